@@ -1,0 +1,321 @@
+/* Entry points of the Gaussian mixed model.  `model` is the list that R's glmm_model() makes. */
+#include <math.h>
+#include <string.h>
+
+#include "call.h"
+#include "math_la.h"
+#include "math_simd.h"
+#include "model_lmm.h"
+
+/* ---- unpacking -------------------------------------------------------------------------------- */
+
+typedef struct {
+  lmm_rows rows;
+  lmm_law law;
+  lmm_stats stats;
+  lmm_work work;
+} glmm;
+
+static int dimension(SEXP x, int which, const char *name) {
+  const SEXP dim = Rf_getAttrib(x, R_DimSymbol);
+  if (TYPEOF(dim) != INTSXP || Rf_length(dim) != 2) Rf_error("internal error: `%s` must be a matrix", name);
+  return INTEGER_RO(dim)[which];
+}
+
+static void check_index(const int *index, R_xlen_t n, int most, const char *name) {
+  for (R_xlen_t i = 0; i < n; i++)
+    if (index[i] < 1 || index[i] > most)
+      Rf_error("internal error: `%s` must be in 1..%d", name, most);
+}
+
+static void unpack_model(SEXP model, glmm *g) {
+  const SEXP X = call_element(model, "X"), Z = call_element(model, "Z");
+  lmm_rows *rows = &g->rows;
+  lmm_law *law = &g->law;
+  memset(g, 0, sizeof *g);
+  rows->n = dimension(X, 0, "X");
+  rows->p = dimension(X, 1, "X");
+  rows->q = dimension(Z, 1, "Z");
+  if (rows->n < 1) Rf_error("internal error: no rows");
+  if (rows->q > LMM_MAX_TERMS) Rf_error("more than %d random-effects terms", LMM_MAX_TERMS);
+  if (rows->q > 0 && dimension(Z, 0, "Z") != rows->n) Rf_error("internal error: `Z` must have a row for each of `X`");
+  const R_xlen_t n = rows->n;
+  rows->X = call_doubles(model, "X", n * rows->p, 0);
+  rows->Z = call_doubles(model, "Z", rows->q > 0 ? n * rows->q : -1, 0);
+  rows->y = call_doubles(model, "y", n, 0);
+  rows->weight = call_doubles(model, "weight", n, 1);
+  rows->m = call_int(model, "n_group", 0, rows->n);
+  rows->group = call_ints(model, "group", n, rows->q == 0);
+  rows->n_level = call_int(model, "n_level", 1, rows->n);
+  rows->level = call_ints(model, "level", n, 1);
+  if (rows->group) check_index(rows->group, n, rows->m, "group");
+  if (rows->level) check_index(rows->level, n, rows->n_level, "level");
+  if (!rows->level && rows->n_level != 1) Rf_error("internal error: `level` is missing");
+  law->method = (lmm_method)call_int(model, "method", LMM_JOINT, LMM_REML);
+  law->n_block = call_int(model, "n_block", 0, rows->q);
+  law->block = call_ints(model, "block", rows->q, 0);
+  for (int k = 0; k < rows->q; k++)
+    if (law->block[k] < 0 || law->block[k] >= law->n_block || (k > 0 && law->block[k] < law->block[k - 1]))
+      Rf_error("internal error: `block` must be non-decreasing");
+  law->sd = call_doubles(model, "sd", rows->q, 0);
+  law->cor = call_doubles(model, "cor", law->n_block, 0);
+  law->sigma = call_doubles(model, "sigma", rows->n_level, 0);
+}
+
+static void build(SEXP model, glmm *g) {
+  const elbo_memory memory = call_memory();
+  unpack_model(model, g);
+  if (lmm_stats_build(&g->stats, &g->rows, &g->law, &memory) != ELBO_OK ||
+      lmm_work_init(&g->work, &g->stats, &g->law, &memory) != ELBO_OK)
+    Rf_error("internal error: the data do not fit into memory");
+}
+
+/* ---- units -------------------------------------------------------------------------------------- */
+
+/* beta = B scaled beta + origin: B is diagonal but for the row of the intercept. */
+static void beta_to_user(const glmm *g, double *B, double *origin) {
+  const lmm_scaling *s = &g->stats.scaling;
+  const int p = g->stats.p, i0 = s->x_intercept;
+  memset(B, 0, (size_t)p * (size_t)p * sizeof(double));
+  memset(origin, 0, (size_t)p * sizeof(double));
+  for (int j = 0; j < p; j++) {
+    B[j + p * j] = s->x_scale[j] / s->y_scale;
+    if (i0 >= 0 && j != i0) B[i0 + p * j] = -s->x_shift[j] * B[j + p * j];
+  }
+  if (i0 >= 0) origin[i0] = s->y_shift;
+}
+
+/* The inverse of B. */
+static void beta_from_user(const glmm *g, double *A) {
+  const lmm_scaling *s = &g->stats.scaling;
+  const int p = g->stats.p, i0 = s->x_intercept;
+  memset(A, 0, (size_t)p * (size_t)p * sizeof(double));
+  for (int j = 0; j < p; j++) {
+    A[j + p * j] = s->y_scale / s->x_scale[j];
+    if (i0 >= 0 && j != i0) A[i0 + p * j] = s->x_shift[j] * s->y_scale;
+  }
+}
+
+static double *scratch(size_t n) { return (double *)R_alloc(n > 0 ? n : 1, sizeof(double)); }
+
+/* B A B' */
+static void sandwich(const double *B, const double *A, int p, double *out) {
+  double *half = scratch((size_t)p * (size_t)p);
+  la_multiply(B, A, p, p, p, half);
+  la_multiply_t(half, B, p, p, p, out);
+}
+
+static void add_beta(call_list *out, const glmm *g, const double *beta, const double *C) {
+  const int p = g->stats.p, square[2] = {p, p};
+  double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p);
+  beta_to_user(g, B, origin);
+  double *user = call_list_doubles(out, "beta", &p, 1);
+  la_multiply(B, beta, p, p, 1, user);
+  for (int j = 0; j < p; j++) user[j] += origin[j];
+  sandwich(B, C, p, call_list_doubles(out, "beta_cov", square, 2));
+}
+
+/* Posterior means (m x q), covariances (q x q x m), gains -d mean / d beta (q x p x m) in the
+ * caller's units, from blocks of lanes. */
+static void add_latent(call_list *out, const glmm *g, const double *posterior) {
+  const lmm_stats *st = &g->stats;
+  const lmm_parameters *par = &g->work.par;
+  const int q = st->q, p = st->p, m = st->m;
+  const int d_mean[2] = {m, q}, d_cov[3] = {q, q, m}, d_gain[3] = {q, p, m};
+  double *mean = call_list_doubles(out, "mean", d_mean, 2);
+  double *cov = call_list_doubles(out, "cov", d_cov, 3);
+  double *gain = call_list_doubles(out, "gain", d_gain, 3);
+  const size_t stride = lmm_posterior_stride(q, p), Q = (size_t)q, P = (size_t)p;
+  double *u = scratch(stride), *half = scratch(Q * (Q + P)), *A = scratch(P * P);
+  beta_from_user(g, A);
+  for (size_t i = 0; i < (size_t)st->n_block * SIMD_LANES; i++) {
+    const int group = st->group_of_lane[i];
+    if (group < 0 || m == 0) continue;
+    const double *from = posterior + stride * (i / SIMD_LANES) + i % SIMD_LANES;
+    for (size_t j = 0; j < stride / SIMD_LANES; j++) u[j] = from[j * SIMD_LANES];
+    double *c = cov + Q * Q * (size_t)group, *k = gain + Q * P * (size_t)group;
+    for (int a = 0; a < q; a++) {
+      double sum = 0.0;
+      for (int b = 0; b < q; b++) sum += par->Ti[a + q * b] * u[b];
+      mean[group + m * a] = sum;
+    }
+    la_multiply(par->Ti, u + q, q, q, q, half);
+    la_multiply_t(half, par->Ti, q, q, q, c);
+    for (int a = 0; a < q; a++) /* stored by row */
+      for (int j = 0; j < p; j++) {
+        double sum = 0.0;
+        for (int b = 0; b < q; b++) sum += par->Ti[a + q * b] * u[Q + Q * Q + (size_t)(b * p + j)];
+        half[a + q * j] = sum;
+      }
+    la_multiply(half, A, q, p, p, k);
+  }
+}
+
+/* ---- entries ------------------------------------------------------------------------------------- */
+
+/* Information at the optimum: hessian at fixed beta, its cross block with beta, and the derivative of
+ * the covariance of beta, all with respect to eta. */
+static void add_information(call_list *out, const glmm *g) {
+  const lmm_work *w = &g->work;
+  const int p = g->stats.p, n = w->par.n_eta;
+  const size_t P = (size_t)p;
+  const int d_h[2] = {n, n}, d_x[2] = {n, p}, d_c[3] = {p, p, n};
+  double *A = scratch(P * P), *B = scratch(P * P), *origin = scratch(P), *CA = scratch(P * P);
+  double value, *gradient = scratch((size_t)n);
+  beta_from_user(g, A);
+  beta_to_user(g, B, origin);
+  lmm_information((lmm_work *)&g->work, &value, gradient, call_list_doubles(out, "hessian", d_h, 2));
+  la_multiply(w->cross_eta, A, n, p, p, call_list_doubles(out, "cross", d_x, 2));
+  double *cov = call_list_doubles(out, "beta_cov_slope", d_c, 3);
+  for (int k = 0; k < n; k++) {
+    la_multiply(w->C, w->spread_eta + P * P * (size_t)k, p, p, p, CA);
+    la_multiply(CA, w->C, p, p, p, A);
+    sandwich(B, A, p, cov + P * P * (size_t)k);
+  }
+}
+
+static void add_parameters(call_list *out, const glmm *g) {
+  const lmm_work *w = &g->work;
+  const int q = g->stats.q, n = w->par.n_eta, n_level = g->stats.n_level;
+  const int d_s[2] = {q, q}, d_j[3] = {q, q, n};
+  double *Sigma = call_list_doubles(out, "Sigma", d_s, 2);
+  double *jacobian = call_list_doubles(out, "Sigma_slope", d_j, 3);
+  double *sigma = call_list_doubles(out, "sigma", &n_level, 1);
+  lmm_parameters_natural(&w->par, w->eta, Sigma, jacobian, sigma);
+  memcpy(call_list_doubles(out, "eta", &n, 1), w->eta, (size_t)n * sizeof(double));
+  SEXP which = PROTECT(Rf_allocVector(INTSXP, n_level));
+  for (int l = 0; l < n_level; l++) INTEGER(which)[l] = w->par.eta_of_sigma[l] + 1;
+  call_list_add(out, "eta_of_sigma", which);
+  UNPROTECT(1);
+}
+
+/* Columns of X that may say nothing new (unless the caller has looked: full_rank), and a level whose
+ * residual variance would go to zero. */
+static elbo_status check_design(glmm *g, int full_rank, call_list *out, int *level) {
+  double *pivots = call_list_doubles(out, "pivots", &g->stats.p, 1);
+  *level = -1;
+  lmm_column_pivots(&g->work, pivots);
+  for (int j = 0; j < g->stats.p; j++)
+    if (!full_rank && !(pivots[j] > 1e-8)) return ELBO_E_RANK;
+  *level = lmm_unbounded_level(&g->work);
+  return *level >= 0 ? ELBO_E_UNBOUNDED : ELBO_OK;
+}
+
+SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
+  glmm g;
+  call_trace trace;
+  elbo_result result = {0};
+  const elbo_control settings = call_control(control);
+  const elbo_hooks hooks = call_hooks(&trace, progress);
+  build(model, &g);
+  const elbo_model table = lmm_model(&g.work);
+  call_list out = call_list_new(24);
+  int level;
+  elbo_status status = check_design(&g, call_int(model, "full_rank", 0, 1), &out, &level);
+  if (status == ELBO_OK) status = lmm_start(&g.work);
+  if (status == ELBO_OK)
+    status = elbo_ascend(&table, &g.work, &settings, &hooks,
+                         scratch(elbo_ascend_size(table.n_eta)), &result);
+  call_list_int(&out, "status", status);
+  call_list_int(&out, "level", level + 1);
+  call_list_trace(&out, &trace);
+  if (status >= 0) {
+    call_list_int(&out, "em", result.em);
+    call_list_int(&out, "squarem", result.squarem);
+    call_list_int(&out, "newton", result.newton);
+    call_list_int(&out, "iterations", result.iterations);
+    call_list_double(&out, "gradient", result.gradient);
+    call_list_double(&out, "still_to_gain", result.gain);
+    call_list_double(&out, "objective", result.objective);
+    add_parameters(&out, &g);
+    add_information(&out, &g);
+    add_beta(&out, &g, g.work.beta, g.work.C);
+    add_latent(&out, &g, g.work.q);
+  }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* Objective (beta given, or at its best where `beta` is NULL) and exact posterior at Sigma (q x q) and
+ * sigma (n_level) in the caller's units. */
+SEXP call_glmm_at(SEXP model, SEXP Sigma, SEXP sigma, SEXP beta) {
+  glmm g;
+  build(model, &g);
+  lmm_work *w = &g.work;
+  const int q = g.stats.q, p = g.stats.p, given = beta != R_NilValue;
+  if (TYPEOF(Sigma) != REALSXP || Rf_xlength(Sigma) != (R_xlen_t)q * q)
+    Rf_error("internal error: `Sigma` must be q x q");
+  if (TYPEOF(sigma) != REALSXP || Rf_xlength(sigma) != g.stats.n_level)
+    Rf_error("internal error: `sigma` must have a value for each level");
+  if (given && (TYPEOF(beta) != REALSXP || Rf_xlength(beta) != p))
+    Rf_error("internal error: `beta` must have a value for each column of `X`");
+  double *half = scratch((size_t)q * (size_t)q), *A = scratch((size_t)p * (size_t)p);
+  double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p), value, log_det;
+  la_multiply(w->par.T, REAL_RO(Sigma), q, q, q, half);
+  la_multiply_t(half, w->par.T, q, q, q, w->Sigma);
+  la_chol_semidefinite(w->Sigma, q, 1e-15, w->L);
+  for (int l = 0; l < g.stats.n_level; l++)
+    w->variance[l] = pow(REAL_RO(sigma)[l] * w->par.sigma_scale, 2.0);
+  if (given) {
+    beta_from_user(&g, A);
+    beta_to_user(&g, B, origin);
+    double *shifted = scratch((size_t)p);
+    for (int j = 0; j < p; j++) shifted[j] = REAL_RO(beta)[j] - origin[j];
+    la_multiply(A, shifted, p, p, 1, w->beta);
+  }
+  const elbo_status status =
+      lmm_objective(w, w->Sigma, w->variance, given, w->beta, w->C, &value);
+  if (status == ELBO_OK)
+    lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q, &log_det);
+  call_list out = call_list_new(8);
+  call_list_int(&out, "status", status);
+  if (status == ELBO_OK) {
+    call_list_double(&out, "objective", value);
+    add_beta(&out, &g, w->beta, w->C);
+    add_latent(&out, &g, w->q);
+  }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* Refits to the columns of Y (n x nsim): one column a fit of (beta, Sigma, sigma, objective, status). */
+SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
+  const elbo_control settings = call_control(control);
+  glmm g;
+  unpack_model(model, &g);
+  if (TYPEOF(Y) != REALSXP || dimension(Y, 0, "Y") != g.rows.n)
+    Rf_error("internal error: `Y` must have a row for each of `X`");
+  const int n_fit = dimension(Y, 1, "Y"), p = g.rows.p, q = g.rows.q, n_level = g.rows.n_level;
+  const int n_out = p + q * q + n_level + 2, dim[2] = {n_out, n_fit};
+  call_list out = call_list_new(1);
+  double *table = call_list_doubles(&out, "table", dim, 2);
+  for (int f = 0; f < n_fit; f++, table += n_out) {
+    const void *mark = vmaxget();
+    const elbo_memory memory = call_memory();
+    call_trace trace;
+    elbo_hooks hooks = call_hooks(&trace, R_NilValue);
+    elbo_result result = {0};
+    hooks.trace = NULL;
+    g.rows.y = REAL_RO(Y) + (size_t)g.rows.n * (size_t)f;
+    lmm_stats_build(&g.stats, &g.rows, &g.law, &memory);
+    lmm_work_init(&g.work, &g.stats, &g.law, &memory);
+    const elbo_model model_table = lmm_model(&g.work);
+    elbo_status status = lmm_start(&g.work);
+    if (status == ELBO_OK)
+      status = elbo_ascend(&model_table, &g.work, &settings, &hooks,
+                           scratch(elbo_ascend_size(model_table.n_eta)), &result);
+    for (int i = 0; i < n_out; i++) table[i] = NA_REAL;
+    if (status >= 0) {
+      double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p);
+      beta_to_user(&g, B, origin);
+      la_multiply(B, g.work.beta, p, p, 1, table);
+      for (int j = 0; j < p; j++) table[j] += origin[j];
+      lmm_parameters_natural(&g.work.par, g.work.eta, table + p, g.work.jacobian, table + p + q * q);
+      table[n_out - 2] = result.objective;
+    }
+    table[n_out - 1] = status;
+    vmaxset(mark);
+  }
+  UNPROTECT(2);
+  return out.list;
+}

@@ -1,0 +1,85 @@
+/* What every layer of elbo shares: statuses, memory, control, hooks, and the table of
+ * functions by which a model presents itself to the engine.  No R headers here.
+ *
+ * Letters that mean the same everywhere:
+ *   n rows, p fixed effects, q latent variables of a group, m groups, k components;
+ *   eta the free parameters on their unconstrained scale, theta those on the natural scale. */
+#ifndef ELBO_H
+#define ELBO_H
+
+#include <stddef.h>
+
+typedef enum {
+  ELBO_OK = 0,
+  ELBO_MAX_ITER,          /* the best state so far is kept */
+  ELBO_STOPPED,           /* interrupted, or no step raises the objective any more */
+  ELBO_E_NOT_PD = -1,     /* a matrix that must be positive definite is not */
+  ELBO_E_NOT_FINITE = -2, /* the objective or its derivatives are not finite */
+  ELBO_E_DESCENT = -3,    /* a coordinate step lowered the ELBO: a bug */
+  ELBO_E_SIZE = -4,       /* a size would overflow */
+  ELBO_E_RANK = -5,       /* columns that may say nothing new: see the model's pivots */
+  ELBO_E_UNBOUNDED = -6   /* a variance can go to zero with a perfect fit */
+} elbo_status;
+
+/* Memory comes from the caller (R_alloc from R, malloc in the C tests), so that nothing is
+ * owned here and a jump out of R leaks nothing.  `get` does not return NULL. */
+typedef struct {
+  void *(*get)(void *ctx, size_t bytes);
+  void *ctx;
+} elbo_memory;
+
+double *elbo_doubles(const elbo_memory *mem, size_t n);
+int *elbo_ints(const elbo_memory *mem, size_t n);
+
+typedef enum { ELBO_ACCELERATE_NONE = 0, ELBO_ACCELERATE_SQUAREM, ELBO_ACCELERATE_AUTO } elbo_accelerate;
+
+typedef struct {
+  elbo_accelerate accelerate;
+  int max_iter; /* of all kinds of step together */
+  double tol;   /* on the scaled gradient: max_j |g_j| se_j */
+} elbo_control;
+
+typedef enum { ELBO_STEP_START = 0, ELBO_STEP_E, ELBO_STEP_M, ELBO_STEP_SQUAREM, ELBO_STEP_NEWTON } elbo_step;
+
+/* `poll` may not return (R_CheckUserInterrupt jumps); a non-zero answer stops the ascent.
+ * `trace` is told every step.  Both may be NULL. */
+typedef struct {
+  int (*poll)(void *ctx);
+  void (*trace)(void *ctx, int iteration, elbo_step step, double elbo, double log_evidence,
+                double kl);
+  void *ctx;
+} elbo_hooks;
+
+/* A model, as the engine sees it.  `work` is the model's own state: parameters and q.
+ * log_evidence and kl are NULL where the method has none.  `derivatives` is of the objective
+ * with q and all that is profiled out at their best: value, gradient (n_eta) and Hessian
+ * (n_eta x n_eta); gradient and hessian may be NULL together. */
+typedef struct {
+  int n_eta;
+  elbo_status (*e_step)(void *work);
+  elbo_status (*m_step)(void *work);
+  elbo_status (*elbo)(void *work, double *value);
+  elbo_status (*log_evidence)(void *work, double *value);
+  elbo_status (*kl)(void *work, double *value);
+  elbo_status (*derivatives)(void *work, double *value, double *gradient, double *hessian);
+  void (*pack)(void *work, double *eta);
+  elbo_status (*unpack)(void *work, const double *eta);
+  /* Put what is within rounding of the boundary of the parameter space onto it; 1 if anything
+   * moved.  NULL where there is no boundary. */
+  int (*settle)(void *work);
+} elbo_model;
+
+typedef struct {
+  elbo_status status;
+  int iterations, em, squarem, newton; /* steps of each kind; iterations is their sum */
+  double objective;                    /* at the optimum */
+  double gradient;                     /* max_j |g_j| se_j */
+  double gain;                         /* g' I^{-1} g / 2: what a further Newton step would gain */
+} elbo_result;
+
+/* Doubles needed by elbo_ascend. */
+size_t elbo_ascend_size(int n_eta);
+elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control *control,
+                        const elbo_hooks *hooks, double *memory, elbo_result *result);
+
+#endif

@@ -1,0 +1,777 @@
+/* The Gaussian mixed model with one grouping factor: objective, EM steps, ELBO, KL, derivatives.
+ *
+ * Every method is one function of (Sigma, variance) with beta at its best or integrated:
+ *   em     log N(y; X beta, V)                                       z integrated
+ *   reml   the same integrated over beta                             z and beta integrated
+ *   joint  log p(y, z | theta) at the best z: no log |V|, but log |Sigma| and log variance
+ * LECTURE.md's f(theta, eta) = E_q log p(y, z | theta) - E_q log q is computed from the summaries of q
+ * alone, so E- and M-steps can be checked against it at every half-step (Neal & Hinton 1998). */
+#include "model_lmm.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "math_la.h"
+#include "math_simd.h"
+
+#define LOG_2PI 1.837877066409345483560659472811
+
+static size_t square(int n) { return (size_t)n * (size_t)n; }
+
+static void add_to(double *x, const double *y, size_t n) {
+  for (size_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+static double variance_of_cell(const lmm_run *run, int c, const double *variance) {
+  return variance[run->level[c]];
+}
+
+/* Residual variances of a run's cells. */
+static const double *cell_variances(const lmm_run *run, const double *variance, double *out) {
+  for (int c = 0; c < run->n_cell; c++) out[c] = variance_of_cell(run, c, variance);
+  return out;
+}
+
+/* Copies the lower triangle to the upper. */
+static void fill_upper(double *A, int n) {
+  for (int j = 0; j < n; j++)
+    for (int i = j + 1; i < n; i++) A[j + n * i] = A[i + n * j];
+}
+
+size_t lmm_posterior_stride(int q, int p) {
+  return (size_t)(q + q * q + q * p) * SIMD_LANES;
+}
+
+/* (-beta, 1)' A (-beta, 1) for the lower triangle of A, p1 x p1. */
+static double residual_square(const double *A, const double *beta, int p) {
+  const int p1 = p + 1;
+  double sum = A[p + p1 * p];
+  for (int j = 0; j < p; j++) {
+    sum -= 2.0 * beta[j] * A[p + p1 * j];
+    for (int k = 0; k <= j; k++) sum += (k == j ? 1.0 : 2.0) * beta[j] * beta[k] * A[j + p1 * k];
+  }
+  return sum;
+}
+
+/* ---- set-up ------------------------------------------------------------------------------------ */
+
+elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *law,
+                          const elbo_memory *mem) {
+  const int p = stats->p, p1 = p + 1, q = stats->q, n_level = stats->n_level;
+  const lmm_scaling *s = &stats->scaling;
+  memset(w, 0, sizeof *w);
+  w->stats = stats;
+  w->method = law->method;
+  w->kernels = lmm_kernels_current();
+  lmm_parameters_init(&w->par, stats, law, mem);
+  const lmm_parameters *par = &w->par;
+  const int n_eta = par->n_eta;
+
+  w->constant = stats->n * log(s->y_scale) + 0.5 * stats->log_weight;
+  for (int k = 0; k < q; k++) {
+    const int no_law = par->kind[k] == LMM_ROW_NO_LAW;
+    if (w->method == LMM_JOINT && !no_law) w->constant += stats->m * log(par->T[k + q * k]);
+    if (w->method != LMM_JOINT && no_law) w->constant += stats->m * log(par->Ti[k + q * k]);
+  }
+  if (w->method == LMM_REML)
+    for (int j = 0; j < p; j++) w->constant += log(s->x_scale[j] / s->y_scale);
+
+  int most_cells = 1, n_d = par->n_pair + n_level;
+  for (int r = 0; r < stats->n_run; r++)
+    if (stats->run[r].n_cell > most_cells) most_cells = stats->run[r].n_cell;
+  const int n_run_d = par->n_pair + most_cells;
+  w->eta = elbo_doubles(mem, (size_t)n_eta);
+  w->beta = elbo_doubles(mem, (size_t)p);
+  w->profile_beta = elbo_doubles(mem, (size_t)p);
+  w->Sigma = elbo_doubles(mem, square(q));
+  w->L = elbo_doubles(mem, square(q));
+  w->variance = elbo_doubles(mem, (size_t)n_level);
+  const size_t q_size = lmm_posterior_stride(q, p) * (size_t)stats->n_block;
+  w->q = elbo_doubles(mem, q_size);
+  w->q_next = elbo_doubles(mem, q_size);
+  w->q_beta = elbo_doubles(mem, (size_t)p);
+  w->q_next_beta = elbo_doubles(mem, (size_t)p);
+  w->q_C = elbo_doubles(mem, square(p));
+  w->q_next_C = elbo_doubles(mem, square(p));
+  w->second = elbo_doubles(mem, square(q));
+  w->residual = elbo_doubles(mem, (size_t)n_level * square(p1));
+  w->trace = elbo_doubles(mem, (size_t)n_level);
+  w->cross = elbo_doubles(mem, square(p1));
+  w->C = elbo_doubles(mem, square(p));
+  w->jacobian = elbo_doubles(mem, square(q) * (size_t)n_eta);
+  w->cells = elbo_doubles(mem, (size_t)most_cells * (2 + square(p1)));
+  w->spread_eta = elbo_doubles(mem, (size_t)n_eta * square(p));
+  w->cross_eta = elbo_doubles(mem, (size_t)n_eta * (size_t)p);
+  w->scratch = elbo_doubles(mem, 4 * square(p1) + 8 * square(q) + la_eigen_size(q) +
+                                     3 * square(n_eta) + (size_t)(n_d + 4) * (size_t)(n_eta + 1));
+  lmm_derivatives *d[2] = {&w->run_d, &w->all_d};
+  const int size[2] = {n_run_d, n_d};
+  for (int i = 0; i < 2; i++) {
+    d[i]->gradient = elbo_doubles(mem, (size_t)size[i]);
+    d[i]->hessian = elbo_doubles(mem, square(size[i]));
+    d[i]->cross = elbo_doubles(mem, (size_t)size[i] * (size_t)p);
+    d[i]->spread = elbo_doubles(mem, (size_t)size[i] * square(p));
+  }
+  w->work = elbo_doubles(mem, w->kernels->work_size(q, p, most_cells, par->n_pair));
+  return ELBO_OK;
+}
+
+/* ---- objective ----------------------------------------------------------------------------------- */
+
+/* [X y]' V^{-1} [X y] (lower) and the determinants. */
+static void evaluate(lmm_work *w, const double *Sigma, const double *variance, double *log_det,
+                     double *log_det_no_law) {
+  const lmm_stats *st = w->stats;
+  const size_t size = square(st->p + 1);
+  memset(w->cross, 0, size * sizeof(double));
+  *log_det = *log_det_no_law = 0.0;
+  for (int l = 0; l < st->n_level; l++) {
+    for (size_t i = 0; i < size; i++) w->cross[i] += st->within[(size_t)l * size + i] / variance[l];
+    *log_det += st->n_within[l] * log(variance[l]);
+  }
+  for (int r = 0; r < st->n_run; r++)
+    w->kernels->objective(st->run + r, st->q, st->p, Sigma,
+                          cell_variances(st->run + r, variance, w->cells), w->par.n_no_law,
+                          w->par.no_law, w->cross, log_det, log_det_no_law, w->work);
+}
+
+elbo_status lmm_objective(lmm_work *w, const double *Sigma, const double *variance, int beta_given,
+                          double *beta, double *C, double *value) {
+  const lmm_stats *st = w->stats;
+  const lmm_parameters *par = &w->par;
+  const int p = st->p, p1 = p + 1, q = st->q, m = st->m;
+  double log_det, log_det_no_law;
+  evaluate(w, Sigma, variance, &log_det, &log_det_no_law);
+  for (int j = 0; j < p; j++)
+    for (int k = 0; k < p; k++) C[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
+  if (la_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
+  const double log_det_x = la_log_det_from_chol(C, p);
+  if (la_inverse_from_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
+  if (!beta_given)
+    for (int j = 0; j < p; j++) {
+      beta[j] = 0.0;
+      for (int k = 0; k < p; k++) beta[j] += C[j + p * k] * w->cross[p + p1 * k];
+    }
+  double twice = st->n * LOG_2PI + residual_square(w->cross, beta, p);
+  if (w->method == LMM_JOINT) {
+    for (int l = 0; l < st->n_level; l++) twice += st->n_rows[l] * log(variance[l]);
+    double *L = w->scratch;
+    memcpy(L, Sigma, square(q) * sizeof(double));
+    for (int k = 0; k < par->n_no_law; k++) L[par->no_law[k] * (q + 1)] = 1.0;
+    if (la_chol(L, q) != ELBO_OK) return ELBO_E_NOT_PD;
+    twice += m * ((q - par->n_no_law) * LOG_2PI + la_log_det_from_chol(L, q));
+  } else {
+    twice += log_det + log_det_no_law - m * par->n_no_law * LOG_2PI;
+    if (w->method == LMM_REML) twice += log_det_x - p * LOG_2PI;
+  }
+  *value = w->constant - 0.5 * twice;
+  return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
+}
+
+/* Sweeps the first p columns of A (p1 x p1, lower) out of the rest, those that say nothing new left
+ * out; pivots (p): what is left of each diagonal.  Returns the number swept. */
+static int sweep_columns(double *A, int p, const double *before, double *pivots) {
+  const int p1 = p + 1;
+  int rank = 0;
+  for (int j = 0; j < p; j++) {
+    const double now = A[j + p1 * j];
+    pivots[j] = before[j] > 0.0 ? now / before[j] : 0.0;
+    if (!(pivots[j] > LMM_ALIASED)) continue;
+    rank++;
+    for (int i = j + 1; i < p1; i++)
+      for (int k = j + 1; k <= i; k++) A[i + p1 * k] -= A[i + p1 * j] * A[k + p1 * j] / now;
+  }
+  return rank;
+}
+
+void lmm_column_pivots(lmm_work *w, double *pivots) {
+  const lmm_stats *st = w->stats;
+  const int p = st->p, p1 = p + 1;
+  double ignored[2], *none = w->scratch, *before = none + square(st->q);
+  memset(none, 0, square(st->q) * sizeof(double));
+  for (int l = 0; l < st->n_level; l++) w->variance[l] = 1.0;
+  evaluate(w, none, w->variance, ignored, ignored + 1);
+  for (int j = 0; j < p; j++) before[j] = w->cross[j + p1 * j];
+  sweep_columns(w->cross, p, before, pivots);
+}
+
+int lmm_unbounded_level(lmm_work *w) {
+  const lmm_stats *st = w->stats;
+  const int p = st->p, p1 = p + 1;
+  double *before = w->scratch, *pivots = before + p1;
+  for (int l = 0; l < st->n_level; l++) {
+    if (w->par.eta_of_sigma[l] < 0) continue;
+    memcpy(w->cross, st->within + (size_t)l * square(p1), square(p1) * sizeof(double));
+    for (int j = 0; j < p; j++) before[j] = w->cross[j + p1 * j];
+    /* Scaled data are at most 1 in size: less than this is rounding. */
+    const int rank = sweep_columns(w->cross, p, before, pivots);
+    const int exact = w->cross[p + p1 * p] <= 1e-26 * st->n_rows[l];
+    const double left = st->n_distinct[l] - (w->method == LMM_REML ? rank : 0);
+    if (exact && left > 0.0) return l;
+  }
+  return -1;
+}
+
+/* ---- theta --------------------------------------------------------------------------------------- */
+
+static void set_eta(lmm_work *w) {
+  lmm_parameters_unpack(&w->par, w->eta, w->L, w->Sigma, w->variance);
+  w->q_next_valid = 0;
+}
+
+static void pack(void *work, double *eta) {
+  lmm_work *w = (lmm_work *)work;
+  memcpy(eta, w->eta, (size_t)w->par.n_eta * sizeof(double));
+}
+
+static elbo_status unpack(void *work, const double *eta) {
+  lmm_work *w = (lmm_work *)work;
+  double value;
+  memcpy(w->eta, eta, (size_t)w->par.n_eta * sizeof(double));
+  set_eta(w);
+  return lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, &value);
+}
+
+/* Sigma as the covariance of terms with a law: its generalised inverse, rank and log
+ * pseudo-determinant.  A singular Sigma means that u lives in a subspace, and so does q. */
+static elbo_status law_of_u(const lmm_work *w, double *inverse, int *rank, double *log_det) {
+  const int q = w->stats->q;
+  double *vectors = w->scratch, *values = vectors + square(q), *work = values + q;
+  memcpy(vectors, w->Sigma, square(q) * sizeof(double));
+  const elbo_status status = la_eigen(vectors, q, values, work);
+  if (status != ELBO_OK) return status;
+  memset(inverse, 0, square(q) * sizeof(double));
+  *rank = 0;
+  *log_det = 0.0;
+  for (int k = 0; k < q; k++) {
+    if (!(values[k] > 1e-14 * values[q - 1])) continue;
+    ++*rank;
+    *log_det += log(values[k]);
+    for (int i = 0; i < q; i++)
+      for (int j = 0; j < q; j++)
+        inverse[i + q * j] += vectors[i + q * k] * vectors[j + q * k] / values[k];
+  }
+  return ELBO_OK;
+}
+
+/* ---- q ----------------------------------------------------------------------------------------- */
+
+void lmm_posterior(lmm_work *w, const double *beta, double spread, double *posterior,
+                   double *log_det) {
+  const lmm_stats *st = w->stats;
+  const int q = st->q, p = st->p;
+  const size_t stride = lmm_posterior_stride(q, p);
+  double *L = w->scratch, *prior = L + square(q);
+  memcpy(L, w->L, square(q) * sizeof(double));
+  for (int k = 0; k < q; k++) prior[k] = 1.0;
+  for (int k = 0; k < w->par.n_no_law; k++) {
+    L[w->par.no_law[k] * (q + 1)] = 1.0;
+    prior[w->par.no_law[k]] = 0.0;
+  }
+  *log_det = 0.0;
+  for (int r = 0; r < st->n_run; r++) {
+    const lmm_run *run = st->run + r;
+    double *out = posterior + stride * (size_t)run->first_block;
+    w->kernels->posterior(run, q, p, L, prior, cell_variances(run, w->variance, w->cells), beta,
+                          spread, out, log_det, w->work);
+    /* Lanes without a group would count as groups without rows. */
+    if (run->n_block == 0) continue;
+    const int *group = st->group_of_lane + (run->first_block + run->n_block - 1) * SIMD_LANES;
+    double *last = out + stride * (size_t)(run->n_block - 1);
+    for (int lane = 0; lane < SIMD_LANES; lane++)
+      if (group[lane] < 0)
+        for (size_t i = 0; i < stride / SIMD_LANES; i++) last[i * SIMD_LANES + (size_t)lane] = 0.0;
+  }
+}
+
+/* The exact posterior at theta into q_next. */
+static elbo_status find_exact(lmm_work *w) {
+  const int p = w->stats->p, q = w->stats->q;
+  double value, log_det, log_det_u, *inverse = w->scratch + 2 * square(q) + la_eigen_size(q);
+  int rank;
+  if (w->method == LMM_REML) {
+    const elbo_status status =
+        lmm_objective(w, w->Sigma, w->variance, 0, w->q_next_beta, w->q_next_C, &value);
+    if (status != ELBO_OK) return status;
+    memcpy(w->beta, w->q_next_beta, (size_t)p * sizeof(double));
+  }
+  lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q_next, &log_det);
+  const elbo_status status = law_of_u(w, inverse, &rank, &log_det_u);
+  w->q_next_log_det = w->stats->m * log_det_u - log_det;
+  w->q_next_valid = 1;
+  return status;
+}
+
+static void swap(double **a, double **b) {
+  double *c = *a;
+  *a = *b;
+  *b = c;
+}
+
+/* second, residual and trace from q. */
+static void summarise(lmm_work *w) {
+  const lmm_stats *st = w->stats;
+  const int p = st->p, p1 = p + 1, q = st->q;
+  const size_t size = square(p1), stride = lmm_posterior_stride(q, p);
+  const double *C = w->method == LMM_REML ? w->q_C : NULL;
+  memset(w->second, 0, square(q) * sizeof(double));
+  memcpy(w->residual, st->within, (size_t)st->n_level * size * sizeof(double));
+  for (int l = 0; l < st->n_level; l++) {
+    w->trace[l] = 0.0;
+    if (C)
+      for (int j = 0; j < p; j++)
+        for (int k = 0; k < p; k++)
+          w->trace[l] += C[j + p * k] * st->within[(size_t)l * size + (size_t)(j >= k ? j + p1 * k : k + p1 * j)];
+  }
+  for (int r = 0; r < st->n_run; r++) {
+    const lmm_run *run = st->run + r;
+    double *trace = w->cells, *cross = w->cells + run->n_cell;
+    memset(trace, 0, (size_t)run->n_cell * (1 + size) * sizeof(double));
+    w->kernels->moments(run, q, p, w->q + stride * (size_t)run->first_block, C, w->second, cross,
+                        trace, w->work);
+    for (int c = 0; c < run->n_cell; c++) {
+      w->trace[run->level[c]] += trace[c];
+      add_to(w->residual + (size_t)run->level[c] * size, cross + (size_t)c * size, size);
+    }
+  }
+  fill_upper(w->second, q);
+}
+
+static elbo_status e_step(void *work) {
+  lmm_work *w = (lmm_work *)work;
+  if (!w->q_next_valid) {
+    const elbo_status status = find_exact(w);
+    if (status != ELBO_OK) return status;
+  }
+  swap(&w->q, &w->q_next);
+  swap(&w->q_beta, &w->q_next_beta);
+  swap(&w->q_C, &w->q_next_C);
+  w->q_log_det = w->q_next_log_det;
+  w->q_next_valid = 0;
+  summarise(w);
+  return ELBO_OK;
+}
+
+/* E_q |y - X beta - Z u|^2 of level l. */
+static double expected_square(const lmm_work *w, int l) {
+  const size_t size = square(w->stats->p + 1);
+  const double *beta = w->method == LMM_REML ? w->q_beta : w->beta;
+  return residual_square(w->residual + (size_t)l * size, beta, w->stats->p) + w->trace[l];
+}
+
+static elbo_status elbo_value(void *work, double *value) {
+  lmm_work *w = (lmm_work *)work;
+  const lmm_stats *st = w->stats;
+  const int q = st->q, m = st->m, p = st->p, n_no_law = w->par.n_no_law;
+  double *inverse = w->scratch + 2 * square(q) + la_eigen_size(q), log_det_u, sum = w->constant;
+  int rank;
+  elbo_status status = law_of_u(w, inverse, &rank, &log_det_u);
+  if (status != ELBO_OK) return status;
+  for (int l = 0; l < st->n_level; l++)
+    sum -= 0.5 * (st->n_rows[l] * (LOG_2PI + log(w->variance[l])) +
+                  expected_square(w, l) / w->variance[l]);
+  sum -= 0.5 * m * (rank * LOG_2PI + log_det_u);
+  for (size_t i = 0; i < square(q); i++) sum -= 0.5 * inverse[i] * w->second[i];
+  if (w->method != LMM_JOINT)
+    sum += 0.5 * (m * (rank + n_no_law) * (1.0 + LOG_2PI) + w->q_log_det);
+  if (w->method == LMM_REML) {
+    double *L = w->scratch;
+    memcpy(L, w->q_C, square(p) * sizeof(double));
+    status = la_chol(L, p);
+    sum += 0.5 * (p * (1.0 + LOG_2PI) + la_log_det_from_chol(L, p));
+  }
+  *value = sum;
+  return status != ELBO_OK ? status : isfinite(sum) ? ELBO_OK : ELBO_E_NOT_FINITE;
+}
+
+static elbo_status log_evidence(void *work, double *value) {
+  lmm_work *w = (lmm_work *)work;
+  const int integrated = w->method == LMM_REML;
+  return lmm_objective(w, w->Sigma, w->variance, !integrated, integrated ? w->q_next_beta : w->beta,
+                       w->C, value);
+}
+
+/* KL(q || p(u, beta | y, theta)) = KL(q(beta) || p(beta | y)) + E_q KL(q(u | beta) || p(u | beta, y)). */
+static elbo_status kl_value(void *work, double *value) {
+  lmm_work *w = (lmm_work *)work;
+  const lmm_stats *st = w->stats;
+  const int q = st->q, p = st->p, m = st->m, reml = w->method == LMM_REML;
+  const size_t stride = lmm_posterior_stride(q, p);
+  double *inverse = w->scratch + 2 * square(q) + la_eigen_size(q), *second = inverse + square(q);
+  double *shift = second + square(q), log_det_u, trace = 0.0;
+  int rank;
+  elbo_status status = w->q_next_valid ? ELBO_OK : find_exact(w);
+  if (status != ELBO_OK) return status;
+  memset(second, 0, square(q) * sizeof(double));
+  for (int j = 0; j < p; j++) shift[j] = reml ? w->q_beta[j] - w->q_next_beta[j] : 0.0;
+  for (int r = 0; r < st->n_run; r++) {
+    const lmm_run *run = st->run + r;
+    const size_t at = stride * (size_t)run->first_block;
+    w->kernels->divergence(run, q, p, cell_variances(run, w->variance, w->cells), w->q + at,
+                           w->q_next + at, shift, reml ? w->q_C : NULL, second, &trace, w->work);
+  }
+  fill_upper(second, q);
+  status = law_of_u(w, inverse, &rank, &log_det_u);
+  double twice = trace - m * (rank + w->par.n_no_law) + w->q_next_log_det - w->q_log_det;
+  for (size_t i = 0; i < square(q); i++) twice += inverse[i] * second[i];
+  if (reml) {
+    double *from = w->scratch, *to = from + square(p + 1), *quadratic = to + square(p + 1);
+    for (int j = 0; j < p; j++) quadratic[j] = w->q_beta[j] - w->q_next_beta[j];
+    memcpy(from, w->q_C, square(p) * sizeof(double));
+    memcpy(to, w->q_next_C, square(p) * sizeof(double));
+    if (la_chol(from, p) != ELBO_OK || la_chol(to, p) != ELBO_OK) return ELBO_E_NOT_PD;
+    twice += la_log_det_from_chol(to, p) - la_log_det_from_chol(from, p) - p;
+    if (la_inverse_from_chol(to, p) != ELBO_OK) return ELBO_E_NOT_PD;
+    twice += la_quadratic(to, quadratic, p);
+    for (size_t i = 0; i < square(p); i++) twice += to[i] * w->q_C[i];
+  }
+  *value = 0.5 * twice;
+  return status;
+}
+
+/* ---- M-step -------------------------------------------------------------------------------------- */
+
+/* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 where constants leave no closed form, by Fisher
+ * scoring with halving: a generalised M-step (Dempster, Laird & Rubin 1977). */
+static elbo_status improve_Sigma(lmm_work *w) {
+  const int q = w->stats->q, m = w->stats->m, n = w->par.n_eta - w->par.n_sigma;
+  double *inverse = w->scratch + 2 * square(q) + la_eigen_size(q), *G = inverse + square(q);
+  double *SJ = G + square(q), *info = SJ + square(q) * 2, *step = info + square(n), *from = step + n;
+  double log_det, best = -HUGE_VAL;
+  int rank, halvings = 0;
+  memcpy(from, w->eta, (size_t)n * sizeof(double));
+  for (int j = 0; j < n; j++) step[j] = 0.0;
+  for (int iteration = 0; iteration < 20; iteration++) {
+    elbo_status status = law_of_u(w, inverse, &rank, &log_det);
+    if (status != ELBO_OK) return status;
+    double value = -0.5 * m * log_det;
+    for (size_t i = 0; i < square(q); i++) value -= 0.5 * inverse[i] * w->second[i];
+    if (!(value >= best)) { /* half the step */
+      if (++halvings > 30) break;
+      for (int j = 0; j < n; j++) {
+        step[j] *= 0.5;
+        w->eta[j] = from[j] + step[j];
+      }
+      set_eta(w);
+      continue;
+    }
+    if (value - best < 1e-12 * (1.0 + fabs(value)) && iteration > 0) break;
+    best = value;
+    memcpy(from, w->eta, (size_t)n * sizeof(double));
+    lmm_parameters_sigma_jacobian(&w->par, w->eta, w->jacobian);
+    la_multiply(inverse, w->second, q, q, q, SJ);
+    la_multiply(SJ, inverse, q, q, q, G);
+    for (size_t i = 0; i < square(q); i++) G[i] = 0.5 * (G[i] - m * inverse[i]);
+    for (int j = 0; j < n; j++) {
+      const double *Jj = w->jacobian + square(q) * (size_t)j;
+      step[j] = 0.0;
+      for (size_t i = 0; i < square(q); i++) step[j] += G[i] * Jj[i];
+      la_multiply(inverse, Jj, q, q, q, SJ + square(q));
+      la_multiply(SJ + square(q), inverse, q, q, q, SJ);
+      for (int k = 0; k < n; k++) {
+        const double *Jk = w->jacobian + square(q) * (size_t)k;
+        double sum = 0.0;
+        for (size_t i = 0; i < square(q); i++) sum += SJ[i] * Jk[i];
+        info[j + n * k] = 0.5 * m * sum + (j == k ? 1e-10 * m : 0.0);
+      }
+    }
+    if (la_chol(info, n) != ELBO_OK || la_inverse_from_chol(info, n) != ELBO_OK) break;
+    for (int j = 0; j < n; j++) {
+      double move = 0.0;
+      for (int k = 0; k < n; k++) move += info[j + n * k] * step[k];
+      w->eta[j] = from[j] + move;
+    }
+    for (int j = 0; j < n; j++) step[j] = w->eta[j] - from[j];
+    set_eta(w);
+  }
+  memcpy(w->eta, from, (size_t)n * sizeof(double));
+  set_eta(w);
+  return ELBO_OK;
+}
+
+static elbo_status m_step(void *work) {
+  lmm_work *w = (lmm_work *)work;
+  const lmm_stats *st = w->stats;
+  const lmm_parameters *par = &w->par;
+  const int p = st->p, p1 = p + 1, q = st->q;
+  int constrained = 0;
+  if (w->method != LMM_REML && p > 0) {
+    double *A = w->scratch, *b = A + square(p);
+    memset(A, 0, (square(p) + (size_t)p) * sizeof(double));
+    for (int l = 0; l < st->n_level; l++) {
+      const double *R = w->residual + (size_t)l * square(p1);
+      for (int j = 0; j < p; j++) {
+        b[j] += R[p + p1 * j] / w->variance[l];
+        for (int k = 0; k <= j; k++) A[j + p * k] += R[j + p1 * k] / w->variance[l];
+      }
+    }
+    if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
+    for (int j = 0; j < p; j++) {
+      w->beta[j] = 0.0;
+      for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * b[k];
+    }
+  }
+  for (int l = 0; l < st->n_level; l++)
+    if (par->eta_of_sigma[l] >= 0) w->variance[l] = expected_square(w, l) / st->n_rows[l];
+  for (int k = 0; k < q; k++) constrained |= par->kind[k] != LMM_ROW_FREE;
+  if (!constrained)
+    for (size_t i = 0; i < square(q); i++) w->Sigma[i] = w->second[i] / st->m;
+  lmm_parameters_pack(par, w->Sigma, w->variance, w->eta);
+  set_eta(w);
+  return constrained && par->n_eta > par->n_sigma ? improve_Sigma(w) : ELBO_OK;
+}
+
+/* ---- derivatives --------------------------------------------------------------------------------- */
+
+/* All derivatives with respect to the entries of Sigma and the residual variances into all_d. */
+static void differentiate(lmm_work *w, const double *C) {
+  const lmm_stats *st = w->stats;
+  const lmm_parameters *par = &w->par;
+  const int p = st->p, p1 = p + 1, n_pair = par->n_pair, n = n_pair + st->n_level;
+  const int reml = w->method == LMM_REML, joint = w->method == LMM_JOINT;
+  lmm_derivatives *d = &w->all_d, *e = &w->run_d;
+  const double *beta = w->profile_beta;
+  const lmm_point point = {beta, reml ? C : NULL, !joint, n_pair, par->pair_a, par->pair_b};
+  memset(d->gradient, 0, (size_t)n * sizeof(double));
+  memset(d->hessian, 0, square(n) * sizeof(double));
+  memset(d->cross, 0, (size_t)n * (size_t)p * sizeof(double));
+  memset(d->spread, 0, (size_t)n * square(p) * sizeof(double));
+  for (int r = 0; r < st->n_run; r++) {
+    const lmm_run *run = st->run + r;
+    const int n_e = n_pair + run->n_cell;
+    memset(e->gradient, 0, (size_t)n_e * sizeof(double));
+    memset(e->hessian, 0, square(n_e) * sizeof(double));
+    memset(e->cross, 0, (size_t)n_e * (size_t)p * sizeof(double));
+    memset(e->spread, 0, (size_t)n_e * square(p) * sizeof(double));
+    w->kernels->derivatives(run, st->q, p, w->Sigma, cell_variances(run, w->variance, w->cells),
+                            par->n_no_law, par->no_law, &point, e, w->work);
+    for (int i = 0; i < n_e; i++) {
+      const int to = i < n_pair ? i : n_pair + run->level[i - n_pair];
+      d->gradient[to] += e->gradient[i];
+      for (int j = 0; j <= i; j++) {
+        const int with = j < n_pair ? j : n_pair + run->level[j - n_pair];
+        d->hessian[(to > with ? to : with) + n * (to > with ? with : to)] += e->hessian[i + n_e * j];
+      }
+      for (int j = 0; j < p; j++) {
+        d->cross[to + n * j] += e->cross[i + n_e * j];
+        for (int k = 0; k <= j; k++) d->spread[to + n * (j + p * k)] += e->spread[i + n_e * (j + p * k)];
+      }
+    }
+  }
+  for (int l = 0; l < st->n_level; l++) { /* the within rows, whose V is variance * I */
+    const double v = w->variance[l], *A = st->within + (size_t)l * square(p1);
+    const int at = n_pair + l;
+    const double rows = joint ? 0.0 : st->n_within[l];
+    double square_sum = residual_square(A, beta, p);
+    if (reml)
+      for (int j = 0; j < p; j++)
+        for (int k = 0; k < p; k++)
+          square_sum += C[j + p * k] * A[j >= k ? j + p1 * k : k + p1 * j];
+    d->gradient[at] += 0.5 * (square_sum / v - rows) / v;
+    d->hessian[at + n * at] += (0.5 * rows - square_sum / v) / (v * v);
+    if (joint) { /* -n_l log(variance) / 2 stands in for log |V| */
+      d->gradient[at] -= 0.5 * st->n_rows[l] / v;
+      d->hessian[at + n * at] += 0.5 * st->n_rows[l] / (v * v);
+    }
+    for (int j = 0; j < p; j++) {
+      double score = A[p + p1 * j];
+      for (int k = 0; k < p; k++) score -= A[j >= k ? j + p1 * k : k + p1 * j] * beta[k];
+      d->cross[at + n * j] -= score / (v * v);
+      for (int k = 0; k <= j; k++) d->spread[at + n * (j + p * k)] += A[j + p1 * k] / (v * v);
+    }
+  }
+}
+
+/* d (entry of Sigma in pairs, or residual variance) / d eta: n x n_eta. */
+static void chain_matrix(lmm_work *w, double *J) {
+  const lmm_parameters *par = &w->par;
+  const int q = par->q, n_eta = par->n_eta, n = par->n_pair + par->n_level;
+  memset(J, 0, (size_t)n * (size_t)n_eta * sizeof(double));
+  lmm_parameters_sigma_jacobian(par, w->eta, w->jacobian);
+  for (int k = 0; k < n_eta; k++)
+    for (int e = 0; e < par->n_pair; e++)
+      J[e + n * k] = w->jacobian[square(q) * (size_t)k + (size_t)(par->pair_a[e] + q * par->pair_b[e])];
+  for (int l = 0; l < par->n_level; l++)
+    if (par->eta_of_sigma[l] >= 0)
+      J[par->n_pair + l + n * par->eta_of_sigma[l]] = 2.0 * w->variance[l];
+}
+
+elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double *hessian) {
+  const lmm_parameters *par = &w->par;
+  const int p = w->stats->p, q = par->q, n_eta = par->n_eta, n_pair = par->n_pair;
+  const int n = n_pair + par->n_level;
+  const elbo_status status =
+      lmm_objective(w, w->Sigma, w->variance, 0, w->profile_beta, w->C, value);
+  if (status != ELBO_OK || gradient == NULL) return status;
+  differentiate(w, w->C);
+  fill_upper(w->all_d.hessian, n);
+  const lmm_derivatives *d = &w->all_d;
+  double *J = w->scratch, *HJ = J + (size_t)n * (size_t)n_eta, *G = HJ + n;
+  chain_matrix(w, J);
+  memset(G, 0, square(q) * sizeof(double));
+  for (int e = 0; e < n_pair; e++) {
+    const int a = par->pair_a[e], b = par->pair_b[e];
+    G[a + q * b] = G[b + q * a] = d->gradient[e] * (a == b ? 1.0 : 0.5);
+  }
+  memset(hessian, 0, square(n_eta) * sizeof(double));
+  lmm_parameters_sigma_curvature(par, w->eta, G, hessian);
+  for (int l = 0; l < par->n_level; l++)
+    if (par->eta_of_sigma[l] >= 0)
+      hessian[par->eta_of_sigma[l] * (n_eta + 1)] += 4.0 * w->variance[l] * d->gradient[n_pair + l];
+  for (int k = 0; k < n_eta; k++) {
+    gradient[k] = 0.0;
+    for (int e = 0; e < n; e++) gradient[k] += J[e + n * k] * d->gradient[e];
+    for (int e = 0; e < n; e++) {
+      HJ[e] = 0.0;
+      for (int f = 0; f < n; f++) HJ[e] += d->hessian[e + n * f] * J[f + n * k];
+    }
+    for (int l = 0; l < n_eta; l++)
+      for (int e = 0; e < n; e++) hessian[l + n_eta * k] += J[e + n * l] * HJ[e];
+    for (int j = 0; j < p; j++) {
+      double sum = 0.0;
+      for (int e = 0; e < n; e++) sum += J[e + n * k] * d->cross[e + n * j];
+      w->cross_eta[k + n_eta * j] = sum;
+      for (int i = 0; i <= j; i++) {
+        sum = 0.0;
+        for (int e = 0; e < n; e++) sum += J[e + n * k] * d->spread[e + n * (j + p * i)];
+        w->spread_eta[square(p) * (size_t)k + (size_t)(j + p * i)] = sum;
+        w->spread_eta[square(p) * (size_t)k + (size_t)(i + p * j)] = sum;
+      }
+    }
+  }
+  /* Hessian so far is that at fixed beta; log |X'V^{-1}X| of reml adds to it. */
+  if (w->method == LMM_REML) {
+    double *CA = J, *CB = CA + square(p);
+    for (int k = 0; k < n_eta; k++) {
+      la_multiply(w->C, w->spread_eta + square(p) * (size_t)k, p, p, p, CA);
+      for (int l = 0; l <= k; l++) {
+        double sum = 0.0;
+        la_multiply(w->C, w->spread_eta + square(p) * (size_t)l, p, p, p, CB);
+        for (int i = 0; i < p; i++)
+          for (int j = 0; j < p; j++) sum += CA[i + p * j] * CB[j + p * i];
+        hessian[k + n_eta * l] += 0.5 * sum;
+        if (l < k) hessian[l + n_eta * k] += 0.5 * sum;
+      }
+    }
+  }
+  for (int k = 0; k < n_eta; k++)
+    if (!isfinite(gradient[k]) || !isfinite(hessian[k * (n_eta + 1)])) return ELBO_E_NOT_FINITE;
+  return ELBO_OK;
+}
+
+/* Hessian with beta profiled out: H + cross C cross'. */
+static elbo_status derivatives(void *work, double *value, double *gradient, double *hessian) {
+  lmm_work *w = (lmm_work *)work;
+  const int p = w->stats->p, n_eta = w->par.n_eta;
+  const elbo_status status = lmm_information(w, value, gradient, hessian);
+  if (status != ELBO_OK || gradient == NULL) return status;
+  for (int k = 0; k < n_eta; k++)
+    for (int l = 0; l < n_eta; l++)
+      for (int i = 0; i < p; i++)
+        for (int j = 0; j < p; j++)
+          hessian[k + n_eta * l] +=
+              w->cross_eta[k + n_eta * i] * w->C[i + p * j] * w->cross_eta[l + n_eta * j];
+  return ELBO_OK;
+}
+
+/* A variance within rounding of zero, or a covariance within rounding of singular, is put there
+ * exactly when the objective does not mind: it is even in each column of L, so Newton's method
+ * comes arbitrarily near but not onto the boundary. */
+static int settle(void *work) {
+  enum { SMALL_EXPONENT = -17 }; /* 2^-17 = 7.6e-6 of the residual sd or of the row */
+  lmm_work *w = (lmm_work *)work;
+  const lmm_parameters *par = &w->par;
+  const double small = scalbn(1.0, SMALL_EXPONENT);
+  double before, after, residual = 0.0, *kept = w->scratch + 3 * square(w->stats->p + 1) + 7 * square(par->q);
+  int moved = 0;
+  if (lmm_objective(w, w->Sigma, w->variance, 0, w->profile_beta, w->C, &before) != ELBO_OK) return 0;
+  for (int l = 0; l < par->n_level; l++) residual = fmax(residual, w->variance[l]);
+  residual = sqrt(residual);
+  for (int r = 0; r < par->q; r++) {
+    double *x = w->eta + par->eta_of_row[r], length = 0.0;
+    const int size = lmm_row_size(par, r);
+    int moved_row = 0;
+    if (size == 0) continue;
+    memcpy(kept, x, (size_t)size * sizeof(double));
+    if (par->kind[r] == LMM_ROW_LENGTH) {
+      double *last = x + size - 1;
+      const double nearest = acos(-1.0) * nearbyint(*last / acos(-1.0));
+      if (*last != nearest && fabs(*last - nearest) < small) *last = nearest, moved_row = 1;
+    } else {
+      for (int c = 0; c < size; c++) length = hypot(length, x[c]);
+      if (length > 0.0 && length < small * residual) {
+        for (int c = 0; c < size; c++) x[c] = 0.0;
+        moved_row = 1;
+      } else if (size > 1 && x[size - 1] != 0.0 && fabs(x[size - 1]) < small * length) {
+        x[size - 1] = 0.0;
+        moved_row = 1;
+      }
+    }
+    if (!moved_row) continue;
+    set_eta(w);
+    if (lmm_objective(w, w->Sigma, w->variance, 0, w->profile_beta, w->C, &after) == ELBO_OK &&
+        after >= before - 1e-9 * (1.0 + fabs(before))) {
+      before = after;
+      moved = 1;
+    } else {
+      memcpy(x, kept, (size_t)size * sizeof(double));
+      set_eta(w);
+    }
+  }
+  return moved;
+}
+
+elbo_model lmm_model(const lmm_work *w) {
+  const int marginal = w->method != LMM_JOINT;
+  const elbo_model model = {w->par.n_eta,     e_step, m_step, elbo_value, marginal ? log_evidence : NULL,
+                            marginal ? kl_value : NULL, derivatives, pack, unpack, settle};
+  return model;
+}
+
+/* ---- start --------------------------------------------------------------------------------------- */
+
+elbo_status lmm_start(lmm_work *w) {
+  static const double ratio[] = {1.0, 0.1, 0.01, 10.0, 100.0};
+  const lmm_stats *st = w->stats;
+  const lmm_parameters *par = &w->par;
+  const int q = st->q, p = st->p;
+  double value, best = -HUGE_VAL, *eta = w->scratch + 3 * square(p + 1) + 7 * square(q);
+  elbo_status status;
+  memset(w->Sigma, 0, square(q) * sizeof(double));
+  for (int l = 0; l < st->n_level; l++) w->variance[l] = 1.0;
+  evaluate(w, w->Sigma, w->variance, &value, &best);
+  best = -HUGE_VAL;
+  /* Least squares, latent variables left out (or, without a law, in). */
+  double *A = w->scratch;
+  for (int j = 0; j < p; j++)
+    for (int k = 0; k < p; k++)
+      A[j + p * k] = w->cross[j >= k ? j + (p + 1) * k : k + (p + 1) * j];
+  if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
+  for (int j = 0; j < p; j++) {
+    w->beta[j] = 0.0;
+    for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * w->cross[p + (p + 1) * k];
+  }
+  const double pooled = residual_square(w->cross, w->beta, p) / st->n;
+  for (int l = 0; l < st->n_level; l++) {
+    const double within = residual_square(st->within + (size_t)l * square(p + 1), w->beta, p);
+    w->variance[l] = par->eta_of_sigma[l] < 0 ? par->sigma[l] * par->sigma[l]
+                     : within > 0.0           ? within / st->n_rows[l]
+                                              : pooled;
+  }
+  for (size_t i = 0; i < sizeof ratio / sizeof *ratio; i++) {
+    memset(w->Sigma, 0, square(q) * sizeof(double));
+    for (int k = 0; k < q; k++)
+      w->Sigma[k * (q + 1)] = par->kind[k] == LMM_ROW_LENGTH || par->kind[k] == LMM_ROW_FIXED
+                                  ? par->length[k] * par->length[k]
+                                  : ratio[i] * pooled;
+    lmm_parameters_pack(par, w->Sigma, w->variance, w->eta);
+    set_eta(w);
+    status = lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, &value);
+    if (status == ELBO_OK && value > best) {
+      best = value;
+      memcpy(eta, w->eta, (size_t)par->n_eta * sizeof(double));
+    }
+  }
+  if (best == -HUGE_VAL) return ELBO_E_NOT_FINITE;
+  return unpack(w, eta);
+}

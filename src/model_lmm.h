@@ -1,0 +1,216 @@
+/* The Gaussian mixed model with one grouping factor,
+ *
+ *   y_i = x_i' beta + z_i' u_g(i) + e_i,   u_g ~ N(0, Sigma),   e_i ~ N(0, sigma_l(i)^2 / w_i),
+ *
+ * Sigma block diagonal (a block a term), l the level of the residual variance.
+ *
+ * model_lmm_stats.c        rows -> sufficient statistics, in one pass
+ * model_lmm_kernels.h      what is done to every group, eight at a time (see lmm_kernels below)
+ * model_lmm_parameters.c   eta <-> Sigma and sigma, chain rules, natural scale
+ * model_lmm.c              objective, E- and M-step, ELBO, KL, derivatives
+ *
+ * Everything below works on scaled data: columns shifted to their mean where an intercept
+ * absorbs it and scaled by powers of two, so that neither units nor origins matter. */
+#ifndef ELBO_MODEL_LMM_H
+#define ELBO_MODEL_LMM_H
+
+#include "elbo.h"
+
+/* Latent terms of a group, at most: small arrays live on the stack. */
+enum { LMM_MAX_TERMS = 64 };
+
+typedef enum { LMM_JOINT = 0, LMM_EM, LMM_REML } lmm_method;
+
+/* The rows, borrowed.  X (n x p) and Z (n x q) by column; group in 1..m; level in 1..n_level or
+ * NULL; weight NULL or positive. */
+typedef struct {
+  int n, p, q, m, n_level;
+  const double *X, *y, *Z, *weight;
+  const int *group, *level;
+} lmm_rows;
+
+/* The law of the latent variables and what is held constant.  Scales in the caller's units. */
+typedef struct {
+  lmm_method method;
+  int n_block;
+  const int *block;       /* q: block of each latent term, 0-based and non-decreasing */
+  const double *sd;       /* q: constant sd, Inf for no law, NaN where free */
+  const double *cor;      /* n_block: constant correlation of a block of two, NaN where free */
+  const double *sigma;    /* n_level: constant residual sd, NaN where free */
+} lmm_law;
+
+/* Column (X_j - shift_j) * scale_j in place of X_j, and so on.  x_intercept is the constant
+ * column of X or -1; z_intercept[k] the column of Z that absorbs the shift of column k, or -1. */
+typedef struct {
+  int x_intercept;
+  double y_shift, y_scale, root_weight_scale;
+  double *x_shift, *x_scale, *z_shift, *z_scale; /* p, p, q, q */
+  int *z_intercept;                              /* q */
+} lmm_scaling;
+
+/* Groups with the same levels of residual variance: `n_cell` cells (group x level) each.
+ * data: n_block blocks of K x (q + p + 1) x SIMD_LANES doubles, K = q * n_cell. */
+typedef struct {
+  int n_cell, n_block, first_block;
+  const int *level; /* n_cell, 0-based */
+  double *data;
+} lmm_run;
+
+/* Rows of a cell, whitened by their weights and rotated by the Q' of a QR decomposition of their
+ * Z, fall apart into q rows [R | X y] that carry all there is to know about u ("between"), and the
+ * rest, of which only the cross-products matter ("within", summed over cells by level). */
+typedef struct {
+  int n, p, q, m, n_level, n_run, n_block;
+  lmm_run *run;
+  int *group_of_lane; /* n_block * SIMD_LANES: group (0-based) or -1 */
+  double *within;     /* n_level x (p + 1) x (p + 1): sum of [X y]'[X y] of the within rows */
+  double *n_rows;     /* n_level: rows */
+  double *n_within;   /* n_level: rows less the q rows per cell of the between part */
+  double *n_distinct; /* n_level: rows less min(rows, q) for each cell: the within rows that exist */
+  double log_weight;  /* sum log w */
+  lmm_scaling scaling;
+} lmm_stats;
+
+elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_law *law,
+                            const elbo_memory *mem);
+
+/* ---- parameters ---------------------------------------------------------------------------- */
+
+/* Row j of the Cholesky factor L of a covariance block is free, or of given length (a constant
+ * sd: angles), or of given direction (a constant correlation: a length), or both. */
+typedef enum { LMM_ROW_FREE = 0, LMM_ROW_LENGTH, LMM_ROW_DIRECTION, LMM_ROW_FIXED, LMM_ROW_NO_LAW } lmm_row_kind;
+
+typedef struct {
+  int q, n_block, n_level, n_eta, n_sigma; /* n_sigma: free residual sds, the last of eta */
+  int n_pair;                              /* entries (a >= b) of Sigma inside blocks */
+  int n_no_law;                            /* latent terms without a law */
+  int *start;                              /* n_block + 1: first term of each block */
+  int *kind;                               /* q: lmm_row_kind */
+  int *eta_of_row;                         /* q: first eta of the row */
+  int *eta_of_sigma;                       /* n_level: eta, or -1 */
+  double *length, *cor;                    /* q (scaled), n_block */
+  double *sigma;                           /* n_level: constant, scaled */
+  int *pair_a, *pair_b, *no_law;
+  double *T, *Ti; /* q x q: scaled latent variable = T u, and the inverse */
+  double sigma_scale; /* scaled residual sd = sigma_scale * sigma */
+} lmm_parameters;
+
+void lmm_parameters_init(lmm_parameters *par, const lmm_stats *stats, const lmm_law *law,
+                         const elbo_memory *mem);
+int lmm_row_size(const lmm_parameters *par, int row); /* free parameters of the row */
+/* L (q x q, zero rows where there is no law), Sigma = L L' and variance (n_level) from eta. */
+void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double *L, double *Sigma,
+                           double *variance);
+/* eta from Sigma and variance; constants are taken as they are. */
+void lmm_parameters_pack(const lmm_parameters *par, const double *Sigma, const double *variance,
+                         double *eta);
+/* d Sigma / d eta_j (q x q x n_eta) and, for every pair j, k of the same block, its derivative
+ * contracted with G: curvature (n_eta x n_eta, added to). */
+void lmm_parameters_sigma_jacobian(const lmm_parameters *par, const double *eta, double *jacobian);
+void lmm_parameters_sigma_curvature(const lmm_parameters *par, const double *eta, const double *G,
+                                    double *curvature);
+/* Sigma and sigma in the caller's units and their derivatives: sigma_u (q x q),
+ * jacobian_u (q x q x n_eta), sigma (n_level); d sigma / d log sigma = sigma. */
+void lmm_parameters_natural(const lmm_parameters *par, const double *eta, double *sigma_u,
+                            double *jacobian_u, double *sigma);
+
+/* ---- kernels ------------------------------------------------------------------------------- */
+
+/* Which derivatives, at which point; scalars shared by all groups. */
+typedef struct {
+  const double *beta;  /* p */
+  const double *C;     /* p x p covariance of beta, or NULL (reml: it takes part) */
+  int log_det;         /* 1: z integrated; 0: z points */
+  int n_pair;
+  const int *pair_a, *pair_b;
+} lmm_point;
+
+/* Derivatives with respect to the entries of Sigma in pairs and the residual variances of the
+ * run's cells, n = n_pair + n_cell of them: all added to. */
+typedef struct {
+  double *gradient;   /* n */
+  double *hessian;    /* n x n, lower */
+  double *cross;      /* n x p: d^2 / d parameter d beta */
+  double *spread;     /* n x p x p: X' V^-1 dV V^-1 X, lower */
+} lmm_derivatives;
+
+/* q(u): per block q (means), q x q (covariances), q x p (gain: -d mean / d beta), by lanes. */
+size_t lmm_posterior_stride(int q, int p);
+
+typedef struct {
+  /* Rotate the rows of one cell; see model_lmm_kernels.h. */
+  void (*reduce)(double *rows, int n_rows, int stride, int q, int n_columns, double *within);
+  void (*objective)(const lmm_run *run, int q, int p, const double *Sigma, const double *variance,
+                    int n_no_law, const int *no_law, double *cross, double *log_det,
+                    double *log_det_no_law, double *work);
+  void (*derivatives)(const lmm_run *run, int q, int p, const double *Sigma,
+                      const double *variance, int n_no_law, const int *no_law,
+                      const lmm_point *point, lmm_derivatives *out, double *work);
+  void (*posterior)(const lmm_run *run, int q, int p, const double *L, const double *prior,
+                    const double *variance, const double *beta, double spread, double *posterior,
+                    double *log_det, double *work);
+  void (*moments)(const lmm_run *run, int q, int p, const double *posterior, const double *C,
+                  double *second, double *cross, double *trace, double *work);
+  void (*divergence)(const lmm_run *run, int q, int p, const double *variance, const double *from,
+                     const double *to, const double *shift, const double *C, double *second,
+                     double *trace, double *work);
+  size_t (*work_size)(int q, int p, int n_cell, int n_pair);
+} lmm_kernels;
+
+extern const lmm_kernels lmm_kernels_plain, lmm_kernels_avx2, lmm_kernels_avx512;
+const lmm_kernels *lmm_kernels_current(void);
+
+/* ---- the model ----------------------------------------------------------------------------- */
+
+typedef struct {
+  const lmm_stats *stats;
+  const lmm_kernels *kernels;
+  lmm_parameters par;
+  lmm_method method;
+  double constant; /* the objective in the caller's units less that of the scaled data */
+  /* theta */
+  double *eta, *beta, *Sigma, *L, *variance;
+  double *profile_beta; /* the best beta for Sigma and variance, where that is what is asked */
+  /* q: the current one, and the exact posterior at theta (filled by the KL, swapped in by the
+   * E-step) */
+  double *q, *q_next;
+  double q_log_det, q_next_log_det;
+  double *q_beta, *q_next_beta, *q_C, *q_next_C; /* reml: q(beta) */
+  int q_next_valid;
+  /* summaries of q */
+  double *second;  /* q x q: sum_g E[u u'] */
+  double *residual; /* n_level x (p+1) x (p+1): [X, y - Z E u] cross-products, within included */
+  double *trace;   /* n_level: the rest of E |y - X beta - Z u|^2 */
+  /* scratch */
+  double *cross, *C, *cells, *work, *scratch, *jacobian;
+  lmm_derivatives run_d, all_d;
+  double *spread_eta; /* n_eta x p x p: X' V^-1 (dV / d eta_j) V^-1 X */
+  double *cross_eta;  /* n_eta x p: d^2 objective / d eta d beta */
+} lmm_work;
+
+elbo_status lmm_work_init(lmm_work *work, const lmm_stats *stats, const lmm_law *law,
+                          const elbo_memory *mem);
+/* The model as the engine sees it. */
+elbo_model lmm_model(const lmm_work *work);
+/* A start from moments. */
+elbo_status lmm_start(lmm_work *work);
+/* Objective at Sigma and variance; beta (p) and C (p x p: (X'V^-1X)^-1) profiled out unless
+ * `beta_given`. */
+elbo_status lmm_objective(lmm_work *work, const double *Sigma, const double *variance,
+                          int beta_given, double *beta, double *C, double *value);
+/* value, gradient and Hessian at the current eta with beta held at its best (not profiled: the
+ * blocks with beta are work->cross_eta and -X'V^{-1}X, whose inverse is -work->C). */
+elbo_status lmm_information(lmm_work *work, double *value, double *gradient, double *hessian);
+/* The exact posterior of u at the current Sigma and variance, into blocks of
+ * lmm_posterior_stride(q, p); log_det: sum log |J + L'AL|. */
+void lmm_posterior(lmm_work *work, const double *beta, double spread, double *posterior,
+                   double *log_det);
+/* Diagonal of X'X (latent terms without a law projected out) after sweeping out the columns
+ * before, relative to before: below LMM_ALIASED a column says nothing new. */
+#define LMM_ALIASED 1e-11
+void lmm_column_pivots(lmm_work *work, double *pivots);
+/* The first level of the residual variance (from 0) whose within rows X fits without error, so
+ * that the objective has no bound; -1 if there is none. */
+int lmm_unbounded_level(lmm_work *work);
+
+#endif

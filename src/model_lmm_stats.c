@@ -1,0 +1,334 @@
+/* Rows to sufficient statistics of the Gaussian mixed model, in one pass.
+ *
+ * Accuracy.  Cross-products of raw columns lose everything when the data are far from zero
+ * (NIST's SmLs07-09 exist to show it).  Here
+ *   1. columns are shifted by their mean where an intercept absorbs the shift;
+ *   2. within a cell, columns are shifted by the cell's first row where Z has an intercept, which is
+ *      exact for neighbouring numbers, and the shift is added back to the between rows, where it
+ *      belongs: Z e = 1 implies Q'(c 1) = c R e;
+ *   3. the cell is rotated by Householder reflections, so the within cross-products are sums of
+ *      squares of residuals, never differences of large sums;
+ * and powers of two bring every column near one, which is exact and keeps 1e-150 and 1e150 in range.
+ *
+ * A cell of many rows is rotated a chunk at a time, its q rows so far on top of the next chunk. */
+#include "model_lmm.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "math_simd.h"
+
+enum { CHUNK = 512 };
+
+/* Mean, and the power of two that brings the largest deviation from `shift` near one. */
+static double column_mean(const double *x, int n) {
+  double largest = 0.0, sum = 0.0;
+  for (int i = 0; i < n; i++) largest = fmax(largest, fabs(x[i]));
+  if (!(largest > 0.0)) return 0.0;
+  const double scale = scalbn(1.0, -ilogb(largest));
+  for (int i = 0; i < n; i++) sum += x[i] * scale;
+  return sum / n / scale;
+}
+
+static double column_scale(const double *x, int n, double shift) {
+  double largest = 0.0;
+  for (int i = 0; i < n; i++) largest = fmax(largest, fabs(x[i] - shift));
+  return largest > 0.0 ? scalbn(1.0, -ilogb(largest)) : 1.0;
+}
+
+/* The power of two that brings the root of the largest weight near one. */
+static double root_weight_scale(const double *weight, int n) {
+  double largest = 0.0;
+  for (int i = 0; i < n; i++) largest = fmax(largest, weight[i]);
+  return scalbn(1.0, -ilogb(sqrt(largest)));
+}
+
+static int is_constant_one(const double *x, int n) {
+  for (int i = 0; i < n; i++)
+    if (x[i] != 1.0) return 0;
+  return n > 0;
+}
+
+static void scaling_init(lmm_scaling *s, const lmm_rows *rows, const lmm_law *law,
+                         const elbo_memory *mem) {
+  const int n = rows->n, p = rows->p, q = rows->q;
+  s->x_shift = elbo_doubles(mem, (size_t)p);
+  s->x_scale = elbo_doubles(mem, (size_t)p);
+  s->z_shift = elbo_doubles(mem, (size_t)q);
+  s->z_scale = elbo_doubles(mem, (size_t)q);
+  s->z_intercept = elbo_ints(mem, (size_t)q);
+  s->x_intercept = -1;
+  for (int j = 0; j < p && s->x_intercept < 0; j++)
+    if (is_constant_one(rows->X + (size_t)n * (size_t)j, n)) s->x_intercept = j;
+  for (int j = 0; j < p; j++) {
+    const double *x = rows->X + (size_t)n * (size_t)j;
+    const int free_to_shift = s->x_intercept >= 0 && j != s->x_intercept;
+    s->x_shift[j] = free_to_shift ? column_mean(x, n) : 0.0;
+    s->x_scale[j] = column_scale(x, n, s->x_shift[j]);
+  }
+  s->y_shift = s->x_intercept >= 0 ? column_mean(rows->y, n) : 0.0;
+  s->y_scale = column_scale(rows->y, n, s->y_shift);
+  s->root_weight_scale = 1.0;
+  if (rows->weight) s->root_weight_scale = root_weight_scale(rows->weight, n);
+  for (int k = 0; k < q; k++) {
+    const double *z = rows->Z + (size_t)n * (size_t)k;
+    /* A free covariance block is the same model in any basis, so an intercept in it may absorb
+     * the shift of the other terms; a block with constants is not. */
+    int intercept = -1, free_block = 1;
+    for (int l = 0; l < q; l++)
+      if (law->block[l] == law->block[k]) {
+        if (!isnan(law->sd[l]) || !isnan(law->cor[law->block[l]])) free_block = 0;
+        if (intercept < 0 && is_constant_one(rows->Z + (size_t)n * (size_t)l, n)) intercept = l;
+      }
+    s->z_intercept[k] = free_block && intercept != k ? intercept : -1;
+    s->z_shift[k] = s->z_intercept[k] >= 0 ? column_mean(z, n) : 0.0;
+    s->z_scale[k] = column_scale(z, n, s->z_shift[k]);
+  }
+}
+
+/* Rows in the order of groups and, within them, of levels; NULL when they already are. */
+static int *row_order(const lmm_rows *rows, const elbo_memory *mem) {
+  const int n = rows->n;
+  int sorted = 1;
+  for (int i = 1; i < n && sorted; i++)
+    if (rows->group[i] < rows->group[i - 1] ||
+        (rows->level && rows->group[i] == rows->group[i - 1] && rows->level[i] < rows->level[i - 1]))
+      sorted = 0;
+  if (sorted) return NULL;
+  int *order = elbo_ints(mem, (size_t)n), *other = elbo_ints(mem, (size_t)n);
+  for (int i = 0; i < n; i++) order[i] = i;
+  /* Two stable counting sorts: by level, then by group. */
+  for (int pass = rows->level ? 0 : 1; pass < 2; pass++) {
+    const int *key = pass == 0 ? rows->level : rows->group;
+    const int n_key = pass == 0 ? rows->n_level : rows->m;
+    int *first = elbo_ints(mem, (size_t)n_key + 2);
+    memset(first, 0, ((size_t)n_key + 2) * sizeof(int));
+    for (int i = 0; i < n; i++) first[key[i] + 1]++;
+    for (int k = 1; k <= n_key + 1; k++) first[k] += first[k - 1];
+    for (int i = 0; i < n; i++) other[first[key[order[i]]]++] = order[i];
+    int *swap = order;
+    order = other;
+    other = swap;
+  }
+  return order;
+}
+
+/* ---- cells and runs -------------------------------------------------------------------------- */
+
+typedef struct {
+  int n_cell;
+  int *first_row;  /* n_cell + 1, in the sorted order */
+  int *level;      /* n_cell */
+  int *first_cell; /* m + 1 */
+  int *pattern;    /* m: index of the first group with the same levels, then of the run */
+} cell_table;
+
+static int row_at(const int *order, int i) { return order ? order[i] : i; }
+
+static void find_cells(cell_table *cells, const lmm_rows *rows, const int *order,
+                       const elbo_memory *mem) {
+  const int n = rows->n, m = rows->m;
+  int n_cell = 0;
+  for (int pass = 0; pass < 2; pass++) { /* count, then fill */
+    int cell = -1, last_group = -1, last_level = -1;
+    for (int i = 0; i < n; i++) {
+      const int row = row_at(order, i), g = rows->group[row] - 1;
+      const int level = rows->level ? rows->level[row] - 1 : 0;
+      if (g == last_group && level == last_level) continue;
+      cell++;
+      if (pass == 1) {
+        cells->first_row[cell] = i;
+        cells->level[cell] = level;
+        if (g != last_group) cells->first_cell[g] = cell;
+      }
+      last_group = g;
+      last_level = level;
+    }
+    if (pass == 0) {
+      n_cell = cell + 1;
+      cells->first_row = elbo_ints(mem, (size_t)n_cell + 1);
+      cells->level = elbo_ints(mem, (size_t)n_cell);
+      cells->first_cell = elbo_ints(mem, (size_t)m + 1);
+      cells->pattern = elbo_ints(mem, (size_t)m);
+    }
+  }
+  cells->n_cell = n_cell;
+  cells->first_row[n_cell] = n;
+  cells->first_cell[m] = n_cell;
+}
+
+static int same_levels(const cell_table *cells, int g, int h) {
+  const int n = cells->first_cell[g + 1] - cells->first_cell[g];
+  if (n != cells->first_cell[h + 1] - cells->first_cell[h]) return 0;
+  return memcmp(cells->level + cells->first_cell[g], cells->level + cells->first_cell[h],
+                (size_t)n * sizeof(int)) == 0;
+}
+
+/* Runs of groups with the same levels.  Patterns are chained by their first level, so that the
+ * search is short in the usual cases: one level, a level for each group, a few in all. */
+static int find_runs(const cell_table *cells, int m, int n_level, int *representative,
+                     const elbo_memory *mem) {
+  int *head = elbo_ints(mem, (size_t)n_level), *next = elbo_ints(mem, (size_t)m), n_run = 0;
+  for (int l = 0; l < n_level; l++) head[l] = -1;
+  for (int g = 0; g < m; g++) {
+    const int level = cells->level[cells->first_cell[g]];
+    int r = head[level];
+    while (r >= 0 && !same_levels(cells, g, representative[r])) r = next[r];
+    if (r < 0) {
+      r = n_run++;
+      representative[r] = g;
+      next[r] = head[level];
+      head[level] = r;
+    }
+    cells->pattern[g] = r;
+  }
+  return n_run;
+}
+
+/* ---- one cell --------------------------------------------------------------------------------- */
+
+/* `count` rows from `first` on (sorted order) less the pivot, whitened by the weights if any, into
+ * the chunk's columns [Z X y] from its row `at` on. */
+static void read_rows(const lmm_rows *rows, const lmm_scaling *s, const int *order,
+                      const double *weight, int first, int count, const double *pivot,
+                      double *chunk, int stride, int at) {
+  const int n = rows->n, q = rows->q, p = rows->p;
+  for (int c = 0; c < q + p + 1; c++) {
+    const int j = c - q;
+    const double *x = c < q ? rows->Z + (size_t)n * (size_t)c
+                            : (j < p ? rows->X + (size_t)n * (size_t)j : rows->y);
+    const double shift = c < q ? s->z_shift[c] : (j < p ? s->x_shift[j] : s->y_shift);
+    const double scale = c < q ? s->z_scale[c] : (j < p ? s->x_scale[j] : s->y_scale);
+    double *to = chunk + (size_t)stride * (size_t)c + at;
+    if (order)
+      for (int i = 0; i < count; i++) to[i] = (x[order[first + i]] - shift) * scale - pivot[c];
+    else
+      for (int i = 0; i < count; i++) to[i] = (x[first + i] - shift) * scale - pivot[c];
+  }
+  if (weight)
+    for (int i = 0; i < count; i++) {
+      const double root = sqrt(weight[row_at(order, first + i)]) * s->root_weight_scale;
+      for (int c = 0; c < q + p + 1; c++) chunk[(size_t)stride * (size_t)c + (size_t)(at + i)] *= root;
+    }
+}
+
+/* The q between rows of a cell (q x (q + p + 1), by column, zero-padded), and its within
+ * cross-products (added). `z_one` is the constant column of Z or -1. */
+static void reduce_cell(const lmm_kernels *kernels, const lmm_rows *rows, const lmm_scaling *s,
+                        const int *order, int first, int last, int z_one, double *pivot,
+                        double *chunk, double *between, double *within) {
+  const int q = rows->q, n_col = q + rows->p + 1, stride = CHUNK + q;
+  memset(pivot, 0, (size_t)n_col * sizeof(double));
+  if (z_one >= 0) {
+    read_rows(rows, s, order, NULL, first, 1, pivot, between, 1, 0);
+    memcpy(pivot, between, (size_t)n_col * sizeof(double));
+    pivot[z_one] = 0.0;
+  }
+  int top = 0;
+  for (int i = first; i < last; i += CHUNK) {
+    const int count = last - i < CHUNK ? last - i : CHUNK;
+    read_rows(rows, s, order, rows->weight, i, count, pivot, chunk, stride, top);
+    kernels->reduce(chunk, top + count, stride, q, n_col, within);
+    top = top + count < q ? top + count : q;
+  }
+  for (int c = 0; c < n_col; c++)
+    for (int r = 0; r < q; r++)
+      between[r + q * c] = r < top ? chunk[(size_t)stride * (size_t)c + (size_t)r] : 0.0;
+  if (z_one >= 0)
+    for (int c = 0; c < n_col; c++)
+      if (c != z_one)
+        for (int r = 0; r < q; r++) between[r + q * c] += pivot[c] * between[r + q * z_one];
+}
+
+/* ---- all ---------------------------------------------------------------------------------------- */
+
+elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_law *law,
+                            const elbo_memory *mem) {
+  const int n = rows->n, p = rows->p, q = rows->q, m = rows->m, n_level = rows->n_level;
+  const int n_col = q + p + 1, p1 = p + 1;
+  const lmm_kernels *kernels = lmm_kernels_current();
+  /* Without a grouping factor the rows of a level are one cell with nothing in between. */
+  const int n_group = q > 0 ? m : 1;
+  lmm_rows all = *rows;
+  if (q == 0) {
+    int *one = elbo_ints(mem, (size_t)n);
+    for (int i = 0; i < n; i++) one[i] = 1;
+    all.group = one;
+    all.m = 1;
+  }
+  memset(stats, 0, sizeof *stats);
+  stats->n = n;
+  stats->p = p;
+  stats->q = q;
+  stats->m = q > 0 ? m : 0;
+  stats->n_level = n_level;
+  scaling_init(&stats->scaling, rows, law, mem);
+
+  const int *order = row_order(&all, mem);
+  cell_table cells = {0};
+  find_cells(&cells, &all, order, mem);
+  int *representative = elbo_ints(mem, (size_t)n_group);
+  stats->n_run = find_runs(&cells, n_group, n_level, representative, mem);
+
+  /* Lay the groups out, run by run, in blocks of lanes. */
+  int *count = elbo_ints(mem, (size_t)stats->n_run);
+  memset(count, 0, (size_t)stats->n_run * sizeof(int));
+  for (int g = 0; g < n_group; g++) count[cells.pattern[g]]++;
+  stats->run = (lmm_run *)mem->get(mem->ctx, (size_t)stats->n_run * sizeof(lmm_run));
+  for (int r = 0; r < stats->n_run; r++) {
+    lmm_run *run = stats->run + r;
+    const int g = representative[r];
+    run->n_cell = cells.first_cell[g + 1] - cells.first_cell[g];
+    run->level = cells.level + cells.first_cell[g];
+    run->n_block = (count[r] + SIMD_LANES - 1) / SIMD_LANES;
+    run->first_block = stats->n_block;
+    stats->n_block += run->n_block;
+    const size_t size = (size_t)run->n_block * (size_t)(q * run->n_cell) * (size_t)n_col * SIMD_LANES;
+    run->data = elbo_doubles(mem, size);
+    memset(run->data, 0, size * sizeof(double));
+    count[r] = 0;
+  }
+  stats->group_of_lane = elbo_ints(mem, (size_t)stats->n_block * SIMD_LANES);
+  for (int i = 0; i < stats->n_block * SIMD_LANES; i++) stats->group_of_lane[i] = -1;
+
+  stats->within = elbo_doubles(mem, (size_t)(n_level * p1 * p1));
+  stats->n_rows = elbo_doubles(mem, (size_t)n_level);
+  stats->n_within = elbo_doubles(mem, (size_t)n_level);
+  memset(stats->within, 0, (size_t)(n_level * p1 * p1) * sizeof(double));
+  stats->n_distinct = elbo_doubles(mem, (size_t)n_level);
+  memset(stats->n_rows, 0, (size_t)n_level * sizeof(double));
+  memset(stats->n_distinct, 0, (size_t)n_level * sizeof(double));
+
+  int z_one = -1;
+  for (int k = 0; k < q && z_one < 0; k++)
+    if (is_constant_one(rows->Z + (size_t)n * (size_t)k, n)) z_one = k;
+  double *chunk = elbo_doubles(mem, (size_t)(CHUNK + q) * (size_t)n_col);
+  double *between = elbo_doubles(mem, (size_t)(q > 0 ? q : 1) * (size_t)n_col);
+  double *pivot = elbo_doubles(mem, (size_t)n_col);
+  for (int g = 0; g < n_group; g++) {
+    const lmm_run *run = stats->run + cells.pattern[g];
+    const int at = count[cells.pattern[g]]++, lane = at % SIMD_LANES, K = q * run->n_cell;
+    const size_t block = (size_t)(at / SIMD_LANES);
+    double *data = run->data + block * (size_t)(K * n_col) * SIMD_LANES + lane;
+    stats->group_of_lane[((size_t)run->first_block + block) * SIMD_LANES + (size_t)lane] = g;
+    for (int c = 0; c < run->n_cell; c++) {
+      const int cell = cells.first_cell[g] + c, level = cells.level[cell];
+      const int first = cells.first_row[cell], last = cells.first_row[cell + 1];
+      reduce_cell(kernels, &all, &stats->scaling, order, first, last, z_one, pivot, chunk, between,
+                  stats->within + (size_t)(level * p1 * p1));
+      stats->n_rows[level] += last - first;
+      if (last - first > q) stats->n_distinct[level] += last - first - q;
+      for (int r = 0; r < q; r++)
+        for (int j = 0; j < n_col; j++)
+          data[(size_t)((c * q + r) * n_col + j) * SIMD_LANES] = between[r + q * j];
+    }
+  }
+  for (int l = 0; l < n_level; l++) stats->n_within[l] = stats->n_rows[l];
+  for (int r = 0; r < stats->n_run; r++)
+    for (int c = 0; c < stats->run[r].n_cell; c++)
+      stats->n_within[stats->run[r].level[c]] -= (double)q * stats->run[r].n_block * SIMD_LANES;
+  if (rows->weight)
+    for (int i = 0; i < n; i++)
+      stats->log_weight += log(rows->weight[i]) + 2.0 * log(stats->scaling.root_weight_scale);
+  return ELBO_OK;
+}
