@@ -1,0 +1,55 @@
+#' Settings of the ascent
+#'
+#' How long and how hard a fit may climb. The answer does not depend on these settings as long
+#' as the fit converges; the defaults are meant to be left alone.
+#'
+#' @param tol Relative tolerance of the stopping rule, a positive number: an EM iteration that
+#'   raises the objective by less than `tol` times its size ends the EM phase. Newton steps,
+#'   where they follow, go on to a gradient of rounding size.
+#' @param max_iter The most iterations, a positive whole number. A fit that reaches it
+#'   returns its best point so far, with a warning.
+#' @param accelerate `"auto"` (a few EM steps, extrapolation, then Newton on the exact score),
+#'   `"squarem"` (extrapolated EM only) or `"none"` (textbook EM).
+#' @param threads Number of threads, or `NULL` for one. Results do not depend on it.
+#' @param n_starts Number of starting points, or `NULL` for the model's own choice.
+#' @param quadrature Number of quadrature points for each latent variable where its posterior
+#'   is not available in closed form, or `NULL` for the model's own choice.
+#' @param seed A whole number that makes random starts reproducible, or `NULL` to draw them
+#'   from the session's generator. With a seed the session's generator is left as it was.
+#' @param progress `TRUE` to report the progress of long fits, `FALSE` to be silent, or `NULL`
+#'   to report in interactive sessions only.
+#' @return A list of class `elbo_control` with one element an argument.
+#' @examples
+#' elbo_control(accelerate = "none", max_iter = 50)
+#' @seealso [convergence()] says how a fit ended.
+#' @export
+elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", threads = NULL,
+                         n_starts = NULL, quadrature = NULL, seed = NULL, progress = NULL) {
+  optional <- function(x, name, check) if (!is.null(x)) check(x, name)
+  structure(
+    list(
+      tol = check_positive(tol, "tol"),
+      max_iter = check_count(max_iter, "max_iter"),
+      accelerate = check_choice(accelerate, "accelerate", c("auto", "squarem", "none")),
+      threads = optional(threads, "threads", check_count),
+      n_starts = optional(n_starts, "n_starts", check_count),
+      quadrature = optional(quadrature, "quadrature", check_count),
+      seed = optional(seed, "seed", check_whole),
+      progress = optional(progress, "progress", check_flag)
+    ),
+    class = "elbo_control"
+  )
+}
+
+#' @export
+print.elbo_control <- function(x, ...) {
+  shown <- vapply(x, function(value) if (is.null(value)) "default" else format(value), "")
+  cat("Settings of the ascent\n", sprintf("  %-10s %s\n", names(x), shown), sep = "")
+  invisible(x)
+}
+
+# Progress is for people: not in scripts, not while a document is knitted.
+show_progress <- function(control) {
+  if (!is.null(control$progress)) return(control$progress)
+  interactive() && !isTRUE(getOption("knitr.in.progress"))
+}

@@ -1,0 +1,160 @@
+# The grammar of mixed model formulas: that of lme4, read by a parser of our own.
+#
+#   parse_formula(formula, data = NULL)   list(formula, fixed, bars)
+#     formula    as given, with `.` expanded to the columns of `data`
+#     fixed      the formula without its random terms
+#     bars       list with an element for each covariance block:
+#                list(terms = ~ 1 + x, group = expression, group_name = "site", split = FALSE)
+#   find_bars(expr), drop_bars(expr)      random terms of an expression; the rest, or NULL
+#   group_label(expr)                     "site", "a:b"
+#
+# Words: a bar is one ( terms | group ); it is split when written `||`.
+
+parse_formula <- function(formula, data = NULL) {
+  check_formula(formula)
+  bars <- lapply(find_bars(formula[[3]]), read_bar, environment(formula))
+  bars <- unlist(bars, recursive = FALSE)
+  groups <- lapply(bars, function(bar) all.vars(bar$group))
+  formula[[3]] <- expand_dot(formula[[3]], data, c(all.vars(formula[[2]]), unlist(groups)))
+  fixed <- formula
+  rest <- drop_bars(formula[[3]])
+  fixed[[3]] <- if (is.null(rest)) 1 else rest
+  list(formula = formula, fixed = fixed, bars = bars)
+}
+
+check_formula <- function(formula) {
+  example <- "such as y ~ x + (1 | group)"
+  if (!inherits(formula, "formula")) {
+    abort(sprintf("`formula` must be a formula %s, not %s.", example, describe_value(formula)),
+          "elbo_error_formula")
+  }
+  if (length(formula) != 3) {
+    abort(sprintf("`formula` must have a response on its left-hand side, %s; `%s` has none.",
+                  example, deparse_line(formula)), "elbo_error_formula")
+  }
+  if (has_bar(formula[[2]]) || is_bar(formula[[3]])) {
+    abort(c("A random term must be in parentheses on the right-hand side of `formula`,",
+            sprintf("%s; this is `%s`.", example, deparse_line(formula))),
+          "elbo_error_formula")
+  }
+}
+
+is_call_to <- function(expr, functions) {
+  is.call(expr) && is.name(expr[[1]]) && as.character(expr[[1]]) %in% functions
+}
+
+is_bar <- function(expr) is_call_to(expr, c("|", "||"))
+
+has_bar <- function(expr) any(c("|", "||") %in% all.names(expr))
+
+is_sum <- function(expr) is_call_to(expr, c("+", "-", "("))
+
+# A random term is a term of the sum that the right-hand side is. Anywhere else a bar would be
+# an extension of the grammar that we do not have, such as ar1(time | site), or a slip.
+find_bars <- function(expr) {
+  if (!has_bar(expr)) return(list())
+  if (is_call_to(expr, "(") && is_bar(expr[[2]])) return(list(expr[[2]]))
+  if (!is_sum(expr) || (is_call_to(expr, "-") && has_bar(expr[[length(expr)]]))) {
+    abort(c(sprintf("`%s` is not a random term that this package knows;", deparse_line(expr)),
+            "random terms are added to the formula as ( terms | group ).",
+            "A logical `|` belongs into a variable made beforehand."), "elbo_error_formula")
+  }
+  unlist(lapply(as.list(expr)[-1], find_bars), recursive = FALSE)
+}
+
+drop_bars <- function(expr) {
+  if (!has_bar(expr)) return(expr)
+  if (is_bar(expr)) return(NULL)
+  parts <- lapply(as.list(expr)[-1], drop_bars)
+  kept <- parts[lengths(parts) > 0]
+  if (length(kept) == length(parts)) return(as.call(c(expr[[1]], parts)))
+  # What is left of a sum is its other term: as it is, or under its minus sign.
+  if (length(kept) == 0) return(NULL)
+  if (is_call_to(expr, "-")) call("-", kept[[1]]) else kept[[1]]
+}
+
+# `.` means the columns of `data` that are neither response nor grouping factor.
+expand_dot <- function(expr, data, used) {
+  if (!"." %in% all.vars(expr)) return(expr)
+  columns <- setdiff(names(data), used)
+  if (length(columns) == 0) {
+    abort("`.` in `formula` stands for the other columns of `data`, and there are none.",
+          "elbo_error_formula")
+  }
+  sum <- Reduce(function(a, b) call("+", a, b), lapply(columns, as.name))
+  eval(call("substitute", expr, list(. = sum)))
+}
+
+# Random terms --------------------------------------------------------------------------------
+
+# One ( | ) as written gives a bar for each grouping factor of a/b, and for each term if `||`.
+read_bar <- function(bar, env) {
+  text <- sprintf("(%s)", deparse_line(bar))
+  split <- is_call_to(bar, "||")
+  terms <- bar_terms(bar[[2]], text, env)
+  if (split) terms <- split_terms(terms)
+  groups <- expand_groups(bar[[3]], text)
+  bars <- lapply(groups, function(group) {
+    lapply(terms, function(term) {
+      list(terms = term, group = group, group_name = group_label(group), split = split)
+    })
+  })
+  unlist(bars, recursive = FALSE)
+}
+
+bar_terms <- function(expr, text, env) {
+  if (has_bar(expr)) {
+    abort(sprintf("%s has more than one `|`; write each random term in its own parentheses.",
+                  text), "elbo_error_formula")
+  }
+  formula <- as.formula(call("~", expr), env)
+  terms <- terms(formula, allowDotAsName = TRUE)
+  if ("." %in% all.vars(expr) || !is.null(attr(terms, "offset"))) {
+    abort(sprintf("%s cannot hold `.` or offset(); an offset belongs beside it.", text),
+          "elbo_error_formula")
+  }
+  if (length(attr(terms, "term.labels")) + attr(terms, "intercept") == 0) {
+    abort(sprintf("%s has no term left of the bar; (1 | group) is a random intercept.", text),
+          "elbo_error_formula")
+  }
+  list(formula)
+}
+
+split_terms <- function(terms) {
+  formula <- terms[[1]]
+  terms <- terms(formula)
+  slopes <- lapply(attr(terms, "term.labels"), function(label) call("+", 0, str2lang(label)))
+  parts <- c(if (attr(terms, "intercept") == 1) list(1), slopes)
+  lapply(parts, function(part) as.formula(call("~", part), environment(formula)))
+}
+
+# a/b is a and a:b, as in nested designs.
+expand_groups <- function(expr, text) {
+  if (is_call_to(expr, "(")) return(expand_groups(expr[[2]], text))
+  if (is_call_to(expr, "/")) {
+    outer <- expand_groups(expr[[2]], text)
+    inner <- expand_groups(expr[[3]], text)
+    within <- lapply(inner, function(group) call(":", outer[[length(outer)]], group))
+    return(c(outer, within))
+  }
+  operator <- is_call_to(expr, c("+", "-", "*", "^", "|", "||", "%in%"))
+  if (operator || length(all.vars(expr)) == 0) {
+    abort(c(sprintf("`%s` in %s is not a grouping factor;", deparse_line(expr), text),
+            "it is one variable, an interaction a:b, or a/b for b nested in a."),
+          "elbo_error_formula")
+  }
+  if (is_call_to(expr, ":")) {
+    sides <- lapply(as.list(expr)[-1], function(side) expand_groups(side, text))
+    if (any(lengths(sides) > 1)) {
+      abort(sprintf("The grouping factor of %s mixes `:` and `/`; write its terms one by one.",
+                    text), "elbo_error_formula")
+    }
+    return(list(call(":", sides[[1]][[1]], sides[[2]][[1]])))
+  }
+  list(expr)
+}
+
+group_label <- function(expr) {
+  if (!is_call_to(expr, ":")) return(deparse_line(expr))
+  paste(group_label(expr[[2]]), group_label(expr[[3]]), sep = ":")
+}

@@ -1,0 +1,408 @@
+# From formula and data to the matrices of a mixed model: evaluated as by lm(), checked by us.
+#
+#   glmm_frame(call, env)   `call` is fit_glmm's matched call, `env` where it was made. Of its
+#                           arguments it evaluates formula, data, weights, offset, se, sigma,
+#                           subset and na.action (all but formula may be missing), and returns
+#                           list(formula, frame, terms, xlevels, contrasts, design); design is
+#                           list(X, y, offset, weights, known_se, Z, block, random, group,
+#                           group_name, level) as the fit holds it, with X still complete
+#   as_group(x, name)       factor whose every level occurs
+#   cross_factors(factors)  factor of the combinations that occur, levels "a:b"
+#   check_group_levels(group, group_name)   for fits that learn a variance between groups
+#
+# A million rows are cheap as long as nothing is done to a row but arithmetic: no names, no
+# strings, no copies of the data where nothing is dropped.
+
+glmm_frame <- function(call, env) {
+  data <- eval(call$data, env)
+  if (!is.null(data)) check_data_frame(data, "data")
+  parsed <- parse_formula(as_formula(eval(call$formula, env), env), data)
+  check_one_group(parsed$bars)
+  sigma <- sigma_variables(eval(call$sigma, env))
+
+  action <- na_action(eval(call$na.action, env))
+
+  frame <- drop_incomplete(evaluate_frame(parsed, sigma, data, call, env), action)
+  check_frame(frame, sigma)
+  factors <- vapply(frame, is.factor, NA)
+  frame[factors] <- lapply(frame[factors], drop_levels)
+  c(list(formula = parsed$formula, frame = frame), build_design(parsed, sigma, frame))
+}
+
+# Like lm(), from a string too.
+as_formula <- function(x, env) {
+  if (is.character(x)) tryCatch(as.formula(x, env), error = function(e) x) else x
+}
+
+check_one_group <- function(bars) {
+  groups <- unique(vapply(bars, `[[`, "", "group_name"))
+  if (length(groups) < 2) return()
+  abort(c(sprintf("`formula` has the grouping factors %s;", quote_names(groups)),
+          "several grouping factors come in a later version. Keep one."), "elbo_error_formula")
+}
+
+# The variables whose combinations have a residual sd each; NULL for one sd.
+sigma_variables <- function(sigma) {
+  if (is.null(sigma)) return(NULL)
+  valid <- inherits(sigma, "formula") && length(sigma) == 2 && !has_bar(sigma)
+  labels <- if (valid) attr(terms(sigma, allowDotAsName = TRUE), "term.labels")
+  if (!valid || length(labels) > 1 || "." %in% labels) {
+    abort(c("`sigma` must be a one-sided formula of factors, such as ~ site or ~ site:sex,",
+            sprintf("not %s.", describe_value(sigma))), "elbo_error_formula")
+  }
+  if (length(labels) == 1) term_variables(sigma)
+}
+
+# The model frame -----------------------------------------------------------------------------
+
+# One model.frame() of all variables, so that rows are dropped together and bs(), poly() and
+# the like remember their bases. Missing values pass: they are rare, and looking for them by
+# na.action costs a copy of the data.
+evaluate_frame <- function(parsed, sigma, data, call, env) {
+  formula <- frame_formula(parsed, sigma)
+  frame_call <- call[c(1, match(c("subset", "weights", "offset", "se"), names(call), 0))]
+  frame_call[[1]] <- quote(stats::model.frame)
+  frame_call$formula <- formula
+  frame_call$data <- data
+  frame_call$na.action <- quote(stats::na.pass)
+  tryCatch(
+    eval(frame_call, env),
+    error = function(e) abort_frame(e, formula, data, call)
+  )
+}
+
+frame_formula <- function(parsed, sigma) {
+  fixed <- term_variables(parsed$fixed)
+  random <- lapply(parsed$bars, function(bar) term_variables(bar$terms))
+  groups <- lapply(parsed$bars, function(bar) term_variables(call("~", bar$group)))
+  right <- unique(c(fixed[-1], unlist(c(random, groups), recursive = FALSE), sigma))
+  sum <- Reduce(function(a, b) call("+", a, b), right, 1)
+  as.formula(call("~", fixed[[1]], sum), environment(parsed$fixed))
+}
+
+term_variables <- function(formula) as.list(attr(terms(as.formula(formula)), "variables"))[-1]
+
+abort_frame <- function(e, formula, data, call) {
+  where <- "They are looked up in `data`, then where the formula was made."
+  if (is.data.frame(data)) {
+    where <- c(where, sprintf("The columns of `data` are %s.", quote_names(names(data))))
+  }
+  lengths <- variable_lengths(formula, data, call)
+  if (length(unique(lengths)) > 1) {
+    text <- sprintf("`%s` has %d", names(lengths), lengths)
+    abort(sprintf("The variables of the model differ in length: %s.",
+                  paste(text, collapse = ", ")), "elbo_error_data")
+  }
+  abort(c(sprintf("The variables of the model cannot be evaluated: %s.", conditionMessage(e)),
+          where), "elbo_error_data")
+}
+
+variable_lengths <- function(formula, data, call) {
+  variables <- term_variables(formula)
+  extras <- as.list(call)[intersect(c("weights", "offset", "se"), names(call))]
+  names(variables) <- vapply(variables, deparse_line, "")
+  count <- function(expr) {
+    x <- tryCatch(eval(expr, data, environment(formula)), error = function(e) NULL)
+    if (is.atomic(x) && !is.null(x)) NROW(x) else NA_integer_
+  }
+  lengths <- vapply(c(variables, extras), count, 0L)
+  lengths[!is.na(lengths)]
+}
+
+# Missing and infinite values -----------------------------------------------------------------
+
+na_action <- function(x) {
+  if (is.null(x)) x <- getOption("na.action", "na.omit")
+  action <- if (is.character(x)) get0(x[1], mode = "function") else x
+  if (is.function(action)) return(action)
+  check(FALSE, "na.action", "a function such as na.omit", x)
+}
+
+drop_incomplete <- function(frame, action) {
+  check_any_rows(frame, "`data`, after `subset`, has no rows.")
+  # One pass over each column in the usual case: a sum is finite only if all of it is.
+  complete <- function(x) if (is.double(x)) is.finite(sum(unclass(x))) else !anyNA(x)
+  suspect <- !vapply(frame, complete, NA)
+  if (!any(suspect)) return(frame)
+  check_finite(frame[suspect])
+  kept <- tryCatch(action(frame), error = function(e) abort_missing(frame))
+  if (anyNA(kept, recursive = TRUE)) abort_missing(kept)
+  check_any_rows(kept, c("Every row of `data` has a missing value.", missing_counts(frame)))
+}
+
+check_any_rows <- function(frame, message) {
+  if (nrow(frame) == 0) abort(message, "elbo_error_data")
+  frame
+}
+
+check_finite <- function(frame) {
+  for (name in names(frame)) {
+    x <- as.matrix(unclass(frame[[name]]))
+    if (!is.double(x)) next
+    # NA is missing, and is left to na.action; NaN, Inf and -Inf are results of arithmetic.
+    bad <- is.nan(x) | is.infinite(x)
+    if (any(bad)) {
+      abort(c(sprintf("`%s` is infinite or not a number in %s;", variable_name(name),
+                      frame_rows(frame, which(rowSums(bad) > 0))),
+              "correct the values, or leave the rows out with `subset`."), "elbo_error_data")
+    }
+  }
+}
+
+abort_missing <- function(frame) {
+  rows <- which(!stats::complete.cases(frame))
+  abort(c(sprintf("There are missing values in %s.", frame_rows(frame, rows)),
+          missing_counts(frame), "Use na.action = na.omit to drop the rows."),
+        "elbo_error_data")
+}
+
+missing_counts <- function(frame) {
+  counts <- vapply(frame, function(x) sum(!stats::complete.cases(x)), 0L)
+  counts <- counts[counts > 0]
+  text <- sprintf("`%s` (%d)", variable_name(names(counts)), counts)
+  sprintf("They are in %s.", paste(text, collapse = ", "))
+}
+
+# "(weights)" is model.frame's column for the argument `weights`.
+variable_name <- function(name) gsub("^\\((weights|offset|se)\\)$", "\\1", name)
+
+# Rows by the names they have in the user's data.
+frame_rows <- function(frame, rows) list_rows(attr(frame, "row.names")[rows])
+
+# Response, weights, offset, standard errors --------------------------------------------------
+
+check_frame <- function(frame, sigma) {
+  check_response(frame)
+  check_scale(frame, "weights")
+  check_scale(frame, "se")
+  offsets <- c(attr(attr(frame, "terms"), "offset"), match("(offset)", names(frame)))
+  for (i in offsets[!is.na(offsets)]) {
+    name <- variable_name(names(frame)[i])
+    check(is_numeric_vector(frame[[i]]), name, "a numeric vector", frame[[i]])
+  }
+  if (is.null(frame[["(se)"]])) return()
+  if (!is.null(frame[["(weights)"]])) {
+    abort("`se` and `weights` cannot both be given: known standard errors are the weights.",
+          "elbo_error_argument")
+  }
+  if (!is.null(sigma)) {
+    abort("`se` and `sigma` cannot both be given: known standard errors leave no sigma.",
+          "elbo_error_argument")
+  }
+}
+
+is_numeric_vector <- function(x) (is.numeric(x) || is.logical(x)) && is.null(dim(x))
+
+check_response <- function(frame) {
+  y <- frame[[1]]
+  if (is_numeric_vector(y)) return()
+  name <- names(frame)[1]
+  if (is.matrix(y) || is.data.frame(y)) {
+    abort(sprintf("The response `%s` must be one variable, not %d; fit each column by itself.",
+                  name, ncol(y)), "elbo_error_data")
+  }
+  abort(sprintf("The response `%s` must be numeric, not %s; %s.", name, describe_value(y),
+                "turn it into numbers first, as by as.numeric(as.character())"),
+        "elbo_error_data")
+}
+
+check_scale <- function(frame, name) {
+  x <- frame[[paste0("(", name, ")")]]
+  if (is.null(x)) return()
+  check(is_numeric_vector(x), name, "a numeric vector", x)
+  # As a weight a standard error is squared and inverted, and must stay a number. What holds
+  # for the smallest and the largest holds between them.
+  valid <- function(x) x > 0 & (name != "se" | (is.finite(1 / x^2) & 1 / x^2 > 0))
+  if (all(valid(c(min(x), max(x))))) return()
+  bad <- which(!valid(x))
+  what <- if (name == "se") "positive, and 1/se^2 a positive number" else "positive"
+  abort(c(sprintf("`%s` must be %s, not %s: see %s.", name, what, describe_value(x[bad[1]]),
+                  frame_rows(frame, bad)),
+          "Leave such rows out with `subset`."), "elbo_error_data")
+}
+
+# The design ----------------------------------------------------------------------------------
+
+build_design <- function(parsed, sigma, frame) {
+  fixed <- term_description(terms(parsed$fixed), frame)
+  random <- lapply(parsed$bars, describe_bar, frame)
+  check_cells(c(list(fixed), random), frame)
+  X <- model.matrix(fixed$terms, frame)
+  Z <- lapply(random, function(block) model.matrix(block$terms, frame))
+  check_repeated_terms(Z, parsed$bars)
+  random <- Map(function(block, z) c(block, list(contrasts = attr(z, "contrasts"))), random, Z)
+
+  list(
+    terms = fixed$terms, xlevels = fixed$xlevels, contrasts = attr(X, "contrasts"),
+    design = list(
+      X = X,
+      y = as.double(frame[[1]]),
+      offset = frame_offset(frame),
+      weights = frame_weights(frame),
+      known_se = !is.null(frame[["(se)"]]),
+      Z = if (length(Z)) Reduce(cbind, Z) else matrix(0, nrow(frame), 0),
+      block = rep(seq_along(Z), vapply(Z, ncol, 0L)),
+      random = random,
+      group = if (length(random)) frame_group(parsed$bars[[1]], frame),
+      group_name = if (length(random)) parsed$bars[[1]]$group_name,
+      level = if (length(sigma)) frame_level(sigma, frame)
+    )
+  )
+}
+
+# Terms that know the bases of their variables, and the levels of their factors.
+term_description <- function(terms, frame) {
+  full <- attr(frame, "terms")
+  used <- vapply(as.list(attr(terms, "variables"))[-1], deparse_line, "")
+  index <- match(used, names(frame))
+  attr(terms, "predvars") <- attr(full, "predvars")[c(1, index + 1)]
+  attr(terms, "dataClasses") <- attr(full, "dataClasses")[index]
+  xlevels <- .getXlevels(terms, frame)
+  single <- names(xlevels)[lengths(xlevels) == 1]
+  if (length(single) > 0) {
+    abort(c(sprintf("The factor `%s` has only one level in these data, %s;", single[1],
+                    describe_value(xlevels[[single[1]]])), "drop it from `formula`."),
+          "elbo_error_data")
+  }
+  list(terms = terms, xlevels = xlevels)
+}
+
+describe_bar <- function(bar, frame) {
+  block <- term_description(terms(bar$terms), frame)
+  variables <- frame[names(attr(block$terms, "dataClasses"))]
+  categorical <- c(names(block$xlevels), names(variables)[vapply(variables, is.logical, NA)])
+  if (bar$split && length(categorical) > 0) {
+    abort(c(sprintf("`||` cannot separate the levels of the factor `%s`;", categorical[1]),
+            "use `|`, or a numeric variable for each level."), "elbo_error_formula")
+  }
+  block
+}
+
+# Before any of it is allocated: the number of columns follows from the levels.
+check_cells <- function(blocks, frame) {
+  columns <- unlist(lapply(blocks, function(block) term_columns(block, frame)))
+  cells <- nrow(frame) * sum(columns)
+  if (cells < 2^31) return()
+  abort(c(sprintf("The model matrix would have %.3g cells, more than 2^31:", cells),
+          sprintf("%s columns for `%s`.", format(max(columns), big.mark = ","),
+                  names(which.max(columns))),
+          "A factor of very many levels belongs into a random term."), "elbo_error_data")
+}
+
+term_columns <- function(block, frame) {
+  intercept <- c("(Intercept)" = attr(block$terms, "intercept"))
+  factors <- attr(block$terms, "factors")
+  if (length(factors) == 0) return(intercept)
+  variables <- frame[rownames(factors)]
+  logical <- vapply(variables, is.logical, NA)
+  categorical <- logical | names(variables) %in% names(block$xlevels)
+  size <- vapply(variables, NCOL, 0L)
+  size[logical] <- 2L
+  size[names(block$xlevels)] <- lengths(block$xlevels)
+  # Where a factor is marked 1 it is coded by contrasts, a column less than it has levels; but
+  # without an intercept the first one has them all.
+  coded <- factors == 1 & categorical
+  if (intercept == 0) coded[which(coded & factors > 0)[1]] <- FALSE
+  c(intercept, apply((size - coded)^(factors > 0), 2, prod))
+}
+
+check_repeated_terms <- function(Z, bars) {
+  terms <- unlist(lapply(Z, colnames))
+  if (!anyDuplicated(terms)) return()
+  twice <- terms[duplicated(terms)][1]
+  abort(c(sprintf("The random term `%s` of `%s` appears twice;", twice, bars[[1]]$group_name),
+          "after (1 | g) write (0 + x | g), not (x | g)."), "elbo_error_formula")
+}
+
+frame_offset <- function(frame) {
+  offset <- model.offset(frame)
+  if (is.null(offset)) numeric(nrow(frame)) else as.double(offset)
+}
+
+frame_weights <- function(frame) {
+  if (!is.null(frame[["(se)"]])) return(1 / as.double(frame[["(se)"]])^2)
+  if (!is.null(frame[["(weights)"]])) as.double(frame[["(weights)"]])
+}
+
+# Groups and levels ---------------------------------------------------------------------------
+
+frame_group <- function(bar, frame) {
+  frame_factor(term_variables(call("~", bar$group)), frame)
+}
+
+frame_level <- function(variables, frame) {
+  level <- frame_factor(variables, frame, most = 20)
+  if (nlevels(level) > 1) return(level)
+  abort(sprintf("The factor of `sigma` has only one level, %s; use sigma = ~ 1.",
+                describe_value(levels(level))), "elbo_error_data")
+}
+
+frame_factor <- function(variables, frame, most = Inf) {
+  names <- vapply(variables, deparse_line, "")
+  cross_factors(Map(function(x, name) as_group(x, name, most), frame[names], names))
+}
+
+# Numbers may name groups, as `subject` does, but measurements do not, and nor do more than
+# `most` of them.
+as_group <- function(x, name, most = Inf) {
+  if (!is.null(dim(x))) check(FALSE, name, "a vector to define groups", x)
+  if (is.factor(x)) return(drop_levels(x))
+  if (is.character(x) || is.logical(x)) return(group_by_value(x))
+  if (!is.numeric(x) || is.object(x)) return(factor(x))
+  group <- if (is.integer(x) || all(x == floor(x))) group_by_number(x)
+  if (is.null(group) || nlevels(group) > most) {
+    abort(c(sprintf("`%s` is numeric and does not look like the name of a group;", name),
+            sprintf("if it is, write factor(%s).", name)), "elbo_error_data")
+  }
+  group
+}
+
+group_by_value <- function(x) {
+  values <- sort(unique(x))
+  new_factor(match(x, values), format_value(values))
+}
+
+# Whole numbers within a short range need no hashing.
+group_by_number <- function(x) {
+  lowest <- min(x)
+  span <- max(x) - as.numeric(lowest) + 1
+  if (span > 2 * length(x) + 1000) return(group_by_value(x))
+  code <- as.integer(x - lowest) + 1L
+  occurs <- tabulate(code, span) > 0
+  if (!all(occurs)) code <- cumsum(occurs)[code]
+  new_factor(code, format_value(which(occurs) - 1L + lowest))
+}
+
+format_value <- function(x) {
+  if (is.double(x)) sprintf("%.0f", x) else as.character(x)
+}
+
+drop_levels <- function(x) {
+  occurs <- tabulate(x, nlevels(x)) > 0
+  if (all(occurs)) return(x)
+  kept <- new_factor(cumsum(occurs)[as.integer(x)], levels(x)[occurs])
+  class(kept) <- class(x)
+  kept
+}
+
+new_factor <- function(code, levels) structure(code, levels = levels, class = "factor")
+
+cross_factors <- function(factors) {
+  Reduce(function(a, b) {
+    code <- (as.integer(a) - 1) * nlevels(b) + as.integer(b)
+    group <- as_group(code, "code")
+    pair <- as.numeric(levels(group)) - 1
+    levels(group) <- paste(levels(a)[pair %/% nlevels(b) + 1],
+                           levels(b)[pair %% nlevels(b) + 1], sep = ":")
+    group
+  }, unname(factors))
+}
+
+check_group_levels <- function(group, group_name) {
+  if (nlevels(group) > 1) return()
+  abort(c(sprintf("The grouping factor `%s` has one level, %s:", group_name,
+                  describe_value(levels(group))),
+          "there is no variance between groups to learn from. Drop the random term, or hold",
+          sprintf("its standard deviations, as by priors(`%s` = constant(1)).", group_name)),
+        "elbo_error_data")
+}

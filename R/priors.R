@@ -1,0 +1,291 @@
+# What the user says about priors, and what it means for each entry of theta().
+#
+#   priors(...)                       exported; "elbo_priors", a named list of "elbo_prior"
+#   resolve_priors(prior, parameters, group_name)
+#                                     list: the prior of each row of `parameters` (name, block)
+#                                     or NULL where nothing was said
+#   constant_values(resolved)         numeric: the constant, NA where there is none
+#   covariance_index(parameters, block)
+#                                     covariance block of each sd and cor, else NA
+#   check_constants(resolved, parameters, covariance)
+#                                     refuses what a fit with theta as points cannot hold
+
+#' Priors, and constants
+#'
+#' States what is known about the parameters of a model before the data are seen, or holds
+#' parameters at given values.
+#'
+#' @param ... Named distributions. A name is, from the general to the specific,
+#'   - a block: `beta` (fixed effects), `sd` and `cor` (of the random effects), `sigma`
+#'     (residual); in mixtures also `weight` and `covariance`;
+#'   - a grouping factor, for all its standard deviations: ``priors(site = constant(1))``;
+#'   - a name of [theta()]: ``priors(`sd__(Intercept)|site` = constant(1))``.
+#'
+#'   The more specific name wins. A name that can be read in two ways is an error.
+#'
+#'   The distributions are found inside `priors()` only, and mask nothing outside it. Their
+#'   arguments may be variables of the caller:
+#'   - `normal(mean, sd)`;
+#'   - `half_t(df, scale)`, `half_cauchy(scale)`, `half_normal(scale)`, for what is positive;
+#'   - `inverse_gamma(shape, scale)`, with density proportional to
+#'     \eqn{x^{-shape - 1} \exp(-scale / x)}{x^(-shape - 1) exp(-scale / x)};
+#'   - `inverse_wishart(df, scale)`, with `scale` a positive number or a covariance matrix;
+#'   - `lkj(eta)` for correlations;
+#'   - `dirichlet(alpha)` and `stick_breaking(alpha)` for weights of components;
+#'   - `flat()`, no information: uniform over the parameter, for scale parameters over the
+#'     standard deviation;
+#'   - `constant(value)`, which holds the parameter at `value`.
+#'
+#' @details
+#' Scale parameters are standard deviations everywhere.
+#'
+#' `constant(Inf)` for the standard deviations of a grouping factor means that its latent
+#' variables have no law at all: the limit of `constant(s)` as s grows, as in the model of
+#' Neyman and Scott (1948).
+#'
+#' The methods `"em"`, `"reml"` and `"joint"` take `constant()` and `flat()` in this version;
+#' informative priors come with variational Bayes. `constant()` and `flat()` do not turn
+#' maximum likelihood into anything else.
+#' @return A named list of class `elbo_priors`; each element, of class `elbo_prior`, is a list
+#'   of `distribution` (a string) and `parameters` (a named list).
+#' @references
+#' Neyman, J. and Scott, E. L. (1948). Consistent estimates based on partially consistent
+#' observations. *Econometrica* 16, 1--32. \doi{10.2307/1914288}
+#'
+#' Huang, A. and Wand, M. P. (2013). Simple marginally noninformative prior distributions for
+#' covariance matrices. *Bayesian Analysis* 8, 439--452. \doi{10.1214/13-BA815}
+#' @examples
+#' priors(beta = normal(0, 10), sigma = half_t(3, 2.5), site = constant(1))
+#'
+#' # The argument of a distribution may be a variable.
+#' spread <- 5
+#' priors(beta = normal(0, spread))
+#' @export
+priors <- function(...) {
+  expressions <- as.list(substitute(list(...)))[-1]
+  names <- names(expressions)
+  if (length(expressions) > 0 && (is.null(names) || !all(nzchar(names)))) {
+    abort("Every prior needs a name, as in priors(beta = normal(0, 10)).", "elbo_error_prior")
+  }
+  if (anyDuplicated(names)) {
+    abort(sprintf("`%s` is given two priors; keep one.", names[anyDuplicated(names)]),
+          "elbo_error_prior")
+  }
+  caller <- parent.frame()
+  entries <- Map(function(expression, name) evaluate_prior(expression, name, caller),
+                 expressions, names)
+  structure(entries, names = names, class = "elbo_priors")
+}
+
+evaluate_prior <- function(expression, name, caller) {
+  known <- paste0("The distributions are ", quote_names(names(distributions)), ".")
+  prior <- tryCatch(
+    eval(expression, distributions, caller),
+    error = function(e) {
+      if (inherits(e, "elbo_error")) stop(e)
+      abort(c(sprintf("The prior of `%s` cannot be evaluated: %s.", name, conditionMessage(e)),
+              known), "elbo_error_prior")
+    }
+  )
+  if (!inherits(prior, "elbo_prior")) {
+    abort(c(sprintf("The prior of `%s` must be a distribution such as normal(0, 10), not %s.",
+                    name, describe_value(prior)), known), "elbo_error_prior")
+  }
+  prior
+}
+
+new_prior <- function(distribution, ...) {
+  structure(list(distribution = distribution, parameters = list(...)), class = "elbo_prior")
+}
+
+distributions <- list(
+  normal = function(mean, sd) {
+    new_prior("normal", mean = check_number(mean, "mean"), sd = check_positive(sd, "sd"))
+  },
+  half_t = function(df, scale) {
+    new_prior("half_t", df = check_positive(df, "df"), scale = check_positive(scale, "scale"))
+  },
+  half_cauchy = function(scale) {
+    new_prior("half_cauchy", scale = check_positive(scale, "scale"))
+  },
+  half_normal = function(scale) {
+    new_prior("half_normal", scale = check_positive(scale, "scale"))
+  },
+  inverse_gamma = function(shape, scale) {
+    new_prior("inverse_gamma", shape = check_positive(shape, "shape"),
+              scale = check_positive(scale, "scale"))
+  },
+  inverse_wishart = function(df, scale) {
+    check(is_covariance(as.matrix(scale)), "scale", "a positive number or a covariance matrix",
+          scale)
+    new_prior("inverse_wishart", df = check_positive(df, "df"), scale = scale)
+  },
+  lkj = function(eta) new_prior("lkj", eta = check_positive(eta, "eta")),
+  dirichlet = function(alpha) {
+    check(is.numeric(alpha) && length(alpha) > 0 && all(is.finite(alpha) & alpha > 0),
+          "alpha", "positive numbers", alpha)
+    new_prior("dirichlet", alpha = alpha)
+  },
+  stick_breaking = function(alpha) {
+    new_prior("stick_breaking", alpha = check_positive(alpha, "alpha"))
+  },
+  flat = function() new_prior("flat"),
+  constant = function(value) {
+    check(is.numeric(value) && length(value) == 1 && !is.na(value), "value", "a number", value)
+    new_prior("constant", value = value)
+  }
+)
+
+is_covariance <- function(x) {
+  is.numeric(x) && isSymmetric(unname(x)) &&
+    all(eigen(x, symmetric = TRUE, only.values = TRUE)$values > 0)
+}
+
+#' @export
+format.elbo_prior <- function(x, ...) {
+  show <- function(value) {
+    if (length(value) == 1) format(value) else paste0("c(", toString(format(value)), ")")
+  }
+  sprintf("%s(%s)", x$distribution, paste(vapply(x$parameters, show, ""), collapse = ", "))
+}
+
+#' @export
+format.elbo_priors <- function(x, ...) {
+  vapply(unclass(x), format, "")
+}
+
+#' @export
+print.elbo_prior <- function(x, ...) {
+  cat(format(x), "\n", sep = "")
+  invisible(x)
+}
+
+#' @export
+print.elbo_priors <- function(x, ...) {
+  cat(if (length(x) == 0) "No priors\n", sprintf("%s = %s\n", names(x), format(x)), sep = "")
+  invisible(x)
+}
+
+# The prior of each parameter -----------------------------------------------------------------
+
+prior_blocks <- c("beta", "sd", "cor", "sigma", "weight", "covariance")
+
+# `parameters` has a row for each entry of theta, with its name and block. The answer has an
+# "elbo_prior" for each row, or NULL where nothing was said. Blocks are applied first, so that
+# groups, and then single names, override them.
+resolve_priors <- function(prior, parameters, group_name = NULL) {
+  if (!is.null(prior) && !inherits(prior, "elbo_priors")) {
+    abort(sprintf("`prior` must be made by priors(), or be NULL, not %s.",
+                  describe_value(prior)), "elbo_error_prior")
+  }
+  readings <- lapply(names(prior), read_prior_name, parameters, group_name)
+  resolved <- vector("list", nrow(parameters))
+  for (level in c("block", "group", "name")) {
+    for (i in seq_along(prior)) {
+      if (readings[[i]]$level == level) resolved[readings[[i]]$rows] <- list(prior[[i]])
+    }
+  }
+  resolved
+}
+
+# How a name is meant, and the rows of `parameters` it speaks of.
+read_prior_name <- function(name, parameters, group_name) {
+  rows <- list(
+    block = which(parameters$block == name),
+    group = if (name %in% group_name) which(parameters$block == "sd"),
+    name = which(parameters$name == name)
+  )
+  rows <- rows[lengths(rows) > 0]
+  if (length(rows) == 0) abort_unknown_prior(name, parameters, group_name)
+  if (length(unique(rows)) > 1) {
+    words <- c(block = "a block of parameters", group = "the grouping factor",
+               name = "a single parameter")
+    abort(c(sprintf("In `prior`, `%s` can mean %s.", name,
+                    paste(words[names(rows)], collapse = " or ")),
+            "Use the names of theta() for standard deviations, or rename the variable."),
+          "elbo_error_prior")
+  }
+  list(level = names(rows)[length(rows)], rows = rows[[1]])
+}
+
+abort_unknown_prior <- function(name, parameters, group_name) {
+  valid <- unique(c(parameters$block, group_name, parameters$name))
+  what <- if (name %in% prior_blocks) "no such parameters" else "no parameter of that name"
+  abort(sprintf("`prior` speaks of `%s`, but this model has %s. Valid names are %s.",
+                name, what, quote_names(valid)), "elbo_error_prior")
+}
+
+constant_values <- function(resolved) {
+  value <- function(prior) if (is_constant(prior)) prior$parameters$value else NA
+  as.numeric(vapply(resolved, value, 0))
+}
+
+is_constant <- function(prior) identical(prior$distribution, "constant")
+
+# Parameters are in the order of theta(): the k-th sd belongs to the k-th column of Z, whose
+# covariance block is block[k]; a block of q terms then has q (q - 1) / 2 correlations.
+covariance_index <- function(parameters, block) {
+  index <- rep(NA_integer_, nrow(parameters))
+  index[parameters$block == "sd"] <- block
+  size <- tabulate(block)
+  index[parameters$block == "cor"] <- rep(seq_along(size), size * (size - 1) / 2)
+  index
+}
+
+# What methods with theta as points can hold fixed, and that nothing else was asked for.
+check_constants <- function(resolved, parameters, covariance) {
+  for (i in which(lengths(resolved) > 0)) {
+    check_point_prior(resolved[[i]], parameters$name[i])
+    if (is_constant(resolved[[i]])) {
+      check_constant(resolved[[i]]$parameters$value, parameters$name[i], parameters$block[i])
+    }
+  }
+  check_lawless_blocks(constant_values(resolved), parameters, covariance)
+  check_constant_cors(constant_values(resolved), parameters, covariance)
+}
+
+check_point_prior <- function(prior, name) {
+  if (prior$distribution %in% c("constant", "flat")) return()
+  abort(c(sprintf("The prior %s of `%s` cannot be used yet:", format(prior), name),
+          "informative priors come with variational Bayes in a later version.",
+          "This version takes constant() and flat()."), "elbo_error_prior")
+}
+
+check_constant <- function(value, name, block) {
+  allowed <- switch(block,
+    beta = is.finite(value),
+    sd = value > 0,
+    cor = abs(value) < 1,
+    sigma = value > 0 && is.finite(value),
+    TRUE
+  )
+  if (allowed) return()
+  what <- c(beta = "a finite number", sd = "a positive number, or Inf for no law",
+            cor = "a number between -1 and 1", sigma = "a positive finite number")
+  remedy <- if (block == "sd" && value == 0) "To have no such effect, drop it in `formula`."
+  abort(c(sprintf("`%s` can be held at %s, not at %s.", name, what[[block]],
+                  describe_value(value)), remedy), "elbo_error_prior")
+}
+
+# No law for some terms of a block and a law for others is not a limit of covariance matrices.
+check_lawless_blocks <- function(constants, parameters, covariance) {
+  sds <- parameters$block == "sd"
+  lawless <- is.infinite(constants) & sds
+  partly <- intersect(covariance[lawless], covariance[sds & !lawless])
+  if (length(partly) == 0) return()
+  rest <- parameters$name[sds & !lawless & covariance %in% partly]
+  abort(c("constant(Inf) must hold for every term of one ( | ),",
+          sprintf("but not for %s; write `||` to keep the terms apart.", quote_names(rest))),
+        "elbo_error_prior")
+}
+
+check_constant_cors <- function(constants, parameters, covariance) {
+  held <- parameters$block == "cor" & !is.na(constants)
+  size <- tabulate(covariance[parameters$block == "cor"])
+  large <- held & size[covariance] > 1
+  if (any(large)) {
+    abort(c(sprintf("`%s` can be held only where two terms share a ( | ).",
+                    parameters$name[large][1]),
+            "For uncorrelated terms write `||`."), "elbo_error_prior")
+  }
+}
