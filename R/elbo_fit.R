@@ -1,0 +1,334 @@
+# The fit object: what every model's fit holds, and the answers that need no more than that.
+
+new_elbo_fit <- function(x, class) structure(x, class = c(class, "elbo_fit"))
+
+# From the optimum that C found to the elements of the fit ---------------------------------------
+
+glmm_estimates <- function(answer) {
+  design <- answer$design
+  held <- answer$held
+  result <- answer$result
+  natural <- natural_parameters(result, design, held)
+  beta <- held_values(held, "beta")
+  beta[is.na(beta)] <- result$beta
+  theta <- c(beta, natural$value)
+  names(theta) <- held$name
+  fixed <- !is.na(held$constant)
+  attr(theta, "fixed") <- fixed
+
+  parameters <- data.frame(name = held$name, block = held$block, fixed = fixed,
+                           boundary = c(logical(length(beta)), natural$boundary))
+  information <- glmm_information(result, natural, parameters)
+  terms <- colnames(design$Z)
+  groups <- levels(design$group)
+  free_beta <- held$name[held$block == "beta" & !fixed]
+  joint <- answer$model$method == 0L
+  list(
+    parameters = parameters,
+    theta = theta,
+    beta_cov = information$beta_cov,
+    var_cov = information$var_cov,
+    information = information,
+    latent = list(mean = structure(result$mean, dimnames = list(groups, terms)),
+                  cov = structure(result$cov, dimnames = list(terms, terms, groups)),
+                  gain = structure(result$gain, dimnames = list(terms, free_beta, groups))),
+    log_evidence = if (joint) NA_real_ else result$objective,
+    objective = result$objective,
+    trace = ascent_trace(result$trace),
+    convergence = ascent_convergence(result),
+    df_parameters = sum(!fixed)
+  )
+}
+
+# sd, cor and sigma from Sigma and sigma, their derivatives with respect to eta, and which of them
+# are on the boundary: an sd at zero, a correlation at one or undefined.
+natural_parameters <- function(result, design, held) {
+  Sigma <- result$Sigma
+  slope <- result$Sigma_slope
+  n_eta <- length(result$eta)
+  q <- ncol(Sigma)
+  constant <- list(sd = held_values(held, "sd"), cor = held_values(held, "cor"))
+  at <- function(i, j) matrix(slope, q * q)[i + q * (j - 1), ]
+
+  sd <- sqrt(pmax(diag(Sigma), 0))
+  sd_slope <- matrix(0, q, n_eta)
+  for (j in seq_len(q)) if (sd[j] > 0) sd_slope[j, ] <- at(j, j) / (2 * sd[j])
+
+  pairs <- do.call(cbind, lapply(split(seq_len(q), design$block), function(rows) {
+    if (length(rows) > 1) utils::combn(rows, 2)
+  }))
+  n_cor <- if (is.null(pairs)) 0L else ncol(pairs)
+  cor <- rep(NaN, n_cor)
+  cor_slope <- matrix(0, n_cor, n_eta)
+  for (k in seq_len(n_cor)) {
+    i <- pairs[1, k]
+    j <- pairs[2, k]
+    if (sd[i] == 0 || sd[j] == 0) next
+    cor[k] <- max(-1, min(1, Sigma[i, j] / (sd[i] * sd[j])))
+    cor_slope[k, ] <- at(i, j) / (sd[i] * sd[j]) -
+      cor[k] * (sd_slope[i, ] / sd[i] + sd_slope[j, ] / sd[j])
+  }
+  lost <- is.nan(cor) | abs(cor) > 1 - 1e-10
+  cor[which(abs(cor) > 1 - 1e-10)] <- sign(cor[which(abs(cor) > 1 - 1e-10)])
+
+  n_sigma <- if (design$known_se) 0L else length(result$sigma)
+  sigma <- result$sigma[seq_len(n_sigma)]
+  sigma_slope <- matrix(0, n_sigma, n_eta)
+  for (l in which(result$eta_of_sigma[seq_len(n_sigma)] > 0)) {
+    sigma_slope[l, result$eta_of_sigma[l]] <- sigma[l]
+  }
+  held_sd <- !is.na(constant$sd)
+  sd[held_sd] <- constant$sd[held_sd]
+  held_cor <- !is.na(constant$cor)
+  cor[held_cor] <- constant$cor[held_cor]
+  list(
+    value = c(sd, cor, sigma),
+    slope = rbind(sd_slope, cor_slope, sigma_slope),
+    boundary = c(!held_sd & sd == 0, !held_cor & lost, logical(n_sigma))
+  )
+}
+
+# Covariances at the optimum. A direction of eta that moves no parameter (the diagonal of L at
+# zero: the covariance is even in it) belongs to the boundary and is left out; the others do not
+# mix with it.
+glmm_information <- function(result, natural, parameters) {
+  beta <- parameters$block == "beta"
+  p <- sum(beta)
+  free <- which(!parameters$fixed[beta])
+  names <- parameters$name[beta]
+  beta_cov <- matrix(0, p, p, dimnames = list(names, names))
+  beta_cov[free, free] <- result$beta_cov
+
+  n_eta <- length(result$eta)
+  moves <- which(colSums(abs(natural$slope)) > 0)
+  profile <- result$hessian + result$cross %*% result$beta_cov %*% t(result$cross)
+  eta_cov <- matrix(0, n_eta, n_eta)
+  eta_cov[moves, moves] <- invert_information(-profile[moves, moves, drop = FALSE])
+
+  names <- parameters$name[!beta]
+  unknown <- parameters$fixed[!beta] | parameters$boundary[!beta]
+  var_cov <- natural$slope %*% eta_cov %*% t(natural$slope)
+  var_cov[unknown, ] <- var_cov[, unknown] <- NA
+  dimnames(var_cov) <- list(names, names)
+  list(beta_cov = beta_cov, var_cov = var_cov, eta_cov = eta_cov, moves = moves,
+       slope = natural$slope, hessian = result$hessian, cross = result$cross,
+       beta_cov_slope = result$beta_cov_slope, free_beta = free)
+}
+
+# Inverse of an information matrix; a flat direction is left at infinite uncertainty (NA) where it
+# matters, and does not spoil the rest.
+invert_information <- function(information) {
+  if (length(information) == 0) return(information)
+  unit <- sqrt(abs(diag(information)))
+  unit[unit == 0] <- 1
+  spectrum <- eigen(information / outer(unit, unit), symmetric = TRUE)
+  keep <- spectrum$values > 1e-10 * max(spectrum$values, 0)
+  vectors <- spectrum$vectors[, keep, drop = FALSE]
+  inverse <- vectors %*% (t(vectors) / spectrum$values[keep])
+  flat <- rowSums(spectrum$vectors[, !keep, drop = FALSE]^2) > 1e-6
+  inverse[flat, ] <- inverse[, flat] <- NA
+  inverse / outer(unit, unit)
+}
+
+ascent_trace <- function(rows) {
+  steps <- c("start", "E", "M", "squarem", "newton")
+  data.frame(iteration = as.integer(rows[1, ]), step = steps[rows[2, ] + 1L], elbo = rows[3, ],
+             log_evidence = rows[4, ], kl = rows[5, ])
+}
+
+ascent_convergence <- function(result) {
+  status <- names(ascent_status)[match(result$status, ascent_status)]
+  count <- c(EM = result$em, SQUAREM = result$squarem, Newton = result$newton)
+  count <- count[count > 0]
+  steps <- sprintf("after %s %s.", paste(count, names(count), collapse = " and "),
+                   if (sum(count) == 1) "step" else "steps")
+  where <- sprintf("gradient %.0e", result$gradient)
+  message <- switch(status,
+    converged = paste0("At a maximum: ", where, " ", steps),
+    max_iter = paste0("Not at a maximum: ", where, " ", steps, sprintf(
+      " %.2g of log-likelihood is still to gain. Raise `max_iter` in elbo_control(), or use %s.",
+      result$still_to_gain, "accelerate = \"auto\"")),
+    stopped = paste0("Not at a maximum: no step raises the objective, ", where, " ", steps,
+                     sprintf(" %.2g of log-likelihood seems still to gain.", result$still_to_gain),
+                     " The data may say nothing of some parameter; simplify the model.")
+  )
+  list(status = status, iterations = result$iterations, em = result$em,
+       squarem = result$squarem, newton = result$newton, gradient = result$gradient,
+       gain = result$still_to_gain, message = message)
+}
+
+# The answers -------------------------------------------------------------------------------------
+
+#' All parameters on their natural scale
+#'
+#' @param object A fit.
+#' @param ... For methods.
+#' @return A named numeric vector: fixed effects by their model-matrix names,
+#'   `sd__TERM|GROUP` and `cor__T1.T2|GROUP` of the random effects, `sigma` (or `sigma|LEVEL`). The
+#'   attribute `fixed` says which are held by [priors()]. A correlation is `NaN` where a standard
+#'   deviation is zero.
+#' @family what a fit answers
+#' @examples
+#' theta(fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont))
+#' @export
+theta <- function(object, ...) UseMethod("theta")
+
+#' @rdname theta
+#' @export
+theta.elbo_fit <- function(object, ...) object$theta
+
+#' Covariance matrix of the estimates
+#'
+#' @param object A fit.
+#' @param full `FALSE` for the fixed effects, `TRUE` for all of [theta()].
+#' @param type `"observed"` (default): the block of the fixed effects is \eqn{(X'V^{-1}X)^{-1}} at
+#'   the estimates, as lme4, nlme and metafor print it, that of the variance parameters the inverse
+#'   observed information of the profile (or restricted) log-likelihood, and the cross block zero.
+#'   `"full_observed"` inverts the observed information of all parameters together.
+#'   `"sandwich"` is robust to a wrong law of the residuals and latent variables: with \eqn{s_g}
+#'   the score of group g and \eqn{I} the full information it is
+#'   \eqn{I^{-1}(\sum_g s_g s_g')I^{-1}}{I^-1 (sum s s') I^-1} (White 1982).
+#' @param ... Not used.
+#' @return A symmetric matrix with the names of `coef()`, or of `theta()`. Rows of parameters that
+#'   are held, or on the boundary of their range, are `NA` (fixed effects that are held: zero).
+#' @references
+#' White, H. (1982). Maximum likelihood estimation of misspecified models. *Econometrica* 50,
+#' 1--25. \doi{10.2307/1912526}
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' vcov(fit)
+#' sqrt(diag(vcov(fit, full = TRUE)))
+#' sqrt(diag(vcov(fit, full = TRUE, type = "sandwich")))
+#' @export
+vcov.elbo_fit <- function(object, full = FALSE, type = NULL, ...) {
+  check_flag(full, "full")
+  types <- c("observed", "full_observed", "sandwich")
+  type <- check_choice(if (is.null(type)) types else type, "type", types)
+  V <- switch(type,
+    observed = block_diagonal(object$beta_cov, object$var_cov),
+    full_observed = natural_covariance(object, full_eta_cov(object)),
+    sandwich = sandwich_covariance(object)
+  )
+  if (full) return(V)
+  beta <- which(object$parameters$block == "beta")
+  V[beta, beta, drop = FALSE]
+}
+
+block_diagonal <- function(A, B) {
+  out <- matrix(0, nrow(A) + nrow(B), nrow(A) + nrow(B))
+  a <- seq_len(nrow(A))
+  b <- nrow(A) + seq_len(nrow(B))
+  out[a, a] <- A
+  out[b, b] <- B
+  # Nothing is known of a parameter that is held, or on its boundary, not even that it is
+  # uncorrelated with others.
+  unknown <- b[is.na(diag(B))]
+  out[unknown, ] <- out[, unknown] <- NA
+  names <- c(rownames(A), rownames(B))
+  dimnames(out) <- list(names, names)
+  out
+}
+
+# Inverse observed information of (free beta, eta that moves). Restricted likelihoods have no
+# beta, so there the blocks stay apart.
+full_eta_cov <- function(fit) {
+  info <- fit$information
+  C <- fit$beta_cov[info$free_beta, info$free_beta, drop = FALSE]
+  if (fit$method == "reml") {
+    cross <- matrix(0, nrow(C), length(info$moves))
+    return(rbind(cbind(C, cross), cbind(t(cross), info$eta_cov[info$moves, info$moves])))
+  }
+  cross <- info$cross[info$moves, , drop = FALSE]
+  precision <- if (nrow(C) > 0) chol2inv(chol(C)) else C
+  invert_information(rbind(
+    cbind(precision, -t(cross)),
+    cbind(-cross, -info$hessian[info$moves, info$moves, drop = FALSE])
+  ))
+}
+
+# d theta / d (free beta, eta that moves).
+theta_slope <- function(fit) {
+  info <- fit$information
+  p <- sum(fit$parameters$block == "beta")
+  slope <- matrix(0, nrow(fit$parameters), length(info$free_beta) + length(info$moves))
+  slope[cbind(info$free_beta, seq_along(info$free_beta))] <- 1
+  rows <- p + seq_len(nrow(slope) - p)
+  slope[rows, length(info$free_beta) + seq_along(info$moves)] <-
+    info$slope[, info$moves, drop = FALSE]
+  rownames(slope) <- fit$parameters$name
+  slope
+}
+
+natural_covariance <- function(fit, eta_cov) {
+  slope <- theta_slope(fit)
+  V <- slope %*% eta_cov %*% t(slope)
+  unknown <- fit$parameters$block != "beta" & (fit$parameters$fixed | fit$parameters$boundary)
+  V[unknown, ] <- V[, unknown] <- NA
+  V
+}
+
+#' @export
+logLik.elbo_fit <- function(object, ...) {
+  if (is.na(object$log_evidence)) {
+    abort(c(sprintf("A fit by method \"%s\" has no marginal log-likelihood;", object$method),
+            "its objective is elbo(fit)."), "elbo_error_loglik")
+  }
+  structure(object$log_evidence, df = object$df_parameters, nobs = nobs(object),
+            nall = nobs(object), class = "logLik")
+}
+
+#' The steps of the ascent
+#'
+#' @param object A fit.
+#' @param ... For methods.
+#' @return A data frame, one row a step: `iteration`; `step`, one of `"start"`, `"E"`, `"M"`,
+#'   `"squarem"`, `"newton"`; `elbo`, the objective; `log_evidence` and `kl`, the
+#'   log-likelihood and the Kullback-Leibler divergence of q from the exact posterior, each
+#'   computed by itself: their difference is the ELBO, and `kl` is zero after each E-step (Neal
+#'   and Hinton 1998). Both are `NA` for method `"joint"`.
+#' @references
+#' Neal, R. M. and Hinton, G. E. (1998). A view of the EM algorithm that justifies incremental,
+#' sparse, and other variants. In *Learning in Graphical Models*, 355--368.
+#' \doi{10.1007/978-94-011-5014-9_12}
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont,
+#'                 control = elbo_control(accelerate = "none"))
+#' head(elbo_trace(fit))
+#' @export
+elbo_trace <- function(object, ...) UseMethod("elbo_trace")
+
+#' @rdname elbo_trace
+#' @export
+elbo_trace.elbo_fit <- function(object, ...) object$trace
+
+#' The objective of a fit
+#'
+#' The evidence lower bound
+#' \eqn{E_q[\log p(y, z\mid\theta)] - E_q[\log q(z)]}{E_q[log p(y, z | theta)] - E_q[log q(z)]} at
+#' the optimum, at other parameters, or at another q. At the exact q it equals the log-likelihood;
+#' at any other it is lower by the Kullback-Leibler divergence.
+#'
+#' @param object A fit.
+#' @param theta A vector like [theta()]; `NULL` for the estimates.
+#' @param q The distribution of the latent variables: a list of `mean` (levels x terms) and `cov`
+#'   (terms x terms x levels), and for method `"reml"` also `gain` (terms x coefficients x levels),
+#'   with \eqn{u_g\mid\beta \sim N(mean_g - gain_g(\beta - \hat\beta), cov_g)}{u_g | beta ~
+#'   N(mean_g - gain_g (beta - betahat), cov_g)}, as in `fit$latent`. `NULL` for the best at `theta`.
+#' @param ... For methods.
+#' @return A number.
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
+#' elbo(fit)
+#' logLik(fit)
+#' elsewhere <- theta(fit)
+#' elsewhere["sigma"] <- 2
+#' elbo(fit, elsewhere)
+#' # Latent variables as (nearly) points: a worse q
+#' q <- fit$latent
+#' q$cov <- q$cov / 100
+#' elbo(fit, q = q)
+#' @export
+elbo <- function(object, theta = NULL, q = NULL, ...) UseMethod("elbo")

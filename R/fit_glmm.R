@@ -1,0 +1,300 @@
+#' Fit a mixed model by joint, marginal, or restricted maximum likelihood
+#'
+#' Fits Gaussian mixed models with one grouping factor,
+#' \deqn{y_i = x_i'\beta + z_i'u_{g(i)} + \epsilon_i, \quad u_g \sim N(0, \Sigma), \quad
+#'   \epsilon_i \sim N(0, \sigma_{l(i)}^2 / w_i),}{
+#'   y_i = x_i' beta + z_i' u_g(i) + e_i,  u_g ~ N(0, Sigma),  e_i ~ N(0, sigma_l(i)^2 / w_i),}
+#' by maximising one objective, the evidence lower bound, over the approximating family that
+#' `method` names. The law of the latent variables \eqn{u_g} belongs to the model and is the same
+#' under every method.
+#'
+#' @param formula A two-sided formula in the grammar of lme4: `y ~ x + (1 + x | site)`. `||`
+#'   keeps the terms uncorrelated; several `( | )` with the same group are independent blocks;
+#'   without any `( | )` the model is the ordinary linear one. `offset()` is allowed, and `bs()`,
+#'   `ns()`, `poly()` predict correctly.
+#' @param data A data frame. Variables not found in it are looked up where the formula was made.
+#' @param family Only [stats::gaussian()] with identity link in this version.
+#' @param method What is integrated and what is a point:
+#'   \describe{
+#'   \item{`"joint"`}{nothing is integrated: latent variables and parameters are maximised
+#'     together. It is wrong (Neyman and Scott, 1948) and here to show it.}
+#'   \item{`"em"`}{the latent variables are integrated exactly: marginal maximum likelihood.}
+#'   \item{`"reml"`}{latent variables and coefficients are integrated: restricted maximum
+#'     likelihood.}
+#'   \item{`"vb"`}{variational Bayes, in a later version.}
+#'   }
+#' @param prior Constants for parameters, by [priors()]: `priors(site = constant(1))` gives the
+#'   latent variables of `site` the standard deviation 1, `constant(Inf)` no law at all: they
+#'   are integrated by Lebesgue measure (or, under `"joint"`, free points). `NULL`: everything
+#'   is estimated.
+#' @param weights Precision weights: the residual variance of a row is \eqn{\sigma^2/w}. Neither
+#'   copies of rows nor survey weights. Two measurements averaged are one row of weight 2.
+#' @param offset Added to the linear predictor.
+#' @param sigma `~ f` gives each level of the factor `f` its own residual standard deviation.
+#' @param se Known standard errors of the response, as in a meta-analysis: no residual standard
+#'   deviation is estimated.
+#' @param subset,na.action As in [stats::lm()].
+#' @param factorization For `"vb"`, in a later version.
+#' @param control Settings made by [elbo_control()].
+#'
+#' @details
+#' Rows are reduced once to sufficient statistics for each group, so that an iteration costs
+#' groups, not rows. The ascent starts with EM and ends with Newton's method on the exact score,
+#' with the observed information as a by-product; every step is recorded ([elbo_trace()]) and a
+#' fall of the ELBO is an error. A variance of zero, or a singular covariance, is a legitimate
+#' answer: it is found exactly, and said in words.
+#'
+#' Columns of the design that say nothing new are dropped, as `lm()` does, and reported.
+#'
+#' The fit is refused, with the reason, where the objective has no bound: points on the latent
+#' variables with a free standard deviation, latent variables without a law that fit every row,
+#' or a residual standard deviation whose rows are fitted without error.
+#'
+#' @return An object of class `c("elbo_glmm", "elbo_fit")`. Its answers are functions:
+#'   [theta()], [vcov()][vcov.elbo_fit], [confint()][confint.elbo_fit], [latent()],
+#'   [elbo_trace()], [convergence()], [compare_fits()], [bootstrap()], [sensitivity()], `predict`,
+#'   `simulate`, `plot`, and the usual generics.
+#' @references
+#' Neyman, J. and Scott, E. L. (1948). Consistent estimates based on partially consistent
+#' observations. *Econometrica* 16, 1--32. \doi{10.2307/1914288}
+#'
+#' Dempster, A. P., Laird, N. M. and Rubin, D. B. (1977). Maximum likelihood from incomplete data
+#' via the EM algorithm. *Journal of the Royal Statistical Society B* 39, 1--38.
+#' \doi{10.1111/j.2517-6161.1977.tb01600.x}
+#'
+#' Bates, D., Maechler, M., Bolker, B. and Walker, S. (2015). Fitting linear mixed-effects models
+#' using lme4. *Journal of Statistical Software* 67(1). \doi{10.18637/jss.v067.i01}
+#' @family models
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' fit
+#' update(fit, method = "reml")
+#'
+#' # A residual standard deviation for each sex
+#' fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, sigma = ~ Sex)
+#'
+#' # Meta-analysis: the standard errors are known
+#' fit_glmm(estimate ~ 1 + (1 | country), microcredit_sites, se = se, method = "reml")
+#'
+#' # Neyman and Scott: pairs with a mean each, jointly and marginally
+#' pairs <- sim_pairs(500, theta = 1)
+#' law <- priors(pair = constant(1))
+#' fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint", prior = law)
+#' fit_glmm(y ~ 0 + (1 | pair), pairs, method = "em", prior = law)
+#' @useDynLib elbo, .registration = TRUE, .fixes = "C_"
+#' @importFrom stats gaussian
+#' @export
+fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml", "vb", "joint"),
+                     prior = NULL, weights = NULL, offset = NULL, sigma = ~ 1, se = NULL, subset,
+                     na.action, factorization = c("structured", "mean_field"),
+                     control = elbo_control()) {
+  started <- proc.time()[["elapsed"]]
+  call <- match.call()
+  family <- check_gaussian(family)
+  method <- check_glmm_method(method)
+  check_choice(factorization, "factorization", c("structured", "mean_field"))
+  check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
+
+  parts <- glmm_frame(call, parent.frame())
+  design <- parts$design
+  held <- glmm_constants(prior, design)
+  check_bounded(design, held, method)
+  answer <- ascend_glmm(design, held, method, control)
+
+  fit <- c(list(call = call), parts[c("formula", "frame", "terms", "xlevels", "contrasts")],
+           list(family = family, method = method, prior = prior, control = control))
+  fit$design <- answer$design
+  fit <- new_elbo_fit(c(fit, glmm_estimates(answer)), "elbo_glmm")
+  fit$time <- proc.time()[["elapsed"]] - started
+  warn_unfinished(fit)
+  fit
+}
+
+check_gaussian <- function(family) {
+  if (is.character(family)) family <- get0(family, mode = "function", envir = parent.frame(2))
+  if (is.function(family)) family <- family()
+  check(inherits(family, "family"), "family", "a family such as gaussian()", family)
+  if (family$family == "gaussian" && family$link == "identity") return(family)
+  abort(sprintf("`family` must be gaussian() with identity link in this version, not %s(%s).",
+                family$family, family$link), "elbo_error_argument")
+}
+
+check_glmm_method <- function(method) {
+  method <- check_choice(method, "method", c("em", "reml", "vb", "joint"))
+  if (method != "vb") return(method)
+  abort(c("`method` = \"vb\", variational Bayes, comes in a later version;",
+          "use \"em\" or \"reml\"."), "elbo_error_method")
+}
+
+# Constants ---------------------------------------------------------------------------------------
+
+# theta of a design, in order: one row a parameter, with its block and the value it is held at (NA
+# where it is free).
+glmm_constants <- function(prior, design) {
+  parameters <- glmm_parameters(design)
+  resolved <- resolve_priors(prior, parameters, design$group_name)
+  check_constants(resolved, parameters, covariance_index(parameters, design$block))
+  parameters$constant <- constant_values(resolved)
+  parameters
+}
+
+glmm_parameters <- function(design) {
+  terms <- split(colnames(design$Z), design$block)
+  pairs <- do.call(cbind, lapply(terms[lengths(terms) > 1], utils::combn, 2))
+  sigma <- if (is.null(design$level)) "sigma" else paste0("sigma|", levels(design$level))
+  names <- list(
+    beta = colnames(design$X),
+    sd = if (ncol(design$Z) > 0) sd_names(colnames(design$Z), design$group_name),
+    cor = if (!is.null(pairs)) cor_names(pairs, design$group_name),
+    sigma = if (!design$known_se) sigma
+  )
+  data.frame(name = as.character(unlist(names, use.names = FALSE)),
+             block = rep(names(names), lengths(names)))
+}
+
+held_values <- function(held, block) held$constant[held$block == block]
+
+# Where the objective has no maximum --------------------------------------------------------------
+
+check_bounded <- function(design, held, method) {
+  q <- ncol(design$Z)
+  if (q == 0) return()
+  sd <- held_values(held, "sd")
+  free <- is.na(sd)
+  if (any(free)) check_group_levels(design$group, design$group_name)
+  if (method == "joint" && any(free)) {
+    abort(c(sprintf("`method` = \"joint\" has no maximum while `%s` is free:",
+                    held$name[held$block == "sd"][free][1]),
+            "with the latent variables at zero and the standard deviation going to zero the joint",
+            "density grows without bound (LECTURE: points on z need a law that is given).",
+            sprintf("Hold it, as by prior = priors(%s = constant(1)), or use method = \"em\".",
+                    design$group_name)), "elbo_error_unbounded")
+  }
+  lawless <- sum(is.infinite(sd))
+  size <- tabulate(design$group, nlevels(design$group))
+  if (lawless > 0 && all(size <= lawless)) {
+    abort(c("The objective has no bound: without a law the latent variables fit every row, with",
+            sprintf("at most %d rows in each level of `%s` and %d latent terms.", max(size),
+                    design$group_name, lawless),
+            "Give them a law, as by constant(1), or leave their standard deviation free."),
+          "elbo_error_unbounded")
+  }
+  if (any(size < lawless)) {
+    few <- levels(design$group)[size < lawless]
+    abort(c(sprintf("Level %s of `%s` has fewer rows than latent terms without a law (%d):",
+                    enumerate(few, 5), design$group_name, lawless),
+            "its integral is infinite. Leave such levels out, or give the terms a law."),
+          "elbo_error_unbounded")
+  }
+  sigma_free <- !design$known_se && anyNA(held_values(held, "sigma"))
+  if (sigma_free && any(free) && sum(pmax(size - q, 0)) == 0) {
+    abort(c(sprintf("`%s` has no level with more rows than random terms (%d), so that the", 
+                    design$group_name, q),
+            "residual standard deviation and those of the random terms cannot be told apart.",
+            "Drop a random term, or give the standard errors as `se`."), "elbo_error_data")
+  }
+}
+
+# The ascent --------------------------------------------------------------------------------------
+
+# What the C code is told of a model.
+glmm_model <- function(design, held, method, full_rank = FALSE) {
+  beta <- held_values(held, "beta")
+  X <- design$X
+  y <- design$y - design$offset
+  if (!all(is.na(beta))) {
+    y <- y - drop(X[, !is.na(beta), drop = FALSE] %*% beta[!is.na(beta)])
+    X <- X[, is.na(beta), drop = FALSE]
+  }
+  size <- tabulate(design$block)
+  cor <- rep(NA_real_, length(size))
+  cor[size == 2] <- held_values(held, "cor")[cumsum(size * (size - 1) / 2)[size == 2]]
+  list(
+    X = X, y = y, Z = design$Z, weight = design$weights,
+    group = if (!is.null(design$group)) as.integer(design$group),
+    n_group = nlevels(design$group),
+    level = if (!is.null(design$level)) as.integer(design$level),
+    n_level = max(1L, nlevels(design$level)),
+    block = as.integer(design$block) - 1L, n_block = length(size),
+    sd = as.double(held_values(held, "sd")), cor = cor,
+    sigma = if (design$known_se) 1 else as.double(held_values(held, "sigma")),
+    method = match(method, c("joint", "em", "reml")) - 1L,
+    full_rank = as.integer(full_rank)
+  )
+}
+
+ascend_control <- function(control) {
+  list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
+       max_iter = control$max_iter, tol = control$tol)
+}
+
+ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, not_finite = -2L,
+                   descent = -3L, size = -4L, rank = -5L, unbounded = -6L)
+
+ascend_glmm <- function(design, held, method, control) {
+  model <- glmm_model(design, held, method)
+  climb <- function(model) {
+    .Call(C_glmm_fit, model, ascend_control(control), progress_reporter(control))
+  }
+  result <- climb(model)
+  if (result$status == ascent_status[["rank"]]) {
+    aliased <- aliased_columns(model$X, result$pivots, any(is.infinite(model$sd)))
+    keep <- !colnames(design$X) %in% aliased
+    design$X <- keep_columns(design$X, keep)
+    held <- held[!(held$block == "beta" & held$name %in% aliased), ]
+    design$aliased <- aliased
+    if (length(aliased) > 0) {
+      message("Dropped from the design, since they say nothing new: ", quote_names(aliased), ".")
+    }
+    model <- glmm_model(design, held, method, full_rank = TRUE)
+    result <- climb(model)
+  }
+  check_ascent(result, design)
+  list(result = result, design = design, held = held, model = model)
+}
+
+# lm()'s own judgement, where there is doubt; with latent variables without a law in the way, that
+# of the sweep.
+aliased_columns <- function(X, pivots, lawless) {
+  if (lawless) return(colnames(X)[!(pivots > 1e-11)])
+  decomposition <- qr(X, tol = 1e-7)
+  colnames(X)[decomposition$pivot[-seq_len(decomposition$rank)]]
+}
+
+keep_columns <- function(X, keep) {
+  structure(X[, keep, drop = FALSE], assign = attr(X, "assign")[keep],
+            contrasts = attr(X, "contrasts"))
+}
+
+progress_reporter <- function(control) {
+  if (!show_progress(control)) return(NULL)
+  function(iteration, elbo) {
+    cli::cli_progress_message("Step {iteration}: ELBO {format(elbo, digits = 10)}")
+  }
+}
+
+check_ascent <- function(result, design) {
+  if (result$status >= 0) return()
+  status <- names(ascent_status)[match(result$status, ascent_status)]
+  rows <- if (is.null(design$level)) "all rows"
+          else sprintf("the rows of level %s of `sigma`", levels(design$level)[result$level])
+  message <- switch(status,
+    unbounded = c(sprintf("The objective has no bound: %s are fitted without error,", rows),
+                  "so that their residual standard deviation goes to zero. Leave such rows out,",
+                  "merge the level with another, or hold sigma by priors(sigma = constant())."),
+    descent = c("The ELBO fell in a coordinate step, which is a bug of the package; please",
+                "report it with the data."),
+    not_pd = c("The fixed effects cannot be told apart in these data: X'V^-1 X is not positive",
+               "definite. Rescale or drop columns that are nearly combinations of others."),
+    c("The objective or its derivatives are not finite in these data. Rescale the variables",
+      "to sizes near one and look for outliers.")
+  )
+  class <- switch(status, unbounded = "elbo_error_unbounded", descent = "elbo_error_descent",
+                  not_pd = "elbo_error_data", "elbo_error_not_finite")
+  abort(message, class)
+}
+
+warn_unfinished <- function(fit) {
+  if (fit$convergence$status == "converged") return()
+  warn(fit$convergence$message, "elbo_warning_convergence")
+}
