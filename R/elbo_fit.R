@@ -54,15 +54,13 @@ natural_parameters <- function(result, design, held) {
   sd_slope <- matrix(0, q, n_eta)
   for (j in seq_len(q)) if (sd[j] > 0) sd_slope[j, ] <- at(j, j) / (2 * sd[j])
 
-  pairs <- do.call(cbind, lapply(split(seq_len(q), design$block), function(rows) {
-    if (length(rows) > 1) utils::combn(rows, 2)
-  }))
-  n_cor <- if (is.null(pairs)) 0L else ncol(pairs)
+  pairs <- covariance_pairs(design$block)
+  n_cor <- nrow(pairs)
   cor <- rep(NaN, n_cor)
   cor_slope <- matrix(0, n_cor, n_eta)
   for (k in seq_len(n_cor)) {
-    i <- pairs[1, k]
-    j <- pairs[2, k]
+    i <- pairs[k, 1]
+    j <- pairs[k, 2]
     if (sd[i] == 0 || sd[j] == 0) next
     cor[k] <- max(-1, min(1, Sigma[i, j] / (sd[i] * sd[j])))
     cor_slope[k, ] <- at(i, j) / (sd[i] * sd[j]) -
@@ -111,7 +109,8 @@ glmm_information <- function(result, natural, parameters) {
   var_cov[unknown, ] <- var_cov[, unknown] <- NA
   dimnames(var_cov) <- list(names, names)
   list(beta_cov = beta_cov, var_cov = var_cov, eta_cov = eta_cov, moves = moves,
-       slope = natural$slope, hessian = result$hessian, cross = result$cross,
+       slope = natural$slope, Sigma_slope = result$Sigma_slope,
+       eta_of_sigma = result$eta_of_sigma, hessian = result$hessian, cross = result$cross,
        beta_cov_slope = result$beta_cov_slope, free_beta = free)
 }
 

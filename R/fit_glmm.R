@@ -133,13 +133,17 @@ check_glmm_method <- function(method) {
 glmm_constants <- function(prior, design) {
   parameters <- glmm_parameters(design)
   resolved <- resolve_priors(prior, parameters, design$group_name)
-  check_constants(resolved, parameters, covariance_index(parameters, design$block))
+  covariance <- covariance_index(parameters, design$block)
+  check_constants(resolved, parameters, covariance)
   parameters$constant <- constant_values(resolved)
+  # Where there is no law there is no correlation to estimate.
+  lawless <- covariance[is.infinite(parameters$constant)]
+  parameters$constant[parameters$block == "cor" & covariance %in% lawless] <- 0
   parameters
 }
 
 glmm_parameters <- function(design) {
-  terms <- split(colnames(design$Z), design$block)
+  terms <- split(as.character(colnames(design$Z)), design$block)
   pairs <- do.call(cbind, lapply(terms[lengths(terms) > 1], utils::combn, 2))
   sigma <- if (is.null(design$level)) "sigma" else paste0("sigma|", levels(design$level))
   names <- list(
@@ -157,19 +161,13 @@ held_values <- function(held, block) held$constant[held$block == block]
 # Where the objective has no maximum --------------------------------------------------------------
 
 check_bounded <- function(design, held, method) {
+  check_rows_left(design, held, method)
   q <- ncol(design$Z)
   if (q == 0) return()
   sd <- held_values(held, "sd")
   free <- is.na(sd)
   if (any(free)) check_group_levels(design$group, design$group_name)
-  if (method == "joint" && any(free)) {
-    abort(c(sprintf("`method` = \"joint\" has no maximum while `%s` is free:",
-                    held$name[held$block == "sd"][free][1]),
-            "with the latent variables at zero and the standard deviation going to zero the joint",
-            "density grows without bound (LECTURE: points on z need a law that is given).",
-            sprintf("Hold it, as by prior = priors(%s = constant(1)), or use method = \"em\".",
-                    design$group_name)), "elbo_error_unbounded")
-  }
+  if (method == "joint") check_joint(design, held)
   lawless <- sum(is.infinite(sd))
   size <- tabulate(design$group, nlevels(design$group))
   if (lawless > 0 && all(size <= lawless)) {
@@ -179,10 +177,10 @@ check_bounded <- function(design, held, method) {
             "Give them a law, as by constant(1), or leave their standard deviation free."),
           "elbo_error_unbounded")
   }
-  if (any(size < lawless)) {
-    few <- levels(design$group)[size < lawless]
-    abort(c(sprintf("Level %s of `%s` has fewer rows than latent terms without a law (%d):",
-                    enumerate(few, 5), design$group_name, lawless),
+  few <- if (lawless > 0) lawless_rank(design, is.infinite(sd)) < lawless
+  if (any(few)) {
+    abort(c(sprintf("Level %s of `%s` cannot tell its %d latent terms without a law apart:",
+                    enumerate(levels(design$group)[few], 5), design$group_name, lawless),
             "its integral is infinite. Leave such levels out, or give the terms a law."),
           "elbo_error_unbounded")
   }
@@ -193,6 +191,39 @@ check_bounded <- function(design, held, method) {
             "residual standard deviation and those of the random terms cannot be told apart.",
             "Drop a random term, or give the standard errors as `se`."), "elbo_error_data")
   }
+}
+
+# Points on z pile up at zero, or in the subspace of a singular covariance, where their density
+# has no bound.
+check_joint <- function(design, held) {
+  free <- held[held$block %in% c("sd", "cor") & is.na(held$constant), ]
+  if (nrow(free) == 0) return()
+  remedy <- if (free$block[1] == "sd") {
+    sprintf("Hold it, as by prior = priors(%s = constant(1)),", design$group_name)
+  } else {
+    "Write `||`, or hold it too, as by priors(cor = constant(0)),"
+  }
+  abort(c(sprintf("`method` = \"joint\" has no maximum while `%s` is free:", free$name[1]),
+          "the density of the latent variables as points grows without bound as their covariance",
+          "becomes singular.", remedy, "or use method = \"em\"."), "elbo_error_unbounded")
+}
+
+# Rank of the columns of Z without a law, level by level.
+lawless_rank <- function(design, lawless) {
+  Z <- design$Z[, lawless, drop = FALSE]
+  m <- nlevels(design$group)
+  if (ncol(Z) < 2) return(pmin(tabulate(design$group[rowSums(Z != 0) > 0], m), ncol(Z)))
+  vapply(split(seq_len(nrow(Z)), design$group), function(i) qr(Z[i, , drop = FALSE])$rank, 0L)
+}
+
+# A fit through every row leaves nothing for the variances.
+check_rows_left <- function(design, held, method) {
+  n <- length(design$y)
+  learns <- if (method == "reml") c("sd", "cor", "sigma") else "sigma"
+  if (n > ncol(design$X) || !anyNA(held$constant[held$block %in% learns])) return()
+  if (n > qr(design$X[, is.na(held_values(held, "beta")), drop = FALSE])$rank) return()
+  abort(c(sprintf("There are no more rows (%d) than fixed effects to fit them with, so that the", n),
+          "data say nothing about the variances. Drop terms of `formula`."), "elbo_error_data")
 }
 
 # The ascent --------------------------------------------------------------------------------------
@@ -206,7 +237,7 @@ glmm_model <- function(design, held, method, full_rank = FALSE) {
     y <- y - drop(X[, !is.na(beta), drop = FALSE] %*% beta[!is.na(beta)])
     X <- X[, is.na(beta), drop = FALSE]
   }
-  size <- tabulate(design$block)
+  size <- tabulate(design$block, max(0L, design$block))
   cor <- rep(NA_real_, length(size))
   cor[size == 2] <- held_values(held, "cor")[cumsum(size * (size - 1) / 2)[size == 2]]
   list(
@@ -276,12 +307,13 @@ progress_reporter <- function(control) {
 check_ascent <- function(result, design) {
   if (result$status >= 0) return()
   status <- names(ascent_status)[match(result$status, ascent_status)]
-  rows <- if (is.null(design$level)) "all rows"
-          else sprintf("the rows of level %s of `sigma`", levels(design$level)[result$level])
+  level <- levels(design$level)[result$level]
+  rows <- if (is.null(level)) "all rows" else sprintf("the rows of level %s of `sigma`", level)
+  sigma <- if (is.null(level)) "sigma" else sprintf("`sigma|%s`", level)
   message <- switch(status,
-    unbounded = c(sprintf("The objective has no bound: %s are fitted without error,", rows),
-                  "so that their residual standard deviation goes to zero. Leave such rows out,",
-                  "merge the level with another, or hold sigma by priors(sigma = constant())."),
+    unbounded = c(sprintf("The objective has no bound: %s can be fitted without error, so that", rows),
+                  "their residual standard deviation goes to zero. Leave such rows out, merge the level",
+                  sprintf("with another, or hold it, as by priors(%s = constant(1)).", sigma)),
     descent = c("The ELBO fell in a coordinate step, which is a bug of the package; please",
                 "report it with the data."),
     not_pd = c("The fixed effects cannot be told apart in these data: X'V^-1 X is not positive",

@@ -227,7 +227,7 @@ is_constant <- function(prior) identical(prior$distribution, "constant")
 covariance_index <- function(parameters, block) {
   index <- rep(NA_integer_, nrow(parameters))
   index[parameters$block == "sd"] <- block
-  size <- tabulate(block)
+  size <- tabulate(block, max(0L, block))
   index[parameters$block == "cor"] <- rep(seq_along(size), size * (size - 1) / 2)
   index
 }

@@ -40,12 +40,14 @@ typedef struct {
   double told; /* seconds of processor time when progress was last reported */
 } call_trace;
 
+int call_poll(void *ctx); /* R_CheckUserInterrupt */
 elbo_hooks call_hooks(call_trace *trace, SEXP progress);
 void call_list_trace(call_list *out, const call_trace *trace);
 
 /* Entry points. */
 SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress);
-SEXP call_glmm_at(SEXP model, SEXP Sigma, SEXP sigma, SEXP beta);
+SEXP call_glmm_at(SEXP model, SEXP theta);
 SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y);
+SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit);
 
 #endif

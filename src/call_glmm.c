@@ -1,8 +1,10 @@
 /* Entry points of the Gaussian mixed model.  `model` is the list that R's glmm_model() makes. */
+#include "call.h"
+
+#include <Rmath.h>
 #include <math.h>
 #include <string.h>
 
-#include "call.h"
 #include "math_la.h"
 #include "math_simd.h"
 #include "model_lmm.h"
@@ -236,38 +238,43 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   return out.list;
 }
 
-/* Objective (beta given, or at its best where `beta` is NULL) and exact posterior at Sigma (q x q) and
- * sigma (n_level) in the caller's units. */
-SEXP call_glmm_at(SEXP model, SEXP Sigma, SEXP sigma, SEXP beta) {
-  glmm g;
-  build(model, &g);
-  lmm_work *w = &g.work;
-  const int q = g.stats.q, p = g.stats.p, given = beta != R_NilValue;
+/* Sigma (q x q), sigma (n_level) and, unless NULL, beta in the caller's units to the model's state. */
+static void set_theta(glmm *g, SEXP Sigma, SEXP sigma, SEXP beta) {
+  lmm_work *w = &g->work;
+  const int q = g->stats.q, p = g->stats.p;
   if (TYPEOF(Sigma) != REALSXP || Rf_xlength(Sigma) != (R_xlen_t)q * q)
     Rf_error("internal error: `Sigma` must be q x q");
-  if (TYPEOF(sigma) != REALSXP || Rf_xlength(sigma) != g.stats.n_level)
+  if (TYPEOF(sigma) != REALSXP || Rf_xlength(sigma) != g->stats.n_level)
     Rf_error("internal error: `sigma` must have a value for each level");
-  if (given && (TYPEOF(beta) != REALSXP || Rf_xlength(beta) != p))
+  if (beta != R_NilValue && (TYPEOF(beta) != REALSXP || Rf_xlength(beta) != p))
     Rf_error("internal error: `beta` must have a value for each column of `X`");
-  double *half = scratch((size_t)q * (size_t)q), *A = scratch((size_t)p * (size_t)p);
-  double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p), value, log_det;
+  double *half = scratch((size_t)(q * q)), *A = scratch((size_t)(p * p));
+  double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p), *shifted = scratch((size_t)p);
   la_multiply(w->par.T, REAL_RO(Sigma), q, q, q, half);
   la_multiply_t(half, w->par.T, q, q, q, w->Sigma);
   la_chol_semidefinite(w->Sigma, q, 1e-15, w->L);
-  for (int l = 0; l < g.stats.n_level; l++)
+  for (int l = 0; l < g->stats.n_level; l++)
     w->variance[l] = pow(REAL_RO(sigma)[l] * w->par.sigma_scale, 2.0);
-  if (given) {
-    beta_from_user(&g, A);
-    beta_to_user(&g, B, origin);
-    double *shifted = scratch((size_t)p);
-    for (int j = 0; j < p; j++) shifted[j] = REAL_RO(beta)[j] - origin[j];
-    la_multiply(A, shifted, p, p, 1, w->beta);
-  }
+  if (beta == R_NilValue) return;
+  beta_from_user(g, A);
+  beta_to_user(g, B, origin);
+  for (int j = 0; j < p; j++) shifted[j] = REAL_RO(beta)[j] - origin[j];
+  la_multiply(A, shifted, p, p, 1, w->beta);
+}
+
+/* Objective and exact posterior at theta: list(Sigma, sigma, beta), beta at its best where NULL. */
+SEXP call_glmm_at(SEXP model, SEXP theta) {
+  glmm g;
+  build(model, &g);
+  lmm_work *w = &g.work;
+  const SEXP beta = call_element(theta, "beta");
+  double value, log_det;
+  set_theta(&g, call_element(theta, "Sigma"), call_element(theta, "sigma"), beta);
   const elbo_status status =
-      lmm_objective(w, w->Sigma, w->variance, given, w->beta, w->C, &value);
+      lmm_objective(w, w->Sigma, w->variance, beta != R_NilValue, w->beta, w->C, &value);
   if (status == ELBO_OK)
     lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q, &log_det);
-  call_list out = call_list_new(8);
+  call_list out = call_list_new(7);
   call_list_int(&out, "status", status);
   if (status == ELBO_OK) {
     call_list_double(&out, "objective", value);
@@ -278,44 +285,92 @@ SEXP call_glmm_at(SEXP model, SEXP Sigma, SEXP sigma, SEXP beta) {
   return out.list;
 }
 
-/* Refits to the columns of Y (n x nsim): one column a fit of (beta, Sigma, sigma, objective, status). */
+/* ---- refits --------------------------------------------------------------------------------------- */
+
+/* Rows of a table of refits: beta, Sigma, sigma, objective, status. */
+static int refit_rows(const glmm *g) {
+  return g->rows.p + g->rows.q * g->rows.q + g->rows.n_level + 2;
+}
+
+static void refit(glmm *g, const elbo_control *control, const elbo_hooks *hooks, double *out) {
+  const int p = g->rows.p, q = g->rows.q, n = refit_rows(g);
+  elbo_result result = {0};
+  const elbo_model table = lmm_model(&g->work);
+  elbo_status status = lmm_unbounded_level(&g->work) < 0 ? lmm_start(&g->work) : ELBO_E_UNBOUNDED;
+  if (status == ELBO_OK)
+    status = elbo_ascend(&table, &g->work, control, hooks, scratch(elbo_ascend_size(table.n_eta)),
+                         &result);
+  for (int i = 0; i < n; i++) out[i] = NA_REAL;
+  out[n - 1] = status;
+  if (status < 0) return;
+  double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p);
+  beta_to_user(g, B, origin);
+  la_multiply(B, g->work.beta, p, p, 1, out);
+  for (int j = 0; j < p; j++) out[j] += origin[j];
+  lmm_parameters_natural(&g->work.par, g->work.eta, out + p, g->work.jacobian, out + p + q * q);
+  out[n - 2] = result.objective;
+}
+
+static elbo_hooks quiet_hooks(void) {
+  const elbo_hooks hooks = {call_poll, NULL, NULL};
+  return hooks;
+}
+
+/* Refits to the columns of Y (n x n_fit): a column a fit. */
 SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
   const elbo_control settings = call_control(control);
+  const elbo_hooks hooks = quiet_hooks();
+  const elbo_memory memory = call_memory();
   glmm g;
   unpack_model(model, &g);
   if (TYPEOF(Y) != REALSXP || dimension(Y, 0, "Y") != g.rows.n)
     Rf_error("internal error: `Y` must have a row for each of `X`");
-  const int n_fit = dimension(Y, 1, "Y"), p = g.rows.p, q = g.rows.q, n_level = g.rows.n_level;
-  const int n_out = p + q * q + n_level + 2, dim[2] = {n_out, n_fit};
-  call_list out = call_list_new(1);
-  double *table = call_list_doubles(&out, "table", dim, 2);
-  for (int f = 0; f < n_fit; f++, table += n_out) {
+  const int n_fit = dimension(Y, 1, "Y"), n_out = refit_rows(&g);
+  SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n_out, n_fit));
+  for (int f = 0; f < n_fit; f++) {
     const void *mark = vmaxget();
-    const elbo_memory memory = call_memory();
-    call_trace trace;
-    elbo_hooks hooks = call_hooks(&trace, R_NilValue);
-    elbo_result result = {0};
-    hooks.trace = NULL;
     g.rows.y = REAL_RO(Y) + (size_t)g.rows.n * (size_t)f;
     lmm_stats_build(&g.stats, &g.rows, &g.law, &memory);
     lmm_work_init(&g.work, &g.stats, &g.law, &memory);
-    const elbo_model model_table = lmm_model(&g.work);
-    elbo_status status = lmm_start(&g.work);
-    if (status == ELBO_OK)
-      status = elbo_ascend(&model_table, &g.work, &settings, &hooks,
-                           scratch(elbo_ascend_size(model_table.n_eta)), &result);
-    for (int i = 0; i < n_out; i++) table[i] = NA_REAL;
-    if (status >= 0) {
-      double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p);
-      beta_to_user(&g, B, origin);
-      la_multiply(B, g.work.beta, p, p, 1, table);
-      for (int j = 0; j < p; j++) table[j] += origin[j];
-      lmm_parameters_natural(&g.work.par, g.work.eta, table + p, g.work.jacobian, table + p + q * q);
-      table[n_out - 2] = result.objective;
-    }
-    table[n_out - 1] = status;
+    refit(&g, &settings, &hooks, REAL(out) + (size_t)n_out * (size_t)f);
     vmaxset(mark);
   }
-  UNPROTECT(2);
-  return out.list;
+  UNPROTECT(1);
+  return out;
+}
+
+/* The parametric bootstrap: refits to n_fit draws from the model at Sigma, sigma, beta, made in the
+ * sufficient statistics, so that a refit costs groups, not rows. */
+SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
+  const elbo_control settings = call_control(control);
+  const elbo_hooks hooks = quiet_hooks();
+  glmm g;
+  build(model, &g);
+  lmm_work *w = &g.work;
+  set_theta(&g, call_element(theta, "Sigma"), call_element(theta, "sigma"), call_element(theta, "beta"));
+  if (TYPEOF(n_fit) != INTSXP || Rf_xlength(n_fit) != 1 || INTEGER_RO(n_fit)[0] < 1)
+    Rf_error("internal error: `n_fit` must be positive");
+  const int n = INTEGER_RO(n_fit)[0], n_out = refit_rows(&g), q = g.stats.q, p = g.stats.p;
+  const int n_level = g.stats.n_level;
+  const size_t n_draws = lmm_n_draws(&g.stats);
+  double *draws = scratch(n_draws), *chi_square = scratch((size_t)n_level);
+  double *df = scratch((size_t)n_level), *memory = scratch(lmm_simulate_size(&g.stats));
+  double *L = scratch((size_t)(q * q)), *beta = scratch((size_t)p), *variance = scratch((size_t)n_level);
+  memcpy(L, w->L, (size_t)(q * q) * sizeof(double));
+  memcpy(beta, w->beta, (size_t)p * sizeof(double));
+  memcpy(variance, w->variance, (size_t)n_level * sizeof(double));
+  for (int l = 0; l < n_level; l++) df[l] = lmm_chi_square_df(&g.stats, l, memory);
+  SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n_out, n));
+  GetRNGstate();
+  for (int f = 0; f < n; f++) {
+    const void *mark = vmaxget();
+    for (size_t i = 0; i < n_draws; i++) draws[i] = norm_rand();
+    for (int l = 0; l < n_level; l++) chi_square[l] = df[l] > 0.0 ? Rf_rchisq(df[l]) : 0.0;
+    lmm_stats_simulate(&g.stats, L, beta, variance, draws, chi_square, memory);
+    refit(&g, &settings, &hooks, REAL(out) + (size_t)n_out * (size_t)f);
+    vmaxset(mark);
+  }
+  PutRNGstate();
+  UNPROTECT(1);
+  return out;
 }

@@ -109,7 +109,7 @@ elbo_memory call_memory(void) {
   return memory;
 }
 
-static int poll_r(void *ctx) {
+int call_poll(void *ctx) {
   (void)ctx;
   R_CheckUserInterrupt();
   return 0;
@@ -145,7 +145,7 @@ static void keep_row(void *ctx, int iteration, elbo_step step, double elbo, doub
 }
 
 elbo_hooks call_hooks(call_trace *trace, SEXP progress) {
-  const elbo_hooks hooks = {poll_r, keep_row, trace};
+  const elbo_hooks hooks = {call_poll, keep_row, trace};
   memset(trace, 0, sizeof *trace);
   trace->progress = progress;
   trace->told = (double)clock() / CLOCKS_PER_SEC;

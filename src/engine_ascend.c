@@ -39,11 +39,11 @@ static elbo_status record(ascent *a, elbo_step step, int rises) {
   const elbo_model *m = a->model;
   double value, evidence = NAN, kl = NAN;
   elbo_status status = m->elbo(a->work, &value);
-  if (status == ELBO_OK && m->log_evidence) status = m->log_evidence(a->work, &evidence);
-  if (status == ELBO_OK && m->kl) status = m->kl(a->work, &kl);
+  const int told = a->hooks != NULL && a->hooks->trace != NULL;
+  if (told && status == ELBO_OK && m->log_evidence) status = m->log_evidence(a->work, &evidence);
+  if (told && status == ELBO_OK && m->kl) status = m->kl(a->work, &kl);
   if (status != ELBO_OK) return status;
-  if (a->hooks && a->hooks->trace)
-    a->hooks->trace(a->hooks->ctx, a->result->iterations, step, value, evidence, kl);
+  if (told) a->hooks->trace(a->hooks->ctx, a->result->iterations, step, value, evidence, kl);
   if (rises && value < a->elbo - 1e-9 * (1.0 + fabs(a->elbo))) return ELBO_E_DESCENT;
   a->elbo = value;
   return ELBO_OK;
@@ -122,7 +122,8 @@ static elbo_status examine(ascent *a, double *value, int *at_maximum) {
     if (fabs(a->values[k]) <= 1e-10 * largest) along = 0.0;
     for (int i = 0; i < n; i++) a->eta1[i] += a->vectors[i + n * k] * along;
   }
-  for (int i = 0; i < n; i++) a->step[i] = unit[i] * a->eta1[i];
+  /* Less than rounding of a standard error is no step: what was put at zero stays there. */
+  for (int i = 0; i < n; i++) a->step[i] = fabs(a->eta1[i]) < 1e-14 ? 0.0 : unit[i] * a->eta1[i];
   return ELBO_OK;
 }
 

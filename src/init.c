@@ -11,7 +11,12 @@
 #define ENTRY(name, arguments) {#name, (DL_FUNC)&call_##name, arguments}
 
 static const R_CallMethodDef entries[] = {
-    ENTRY(glmm_fit, 3), ENTRY(glmm_at, 4), ENTRY(glmm_refit, 3), {NULL, NULL, 0}};
+    ENTRY(glmm_fit, 3),
+    ENTRY(glmm_at, 2),
+    ENTRY(glmm_refit, 3),
+    ENTRY(glmm_bootstrap, 4),
+    {NULL, NULL, 0},
+};
 
 attribute_visible void R_init_elbo(DllInfo *dll) {
   const char *simd = getenv("ELBO_SIMD");

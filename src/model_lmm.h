@@ -53,6 +53,7 @@ typedef struct {
 typedef struct {
   int n_cell, n_block, first_block;
   const int *level; /* n_cell, 0-based */
+  int *n_between;   /* n_block x n_cell x SIMD_LANES: rows of a cell that are not padding */
   double *data;
 } lmm_run;
 
@@ -73,6 +74,17 @@ typedef struct {
 
 elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_law *law,
                             const elbo_memory *mem);
+
+/* Replaces the response by a draw from the model at theta, in the statistics themselves: the rows need
+ * not be made.  draws: lmm_n_draws(stats) standard normal numbers; chi_square (n_level): chi-square
+ * numbers with lmm_chi_square_df degrees of freedom (0 where those are 0); memory:
+ * lmm_simulate_size(stats) doubles. */
+size_t lmm_n_draws(const lmm_stats *stats);
+double lmm_chi_square_df(const lmm_stats *stats, int level, double *memory);
+void lmm_stats_simulate(lmm_stats *stats, const double *L, const double *beta,
+                        const double *variance, const double *draws, const double *chi_square,
+                        double *memory);
+size_t lmm_simulate_size(const lmm_stats *stats);
 
 /* ---- parameters ---------------------------------------------------------------------------- */
 

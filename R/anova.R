@@ -1,0 +1,151 @@
+#' Compare nested fits by their likelihoods
+#'
+#' @param object A fit.
+#' @param ... Further fits to the same response.
+#' @param test `"auto"` takes the chi-square law of the likelihood ratio, or, where the smaller model
+#'   puts a variance of the larger at zero, the parametric bootstrap: on the boundary the
+#'   chi-square law does not hold (Self and Liang 1987). `"chisq"` and `"bootstrap"` insist.
+#' @param nsim,seed For the bootstrap.
+#' @return A data frame of class `anova`, fits sorted by their number of parameters: `npar`,
+#'   `logLik`, `AIC`, `BIC`, `Chisq`, `Df` and `Pr(>Chisq)`; the heading says which law the last
+#'   comes from. Fits by `"reml"` with different fixed effects are refitted by `"em"`, with a
+#'   message. A single fit gives F tests of its terms: `F value`, `NumDF`, `DenDF`, `Pr(>F)`.
+#' @references
+#' Self, S. G. and Liang, K.-Y. (1987). Asymptotic properties of maximum likelihood estimators and
+#' likelihood ratio tests under nonstandard conditions. *JASA* 82, 605--610.
+#' \doi{10.1080/01621459.1987.10478472}
+#' @family what a fit answers
+#' @examples
+#' slope <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' level <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
+#' anova(level, slope, nsim = 200, seed = 1)
+#' anova(level, update(level, . ~ . + Sex))
+#' @export
+anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), nsim = 1000L,
+                           seed = NULL) {
+  test <- check_choice(test, "test", c("auto", "chisq", "bootstrap"))
+  fits <- list(object, ...)
+  labels <- as.character(lapply(as.list(substitute(list(object, ...)))[-1], deparse_line))
+  check_comparable(fits)
+  if (length(fits) == 1) return(anova_terms(object))
+  fits <- comparable_likelihoods(fits)
+  order <- order(vapply(fits, `[[`, 0, "df_parameters"))
+  fits <- fits[order]
+  labels <- make.unique(labels[order])
+  ratios <- Map(function(small, large) likelihood_ratio(small, large, test, nsim, seed),
+                fits[-length(fits)], fits[-1])
+  table <- do.call(rbind, Map(anova_row, fits, c(list(NULL), ratios)))
+  rownames(table) <- labels
+  structure(table, heading = anova_heading(fits, labels, ratios),
+            class = c("anova", "data.frame"))
+}
+
+anova_heading <- function(fits, labels, ratios) {
+  formulas <- vapply(fits, function(f) deparse_line(f$formula), "")
+  laws <- vapply(ratios, `[[`, "", "law")
+  c("Likelihood ratio tests\n",
+    paste0(format(paste0(labels, ":")), " ", formulas, c("", paste0("   p by ", laws)),
+           collapse = "\n"))
+}
+
+anova_row <- function(fit, ratio) {
+  data.frame(npar = fit$df_parameters, logLik = fit$log_evidence, AIC = stats::AIC(fit),
+             BIC = stats::BIC(fit), Chisq = if (is.null(ratio)) NA else ratio$statistic,
+             Df = if (is.null(ratio)) NA else ratio$df,
+             `Pr(>Chisq)` = if (is.null(ratio)) NA else ratio$p, check.names = FALSE)
+}
+
+check_comparable <- function(fits) {
+  if (!all(vapply(fits, inherits, NA, "elbo_fit"))) {
+    abort("anova() compares fits of this package with each other only.", "elbo_error_argument")
+  }
+  for (fit in fits) logLik(fit) # refuses fits that have none
+  same <- vapply(fits, function(f) isTRUE(all.equal(f$design$y, fits[[1]]$design$y)), NA)
+  if (all(same)) return()
+  abort(c("The fits are to different responses, so their likelihoods cannot be compared;",
+          "missing values in a covariate may have dropped rows from one of them."),
+        "elbo_error_argument")
+}
+
+comparable_likelihoods <- function(fits) {
+  reml <- vapply(fits, function(f) f$method == "reml", NA)
+  same_fixed <- vapply(fits, function(f) {
+    setequal(names(coef(f)), names(coef(fits[[1]])))
+  }, NA)
+  if (!any(reml) || (all(reml) && all(same_fixed))) return(fits)
+  message("Refitting by method \"em\": restricted likelihoods of different fixed effects cannot ",
+          "be compared.")
+  lapply(fits, function(f) if (f$method == "reml") update(f, method = "em") else f)
+}
+
+likelihood_ratio <- function(small, large, test, nsim, seed) {
+  statistic <- max(0, 2 * (large$log_evidence - small$log_evidence))
+  df <- large$df_parameters - small$df_parameters
+  if (df == 0) return(list(statistic = statistic, df = 0, p = NA, law = "no law: equal sizes"))
+  if (test == "auto") test <- if (meets_boundary(small, large)) "bootstrap" else "chisq"
+  if (test == "chisq") {
+    p <- stats::pchisq(statistic, df, lower.tail = FALSE)
+    return(list(statistic = statistic, df = df, p = p, law = "chi-square"))
+  }
+  p <- bootstrap_ratio(small, large, statistic, nsim, seed)
+  list(statistic = statistic, df = df, p = p, law = sprintf("bootstrap of %d", nsim))
+}
+
+# The smaller model puts a standard deviation of the larger at zero.
+meets_boundary <- function(small, large) {
+  free_sd <- function(f) f$parameters$name[f$parameters$block == "sd" & !f$parameters$fixed]
+  length(setdiff(free_sd(large), free_sd(small))) > 0
+}
+
+# Share of draws from the smaller model whose likelihood ratio is at least as large; the fit itself
+# counts as one (Davison & Hinkley 1997, eq. 4.11).
+bootstrap_ratio <- function(small, large, statistic, nsim, seed) {
+  nsim <- check_count(nsim, "nsim")
+  check_simulates(small, "The bootstrap")
+  n <- nobs(small)
+  chunk <- max(1L, min(nsim, as.integer(5e6 / n)))
+  exceed <- with_seed(seed, {
+    done <- 0L
+    count <- c(0L, 0L)
+    while (done < nsim) {
+      size <- min(chunk, nsim - done)
+      Y <- as.matrix(stats::simulate(small, size))
+      ratio <- 2 * (refit_response(large, Y)[, "objective"] -
+                      refit_response(small, Y)[, "objective"])
+      # Equal to rounding is equal: at the boundary both are zero.
+      count <- count + c(sum(ratio >= statistic - 1e-8, na.rm = TRUE), sum(!is.na(ratio)))
+      done <- done + size
+    }
+    count
+  })
+  (1 + exceed[1]) / (1 + exceed[2])
+}
+
+# One fit: an F test of each term, with Satterthwaite's denominator degrees of freedom.
+anova_terms <- function(fit) {
+  assign <- attr(fit$design$X, "assign")
+  labels <- attr(fit$terms, "term.labels")
+  terms <- setdiff(unique(assign), 0)
+  rows <- lapply(terms, function(term) term_test(fit, which(assign == term)))
+  table <- do.call(rbind, rows)
+  if (is.null(table)) table <- data.frame()
+  rownames(table) <- labels[terms]
+  structure(table, heading = "F tests of the terms, each given all others (Satterthwaite)\n",
+            class = c("anova", "data.frame"))
+}
+
+# Wald's F: the contrasts are rotated to be uncorrelated, and the degrees of freedom of their t
+# statistics combined so that F has the right mean (Fai & Cornelius 1996).
+term_test <- function(fit, columns) {
+  L <- diag(length(coef(fit)))[columns, , drop = FALSE]
+  spectrum <- eigen(L %*% fit$beta_cov %*% t(L), symmetric = TRUE)
+  contrasts <- t(spectrum$vectors) %*% L
+  t2 <- drop(contrasts %*% coef(fit))^2 / spectrum$values
+  df <- fit_df(fit, contrasts)
+  k <- length(columns)
+  E <- sum(ifelse(df > 2, df / (df - 2), 1)[df > 2])
+  denominator <- if (k == 1) df else if (E > k) 2 * E / (E - k) else Inf
+  F <- mean(t2)
+  data.frame(`F value` = F, NumDF = k, DenDF = denominator,
+             `Pr(>F)` = stats::pf(F, k, denominator, lower.tail = FALSE), check.names = FALSE)
+}

@@ -1,0 +1,101 @@
+#' Parametric bootstrap
+#'
+#' Refits the model to responses drawn from it. For few groups, or variances near zero, this is
+#' what standard errors stand for; for tests of a variance on its boundary see
+#' [anova()][anova.elbo_fit].
+#'
+#' The responses are drawn in the sufficient statistics (for each group the rotated rows that carry
+#' the latent variables, and a chi-square for the rest), so a refit costs groups, not rows, and
+#' the law is exactly that of drawing rows.
+#'
+#' @param object A fit.
+#' @param nsim Number of refits, a positive whole number.
+#' @param seed A whole number, or `NULL` for the session's generator; with a seed that is left as
+#'   it was.
+#' @param x A bootstrap.
+#' @param parm,level As in [confint()].
+#' @param ... Not used.
+#' @return An object of class `elbo_bootstrap`: a list of `theta` (nsim x parameters), `objective`
+#'   (nsim), `estimate` ([theta()] of the fit) and `failed` (number of refits without an answer,
+#'   whose rows are `NA`). `print` shows bias and standard errors, `confint` gives percentile
+#'   intervals, `vcov` the covariance of the refits, `as.data.frame` the draws.
+#' @references
+#' Efron, B. and Tibshirani, R. (1993). *An Introduction to the Bootstrap*. Chapman and Hall.
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
+#' b <- bootstrap(fit, nsim = 200, seed = 1)
+#' b
+#' confint(b)
+#' @export
+bootstrap <- function(object, nsim = 1000L, seed = NULL, ...) UseMethod("bootstrap")
+
+#' @rdname bootstrap
+#' @export
+bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
+  check_dots_empty(...)
+  nsim <- check_count(nsim, "nsim")
+  check_simulates(object, "bootstrap()")
+  table <- with_seed(seed, .Call(C_glmm_bootstrap, model_of(object),
+                                 ascend_control(object$control), theta_parts(object), nsim))
+  refits <- refit_table(object, table)
+  theta <- refits[, -ncol(refits), drop = FALSE]
+  structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = object$theta,
+                 failed = sum(is.na(refits[, ncol(refits)])), method = object$method),
+            class = "elbo_bootstrap")
+}
+
+# Latent variables without a law cannot be drawn.
+check_simulates <- function(fit, what) {
+  if (!any(is.infinite(fit$theta[fit$parameters$block == "sd"]))) return()
+  abort(c(sprintf("%s draws latent variables, but those of `%s` have no law;", what,
+                  fit$design$group_name), "give them one, as by priors() with constant(1)."),
+        "elbo_error_simulate")
+}
+
+# Evaluates with the generator seeded, and leaves the session's as it was.
+with_seed <- function(seed, code) {
+  if (is.null(seed)) return(code)
+  seed <- check_whole(seed, "seed")
+  old <- get0(".Random.seed", globalenv(), inherits = FALSE)
+  on.exit({
+    if (is.null(old)) rm(list = ".Random.seed", envir = globalenv())
+    else assign(".Random.seed", old, envir = globalenv())
+  })
+  set.seed(seed)
+  code
+}
+
+#' @rdname bootstrap
+#' @export
+print.elbo_bootstrap <- function(x, ...) {
+  cat(sprintf("Parametric bootstrap: %d refits by method \"%s\"%s\n", nrow(x$theta), x$method,
+              if (x$failed > 0) sprintf(", %d without an answer", x$failed) else ""))
+  table <- cbind(Estimate = as.vector(x$estimate), Bias = colMeans(x$theta, na.rm = TRUE) - x$estimate,
+                 `Std. Error` = apply(x$theta, 2, stats::sd, na.rm = TRUE))
+  rownames(table) <- names(x$estimate)
+  print(table, digits = 4)
+  invisible(x)
+}
+
+#' @rdname bootstrap
+#' @export
+confint.elbo_bootstrap <- function(object, parm = NULL, level = 0.95, ...) {
+  level <- check_between(level, "level", 0, 1)
+  parm <- interval_parameters(parm, names(object$estimate))
+  tails <- c((1 - level) / 2, (1 + level) / 2)
+  limits <- apply(object$theta[, parm, drop = FALSE], 2, stats::quantile, probs = tails,
+                  na.rm = TRUE, names = FALSE)
+  interval_matrix(t(limits), parm, level)
+}
+
+#' @rdname bootstrap
+#' @export
+vcov.elbo_bootstrap <- function(object, ...) stats::cov(object$theta, use = "complete.obs")
+
+#' @rdname bootstrap
+#' @param row.names,optional Not used.
+#' @export
+as.data.frame.elbo_bootstrap <- function(x, row.names = NULL, optional = FALSE, ...) {
+  as.data.frame(x$theta, optional = TRUE)
+}

@@ -1,0 +1,106 @@
+# The evidence lower bound of a mixed model at any theta and any q, row by row from its definition
+#
+#   ELBO = E_q log p(y | z, theta) + E_q log p(z | theta) - E_q log q,
+#
+# independent of the summaries that the fit climbs by.
+
+#' @rdname elbo
+#' @export
+elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
+  check_dots_empty(...)
+  if (is.null(theta)) theta <- object$theta
+  if (is.null(q)) return(glmm_posterior(object, theta)$objective)
+  parts <- theta_parts(object, theta)
+  q <- check_q(q, object, theta)
+  expected_log_likelihood(object, theta, parts, q) + expected_log_law(object, parts, q) +
+    entropy(object, q)
+}
+
+check_q <- function(q, fit, theta) {
+  latent <- fit$latent
+  fits <- is.list(q) && identical(dim(q$mean), dim(latent$mean)) &&
+    identical(dim(q$cov), dim(latent$cov))
+  check(fits, "q", sprintf("a list of mean (%s) and cov (%s)",
+                           paste(dim(latent$mean), collapse = " x "),
+                           paste(dim(latent$cov), collapse = " x ")), q)
+  if (fit$method == "reml") {
+    if (is.null(q$gain)) q$gain <- latent$gain
+    if (is.null(q$beta)) q$beta <- coef(fit)[fit$information$free_beta]
+    if (is.null(q$beta_cov)) {
+      q$beta_cov <- fit$beta_cov[fit$information$free_beta, fit$information$free_beta, drop = FALSE]
+    }
+  }
+  q
+}
+
+expected_log_likelihood <- function(fit, theta, parts, q) {
+  design <- fit$design
+  sigma <- parts$sigma
+  variance <- (if (is.null(design$level)) sigma[1] else sigma[as.integer(design$level)])^2
+  if (!is.null(design$weights)) variance <- variance / design$weights
+  beta <- theta[fit$parameters$block == "beta"]
+  free <- fit$information$free_beta
+  if (fit$method == "reml") beta[free] <- q$beta
+  mean <- drop(design$X %*% beta) + design$offset
+  spread <- 0
+  n_z <- ncol(design$Z)
+  X <- design$X[, free, drop = FALSE]
+  if (n_z > 0) {
+    group <- as.integer(design$group)
+    mean <- mean + rowSums(design$Z * q$mean[group, , drop = FALSE])
+    index <- expand.grid(i = seq_len(n_z), j = seq_len(n_z))
+    S <- matrix(q$cov, ncol = n_z^2, byrow = TRUE)[group, , drop = FALSE]
+    spread <- rowSums(design$Z[, index$i, drop = FALSE] * design$Z[, index$j, drop = FALSE] * S)
+    # u = m - K (beta - betahat) + ..., so that x'beta + z'u varies with beta as (x - K'z)'beta.
+    if (fit$method == "reml") {
+      for (j in seq_along(free)) for (k in seq_len(n_z)) {
+        X[, j] <- X[, j] - design$Z[, k] * q$gain[k, j, group]
+      }
+    }
+  }
+  if (fit$method == "reml") spread <- spread + rowSums((X %*% q$beta_cov) * X)
+  sum(-0.5 * (log(2 * pi * variance) + ((design$y - mean)^2 + spread) / variance))
+}
+
+# sum_g E[u u'] over groups (q x q).
+second_moment <- function(fit, q) {
+  second <- crossprod(q$mean) + apply(q$cov, 1:2, sum)
+  if (fit$method == "reml") {
+    for (g in seq_len(nrow(q$mean))) {
+      K <- matrix(q$gain[, , g], ncol(q$mean))
+      second <- second + K %*% q$beta_cov %*% t(K)
+    }
+  }
+  second
+}
+
+# Terms without a law have log p(z) = 0; a singular covariance is a law on its range.
+expected_log_law <- function(fit, parts, q) {
+  spectrum <- law_spectrum(parts$Sigma)
+  m <- nrow(q$mean)
+  rotated <- t(spectrum$vectors) %*% second_moment(fit, q) %*% spectrum$vectors
+  -0.5 * (m * sum(log(2 * pi * spectrum$values)) + sum(diag(rotated) / spectrum$values))
+}
+
+law_spectrum <- function(Sigma) {
+  spectrum <- eigen(Sigma, symmetric = TRUE)
+  keep <- spectrum$values > 1e-14 * max(spectrum$values, 0)
+  list(values = spectrum$values[keep], vectors = spectrum$vectors[, keep, drop = FALSE])
+}
+
+# Of q(u), on its range; of q(beta, u) for reml. Points have none.
+entropy <- function(fit, q) {
+  if (fit$method == "joint") return(0)
+  m <- nrow(q$mean)
+  value <- 0
+  for (g in seq_len(m)) {
+    values <- eigen(matrix(q$cov[, , g], ncol(q$mean)), symmetric = TRUE, only.values = TRUE)$values
+    values <- values[values > 1e-14 * max(values, 0)]
+    value <- value + 0.5 * sum(log(2 * pi * values) + 1)
+  }
+  if (fit$method == "reml") {
+    value <- value + 0.5 * (length(q$beta) * (log(2 * pi) + 1) +
+                              as.numeric(determinant(q$beta_cov)$modulus))
+  }
+  value
+}

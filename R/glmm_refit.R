@@ -1,0 +1,104 @@
+# A fitted mixed model at other parameters and for other responses, without its formula.
+#
+#   held_of(fit)                  name, block and held value of each entry of theta
+#   theta_parts(fit, theta)       list(beta, Sigma, sigma) as the C code takes them
+#   glmm_posterior(fit, theta)    exact posterior of the latent variables at theta
+#   refit_response(fit, Y)        theta and objective for each column of Y
+#   refit_held(fit, name, value)  best objective with an entry of theta held
+
+held_of <- function(fit) {
+  data.frame(name = fit$parameters$name, block = fit$parameters$block,
+             constant = ifelse(fit$parameters$fixed, unname(fit$theta), NA_real_))
+}
+
+theta_parts <- function(fit, theta = fit$theta) {
+  parameters <- fit$parameters
+  if (!is.numeric(theta) || length(theta) != nrow(parameters)) {
+    abort(sprintf("`theta` must be a vector of %d numbers like theta(fit), not %s.",
+                  nrow(parameters), describe_value(theta)), "elbo_error_argument")
+  }
+  sd <- unname(theta[parameters$block == "sd"])
+  sd[is.infinite(sd)] <- 0 # no law: told to C by the constants
+  cor <- unname(theta[parameters$block == "cor"])
+  cor[is.nan(cor)] <- 0
+  R <- diag(length(sd))
+  pairs <- covariance_pairs(fit$design$block)
+  R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- cor
+  list(
+    beta = as.double(theta[parameters$block == "beta" & !parameters$fixed]),
+    Sigma = R * outer(sd, sd),
+    sigma = if (fit$design$known_se) 1 else as.double(theta[parameters$block == "sigma"])
+  )
+}
+
+# Row and column in Sigma of each correlation, in the order of theta().
+covariance_pairs <- function(block) {
+  pairs <- lapply(split(seq_along(block), block), function(rows) {
+    if (length(rows) > 1) t(utils::combn(rows, 2))
+  })
+  pairs <- do.call(rbind, pairs)
+  if (is.null(pairs)) matrix(0L, 0, 2) else pairs
+}
+
+model_of <- function(fit, held = held_of(fit)) {
+  glmm_model(fit$design, held, fit$method, full_rank = TRUE)
+}
+
+glmm_posterior <- function(fit, theta = fit$theta) {
+  held <- held_of(fit)
+  fixed_beta <- fit$parameters$fixed & fit$parameters$block == "beta"
+  held$constant[fixed_beta] <- theta[fixed_beta]
+  at <- .Call(C_glmm_at, model_of(fit, held), theta_parts(fit, theta))
+  if (at$status != 0L) {
+    abort("The objective is not finite at `theta`; its scale parameters must be positive.",
+          "elbo_error_not_finite")
+  }
+  dimnames(at$mean) <- dimnames(fit$latent$mean)
+  dimnames(at$cov) <- dimnames(fit$latent$cov)
+  dimnames(at$gain) <- dimnames(fit$latent$gain)
+  at
+}
+
+# A matrix, a row a column of Y: theta, then "objective"; NA where a refit failed.
+refit_response <- function(fit, Y) {
+  model <- model_of(fit)
+  shift <- fit$design$y - fit$design$offset - model$y # of coefficients that are held
+  Y <- Y - fit$design$offset - shift
+  refit_table(fit, .Call(C_glmm_refit, model, ascend_control(fit$control), Y))
+}
+
+# From the columns that C returns to rows of theta and objective.
+refit_table <- function(fit, table) {
+  parameters <- fit$parameters
+  q <- ncol(fit$design$Z)
+  p <- sum(parameters$block == "beta" & !parameters$fixed)
+  Sigma <- table[p + seq_len(q^2), , drop = FALSE]
+  sd <- sqrt(pmax(Sigma[diag(matrix(seq_len(q^2), q, q)), , drop = FALSE], 0))
+  pairs <- covariance_pairs(fit$design$block)
+  cor <- Sigma[pairs[, 1] + q * (pairs[, 2] - 1), , drop = FALSE] /
+    (sd[pairs[, 1], , drop = FALSE] * sd[pairs[, 2], , drop = FALSE])
+  n_sigma <- sum(parameters$block == "sigma")
+  sigma <- table[p + q^2 + seq_len(n_sigma), , drop = FALSE]
+  theta <- matrix(fit$theta, nrow(parameters), ncol(table))
+  free <- !parameters$fixed
+  rows <- function(block) free & parameters$block == block
+  theta[rows("beta"), ] <- table[seq_len(p), ]
+  theta[rows("sd"), ] <- sd[free[parameters$block == "sd"], ]
+  theta[rows("cor"), ] <- pmax(pmin(cor, 1), -1)[free[parameters$block == "cor"], ]
+  theta[rows("sigma"), ] <- sigma[free[parameters$block == "sigma"], ]
+  failed <- table[nrow(table), ] < 0
+  theta[, failed] <- NA
+  out <- rbind(theta, table[nrow(table) - 1, ])
+  rownames(out) <- c(parameters$name, "objective")
+  t(out)
+}
+
+refit_held <- function(fit, name, value) {
+  # A correlation can be held only in the first two terms of a block (there its row of the
+  # Cholesky factor has a given direction), so its terms are moved there.
+  fit <- reorder_terms(fit, name)
+  held <- held_of(fit)
+  held$constant[held$name == name] <- value
+  result <- .Call(C_glmm_fit, model_of(fit, held), ascend_control(fit$control), NULL)
+  if (result$status < 0) NA_real_ else result$objective
+}
