@@ -107,6 +107,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   fit <- new_elbo_fit(c(fit, glmm_estimates(answer)), "elbo_glmm")
   fit$time <- proc.time()[["elapsed"]] - started
   warn_unfinished(fit)
+  warn_unidentified(fit)
   fit
 }
 
@@ -179,10 +180,11 @@ check_bounded <- function(design, held, method) {
   }
   few <- if (lawless > 0) lawless_rank(design, is.infinite(sd)) < lawless
   if (any(few)) {
-    abort(c(sprintf("Level %s of `%s` cannot tell its %d latent terms without a law apart:",
-                    enumerate(levels(design$group)[few], 5), design$group_name, lawless),
-            "its integral is infinite. Leave such levels out, or give the terms a law."),
-          "elbo_error_unbounded")
+    abort(c(sprintf("The rows of some levels of `%s` cannot tell %d latent terms without a law",
+                    design$group_name, lawless),
+            sprintf("apart, so that their integral is infinite: %s. Leave them out, or give the",
+                    enumerate(levels(design$group)[few], 5)),
+            "terms a law."), "elbo_error_unbounded")
   }
   sigma_free <- !design$known_se && anyNA(held_values(held, "sigma"))
   if (sigma_free && any(free) && sum(pmax(size - q, 0)) == 0) {
@@ -254,9 +256,13 @@ glmm_model <- function(design, held, method, full_rank = FALSE) {
   )
 }
 
-ascend_control <- function(control) {
+# With a residual variance for each level the likelihood has local maxima (the variance of a small
+# level may go low), so all starts are climbed; otherwise none was ever seen and one is enough.
+ascend_control <- function(control, design) {
+  n_starts <- control$n_starts
+  if (is.null(n_starts)) n_starts <- if (is.null(design$level)) 1L else 18L
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
-       max_iter = control$max_iter, tol = control$tol)
+       max_iter = control$max_iter, tol = control$tol, n_starts = min(n_starts, 18L))
 }
 
 ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, not_finite = -2L,
@@ -265,7 +271,7 @@ ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, no
 ascend_glmm <- function(design, held, method, control) {
   model <- glmm_model(design, held, method)
   climb <- function(model) {
-    .Call(C_glmm_fit, model, ascend_control(control), progress_reporter(control))
+    .Call(C_glmm_fit, model, ascend_control(control, design), progress_reporter(control))
   }
   result <- climb(model)
   if (result$status == ascent_status[["rank"]]) {
@@ -329,4 +335,14 @@ check_ascent <- function(result, design) {
 warn_unfinished <- function(fit) {
   if (fit$convergence$status == "converged") return()
   warn(fit$convergence$message, "elbo_warning_convergence")
+}
+
+warn_unidentified <- function(fit) {
+  variances <- fit$parameters[fit$parameters$block != "beta", ]
+  lost <- is.na(diag(fit$var_cov)) & !variances$fixed & !variances$boundary
+  if (!any(lost)) return()
+  warn(c(sprintf("The data say nothing about %s: other values are as likely as those shown.",
+                 quote_names(variances$name[lost])),
+         "Drop a random term that is zero or a combination of others."),
+       "elbo_warning_unidentified")
 }

@@ -64,7 +64,7 @@ refit_response <- function(fit, Y) {
   model <- model_of(fit)
   shift <- fit$design$y - fit$design$offset - model$y # of coefficients that are held
   Y <- Y - fit$design$offset - shift
-  refit_table(fit, .Call(C_glmm_refit, model, ascend_control(fit$control), Y))
+  refit_table(fit, .Call(C_glmm_refit, model, ascend_control(fit$control, fit$design), Y))
 }
 
 # From the columns that C returns to rows of theta and objective.
@@ -99,6 +99,6 @@ refit_held <- function(fit, name, value) {
   fit <- reorder_terms(fit, name)
   held <- held_of(fit)
   held$constant[held$name == name] <- value
-  result <- .Call(C_glmm_fit, model_of(fit, held), ascend_control(fit$control), NULL)
+  result <- .Call(C_glmm_fit, model_of(fit, held), ascend_control(fit$control, fit$design), NULL)
   if (result$status < 0) NA_real_ else result$objective
 }

@@ -191,6 +191,44 @@ static void add_parameters(call_list *out, const glmm *g) {
   UNPROTECT(1);
 }
 
+static elbo_hooks quiet_hooks(void) {
+  const elbo_hooks hooks = {call_poll, NULL, NULL};
+  return hooks;
+}
+
+/* Ascends from the start of the highest objective, or, of the n_starts highest, from the one that
+ * leads highest. */
+static elbo_status climb(glmm *g, const elbo_control *control, int n_starts,
+                         const elbo_hooks *hooks, elbo_result *result) {
+  const elbo_model model = lmm_model(&g->work);
+  const elbo_hooks quiet = quiet_hooks();
+  const size_t n = (size_t)model.n_eta;
+  double *eta = scratch(n * LMM_STARTS), *memory = scratch(elbo_ascend_size(model.n_eta));
+  double objective[LMM_STARTS], best_value = -HUGE_VAL;
+  const int n_points = n_starts > 1 ? LMM_STARTS : LMM_STARTS_SIMPLE;
+  int best = -1;
+  elbo_status status = lmm_starts(&g->work, n_points, eta, objective);
+  if (status != ELBO_OK) return status;
+  for (int tried = 0; tried < n_starts; tried++) {
+    int next = 0;
+    for (int i = 1; i < n_points; i++)
+      if (objective[i] > objective[next]) next = i;
+    if (objective[next] == -HUGE_VAL) break;
+    objective[next] = -HUGE_VAL;
+    if (best < 0) best = next;
+    if (n_starts == 1) break;
+    status = lmm_start(&g->work, eta + n * (size_t)next);
+    if (status == ELBO_OK) status = elbo_ascend(&model, &g->work, control, &quiet, memory, result);
+    if (status >= 0 && result->objective > best_value + 1e-6) {
+      best = next;
+      best_value = result->objective;
+    }
+  }
+  if (best < 0) return ELBO_E_NOT_FINITE;
+  status = lmm_start(&g->work, eta + n * (size_t)best);
+  return status == ELBO_OK ? elbo_ascend(&model, &g->work, control, hooks, memory, result) : status;
+}
+
 /* Columns of X that may say nothing new (unless the caller has looked: full_rank), and a level whose
  * residual variance would go to zero. */
 static elbo_status check_design(glmm *g, int full_rank, call_list *out, int *level) {
@@ -210,14 +248,11 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   const elbo_control settings = call_control(control);
   const elbo_hooks hooks = call_hooks(&trace, progress);
   build(model, &g);
-  const elbo_model table = lmm_model(&g.work);
   call_list out = call_list_new(24);
   int level;
   elbo_status status = check_design(&g, call_int(model, "full_rank", 0, 1), &out, &level);
-  if (status == ELBO_OK) status = lmm_start(&g.work);
   if (status == ELBO_OK)
-    status = elbo_ascend(&table, &g.work, &settings, &hooks,
-                         scratch(elbo_ascend_size(table.n_eta)), &result);
+    status = climb(&g, &settings, call_int(control, "n_starts", 1, LMM_STARTS), &hooks, &result);
   call_list_int(&out, "status", status);
   call_list_int(&out, "level", level + 1);
   call_list_trace(&out, &trace);
@@ -292,14 +327,13 @@ static int refit_rows(const glmm *g) {
   return g->rows.p + g->rows.q * g->rows.q + g->rows.n_level + 2;
 }
 
-static void refit(glmm *g, const elbo_control *control, const elbo_hooks *hooks, double *out) {
+static void refit(glmm *g, const elbo_control *control, int n_starts, double *out) {
   const int p = g->rows.p, q = g->rows.q, n = refit_rows(g);
+  const elbo_hooks hooks = quiet_hooks();
   elbo_result result = {0};
-  const elbo_model table = lmm_model(&g->work);
-  elbo_status status = lmm_unbounded_level(&g->work) < 0 ? lmm_start(&g->work) : ELBO_E_UNBOUNDED;
-  if (status == ELBO_OK)
-    status = elbo_ascend(&table, &g->work, control, hooks, scratch(elbo_ascend_size(table.n_eta)),
-                         &result);
+  const elbo_status status = lmm_unbounded_level(&g->work) < 0
+                                 ? climb(g, control, n_starts, &hooks, &result)
+                                 : ELBO_E_UNBOUNDED;
   for (int i = 0; i < n; i++) out[i] = NA_REAL;
   out[n - 1] = status;
   if (status < 0) return;
@@ -311,15 +345,10 @@ static void refit(glmm *g, const elbo_control *control, const elbo_hooks *hooks,
   out[n - 2] = result.objective;
 }
 
-static elbo_hooks quiet_hooks(void) {
-  const elbo_hooks hooks = {call_poll, NULL, NULL};
-  return hooks;
-}
-
 /* Refits to the columns of Y (n x n_fit): a column a fit. */
 SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
   const elbo_control settings = call_control(control);
-  const elbo_hooks hooks = quiet_hooks();
+  const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
   const elbo_memory memory = call_memory();
   glmm g;
   unpack_model(model, &g);
@@ -332,7 +361,7 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
     g.rows.y = REAL_RO(Y) + (size_t)g.rows.n * (size_t)f;
     lmm_stats_build(&g.stats, &g.rows, &g.law, &memory);
     lmm_work_init(&g.work, &g.stats, &g.law, &memory);
-    refit(&g, &settings, &hooks, REAL(out) + (size_t)n_out * (size_t)f);
+    refit(&g, &settings, n_starts, REAL(out) + (size_t)n_out * (size_t)f);
     vmaxset(mark);
   }
   UNPROTECT(1);
@@ -343,7 +372,7 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
  * sufficient statistics, so that a refit costs groups, not rows. */
 SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
   const elbo_control settings = call_control(control);
-  const elbo_hooks hooks = quiet_hooks();
+  const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
   glmm g;
   build(model, &g);
   lmm_work *w = &g.work;
@@ -367,7 +396,7 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
     for (size_t i = 0; i < n_draws; i++) draws[i] = norm_rand();
     for (int l = 0; l < n_level; l++) chi_square[l] = df[l] > 0.0 ? Rf_rchisq(df[l]) : 0.0;
     lmm_stats_simulate(&g.stats, L, beta, variance, draws, chi_square, memory);
-    refit(&g, &settings, &hooks, REAL(out) + (size_t)n_out * (size_t)f);
+    refit(&g, &settings, n_starts, REAL(out) + (size_t)n_out * (size_t)f);
     vmaxset(mark);
   }
   PutRNGstate();

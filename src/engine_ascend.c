@@ -74,12 +74,19 @@ static elbo_status move_to(ascent *a, const double *eta, double *value) {
   return status;
 }
 
-/* Spectrum of the observed information at the current point; fills result->gradient and gain.
- * Returns 1 at a maximum within tol, else 0. */
+static int all_finite(const double *x, int n) {
+  for (int i = 0; i < n; i++)
+    if (!isfinite(x[i])) return 0;
+  return 1;
+}
+
+/* Spectrum of the observed information at the current point; fills result->gradient and gain, and
+ * says whether this is a maximum within tol. */
 static elbo_status examine(ascent *a, double *value, int *at_maximum) {
   const int n = a->model->n_eta;
   const elbo_status status = a->model->derivatives(a->work, value, a->gradient, a->hessian);
   if (status != ELBO_OK) return status;
+  if (!all_finite(a->gradient, n) || !all_finite(a->hessian, n * n)) return ELBO_E_NOT_FINITE;
   for (int i = 0; i < n * n; i++) a->vectors[i] = -a->hessian[i];
   /* Units of eta differ (a slope's sd, a log sd), so the spectrum is taken with unit diagonal. */
   double *unit = a->step;
@@ -136,7 +143,8 @@ static elbo_status newton_step(ascent *a, double value, int *moved) {
   *moved = 0;
   for (int h = 0; h < HALVINGS && !*moved; h++, factor *= 0.5) {
     for (int i = 0; i < n; i++) a->eta1[i] = a->eta[i] + factor * a->step[i];
-    *moved = move_to(a, a->eta1, &next) == ELBO_OK && next > value;
+    if (move_to(a, a->eta1, &next) != ELBO_OK) continue;
+    *moved = next > value;
     /* The last steps gain less than rounding shows; the whole step is right there. */
     if (!*moved && h == 0 && a->result->gain < 1e-9 * (1.0 + fabs(value)) &&
         fabs(next - value) < 1e-9 * (1.0 + fabs(value)))

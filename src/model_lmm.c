@@ -195,19 +195,48 @@ void lmm_column_pivots(lmm_work *w, double *pivots) {
   sweep_columns(w->cross, p, before, pivots);
 }
 
+/* Adds [X y]'[X y] of the between rows of level l (lower). */
+static void add_between(const lmm_stats *st, int l, double *A) {
+  const int q = st->q, p1 = st->p + 1, n_col = q + p1;
+  for (int r = 0; r < st->n_run; r++) {
+    const lmm_run *run = st->run + r;
+    const int K = q * run->n_cell;
+    for (int i = 0; i < run->n_block * K; i++) {
+      if (run->level[i % K / q] != l) continue;
+      const double *row = run->data + (size_t)(i * n_col + q) * SIMD_LANES;
+      for (int j = 0; j < p1; j++)
+        for (int k = 0; k <= j; k++)
+          for (int lane = 0; lane < SIMD_LANES; lane++)
+            A[j + p1 * k] += row[j * SIMD_LANES + lane] * row[k * SIMD_LANES + lane];
+    }
+  }
+}
+
+/* Whether X fits the rows behind the cross-products A (destroyed) without error, and more of them
+ * than the likelihood forgives: reml takes a row for each column. */
+static int fitted_without_error(lmm_work *w, double *A, double n_rows, double n_all) {
+  const int p = w->stats->p, p1 = p + 1;
+  double *before = w->scratch, *pivots = before + p1;
+  for (int j = 0; j < p; j++) before[j] = A[j + p1 * j];
+  const int rank = sweep_columns(A, p, before, pivots);
+  /* Scaled data are at most 1 in size: less than this is rounding. */
+  return A[p + p1 * p] <= 1e-26 * n_all && n_rows > (w->method == LMM_REML ? rank : 0);
+}
+
 int lmm_unbounded_level(lmm_work *w) {
   const lmm_stats *st = w->stats;
-  const int p = st->p, p1 = p + 1;
-  double *before = w->scratch, *pivots = before + p1;
+  const size_t size = square(st->p + 1);
+  int may_vanish = 1; /* Sigma */
+  for (int k = 0; k < st->q; k++)
+    may_vanish &= w->par.kind[k] == LMM_ROW_FREE || w->par.kind[k] == LMM_ROW_DIRECTION;
   for (int l = 0; l < st->n_level; l++) {
     if (w->par.eta_of_sigma[l] < 0) continue;
-    memcpy(w->cross, st->within + (size_t)l * square(p1), square(p1) * sizeof(double));
-    for (int j = 0; j < p; j++) before[j] = w->cross[j + p1 * j];
-    /* Scaled data are at most 1 in size: less than this is rounding. */
-    const int rank = sweep_columns(w->cross, p, before, pivots);
-    const int exact = w->cross[p + p1 * p] <= 1e-26 * st->n_rows[l];
-    const double left = st->n_distinct[l] - (w->method == LMM_REML ? rank : 0);
-    if (exact && left > 0.0) return l;
+    memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));
+    if (fitted_without_error(w, w->cross, st->n_distinct[l], st->n_rows[l])) return l;
+    if (!may_vanish || w->cross[size - 1] > 1e-26 * st->n_rows[l]) continue;
+    memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));
+    add_between(st, l, w->cross);
+    if (fitted_without_error(w, w->cross, st->n_rows[l], st->n_rows[l])) return l;
   }
   return -1;
 }
@@ -728,50 +757,73 @@ elbo_model lmm_model(const lmm_work *w) {
   return model;
 }
 
-/* ---- start --------------------------------------------------------------------------------------- */
+/* ---- starts -------------------------------------------------------------------------------------- */
 
-elbo_status lmm_start(lmm_work *w) {
-  static const double ratio[] = {1.0, 0.1, 0.01, 10.0, 100.0};
+/* Ratio of random to residual variance; correlation of neighbouring terms; whether the residual
+ * variances start from their levels' own within rows (else all from the pooled residuals). */
+static const double ratios[] = {1.0, 0.05, 20.0}, correlations[] = {0.0, 0.9, -0.9};
+enum { N_RATIOS = 3, N_CORRELATIONS = 3 };
+
+/* Least squares with latent variables left out (those without a law in), and its mean square. */
+static elbo_status least_squares(lmm_work *w, double *mean_square) {
   const lmm_stats *st = w->stats;
-  const lmm_parameters *par = &w->par;
-  const int q = st->q, p = st->p;
-  double value, best = -HUGE_VAL, *eta = w->scratch + 3 * square(p + 1) + 7 * square(q);
-  elbo_status status;
-  memset(w->Sigma, 0, square(q) * sizeof(double));
+  const int p = st->p, p1 = p + 1;
+  double ignored[2], *A = w->scratch;
+  memset(w->Sigma, 0, square(st->q) * sizeof(double));
   for (int l = 0; l < st->n_level; l++) w->variance[l] = 1.0;
-  evaluate(w, w->Sigma, w->variance, &value, &best);
-  best = -HUGE_VAL;
-  /* Least squares, latent variables left out (or, without a law, in). */
-  double *A = w->scratch;
+  evaluate(w, w->Sigma, w->variance, ignored, ignored + 1);
   for (int j = 0; j < p; j++)
-    for (int k = 0; k < p; k++)
-      A[j + p * k] = w->cross[j >= k ? j + (p + 1) * k : k + (p + 1) * j];
+    for (int k = 0; k < p; k++) A[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
   if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
   for (int j = 0; j < p; j++) {
     w->beta[j] = 0.0;
-    for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * w->cross[p + (p + 1) * k];
+    for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * w->cross[p + p1 * k];
   }
-  const double pooled = residual_square(w->cross, w->beta, p) / st->n;
+  *mean_square = residual_square(w->cross, w->beta, p) / st->n;
+  return ELBO_OK;
+}
+
+static double start_sd(const lmm_parameters *par, int term, double variance) {
+  switch (par->kind[term]) {
+    case LMM_ROW_NO_LAW: return 0.0;
+    case LMM_ROW_LENGTH:
+    case LMM_ROW_FIXED: return par->length[term];
+    default: return sqrt(variance);
+  }
+}
+
+elbo_status lmm_starts(lmm_work *w, int n_starts, double *eta, double *objective) {
+  const lmm_stats *st = w->stats;
+  const lmm_parameters *par = &w->par;
+  const int q = st->q, p = st->p;
+  double pooled, *own = w->scratch + 3 * square(p + 1) + 7 * square(q);
+  const elbo_status status = least_squares(w, &pooled);
+  if (status != ELBO_OK) return status;
   for (int l = 0; l < st->n_level; l++) {
     const double within = residual_square(st->within + (size_t)l * square(p + 1), w->beta, p);
-    w->variance[l] = par->eta_of_sigma[l] < 0 ? par->sigma[l] * par->sigma[l]
-                     : within > 0.0           ? within / st->n_rows[l]
-                                              : pooled;
+    own[l] = within > 0.0 ? within / st->n_rows[l] : pooled;
   }
-  for (size_t i = 0; i < sizeof ratio / sizeof *ratio; i++) {
-    memset(w->Sigma, 0, square(q) * sizeof(double));
+  for (int i = 0; i < n_starts; i++, eta += par->n_eta) {
+    const double ratio = ratios[i % N_RATIOS];
+    const double cor = correlations[i / N_RATIOS % N_CORRELATIONS];
+    const int levels_own = i < N_RATIOS * N_CORRELATIONS;
     for (int k = 0; k < q; k++)
-      w->Sigma[k * (q + 1)] = par->kind[k] == LMM_ROW_LENGTH || par->kind[k] == LMM_ROW_FIXED
-                                  ? par->length[k] * par->length[k]
-                                  : ratio[i] * pooled;
-    lmm_parameters_pack(par, w->Sigma, w->variance, w->eta);
+      for (int j = 0; j < q; j++) { /* only blocks of it are used */
+        const double sign = cor < 0.0 && (j - k) % 2 != 0 ? -1.0 : 1.0;
+        w->Sigma[k + q * j] = start_sd(par, k, ratio * pooled) * start_sd(par, j, ratio * pooled) *
+                              (j == k ? 1.0 : sign * fabs(cor));
+      }
+    for (int l = 0; l < st->n_level; l++)
+      w->variance[l] = par->eta_of_sigma[l] < 0 ? par->sigma[l] * par->sigma[l]
+                       : levels_own             ? own[l]
+                                                : pooled;
+    lmm_parameters_pack(par, w->Sigma, w->variance, eta);
+    memcpy(w->eta, eta, (size_t)par->n_eta * sizeof(double));
     set_eta(w);
-    status = lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, &value);
-    if (status == ELBO_OK && value > best) {
-      best = value;
-      memcpy(eta, w->eta, (size_t)par->n_eta * sizeof(double));
-    }
+    if (lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, objective + i) != ELBO_OK)
+      objective[i] = -HUGE_VAL;
   }
-  if (best == -HUGE_VAL) return ELBO_E_NOT_FINITE;
-  return unpack(w, eta);
+  return ELBO_OK;
 }
+
+elbo_status lmm_start(lmm_work *w, const double *eta) { return unpack(w, eta); }

@@ -204,8 +204,14 @@ elbo_status lmm_work_init(lmm_work *work, const lmm_stats *stats, const lmm_law 
                           const elbo_memory *mem);
 /* The model as the engine sees it. */
 elbo_model lmm_model(const lmm_work *work);
-/* A start from moments. */
-elbo_status lmm_start(lmm_work *work);
+/* The first n_starts (at most LMM_STARTS) starting points from moments, eta (n_eta x n_starts), and
+ * their objectives, -Inf where there is none.  LMM_STARTS_SIMPLE of them differ in the ratio of
+ * variances only.  With a residual variance for each level the likelihood has local maxima, so that more
+ * than one is worth climbing. */
+enum { LMM_STARTS = 18, LMM_STARTS_SIMPLE = 3 };
+elbo_status lmm_starts(lmm_work *work, int n_starts, double *eta, double *objective);
+/* Puts the model at eta, beta at its best. */
+elbo_status lmm_start(lmm_work *work, const double *eta);
 /* Objective at Sigma and variance; beta (p) and C (p x p: (X'V^-1X)^-1) profiled out unless
  * `beta_given`. */
 elbo_status lmm_objective(lmm_work *work, const double *Sigma, const double *variance,
@@ -221,8 +227,8 @@ void lmm_posterior(lmm_work *work, const double *beta, double spread, double *po
  * before, relative to before: below LMM_ALIASED a column says nothing new. */
 #define LMM_ALIASED 1e-11
 void lmm_column_pivots(lmm_work *work, double *pivots);
-/* The first level of the residual variance (from 0) whose within rows X fits without error, so
- * that the objective has no bound; -1 if there is none. */
+/* The first level of the residual variance (from 0) whose within rows X fits without error, or all
+ * of its rows where Sigma may vanish, so that the objective has no bound; -1 if there is none. */
 int lmm_unbounded_level(lmm_work *work);
 
 #endif
