@@ -16,7 +16,10 @@ typedef struct {
   lmm_law law;
   lmm_stats stats;
   lmm_work work;
+  const double *beta_origin; /* p, or NULL: the response is y - X beta_origin */
 } glmm;
+
+static double *scratch(size_t n) { return (double *)R_alloc(n > 0 ? n : 1, sizeof(double)); }
 
 static int dimension(SEXP x, int which, const char *name) {
   const SEXP dim = Rf_getAttrib(x, R_DimSymbol);
@@ -64,14 +67,6 @@ static void unpack_model(SEXP model, glmm *g) {
   law->sigma = call_doubles(model, "sigma", rows->n_level, 0);
 }
 
-static void build(SEXP model, glmm *g) {
-  const elbo_memory memory = call_memory();
-  unpack_model(model, g);
-  if (lmm_stats_build(&g->stats, &g->rows, &g->law, &memory) != ELBO_OK ||
-      lmm_work_init(&g->work, &g->stats, &g->law, &memory) != ELBO_OK)
-    Rf_error("internal error: the data do not fit into memory");
-}
-
 /* ---- units -------------------------------------------------------------------------------------- */
 
 /* beta = B scaled beta + origin: B is diagonal but for the row of the intercept. */
@@ -85,6 +80,7 @@ static void beta_to_user(const glmm *g, double *B, double *origin) {
     if (i0 >= 0 && j != i0) B[i0 + p * j] = -s->x_shift[j] * B[j + p * j];
   }
   if (i0 >= 0) origin[i0] = s->y_shift;
+  for (int j = 0; j < p && g->beta_origin != NULL; j++) origin[j] += g->beta_origin[j];
 }
 
 /* The inverse of B. */
@@ -98,7 +94,37 @@ static void beta_from_user(const glmm *g, double *A) {
   }
 }
 
-static double *scratch(size_t n) { return (double *)R_alloc(n > 0 ? n : 1, sizeof(double)); }
+/* ---- building ------------------------------------------------------------------------------------ */
+
+static void make_statistics(glmm *g) {
+  const elbo_memory memory = call_memory();
+  if (lmm_stats_build(&g->stats, &g->rows, &g->law, &memory) != ELBO_OK ||
+      lmm_work_init(&g->work, &g->stats, &g->law, &memory) != ELBO_OK)
+    Rf_error("internal error: the data do not fit into memory");
+}
+
+/* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There the
+ * statistics are made anew from y - X beta, beta from least squares. */
+static void build(SEXP model, glmm *g) {
+  double mean_square, explained;
+  unpack_model(model, g);
+  make_statistics(g);
+  if (lmm_least_squares(&g->work, &mean_square, &explained) != ELBO_OK ||
+      mean_square > 1e-6 * explained)
+    return;
+  const int n = g->rows.n, p = g->rows.p;
+  double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p), *beta = scratch((size_t)p);
+  double *y = scratch((size_t)n);
+  beta_to_user(g, B, origin);
+  la_multiply(B, g->work.beta, p, p, 1, beta);
+  for (int j = 0; j < p; j++) beta[j] += origin[j];
+  memcpy(y, g->rows.y, (size_t)n * sizeof(double));
+  for (int j = 0; j < p; j++)
+    for (int i = 0; i < n; i++) y[i] -= g->rows.X[(size_t)n * (size_t)j + (size_t)i] * beta[j];
+  g->rows.y = y;
+  g->beta_origin = beta;
+  make_statistics(g);
+}
 
 /* B A B' */
 static void sandwich(const double *B, const double *A, int p, double *out) {
@@ -349,7 +375,6 @@ static void refit(glmm *g, const elbo_control *control, int n_starts, double *ou
 SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
   const elbo_control settings = call_control(control);
   const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
-  const elbo_memory memory = call_memory();
   glmm g;
   unpack_model(model, &g);
   if (TYPEOF(Y) != REALSXP || dimension(Y, 0, "Y") != g.rows.n)
@@ -359,8 +384,7 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
   for (int f = 0; f < n_fit; f++) {
     const void *mark = vmaxget();
     g.rows.y = REAL_RO(Y) + (size_t)g.rows.n * (size_t)f;
-    lmm_stats_build(&g.stats, &g.rows, &g.law, &memory);
-    lmm_work_init(&g.work, &g.stats, &g.law, &memory);
+    make_statistics(&g);
     refit(&g, &settings, n_starts, REAL(out) + (size_t)n_out * (size_t)f);
     vmaxset(mark);
   }

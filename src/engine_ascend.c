@@ -159,14 +159,16 @@ static elbo_status newton_step(ascent *a, double value, int *moved) {
 
 static elbo_status newton(ascent *a) {
   double best_gradient = HUGE_VAL;
-  int stalled = 0;
+  int stalled = 0, polished = 0;
   for (int steps = 0;; steps++) {
     double value;
     int at_maximum, moved;
     elbo_status status = examine(a, &value, &at_maximum);
     if (status != ELBO_OK) return status;
-    /* At least one step, so that all of theta and q are at their best for eta. */
-    if (at_maximum && steps > 0) return ELBO_OK;
+    /* One step more than tol asks for: convergence is quadratic, so it ends at rounding, and all of
+     * theta and q are at their best for eta. */
+    if (at_maximum && steps > 0 && (polished || a->result->gradient < 1e-13)) return ELBO_OK;
+    polished = at_maximum;
     if (exhausted(a)) return ELBO_MAX_ITER;
     if (stop_requested(a)) return ELBO_STOPPED;
     /* Near the end the objective no longer tells steps apart: the gradient does. */

@@ -764,8 +764,7 @@ elbo_model lmm_model(const lmm_work *w) {
 static const double ratios[] = {1.0, 0.05, 20.0}, correlations[] = {0.0, 0.9, -0.9};
 enum { N_RATIOS = 3, N_CORRELATIONS = 3 };
 
-/* Least squares with latent variables left out (those without a law in), and its mean square. */
-static elbo_status least_squares(lmm_work *w, double *mean_square) {
+elbo_status lmm_least_squares(lmm_work *w, double *mean_square, double *explained) {
   const lmm_stats *st = w->stats;
   const int p = st->p, p1 = p + 1;
   double ignored[2], *A = w->scratch;
@@ -780,6 +779,7 @@ static elbo_status least_squares(lmm_work *w, double *mean_square) {
     for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * w->cross[p + p1 * k];
   }
   *mean_square = residual_square(w->cross, w->beta, p) / st->n;
+  *explained = w->cross[p + p1 * p] / st->n - *mean_square;
   return ELBO_OK;
 }
 
@@ -796,8 +796,8 @@ elbo_status lmm_starts(lmm_work *w, int n_starts, double *eta, double *objective
   const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
   const int q = st->q, p = st->p;
-  double pooled, *own = w->scratch + 3 * square(p + 1) + 7 * square(q);
-  const elbo_status status = least_squares(w, &pooled);
+  double pooled, explained, *own = w->scratch + 3 * square(p + 1) + 7 * square(q);
+  const elbo_status status = lmm_least_squares(w, &pooled, &explained);
   if (status != ELBO_OK) return status;
   for (int l = 0; l < st->n_level; l++) {
     const double within = residual_square(st->within + (size_t)l * square(p + 1), w->beta, p);

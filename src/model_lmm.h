@@ -204,6 +204,9 @@ elbo_status lmm_work_init(lmm_work *work, const lmm_stats *stats, const lmm_law 
                           const elbo_memory *mem);
 /* The model as the engine sees it. */
 elbo_model lmm_model(const lmm_work *work);
+/* Least squares with latent variables left out (those without a law in) into work->beta; the mean
+ * squares it leaves and explains. */
+elbo_status lmm_least_squares(lmm_work *work, double *mean_square, double *explained);
 /* The first n_starts (at most LMM_STARTS) starting points from moments, eta (n_eta x n_starts), and
  * their objectives, -Inf where there is none.  LMM_STARTS_SIMPLE of them differ in the ratio of
  * variances only.  With a residual variance for each level the likelihood has local maxima, so that more
