@@ -22,6 +22,7 @@
 #' @examples
 #' elbo_control(accelerate = "none", max_iter = 50)
 #' @seealso [convergence()] says how a fit ended.
+#' @family what a fit is told
 #' @export
 elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", threads = NULL,
                          n_starts = NULL, quadrature = NULL, seed = NULL, progress = NULL) {

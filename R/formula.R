@@ -107,7 +107,7 @@ bar_terms <- function(expr, text, env) {
     abort(sprintf("%s has more than one `|`; write each random term in its own parentheses.",
                   text), "elbo_error_formula")
   }
-  formula <- as.formula(call("~", expr), env)
+  formula <- stats::as.formula(call("~", expr), env)
   terms <- terms(formula, allowDotAsName = TRUE)
   if ("." %in% all.vars(expr) || !is.null(attr(terms, "offset"))) {
     abort(sprintf("%s cannot hold `.` or offset(); an offset belongs beside it.", text),
@@ -125,7 +125,7 @@ split_terms <- function(terms) {
   terms <- terms(formula)
   slopes <- lapply(attr(terms, "term.labels"), function(label) call("+", 0, str2lang(label)))
   parts <- c(if (attr(terms, "intercept") == 1) list(1), slopes)
-  lapply(parts, function(part) as.formula(call("~", part), environment(formula)))
+  lapply(parts, function(part) stats::as.formula(call("~", part), environment(formula)))
 }
 
 # a/b is a and a:b, as in nested designs.

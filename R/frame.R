@@ -31,7 +31,7 @@ glmm_frame <- function(call, env) {
 
 # Like lm(), from a string too.
 as_formula <- function(x, env) {
-  if (is.character(x)) tryCatch(as.formula(x, env), error = function(e) x) else x
+  if (is.character(x)) tryCatch(stats::as.formula(x, env), error = function(e) x) else x
 }
 
 check_one_group <- function(bars) {
@@ -77,10 +77,12 @@ frame_formula <- function(parsed, sigma) {
   groups <- lapply(parsed$bars, function(bar) term_variables(call("~", bar$group)))
   right <- unique(c(fixed[-1], unlist(c(random, groups), recursive = FALSE), sigma))
   sum <- Reduce(function(a, b) call("+", a, b), right, 1)
-  as.formula(call("~", fixed[[1]], sum), environment(parsed$fixed))
+  stats::as.formula(call("~", fixed[[1]], sum), environment(parsed$fixed))
 }
 
-term_variables <- function(formula) as.list(attr(terms(as.formula(formula)), "variables"))[-1]
+term_variables <- function(formula) {
+  as.list(attr(terms(stats::as.formula(formula)), "variables"))[-1]
+}
 
 abort_frame <- function(e, formula, data, call) {
   where <- "They are looked up in `data`, then where the formula was made."
@@ -257,7 +259,7 @@ term_description <- function(terms, frame) {
   index <- match(used, names(frame))
   attr(terms, "predvars") <- attr(full, "predvars")[c(1, index + 1)]
   attr(terms, "dataClasses") <- attr(full, "dataClasses")[index]
-  xlevels <- .getXlevels(terms, frame)
+  xlevels <- stats::.getXlevels(terms, frame)
   single <- names(xlevels)[lengths(xlevels) == 1]
   if (length(single) > 0) {
     abort(c(sprintf("The factor `%s` has only one level in these data, %s;", single[1],
@@ -315,7 +317,7 @@ check_repeated_terms <- function(Z, bars) {
 }
 
 frame_offset <- function(frame) {
-  offset <- model.offset(frame)
+  offset <- stats::model.offset(frame)
   if (is.null(offset)) numeric(nrow(frame)) else as.double(offset)
 }
 
@@ -348,7 +350,7 @@ as_group <- function(x, name, most = Inf) {
   if (!is.null(dim(x))) check(FALSE, name, "a vector to define groups", x)
   if (is.factor(x)) return(drop_levels(x))
   if (is.character(x) || is.logical(x)) return(group_by_value(x))
-  if (!is.numeric(x) || is.object(x)) return(factor(x))
+  if (!is.numeric(x) || is.object(x) || length(x) == 0) return(factor(x))
   group <- if (is.integer(x) || all(x == floor(x))) group_by_number(x)
   if (is.null(group) || nlevels(group) > most) {
     abort(c(sprintf("`%s` is numeric and does not look like the name of a group;", name),
@@ -367,7 +369,8 @@ group_by_number <- function(x) {
   lowest <- min(x)
   span <- max(x) - as.numeric(lowest) + 1
   if (span > 2 * length(x) + 1000) return(group_by_value(x))
-  code <- as.integer(x - lowest) + 1L
+  # Numbers that start at one, as they mostly do, need no copy.
+  code <- if (lowest == 1) as.integer(x) else as.integer(x - lowest) + 1L
   occurs <- tabulate(code, span) > 0
   if (!all(occurs)) code <- cumsum(occurs)[code]
   new_factor(code, format_value(which(occurs) - 1L + lowest))

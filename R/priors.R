@@ -54,6 +54,7 @@
 #'
 #' Huang, A. and Wand, M. P. (2013). Simple marginally noninformative prior distributions for
 #' covariance matrices. *Bayesian Analysis* 8, 439--452. \doi{10.1214/13-BA815}
+#' @family what a fit is told
 #' @examples
 #' priors(beta = normal(0, 10), sigma = half_t(3, 2.5), site = constant(1))
 #'

@@ -1,0 +1,314 @@
+# Predictions for old and new rows.
+#
+#   row_data(object, newdata, na.action, latent, prediction)    new rows after na.action, or
+#                                 NULL for those of the fit: the `data` of what follows
+#   row_fixed, row_random, row_offset, row_sd (object, data)    X, Z, offset, residual sd
+#   row_group(object, data)       factor, whose levels may be new
+#   row_mean(object, data, group), mean_variance(object, data, group)
+#   latent_law(object)            Sigma
+#   includes_latent(re.form)      NULL: TRUE; NA or ~ 0: FALSE
+#
+# What is needed of the rows is asked for piece by piece, so that a prediction for the
+# population does not ask for the group.
+
+#' Predict from a mixed model
+#'
+#' @param object A fit made by [fit_glmm()].
+#' @param newdata A data frame with the variables of the model; `NULL` for the rows of the fit.
+#' @param type `"link"` or `"response"`; the same for Gaussian models.
+#' @param re.form `NULL` for predictions with the latent variables of each group, at their
+#'   posterior means; `NA` or `~ 0` for the population.
+#' @param allow.new.levels Whether `newdata` may have groups that the fit has not seen. Their
+#'   latent variables are predicted to be zero, with the full variance of their law.
+#' @param se.fit Whether to give standard errors.
+#' @param interval `"confidence"` for the mean that is predicted, `"prediction"` for a new
+#'   observation; with `re.form = NA` one of a group not seen before.
+#' @param level Confidence level.
+#' @param na.action What to do with missing values in `newdata`; by default they give `NA`.
+#' @param ... Not used.
+#'
+#' @details
+#' Standard errors contain the uncertainty of the fixed effects and of the latent variables,
+#' and that the two are correlated: with
+#' \eqn{u_g\mid\beta\sim N(m_g-K_g(\beta-\hat\beta),S_g)}{
+#' u_g | beta ~ N(m_g - K_g (beta - betahat), S_g)}
+#' and \eqn{C} the covariance of \eqn{\hat\beta}{betahat} the variance of
+#' \eqn{x'\beta+z'u_g}{x'beta + z'u_g} is
+#' \deqn{(x-K_g'z)'C(x-K_g'z)+z'S_gz,}{(x - K_g'z)' C (x - K_g'z) + z' S_g z,}
+#' the mean squared error of the prediction when the variance parameters are known (Henderson
+#' 1975); for a group not seen before \eqn{x'Cx+z'\Sigma z}{x'C x + z' Sigma z}. Variance
+#' parameters are taken as they were estimated. Confidence intervals of the population use t
+#' quantiles with Satterthwaite degrees of freedom, all others normal quantiles, which are
+#' short when there are few groups.
+#'
+#' Prediction intervals add the residual variance. If the fit has `weights` or `se`, these are
+#' evaluated in `newdata`, and so is an `offset`.
+#'
+#' @return A numeric vector named by the rows. With `interval`, a matrix with the columns
+#'   `fit`, `lwr` and `upr`. With `se.fit = TRUE` a list of `fit` (either of these), `se.fit`
+#'   (numeric vector, of the mean) and `residual.scale` (as [sigma()]). Rows that the fit
+#'   dropped are padded with `NA` under [stats::na.exclude()].
+#' @references
+#' Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a selection
+#' model. *Biometrics* 31, 423--447. \doi{10.2307/2529430}
+#' @family what a fit answers
+#' @aliases predict.elbo_fit
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' girl <- data.frame(Subject = "F01", age = c(14, 16))
+#' predict(fit, girl)
+#' predict(fit, girl, interval = "prediction")
+#' predict(fit, girl, re.form = NA, se.fit = TRUE)
+#'
+#' # A child not seen before
+#' new <- data.frame(Subject = "F99", age = 14)
+#' predict(fit, new, allow.new.levels = TRUE, interval = "confidence")
+#' @importFrom stats na.pass
+#' @export
+predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response"),
+                              re.form = NULL, allow.new.levels = FALSE, se.fit = FALSE,
+                              interval = c("none", "confidence", "prediction"), level = 0.95,
+                              na.action = na.pass, ...) {
+  check_dots_empty(...)
+  check_choice(type, "type", c("link", "response"))
+  interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))
+  check_flag(allow.new.levels, "allow.new.levels")
+  check_flag(se.fit, "se.fit")
+  check_between(level, "level", 0, 1)
+  latent <- includes_latent(re.form) && ncol(object$design$Z) > 0
+
+  data <- row_data(object, newdata, na.action, latent, prediction = interval == "prediction")
+  group <- if (latent) group_index(object, data, allow.new.levels)
+  mean <- row_mean(object, data, group)
+  fit <- mean
+  if (se.fit || interval != "none") variance <- mean_variance(object, data, group)
+  if (interval != "none") {
+    total <- variance
+    if (interval == "prediction") {
+      total <- total + row_sd(object, data)^2 + if (latent) 0 else law_variance(object, data)
+    }
+    df <- if (latent) Inf else population_df(object, data, interval)
+    half <- sqrt(total) * stats::qt((1 + level) / 2, df)
+    fit <- cbind(fit = mean, lwr = mean - half, upr = mean + half)
+  }
+  fit <- pad_prediction(object, data, fit)
+  if (!se.fit) return(fit)
+  list(fit = fit, se.fit = pad_prediction(object, data, sqrt(variance)),
+       residual.scale = sigma(object))
+}
+
+includes_latent <- function(re.form) {
+  if (is.null(re.form)) return(TRUE)
+  if (identical(re.form, NA) || (inherits(re.form, "formula") && identical(re.form[[2]], 0))) {
+    return(FALSE)
+  }
+  check(FALSE, "re.form", "NULL (with the latent variables), NA or ~ 0 (without)", re.form)
+}
+
+# The mean and its variance -------------------------------------------------------------------
+
+# `group`: index into the levels of the fit, 0 for a group not seen before, NA where it is
+# missing; NULL for the population.
+row_mean <- function(object, data, group = NULL) {
+  mean <- drop(row_fixed(object, data) %*% coef(object)) + row_offset(object, data)
+  if (!is.null(group)) {
+    latent <- rbind(0, object$latent$mean)
+    mean <- mean + rowSums(row_random(object, data) * latent[group + 1, , drop = FALSE])
+  }
+  stats::setNames(mean, row_names(object, data))
+}
+
+mean_variance <- function(object, data, group = NULL) {
+  free <- object$information$free_beta
+  C <- object$beta_cov[free, free, drop = FALSE]
+  X <- row_fixed(object, data)[, free, drop = FALSE]
+  if (is.null(group)) return(rowSums((X %*% C) * X))
+  Z <- row_random(object, data)
+  q <- ncol(Z)
+  # Before the groups of the fit comes one not seen before.
+  new <- matrix(0, ncol(X), 1)
+  for (j in seq_len(q)) {
+    gain <- matrix(object$latent$gain[j, , ], ncol(X), nlevels(object$design$group))
+    X <- X - Z[, j] * t(cbind(new, gain))[group + 1, , drop = FALSE]
+  }
+  variance <- rowSums((X %*% C) * X)
+  for (j in seq_len(q)) {
+    for (k in seq_len(q)) {
+      variance <- variance + Z[, j] * Z[, k] * c(0, object$latent$cov[j, k, ])[group + 1]
+    }
+  }
+  unseen <- which(group == 0)
+  variance[unseen] <- variance[unseen] + law_variance(object, data)[unseen]
+  variance
+}
+
+# z' Sigma z: of the latent part of a group not seen before. Terms without a law say nothing
+# of it.
+law_variance <- function(object, data) {
+  Z <- row_random(object, data)
+  law <- latent_law(object)
+  lawless <- is.infinite(diag(law))
+  variance <- rowSums((Z[, !lawless, drop = FALSE] %*% law[!lawless, !lawless]) *
+                        Z[, !lawless, drop = FALSE])
+  variance[rowSums(Z[, lawless, drop = FALSE] != 0) > 0] <- Inf
+  variance
+}
+
+# Sigma, its blocks put together.
+latent_law <- function(object) {
+  block <- object$design$block
+  law <- matrix(0, length(block), length(block))
+  for (b in unique(block)) law[block == b, block == b] <- block_covariance(object, b)
+  law
+}
+
+# Satterthwaite's where the variance is that of the fixed effects, or of a linear model.
+population_df <- function(object, data, interval) {
+  X <- row_fixed(object, data)
+  df <- rep(Inf, nrow(X))
+  known <- stats::complete.cases(X)
+  if (interval == "confidence" || ncol(object$design$Z) == 0) {
+    df[known] <- fit_df(object, X[known, , drop = FALSE])
+  }
+  df
+}
+
+# The rows ------------------------------------------------------------------------------------
+
+# New rows with the variables that are needed, after na.action.
+row_data <- function(object, newdata, na.action, latent, prediction) {
+  if (is.null(newdata)) return(NULL)
+  check_data_frame(newdata, "newdata")
+  formula <- if (latent || prediction) object$formula else formula(object, fixed.only = TRUE)
+  extras <- c("offset", if (prediction) c("weights", "se", "sigma"))
+  used <- unlist(lapply(c(formula[[3]], as.list(object$call)[extras]), all.vars))
+  data <- newdata[names(newdata) %in% used]
+  tryCatch(na_action(na.action)(data), error = function(e) {
+    rows <- row.names(data)[!stats::complete.cases(data)]
+    abort(c(sprintf("There are missing values in `newdata`, in %s.", list_rows(rows)),
+            "With na.action = na.pass their prediction is NA."), "elbo_error_data")
+  })
+}
+
+row_names <- function(object, data) {
+  row.names(if (is.null(data)) object$frame else data)
+}
+
+pad_prediction <- function(object, data, x) {
+  stats::napredict(attr(if (is.null(data)) object$frame else data, "na.action"), x)
+}
+
+row_fixed <- function(object, data) {
+  if (is.null(data)) return(object$design$X)
+  terms <- stats::delete.response(object$terms)
+  X <- new_columns(terms, data, object$xlevels, object$contrasts)
+  X[, !colnames(X) %in% object$design$aliased, drop = FALSE]
+}
+
+row_random <- function(object, data) {
+  if (is.null(data)) return(object$design$Z)
+  Z <- lapply(object$design$random, function(block) {
+    new_columns(block$terms, data, block$xlevels, block$contrasts)
+  })
+  if (length(Z)) Reduce(cbind, Z) else matrix(0, nrow(data), 0)
+}
+
+row_offset <- function(object, data) {
+  if (is.null(data)) return(object$design$offset)
+  frame <- new_frame(stats::delete.response(object$terms), data, object$xlevels)
+  inside <- stats::model.offset(frame)
+  beside <- new_extra(object, "offset", data)
+  (if (is.null(inside)) 0 else inside) + (if (is.null(beside)) 0 else beside)
+}
+
+row_sd <- function(object, data) {
+  if (is.null(data)) return(residual_sd(object))
+  sigma <- sigma(object)
+  if (!is.null(object$design$level)) sigma <- unname(sigma[row_level(object, data)])
+  se <- new_extra(object, "se", data)
+  if (!is.null(se)) return(se)
+  weights <- new_extra(object, "weights", data)
+  sigma / sqrt(if (is.null(weights)) rep(1, nrow(data)) else weights)
+}
+
+row_group <- function(object, data) {
+  if (is.null(data)) return(object$design$group)
+  bar <- parse_formula(object$formula)$bars[[1]]
+  new_factor_of(term_variables(call("~", bar$group)), object, data,
+                "Without the group only re.form = NA, the population, can be predicted.")
+}
+
+row_level <- function(object, data) {
+  sigma <- eval(object$call$sigma, environment(object$formula))
+  level <- new_factor_of(sigma_variables(sigma), object, data)
+  refuse_new_levels(level, levels(object$design$level), "sigma",
+                    "Only interval = \"confidence\" can do without their residual variance.")
+  as.character(level)
+}
+
+group_index <- function(object, data, allow) {
+  group <- row_group(object, data)
+  known <- levels(object$design$group)
+  if (!allow) {
+    refuse_new_levels(group, known, object$design$group_name,
+                      "Use allow.new.levels = TRUE, or re.form = NA for the population.")
+  }
+  match(levels(group), known, nomatch = 0)[group]
+}
+
+refuse_new_levels <- function(x, known, name, remedy) {
+  new <- setdiff(levels(x), known)
+  if (length(new) == 0) return()
+  abort(c(sprintf("`newdata` has levels of `%s` that the fit has not seen: %s.", name,
+                  enumerate(new, 5)), remedy), "elbo_error_new_levels")
+}
+
+# Variables of new rows, evaluated and checked ------------------------------------------------
+
+new_frame <- function(terms, data, xlevels) {
+  frame <- tryCatch({
+    frame <- stats::model.frame(terms, data, na.action = stats::na.pass, xlev = xlevels)
+    stats::.checkMFClasses(attr(terms, "dataClasses"), frame)
+    frame
+  }, error = abort_newdata)
+  check_new_length(nrow(frame), data, all.vars(terms))
+  frame
+}
+
+new_columns <- function(terms, data, xlevels, contrasts) {
+  stats::model.matrix(terms, new_frame(terms, data, xlevels), contrasts)
+}
+
+# An argument of the call of the fit, for the new rows.
+new_extra <- function(object, name, data) {
+  expression <- object$call[[name]]
+  x <- tryCatch(eval(expression, data, environment(object$formula)), error = abort_newdata)
+  if (!is.null(x)) check_new_length(length(x), data, deparse_line(expression))
+  x
+}
+
+new_factor_of <- function(variables, object, data, remedy = NULL) {
+  values <- tryCatch(lapply(variables, eval, data, environment(object$formula)),
+                     error = function(e) abort_newdata(e, remedy))
+  names(values) <- vapply(variables, deparse_line, "")
+  for (name in names(values)) check_new_length(length(values[[name]]), data, name)
+  complete <- stats::complete.cases(as.data.frame(values))
+  factor <- cross_factors(Map(function(x, name) as_group(x[complete], name), values,
+                              names(values)))
+  code <- rep(NA_integer_, length(complete))
+  code[complete] <- as.integer(factor)
+  new_factor(code, levels(factor))
+}
+
+# A variable that is not in newdata may be found elsewhere, with the rows of something else.
+check_new_length <- function(n, data, variables) {
+  if (n == nrow(data)) return()
+  absent <- setdiff(variables, names(data))
+  abort(sprintf("`newdata` has %d rows but no column %s.", nrow(data), quote_names(absent)),
+        "elbo_error_data")
+}
+
+abort_newdata <- function(e, remedy = NULL) {
+  abort(c(sprintf("The model cannot be evaluated in `newdata`: %s.", conditionMessage(e)),
+          remedy), "elbo_error_data")
+}

@@ -1,0 +1,69 @@
+#' Simulate responses from a fit
+#'
+#' @param object A fit made by [fit_glmm()].
+#' @param nsim Number of responses to simulate.
+#' @param seed `NULL` to draw from the session's generator, or a whole number, from which the
+#'   same responses follow each time and which leaves the session's generator as it was.
+#' @param newdata A data frame to simulate for; `NULL` for the rows of the fit.
+#' @param re.form `NA` or `~ 0` draws the latent variables anew from their law in each
+#'   simulation; `NULL` keeps them at their posterior means, and only residuals are drawn.
+#' @param ... Not used.
+#' @details
+#' Parameters are taken as they were estimated. With `newdata` and `re.form = NA` any groups
+#' will do; with `re.form = NULL` they must be those of the fit. Latent variables that have no
+#' law cannot be drawn.
+#' @return A data frame with the columns `sim_1`, `sim_2`, ..., a row for each row of the fit
+#'   (padded with `NA` under [stats::na.exclude()]) or of `newdata`. The attribute `seed` holds
+#'   the state of the generator before the simulation, as in [stats::simulate()].
+#' @family what a fit answers
+#' @aliases simulate.elbo_fit
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' head(simulate(fit, 3, seed = 1))
+#' simulate(fit, 2, newdata = data.frame(Subject = "new", age = 8:10))
+#' @importFrom stats simulate
+#' @export
+simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re.form = NA,
+                               ...) {
+  check_dots_empty(...)
+  nsim <- check_count(nsim, "nsim")
+  given <- includes_latent(re.form)
+  latent <- ncol(object$design$Z) > 0
+  data <- row_data(object, newdata, na.pass, latent, prediction = TRUE)
+
+  mean <- row_mean(object, data, if (latent && given) group_index(object, data, allow = FALSE))
+  sd <- row_sd(object, data)
+  draw_latent <- if (latent && !given) latent_sampler(object, data) else function() 0
+  draw <- function(i) {
+    pad_prediction(object, data, mean + draw_latent() + sd * stats::rnorm(length(mean)))
+  }
+  state <- generator_state(seed)
+  responses <- with_seed(seed, lapply(seq_len(nsim), draw))
+  names(responses) <- paste0("sim_", seq_len(nsim))
+  structure(as.data.frame(responses), seed = state)
+}
+
+# A function that draws the latent part of each row: u_g = root of Sigma, times standard
+# normals.
+latent_sampler <- function(object, data) {
+  law <- latent_law(object)
+  if (any(is.infinite(law))) {
+    abort(c("Latent variables without a law cannot be drawn.",
+            "Use re.form = NULL to keep them at their posterior means."), "elbo_error_no_law")
+  }
+  Z <- row_random(object, data)
+  group <- row_group(object, data)
+  spectrum <- eigen(law, symmetric = TRUE)
+  root <- sqrt(pmax(spectrum$values, 0)) * t(spectrum$vectors)
+  function() {
+    u <- matrix(stats::rnorm(nlevels(group) * nrow(law)), nlevels(group)) %*% root
+    rowSums(Z * u[group, , drop = FALSE])
+  }
+}
+
+# As stats::simulate() has it: without a seed the state of the generator, with one the seed.
+generator_state <- function(seed) {
+  if (!is.null(seed)) return(structure(check_whole(seed, "seed"), kind = as.list(RNGkind())))
+  if (!exists(".Random.seed", envir = globalenv(), inherits = FALSE)) stats::runif(1)
+  get(".Random.seed", envir = globalenv())
+}

@@ -1,0 +1,52 @@
+#' Update a fit
+#'
+#' Fits again with some arguments changed: with another `method` it moves along the ladder of
+#' what is integrated, on the same model and the same stated priors.
+#'
+#' @param object A fit.
+#' @param formula. Changes to the formula, as in [stats::update.formula()]; random terms can be
+#'   added and removed like others: `. ~ . + x`, `. ~ . - (1 | site)`.
+#' @param ... Arguments of the fitting function to change or add. `NULL` drops an argument of
+#'   the first call: `prior = NULL` drops all priors, constants included.
+#' @param evaluate `FALSE` to get the new call without evaluating it.
+#' @details
+#' New arguments are looked up where `update()` is called, those of the first call where its
+#' formula was made. A fit made within a function can therefore be updated outside it.
+#' @return The new fit, or the call.
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' update(fit, method = "reml")
+#' update(fit, . ~ . + Sex - (age | Subject) + (1 | Subject))
+#' @export
+update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
+  call <- object$call
+  changes <- as.list(match.call(expand.dots = FALSE)$...)
+  if (length(changes) > 0 && (is.null(names(changes)) || !all(nzchar(names(changes))))) {
+    abort("Arguments of update() after the formula must be named, as in method = \"reml\".",
+          "elbo_error_argument")
+  }
+  kept <- setdiff(names(call)[-1], c(names(changes), "formula", evaluated_in_data))
+  for (name in names(changes)) call[[name]] <- changes[[name]]
+  formula <- formula(object)
+  if (!missing(formula.)) {
+    formula <- stats::update.formula(formula, formula.)
+    call$formula <- formula
+  }
+  if (!evaluate) return(call)
+
+  # The old arguments by their values, wherever the update is called from.
+  complete <- call
+  complete$formula <- formula
+  for (name in kept) {
+    value <- tryCatch(eval(call[[name]], environment(formula)), error = function(e) NULL)
+    # The name of an argument elsewhere, as `data`, may be that of a function here.
+    if (!is.null(value) && !is.function(value)) complete[[name]] <- value
+  }
+  fit <- eval(complete, parent.frame())
+  fit$call <- call
+  fit
+}
+
+# Arguments that are evaluated in the data, and then where the formula was made.
+evaluated_in_data <- c("weights", "offset", "se", "subset")

@@ -1,0 +1,234 @@
+growth <- as.data.frame(nlme::Orthodont)
+growth$Subject <- factor(as.character(growth$Subject))
+slopes <- fit_glmm(distance ~ age + Sex + (age | Subject), growth)
+children <- data.frame(Subject = c("F01", "M07", "F01"), age = c(9, 13, 16),
+                       Sex = c("Female", "Male", "Female"))
+
+# Henderson's mixed model equations: the inverse of
+#   [X'R^-1 X, X'R^-1 W; W'R^-1 X, W'R^-1 W + Omega^-1]
+# is the covariance of (betahat - beta, uhat - u), all groups at once.
+henderson <- function(fit) {
+  design <- fit$design
+  m <- nlevels(design$group)
+  member <- outer(as.integer(design$group), seq_len(m), "==")
+  W <- do.call(cbind, lapply(seq_len(m), function(g) design$Z * member[, g]))
+  precision <- kronecker(diag(m), solve(latent_law(fit)))
+  A <- cbind(design$X, W)
+  information <- crossprod(A / residual_sd(fit))
+  random <- -seq_len(ncol(design$X))
+  information[random, random] <- information[random, random] + precision
+  solve(information)
+}
+henderson_variance <- function(fit, X, Z, group) {
+  m <- nlevels(fit$design$group)
+  W <- do.call(cbind, lapply(seq_len(m), function(g) Z * (group == g)))
+  L <- cbind(X, W)
+  rowSums((L %*% henderson(fit)) * L)
+}
+
+test_that("predictions for the rows of the fit are its fitted values", {
+  expect_equal(predict(slopes), fitted(slopes))
+  expect_equal(predict(slopes, growth), fitted(slopes))
+  expect_equal(predict(slopes, growth, type = "response"), fitted(slopes))
+  X <- model.matrix(slopes)
+  expect_equal(predict(slopes, re.form = NA), drop(X %*% coef(slopes)))
+  expect_equal(predict(slopes, re.form = ~ 0), predict(slopes, re.form = NA))
+})
+
+test_that("predictions for new data are those of lme4", {
+  skip_if_not_installed("lme4")
+  peer <- lme4::lmer(distance ~ age + Sex + (age | Subject), growth, REML = FALSE,
+                     control = lme4::lmerControl(calc.derivs = FALSE))
+  new <- rbind(children, data.frame(Subject = "new", age = 10, Sex = "Male"))
+  expect_equal(predict(slopes, children), predict(peer, children), tolerance = 1e-4)
+  expect_equal(predict(slopes, new, re.form = NA), predict(peer, new, re.form = NA),
+               tolerance = 1e-4)
+  expect_equal(predict(slopes, new, allow.new.levels = TRUE),
+               predict(peer, new, allow.new.levels = TRUE), tolerance = 1e-4)
+})
+
+test_that("standard errors are those of Henderson's equations", {
+  fits <- list(
+    slopes,
+    update(slopes, method = "reml"),
+    fit_glmm(distance ~ age + (age || Subject), growth, sigma = ~ Sex, weights = 1 + age / 10),
+    fit_glmm(distance ~ poly(age, 2) * Sex + (1 | Subject), growth, offset = age / 3)
+  )
+  for (fit in fits) {
+    design <- fit$design
+    expected <- henderson_variance(fit, design$X, design$Z, as.integer(design$group))
+    answer <- predict(fit, se.fit = TRUE)
+    expect_equal(unname(answer$se.fit), sqrt(expected), tolerance = 1e-6, ignore_attr = TRUE)
+    expect_equal(answer$fit, fitted(fit))
+    expect_equal(answer$residual.scale, sigma(fit))
+    population <- predict(fit, re.form = NA, se.fit = TRUE)$se.fit
+    expect_equal(unname(population)^2, rowSums((design$X %*% vcov(fit)) * design$X),
+                 ignore_attr = TRUE)
+    # New rows, in another order, are no different.
+    some <- growth[c(60, 3, 17), ]
+    expect_equal(predict(fit, some, se.fit = TRUE)$se.fit, answer$se.fit[c(60, 3, 17)])
+  }
+})
+
+test_that("a group not seen before has the full variance of its law", {
+  new <- data.frame(Subject = c("new", "F01"), age = 12, Sex = "Female")
+  answer <- predict(slopes, new, allow.new.levels = TRUE, se.fit = TRUE)
+  x <- c(1, 12, 1)
+  z <- c(1, 12)
+  law <- as.matrix(VarCorr(slopes)[[1]])
+  expected <- drop(x %*% vcov(slopes) %*% x + z %*% law %*% z)
+  expect_equal(answer$se.fit[[1]], sqrt(expected))
+  expect_equal(answer$fit[[1]], sum(x * coef(slopes)))
+  expect_equal(answer$fit[[2]], predict(slopes, new[2, ])[[1]])
+  expect_lt(answer$se.fit[[2]], answer$se.fit[[1]])
+  expect_error(predict(slopes, new), class = "elbo_error_new_levels")
+})
+
+test_that("intervals are as wide as their words say", {
+  z <- qnorm(0.95)
+  answer <- predict(slopes, children, interval = "confidence", level = 0.9, se.fit = TRUE)
+  expect_equal(colnames(answer$fit), c("fit", "lwr", "upr"))
+  expect_equal(rownames(answer$fit), c("1", "2", "3"))
+  expect_equal(answer$fit[, "upr"] - answer$fit[, "fit"], z * answer$se.fit)
+  observation <- predict(slopes, children, interval = "prediction", level = 0.9)
+  expect_equal(observation[, "upr"] - observation[, "fit"],
+               z * sqrt(answer$se.fit^2 + sigma(slopes)^2))
+  # In the population a new observation is one of a new group.
+  population <- predict(slopes, children, interval = "prediction", re.form = NA)
+  unseen <- predict(slopes, transform(children, Subject = letters[1:3]),
+                    allow.new.levels = TRUE, interval = "prediction")
+  expect_equal(population, unseen)
+})
+
+test_that("the population mean has Satterthwaite's degrees of freedom", {
+  answer <- predict(slopes, children, interval = "confidence", re.form = NA, se.fit = TRUE)
+  df <- fit_df(slopes, row_fixed(slopes, children))
+  expect_equal(answer$fit[, "upr"] - answer$fit[, "fit"], answer$se.fit * qt(0.975, df),
+               ignore_attr = TRUE)
+})
+
+test_that("without random terms everything is as for lm()", {
+  fit <- fit_glmm(dist ~ poly(speed, 2), cars, method = "reml")
+  peer <- lm(dist ~ poly(speed, 2), cars)
+  new <- data.frame(speed = c(1, 10, 30))
+  for (interval in c("none", "confidence", "prediction")) {
+    expect_equal(predict(fit, new, interval = interval),
+                 predict(peer, new, interval = interval), tolerance = 1e-6)
+  }
+  expect_equal(predict(fit, new, se.fit = TRUE)$se.fit,
+               predict(peer, new, se.fit = TRUE)$se.fit, tolerance = 1e-6)
+})
+
+test_that("bases, factors, offsets and dropped columns come out right in new data", {
+  forms <- list(
+    distance ~ splines::bs(age, df = 4) + (1 | Subject),
+    distance ~ splines::ns(age, 3) + (scale(age) | Subject),
+    distance ~ poly(age, 2) * Sex + (1 | Subject),
+    distance ~ log(age) + factor(age > 9) + offset(age / 2) + (1 | Subject)
+  )
+  for (form in forms) {
+    fit <- fit_glmm(form, growth)
+    expect_equal(predict(fit, growth[5:9, ]), fitted(fit)[5:9])
+  }
+  fit <- fit_glmm(distance ~ age + (1 | Subject), growth, offset = age / 2)
+  expect_equal(predict(fit, growth[5:9, ]), fitted(fit)[5:9])
+  twice <- transform(growth, again = age * 2)
+  expect_message(fit <- fit_glmm(distance ~ age + again + Sex + (1 | Subject), twice))
+  expect_equal(predict(fit, twice[5:9, ]), fitted(fit)[5:9])
+})
+
+test_that("groups may come as any vector, and as interactions", {
+  numbered <- transform(growth, id = as.integer(Subject) * 10)
+  fit <- fit_glmm(distance ~ age + (1 | id), numbered)
+  expect_equal(predict(fit, numbered[3, ]), fitted(fit)[3])
+  expect_equal(predict(fit, transform(numbered[3, ], id = as.character(id))), fitted(fit)[3])
+  fit <- fit_glmm(score ~ 1 + (1 | Worker:Machine), as.data.frame(nlme::Machines))
+  expect_equal(predict(fit, as.data.frame(nlme::Machines)[40:44, ]), fitted(fit)[40:44])
+})
+
+test_that("prediction intervals follow weights, known standard errors and levels of sigma", {
+  half <- function(x) unname(x[, "upr"] - x[, "fit"])
+  z <- qnorm(0.975)
+  new <- growth[c(1, 65), ]
+  fit <- fit_glmm(distance ~ age + (1 | Subject), growth, weights = age, sigma = ~ Sex)
+  se <- predict(fit, new, se.fit = TRUE)$se.fit
+  noise <- unname(sigma(fit)[c("Male", "Female")] / sqrt(new$age))
+  expect_equal(half(predict(fit, new, interval = "prediction")),
+               unname(z * sqrt(se^2 + noise^2)))
+  expect_error(predict(fit, new["age"], re.form = NA, interval = "prediction"),
+               class = "elbo_error_data")
+
+  fit <- fit_glmm(estimate ~ 1 + (1 | country), microcredit_sites, se = se)
+  new <- data.frame(country = c("Peru", "Chile"), se = c(2, 3))
+  mean <- predict(fit, new, re.form = NA, se.fit = TRUE)$se.fit
+  law <- VarCorr(fit)[[1]][1, 1]
+  expect_equal(half(predict(fit, new, re.form = NA, interval = "prediction")),
+               unname(z * sqrt(mean^2 + law + new$se^2)))
+  # The population mean asks for neither group nor standard error.
+  expect_length(predict(fit, new[0], re.form = NA), 2)
+})
+
+test_that("latent variables without a law leave new groups unknown", {
+  fit <- fit_glmm(distance ~ 0 + (1 | Subject), growth,
+                  prior = priors(Subject = constant(Inf)))
+  answer <- predict(fit, data.frame(Subject = c("new", "F01")), allow.new.levels = TRUE,
+                    se.fit = TRUE)
+  expect_equal(answer$se.fit[[1]], Inf)
+  expect_equal(answer$se.fit[[2]], sigma(fit) / 2)
+})
+
+test_that("missing values in new data give NA, or what na.action says", {
+  gaps <- children
+  gaps$age[1] <- NA
+  gaps$Subject[2] <- NA
+  expect_equal(unname(is.na(predict(slopes, gaps))), c(TRUE, TRUE, FALSE))
+  expect_equal(unname(is.na(predict(slopes, gaps, re.form = NA))), c(TRUE, FALSE, FALSE))
+  limits <- predict(slopes, gaps, interval = "confidence", re.form = NA)
+  expect_equal(unname(is.na(limits[, "lwr"])), c(TRUE, FALSE, FALSE))
+  expect_equal(names(predict(slopes, gaps, na.action = na.omit)), "3")
+  expect_equal(unname(is.na(predict(slopes, gaps, na.action = na.exclude))),
+               c(TRUE, TRUE, FALSE))
+  expect_error(predict(slopes, gaps, na.action = na.fail), class = "elbo_error_data")
+  # The response and other columns do not count.
+  expect_false(anyNA(predict(slopes, transform(children, distance = NA, other = NA))))
+})
+
+test_that("no rows give no predictions", {
+  expect_length(predict(slopes, children[0, ]), 0)
+  expect_equal(dim(predict(slopes, children[0, ], interval = "prediction")), c(0, 3))
+  expect_equal(dim(predict(slopes, children[0, ], interval = "confidence", re.form = NA)),
+               c(0, 3))
+})
+
+test_that("rows that the fit dropped are padded under na.exclude", {
+  gaps <- growth
+  gaps$age[2] <- NA
+  excluded <- fit_glmm(distance ~ age + (1 | Subject), gaps, na.action = na.exclude)
+  expect_length(predict(excluded), 108)
+  expect_true(is.na(predict(excluded)[2]))
+  expect_equal(dim(predict(excluded, interval = "confidence")), c(108, 3))
+  expect_length(predict(fit_glmm(distance ~ age + (1 | Subject), gaps)), 107)
+})
+
+test_that("new data that do not fit the model are refused", {
+  new <- transform(children, Subject = c("F01", "x", "y"))
+  weighted <- fit_glmm(distance ~ Sex + (1 | Subject), growth, weights = age)
+  by_age <- fit_glmm(distance ~ 1 + (1 | Subject), growth, sigma = ~ age)
+  expect_snapshot({
+    refusal(predict(slopes, new))
+    refusal(predict(slopes, children["age"]))
+    refusal(predict(slopes, children["age"], re.form = NA))
+    refusal(predict(slopes, children[c("age", "Sex")]))
+    refusal(predict(slopes, transform(children, Sex = "Other")))
+    refusal(predict(slopes, transform(children, age = "nine")))
+    refusal(predict(slopes, as.matrix(children)))
+    refusal(predict(weighted, children[-2], interval = "prediction"))
+    refusal(predict(by_age, children[1, ], interval = "prediction"))
+    refusal(predict(slopes, transform(children, age = NA), na.action = na.fail))
+    refusal(predict(slopes, re.form = ~ (1 | Subject)))
+    refusal(predict(slopes, level = 95))
+    refusal(predict(slopes, data = children))
+  })
+  expect_error(predict(slopes, children["age"]), class = "elbo_error_data")
+  expect_error(predict(slopes, level = 95), class = "elbo_error_argument")
+})

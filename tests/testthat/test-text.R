@@ -1,0 +1,19 @@
+show <- function(estimate, se) decimal_text(estimate, shown_decimals(estimate, se))
+
+test_that("numbers are shown to two digits of their standard error and three of their own", {
+  expect_identical(show(c(16.7611, 0.6602), c(0.7607, 0.0699)), c("16.76 ", " 0.660"))
+  expect_identical(show(c(251.4051, 2.1941), c(6.88, 1.14)), c("251.4 ", "  2.19"))
+  # Not to three digits of a small effect that is far from known.
+  expect_identical(show(0.0003, 1.234), "0.00")
+  # Without a standard error to three digits, less the zeros at their end.
+  expect_identical(show(c(1, -4.5, 0.21494), NA), c(" 1    ", "-4.5  ", " 0.215"))
+  expect_identical(show(c(Inf, NA, 0), NA), c("Inf", "   ", "  0"))
+  expect_identical(trimws(show(c(12345678, 3e-9), c(2e4, 1e-9))), c("1.23e+07", "3.00e-09"))
+})
+
+test_that("blocks of lines stand beside each other", {
+  expect_identical(table_lines(list(c("a", "bc"), value = c("1", "-10"))),
+                   c("    value", "a       1", "bc    -10"))
+  expect_identical(beside(c("a", "bc"), "right", "   "), c("a    right", "bc"))
+  expect_identical(beside(character(), "right", "   "), "right")
+})

@@ -1,0 +1,63 @@
+growth <- as.data.frame(nlme::Orthodont)
+law <- priors(Subject = constant(2))
+fit <- fit_glmm(distance ~ age + (1 | Subject), growth, prior = law)
+
+test_that("an argument is changed, added or dropped", {
+  moved <- update(fit, method = "reml")
+  expect_equal(moved$method, "reml")
+  expect_equal(moved$prior, law)
+  expect_equal(theta(moved)[["sd__(Intercept)|Subject"]], 2)
+  dropped <- update(fit, prior = NULL)
+  expect_null(dropped$prior)
+  expect_null(dropped$call$prior)
+  expect_equal(theta(dropped), theta(fit_glmm(distance ~ age + (1 | Subject), growth)))
+  expect_equal(update(fit, sigma = ~ Sex, weights = age)$design$weights, growth$age)
+  expect_equal(nobs(update(fit, subset = age > 8)), 81)
+})
+
+test_that("the formula is changed, random terms included", {
+  formula_of <- function(change) formula(update(fit, change, prior = NULL))
+  expect_equal(formula_of(. ~ . + Sex), distance ~ age + (1 | Subject) + Sex,
+               ignore_formula_env = TRUE)
+  expect_equal(formula_of(. ~ . - (1 | Subject)), distance ~ age, ignore_formula_env = TRUE)
+  expect_equal(formula_of(. ~ . - (1 | Subject) + (age | Subject)),
+               distance ~ age + (age | Subject), ignore_formula_env = TRUE)
+  expect_equal(formula_of(. ~ . - age + (0 + age | Subject)),
+               distance ~ (1 | Subject) + (0 + age | Subject), ignore_formula_env = TRUE)
+  expect_equal(formula_of(log(.) ~ .), log(distance) ~ age + (1 | Subject),
+               ignore_formula_env = TRUE)
+  split <- fit_glmm(distance ~ age + (age || Subject), growth)
+  expect_equal(formula(update(split, . ~ . + Sex)), distance ~ age + (age || Subject) + Sex,
+               ignore_formula_env = TRUE)
+})
+
+test_that("the call stays readable, and can be had without evaluating it", {
+  expect_equal(update(fit, method = "reml", evaluate = FALSE),
+               quote(fit_glmm(formula = distance ~ age + (1 | Subject), data = growth,
+                              prior = law, method = "reml")))
+  expect_equal(update(fit, method = "reml")$call,
+               update(fit, method = "reml", evaluate = FALSE))
+  expect_equal(update(update(fit, method = "reml"), method = "em")$theta, fit$theta)
+})
+
+test_that("a fit made inside a function can be updated outside it, and the reverse", {
+  inside <- local({
+    table <- growth
+    held <- law
+    fit_glmm(distance ~ age + (1 | Subject), table, prior = held)
+  })
+  expect_equal(theta(update(inside, method = "em")), theta(fit))
+  expect_equal(update(inside, method = "reml")$prior, law)
+  refit <- function(fit) {
+    small <- growth[growth$Sex == "Female", ]
+    update(fit, data = small)
+  }
+  expect_equal(nobs(refit(inside)), 44)
+  # A formula from elsewhere, and data under the name of a function.
+  through <- function(formula, data) update(fit_glmm(formula, data), method = "reml")
+  expect_equal(through(distance ~ age + (1 | Subject), growth)$method, "reml")
+})
+
+test_that("unnamed arguments are refused", {
+  expect_error(update(fit, . ~ ., "reml"), class = "elbo_error_argument")
+})
