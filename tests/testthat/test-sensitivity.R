@@ -1,0 +1,160 @@
+# Row weights w: log p(y_i | z, theta) counts w_i times. In the dense reference that is a
+# residual variance s2 / w_i and a constant,
+#   log N(y; mu, s2)^w = log N(y; mu, s2 / w) + (1 - w) / 2 log(2 pi s2) - 1/2 log w.
+
+# Fixed effects and standard errors at the optimum of the weighted objective, by Newton steps
+# of numerical derivatives from the fit.
+reference_weighted <- function(fit, w) {
+  values <- theta(fit)
+  attributes(values) <- list(names = names(values))
+  free <- rownames(fit$var_cov)[is.finite(diag(fit$var_cov))]
+  gls <- function(parts) reference_gls(fit$design, parts$Sigma, parts$s2 / w)
+  objective <- function(psi) {
+    parts <- reference_pieces(fit, replace(values, free, psi))
+    model <- reference_lmm(fit$design, gls(parts)$beta, parts$Sigma, parts$s2 / w,
+                           integrate_beta = fit$method == "reml")
+    model$log_evidence + sum((1 - w) / 2 * log(2 * pi * parts$s2) - log(w) / 2)
+  }
+  psi <- values[free]
+  for (step in 1:4) {
+    psi <- psi + drop(fit$var_cov[free, free] %*% numDeriv::grad(objective, psi))
+  }
+  best <- gls(reference_pieces(fit, replace(values, free, psi)))
+  c(best$beta, sqrt(diag(best$cov)))
+}
+
+test_that("the influence of a row is the derivative in its weight", {
+  skip_if_not_installed("numDeriv")
+  skip_on_cran()
+  set.seed(1)
+  d <- sim_glmm(groups = 8, size = 5)
+  d$arm <- factor(rep(c("a", "b"), length.out = nrow(d)))
+  fits <- list(
+    fit_glmm(y ~ x + (x | group), d),
+    fit_glmm(y ~ x + (x | group), d, method = "reml"),
+    fit_glmm(y ~ x + (1 | group), d, sigma = ~ arm, weights = 1 + x^2, offset = x / 2),
+    fit_glmm(y ~ x, d)
+  )
+  step <- 1e-2
+  for (fit in fits) {
+    influence <- row_influence(fit)
+    for (row in c(1, 18, 40)) {
+      move <- function(size) reference_weighted(fit, replace(rep(1, nobs(fit)), row, 1 + size))
+      # Fourth order: the error of the second order is visible at any step that is not noise.
+      derivative <- (8 * (move(step) - move(-step)) - (move(2 * step) - move(-2 * step))) /
+        (12 * step)
+      ours <- c(influence$d_value[row, ], influence$d_se[row, ])
+      expect_equal(unname(ours), unname(derivative), tolerance = 1e-4)
+    }
+  }
+})
+
+test_that("removing one row at a time moves the estimates as predicted", {
+  # Large groups: a row in a small one pulls its own random effects after it, so that taking it
+  # away does more than the derivative says.
+  set.seed(2)
+  d <- sim_glmm(groups = 12, size = 40)
+  for (method in c("em", "reml")) {
+    fit <- fit_glmm(y ~ x + (x | group), d, method = method)
+    predicted <- row_influence(fit)$d_value
+    rows <- seq(1, nrow(d), by = 11)
+    moved <- t(vapply(rows, function(i) coef(fit) - coef(update(fit, data = d[-i, ])),
+                      coef(fit)))
+    expect_gt(cor(moved[, 1], predicted[rows, 1]), 0.995)
+    expect_gt(cor(moved[, 2], predicted[rows, 2]), 0.995)
+    expect_equal(unname(coef(lm(moved[, 2] ~ 0 + predicted[rows, 2]))), 1, tolerance = 0.1)
+  }
+})
+
+test_that("for least squares the derivative is the textbook's", {
+  fit <- fit_glmm(dist ~ speed, cars)
+  least_squares <- lm(dist ~ speed, cars)
+  X <- model.matrix(least_squares)
+  textbook <- (X * residuals(least_squares)) %*% solve(crossprod(X))
+  expect_equal(unname(row_influence(fit)$d_value), unname(textbook), tolerance = 1e-8)
+})
+
+test_that("the table says what was removed, and the refit is a refit without it", {
+  set.seed(3)
+  d <- sim_glmm(groups = 12, size = 6, beta = c(1, 0.15))
+  fit <- fit_glmm(y ~ x + (1 | group), d)
+  s <- sensitivity(fit, to = "data")
+  expect_named(s, c("estimate", "change", "rows", "percent", "refit", "value", "holds"))
+  expect_identical(s$estimate, rep(c("(Intercept)", "x"), each = 3))
+  expect_identical(s$change, rep(c("sign", "significance", "both"), 2))
+  expect_equal(s$percent, 100 * s$rows / nrow(d))
+  expect_equal(s$value, unname(coef(fit)[s$estimate]))
+  for (i in which(!is.na(s$refit))) {
+    removed <- attr(s, "removed")[[i]]
+    expect_length(removed, s$rows[i])
+    without <- fit_glmm(y ~ x + (1 | group), d[!rownames(d) %in% removed, ])
+    expect_equal(s$refit[i], coef(without)[[s$estimate[i]]], tolerance = 1e-8)
+  }
+  # A slope of one standard error changes its sign with a few of 72 rows.
+  sign <- s[s$estimate == "x" & s$change == "sign", ]
+  expect_true(sign$holds)
+  expect_lt(sign$refit * sign$value, 0)
+  expect_lte(sign$rows, 10)
+})
+
+test_that("no smaller set of rows does it, where all sets can be tried", {
+  fit <- fit_glmm(y ~ x, data.frame(x = 1:9, y = c(2, 1, 2, 1, 3, 1, 2, 1, 2.2)))
+  s <- sensitivity(fit, to = "data")
+  sign <- s[s$estimate == "x" & s$change == "sign", ]
+  d <- model.frame(fit)
+  slopes <- function(k) apply(combn(9, k), 2, function(out) coef(lm(y ~ x, d[-out, ]))[2])
+  fewest <- which(vapply(1:4, function(k) any(slopes(k) < 0), NA))[1]
+  expect_identical(sign$rows, fewest)
+})
+
+test_that("subset, weights, offsets and dropped rows survive the refit", {
+  set.seed(4)
+  d <- sim_glmm(groups = 12, size = 6, beta = c(1, 0))
+  d$w <- runif(nrow(d), 0.5, 2)
+  d$y[5] <- NA
+  rownames(d) <- paste0("r", seq_len(nrow(d)))
+  fit <- fit_glmm(y ~ x + (1 | group), d, weights = w, offset = x / 10, subset = x < 1.5)
+  s <- sensitivity(fit, to = "data")
+  sign <- which(s$estimate == "x" & s$change == "sign")
+  kept <- d[!rownames(d) %in% attr(s, "removed")[[sign]], ]
+  without <- fit_glmm(y ~ x + (1 | group), kept, weights = w, offset = x / 10,
+                      subset = x < 1.5)
+  expect_equal(s$refit[sign], coef(without)[["x"]], tolerance = 1e-8)
+})
+
+test_that("one household of 16,560 turns the effect in Mexico", {
+  households <- read_shared("microcredit", "microcredit_profit.csv.gz")
+  fit <- fit_glmm(profit_usd_ppp ~ treatment, households, subset = country == "Mexico")
+  s <- sensitivity(fit, to = "data")
+  s <- s[s$estimate == "treatment", ]
+  # Broderick, Giordano and Meager (2020), table of the microcredit trials: one household
+  # changes the sign, 14 the significance and 15 both.
+  expect_identical(s$rows, c(1L, 14L, 15L))
+  expect_equal(s$percent, 100 * s$rows / 16560)
+  expect_equal(round(s$value, 3), rep(-4.549, 3))
+  expect_equal(round(s$refit, 3), c(0.398, -10.962, 7.030))
+  expect_true(all(s$holds))
+})
+
+test_that("a variance at zero stays there", {
+  fit <- fit_glmm(estimate ~ 1 + (1 | country), microcredit_sites, se = se)
+  s <- sensitivity(fit, to = "data")
+  expect_identical(nrow(s), 3L)
+  # With tau = 0 the estimate is the mean weighed by 1 / se^2: influence w_i r_i / sum(w).
+  w <- 1 / microcredit_sites$se^2
+  r <- microcredit_sites$estimate - weighted.mean(microcredit_sites$estimate, w)
+  expect_equal(unname(row_influence(fit)$d_value[, 1]), w * r / sum(w), tolerance = 1e-8)
+})
+
+test_that("what cannot be answered is refused with a remedy", {
+  set.seed(5)
+  pairs <- sim_pairs(20, 1)
+  joint <- fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint",
+                    prior = priors(pair = constant(1)))
+  expect_error(sensitivity(joint, to = "data"), "method = \"em\"",
+               class = "elbo_error_not_available")
+  expect_error(sensitivity(update(joint, method = "em")), "to = \"data\"",
+               class = "elbo_error_not_available")
+  expect_error(sensitivity(joint, to = "rows"), class = "elbo_error_argument")
+  expect_error(sensitivity(joint, to = "data", level = 95), class = "elbo_error_argument")
+})
