@@ -1,0 +1,242 @@
+# The latent variables and the law posited for them.
+
+#' The posterior of every latent variable
+#'
+#' For each level of the grouping factor and each term of the random part, mean and standard
+#' deviation of \eqn{q(z)}. Under methods `"em"` and `"reml"` that is the exact posterior
+#' given the estimates, \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)}, under `"reml"` with the
+#' coefficients integrated and so wider than the conditional one of [ranef.elbo_fit()]; under
+#' `"joint"` it is a point, whose standard deviation is zero.
+#'
+#' @param object a fit.
+#' @param ... for methods.
+#' @return A data frame, one row per level and term: `group`, `level` and `term` (character),
+#'   `mean` and `sd` (numeric, on the scale of the response per unit of the term). A fit
+#'   without random terms gives no rows.
+#' @seealso [ranef.elbo_fit()] for the same in the shape other packages use, and
+#'   `plot(fit, type = "latent")`.
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' head(latent(fit))
+#' @export
+latent <- function(object, ...) UseMethod("latent")
+
+#' @rdname latent
+#' @export
+latent.elbo_fit <- function(object, ...) {
+  mean <- object$latent$mean
+  data.frame(
+    group = rep_len(as.character(object$design$group_name), length(mean)),
+    level = rep(as.character(rownames(mean)), each = ncol(mean)),
+    term = rep(as.character(colnames(mean)), times = nrow(mean)),
+    mean = as.vector(t(mean)),
+    sd = as.vector(t(latent_sd(object)))
+  )
+}
+
+# m x q. Under reml u_g | beta has the covariance cov_g and the mean moves by -gain_g with
+# beta, so that integrating beta adds gain_g beta_cov gain_g'.
+latent_sd <- function(fit) {
+  variance <- fit$latent$mean
+  free <- fit$information$free_beta
+  C <- fit$beta_cov[free, free, drop = FALSE]
+  for (j in seq_len(ncol(variance))) {
+    variance[, j] <- fit$latent$cov[j, j, ]
+    if (fit$method == "reml") {
+      gain <- matrix(fit$latent$gain[j, , ], nrow(C))
+      variance[, j] <- variance[, j] + colSums(gain * (C %*% gain))
+    }
+  }
+  sqrt(variance)
+}
+
+#' Random effects of each group
+#'
+#' The posterior means of the latent variables (under method `"joint"` their points), as
+#' [nlme::ranef()] and lme4 give them, and like there their covariances given the
+#' coefficients, under `"reml"` too. [latent()] is the tidy form, with the coefficients
+#' integrated under `"reml"`.
+#'
+#' @param object a fit.
+#' @param condVar whether to attach the posterior covariances.
+#' @param x an object made by `ranef()`.
+#' @param row.names,optional not used.
+#' @param ... not used.
+#' @return A list of class `ranef.elbo_fit`, named by the grouping factor: a data frame with a
+#'   row per level and a column per term, whose attribute `postVar` is the q x q x m array of
+#'   posterior covariances. `as.data.frame()` gives `grpvar`, `term`, `grp`, `condval` and
+#'   `condsd`, a row per level and term.
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' head(ranef(fit)$Subject)
+#' head(as.data.frame(ranef(fit)))
+#' @export
+ranef.elbo_fit <- function(object, condVar = TRUE, ...) {
+  effects <- as.data.frame(object$latent$mean, optional = TRUE)
+  if (condVar) {
+    attr(effects, "postVar") <- object$latent$cov
+  }
+  effects <- if (ncol(effects) > 0) list(effects) else list()
+  structure(stats::setNames(effects, object$design$group_name), class = "ranef.elbo_fit")
+}
+
+#' @rdname ranef.elbo_fit
+#' @export
+as.data.frame.ranef.elbo_fit <- function(x, row.names = NULL, optional = FALSE, ...) {
+  long <- lapply(names(x), function(group) {
+    effects <- x[[group]]
+    cov <- attr(effects, "postVar")
+    sd <- vapply(seq_along(effects), function(j) {
+      if (is.null(cov)) rep(NA_real_, nrow(effects)) else sqrt(cov[j, j, ])
+    }, numeric(nrow(effects)))
+    data.frame(
+      grpvar = group,
+      term = rep(factor(names(effects), names(effects)), each = nrow(effects)),
+      grp = rep(factor(rownames(effects), rownames(effects)), times = ncol(effects)),
+      condval = unlist(effects, use.names = FALSE),
+      condsd = as.vector(sd)
+    )
+  })
+  do.call(rbind, long)
+}
+
+#' @rdname ranef.elbo_fit
+#' @export
+print.ranef.elbo_fit <- function(x, ...) {
+  for (group in names(x)) {
+    cat("$", group, "\n", sep = "")
+    effects <- x[[group]]
+    attr(effects, "postVar") <- NULL
+    print(effects, ...)
+  }
+  invisible(x)
+}
+
+#' Covariances of the random effects
+#'
+#' The law posited for the latent variables, at the estimates, as [nlme::VarCorr()] and lme4
+#' give it. The same numbers with their standard errors are in [theta()] and
+#' `vcov(fit, full = TRUE)`.
+#'
+#' @param x a fit, or an object made by `VarCorr()`.
+#' @param sigma not used: the covariances are never relative to the residual variance.
+#' @param digits number of significant digits printed.
+#' @param row.names,optional not used.
+#' @param ... not used.
+#' @return A list of class `VarCorr.elbo_fit`: for each `( | )` a covariance matrix with the
+#'   attributes `stddev` and `correlation`, named by the grouping factor (a second one is
+#'   `Subject.1`, as in lme4). The attribute `sc` holds the residual standard deviations.
+#'   `as.data.frame()` gives `grp`, `var1`, `var2`, `vcov` and `sdcor`, variances before
+#'   covariances, and last the row `Residual`: with `sigma = ~ f` one for each level,
+#'   named in `var1`; none when the standard errors were known. A standard deviation held at
+#'   `Inf` (no law) stays `Inf`.
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont, sigma = ~ Sex)
+#' VarCorr(fit)
+#' as.data.frame(VarCorr(fit))
+#' @export
+VarCorr.elbo_fit <- function(x, sigma = 1, ...) {
+  blocks <- unique(x$design$block)
+  matrices <- lapply(blocks, function(block) block_covariance(x, block))
+  names(matrices) <- make.unique(rep_len(as.character(x$design$group_name), length(blocks)))
+  structure(matrices,
+            sc = if (!x$design$known_se) sigma(x),
+            class = "VarCorr.elbo_fit")
+}
+
+block_covariance <- function(fit, block) {
+  terms <- colnames(fit$design$Z)[fit$design$block == block]
+  group <- fit$design$group_name
+  sd <- stats::setNames(fit$theta[sd_names(terms, group)], terms)
+  cor <- diag(length(terms))
+  dimnames(cor) <- list(terms, terms)
+  if (length(terms) > 1) {
+    cor[lower.tri(cor)] <- fit$theta[cor_names(utils::combn(terms, 2), group)]
+    cor[upper.tri(cor)] <- t(cor)[upper.tri(cor)]
+  }
+  cov <- cor * outer(sd, sd)
+  # A correlation is undefined where a standard deviation is zero, their product is not; and
+  # terms without a law (Inf) are uncorrelated.
+  cov[is.nan(cov)] <- 0
+  diag(cov) <- sd^2
+  structure(cov, stddev = sd, correlation = cor)
+}
+
+# Every variance parameter in the order of theta(), its name taken apart.
+variance_parameters <- function(fit) {
+  design <- fit$design
+  of_block <- function(terms) {
+    pairs <- if (length(terms) > 1) utils::combn(terms, 2) else matrix("", 2, 0)
+    data.frame(
+      name = c(sd_names(terms, design$group_name), cor_names(pairs, design$group_name)),
+      kind = rep(c("sd", "cor"), c(length(terms), ncol(pairs))),
+      group = rep(design$group_name, length(terms) + ncol(pairs)),
+      var1 = c(terms, pairs[1, ]),
+      var2 = c(rep(NA_character_, length(terms)), pairs[2, ])
+    )
+  }
+  sigma <- if (!design$known_se) {
+    level <- if (is.null(design$level)) NA_character_ else levels(design$level)
+    data.frame(name = ifelse(is.na(level), "sigma", paste0("sigma|", level)), kind = "sigma",
+               group = "Residual", var1 = level, var2 = NA_character_)
+  }
+  none <- data.frame(name = character(), kind = character(), group = character(),
+                     var1 = character(), var2 = character())
+  blocks <- split(as.character(colnames(design$Z)), design$block)
+  variances <- do.call(rbind, c(list(none), unname(lapply(blocks, of_block)), list(sigma)))
+  row <- match(variances$name, fit$parameters$name)
+  variances$estimate <- unname(fit$theta[variances$name])
+  cbind(variances, fit$parameters[row, c("fixed", "boundary")], row.names = NULL)
+}
+
+# The names of theta(). `pairs`: a column for each, as combn() orders them, which is down the
+# columns of the lower triangle.
+sd_names <- function(terms, group) sprintf("sd__%s|%s", terms, group)
+
+cor_names <- function(pairs, group) sprintf("cor__%s.%s|%s", pairs[1, ], pairs[2, ], group)
+
+#' @rdname VarCorr.elbo_fit
+#' @export
+as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE, ...) {
+  of_block <- function(group) {
+    sd <- attr(x[[group]], "stddev")
+    pairs <- which(lower.tri(x[[group]]), arr.ind = TRUE)
+    data.frame(
+      grp = group,
+      var1 = names(sd)[c(seq_along(sd), pairs[, "col"])],
+      var2 = c(rep(NA_character_, length(sd)), names(sd)[pairs[, "row"]]),
+      vcov = c(sd^2, x[[group]][pairs]),
+      sdcor = unname(c(sd, attr(x[[group]], "correlation")[pairs]))
+    )
+  }
+  sigma <- attr(x, "sc")
+  residual <- if (!is.null(sigma)) {
+    var1 <- if (is.null(names(sigma))) NA_character_ else names(sigma)
+    data.frame(grp = "Residual", var1 = var1, var2 = NA_character_,
+               vcov = unname(sigma^2), sdcor = unname(sigma))
+  }
+  table <- do.call(rbind, c(lapply(names(x), of_block), list(residual)))
+  row.names(table) <- NULL
+  table
+}
+
+#' @rdname VarCorr.elbo_fit
+#' @export
+print.VarCorr.elbo_fit <- function(x, digits = 4, ...) {
+  table <- as.data.frame(x)
+  is_sd <- is.na(table$var2)
+  shown <- data.frame(
+    Group = table$grp,
+    Name = ifelse(is.na(table$var1), "", table$var1),
+    With = ifelse(is_sd, "", table$var2),
+    Variance = ifelse(is_sd, signif_text(table$vcov, digits), ""),
+    Std.Dev. = ifelse(is_sd, signif_text(table$sdcor, digits), ""),
+    Corr = ifelse(is_sd, "", fixed_text(table$sdcor, 2))
+  )
+  keep <- vapply(shown, function(column) any(nzchar(column)), NA)
+  print(shown[keep], row.names = FALSE, right = FALSE)
+  invisible(x)
+}

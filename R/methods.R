@@ -1,0 +1,190 @@
+# The generics of stats and nlme, for every fit. What needs more room has a file of its own:
+# latent.R, print.R, confint.R, anova.R, predict.R, simulate.R.
+
+#' Estimates, sizes, residuals and design of a fit
+#'
+#' The usual generics, as for [stats::lm()] and mixed models elsewhere, with two differences:
+#' `coef()` is the named vector of fixed effects, the same as `fixef()` (coefficients of each
+#' group are `tidy(fit, effects = "ran_coefs")`), and `sigma()` is a named vector when the fit
+#' has a residual standard deviation for each level of a factor.
+#'
+#' `fitted()` and `residuals()` contain the latent variables, at their posterior means;
+#' `predict(fit, re.form = NA)` leaves them out. Rows that `na.action` dropped are padded
+#' with `NA` under [stats::na.exclude()] and absent under [stats::na.omit()].
+#'
+#' `deviance()` is \eqn{-2\log p(y\mid\hat\theta)}{-2 log p(y | theta)}, under method `"reml"`
+#' the restricted one. `extractAIC()`, and with it [stats::drop1()] and [stats::step()],
+#' refits a `"reml"` fit by `"em"`, since restricted likelihoods of different fixed effects
+#' cannot be compared. Method `"joint"` has no likelihood, so both stop there.
+#'
+#' @param object,x,formula a fit, of class `elbo_fit`.
+#' @param fixed.only whether to return the fixed part only.
+#' @param type of residuals: `"response"` (\eqn{y-\hat y}{y minus fitted}) or `"pearson"`
+#'   (divided by the residual standard deviation of the row). Of a model matrix: `"fixed"`
+#'   (\eqn{X}) or `"random"` (\eqn{Z}, a column for each term). Of weights: only `"prior"`.
+#' @param fit,scale,k as in [stats::extractAIC()]; `fit` is the fit, `scale` is not used.
+#' @param ... not used.
+#' @return
+#' * `coef()`, `fixef()`: named numeric vector of length p, those held constant included.
+#' * `sigma()`: the residual standard deviation; with `sigma = ~ f` a vector named by the
+#'   levels of `f`; 1 when the standard errors were given as `se`, for which the weights are
+#'   \eqn{1/\mathrm{se}^2}{1/se^2}.
+#' * `nobs()`: number of rows used; `df.residual()`: that less the number of free parameters.
+#' * `formula()`: the whole formula or its fixed part; `terms()`: of the fixed part.
+#' * `model.frame()`: data frame of every variable used. `model.matrix()`: numeric matrix.
+#' * `weights()`: numeric vector of precision weights, ones when none were given.
+#' * `fitted()`, `residuals()`: numeric vector named by the rows.
+#' * `deviance()`: a number. `extractAIC()`: number of parameters and AIC.
+#' @seealso [theta()] for all parameters, [latent()] for the latent variables.
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' coef(fit)
+#' sigma(fit)
+#' head(residuals(fit, type = "pearson"))
+#' formula(fit, fixed.only = TRUE)
+#' @name elbo_fit-methods
+#' @importFrom stats coef confint deviance df.residual extractAIC family fitted formula logLik
+#' @importFrom stats model.frame model.matrix nobs predict residuals sigma terms update vcov
+#' @importFrom stats weights
+NULL
+
+#' @rdname elbo_fit-methods
+#' @export
+coef.elbo_fit <- function(object, ...) {
+  object$theta[object$parameters$block == "beta"]
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+fixef.elbo_fit <- function(object, ...) coef(object)
+
+#' @rdname elbo_fit-methods
+#' @export
+sigma.elbo_fit <- function(object, ...) {
+  if (object$design$known_se) return(1)
+  values <- unname(object$theta[object$parameters$block == "sigma"])
+  names(values) <- levels(object$design$level)
+  values
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+nobs.elbo_fit <- function(object, ...) length(object$design$y)
+
+#' @rdname elbo_fit-methods
+#' @export
+df.residual.elbo_fit <- function(object, ...) nobs(object) - object$df_parameters
+
+#' @rdname elbo_fit-methods
+#' @export
+formula.elbo_fit <- function(x, fixed.only = FALSE, ...) {
+  if (fixed.only) formula(x$terms) else x$formula
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+terms.elbo_fit <- function(x, ...) x$terms
+
+#' @rdname elbo_fit-methods
+#' @export
+model.frame.elbo_fit <- function(formula, ...) formula$frame
+
+#' @rdname elbo_fit-methods
+#' @export
+model.matrix.elbo_fit <- function(object, type = c("fixed", "random"), ...) {
+  switch(match.arg(type), fixed = object$design$X, random = object$design$Z)
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+family.elbo_fit <- function(object, ...) object$family
+
+#' @rdname elbo_fit-methods
+#' @export
+weights.elbo_fit <- function(object, type = "prior", ...) {
+  match.arg(type)
+  pad_rows(object, prior_weights(object))
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+fitted.elbo_fit <- function(object, ...) {
+  stats::napredict(attr(object$frame, "na.action"), fitted_rows(object))
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+residuals.elbo_fit <- function(object, type = c("response", "pearson"), ...) {
+  type <- match.arg(type)
+  residuals <- object$design$y - fitted_rows(object)
+  if (type == "pearson") {
+    residuals <- residuals / residual_sd(object)
+  }
+  pad_rows(object, residuals)
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+deviance.elbo_fit <- function(object, ...) -2 * as.numeric(logLik(object))
+
+#' @rdname elbo_fit-methods
+#' @export
+extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
+  if (fit$method == "reml") {
+    fit <- update(fit, method = "em")
+  }
+  log_lik <- logLik(fit)
+  df <- attr(log_lik, "df")
+  c(df, -2 * as.numeric(log_lik) + k * df)
+}
+
+# ---- by row ------------------------------------------------------------------------------
+
+# X beta + offset.
+fixed_rows <- function(fit) {
+  drop(fit$design$X %*% coef(fit)) + fit$design$offset
+}
+
+# X beta + offset + Z E[z | y], named by the rows of the frame.
+fitted_rows <- function(fit) {
+  design <- fit$design
+  values <- fixed_rows(fit)
+  if (ncol(design$Z) > 0) {
+    values <- values + rowSums(design$Z * fit$latent$mean[design$group, , drop = FALSE])
+  }
+  stats::setNames(values, row.names(fit$frame))
+}
+
+prior_weights <- function(fit) {
+  if (is.null(fit$design$weights)) rep(1, nobs(fit)) else fit$design$weights
+}
+
+# The residual standard deviation of each row, weights included.
+residual_sd <- function(fit) {
+  sigma <- sigma(fit)
+  if (!is.null(fit$design$level)) {
+    sigma <- unname(sigma[as.character(fit$design$level)])
+  }
+  sigma / sqrt(prior_weights(fit))
+}
+
+pad_rows <- function(fit, x) {
+  stats::naresid(attr(fit$frame, "na.action"), x)
+}
+
+# ---- of theta ----------------------------------------------------------------------------
+
+# Of every parameter: NA where it is held constant or on the boundary.
+standard_errors <- function(fit) {
+  se <- sqrt(diag(vcov(fit, full = TRUE)))
+  se[fit$parameters$fixed] <- NA
+  se
+}
+
+information <- function(fit) {
+  if (fit$method == "joint") {
+    return(c(logLik = NA_real_, AIC = NA_real_, BIC = NA_real_))
+  }
+  c(logLik = as.numeric(logLik(fit)), AIC = stats::AIC(fit), BIC = stats::BIC(fit))
+}

@@ -1,0 +1,336 @@
+# What a fit says of itself: the estimator in words, the estimates, why to believe them.
+
+#' Print and summarise a fit
+#'
+#' `print()` states the estimator in words, the estimates and why one may believe them.
+#' `summary()` adds t tests with Satterthwaite degrees of freedom, the standard errors of the
+#' variance parameters, the quantiles of the residuals and the information criteria. Both say
+#' what a reader must know: which parameters were held constant or lie on the boundary of
+#' their range, which columns and rows were dropped, and whether the groups are few.
+#'
+#' Every estimate is printed to the second significant digit of its standard error, and to
+#' three of its own where it is larger.
+#'
+#' Fewer than ten groups are called few: a standard deviation estimated from m groups has a
+#' relative standard error of at least \eqn{1/\sqrt{2(m-1)}}{1/sqrt(2(m-1))}, 0.24 at ten, and
+#' marginal maximum likelihood loses about one part in m of the variance. Neither Wald nor
+#' Satterthwaite intervals can then be relied on; [bootstrap()] and
+#' `confint(fit, type = "profile")` do better.
+#'
+#' @param x a fit, or its summary.
+#' @param object a fit.
+#' @param options chunk options, of which none is used.
+#' @param ... not used.
+#' @return `print()` returns its argument invisibly. `summary()` returns a list of class
+#'   `summary.elbo_fit` with the components
+#' \describe{
+#'   \item{`coefficients`}{numeric matrix, a row for each fixed effect: `Estimate`,
+#'     `Std. Error`, `df`, `t value`, `Pr(>|t|)`.}
+#'   \item{`variances`}{data frame, a row for each standard deviation, correlation and residual
+#'     standard deviation: `name` (as in [theta()]), `kind`, `group`, `var1`, `var2`,
+#'     `estimate`, `std.error`, `fixed`, `boundary`.}
+#'   \item{`residuals`}{minimum, quartiles and maximum of the Pearson residuals.}
+#'   \item{`information`}{named vector `logLik`, `AIC`, `BIC`; `NA` under method `"joint"`.}
+#'   \item{`fit`}{the fit.}
+#' }
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' fit
+#' summary(fit)
+#' coef(summary(fit))
+#' @name print.elbo_fit
+NULL
+
+#' @rdname print.elbo_fit
+#' @export
+print.elbo_fit <- function(x, ...) {
+  write_head(x)
+  write_estimates(coefficient_text(x), variance_text(x))
+  write_wrapped(objective_words(x))
+  write_parts(convergence(x)$message, "elbo_trace(), plot()")
+  write_notes(x)
+  invisible(x)
+}
+
+#' @rdname print.elbo_fit
+#' @export
+summary.elbo_fit <- function(object, ...) {
+  estimate <- coef(object)
+  se <- standard_errors(object)
+  df <- fit_df(object)
+  t <- estimate / unname(se[names(estimate)])
+  coefficients <- cbind(
+    Estimate = estimate, "Std. Error" = unname(se[names(estimate)]), df = df,
+    "t value" = t, "Pr(>|t|)" = 2 * stats::pt(abs(t), df, lower.tail = FALSE)
+  )
+  variances <- variance_parameters(object)
+  variances$std.error <- unname(se[variances$name])
+  order <- c("name", "kind", "group", "var1", "var2", "estimate", "std.error", "fixed",
+             "boundary")
+  structure(list(
+    coefficients = coefficients, variances = variances[order],
+    residuals = stats::quantile(residuals(object, type = "pearson"), na.rm = TRUE),
+    information = information(object), fit = object
+  ), class = "summary.elbo_fit")
+}
+
+#' @rdname print.elbo_fit
+#' @export
+print.summary.elbo_fit <- function(x, ...) {
+  fit <- x$fit
+  write_head(fit)
+  writeLines(group_size_words(fit))
+  if (nrow(x$coefficients) > 0) {
+    writeLines(c("", "Fixed effects (t with Satterthwaite df):"))
+    stats::printCoefmat(x$coefficients, signif.stars = FALSE, cs.ind = 1:2, tst.ind = 4,
+                        has.Pvalue = TRUE, P.values = TRUE, dig.tst = 3)
+  }
+  if (nrow(x$variances) > 0) {
+    writeLines(c("", "Standard deviations and correlations:",
+                 table_lines(variance_table(x$variances))))
+  }
+  writeLines(c("", "Residuals / their standard deviation:"))
+  print(stats::setNames(fixed_text(x$residuals, 2), c("min", "25 %", "median", "75 %", "max")),
+        quote = FALSE)
+  writeLines("")
+  write_wrapped(objective_words(fit))
+  if (!anyNA(x$information)) {
+    writeLines(sprintf("AIC %s, BIC %s with %s", fixed_text(x$information["AIC"], 1),
+                       fixed_text(x$information["BIC"], 1),
+                       count_words(fit$df_parameters, "free parameter")))
+  }
+  write_wrapped(convergence(fit)$message)
+  write_notes(fit)
+  invisible(x)
+}
+
+#' @rdname print.elbo_fit
+#' @exportS3Method knitr::knit_print
+knit_print.elbo_fit <- function(x, options, ...) {
+  summary <- summary(x)
+  pieces <- c(
+    sprintf("%s, method `%s`: `%s` (%s)", estimator_name(x), x$method,
+            deparse_line(x$formula), size_words(x)),
+    markdown_table(coefficient_table(summary$coefficients)),
+    markdown_table(variance_table(summary$variances)),
+    paste(c(objective_words(x), convergence(x)$message, notes(x)), collapse = "  \n")
+  )
+  knitr::asis_output(paste(c("", pieces, ""), collapse = "\n\n"))
+}
+
+write_head <- function(fit) {
+  write_parts(estimator_name(fit), method_words(fit))
+  write_wrapped(paste0(deparse_line(fit$formula), ": ", size_words(fit)))
+}
+
+# Coefficients, and the variance parameters to the right of them where there is room.
+write_estimates <- function(left, right) {
+  header <- if (length(left) > 0 && length(right) > 0) ""
+  lines <- beside(left, c(header, right), strrep(" ", 6))
+  writeLines(if (max(nchar(lines), 0) > getOption("width")) c(left, right) else lines)
+}
+
+write_notes <- function(fit) {
+  for (note in notes(fit)) write_wrapped(note)
+}
+
+# One string, in the format of the document being knit; numbers come as text.
+markdown_table <- function(table) {
+  if (nrow(table) == 0) return(NULL)
+  align <- c("l", rep("r", ncol(table) - 1))
+  paste(knitr::kable(table, align = align, row.names = FALSE), collapse = "\n")
+}
+
+# ---- the words ---------------------------------------------------------------------------
+
+# What the estimator is called, and what q integrates. Constants do not change its name.
+estimator_name <- function(fit) {
+  if (!has_latent(fit) && fit$method != "reml") return("Maximum likelihood")
+  paste(switch(fit$method, em = "Marginal", reml = "Restricted", joint = "Joint"),
+        "maximum likelihood")
+}
+
+integrated_words <- function(fit) {
+  if (has_latent(fit)) {
+    switch(fit$method,
+      em = "z integrated exactly, theta a point",
+      reml = "z and beta integrated exactly, variances points",
+      joint = "z and theta points, nothing integrated"
+    )
+  } else {
+    switch(fit$method, reml = "beta integrated exactly, sigma a point", "theta a point")
+  }
+}
+
+method_words <- function(fit) {
+  sprintf("(method \"%s\": %s%s)", fit$method, integrated_words(fit),
+          if (fit$method == "em") "; not REML" else "")
+}
+
+has_latent <- function(fit) ncol(fit$design$Z) > 0
+
+size_words <- function(fit) {
+  design <- fit$design
+  paste(c(
+    count_words(nobs(fit), "row"),
+    if (!is.null(design$group)) count_words(nlevels(design$group), design$group_name),
+    if (design$known_se) "standard errors known"
+  ), collapse = ", ")
+}
+
+# "27 Subjects", "7 countries", "30 levels of batch:cask".
+count_words <- function(n, noun) {
+  if (!grepl("^[[:alpha:]]([[:alnum:]._ ]*[[:alpha:]])?$", noun)) {
+    return(paste(n, if (n == 1) "level of" else "levels of", noun))
+  }
+  if (n == 1) return(paste(n, noun))
+  paste(n, if (grepl("[^aeiou]y$", noun)) {
+    sub("y$", "ies", noun)
+  } else if (grepl("(s|x|z|ch|sh)$", noun)) {
+    paste0(noun, "es")
+  } else {
+    paste0(noun, "s")
+  })
+}
+
+group_size_words <- function(fit) {
+  if (is.null(fit$design$group)) return(character())
+  sizes <- unique(range(tabulate(fit$design$group)))
+  sprintf("rows in each %s: %s", fit$design$group_name, paste(sizes, collapse = " to "))
+}
+
+objective_words <- function(fit) {
+  elbo <- fixed_text(fit$objective, 1)
+  if (fit$method == "joint") {
+    return(sprintf("log p(y, z | theta) %s is the ELBO of points: no log-likelihood", elbo))
+  }
+  kl <- fixed_text(max(fit$log_evidence - fit$objective, 0), 1)
+  sprintf("%slog-likelihood %s = ELBO %s + KL %s",
+          if (fit$method == "reml") "restricted " else "", fixed_text(fit$log_evidence, 1),
+          elbo, kl)
+}
+
+# Sentences that a reader must see, most fits having none.
+notes <- function(fit) {
+  c(held_words(fit), boundary_words(fit), dropped_words(fit), few_groups_words(fit))
+}
+
+held_words <- function(fit) {
+  held <- fit$theta[fit$parameters$fixed]
+  no_law <- is.infinite(held)
+  values <- paste(names(held), "=", signif_text(held, 6))[!no_law]
+  terms <- sub("|", " | ", sub("^sd__", "", names(held)[no_law]), fixed = TRUE)
+  c(
+    if (length(values) > 0) sprintf("Held constant: %s.", toString(values)),
+    if (length(terms) > 0) {
+      sprintf("No law for the latent variables %s: they are %s.", toString(terms),
+              if (fit$method == "joint") "free points" else "integrated by Lebesgue measure")
+    }
+  )
+}
+
+boundary_words <- function(fit) {
+  variances <- variance_parameters(fit)
+  variances <- variances[variances$boundary & !variances$fixed & !is.na(variances$estimate), ]
+  sds <- variances[variances$kind == "sd", ]
+  cors <- variances[variances$kind == "cor" & abs(variances$estimate) > 0.5, ]
+  c(
+    sprintf(paste("sd of %s | %s is 0: on the boundary of its range. The fit is complete; the",
+                  "data show no variation in it between the levels of %s. Its standard error",
+                  "is undefined: use bootstrap() or anova()."),
+            sds$var1, sds$group, sds$group),
+    sprintf(paste("cor of %s and %s | %s is %.0f: on the boundary of its range. The fit is",
+                  "complete; the two vary in strict proportion. Its standard error is",
+                  "undefined: use bootstrap() or anova()."),
+            cors$var1, cors$var2, cors$group, cors$estimate)
+  )
+}
+
+dropped_words <- function(fit) {
+  rows <- length(attr(fit$frame, "na.action"))
+  columns <- fit$design$aliased
+  c(
+    if (length(columns) > 0) {
+      sprintf("Dropped, not identified beside the others: %s.", toString(columns))
+    },
+    if (rows > 0) sprintf("%s dropped: missing values.", count_words(rows, "row"))
+  )
+}
+
+few_groups <- 10L
+
+few_groups_words <- function(fit) {
+  groups <- nlevels(fit$design$group)
+  if (groups == 0 || groups >= few_groups || !any(free_sds(fit))) return(NULL)
+  sprintf(paste("Only %s: standard errors and t tests can be far too hopeful. See bootstrap()",
+                "and confint(type = \"profile\")."),
+          count_words(groups, fit$design$group_name))
+}
+
+free_sds <- function(fit) fit$parameters$block == "sd" & !fit$parameters$fixed
+
+# ---- the tables --------------------------------------------------------------------------
+
+# Lines of text: name, estimate, standard error, degrees of freedom.
+coefficient_text <- function(fit) {
+  estimate <- coef(fit)
+  if (length(estimate) == 0) return(character())
+  se <- standard_errors(fit)[names(estimate)]
+  decimals <- shown_decimals(estimate, se)
+  table_lines(list(
+    names(estimate), Estimate = decimal_text(estimate, decimals),
+    SE = decimal_text(se, decimals), df = fixed_text(fit_df(fit), 1)
+  ))
+}
+
+# Lines of text: the sds in a first column, correlations and sigmas in a second one.
+variance_text <- function(fit) {
+  variances <- variance_parameters(fit)
+  if (nrow(variances) == 0) return(character())
+  decimals <- shown_decimals(variances$estimate, standard_errors(fit)[variances$name])
+  is_sd <- variances$kind == "sd"
+  is_cor <- variances$kind == "cor"
+  label <- if (sum(is_cor) == 1) {
+    ifelse(is_cor, "cor", variance_label(variances))
+  } else {
+    variance_label(variances)
+  }
+  column <- function(rows) {
+    if (!any(rows)) return(character())
+    value <- decimal_text(variances$estimate[rows], decimals[rows])
+    table_lines(list(label[rows], paste0(value, ifelse(variances$fixed[rows], " (held)", ""))))
+  }
+  beside(column(is_sd), column(!is_sd), "   ")
+}
+
+# The columns of a printed table, as text: of the fixed effects, of the variance parameters.
+coefficient_table <- function(coefficients) {
+  decimals <- shown_decimals(coefficients[, "Estimate"], coefficients[, "Std. Error"])
+  data.frame(
+    Coefficient = as.character(rownames(coefficients)),
+    Estimate = decimal_text(coefficients[, "Estimate"], decimals),
+    "Std. Error" = decimal_text(coefficients[, "Std. Error"], decimals),
+    df = fixed_text(coefficients[, "df"], 1), t = fixed_text(coefficients[, "t value"], 2),
+    p = format.pval(coefficients[, "Pr(>|t|)"], digits = 2, eps = 1e-4), check.names = FALSE
+  )
+}
+
+variance_table <- function(variances) {
+  label <- variance_label(variances)
+  label <- ifelse(variances$kind == "sigma", label, paste(label, "|", variances$group))
+  status <- ifelse(variances$fixed, "held", ifelse(variances$boundary, "boundary", ""))
+  decimals <- shown_decimals(variances$estimate, variances$std.error)
+  table <- data.frame(
+    Parameter = label, Estimate = decimal_text(variances$estimate, decimals),
+    "Std. Error" = decimal_text(variances$std.error, decimals),
+    Status = status, check.names = FALSE
+  )
+  table[c(TRUE, TRUE, TRUE, any(nzchar(status)))]
+}
+
+# "sd age", "cor (Intercept), age", "sigma", "sigma Female".
+variance_label <- function(variances) {
+  terms <- with(variances, ifelse(is.na(var2), var1, paste0(var1, ", ", var2)))
+  ifelse(is.na(terms), variances$kind, paste(variances$kind, terms))
+}

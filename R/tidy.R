@@ -1,0 +1,185 @@
+# Fits as data frames, for the generics of package generics (and so for broom's users).
+
+#' A fit as data frames
+#'
+#' `tidy()` gives the estimates, `glance()` one row of facts, `augment()` the data with fitted
+#' values, in the columns that broom.mixed uses.
+#'
+#' @param x a fit.
+#' @param effects any of `"fixed"` (coefficients), `"ran_pars"` (standard deviations and
+#'   correlations), `"ran_vals"` (latent variables, see [latent()]) and `"ran_coefs"`
+#'   (coefficients of each level: fixed effect plus latent variable, without standard errors).
+#' @param conf.int whether to add intervals: those of [confint()] for parameters (t for fixed
+#'   effects, on the log and Fisher's z scale for standard deviations and correlations),
+#'   normal ones for latent variables.
+#' @param conf.level their level.
+#' @param exponentiate whether to exponentiate the fixed effects and their intervals, the
+#'   standard errors by the delta method.
+#' @param data data frame to augment, of the rows that were fitted; by default the model frame.
+#' @param newdata data frame to predict for, instead of `data`.
+#' @param se_fit whether to add standard errors of the fitted values.
+#' @param interval `"none"`, `"confidence"` or `"prediction"`, as in [predict.elbo_fit()].
+#' @param ... not used.
+#' @return
+#' `tidy()`: a data frame with those of the columns `effect`, `group`, `level`, `term`,
+#' `estimate`, `std.error`, `statistic`, `p.value`, `conf.low`, `conf.high` that the effects
+#' asked for have. Terms of `"ran_pars"` are `sd__TERM`, `cor__T1.T2` and, with group
+#' `Residual`, `sd__Observation`; pasted with the group they are the names of [theta()]. A
+#' residual standard deviation for each level of a factor names the level in `level`.
+#'
+#' `glance()`: a data frame of one row: `nobs`, `sigma`, `logLik`, `AIC`, `BIC`, `df.residual`,
+#' `elbo`, `method`, `converged`, `iterations`. What a fit does not have is `NA`: under method
+#' `"joint"` the likelihood, with several residual standard deviations `sigma`.
+#'
+#' `augment()`: the data with `.fitted`, `.resid`, `.fixed` (the fixed part alone) and, if
+#' asked for, `.se.fit`, `.lower`, `.upper`. Rows that were not fitted are left out, or are
+#' `NA` under [stats::na.exclude()].
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' tidy(fit, conf.int = TRUE)
+#' glance(fit)
+#' head(augment(fit))
+#' @name tidy.elbo_fit
+NULL
+
+#' @rdname tidy.elbo_fit
+#' @export
+tidy.elbo_fit <- function(x, effects = c("fixed", "ran_pars"), conf.int = FALSE,
+                          conf.level = 0.95, exponentiate = FALSE, ...) {
+  effects <- check_effects(effects)
+  makers <- list(fixed = tidy_fixed, ran_pars = tidy_variances, ran_vals = tidy_latent,
+                 ran_coefs = tidy_coefficients)
+  rows <- lapply(effects, function(effect) {
+    table <- makers[[effect]](x, if (conf.int) conf.level)
+    cbind(effect = rep(effect, nrow(table)), table)
+  })
+  columns <- c("effect", "group", "level", "term", "estimate", "std.error", "statistic",
+               "p.value", "conf.low", "conf.high")
+  columns <- intersect(columns, unlist(lapply(rows, names)))
+  table <- do.call(rbind, lapply(rows, function(rows) {
+    rows[setdiff(columns, names(rows))] <- rep(NA, nrow(rows))
+    rows[columns]
+  }))
+  row.names(table) <- NULL
+  if (exponentiate) exponentiate_fixed(table) else table
+}
+
+check_effects <- function(effects) {
+  known <- c("fixed", "ran_pars", "ran_vals", "ran_coefs")
+  check(is.character(effects) && length(effects) > 0 && all(effects %in% known), "effects",
+        paste("some of", paste0("\"", known, "\"", collapse = ", ")), effects)
+  known[known %in% effects]
+}
+
+tidy_fixed <- function(fit, level) {
+  table <- summary(fit)$coefficients
+  with_intervals(data.frame(
+    term = as.character(rownames(table)), estimate = table[, "Estimate"], std.error = table[, "Std. Error"],
+    statistic = table[, "t value"], p.value = table[, "Pr(>|t|)"]
+  ), fit, rownames(table), level)
+}
+
+tidy_variances <- function(fit, level) {
+  variances <- variance_parameters(fit)
+  residual <- variances$kind == "sigma"
+  # The names of theta() are TERM|GROUP.
+  term <- substr(variances$name, 1, nchar(variances$name) - nchar(variances$group) - 1)
+  table <- data.frame(
+    group = variances$group,
+    level = ifelse(residual, variances$var1, NA_character_),
+    term = ifelse(residual, "sd__Observation", term),
+    estimate = variances$estimate,
+    std.error = unname(standard_errors(fit)[variances$name])
+  )
+  if (is.null(fit$design$level)) table$level <- NULL
+  with_intervals(table, fit, variances$name, level)
+}
+
+with_intervals <- function(table, fit, names, level) {
+  if (is.null(level)) return(table)
+  interval <- matrix(NA_real_, length(names), 2, dimnames = list(names, NULL))
+  known <- confint(fit, level = level)
+  rows <- intersect(names, rownames(known))
+  interval[rows, ] <- known[rows, ]
+  cbind(table, conf.low = unname(interval[, 1]), conf.high = unname(interval[, 2]))
+}
+
+tidy_latent <- function(fit, level) {
+  table <- latent(fit)
+  names(table)[names(table) %in% c("mean", "sd")] <- c("estimate", "std.error")
+  if (is.null(level)) return(table)
+  half_width <- stats::qnorm((1 + level) / 2) * table$std.error
+  cbind(table, conf.low = table$estimate - half_width, conf.high = table$estimate + half_width)
+}
+
+tidy_coefficients <- function(fit, level) {
+  deviations <- fit$latent$mean
+  fixed <- coef(fit)
+  terms <- union(names(fixed), colnames(deviations))
+  values <- matrix(0, nrow(deviations), length(terms),
+                   dimnames = list(rownames(deviations), terms))
+  values[, names(fixed)] <- rep(fixed, each = nrow(values))
+  values[, colnames(deviations)] <- values[, colnames(deviations)] + deviations
+  data.frame(
+    group = rep_len(as.character(fit$design$group_name), length(values)),
+    level = rep(as.character(rownames(values)), each = length(terms)),
+    term = rep(terms, times = nrow(values)),
+    estimate = as.vector(t(values))
+  )
+}
+
+exponentiate_fixed <- function(table) {
+  fixed <- table$effect == "fixed"
+  table$estimate[fixed] <- exp(table$estimate[fixed])
+  table$std.error[fixed] <- table$std.error[fixed] * table$estimate[fixed]
+  for (column in intersect(c("conf.low", "conf.high"), names(table))) {
+    table[[column]][fixed] <- exp(table[[column]][fixed])
+  }
+  table
+}
+
+#' @rdname tidy.elbo_fit
+#' @export
+glance.elbo_fit <- function(x, ...) {
+  sigma <- sigma(x)
+  information <- information(x)
+  state <- convergence(x)
+  data.frame(
+    nobs = nobs(x),
+    sigma = if (length(sigma) == 1 && !x$design$known_se) sigma else NA_real_,
+    logLik = information[["logLik"]], AIC = information[["AIC"]], BIC = information[["BIC"]],
+    df.residual = df.residual(x),
+    elbo = x$objective,
+    method = x$method,
+    converged = state$status == "converged",
+    iterations = state$iterations
+  )
+}
+
+#' @rdname tidy.elbo_fit
+#' @export
+augment.elbo_fit <- function(x, data = model.frame(x), newdata = NULL, se_fit = FALSE,
+                             interval = c("none", "confidence", "prediction"), ...) {
+  interval <- match.arg(interval)
+  if (is.null(newdata)) {
+    fitted <- fitted(x)
+    check_data_frame(data, "data")
+    data <- data[row.names(data) %in% names(fitted), , drop = FALSE]
+    rows <- match(row.names(data), names(fitted))
+    columns <- list(.fitted = fitted[rows], .resid = residuals(x)[rows],
+                    .fixed = predict(x, re.form = NA)[rows])
+  } else {
+    data <- check_data_frame(newdata, "newdata")
+    rows <- seq_len(nrow(data))
+    columns <- list(.fitted = predict(x, newdata), .fixed = predict(x, newdata, re.form = NA))
+  }
+  if (se_fit) columns$.se.fit <- predict(x, newdata, se.fit = TRUE)$se.fit[rows]
+  if (interval != "none") {
+    limits <- predict(x, newdata, interval = interval)
+    columns$.lower <- limits[rows, "lwr"]
+    columns$.upper <- limits[rows, "upr"]
+  }
+  data[names(columns)] <- lapply(columns, unname)
+  data
+}

@@ -1,0 +1,40 @@
+set.seed(1948)
+pairs <- sim_pairs(100, theta = 1)
+em <- fit_glmm(y ~ 0 + (1 | pair), pairs, prior = priors(pair = constant(1)))
+joint <- fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint", prior = priors(pair = constant(1)))
+
+test_that("compare_fits() has a row for each fit and parameter", {
+  both <- compare_fits(em, points = joint)
+  expect_s3_class(both, c("elbo_comparison", "data.frame"), exact = TRUE)
+  expect_named(both, c("fit", "method", "term", "estimate", "std.error"))
+  expect_identical(unique(both$fit), c("em", "points"))
+  expect_identical(both$term, rep(names(theta(em)), 2))
+  expect_equal(both$estimate, c(theta(em), theta(joint)), ignore_attr = TRUE)
+  facts <- attr(both, "facts")
+  expect_identical(facts$fit, c("em", "points"))
+  expect_equal(facts$objective, c(elbo(em), elbo(joint)))
+  expect_identical(is.na(facts$log_likelihood), c(FALSE, TRUE))
+})
+
+test_that("fits are named by their arguments, and those apart", {
+  expect_identical(unique(compare_fits(em, em)$fit), c("em", "em.1"))
+  expect_error(compare_fits(em, lm(y ~ 1, pairs)), class = "elbo_error_argument")
+  expect_error(compare_fits(), class = "elbo_error_argument")
+})
+
+test_that("a comparison prints fits side by side, and its rows as a data frame", {
+  seconds <- function(lines) sub("[0-9.]+ *$", "<seconds>", lines)
+  comparison <- compare_fits(em, joint)
+  attr(comparison, "facts")$seconds <- 0.001
+  expect_snapshot(print(comparison))
+  expect_output(print(comparison[1:2, c("term", "estimate")]), "estimate")
+})
+
+test_that("a comparison is drawn with a panel for each parameter", {
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off())
+  comparison <- compare_fits(em, joint)
+  before <- graphics::par("mfrow")
+  expect_identical(plot(comparison), comparison)
+  expect_identical(graphics::par("mfrow"), before)
+})

@@ -1,0 +1,85 @@
+orthodont <- as.data.frame(nlme::Orthodont)
+
+# What optimisers of rounding size leave differs between machines; so do seconds.
+scrub <- function(lines) {
+  lines <- gsub("gradient [0-9.e+-]+", "gradient <rounding>", lines)
+  gsub("[0-9]+ EM and [0-9]+ Newton steps", "<some> EM and Newton steps", lines)
+}
+
+print_wide <- function(x) withr::with_options(list(width = 100), print(x))
+
+# Short code, since versions of testthat lay out long code in their own ways.
+test_that("a fit says what it is, what it found and why to believe it", {
+  slopes <- fit_glmm(distance ~ age + (age | Subject), orthodont)
+  reml <- fit_glmm(distance ~ age * Sex + (1 | Subject), orthodont, method = "reml")
+  by_sex <- fit_glmm(distance ~ age + (age || Subject), orthodont, sigma = ~ Sex)
+  linear <- fit_glmm(distance ~ age, orthodont)
+  expect_snapshot(print_wide(slopes), transform = scrub)
+  expect_snapshot(print_wide(reml), transform = scrub)
+  expect_snapshot(print_wide(by_sex), transform = scrub)
+  expect_snapshot(print_wide(linear), transform = scrub)
+})
+
+test_that("what a reader must know is said", {
+  known_se <- fit_glmm(estimate ~ 1 + (1 | country), microcredit_sites, se = se)
+  set.seed(1)
+  pairs <- sim_pairs(30, theta = 1)
+  held <- fit_glmm(y ~ 0 + (1 | pair), pairs, prior = priors(pair = constant(1)))
+  no_law <- fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint",
+                     prior = priors(pair = constant(Inf)))
+  orthodont$distance[3] <- NA
+  dropped <- suppressMessages(
+    fit_glmm(distance ~ age + I(2 * age) + (1 | Subject), orthodont)
+  )
+  expect_snapshot(print_wide(known_se), transform = scrub)
+  expect_snapshot(print_wide(held), transform = scrub)
+  expect_snapshot(print_wide(no_law), transform = scrub)
+  expect_snapshot(print_wide(dropped), transform = scrub)
+})
+
+test_that("summary() prints the tests and the standard errors of all parameters", {
+  slopes <- summary(fit_glmm(distance ~ age + (age | Subject), orthodont))
+  known_se <- summary(fit_glmm(estimate ~ 1 + (1 | country), microcredit_sites, se = se))
+  expect_snapshot(print_wide(slopes), transform = scrub)
+  expect_snapshot(print_wide(known_se), transform = scrub)
+})
+
+test_that("lines keep to the width of the screen", {
+  fit <- fit_glmm(distance ~ age * Sex + (age | Subject), orthodont, sigma = ~ Sex)
+  for (width in c(60, 80)) {
+    lines <- withr::with_options(list(width = width), capture.output(print(fit)))
+    expect_lte(max(nchar(lines)), width)
+  }
+})
+
+test_that("coef(summary()) is the table of t tests", {
+  fit <- fit_glmm(distance ~ age + (age | Subject), orthodont)
+  table <- coef(summary(fit))
+  expect_identical(colnames(table), c("Estimate", "Std. Error", "df", "t value", "Pr(>|t|)"))
+  expect_equal(table[, "Estimate"], coef(fit))
+  expect_equal(table[, "Std. Error"], sqrt(diag(vcov(fit))))
+  expect_equal(table[, "Pr(>|t|)"],
+               2 * pt(-abs(table[, "t value"]), table[, "df"]))
+  variances <- summary(fit)$variances
+  expect_identical(variances$name, names(theta(fit))[-(1:2)])
+  expect_equal(variances$std.error,
+               unname(sqrt(diag(vcov(fit, full = TRUE)))[variances$name]))
+})
+
+test_that("knit_print() gives tables that are safe in every format", {
+  skip_if_not_installed("knitr")
+  text <- as.character(knitr::knit_print(fit_glmm(distance ~ age + (age | Subject), orthodont)))
+  expect_match(text, "Marginal maximum likelihood", fixed = TRUE)
+  expect_match(text, "`distance ~ age + (age | Subject)`", fixed = TRUE)
+  expect_match(text, "Std. Error", fixed = TRUE)
+})
+
+test_that("groups are counted in words", {
+  expect_identical(count_words(27, "Subject"), "27 Subjects")
+  expect_identical(count_words(1, "row"), "1 row")
+  expect_identical(count_words(7, "country"), "7 countries")
+  expect_identical(count_words(6, "Batch"), "6 Batches")
+  expect_identical(count_words(5, "day"), "5 days")
+  expect_identical(count_words(30, "cask:batch"), "30 levels of cask:batch")
+  expect_identical(count_words(3, "factor(site)"), "3 levels of factor(site)")
+})
