@@ -14,8 +14,6 @@ SOURCES := $(shell find DESCRIPTION NAMESPACE .Rbuildignore R data inst man src 
              tests/testthat.R tests/testthat vignettes -type f 2>/dev/null)
 CTEST := $(MAKE) -s -C tests/c R=$(R) WERROR=$(WERROR)
 
-# Large real data lies beside the checkout; tests and benches that want it skip without it.
-export ELBO_DATA ?= $(abspath ../shared/data)
 # A bare Linux has no locale but this one that can print UTF-8.
 ifeq ($(shell uname),Linux)
 export LANG ?= C.UTF-8
@@ -37,7 +35,7 @@ developer:
 	@tools/install-dependencies developer
 
 document:
-	$(RSCRIPT) -e 'roxygen2::roxygenise(load_code = "source")'
+	@$(RSCRIPT) tools/document.R
 
 build: $(TARBALL)
 

@@ -105,7 +105,7 @@ glmm_information <- function(result, natural, parameters) {
 
   names <- parameters$name[!beta]
   unknown <- parameters$fixed[!beta] | parameters$boundary[!beta]
-  var_cov <- natural$slope %*% eta_cov %*% t(natural$slope)
+  var_cov <- transform_covariance(natural$slope, eta_cov)
   var_cov[unknown, ] <- var_cov[, unknown] <- NA
   dimnames(var_cov) <- list(names, names)
   list(beta_cov = beta_cov, var_cov = var_cov, eta_cov = eta_cov, moves = moves,
@@ -127,6 +127,16 @@ invert_information <- function(information) {
   flat <- rowSums(spectrum$vectors[, !keep, drop = FALSE]^2) > 1e-6
   inverse[flat, ] <- inverse[, flat] <- NA
   inverse / outer(unit, unit)
+}
+
+# slope cov slope'; unknown (NA) where a direction of unknown variance moves the parameter.
+transform_covariance <- function(slope, cov) {
+  lost <- is.na(diag(cov))
+  cov[lost, ] <- cov[, lost] <- 0
+  V <- slope %*% cov %*% t(slope)
+  unknown <- rowSums(abs(slope[, lost, drop = FALSE])) > 0
+  V[unknown, ] <- V[, unknown] <- NA
+  V
 }
 
 ascent_trace <- function(rows) {
@@ -261,7 +271,7 @@ theta_slope <- function(fit) {
 
 natural_covariance <- function(fit, eta_cov) {
   slope <- theta_slope(fit)
-  V <- slope %*% eta_cov %*% t(slope)
+  V <- transform_covariance(slope, eta_cov)
   unknown <- fit$parameters$block != "beta" & (fit$parameters$fixed | fit$parameters$boundary)
   V[unknown, ] <- V[, unknown] <- NA
   V
