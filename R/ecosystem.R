@@ -153,7 +153,7 @@ estfun.elbo_fit <- function(x, ...) {
   # By Fisher's identity the score of the coefficients is the expected one of the complete
   # data, sum_i x_i (y_i - x_i'beta - z_i'E[u | y]) / s2_i. Its terms belong to rows but are
   # independent between groups only: sandwich::vcovCL(fit, cluster = ) sums them by group.
-  scores <- x$design$X * unname((x$design$y - fitted_rows(x)) / residual_sd(x)^2)
+  scores <- x$design$X * (residual_rows(x, "response") / residual_sd(x)^2)
   rownames(scores) <- row.names(x$frame)
   scores
 }

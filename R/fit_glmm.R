@@ -234,7 +234,7 @@ check_rows_left <- function(design, held, method) {
 glmm_model <- function(design, held, method, full_rank = FALSE) {
   beta <- held_values(held, "beta")
   X <- design$X
-  y <- design$y - design$offset
+  y <- if (identical(design$offset, 0)) design$y else design$y - design$offset
   if (!all(is.na(beta))) {
     y <- y - drop(X[, !is.na(beta), drop = FALSE] %*% beta[!is.na(beta)])
     X <- X[, is.na(beta), drop = FALSE]
@@ -244,9 +244,9 @@ glmm_model <- function(design, held, method, full_rank = FALSE) {
   cor[size == 2] <- held_values(held, "cor")[cumsum(size * (size - 1) / 2)[size == 2]]
   list(
     X = X, y = y, Z = design$Z, weight = design$weights,
-    group = if (!is.null(design$group)) as.integer(design$group),
+    group = design$group,
     n_group = nlevels(design$group),
-    level = if (!is.null(design$level)) as.integer(design$level),
+    level = design$level,
     n_level = max(1L, nlevels(design$level)),
     block = as.integer(design$block) - 1L, n_block = length(size),
     sd = as.double(held_values(held, "sd")), cor = cor,

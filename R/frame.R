@@ -318,7 +318,7 @@ check_repeated_terms <- function(Z, bars) {
 
 frame_offset <- function(frame) {
   offset <- stats::model.offset(frame)
-  if (is.null(offset)) numeric(nrow(frame)) else as.double(offset)
+  if (is.null(offset)) 0 else as.double(offset)
 }
 
 frame_weights <- function(frame) {

@@ -44,7 +44,7 @@ latent_sd <- function(fit) {
   for (j in seq_len(ncol(variance))) {
     variance[, j] <- fit$latent$cov[j, j, ]
     if (fit$method == "reml") {
-      gain <- matrix(fit$latent$gain[j, , ], nrow(C))
+      gain <- matrix(fit$latent$gain[j, , ], nrow(C), nrow(variance))
       variance[, j] <- variance[, j] + colSums(gain * (C %*% gain))
     }
   }

@@ -104,24 +104,19 @@ family.elbo_fit <- function(object, ...) object$family
 #' @export
 weights.elbo_fit <- function(object, type = "prior", ...) {
   match.arg(type)
-  pad_rows(object, prior_weights(object))
+  stats::naresid(attr(object$frame, "na.action"), prior_weights(object))
 }
 
 #' @rdname elbo_fit-methods
 #' @export
 fitted.elbo_fit <- function(object, ...) {
-  stats::napredict(attr(object$frame, "na.action"), fitted_rows(object))
+  by_row(object, fitted_rows(object))
 }
 
 #' @rdname elbo_fit-methods
 #' @export
 residuals.elbo_fit <- function(object, type = c("response", "pearson"), ...) {
-  type <- match.arg(type)
-  residuals <- object$design$y - fitted_rows(object)
-  if (type == "pearson") {
-    residuals <- residuals / residual_sd(object)
-  }
-  pad_rows(object, residuals)
+  by_row(object, residual_rows(object, match.arg(type)))
 }
 
 #' @rdname elbo_fit-methods
@@ -146,14 +141,17 @@ fixed_rows <- function(fit) {
   drop(fit$design$X %*% coef(fit)) + fit$design$offset
 }
 
-# X beta + offset + Z E[z | y], named by the rows of the frame.
+# X beta + offset + Z E[z | y].
 fitted_rows <- function(fit) {
   design <- fit$design
   values <- fixed_rows(fit)
-  if (ncol(design$Z) > 0) {
-    values <- values + rowSums(design$Z * fit$latent$mean[design$group, , drop = FALSE])
-  }
-  stats::setNames(values, row.names(fit$frame))
+  if (!has_latent(fit)) return(values)
+  values + rowSums(design$Z * fit$latent$mean[design$group, , drop = FALSE])
+}
+
+residual_rows <- function(fit, type) {
+  residuals <- fit$design$y - fitted_rows(fit)
+  if (type == "pearson") residuals / residual_sd(fit) else residuals
 }
 
 prior_weights <- function(fit) {
@@ -169,9 +167,12 @@ residual_sd <- function(fit) {
   sigma / sqrt(prior_weights(fit))
 }
 
-pad_rows <- function(fit, x) {
-  stats::naresid(attr(fit$frame, "na.action"), x)
+# As the user sees them: named, and with NA where na.exclude dropped a row.
+by_row <- function(fit, values) {
+  stats::naresid(attr(fit$frame, "na.action"), stats::setNames(values, row.names(fit$frame)))
 }
+
+has_latent <- function(fit) ncol(fit$design$Z) > 0
 
 # ---- of theta ----------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ plot.elbo_fit <- function(x, type = c("objective", "latent", "residuals"), level
   type <- match.arg(type, several.ok = TRUE)
   if (!has_latent(x)) type <- setdiff(type, "latent")
   panels <- c(objective = 2, latent = ncol(x$design$Z), residuals = 2)
-  old <- graphics::par(mfrow = rev(grDevices::n2mfrow(sum(panels[type]))), mar = c(4, 4, 3, 1),
+  old <- graphics::par(mfrow = rev(grDevices::n2mfrow(sum(panels[type]))), mar = c(4, 5, 3, 1),
                        mgp = c(2.4, 0.7, 0), las = 1)
   on.exit(graphics::par(old))
   for (picture in type) {
@@ -78,8 +78,9 @@ plot_objective <- function(fit) {
   draw_steps(trace, trace$elbo, trace$log_evidence)
   steps <- unique(trace$step)
   evidence <- if (has_evidence(trace)) c("log evidence", "KL")
+  early <- stats::median(trace$elbo) > mean(range(trace$elbo))
   graphics::legend(
-    "bottomright", c(paste("after", steps), evidence), bty = "n",
+    if (early) "bottomright" else "topleft", c(paste("after", steps), evidence), bty = "n",
     pch = c(step_symbol(steps), NA, NA)[seq_along(c(steps, evidence))],
     lty = c(rep(0, length(steps)), if (has_evidence(trace)) c(2, 1)),
     col = c(step_colour(steps), if (has_evidence(trace)) c("black", colours[["orange"]]))
@@ -89,7 +90,7 @@ plot_objective <- function(fit) {
 # What was still to gain, upwards and on a log scale, down to the rounding of the objective.
 plot_gain <- function(fit) {
   trace <- elbo_trace(fit)
-  rounding <- 4 * .Machine$double.eps * max(abs(fit$objective), 1)
+  rounding <- 64 * .Machine$double.eps * max(abs(fit$objective), 1)
   gain <- function(value) pmax(fit$objective - value, rounding)
   graphics::plot(half_steps(trace), gain(trace$elbo), type = "n", log = "y", ylab = "",
                  ylim = rev(range(gain(trace$elbo))), xlab = "half-step",
@@ -184,8 +185,7 @@ latent_title <- function(sd) {
 # ---- the residuals -----------------------------------------------------------------------
 
 residual_data <- function(fit) {
-  table <- data.frame(fitted = fitted_rows(fit))
-  table$residual <- (fit$design$y - table$fitted) / residual_sd(fit)
+  table <- data.frame(fitted = fitted_rows(fit), residual = residual_rows(fit, "pearson"))
   table$quantile <- stats::qqnorm(table$residual, plot.it = FALSE)$x
   table
 }
@@ -205,8 +205,10 @@ plot_residuals <- function(fit) {
 }
 
 plot_points <- function(x, residual, label, title) {
+  many <- length(x) > 1000
   graphics::plot(x, residual, xlab = label, ylab = "residual / sd", main = title,
-                 col = grDevices::adjustcolor(colours[["blue"]], 0.6))
+                 cex = if (many) 0.5 else 1,
+                 col = grDevices::adjustcolor(colours[["blue"]], if (many) 0.3 else 0.6))
 }
 
 # ---- ggplot2 -----------------------------------------------------------------------------
@@ -242,9 +244,11 @@ ggplot_objective <- function(fit) {
     ggplot2::geom_point(ggplot2::aes(colour = .data$step, shape = .data$step), size = 2) +
     ggplot2::scale_colour_manual(values = stats::setNames(step_colour(steps), steps)) +
     ggplot2::scale_shape_manual(values = stats::setNames(step_symbol(steps), steps)) +
-    ggplot2::labs(x = "half-step", y = NULL, colour = "after", shape = "after",
-                  title = objective_title(fit),
-                  subtitle = if (has_evidence(trace)) "dashed: log evidence; between them: KL") +
+    ggplot2::labs(
+      x = "half-step", y = NULL, colour = "after", shape = "after",
+      title = objective_title(fit),
+      subtitle = if (has_evidence(trace)) "dashed: log evidence; between them: KL"
+    ) +
     ggplot2::theme_bw()
 }
 

@@ -70,7 +70,7 @@ summary.elbo_fit <- function(object, ...) {
              "boundary")
   structure(list(
     coefficients = coefficients, variances = variances[order],
-    residuals = stats::quantile(residuals(object, type = "pearson"), na.rm = TRUE),
+    residuals = stats::quantile(residual_rows(object, "pearson")),
     information = information(object), fit = object
   ), class = "summary.elbo_fit")
 }
@@ -168,8 +168,6 @@ method_words <- function(fit) {
           if (fit$method == "em") "; not REML" else "")
 }
 
-has_latent <- function(fit) ncol(fit$design$Z) > 0
-
 size_words <- function(fit) {
   design <- fit$design
   paste(c(
@@ -181,11 +179,12 @@ size_words <- function(fit) {
 
 # "27 Subjects", "7 countries", "30 levels of batch:cask".
 count_words <- function(n, noun) {
+  count <- format(n, big.mark = ",", scientific = FALSE)
   if (!grepl("^[[:alpha:]]([[:alnum:]._ ]*[[:alpha:]])?$", noun)) {
-    return(paste(n, if (n == 1) "level of" else "levels of", noun))
+    return(paste(count, if (n == 1) "level of" else "levels of", noun))
   }
-  if (n == 1) return(paste(n, noun))
-  paste(n, if (grepl("[^aeiou]y$", noun)) {
+  if (n == 1) return(paste(count, noun))
+  paste(count, if (grepl("[^aeiou]y$", noun)) {
     sub("y$", "ies", noun)
   } else if (grepl("(s|x|z|ch|sh)$", noun)) {
     paste0(noun, "es")
@@ -280,7 +279,7 @@ coefficient_text <- function(fit) {
   decimals <- shown_decimals(estimate, se)
   table_lines(list(
     names(estimate), Estimate = decimal_text(estimate, decimals),
-    SE = decimal_text(se, decimals), df = fixed_text(fit_df(fit), 1)
+    SE = decimal_text(se, decimals), df = df_text(fit_df(fit))
   ))
 }
 
@@ -304,6 +303,8 @@ variance_text <- function(fit) {
   beside(column(is_sd), column(!is_sd), "   ")
 }
 
+df_text <- function(df) decimal_text(df, ifelse(df < 1000, 1, 0))
+
 # The columns of a printed table, as text: of the fixed effects, of the variance parameters.
 coefficient_table <- function(coefficients) {
   decimals <- shown_decimals(coefficients[, "Estimate"], coefficients[, "Std. Error"])
@@ -311,7 +312,7 @@ coefficient_table <- function(coefficients) {
     Coefficient = as.character(rownames(coefficients)),
     Estimate = decimal_text(coefficients[, "Estimate"], decimals),
     "Std. Error" = decimal_text(coefficients[, "Std. Error"], decimals),
-    df = fixed_text(coefficients[, "df"], 1), t = fixed_text(coefficients[, "t value"], 2),
+    df = df_text(coefficients[, "df"]), t = fixed_text(coefficients[, "t value"], 2),
     p = format.pval(coefficients[, "Pr(>|t|)"], digits = 2, eps = 1e-4), check.names = FALSE
   )
 }

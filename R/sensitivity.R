@@ -44,8 +44,8 @@
 #' }
 #' The attribute `"removed"` is a list of the names of these rows, one element for each row of
 #' the data frame.
-#' @section Errors: class `elbo_error_not_available` for `to = "prior"`, and for fits of method
-#'   `"joint"` with latent variables or with a prior on fixed effects.
+#' @section Errors: class `elbo_error_not_available` for `to = "prior"`, for fits of method
+#'   `"joint"` with latent variables, and for fits without a free fixed effect.
 #' @references
 #' Broderick, T., Giordano, R. and Meager, R. (2020). An automatic finite-sample robustness
 #' metric: when can dropping a little data make a big difference?
@@ -102,6 +102,10 @@ check_row_sensitivity <- function(fit) {
   if (fit$method == "joint" && ncol(fit$design$Z) > 0) {
     abort(c("Method \"joint\" makes every latent variable an estimate that its own rows move.",
             "Use update(fit, method = \"em\")."), "elbo_error_not_available")
+  }
+  if (length(free_coefficients(fit)) == 0) {
+    abort(c("The fit has no free fixed effect, and conclusions are drawn about those.",
+            "Add one to its formula, or free one in its priors."), "elbo_error_not_available")
   }
 }
 

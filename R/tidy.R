@@ -75,7 +75,8 @@ check_effects <- function(effects) {
 tidy_fixed <- function(fit, level) {
   table <- summary(fit)$coefficients
   with_intervals(data.frame(
-    term = as.character(rownames(table)), estimate = table[, "Estimate"], std.error = table[, "Std. Error"],
+    term = as.character(rownames(table)),
+    estimate = table[, "Estimate"], std.error = table[, "Std. Error"],
     statistic = table[, "t value"], p.value = table[, "Pr(>|t|)"]
   ), fit, rownames(table), level)
 }

@@ -245,7 +245,7 @@ int lmm_unbounded_level(lmm_work *w) {
 
 static void set_eta(lmm_work *w) {
   lmm_parameters_unpack(&w->par, w->eta, w->L, w->Sigma, w->variance);
-  w->q_next_valid = 0;
+  w->q_next_valid = w->q_is_exact = w->evidence_valid = 0;
 }
 
 static void pack(void *work, double *eta) {
@@ -255,10 +255,12 @@ static void pack(void *work, double *eta) {
 
 static elbo_status unpack(void *work, const double *eta) {
   lmm_work *w = (lmm_work *)work;
-  double value;
   memcpy(w->eta, eta, (size_t)w->par.n_eta * sizeof(double));
   set_eta(w);
-  return lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, &value);
+  const elbo_status status =
+      lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, &w->evidence);
+  w->evidence_valid = status == ELBO_OK;
+  return status;
 }
 
 /* Sigma as the covariance of terms with a law: its generalised inverse, rank and log
@@ -377,6 +379,7 @@ static elbo_status e_step(void *work) {
   swap(&w->q_C, &w->q_next_C);
   w->q_log_det = w->q_next_log_det;
   w->q_next_valid = 0;
+  w->q_is_exact = 1;
   summarise(w);
   return ELBO_OK;
 }
@@ -415,9 +418,16 @@ static elbo_status elbo_value(void *work, double *value) {
 
 static elbo_status log_evidence(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
-  const int integrated = w->method == LMM_REML;
-  return lmm_objective(w, w->Sigma, w->variance, !integrated, integrated ? w->q_next_beta : w->beta,
-                       w->C, value);
+  if (!w->evidence_valid) {
+    const int integrated = w->method == LMM_REML;
+    double *beta = integrated ? w->profile_beta : w->beta;
+    const elbo_status status =
+        lmm_objective(w, w->Sigma, w->variance, !integrated, beta, w->C, &w->evidence);
+    if (status != ELBO_OK) return status;
+    w->evidence_valid = 1;
+  }
+  *value = w->evidence;
+  return ELBO_OK;
 }
 
 /* KL(q || p(u, beta | y, theta)) = KL(q(beta) || p(beta | y)) + E_q KL(q(u | beta) || p(u | beta, y)). */
@@ -429,25 +439,29 @@ static elbo_status kl_value(void *work, double *value) {
   double *inverse = w->scratch + 2 * square(q) + la_eigen_size(q), *second = inverse + square(q);
   double *shift = second + square(q), log_det_u, trace = 0.0;
   int rank;
-  elbo_status status = w->q_next_valid ? ELBO_OK : find_exact(w);
+  elbo_status status = w->q_next_valid || w->q_is_exact ? ELBO_OK : find_exact(w);
   if (status != ELBO_OK) return status;
+  const double *exact = w->q_is_exact ? w->q : w->q_next;
+  const double *exact_beta = w->q_is_exact ? w->q_beta : w->q_next_beta;
+  const double *exact_C = w->q_is_exact ? w->q_C : w->q_next_C;
+  const double exact_log_det = w->q_is_exact ? w->q_log_det : w->q_next_log_det;
   memset(second, 0, square(q) * sizeof(double));
-  for (int j = 0; j < p; j++) shift[j] = reml ? w->q_beta[j] - w->q_next_beta[j] : 0.0;
+  for (int j = 0; j < p; j++) shift[j] = reml ? w->q_beta[j] - exact_beta[j] : 0.0;
   for (int r = 0; r < st->n_run; r++) {
     const lmm_run *run = st->run + r;
     const size_t at = stride * (size_t)run->first_block;
     w->kernels->divergence(run, q, p, cell_variances(run, w->variance, w->cells), w->q + at,
-                           w->q_next + at, shift, reml ? w->q_C : NULL, second, &trace, w->work);
+                           exact + at, shift, reml ? w->q_C : NULL, second, &trace, w->work);
   }
   fill_upper(second, q);
   status = law_of_u(w, inverse, &rank, &log_det_u);
-  double twice = trace - m * (rank + w->par.n_no_law) + w->q_next_log_det - w->q_log_det;
+  double twice = trace - m * (rank + w->par.n_no_law) + exact_log_det - w->q_log_det;
   for (size_t i = 0; i < square(q); i++) twice += inverse[i] * second[i];
   if (reml) {
     double *from = w->scratch, *to = from + square(p + 1), *quadratic = to + square(p + 1);
-    for (int j = 0; j < p; j++) quadratic[j] = w->q_beta[j] - w->q_next_beta[j];
+    for (int j = 0; j < p; j++) quadratic[j] = w->q_beta[j] - exact_beta[j];
     memcpy(from, w->q_C, square(p) * sizeof(double));
-    memcpy(to, w->q_next_C, square(p) * sizeof(double));
+    memcpy(to, exact_C, square(p) * sizeof(double));
     if (la_chol(from, p) != ELBO_OK || la_chol(to, p) != ELBO_OK) return ELBO_E_NOT_PD;
     twice += la_log_det_from_chol(to, p) - la_log_det_from_chol(from, p) - p;
     if (la_inverse_from_chol(to, p) != ELBO_OK) return ELBO_E_NOT_PD;
@@ -475,7 +489,7 @@ static elbo_status improve_Sigma(lmm_work *w) {
     if (status != ELBO_OK) return status;
     double value = -0.5 * m * log_det;
     for (size_t i = 0; i < square(q); i++) value -= 0.5 * inverse[i] * w->second[i];
-    if (!(value >= best)) { /* half the step */
+    if (!(value >= best - 1e-13 * (1.0 + fabs(value)))) { /* half the step */
       if (++halvings > 30) break;
       for (int j = 0; j < n; j++) {
         step[j] *= 0.5;
@@ -484,9 +498,10 @@ static elbo_status improve_Sigma(lmm_work *w) {
       set_eta(w);
       continue;
     }
-    if (value - best < 1e-12 * (1.0 + fabs(value)) && iteration > 0) break;
+    const int at_best = iteration > 0 && value - best < 1e-12 * (1.0 + fabs(value));
     best = value;
     memcpy(from, w->eta, (size_t)n * sizeof(double));
+    if (at_best) break;
     lmm_parameters_sigma_jacobian(&w->par, w->eta, w->jacobian);
     la_multiply(inverse, w->second, q, q, q, SJ);
     la_multiply(SJ, inverse, q, q, q, G);

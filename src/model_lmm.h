@@ -188,7 +188,9 @@ typedef struct {
   double *q, *q_next;
   double q_log_det, q_next_log_det;
   double *q_beta, *q_next_beta, *q_C, *q_next_C; /* reml: q(beta) */
-  int q_next_valid;
+  int q_next_valid, q_is_exact;
+  double evidence; /* log evidence at theta */
+  int evidence_valid;
   /* summaries of q */
   double *second;  /* q x q: sum_g E[u u'] */
   double *residual; /* n_level x (p+1) x (p+1): [X, y - Z E u] cross-products, within included */

@@ -21,10 +21,19 @@
 
 enum { CHUNK = 512 };
 
+static double largest_deviation(const double *x, int n, double from) {
+  double largest = 0.0;
+  for (int i = 0; i < n; i++) {
+    const double deviation = fabs(x[i] - from);
+    if (deviation > largest) largest = deviation;
+  }
+  return largest;
+}
+
 /* Mean, and the power of two that brings the largest deviation from `shift` near one. */
 static double column_mean(const double *x, int n) {
-  double largest = 0.0, sum = 0.0;
-  for (int i = 0; i < n; i++) largest = fmax(largest, fabs(x[i]));
+  const double largest = largest_deviation(x, n, 0.0);
+  double sum = 0.0;
   if (!(largest > 0.0)) return 0.0;
   const double scale = scalbn(1.0, -ilogb(largest));
   for (int i = 0; i < n; i++) sum += x[i] * scale;
@@ -32,16 +41,13 @@ static double column_mean(const double *x, int n) {
 }
 
 static double column_scale(const double *x, int n, double shift) {
-  double largest = 0.0;
-  for (int i = 0; i < n; i++) largest = fmax(largest, fabs(x[i] - shift));
+  const double largest = largest_deviation(x, n, shift);
   return largest > 0.0 ? scalbn(1.0, -ilogb(largest)) : 1.0;
 }
 
 /* The power of two that brings the root of the largest weight near one. */
 static double root_weight_scale(const double *weight, int n) {
-  double largest = 0.0;
-  for (int i = 0; i < n; i++) largest = fmax(largest, weight[i]);
-  return scalbn(1.0, -ilogb(sqrt(largest)));
+  return scalbn(1.0, -ilogb(sqrt(largest_deviation(weight, n, 0.0))));
 }
 
 static int is_constant_one(const double *x, int n) {
@@ -87,75 +93,66 @@ static void scaling_init(lmm_scaling *s, const lmm_rows *rows, const lmm_law *la
   }
 }
 
-/* Rows in the order of groups and, within them, of levels; NULL when they already are. */
-static int *row_order(const lmm_rows *rows, const elbo_memory *mem) {
-  const int n = rows->n;
-  int sorted = 1;
-  for (int i = 1; i < n && sorted; i++)
-    if (rows->group[i] < rows->group[i - 1] ||
-        (rows->level && rows->group[i] == rows->group[i - 1] && rows->level[i] < rows->level[i - 1]))
-      sorted = 0;
-  if (sorted) return NULL;
-  int *order = elbo_ints(mem, (size_t)n), *other = elbo_ints(mem, (size_t)n);
-  for (int i = 0; i < n; i++) order[i] = i;
-  /* Two stable counting sorts: by level, then by group. */
-  for (int pass = rows->level ? 0 : 1; pass < 2; pass++) {
-    const int *key = pass == 0 ? rows->level : rows->group;
-    const int n_key = pass == 0 ? rows->n_level : rows->m;
-    int *first = elbo_ints(mem, (size_t)n_key + 2);
-    memset(first, 0, ((size_t)n_key + 2) * sizeof(int));
-    for (int i = 0; i < n; i++) first[key[i] + 1]++;
-    for (int k = 1; k <= n_key + 1; k++) first[k] += first[k - 1];
-    for (int i = 0; i < n; i++) other[first[key[order[i]]]++] = order[i];
-    int *swap = order;
-    order = other;
-    other = swap;
-  }
-  return order;
-}
-
 /* ---- cells and runs -------------------------------------------------------------------------- */
 
+/* A cell is the rows of a group at a level; the cells of a group are neighbours, by level. */
 typedef struct {
   int n_cell;
-  int *first_row;  /* n_cell + 1, in the sorted order */
+  int *of_row;     /* n: cell of each row, or NULL: its group */
+  int *first_row;  /* n_cell + 1, when rows are sorted by cell */
   int *level;      /* n_cell */
   int *first_cell; /* m + 1 */
-  int *pattern;    /* m: index of the first group with the same levels, then of the run */
+  int *pattern;    /* m: the run */
 } cell_table;
 
-static int row_at(const int *order, int i) { return order ? order[i] : i; }
+static int cell_of_row(const cell_table *cells, const lmm_rows *rows, int i) {
+  return cells->of_row ? cells->of_row[i] : rows->group[i] - 1;
+}
 
-static void find_cells(cell_table *cells, const lmm_rows *rows, const int *order,
-                       const elbo_memory *mem) {
-  const int n = rows->n, m = rows->m;
-  int n_cell = 0;
-  for (int pass = 0; pass < 2; pass++) { /* count, then fill */
-    int cell = -1, last_group = -1, last_level = -1;
-    for (int i = 0; i < n; i++) {
-      const int row = row_at(order, i), g = rows->group[row] - 1;
-      const int level = rows->level ? rows->level[row] - 1 : 0;
-      if (g == last_group && level == last_level) continue;
-      cell++;
-      if (pass == 1) {
-        cells->first_row[cell] = i;
-        cells->level[cell] = level;
-        if (g != last_group) cells->first_cell[g] = cell;
-      }
-      last_group = g;
-      last_level = level;
-    }
-    if (pass == 0) {
-      n_cell = cell + 1;
-      cells->first_row = elbo_ints(mem, (size_t)n_cell + 1);
-      cells->level = elbo_ints(mem, (size_t)n_cell);
-      cells->first_cell = elbo_ints(mem, (size_t)m + 1);
-      cells->pattern = elbo_ints(mem, (size_t)m);
-    }
+/* Cells where groups have several levels: rows are visited by level, and a group gets a new cell
+ * whenever its level is new. */
+static void cells_by_level(cell_table *cells, const lmm_rows *rows, const elbo_memory *mem) {
+  const int n = rows->n, m = rows->m, n_level = rows->n_level;
+  int *order = elbo_ints(mem, (size_t)n), *first = elbo_ints(mem, (size_t)n_level + 1);
+  int *last = elbo_ints(mem, (size_t)m);
+  cells->of_row = elbo_ints(mem, (size_t)n);
+  memset(first, 0, ((size_t)n_level + 1) * sizeof(int));
+  for (int i = 0; i < n; i++) first[rows->level[i]]++;
+  for (int l = 1; l <= n_level; l++) first[l] += first[l - 1];
+  for (int i = 0; i < n; i++) order[first[rows->level[i] - 1]++] = i;
+  for (int g = 0; g < m; g++) last[g] = 0;
+  memset(cells->first_cell, 0, ((size_t)m + 1) * sizeof(int));
+  for (int i = 0; i < n; i++) { /* of_row: number of the cell within its group */
+    const int row = order[i], g = rows->group[row] - 1;
+    if (rows->level[row] != last[g]) cells->first_cell[g + 1]++;
+    last[g] = rows->level[row];
+    cells->of_row[row] = cells->first_cell[g + 1] - 1;
   }
-  cells->n_cell = n_cell;
-  cells->first_row[n_cell] = n;
-  cells->first_cell[m] = n_cell;
+  for (int g = 0; g < m; g++) cells->first_cell[g + 1] += cells->first_cell[g];
+  cells->n_cell = cells->first_cell[m];
+  cells->level = elbo_ints(mem, (size_t)cells->n_cell);
+  for (int i = 0; i < n; i++) {
+    cells->of_row[i] += cells->first_cell[rows->group[i] - 1];
+    cells->level[cells->of_row[i]] = rows->level[i] - 1;
+  }
+}
+
+static void find_cells(cell_table *cells, const lmm_rows *rows, const elbo_memory *mem) {
+  const int n = rows->n, m = rows->m;
+  cells->first_cell = elbo_ints(mem, (size_t)m + 1);
+  cells->pattern = elbo_ints(mem, (size_t)m);
+  if (rows->level) {
+    cells_by_level(cells, rows, mem);
+  } else {
+    cells->n_cell = m;
+    cells->level = elbo_ints(mem, (size_t)m);
+    memset(cells->level, 0, (size_t)m * sizeof(int));
+    for (int g = 0; g <= m; g++) cells->first_cell[g] = g;
+  }
+  cells->first_row = elbo_ints(mem, (size_t)cells->n_cell + 1);
+  memset(cells->first_row, 0, ((size_t)cells->n_cell + 1) * sizeof(int));
+  for (int i = 0; i < n; i++) cells->first_row[cell_of_row(cells, rows, i) + 1]++;
+  for (int c = 0; c < cells->n_cell; c++) cells->first_row[c + 1] += cells->first_row[c];
 }
 
 static int same_levels(const cell_table *cells, int g, int h) {
@@ -186,59 +183,102 @@ static int find_runs(const cell_table *cells, int m, int n_level, int *represent
   return n_run;
 }
 
-/* ---- one cell --------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------------ */
 
-/* `count` rows from `first` on (sorted order) less the pivot, whitened by the weights if any, into
- * the chunk's columns [Z X y] from its row `at` on. */
-static void read_rows(const lmm_rows *rows, const lmm_scaling *s, const int *order,
-                      const double *weight, int first, int count, const double *pivot,
-                      double *chunk, int stride, int at) {
-  const int n = rows->n, q = rows->q, p = rows->p;
-  for (int c = 0; c < q + p + 1; c++) {
-    const int j = c - q;
-    const double *x = c < q ? rows->Z + (size_t)n * (size_t)c
-                            : (j < p ? rows->X + (size_t)n * (size_t)j : rows->y);
-    const double shift = c < q ? s->z_shift[c] : (j < p ? s->x_shift[j] : s->y_shift);
-    const double scale = c < q ? s->z_scale[c] : (j < p ? s->x_scale[j] : s->y_scale);
-    double *to = chunk + (size_t)stride * (size_t)c + at;
-    if (order)
-      for (int i = 0; i < count; i++) to[i] = (x[order[first + i]] - shift) * scale - pivot[c];
-    else
-      for (int i = 0; i < count; i++) to[i] = (x[first + i] - shift) * scale - pivot[c];
-  }
-  if (weight)
-    for (int i = 0; i < count; i++) {
-      const double root = sqrt(weight[row_at(order, first + i)]) * s->root_weight_scale;
-      for (int c = 0; c < q + p + 1; c++) chunk[(size_t)stride * (size_t)c + (size_t)(at + i)] *= root;
-    }
+/* The scaled rows sorted by cell, a record a row: the columns of [Z X y] that are not constant, and
+ * the root of the weight if any.  One pass reads the columns in their order and writes a record at
+ * once; reading the rows of a cell from columns all over memory would be several times slower. */
+typedef struct {
+  int size;        /* doubles a record */
+  int *at;         /* q + p + 1: place of each column in the record, -1 for a column of ones */
+  int weight;      /* place of the root of the weight, -1 where there are no weights */
+  double *data;    /* n x size */
+} record_table;
+
+static const double *column_of(const lmm_rows *rows, int c) {
+  const int j = c - rows->q;
+  if (j < 0) return rows->Z + (size_t)rows->n * (size_t)c;
+  return j < rows->p ? rows->X + (size_t)rows->n * (size_t)j : rows->y;
 }
 
-/* The q between rows of a cell (q x (q + p + 1), by column, zero-padded), and its within
- * cross-products (added). `z_one` is the constant column of Z or -1. */
-static void reduce_cell(const lmm_kernels *kernels, const lmm_rows *rows, const lmm_scaling *s,
-                        const int *order, int first, int last, int z_one, double *pivot,
-                        double *chunk, double *between, double *within) {
-  const int q = rows->q, n_col = q + rows->p + 1, stride = CHUNK + q;
-  memset(pivot, 0, (size_t)n_col * sizeof(double));
-  if (z_one >= 0) {
-    read_rows(rows, s, order, NULL, first, 1, pivot, between, 1, 0);
-    memcpy(pivot, between, (size_t)n_col * sizeof(double));
-    pivot[z_one] = 0.0;
+static void column_scaling(const lmm_rows *rows, const lmm_scaling *s, int c, double *shift,
+                           double *scale) {
+  const int j = c - rows->q;
+  *shift = j < 0 ? s->z_shift[c] : j < rows->p ? s->x_shift[j] : s->y_shift;
+  *scale = j < 0 ? s->z_scale[c] : j < rows->p ? s->x_scale[j] : s->y_scale;
+}
+
+static void make_records(record_table *records, const lmm_rows *rows, const lmm_scaling *s,
+                         const cell_table *cells, const elbo_memory *mem) {
+  const int n = rows->n, n_col = rows->q + rows->p + 1;
+  const double **column = (const double **)mem->get(mem->ctx, (size_t)n_col * sizeof(double *));
+  double *shift = elbo_doubles(mem, (size_t)n_col), *scale = elbo_doubles(mem, (size_t)n_col);
+  int *next = elbo_ints(mem, (size_t)cells->n_cell), n_var = 0;
+  records->at = elbo_ints(mem, (size_t)n_col);
+  for (int c = 0; c < n_col; c++) {
+    records->at[c] = -1;
+    if (c < n_col - 1 && is_constant_one(column_of(rows, c), n)) continue;
+    column[n_var] = column_of(rows, c);
+    column_scaling(rows, s, c, shift + n_var, scale + n_var);
+    records->at[c] = n_var++;
+  }
+  records->weight = rows->weight ? n_var : -1;
+  records->size = n_var + (rows->weight ? 1 : 0);
+  records->data = elbo_doubles(mem, (size_t)n * (size_t)records->size);
+  memcpy(next, cells->first_row, (size_t)cells->n_cell * sizeof(int));
+  for (int i = 0; i < n; i++) {
+    const size_t place = (size_t)next[cell_of_row(cells, rows, i)]++;
+    double *record = records->data + place * (size_t)records->size;
+    for (int v = 0; v < n_var; v++) record[v] = (column[v][i] - shift[v]) * scale[v];
+    if (rows->weight) record[n_var] = sqrt(rows->weight[i]) * s->root_weight_scale;
+  }
+}
+
+/* ---- one cell --------------------------------------------------------------------------------- */
+
+/* `count` records from `first` on less the pivot, times their weights, into the chunk's columns
+ * [Z X y] from its row `at` on. */
+static void read_records(const record_table *records, int n_col, int first, int count,
+                         const double *pivot, double *chunk, int stride, int at) {
+  const size_t size = (size_t)records->size;
+  const double *from = records->data + (size_t)first * size;
+  for (int c = 0; c < n_col; c++) {
+    double *to = chunk + (size_t)stride * (size_t)c + at;
+    if (records->at[c] < 0)
+      for (int i = 0; i < count; i++) to[i] = 1.0 - pivot[c];
+    else
+      for (int i = 0; i < count; i++) to[i] = from[(size_t)i * size + (size_t)records->at[c]] - pivot[c];
+    if (records->weight >= 0)
+      for (int i = 0; i < count; i++) to[i] *= from[(size_t)i * size + (size_t)records->weight];
+  }
+}
+
+/* The q between rows of a cell (q x n_col, by column, zero-padded), and its within cross-products
+ * (added). `z_one` is the column of ones of Z or -1. */
+static void reduce_cell(const lmm_kernels *kernels, const record_table *records, int q, int n_col,
+                        int first, int last, int z_one, double *pivot, double *chunk,
+                        double *between, double *within) {
+  const int stride = CHUNK + q;
+  for (int c = 0; c < n_col; c++) {
+    const int at = records->at[c];
+    pivot[c] = z_one < 0 || c == z_one ? 0.0
+               : at < 0                ? 1.0
+                        : records->data[(size_t)first * (size_t)records->size + (size_t)at];
   }
   int top = 0;
   for (int i = first; i < last; i += CHUNK) {
     const int count = last - i < CHUNK ? last - i : CHUNK;
-    read_rows(rows, s, order, rows->weight, i, count, pivot, chunk, stride, top);
+    read_records(records, n_col, i, count, pivot, chunk, stride, top);
     kernels->reduce(chunk, top + count, stride, q, n_col, within);
     top = top + count < q ? top + count : q;
   }
   for (int c = 0; c < n_col; c++)
     for (int r = 0; r < q; r++)
       between[r + q * c] = r < top ? chunk[(size_t)stride * (size_t)c + (size_t)r] : 0.0;
-  if (z_one >= 0)
-    for (int c = 0; c < n_col; c++)
-      if (c != z_one)
-        for (int r = 0; r < q; r++) between[r + q * c] += pivot[c] * between[r + q * z_one];
+  if (z_one < 0) return;
+  for (int c = 0; c < n_col; c++)
+    if (c != z_one)
+      for (int r = 0; r < q; r++) between[r + q * c] += pivot[c] * between[r + q * z_one];
 }
 
 /* ---- all ---------------------------------------------------------------------------------------- */
@@ -265,9 +305,10 @@ elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_la
   stats->n_level = n_level;
   scaling_init(&stats->scaling, rows, law, mem);
 
-  const int *order = row_order(&all, mem);
   cell_table cells = {0};
-  find_cells(&cells, &all, order, mem);
+  record_table records = {0};
+  find_cells(&cells, &all, mem);
+  make_records(&records, &all, &stats->scaling, &cells, mem);
   int *representative = elbo_ints(mem, (size_t)n_group);
   stats->n_run = find_runs(&cells, n_group, n_level, representative, mem);
 
@@ -318,7 +359,7 @@ elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_la
     for (int c = 0; c < run->n_cell; c++) {
       const int cell = cells.first_cell[g] + c, level = cells.level[cell];
       const int first = cells.first_row[cell], last = cells.first_row[cell + 1];
-      reduce_cell(kernels, &all, &stats->scaling, order, first, last, z_one, pivot, chunk, between,
+      reduce_cell(kernels, &records, q, n_col, first, last, z_one, pivot, chunk, between,
                   stats->within + (size_t)(level * p1 * p1));
       stats->n_rows[level] += last - first;
       run->n_between[(block * (size_t)run->n_cell + (size_t)c) * SIMD_LANES + (size_t)lane] =

@@ -5,7 +5,7 @@
 
 # Unbalanced groups, two of one row; rows in no order; groups named by numbers, words and a
 # factor with a level that does not occur.
-grid_data <- function(seed = 3, m = 14) {
+grid_data <- function(seed = 2, m = 12) {
   set.seed(seed)
   size <- c(1, 1, rep_len(2:7, m - 2))
   d <- data.frame(g = rep(seq_len(m), size))
@@ -191,6 +191,7 @@ test_that("coefficients are generalised least squares, and vcov() their covarian
   each_fit(methods = c("em", "reml"), f = function(fit, label) {
     pieces <- reference_pieces(fit)
     aside <- held_aside(fit)
+    if (ncol(aside$design$X) == 0) return()
     gls <- reference_gls(aside$design, pieces$Sigma, pieces$s2)
     free <- colnames(aside$design$X)
     expect_close(coef(fit)[free], gls$beta, 1e-8, label)
@@ -268,12 +269,14 @@ test_that("degrees of freedom count what is free", {
     expect_identical(attr(logLik(fit), "df"), sum(!attr(theta(fit), "fixed")), label = label)
   })
   d <- grid_data()
-  free <- function(...) attr(logLik(fit_glmm(...)), "df")
-  expect_identical(free(y ~ x + (x | g), d), 6L)
-  expect_identical(free(y ~ x + (x || g), d), 5L)
-  expect_identical(free(y ~ x + (x | g), d, prior = priors(g = constant(1))), 4L)
-  expect_identical(free(y ~ h + (z | g), d[d$g > 4, ], prior = priors(g = constant(Inf))), 3L)
-  expect_identical(free(y ~ x + (1 | g), d, se = s), 3L)
+  free <- function(fit) attr(logLik(fit), "df")
+  expect_identical(free(fit_glmm(y ~ x + (x | g), d)), 6L)
+  expect_identical(free(fit_glmm(y ~ x + (x || g), d)), 5L)
+  expect_identical(free(fit_glmm(y ~ x + (x | g), d, prior = priors(g = constant(1)))), 4L)
+  expect_identical(free(fit_glmm(y ~ x + (1 | g), d, se = s)), 3L)
+  # Without a law there is neither an sd nor a correlation to estimate: here x and sigma.
+  lawless <- fit_glmm(y ~ 0 + x + (z | g), d[d$g > 4, ], prior = priors(g = constant(Inf)))
+  expect_identical(free(lawless), 2L)
 })
 
 # ---- the ascent ------------------------------------------------------------------------------
@@ -304,7 +307,6 @@ test_that("every way up reaches the same optimum", {
                         "known se", "no law", "second sd of a block", "correlation",
                         "both independent sds", "all coefficients")]
   each_fit(cases, f = function(fit, label) {
-    # Textbook EM is linear: 1e-6 of its gradient is close enough for six digits.
     for (way in list(elbo_control(accelerate = "none", max_iter = 2e5L),
                      elbo_control(accelerate = "squarem", max_iter = 2e5L))) {
       other <- update(fit, control = way)

@@ -21,7 +21,7 @@ test_that("the parts are those of the fit", {
   expect_equal(colnames(r$design$X), c("(Intercept)", "x"))
   expect_equal(attr(r$design$X, "assign"), 0:1)
   expect_equal(r$design$y, d$y)
-  expect_equal(r$design$offset, numeric(12))
+  expect_equal(r$design$offset, 0)
   expect_null(r$design$weights)
   expect_false(r$design$known_se)
   expect_equal(r$design$block, c(1L, 1L))

@@ -77,6 +77,7 @@ test_that("knit_print() gives tables that are safe in every format", {
 test_that("groups are counted in words", {
   expect_identical(count_words(27, "Subject"), "27 Subjects")
   expect_identical(count_words(1, "row"), "1 row")
+  expect_identical(count_words(1000000L, "row"), "1,000,000 rows")
   expect_identical(count_words(7, "country"), "7 countries")
   expect_identical(count_words(6, "Batch"), "6 Batches")
   expect_identical(count_words(5, "day"), "5 days")
