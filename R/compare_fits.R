@@ -8,7 +8,8 @@
 #'
 #' @param ... fits. Their names are those of the arguments, or else the expressions given.
 #' @param x,digits,type,level,y for `print()` and `plot()`: a comparison, and the level of the
-#'   intervals drawn (estimate plus and minus a normal quantile times the standard error).
+#'   intervals drawn (a normal quantile of standard errors to both sides, on the log scale for
+#'   standard deviations and Fisher's z scale for correlations).
 #' @return A data frame of class `elbo_comparison`, a row for each fit and parameter: `fit`,
 #'   `method`, `term` (a name of [theta()]), `estimate`, `std.error` (`NA` where the parameter
 #'   is held or on its boundary). The attribute `facts` is a data frame with a row for each
@@ -113,17 +114,22 @@ plot.elbo_comparison <- function(x, level = 0.95, ...) {
 # A row for each fit, the first one on top; a bare point where there is no standard error.
 plot_estimates <- function(rows, fits, level, title) {
   half_width <- stats::qnorm((1 + level) / 2) * rows$std.error
-  half_width[is.na(half_width)] <- 0
-  low <- rows$estimate - half_width
-  high <- rows$estimate + half_width
+  limits <- wald_limits(rows$estimate, half_width, term_block(title))
+  limits <- ifelse(is.na(limits), rows$estimate, limits)
   place <- match(rows$fit, rev(fits))
   colour <- colours[c("blue", "orange", "green", "grey")][(match(rows$fit, fits) - 1) %% 4 + 1]
   graphics::plot(
     rows$estimate, place, type = "n", yaxt = "n", xlab = "", ylab = "", main = title,
-    xlim = if (nrow(rows) > 0) range(low, high) else c(0, 1),
+    cex.main = title_size(title), xlim = if (nrow(rows) > 0) range(limits) else c(0, 1),
     ylim = c(0.5, length(fits) + 0.5)
   )
   graphics::axis(2, seq_along(fits), rev(fits), tick = FALSE, cex.axis = 0.8)
-  graphics::segments(low, place, high, place, col = colour, lwd = 2)
+  graphics::segments(limits[, 1], place, limits[, 2], place, col = colour, lwd = 2)
   graphics::points(rows$estimate, place, pch = 19, col = colour)
+}
+
+# The block of a parameter, which a comparison knows by its name alone.
+term_block <- function(term) {
+  kind <- sub("(__|[|]).*", "", term)
+  if (kind %in% c("sd", "cor", "sigma")) kind else "beta"
 }

@@ -60,22 +60,23 @@ wald_intervals <- function(fit, parm, level) {
   df[block == "beta"] <- fit_df(fit)[at[block == "beta"]]
   half <- stats::qt(tail, df)
   se[fit$parameters$fixed[at]] <- NA
-  limits <- function(estimate, se, half, to, from, slope) {
-    from(to(estimate) + outer(half * se * slope(estimate), c(-1, 1)))
-  }
   out <- matrix(NA_real_, length(at), 2)
-  scales <- list(
-    beta = list(to = identity, from = identity, slope = function(x) 1),
-    sd = list(to = log, from = exp, slope = function(x) 1 / x),
-    cor = list(to = atanh, from = tanh, slope = function(x) 1 / (1 - x^2))
-  )
-  scales$sigma <- scales$sd
   for (name in unique(block)) {
     rows <- block == name & !is.na(se)
-    scale <- scales[[name]]
-    out[rows, ] <- limits(estimate[rows], se[rows], half[rows], scale$to, scale$from, scale$slope)
+    out[rows, ] <- wald_limits(estimate[rows], half[rows] * se[rows], name)
   }
   interval_matrix(out, parm, level)
+}
+
+# Estimate plus and minus `half_width`, on the scale on which no limit leaves the range.
+wald_limits <- function(estimate, half_width, block) {
+  scale <- switch(block,
+    beta = list(to = identity, from = identity, slope = function(x) 1),
+    sd = ,
+    sigma = list(to = log, from = exp, slope = function(x) 1 / x),
+    cor = list(to = atanh, from = tanh, slope = function(x) 1 / (1 - x^2))
+  )
+  scale$from(scale$to(estimate) + outer(half_width * scale$slope(estimate), c(-1, 1)))
 }
 
 # Profile likelihood ------------------------------------------------------------------------------

@@ -295,7 +295,8 @@ term_columns <- function(block, frame) {
   intercept <- c("(Intercept)" = attr(block$terms, "intercept"))
   factors <- attr(block$terms, "factors")
   if (length(factors) == 0) return(intercept)
-  variables <- frame[rownames(factors)]
+  # The row names quote what is no name in R.
+  variables <- frame[vapply(as.list(attr(block$terms, "variables"))[-1], deparse_line, "")]
   logical <- vapply(variables, is.logical, NA)
   categorical <- logical | names(variables) %in% names(block$xlevels)
   size <- vapply(variables, NCOL, 0L)

@@ -150,10 +150,11 @@ thin <- function(table, most) {
 plot_latent_term <- function(table, sd, term, group) {
   band <- if (is.finite(sd)) c(-2, 2) * sd
   labelled <- nrow(table) <= most_labels
+  title <- latent_title(sd)
   graphics::plot(
     table$mean, table$rank, type = "n", yaxt = "n", xlab = paste(term, "|", group),
-    ylab = if (labelled) "" else paste("levels of", group), main = latent_title(sd),
-    xlim = range(table$low, table$high, band)
+    ylab = if (labelled) "" else paste("levels of", group), main = title,
+    cex.main = title_size(title), xlim = range(table$low, table$high, band)
   )
   draw_band(band)
   draw_band(band / 2)
@@ -163,11 +164,24 @@ plot_latent_term <- function(table, sd, term, group) {
   graphics::points(table$mean, table$rank, pch = 19, cex = if (labelled) 0.7 else 0.3,
                    col = if (labelled) colours[["blue"]] else "black")
   if (labelled) {
-    graphics::axis(2, table$rank, table$level, cex.axis = 0.7, tick = FALSE, line = -0.5)
+    graphics::axis(2, table$rank, table$level, cex.axis = label_size(nrow(table)),
+                   tick = FALSE, line = -0.5, gap.axis = 0)
   }
 }
 
 most_labels <- 40
+
+# As large as the panel leaves room for.
+label_size <- function(n) {
+  min(0.7, graphics::par("pin")[2] / (1.2 * n * graphics::strheight("M", "inches", cex = 1)))
+}
+
+# Titles are centred above the panel, which the margins are not.
+title_size <- function(title) {
+  room <- graphics::par("pin")[1] + 2 * min(graphics::par("mai")[c(2, 4)])
+  width <- graphics::strwidth(title, "inches", cex = 1.2 * graphics::par("cex"), font = 2)
+  1.2 * min(1, room / width)
+}
 
 # Grey over grey is darker.
 draw_band <- function(limits) {

@@ -114,7 +114,8 @@ knit_print.elbo_fit <- function(x, options, ...) {
             deparse_line(x$formula), size_words(x)),
     markdown_table(coefficient_table(summary$coefficients)),
     markdown_table(variance_table(summary$variances)),
-    paste(c(objective_words(x), convergence(x)$message, notes(x)), collapse = "  \n")
+    paste(code_calls(c(objective_words(x), convergence(x)$message, notes(x))),
+          collapse = "  \n")
   )
   knitr::asis_output(paste(c("", pieces, ""), collapse = "\n\n"))
 }
@@ -134,6 +135,9 @@ write_estimates <- function(left, right) {
 write_notes <- function(fit) {
   for (note in notes(fit)) write_wrapped(note)
 }
+
+# Calls as code, which Markdown would take for text with quotation marks.
+code_calls <- function(text) gsub("\\b([a-z_.]+\\([^()]*\\))", "`\\1`", text)
 
 # One string, in the format of the document being knit; numbers come as text.
 markdown_table <- function(table) {
@@ -180,7 +184,7 @@ size_words <- function(fit) {
 # "27 Subjects", "7 countries", "30 levels of batch:cask".
 count_words <- function(n, noun) {
   count <- format(n, big.mark = ",", scientific = FALSE)
-  if (!grepl("^[[:alpha:]]([[:alnum:]._ ]*[[:alpha:]])?$", noun)) {
+  if (!grepl("^[[:alpha:]][[:alnum:]._ ]*[[:alpha:]]$", noun)) {
     return(paste(count, if (n == 1) "level of" else "levels of", noun))
   }
   if (n == 1) return(paste(count, noun))
@@ -231,19 +235,33 @@ held_words <- function(fit) {
 
 boundary_words <- function(fit) {
   variances <- variance_parameters(fit)
-  variances <- variances[variances$boundary & !variances$fixed & !is.na(variances$estimate), ]
+  variances <- variances[variances$boundary & !is.na(variances$estimate), ]
   sds <- variances[variances$kind == "sd", ]
-  cors <- variances[variances$kind == "cor" & abs(variances$estimate) > 0.5, ]
+  cors <- variances[variances$kind == "cor", ]
+  singular <- if (nrow(variances) == 0) singular_blocks(fit)
+  remedy <- "use bootstrap() or anova()."
   c(
     sprintf(paste("sd of %s | %s is 0: on the boundary of its range. The fit is complete; the",
                   "data show no variation in it between the levels of %s. Its standard error",
-                  "is undefined: use bootstrap() or anova()."),
-            sds$var1, sds$group, sds$group),
+                  "is undefined: %s"), sds$var1, sds$group, sds$group, remedy),
     sprintf(paste("cor of %s and %s | %s is %.0f: on the boundary of its range. The fit is",
                   "complete; the two vary in strict proportion. Its standard error is",
-                  "undefined: use bootstrap() or anova()."),
-            cors$var1, cors$var2, cors$group, cors$estimate)
+                  "undefined: %s"), cors$var1, cors$var2, cors$group, cors$estimate, remedy),
+    sprintf(paste("The covariance of %s | %s is singular: on the boundary of its range. The",
+                  "fit is complete; a combination of these terms does not vary. To test",
+                  "or simplify, %s"), singular, rep_len(fit$design$group_name, length(singular)),
+            remedy)
   )
+}
+
+# Blocks whose correlation matrix has lost rank, though no sd is 0 and no correlation 1.
+singular_blocks <- function(fit) {
+  blocks <- unique(fit$design$block[!is.infinite(fit$theta[fit$parameters$block == "sd"])])
+  unlist(lapply(blocks, function(block) {
+    correlation <- attr(block_covariance(fit, block), "correlation")
+    smallest <- min(eigen(correlation, symmetric = TRUE, only.values = TRUE)$values)
+    if (smallest < 1e-10) toString(colnames(correlation))
+  }))
 }
 
 dropped_words <- function(fit) {

@@ -258,7 +258,9 @@ fewest_rows <- function(value, gradient) {
 drop_rows <- function(fit, rows) {
   design <- fit$design
   for (part in c("X", "Z")) design[[part]] <- design[[part]][-rows, , drop = FALSE]
-  for (part in c("y", "offset", "weights")) design[[part]] <- design[[part]][-rows]
+  design$y <- design$y[-rows]
+  design$weights <- design$weights[-rows]
+  if (length(design$offset) > 1) design$offset <- design$offset[-rows] # else 0 for all rows
   for (part in c("group", "level")) {
     if (!is.null(design[[part]])) design[[part]] <- droplevels(design[[part]][-rows])
   }

@@ -2,6 +2,10 @@
 
 palette_of_three <- c(blue = "#0072B2", orange = "#D55E00", green = "#009E73")
 
+narrow_margins <- function(left = 4) {
+  par(mar = c(3.6, left, 2.2, 1), mgp = c(2.4, 0.7, 0), las = 1)
+}
+
 show_table <- function(x, digits = 3, ...) {
   if (!requireNamespace("knitr", quietly = TRUE)) return(print(x, digits = digits))
   knitr::kable(x, digits = digits, row.names = FALSE, ...)
@@ -35,7 +39,8 @@ plot_paradox <- function(simulated) {
   colour <- rev(palette_of_three)[match(simulated$estimator, estimators)]
   shift <- c(0.93, 1, 1.07)[match(simulated$estimator, estimators)]
   x <- simulated$pairs * shift
-  plot(x, simulated$mean, log = "x", type = "n", ylim = range(0, simulated$high), las = 1,
+  narrow_margins()
+  plot(x, simulated$mean, log = "x", type = "n", ylim = range(0, simulated$high),
        xlab = "number of pairs", ylab = "estimated variance (truth: 1)",
        main = "Neyman and Scott's pairs", xaxt = "n")
   axis(1, unique(simulated$pairs))
@@ -50,8 +55,9 @@ plot_paradox <- function(simulated) {
 # Measurements, a line for each subject at its posterior mean, the lines of the population.
 plot_growth <- function(fit) {
   data <- model.frame(fit)
+  narrow_margins()
   colour <- palette_of_three[c("blue", "orange")][data$Sex]
-  plot(jitter(data$age, 0.4), data$distance, col = adjustcolor(colour, 0.5), pch = 19, las = 1,
+  plot(jitter(data$age, 0.4), data$distance, col = adjustcolor(colour, 0.5), pch = 19,
        cex = 0.7, xlab = "age (years)", ylab = "distance (mm)", main = "Growth by child")
   for (rows in split(seq_len(nrow(data)), as.character(data$Subject))) {
     lines(data$age[rows], fitted(fit)[rows], col = adjustcolor(colour[rows[1]], 0.5))
@@ -82,10 +88,11 @@ plot_shrinkage <- function(fit) {
   sites <- sites[order(sites$alone), ]
   place <- seq_len(nrow(sites))
   limits <- c(-40, 80)
-  plot(sites$alone, place, type = "n", xlim = limits, ylim = c(0.5, nrow(sites) + 0.9),
+  narrow_margins(left = 6)
+  plot(sites$alone, place, type = "n", xlim = limits, ylim = c(0.5, nrow(sites) + 0.5),
        yaxt = "n", ylab = "", xlab = "effect on profit (USD PPP per fortnight)",
        main = "Seven microcredit trials")
-  axis(2, place, sites$site, las = 1, tick = FALSE)
+  axis(2, place, sites$site, tick = FALSE)
   abline(v = 0, col = "grey")
   abline(v = coef(fit), lty = 3)
   segments(pmax(sites$alone - 2 * sites$se, limits[1] - 5), place + 0.12,
@@ -94,7 +101,7 @@ plot_shrinkage <- function(fit) {
   segments(sites$pooled - 2 * sites$pooled_se, place - 0.12,
            sites$pooled + 2 * sites$pooled_se, place - 0.12, col = palette_of_three[["blue"]], lwd = 2)
   points(sites$pooled, place - 0.12, pch = 19, col = palette_of_three[["blue"]])
-  legend("topleft", c("alone", "given all seven"), pch = c(1, 19), bty = "n", horiz = TRUE,
+  legend("bottomright", c("alone", "given all seven"), pch = c(1, 19), bty = "n",
          col = c("grey40", palette_of_three[["blue"]]))
 }
 

@@ -212,31 +212,33 @@ static void add_between(const lmm_stats *st, int l, double *A) {
   }
 }
 
-/* Whether X fits the rows behind the cross-products A (destroyed) without error, and more of them
- * than the likelihood forgives: reml takes a row for each column. */
-static int fitted_without_error(lmm_work *w, double *A, double n_rows, double n_all) {
+/* Whether X fits the n rows behind the cross-products A (destroyed) without error, and its rank. */
+static int fitted_exactly(const lmm_work *w, double *A, double n, int *rank) {
   const int p = w->stats->p, p1 = p + 1;
   double *before = w->scratch, *pivots = before + p1;
-  for (int j = 0; j < p; j++) before[j] = A[j + p1 * j];
-  const int rank = sweep_columns(A, p, before, pivots);
-  /* Scaled data are at most 1 in size: less than this is rounding. */
-  return A[p + p1 * p] <= 1e-26 * n_all && n_rows > (w->method == LMM_REML ? rank : 0);
+  for (int j = 0; j < p1; j++) before[j] = A[j + p1 * j];
+  *rank = sweep_columns(A, p, before, pivots);
+  /* Scaled data are at most 1 in size, and sweeping loses the last digits of y'y: less than this
+   * is rounding. */
+  return A[p + p1 * p] <= fmax(1e-26 * n, 1e-14 * before[p]);
 }
 
 int lmm_unbounded_level(lmm_work *w) {
   const lmm_stats *st = w->stats;
   const size_t size = square(st->p + 1);
-  int may_vanish = 1; /* Sigma */
+  const int reml = w->method == LMM_REML; /* a row for each column */
+  int may_vanish = 1, rank;               /* Sigma */
   for (int k = 0; k < st->q; k++)
     may_vanish &= w->par.kind[k] == LMM_ROW_FREE || w->par.kind[k] == LMM_ROW_DIRECTION;
   for (int l = 0; l < st->n_level; l++) {
     if (w->par.eta_of_sigma[l] < 0) continue;
     memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));
-    if (fitted_without_error(w, w->cross, st->n_distinct[l], st->n_rows[l])) return l;
-    if (!may_vanish || w->cross[size - 1] > 1e-26 * st->n_rows[l]) continue;
+    if (!fitted_exactly(w, w->cross, st->n_rows[l], &rank)) continue;
+    if (st->n_distinct[l] > reml * rank) return l;
+    if (!may_vanish) continue;
     memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));
     add_between(st, l, w->cross);
-    if (fitted_without_error(w, w->cross, st->n_rows[l], st->n_rows[l])) return l;
+    if (fitted_exactly(w, w->cross, st->n_rows[l], &rank) && st->n_rows[l] > reml * rank) return l;
   }
   return -1;
 }

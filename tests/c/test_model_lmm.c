@@ -631,6 +631,27 @@ static void test_settle_correlation(void) {
   test_free();
 }
 
+/* Where constants leave no closed form the M-step has to find its way: from any angles between
+ * terms of given sds, with q from any others, it must not descend. */
+static void test_m_step_from_afar(void) {
+  const configuration c = {LMM_EM, 3, 3, 1, 0, 0, 0, 1, HELD_SDS};
+  const example e = new_example(&c);
+  fixture f;
+  fixture_init(&f, &e);
+  double eta[4] = {0, 0, 0, 0};
+  for (int trial = 0; trial < 200; trial++) {
+    for (int j = 0; j < 3; j++) eta[j] = 0.02 + 3.1 * random_uniform();
+    CHECK(f.model.unpack(&f.work, eta) == ELBO_OK);
+    CHECK(f.model.e_step(&f.work) == ELBO_OK);
+    for (int j = 0; j < 3; j++) eta[j] = 0.02 + 3.1 * random_uniform();
+    CHECK(f.model.unpack(&f.work, eta) == ELBO_OK);
+    const double before = value_of(&f, f.model.elbo);
+    CHECK(f.model.m_step(&f.work) == ELBO_OK);
+    CHECK(value_of(&f, f.model.elbo) >= before - 1e-10 * fabs(before));
+  }
+  test_free();
+}
+
 /* Neyman & Scott (1948): pairs with a mean each.  With y = mean +- 1, sigma^2 is 1 with the
  * means as points and 2 with the means integrated by Lebesgue measure. */
 static void test_pairs(void) {
@@ -746,6 +767,7 @@ int main(void) {
   test_settles_at_zero();
   test_settle();
   test_settle_correlation();
+  test_m_step_from_afar();
   test_pairs();
   test_no_group();
   test_pivots();

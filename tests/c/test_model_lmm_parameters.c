@@ -84,10 +84,10 @@ static void test_constant_sd(void) {
   CHECK(m.par.n_sigma == 0);
   CHECK(lmm_row_size(&m.par, 0) == 1 && lmm_row_size(&m.par, 1) == 1 &&
         lmm_row_size(&m.par, 2) == 2);
-  /* 2 (cos 60, sin 60) = (1, sqrt 3); 4 (cos 90, sin 90 cos 30, sin 90 sin 30) = (0, 2 sqrt 3,
-   * 2). */
-  const double eta[4] = {3, pi / 3, pi / 2, pi / 6};
-  const double L[9] = {3, 1, 0, 0, sqrt(3.0), 2.0 * sqrt(3.0), 0, 0, 2};
+  /* 2 (cos 60, sin 60) = (1, sqrt 3), and 4 (cos 60, sin 60 cos 30, sin 60 sin 30) =
+   * (2, 3, sqrt 3). */
+  const double eta[4] = {3, pi / 3, pi / 3, pi / 6};
+  const double L[9] = {3, 1, 2, 0, sqrt(3.0), 3, 0, 0, sqrt(3.0)};
   double got_L[9], Sigma[9], variance[1], back[4];
   lmm_parameters_unpack(&m.par, eta, got_L, Sigma, variance);
   CHECK(distance(got_L, L, 9) < 1e-15);

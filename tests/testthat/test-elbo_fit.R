@@ -64,7 +64,8 @@ test_that("a variance of zero is exactly zero, and the fit least squares", {
 })
 
 test_that("one zero variance of several leaves the others as if its term were not there", {
-  d <- transform(no_variance, y = y + 3 * x * as.integer(factor(g)))
+  d <- rbind(no_variance, transform(no_variance, x = 2 * x, y = -y))
+  d$y <- d$y + 0.5 * d$x * as.integer(factor(d$g))
   for (method in c("em", "reml")) {
     fit <- fit_glmm(y ~ x + (x || g), d, method = method)
     expect_identical(theta(fit)[["sd__(Intercept)|g"]], 0)
@@ -261,8 +262,7 @@ test_that("elbo() is the objective at the optimum and anywhere, from dense matri
 })
 
 test_that("elbo() at another q is lower by the divergence from the posterior", {
-  small <- droplevels(subset(orthodont, as.integer(Subject) <= 8))
-  fit <- fit_glmm(distance ~ age + (age | Subject), small)
+  fit <- fit_glmm(distance ~ age + (age | Subject), orthodont)
   expect_equal(elbo(fit, q = fit$latent), elbo(fit), tolerance = 1e-9)
   q <- fit$latent
   q$mean <- q$mean + 0.1 * cos(seq_along(q$mean))

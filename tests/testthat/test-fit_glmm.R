@@ -99,10 +99,20 @@ fit_case <- function(case, method, data = grid_data()) {
   tryCatch(eval(case, environment), elbo_error_unbounded = function(e) NULL)
 }
 
+# The fits to grid_data(), each made once.
+fit_once <- local({
+  made <- list()
+  function(name, method) {
+    key <- paste0(name, ", ", method)
+    if (!key %in% names(made)) made[key] <<- list(fit_case(grid_cases[[name]], method))
+    made[[key]]
+  }
+})
+
 each_fit <- function(cases = grid_cases, methods = c("em", "reml", "joint"), f) {
   for (name in names(cases)) {
     for (method in methods) {
-      fit <- fit_case(cases[[name]], method)
+      fit <- fit_once(name, method)
       if (is.null(fit)) expect_identical(method, "joint") else f(fit, paste0(name, ", ", method))
     }
   }
@@ -172,12 +182,14 @@ test_that("the dense gradient is zero and vcov() the inverse of the dense Hessia
     free <- smooth_in(fit)
     if (!any(free)) return()
     at <- bare(fit$theta)[free]
+    slope <- numDeriv::grad(objective_in(fit), at)
+    full <- vcov(fit, full = TRUE, type = "full_observed")[free, free, drop = FALSE]
+    # The difference quotients themselves are good to about 1e-7 here.
+    expect_lt(max(abs(slope) * sqrt(diag(full))), 1e-6,
+              label = paste0("scaled gradient (", label, ")"))
+    if (fit$method == "joint") return()
     covariance <- solve(-numDeriv::hessian(objective_in(fit), at))
     se <- sqrt(diag(covariance))
-    slope <- numDeriv::grad(objective_in(fit), at)
-    # The difference quotients themselves are good to about 1e-7 here.
-    expect_lt(max(abs(slope * se)), 1e-6, label = paste0("scaled gradient (", label, ")"))
-    full <- vcov(fit, full = TRUE, type = "full_observed")[free, free, drop = FALSE]
     expect_close(full / outer(se, se), covariance / outer(se, se), 1e-5, label)
     # The variance block inverts the profile information, which is the block of the whole.
     variances <- fit$parameters$block[free] != "beta"
@@ -246,8 +258,8 @@ test_that("the sandwich is made of the scores of the groups", {
     score <- vapply(levels(fit$design$group), function(level) {
       rows <- fit$design$group == level
       one <- fit$design
-      one[c("y", "offset", "weights", "level")] <-
-        lapply(one[c("y", "offset", "weights", "level")], `[`, rows)
+      one[c("y", "offset")] <- lapply(one[c("y", "offset")], `[`, rows)
+      for (part in intersect(c("weights", "level"), names(one))) one[[part]] <- one[[part]][rows]
       one$X <- one$X[rows, , drop = FALSE]
       one$Z <- one$Z[rows, , drop = FALSE]
       one$group <- factor(one$group[rows])
@@ -344,7 +356,7 @@ invariance_cases <- grid_cases[c(
 each_pair <- function(change, f, cases = invariance_cases) {
   for (name in names(cases)) {
     for (method in c("em", "reml")) {
-      f(fit_case(cases[[name]], method), fit_case(cases[[name]], method, change(grid_data())),
+      f(fit_once(name, method), fit_case(cases[[name]], method, change(grid_data())),
         paste0(name, ", ", method))
     }
   }
@@ -397,10 +409,12 @@ test_that("theta moves with the unit of the response", {
       expect_close(as.numeric(logLik(other)), as.numeric(logLik(fit)) - rows * log(unit), 1e-10,
                    label)
       expect_close(latent(other)$mean / unit, latent(fit)$mean, 1e-8, label)
-      se <- sqrt(diag(vcov(fit, full = TRUE)))
       # vcov() holds squares: from 1e-150 they are no longer full doubles.
       if (unit > 1e-100) {
-        expect_close(sqrt(diag(vcov(other, full = TRUE))) / scale, se, 1e-6, label)
+        se <- sqrt(diag(vcov(fit, full = TRUE)))
+        known <- is.finite(se)
+        expect_close((sqrt(diag(vcov(other, full = TRUE))) / scale)[known], se[known], 1e-6,
+                     label)
       }
     }
   }

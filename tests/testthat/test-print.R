@@ -44,6 +44,18 @@ test_that("summary() prints the tests and the standard errors of all parameters"
   expect_snapshot(print_wide(known_se), transform = scrub)
 })
 
+test_that("a covariance that has lost rank is said to be singular", {
+  # Three terms of which the third is the sum of the others: u3 = u1 + u2 in every group.
+  set.seed(3)
+  u <- matrix(rnorm(40), 20)
+  d <- data.frame(g = gl(20, 30), x = rnorm(600), z = rnorm(600))
+  d$y <- u[d$g, 1] + u[d$g, 2] * d$x + (u[d$g, 1] + u[d$g, 2]) * d$z + rnorm(600, sd = 0.1)
+  fit <- fit_glmm(y ~ x + z + (x + z | g), d)
+  expect_false(any(fit$parameters$boundary))
+  expect_match(boundary_words(fit), "The covariance of (Intercept), x, z | g is singular",
+               fixed = TRUE)
+})
+
 test_that("lines keep to the width of the screen", {
   fit <- fit_glmm(distance ~ age * Sex + (age | Subject), orthodont, sigma = ~ Sex)
   for (width in c(60, 80)) {
@@ -81,6 +93,7 @@ test_that("groups are counted in words", {
   expect_identical(count_words(7, "country"), "7 countries")
   expect_identical(count_words(6, "Batch"), "6 Batches")
   expect_identical(count_words(5, "day"), "5 days")
+  expect_identical(count_words(10, "g"), "10 levels of g")
   expect_identical(count_words(30, "cask:batch"), "30 levels of cask:batch")
   expect_identical(count_words(3, "factor(site)"), "3 levels of factor(site)")
 })
