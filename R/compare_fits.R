@@ -7,9 +7,9 @@
 #' and a restricted likelihood are different quantities. The estimates are.
 #'
 #' @param ... fits. Their names are those of the arguments, or else the expressions given.
-#' @param x,digits,type,level,y for `print()` and `plot()`: a comparison, and the level of the
-#'   intervals drawn (a normal quantile of standard errors to both sides, on the log scale for
-#'   standard deviations and Fisher's z scale for correlations).
+#' @param x a comparison, made by `compare_fits()`.
+#' @param level of the intervals drawn: a normal quantile of standard errors to both sides, on
+#'   the log scale for standard deviations and Fisher's z scale for correlations.
 #' @return A data frame of class `elbo_comparison`, a row for each fit and parameter: `fit`,
 #'   `method`, `term` (a name of [theta()]), `estimate`, `std.error` (`NA` where the parameter
 #'   is held or on its boundary). The attribute `facts` is a data frame with a row for each

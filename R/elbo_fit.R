@@ -8,7 +8,9 @@ glmm_estimates <- function(answer) {
   design <- answer$design
   held <- answer$held
   result <- answer$result
-  natural <- natural_parameters(result, design, held)
+  vb <- answer$vb
+  natural <- if (is.null(vb)) natural_parameters(result, design, held)
+             else vb_parameters(result, design, held, vb)
   beta <- held_values(held, "beta")
   beta[is.na(beta)] <- result$beta
   theta <- c(beta, natural$value)
@@ -18,11 +20,12 @@ glmm_estimates <- function(answer) {
 
   parameters <- data.frame(name = held$name, block = held$block, fixed = fixed,
                            boundary = c(logical(length(beta)), natural$boundary))
-  information <- glmm_information(result, natural, parameters)
+  information <- if (is.null(vb)) glmm_information(result, natural, parameters)
+                 else vb_information(result, natural, parameters)
   terms <- colnames(design$Z)
   groups <- levels(design$group)
   free_beta <- held$name[held$block == "beta" & !fixed]
-  joint <- answer$model$method == 0L
+  marginal <- answer$model$method %in% 1:2
   list(
     parameters = parameters,
     theta = theta,
@@ -32,11 +35,14 @@ glmm_estimates <- function(answer) {
     latent = list(mean = structure(result$mean, dimnames = list(groups, terms)),
                   cov = structure(result$cov, dimnames = list(terms, terms, groups)),
                   gain = structure(result$gain, dimnames = list(terms, free_beta, groups))),
-    log_evidence = if (joint) NA_real_ else result$objective,
+    log_evidence = if (marginal) result$objective else NA_real_,
     objective = result$objective,
     trace = ascent_trace(result$trace),
     convergence = ascent_convergence(result),
-    df_parameters = sum(!fixed)
+    df_parameters = sum(!fixed),
+    vb = if (!is.null(vb)) {
+      c(vb, list(df = natural$df, S = result$Sigma, root_v = result$sigma))
+    }
   )
 }
 
@@ -140,7 +146,7 @@ transform_covariance <- function(slope, cov) {
 }
 
 ascent_trace <- function(rows) {
-  steps <- c("start", "E", "M", "squarem", "newton")
+  steps <- c("start", "E", "M", "squarem", "newton", "local", "global")
   data.frame(iteration = as.integer(rows[1, ]), step = steps[rows[2, ] + 1L], elbo = rows[3, ],
              log_evidence = rows[4, ], kl = rows[5, ])
 }
@@ -212,9 +218,11 @@ theta.elbo_fit <- function(object, ...) object$theta
 #' @export
 vcov.elbo_fit <- function(object, full = FALSE, type = NULL, ...) {
   check_flag(full, "full")
-  types <- c("observed", "full_observed", "sandwich")
+  types <- if (object$method == "vb") c("linear_response", "mean_field")
+           else c("observed", "full_observed", "sandwich")
   type <- check_choice(if (is.null(type)) types else type, "type", types)
   V <- switch(type,
+    linear_response = , mean_field = object$information[[type]],
     observed = block_diagonal(object$beta_cov, object$var_cov),
     full_observed = natural_covariance(object, full_eta_cov(object)),
     sandwich = sandwich_covariance(object)

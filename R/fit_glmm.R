@@ -91,18 +91,21 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   started <- proc.time()[["elapsed"]]
   call <- match.call()
   family <- check_gaussian(family)
-  method <- check_glmm_method(method)
-  check_choice(factorization, "factorization", c("structured", "mean_field"))
+  method <- check_choice(method, "method", c("em", "reml", "vb", "joint"))
+  factorization <- check_choice(factorization, "factorization", c("structured", "mean_field"))
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
 
   parts <- glmm_frame(call, parent.frame())
   design <- parts$design
-  held <- glmm_constants(prior, design)
+  held <- glmm_constants(prior, design, method)
   check_bounded(design, held, method)
-  answer <- ascend_glmm(design, held, method, control)
+  answer <- ascend_glmm(design, held, method, control, function(design, held) {
+    if (method == "vb") glmm_vb(prior, design, held, factorization)
+  })
 
   fit <- c(list(call = call), parts[c("formula", "frame", "terms", "xlevels", "contrasts")],
-           list(family = family, method = method, prior = prior, control = control))
+           list(family = family, method = method, prior = prior, factorization = factorization,
+                control = control))
   fit$design <- answer$design
   fit <- new_elbo_fit(c(fit, glmm_estimates(answer)), "elbo_glmm")
   fit$time <- proc.time()[["elapsed"]] - started
@@ -120,22 +123,15 @@ check_gaussian <- function(family) {
                 family$family, family$link), "elbo_error_argument")
 }
 
-check_glmm_method <- function(method) {
-  method <- check_choice(method, "method", c("em", "reml", "vb", "joint"))
-  if (method != "vb") return(method)
-  abort(c("`method` = \"vb\", variational Bayes, comes in a later version;",
-          "use \"em\" or \"reml\"."), "elbo_error_method")
-}
-
 # Constants ---------------------------------------------------------------------------------------
 
 # theta of a design, in order: one row a parameter, with its block and the value it is held at (NA
 # where it is free).
-glmm_constants <- function(prior, design) {
+glmm_constants <- function(prior, design, method) {
   parameters <- glmm_parameters(design)
   resolved <- resolve_priors(prior, parameters, design$group_name)
   covariance <- covariance_index(parameters, design$block)
-  check_constants(resolved, parameters, covariance)
+  check_constants(resolved, parameters, covariance, informative = method == "vb")
   parameters$constant <- constant_values(resolved)
   # Where there is no law there is no correlation to estimate.
   lawless <- covariance[is.infinite(parameters$constant)]
@@ -167,7 +163,7 @@ check_bounded <- function(design, held, method) {
   if (q == 0) return()
   sd <- held_values(held, "sd")
   free <- is.na(sd)
-  if (any(free)) check_group_levels(design$group, design$group_name)
+  if (any(free) && method != "vb") check_group_levels(design$group, design$group_name)
   if (method == "joint") check_joint(design, held)
   lawless <- sum(is.infinite(sd))
   size <- tabulate(design$group, nlevels(design$group))
@@ -187,7 +183,7 @@ check_bounded <- function(design, held, method) {
             "terms a law."), "elbo_error_unbounded")
   }
   sigma_free <- !design$known_se && anyNA(held_values(held, "sigma"))
-  if (sigma_free && any(free) && sum(pmax(size - q, 0)) == 0) {
+  if (method != "vb" && sigma_free && any(free) && sum(pmax(size - q, 0)) == 0) {
     abort(c(sprintf("`%s` has no level with more rows than random terms (%d), so that the", 
                     design$group_name, q),
             "residual standard deviation and those of the random terms cannot be told apart.",
@@ -221,7 +217,7 @@ lawless_rank <- function(design, lawless) {
 # A fit through every row leaves nothing for the variances.
 check_rows_left <- function(design, held, method) {
   n <- length(design$y)
-  learns <- if (method == "reml") c("sd", "cor", "sigma") else "sigma"
+  learns <- if (method %in% c("reml", "vb")) c("sd", "cor", "sigma") else "sigma"
   if (n > ncol(design$X) || !anyNA(held$constant[held$block %in% learns])) return()
   if (n > qr(design$X[, is.na(held_values(held, "beta")), drop = FALSE])$rank) return()
   abort(c(sprintf("There are no more rows (%d) than fixed effects to fit them with, so that the", n),
@@ -230,8 +226,8 @@ check_rows_left <- function(design, held, method) {
 
 # The ascent --------------------------------------------------------------------------------------
 
-# What the C code is told of a model.
-glmm_model <- function(design, held, method, full_rank = FALSE) {
+# What the C code is told of a model; `vb` as glmm_vb() makes it.
+glmm_model <- function(design, held, method, full_rank = FALSE, vb = NULL) {
   beta <- held_values(held, "beta")
   X <- design$X
   y <- if (identical(design$offset, 0)) design$y else design$y - design$offset
@@ -242,7 +238,7 @@ glmm_model <- function(design, held, method, full_rank = FALSE) {
   size <- tabulate(design$block, max(0L, design$block))
   cor <- rep(NA_real_, length(size))
   cor[size == 2] <- held_values(held, "cor")[cumsum(size * (size - 1) / 2)[size == 2]]
-  list(
+  model <- list(
     X = X, y = y, Z = design$Z, weight = design$weights,
     group = design$group,
     n_group = nlevels(design$group),
@@ -251,9 +247,10 @@ glmm_model <- function(design, held, method, full_rank = FALSE) {
     block = as.integer(design$block) - 1L, n_block = length(size),
     sd = as.double(held_values(held, "sd")), cor = cor,
     sigma = if (design$known_se) 1 else as.double(held_values(held, "sigma")),
-    method = match(method, c("joint", "em", "reml")) - 1L,
+    method = match(method, c("joint", "em", "reml", "vb")) - 1L,
     full_rank = as.integer(full_rank)
   )
+  c(model, vb$told)
 }
 
 # With a residual variance for each level the likelihood has local maxima (the variance of a small
@@ -268,8 +265,10 @@ ascend_control <- function(control, design) {
 ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, not_finite = -2L,
                    descent = -3L, size = -4L, rank = -5L, unbounded = -6L)
 
-ascend_glmm <- function(design, held, method, control) {
-  model <- glmm_model(design, held, method)
+# `make_vb` gives the priors of vb for a design, which follow its columns.
+ascend_glmm <- function(design, held, method, control, make_vb) {
+  vb <- make_vb(design, held)
+  model <- glmm_model(design, held, method, vb = vb)
   climb <- function(model) {
     .Call(C_glmm_fit, model, ascend_control(control, design), progress_reporter(control))
   }
@@ -283,11 +282,12 @@ ascend_glmm <- function(design, held, method, control) {
     if (length(aliased) > 0) {
       message("Dropped from the design, since they say nothing new: ", quote_names(aliased), ".")
     }
-    model <- glmm_model(design, held, method, full_rank = TRUE)
+    vb <- make_vb(design, held)
+    model <- glmm_model(design, held, method, full_rank = TRUE, vb = vb)
     result <- climb(model)
   }
   check_ascent(result, design)
-  list(result = result, design = design, held = held, model = model)
+  list(result = result, design = design, held = held, model = model, vb = vb)
 }
 
 # lm()'s own judgement, where there is doubt; with latent variables without a law in the way, that

@@ -38,6 +38,7 @@ latent.elbo_fit <- function(object, ...) {
 # m x q. Under reml u_g | beta has the covariance cov_g and the mean moves by -gain_g with
 # beta, so that integrating beta adds gain_g beta_cov gain_g'.
 latent_sd <- function(fit) {
+  if (fit$method == "vb") return(sqrt(vb_latent_variance(fit)))
   variance <- fit$latent$mean
   free <- fit$information$free_beta
   C <- fit$beta_cov[free, free, drop = FALSE]

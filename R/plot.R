@@ -179,7 +179,7 @@ label_size <- function(n) {
 # Titles are centred above the panel, which the margins are not.
 title_size <- function(title) {
   room <- graphics::par("pin")[1] + 2 * min(graphics::par("mai")[c(2, 4)])
-  width <- graphics::strwidth(title, "inches", cex = 1.2 * graphics::par("cex"), font = 2)
+  width <- graphics::strwidth(title, "inches", cex = 1.2, font = 2)
   1.2 * min(1, room / width)
 }
 

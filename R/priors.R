@@ -234,9 +234,9 @@ covariance_index <- function(parameters, block) {
 }
 
 # What methods with theta as points can hold fixed, and that nothing else was asked for.
-check_constants <- function(resolved, parameters, covariance) {
+check_constants <- function(resolved, parameters, covariance, informative = FALSE) {
   for (i in which(lengths(resolved) > 0)) {
-    check_point_prior(resolved[[i]], parameters$name[i])
+    if (!informative) check_point_prior(resolved[[i]], parameters$name[i])
     if (is_constant(resolved[[i]])) {
       check_constant(resolved[[i]]$parameters$value, parameters$name[i], parameters$block[i])
     }

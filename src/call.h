@@ -47,6 +47,7 @@ void call_list_trace(call_list *out, const call_trace *trace);
 /* Entry points. */
 SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress);
 SEXP call_glmm_at(SEXP model, SEXP theta);
+SEXP call_glmm_evaluate(SEXP model, SEXP at);
 SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y);
 SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit);
 

@@ -16,6 +16,7 @@ typedef struct {
   lmm_law law;
   lmm_stats stats;
   lmm_work work;
+  lmm_prior prior;
   const double *beta_origin; /* p, or NULL: the response is y - X beta_origin */
 } glmm;
 
@@ -56,7 +57,8 @@ static void unpack_model(SEXP model, glmm *g) {
   if (rows->group) check_index(rows->group, n, rows->m, "group");
   if (rows->level) check_index(rows->level, n, rows->n_level, "level");
   if (!rows->level && rows->n_level != 1) Rf_error("internal error: `level` is missing");
-  law->method = (lmm_method)call_int(model, "method", LMM_JOINT, LMM_REML);
+  law->method = (lmm_method)call_int(model, "method", LMM_JOINT, LMM_VB);
+  law->fixed_origin = law->method == LMM_VB;
   law->n_block = call_int(model, "n_block", 0, rows->q);
   law->block = call_ints(model, "block", rows->q, 0);
   for (int k = 0; k < rows->q; k++)
@@ -81,6 +83,32 @@ static void beta_to_user(const glmm *g, double *B, double *origin) {
   }
   if (i0 >= 0) origin[i0] = s->y_shift;
   for (int j = 0; j < p && g->beta_origin != NULL; j++) origin[j] += g->beta_origin[j];
+}
+
+/* Priors of method vb, from the caller's units. */
+static void set_prior(SEXP model, glmm *g) {
+  if (g->law.method != LMM_VB) return;
+  const int p = g->stats.p, q = g->stats.q, n_level = g->stats.n_level;
+  const lmm_parameters *par = &g->work.par;
+  const double *scale = call_doubles(model, "prior_scale", q, 0);
+  const double *sigma_scale = call_doubles(model, "prior_sigma_scale", n_level, 0);
+  double *A = scratch((size_t)q), *A_sigma = scratch((size_t)n_level);
+  for (int k = 0; k < q; k++) A[k] = scale[k] * par->T[k + q * k];
+  for (int l = 0; l < n_level; l++) A_sigma[l] = sigma_scale[l] * par->sigma_scale;
+  lmm_prior *prior = &g->prior;
+  prior->df = call_doubles(model, "prior_df", g->law.n_block, 0);
+  prior->sigma_df = call_doubles(model, "prior_sigma_df", n_level, 0);
+  prior->scale = A;
+  prior->sigma_scale = A_sigma;
+  prior->n_group = g->stats.m;
+  prior->n_rows = g->stats.n_rows;
+  prior->mean_field = call_int(model, "mean_field", 0, 1);
+  prior->cross = scratch((size_t)((p + 1) * (p + 1)));
+  double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
+  beta_to_user(g, B, origin);
+  lmm_prior_set_beta(prior, p, B, origin, call_doubles(model, "prior_beta_mean", p, 0),
+                     call_doubles(model, "prior_beta_sd", p, 0));
+  lmm_set_prior(&g->work, prior);
 }
 
 /* The inverse of B. */
@@ -141,6 +169,17 @@ static void add_beta(call_list *out, const glmm *g, const double *beta, const do
   la_multiply(B, beta, p, p, 1, user);
   for (int j = 0; j < p; j++) user[j] += origin[j];
   sandwich(B, C, p, call_list_doubles(out, "beta_cov", square, 2));
+}
+
+/* Covariance of the factor q(beta), or of beta in q(beta, u): zeros where beta is a point. */
+static void add_q_beta(call_list *out, const glmm *g) {
+  const int p = g->stats.p, square[2] = {p, p};
+  double *cov = call_list_doubles(out, "q_beta_cov", square, 2);
+  memset(cov, 0, (size_t)(p * p) * sizeof(double));
+  if (g->law.method != LMM_REML && g->law.method != LMM_VB) return;
+  double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
+  beta_to_user(g, B, origin);
+  sandwich(B, g->work.q_C, p, cov);
 }
 
 /* Posterior means (m x q), covariances (q x q x m), gains -d mean / d beta (q x p x m) in the
@@ -274,9 +313,10 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   const elbo_control settings = call_control(control);
   const elbo_hooks hooks = call_hooks(&trace, progress);
   build(model, &g);
-  call_list out = call_list_new(24);
+  call_list out = call_list_new(26);
   int level;
   elbo_status status = check_design(&g, call_int(model, "full_rank", 0, 1), &out, &level);
+  if (status == ELBO_OK) set_prior(model, &g);
   if (status == ELBO_OK)
     status = climb(&g, &settings, call_int(control, "n_starts", 1, LMM_STARTS), &hooks, &result);
   call_list_int(&out, "status", status);
@@ -293,6 +333,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
     add_parameters(&out, &g);
     add_information(&out, &g);
     add_beta(&out, &g, g.work.beta, g.work.C);
+    add_q_beta(&out, &g);
     add_latent(&out, &g, g.work.q);
   }
   UNPROTECT(2);
@@ -323,10 +364,21 @@ static void set_theta(glmm *g, SEXP Sigma, SEXP sigma, SEXP beta) {
   la_multiply(A, shifted, p, p, 1, w->beta);
 }
 
-/* Objective and exact posterior at theta: list(Sigma, sigma, beta), beta at its best where NULL. */
+/* Gradient of the objective by eta, beta at its best. */
+static void add_score(call_list *out, lmm_work *w) {
+  const int n = w->par.n_eta;
+  double value, *score = call_list_doubles(out, "score", &n, 1);
+  double *hessian = scratch((size_t)n * (size_t)n);
+  lmm_parameters_pack(&w->par, w->Sigma, w->variance, w->eta);
+  if (lmm_information(w, &value, score, hessian) != ELBO_OK)
+    for (int i = 0; i < n; i++) score[i] = NA_REAL;
+}
+
+/* Objective, its gradient, and exact posterior at theta: list(Sigma, sigma, beta), beta at its best where NULL. */
 SEXP call_glmm_at(SEXP model, SEXP theta) {
   glmm g;
   build(model, &g);
+  set_prior(model, &g);
   lmm_work *w = &g.work;
   const SEXP beta = call_element(theta, "beta");
   double value, log_det;
@@ -335,10 +387,11 @@ SEXP call_glmm_at(SEXP model, SEXP theta) {
       lmm_objective(w, w->Sigma, w->variance, beta != R_NilValue, w->beta, w->C, &value);
   if (status == ELBO_OK)
     lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q, &log_det);
-  call_list out = call_list_new(7);
+  call_list out = call_list_new(8);
   call_list_int(&out, "status", status);
   if (status == ELBO_OK) {
     call_list_double(&out, "objective", value);
+    add_score(&out, w);
     add_beta(&out, &g, w->beta, w->C);
     add_latent(&out, &g, w->q);
   }
@@ -399,6 +452,7 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
   const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
   glmm g;
   build(model, &g);
+  set_prior(model, &g);
   lmm_work *w = &g.work;
   set_theta(&g, call_element(theta, "Sigma"), call_element(theta, "sigma"), call_element(theta, "beta"));
   if (TYPEOF(n_fit) != INTSXP || Rf_xlength(n_fit) != 1 || INTEGER_RO(n_fit)[0] < 1)
@@ -424,6 +478,46 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
     vmaxset(mark);
   }
   PutRNGstate();
+  UNPROTECT(1);
+  return out;
+}
+
+/* Log marginal likelihood, beta integrated under its prior, with the best beta and its covariance, at
+ * each column of `at`: Sigma (q x q) and sigma (n_level).  A column of the answer: value, beta (p),
+ * covariance (p x p). */
+SEXP call_glmm_evaluate(SEXP model, SEXP at) {
+  glmm g;
+  build(model, &g);
+  set_prior(model, &g);
+  lmm_work *w = &g.work;
+  if (g.law.method != LMM_VB) Rf_error("internal error: only for method vb");
+  g.prior.mean_field = 0; /* the model, not an approximation to it */
+  const int q = g.stats.q, p = g.stats.p, n_level = g.stats.n_level, n_at = q * q + n_level;
+  if (TYPEOF(at) != REALSXP || dimension(at, 0, "at") != n_at)
+    Rf_error("internal error: `at` must have %d rows", n_at);
+  const int n = dimension(at, 1, "at"), n_out = 1 + p + p * p;
+  double *half = scratch((size_t)(q * q)), *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
+  SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n_out, n));
+  beta_to_user(&g, B, origin);
+  for (int i = 0; i < n; i++) {
+    const void *mark = vmaxget();
+    const double *from = REAL_RO(at) + (size_t)n_at * (size_t)i;
+    double *to = REAL(out) + (size_t)n_out * (size_t)i, prior;
+    if (i % 64 == 0) R_CheckUserInterrupt();
+    la_multiply(w->par.T, from, q, q, q, half);
+    la_multiply_t(half, w->par.T, q, q, q, w->Sigma);
+    for (int l = 0; l < n_level; l++) w->variance[l] = pow(from[q * q + l] * w->par.sigma_scale, 2.0);
+    if (lmm_prior_value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK ||
+        lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, to) != ELBO_OK) {
+      for (int j = 0; j < n_out; j++) to[j] = NA_REAL;
+      continue;
+    }
+    to[0] -= prior; /* what belongs to q, not to the posterior */
+    la_multiply(B, w->beta, p, p, 1, to + 1);
+    for (int j = 0; j < p; j++) to[1 + j] += origin[j];
+    sandwich(B, w->C, p, to + 1 + p);
+    vmaxset(mark);
+  }
   UNPROTECT(1);
   return out;
 }

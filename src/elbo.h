@@ -39,7 +39,8 @@ typedef struct {
   double tol;   /* on the scaled gradient: max_j |g_j| se_j */
 } elbo_control;
 
-typedef enum { ELBO_STEP_START = 0, ELBO_STEP_E, ELBO_STEP_M, ELBO_STEP_SQUAREM, ELBO_STEP_NEWTON } elbo_step;
+typedef enum { ELBO_STEP_START = 0, ELBO_STEP_E, ELBO_STEP_M, ELBO_STEP_SQUAREM, ELBO_STEP_NEWTON,
+               ELBO_STEP_LOCAL, ELBO_STEP_GLOBAL } elbo_step;
 
 /* `poll` may not return (R_CheckUserInterrupt jumps); a non-zero answer stops the ascent.
  * `trace` is told every step.  Both may be NULL. */
@@ -56,6 +57,7 @@ typedef struct {
  * (n_eta x n_eta); gradient and hessian may be NULL together. */
 typedef struct {
   int n_eta;
+  elbo_step e_name, m_name; /* what the two coordinate steps are called */
   elbo_status (*e_step)(void *work);
   elbo_status (*m_step)(void *work);
   elbo_status (*elbo)(void *work, double *value);

@@ -61,9 +61,9 @@ static elbo_status em_step(ascent *a) {
   a->result->iterations++;
   a->result->em++;
   elbo_status status = a->model->m_step(a->work);
-  if (status == ELBO_OK) status = record(a, ELBO_STEP_M, 1);
+  if (status == ELBO_OK) status = record(a, a->model->m_name, 1);
   if (status == ELBO_OK) status = a->model->e_step(a->work);
-  if (status == ELBO_OK) status = record(a, ELBO_STEP_E, 1);
+  if (status == ELBO_OK) status = record(a, a->model->e_name, 1);
   return status;
 }
 

@@ -13,6 +13,7 @@
 static const R_CallMethodDef entries[] = {
     ENTRY(glmm_fit, 3),
     ENTRY(glmm_at, 2),
+    ENTRY(glmm_evaluate, 2),
     ENTRY(glmm_refit, 3),
     ENTRY(glmm_bootstrap, 4),
     {NULL, NULL, 0},

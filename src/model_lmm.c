@@ -4,6 +4,7 @@
  *   em     log N(y; X beta, V)                                       z integrated
  *   reml   the same integrated over beta                             z and beta integrated
  *   joint  log p(y, z | theta) at the best z: no log |V|, but log |Sigma| and log variance
+ *   vb     that of reml at E[Sigma^{-1}]^{-1} and E[sigma^{-2}]^{-1}, plus what model_lmm_prior.c says
  * LECTURE.md's f(theta, eta) = E_q log p(y, z | theta) - E_q log q is computed from the summaries of q
  * alone, so E- and M-steps can be checked against it at every half-step (Neal & Hinton 1998). */
 #include "model_lmm.h"
@@ -15,6 +16,13 @@
 #include "math_simd.h"
 
 #define LOG_2PI 1.837877066409345483560659472811
+
+static int integrates_beta(const lmm_work *w) {
+  return w->method == LMM_REML || w->method == LMM_VB;
+}
+
+/* q(beta) q(u): beta is integrated, but u knows only its mean. */
+static int mean_field(const lmm_work *w) { return w->prior != NULL && w->prior->mean_field; }
 
 static size_t square(int n) { return (size_t)n * (size_t)n; }
 
@@ -73,7 +81,7 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
     if (w->method == LMM_JOINT && !no_law) w->constant += stats->m * log(par->T[k + q * k]);
     if (w->method != LMM_JOINT && no_law) w->constant += stats->m * log(par->Ti[k + q * k]);
   }
-  if (w->method == LMM_REML)
+  if (integrates_beta(w))
     for (int j = 0; j < p; j++) w->constant += log(s->x_scale[j] / s->y_scale);
 
   int most_cells = 1, n_d = par->n_pair + n_level;
@@ -98,8 +106,9 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
   w->trace = elbo_doubles(mem, (size_t)n_level);
   w->cross = elbo_doubles(mem, square(p1));
   w->C = elbo_doubles(mem, square(p));
+  w->level_cross = elbo_doubles(mem, (size_t)n_level * square(p));
   w->jacobian = elbo_doubles(mem, square(q) * (size_t)n_eta);
-  w->cells = elbo_doubles(mem, (size_t)most_cells * (2 + square(p1)));
+  w->cells = elbo_doubles(mem, (size_t)n_level + (size_t)most_cells * (2 + square(p1)));
   w->spread_eta = elbo_doubles(mem, (size_t)n_eta * square(p));
   w->cross_eta = elbo_doubles(mem, (size_t)n_eta * (size_t)p);
   w->scratch = elbo_doubles(mem, 4 * square(p1) + 8 * square(q) + la_eigen_size(q) +
@@ -123,7 +132,10 @@ static void evaluate(lmm_work *w, const double *Sigma, const double *variance, d
                      double *log_det_no_law) {
   const lmm_stats *st = w->stats;
   const size_t size = square(st->p + 1);
-  memset(w->cross, 0, size * sizeof(double));
+  if (w->prior)
+    memcpy(w->cross, w->prior->cross, size * sizeof(double));
+  else
+    memset(w->cross, 0, size * sizeof(double));
   *log_det = *log_det_no_law = 0.0;
   for (int l = 0; l < st->n_level; l++) {
     for (size_t i = 0; i < size; i++) w->cross[i] += st->within[(size_t)l * size + i] / variance[l];
@@ -135,17 +147,72 @@ static void evaluate(lmm_work *w, const double *Sigma, const double *variance, d
                           w->par.no_law, w->cross, log_det, log_det_no_law, w->work);
 }
 
+/* Adds [X y]'[X y] of the between rows of level l (lower). */
+static void add_between(const lmm_stats *st, int l, double *A) {
+  const int q = st->q, p1 = st->p + 1, n_col = q + p1;
+  for (int r = 0; r < st->n_run; r++) {
+    const lmm_run *run = st->run + r;
+    const int K = q * run->n_cell;
+    for (int i = 0; i < run->n_block * K; i++) {
+      if (run->level[i % K / q] != l) continue;
+      const double *row = run->data + (size_t)(i * n_col + q) * SIMD_LANES;
+      for (int j = 0; j < p1; j++)
+        for (int k = 0; k <= j; k++)
+          for (int lane = 0; lane < SIMD_LANES; lane++)
+            A[j + p1 * k] += row[j * SIMD_LANES + lane] * row[k * SIMD_LANES + lane];
+    }
+  }
+}
+
+/* X'X by level, for q(beta) under the mean field. */
+static void sum_levels(lmm_work *w) {
+  const lmm_stats *st = w->stats;
+  const int p = st->p, p1 = p + 1;
+  for (int l = 0; l < st->n_level; l++) {
+    double *to = w->level_cross + (size_t)l * square(p);
+    memcpy(w->cross, st->within + (size_t)l * square(p1), square(p1) * sizeof(double));
+    add_between(st, l, w->cross);
+    for (int j = 0; j < p; j++)
+      for (int k = 0; k < p; k++) to[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
+  }
+}
+
+/* Covariance of q(beta) under the mean field, (sum_l X'X_l / v_l + prior)^{-1}, and log |C|. */
+static elbo_status mean_field_C(const lmm_work *w, const double *variance, double *C,
+                                double *log_det) {
+  const int p = w->stats->p, p1 = p + 1;
+  for (int j = 0; j < p; j++)
+    for (int k = 0; k < p; k++) {
+      C[j + p * k] = w->prior->cross[j >= k ? j + p1 * k : k + p1 * j];
+      for (int l = 0; l < w->stats->n_level; l++)
+        C[j + p * k] += w->level_cross[(size_t)l * square(p) + (size_t)(j + p * k)] / variance[l];
+    }
+  if (la_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
+  *log_det = -la_log_det_from_chol(C, p);
+  return la_inverse_from_chol(C, p);
+}
+
+void lmm_set_prior(lmm_work *w, const lmm_prior *prior) {
+  w->prior = prior;
+  w->constant += prior->constant;
+  if (prior->mean_field) sum_levels(w);
+}
+
 elbo_status lmm_objective(lmm_work *w, const double *Sigma, const double *variance, int beta_given,
                           double *beta, double *C, double *value) {
   const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
   const int p = st->p, p1 = p + 1, q = st->q, m = st->m;
-  double log_det, log_det_no_law;
+  double log_det, log_det_no_law, log_det_x, prior = 0.0;
+  if (w->prior) {
+    const elbo_status status = lmm_prior_value(w->prior, par, Sigma, variance, &prior);
+    if (status != ELBO_OK) return status;
+  }
   evaluate(w, Sigma, variance, &log_det, &log_det_no_law);
   for (int j = 0; j < p; j++)
     for (int k = 0; k < p; k++) C[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
   if (la_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
-  const double log_det_x = la_log_det_from_chol(C, p);
+  log_det_x = la_log_det_from_chol(C, p);
   if (la_inverse_from_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
   if (!beta_given)
     for (int j = 0; j < p; j++) {
@@ -162,9 +229,13 @@ elbo_status lmm_objective(lmm_work *w, const double *Sigma, const double *varian
     twice += m * ((q - par->n_no_law) * LOG_2PI + la_log_det_from_chol(L, q));
   } else {
     twice += log_det + log_det_no_law - m * par->n_no_law * LOG_2PI;
-    if (w->method == LMM_REML) twice += log_det_x - p * LOG_2PI;
+    if (mean_field(w)) {
+      if (mean_field_C(w, variance, w->q_next_C, &log_det_x) != ELBO_OK) return ELBO_E_NOT_PD;
+      log_det_x = -log_det_x;
+    }
+    if (integrates_beta(w)) twice += log_det_x - p * LOG_2PI;
   }
-  *value = w->constant - 0.5 * twice;
+  *value = w->constant + prior - 0.5 * twice;
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
@@ -195,23 +266,6 @@ void lmm_column_pivots(lmm_work *w, double *pivots) {
   sweep_columns(w->cross, p, before, pivots);
 }
 
-/* Adds [X y]'[X y] of the between rows of level l (lower). */
-static void add_between(const lmm_stats *st, int l, double *A) {
-  const int q = st->q, p1 = st->p + 1, n_col = q + p1;
-  for (int r = 0; r < st->n_run; r++) {
-    const lmm_run *run = st->run + r;
-    const int K = q * run->n_cell;
-    for (int i = 0; i < run->n_block * K; i++) {
-      if (run->level[i % K / q] != l) continue;
-      const double *row = run->data + (size_t)(i * n_col + q) * SIMD_LANES;
-      for (int j = 0; j < p1; j++)
-        for (int k = 0; k <= j; k++)
-          for (int lane = 0; lane < SIMD_LANES; lane++)
-            A[j + p1 * k] += row[j * SIMD_LANES + lane] * row[k * SIMD_LANES + lane];
-    }
-  }
-}
-
 /* Whether X fits the n rows behind the cross-products A (destroyed) without error, and its rank. */
 static int fitted_exactly(const lmm_work *w, double *A, double n, int *rank) {
   const int p = w->stats->p, p1 = p + 1;
@@ -226,7 +280,7 @@ static int fitted_exactly(const lmm_work *w, double *A, double n, int *rank) {
 int lmm_unbounded_level(lmm_work *w) {
   const lmm_stats *st = w->stats;
   const size_t size = square(st->p + 1);
-  const int reml = w->method == LMM_REML; /* a row for each column */
+  const int reml = integrates_beta(w); /* a row for each column */
   int may_vanish = 1, rank;               /* Sigma */
   for (int k = 0; k < st->q; k++)
     may_vanish &= w->par.kind[k] == LMM_ROW_FREE || w->par.kind[k] == LMM_ROW_DIRECTION;
@@ -317,18 +371,27 @@ void lmm_posterior(lmm_work *w, const double *beta, double spread, double *poste
   }
 }
 
+/* Under the mean field u does not move with beta. */
+static void drop_gain(const lmm_work *w, double *posterior) {
+  const int q = w->stats->q, p = w->stats->p;
+  const size_t stride = lmm_posterior_stride(q, p), kept = (size_t)(q + q * q) * SIMD_LANES;
+  for (int b = 0; b < w->stats->n_block; b++)
+    memset(posterior + stride * (size_t)b + kept, 0, (stride - kept) * sizeof(double));
+}
+
 /* The exact posterior at theta into q_next. */
 static elbo_status find_exact(lmm_work *w) {
   const int p = w->stats->p, q = w->stats->q;
   double value, log_det, log_det_u, *inverse = w->scratch + 2 * square(q) + la_eigen_size(q);
   int rank;
-  if (w->method == LMM_REML) {
-    const elbo_status status =
-        lmm_objective(w, w->Sigma, w->variance, 0, w->q_next_beta, w->q_next_C, &value);
+  if (integrates_beta(w)) {
+    const elbo_status status = lmm_objective(w, w->Sigma, w->variance, 0, w->q_next_beta,
+                                             mean_field(w) ? w->C : w->q_next_C, &value);
     if (status != ELBO_OK) return status;
     memcpy(w->beta, w->q_next_beta, (size_t)p * sizeof(double));
   }
   lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q_next, &log_det);
+  if (mean_field(w)) drop_gain(w, w->q_next);
   const elbo_status status = law_of_u(w, inverse, &rank, &log_det_u);
   w->q_next_log_det = w->stats->m * log_det_u - log_det;
   w->q_next_valid = 1;
@@ -346,7 +409,7 @@ static void summarise(lmm_work *w) {
   const lmm_stats *st = w->stats;
   const int p = st->p, p1 = p + 1, q = st->q;
   const size_t size = square(p1), stride = lmm_posterior_stride(q, p);
-  const double *C = w->method == LMM_REML ? w->q_C : NULL;
+  const double *C = integrates_beta(w) ? w->q_C : NULL;
   memset(w->second, 0, square(q) * sizeof(double));
   memcpy(w->residual, st->within, (size_t)st->n_level * size * sizeof(double));
   for (int l = 0; l < st->n_level; l++) {
@@ -389,7 +452,7 @@ static elbo_status e_step(void *work) {
 /* E_q |y - X beta - Z u|^2 of level l. */
 static double expected_square(const lmm_work *w, int l) {
   const size_t size = square(w->stats->p + 1);
-  const double *beta = w->method == LMM_REML ? w->q_beta : w->beta;
+  const double *beta = integrates_beta(w) ? w->q_beta : w->beta;
   return residual_square(w->residual + (size_t)l * size, beta, w->stats->p) + w->trace[l];
 }
 
@@ -408,11 +471,20 @@ static elbo_status elbo_value(void *work, double *value) {
   for (size_t i = 0; i < square(q); i++) sum -= 0.5 * inverse[i] * w->second[i];
   if (w->method != LMM_JOINT)
     sum += 0.5 * (m * (rank + n_no_law) * (1.0 + LOG_2PI) + w->q_log_det);
-  if (w->method == LMM_REML) {
+  if (integrates_beta(w)) {
     double *L = w->scratch;
     memcpy(L, w->q_C, square(p) * sizeof(double));
     status = la_chol(L, p);
     sum += 0.5 * (p * (1.0 + LOG_2PI) + la_log_det_from_chol(L, p));
+  }
+  if (w->prior && status == ELBO_OK) {
+    double prior;
+    const double *cross = w->prior->cross;
+    status = lmm_prior_value(w->prior, &w->par, w->Sigma, w->variance, &prior);
+    sum += prior - 0.5 * residual_square(cross, w->q_beta, p);
+    for (int j = 0; j < p; j++)
+      for (int k = 0; k < p; k++)
+        sum -= 0.5 * w->q_C[j + p * k] * cross[j >= k ? j + (p + 1) * k : k + (p + 1) * j];
   }
   *value = sum;
   return status != ELBO_OK ? status : isfinite(sum) ? ELBO_OK : ELBO_E_NOT_FINITE;
@@ -421,7 +493,7 @@ static elbo_status elbo_value(void *work, double *value) {
 static elbo_status log_evidence(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
   if (!w->evidence_valid) {
-    const int integrated = w->method == LMM_REML;
+    const int integrated = integrates_beta(w);
     double *beta = integrated ? w->profile_beta : w->beta;
     const elbo_status status =
         lmm_objective(w, w->Sigma, w->variance, !integrated, beta, w->C, &w->evidence);
@@ -436,7 +508,7 @@ static elbo_status log_evidence(void *work, double *value) {
 static elbo_status kl_value(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
   const lmm_stats *st = w->stats;
-  const int q = st->q, p = st->p, m = st->m, reml = w->method == LMM_REML;
+  const int q = st->q, p = st->p, m = st->m, reml = integrates_beta(w);
   const size_t stride = lmm_posterior_stride(q, p);
   double *inverse = w->scratch + 2 * square(q) + la_eigen_size(q), *second = inverse + square(q);
   double *shift = second + square(q), log_det_u, trace = 0.0;
@@ -535,13 +607,25 @@ static elbo_status improve_Sigma(lmm_work *w) {
   return ELBO_OK;
 }
 
+/* q(Sigma), q(sigma^2) and their auxiliary variables, given q(beta, u). */
+static elbo_status global_step(lmm_work *w) {
+  double *square_sum = w->cells;
+  for (int l = 0; l < w->stats->n_level; l++) square_sum[l] = expected_square(w, l);
+  const elbo_status status = lmm_prior_update(w->prior, &w->par, w->second, square_sum, w->Sigma,
+                                              w->variance);
+  lmm_parameters_pack(&w->par, w->Sigma, w->variance, w->eta);
+  set_eta(w);
+  return status;
+}
+
 static elbo_status m_step(void *work) {
   lmm_work *w = (lmm_work *)work;
   const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
   const int p = st->p, p1 = p + 1, q = st->q;
   int constrained = 0;
-  if (w->method != LMM_REML && p > 0) {
+  if (w->prior) return global_step(w);
+  if (!integrates_beta(w) && p > 0) {
     double *A = w->scratch, *b = A + square(p);
     memset(A, 0, (square(p) + (size_t)p) * sizeof(double));
     for (int l = 0; l < st->n_level; l++) {
@@ -574,7 +658,7 @@ static void differentiate(lmm_work *w, const double *C) {
   const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
   const int p = st->p, p1 = p + 1, n_pair = par->n_pair, n = n_pair + st->n_level;
-  const int reml = w->method == LMM_REML, joint = w->method == LMM_JOINT;
+  const int reml = integrates_beta(w) && !mean_field(w), joint = w->method == LMM_JOINT;
   lmm_derivatives *d = &w->all_d, *e = &w->run_d;
   const double *beta = w->profile_beta;
   const lmm_point point = {beta, reml ? C : NULL, !joint, n_pair, par->pair_a, par->pair_b};
@@ -628,6 +712,30 @@ static void differentiate(lmm_work *w, const double *C) {
   }
 }
 
+/* -log |sum_l X'X_l / v_l + prior| / 2 of the mean field, by the residual variances. */
+static void differentiate_mean_field(lmm_work *w) {
+  const int p = w->stats->p, n_level = w->stats->n_level, n_pair = w->par.n_pair;
+  const int n = n_pair + n_level;
+  double log_det, *C = w->q_next_C, *CX = w->scratch, *CY = CX + square(p);
+  if (mean_field_C(w, w->variance, C, &log_det) != ELBO_OK) return;
+  for (int l = 0; l < n_level; l++) {
+    const double v = w->variance[l];
+    double trace = 0.0;
+    la_multiply(C, w->level_cross + (size_t)l * square(p), p, p, p, CX);
+    for (int j = 0; j < p; j++) trace += CX[j * (p + 1)];
+    w->all_d.gradient[n_pair + l] += 0.5 * trace / (v * v);
+    w->all_d.hessian[(n_pair + l) * (n + 1)] -= trace / (v * v * v);
+    for (int k = 0; k <= l; k++) {
+      const double u = w->variance[k];
+      double both = 0.0;
+      la_multiply(C, w->level_cross + (size_t)k * square(p), p, p, p, CY);
+      for (int i = 0; i < p; i++)
+        for (int j = 0; j < p; j++) both += CX[i + p * j] * CY[j + p * i];
+      w->all_d.hessian[n_pair + l + n * (n_pair + k)] += 0.5 * both / (v * v * u * u);
+    }
+  }
+}
+
 /* d (entry of Sigma in pairs, or residual variance) / d eta: n x n_eta. */
 static void chain_matrix(lmm_work *w, double *J) {
   const lmm_parameters *par = &w->par;
@@ -650,6 +758,9 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
       lmm_objective(w, w->Sigma, w->variance, 0, w->profile_beta, w->C, value);
   if (status != ELBO_OK || gradient == NULL) return status;
   differentiate(w, w->C);
+  if (mean_field(w)) differentiate_mean_field(w);
+  if (w->prior)
+    lmm_prior_derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient, w->all_d.hessian);
   fill_upper(w->all_d.hessian, n);
   const lmm_derivatives *d = &w->all_d;
   double *J = w->scratch, *HJ = J + (size_t)n * (size_t)n_eta, *G = HJ + n;
@@ -686,7 +797,7 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
     }
   }
   /* Hessian so far is that at fixed beta; log |X'V^{-1}X| of reml adds to it. */
-  if (w->method == LMM_REML) {
+  if (integrates_beta(w) && !mean_field(w)) {
     double *CA = J, *CB = CA + square(p);
     for (int k = 0; k < n_eta; k++) {
       la_multiply(w->C, w->spread_eta + square(p) * (size_t)k, p, p, p, CA);
@@ -768,8 +879,9 @@ static int settle(void *work) {
 }
 
 elbo_model lmm_model(const lmm_work *w) {
-  const int marginal = w->method != LMM_JOINT;
-  const elbo_model model = {w->par.n_eta,     e_step, m_step, elbo_value, marginal ? log_evidence : NULL,
+  const int marginal = w->method == LMM_EM || w->method == LMM_REML, vb = w->method == LMM_VB;
+  const elbo_model model = {w->par.n_eta, vb ? ELBO_STEP_LOCAL : ELBO_STEP_E,
+                            vb ? ELBO_STEP_GLOBAL : ELBO_STEP_M, e_step, m_step, elbo_value, marginal ? log_evidence : NULL,
                             marginal ? kl_value : NULL, derivatives, pack, unpack, settle};
   return model;
 }

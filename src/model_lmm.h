@@ -7,6 +7,7 @@
  * model_lmm_stats.c        rows -> sufficient statistics, in one pass
  * model_lmm_kernels.h      what is done to every group, eight at a time (see lmm_kernels below)
  * model_lmm_parameters.c   eta <-> Sigma and sigma, chain rules, natural scale
+ * model_lmm_prior.c        priors of variational Bayes: what they add to the objective
  * model_lmm.c              objective, E- and M-step, ELBO, KL, derivatives
  *
  * Everything below works on scaled data: columns shifted to their mean where an intercept
@@ -19,7 +20,7 @@
 /* Latent terms of a group, at most: small arrays live on the stack. */
 enum { LMM_MAX_TERMS = 64 };
 
-typedef enum { LMM_JOINT = 0, LMM_EM, LMM_REML } lmm_method;
+typedef enum { LMM_JOINT = 0, LMM_EM, LMM_REML, LMM_VB } lmm_method;
 
 /* The rows, borrowed.  X (n x p) and Z (n x q) by column; group in 1..m; level in 1..n_level or
  * NULL; weight NULL or positive. */
@@ -37,6 +38,7 @@ typedef struct {
   const double *sd;       /* q: constant sd, Inf for no law, NaN where free */
   const double *cor;      /* n_block: constant correlation of a block of two, NaN where free */
   const double *sigma;    /* n_level: constant residual sd, NaN where free */
+  int fixed_origin;       /* 1: the latent terms keep their origin (their sds have priors) */
 } lmm_law;
 
 /* Column (X_j - shift_j) * scale_j in place of X_j, and so on.  x_intercept is the constant
@@ -126,6 +128,34 @@ void lmm_parameters_sigma_curvature(const lmm_parameters *par, const double *eta
 void lmm_parameters_natural(const lmm_parameters *par, const double *eta, double *sigma_u,
                             double *jacobian_u, double *sigma);
 
+/* The parameter e of (entries of Sigma in pairs, residual variances) as the pair of local terms a >= b
+ * of the block from `first` on (q terms), or of the level `first`; 0 if it belongs elsewhere. */
+int lmm_direction(const lmm_parameters *par, int e, int level, int first, int q, int *a, int *b);
+
+/* ---- priors (variational Bayes) ------------------------------------------------------------------ */
+
+typedef struct {
+  const double *df, *scale;             /* n_block, q: half-t of the sds, scaled */
+  const double *sigma_df, *sigma_scale; /* n_level */
+  double n_group;
+  const double *n_rows; /* n_level */
+  int mean_field;       /* q(beta) q(u) instead of q(beta, u) */
+  double *cross;        /* (p + 1) x (p + 1), lower: normal prior of beta as rows of [X y] */
+  double constant;      /* its normalising constant */
+} lmm_prior;
+
+elbo_status lmm_prior_value(const lmm_prior *prior, const lmm_parameters *par,
+                            const double *Sigma, const double *variance, double *value);
+elbo_status lmm_prior_derivatives(const lmm_prior *prior, const lmm_parameters *par,
+                                  const double *Sigma, const double *variance, double *gradient,
+                                  double *hessian);
+elbo_status lmm_prior_update(const lmm_prior *prior, const lmm_parameters *par,
+                             const double *second, const double *square, double *Sigma,
+                             double *variance);
+/* Independent normal priors of beta (mean, sd: p) where beta = B (scaled beta) + origin. */
+void lmm_prior_set_beta(lmm_prior *prior, int p, const double *B, const double *origin,
+                        const double *mean, const double *sd);
+
 /* ---- kernels ------------------------------------------------------------------------------- */
 
 /* Which derivatives, at which point; scalars shared by all groups. */
@@ -177,6 +207,7 @@ const lmm_kernels *lmm_kernels_current(void);
 typedef struct {
   const lmm_stats *stats;
   const lmm_kernels *kernels;
+  const lmm_prior *prior; /* of vb, else NULL; set after lmm_work_init */
   lmm_parameters par;
   lmm_method method;
   double constant; /* the objective in the caller's units less that of the scaled data */
@@ -198,12 +229,15 @@ typedef struct {
   /* scratch */
   double *cross, *C, *cells, *work, *scratch, *jacobian;
   lmm_derivatives run_d, all_d;
+  double *level_cross; /* n_level x p x p: X'X by level (mean field) */
   double *spread_eta; /* n_eta x p x p: X' V^-1 (dV / d eta_j) V^-1 X */
   double *cross_eta;  /* n_eta x p: d^2 objective / d eta d beta */
 } lmm_work;
 
 elbo_status lmm_work_init(lmm_work *work, const lmm_stats *stats, const lmm_law *law,
                           const elbo_memory *mem);
+/* Gives a model of method vb its priors. */
+void lmm_set_prior(lmm_work *work, const lmm_prior *prior);
 /* The model as the engine sees it. */
 elbo_model lmm_model(const lmm_work *work);
 /* Least squares with latent variables left out (those without a law in) into work->beta; the mean

@@ -260,6 +260,14 @@ void lmm_parameters_sigma_curvature(const lmm_parameters *par, const double *eta
     }
 }
 
+int lmm_direction(const lmm_parameters *par, int e, int level, int first, int q, int *a, int *b) {
+  *a = *b = 0;
+  if (e >= par->n_pair) return level && e - par->n_pair == first;
+  *a = par->pair_a[e] - first;
+  *b = par->pair_b[e] - first;
+  return !level && *a >= 0 && *b >= 0 && *a < q && *b < q;
+}
+
 /* Ti A Ti' */
 static void to_user(const lmm_parameters *par, const double *A, double *out) {
   const int q = par->q;

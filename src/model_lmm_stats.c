@@ -81,7 +81,7 @@ static void scaling_init(lmm_scaling *s, const lmm_rows *rows, const lmm_law *la
     const double *z = rows->Z + (size_t)n * (size_t)k;
     /* A free covariance block is the same model in any basis, so an intercept in it may absorb
      * the shift of the other terms; a block with constants is not. */
-    int intercept = -1, free_block = 1;
+    int intercept = -1, free_block = !law->fixed_origin;
     for (int l = 0; l < q; l++)
       if (law->block[l] == law->block[k]) {
         if (!isnan(law->sd[l]) || !isnan(law->cor[law->block[l]])) free_block = 0;

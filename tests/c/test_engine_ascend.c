@@ -168,6 +168,10 @@ static void test_saddle(void) {
     CHECK_CLOSE(result.objective, 0.25, 1e-14);
     CHECK(result.newton > 0);
   }
+  /* Without Newton there is no way off, but no claim to be at a maximum either. */
+  plane w = {{0.0, 0.0}, saddle, NULL, 0};
+  elbo_result result;
+  CHECK(run(&plane_model, &w, ELBO_ACCELERATE_NONE, 10, NULL, &result) == ELBO_MAX_ITER);
 }
 
 /* -sqrt(1 + x^2) - y^2 / 2: Newton's step from x is -x (1 + x^2), which overshoots beyond x =

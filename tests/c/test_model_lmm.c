@@ -734,6 +734,23 @@ static void test_unbounded(void) {
   test_free();
 }
 
+/* A line through the two rows of the first level fits them; reml, which takes a row for each
+ * column, has nothing left there that could go to zero. */
+static void test_unbounded_reml(void) {
+  const double X[12] = {1, 1, 1, 1, 1, 1, 0, 1, 0, 1, 2, 3}, y[6] = {2, 7, 1, 4, 0, 3};
+  const int level[6] = {1, 1, 2, 2, 2, 2};
+  const double sigma[2] = {NAN, NAN};
+  for (int reml = 0; reml < 2; reml++) {
+    const lmm_rows rows = {6, 2, 0, 0, 2, X, y, NULL, NULL, NULL, level};
+    const lmm_law law = {reml ? LMM_REML : LMM_EM, 0, NULL, NULL, NULL, sigma};
+    const example e = {rows, law};
+    fixture f;
+    fixture_init(&f, &e);
+    CHECK(lmm_unbounded_level(&f.work) == (reml ? -1 : 0));
+    test_free();
+  }
+}
+
 /* The same model in other units: y, a column of X and a column of Z times a number move the
  * log evidence by n log of the first and nothing else. */
 static void test_units(void) {
@@ -772,6 +789,7 @@ int main(void) {
   test_no_group();
   test_pivots();
   test_unbounded();
+  test_unbounded_reml();
   test_units();
   return FINISH();
 }

@@ -1,0 +1,262 @@
+# Variational Bayes of a mixed model: from the optimum to posterior moments.
+#
+# q(beta, u) is normal; q(Sigma) of each ( | ) inverse Wishart(d, d S) and q(sigma^2) inverse gamma
+# (the case q = 1), with known d (see src/model_lmm_prior.c). What C finds is S and v. Posterior
+# means of sd, cor and sigma are closed forms of (d, S), and linear response is the inverse Hessian of
+# the ELBO in (S, d), beta and u at their best, carried to those means:
+#
+#   cov(theta) = J (-H)^{-1} J',   J = d E_q[theta] / d (eta, d).
+#
+# For beta it adds to the covariance at fixed scales the response of E[beta] to the scales.
+
+# E[sd] for Sigma ~ inverse Wishart(d, d S), q x q: Sigma_kk is inverse gamma((d - q + 1) / 2, d S_kk / 2).
+# A list of value and its slopes by sqrt(S_kk) and by d, and the variance under q.
+vb_sd <- function(root, d, q) {
+  shape <- (d - q + 1) / 2
+  ratio <- exp(lgamma(shape - 0.5) - lgamma(shape))
+  value <- root * sqrt(d / 2) * ratio
+  square <- if (shape > 1) root^2 * d / 2 / (shape - 1) else Inf
+  list(value = value, by_root = sqrt(d / 2) * ratio,
+       by_d = value * (0.5 / d + 0.5 * (digamma(shape - 0.5) - digamma(shape))),
+       variance = square - value^2)
+}
+
+# E[cor]: under an inverse Wishart a correlation has the law of a sample correlation with
+# n = d - q + 2 degrees of freedom (Anderson 2003, An Introduction to Multivariate Statistical Analysis,
+# 4.2; the mean is Hotelling's 1953 series), r the one of S.
+vb_cor <- function(r, d, q) {
+  mean <- function(r, n) {
+    2 / n * exp(2 * (lgamma((n + 1) / 2) - lgamma(n / 2))) * r *
+      hypergeometric(0.5, 0.5, n / 2 + 1, r^2)
+  }
+  n <- d - q + 2
+  h <- 1e-5
+  inside <- max(-1 + h, min(1 - h, r))
+  second <- 1 - (n - 1) / n * (1 - r^2) * hypergeometric(1, 1, n / 2 + 1, r^2)
+  list(value = mean(r, n),
+       by_r = (mean(inside + h, n) - mean(inside - h, n)) / (2 * h),
+       by_d = (mean(r, n * (1 + h)) - mean(r, n * (1 - h))) / (2 * h * n),
+       variance = second - mean(r, n)^2)
+}
+
+# 2F1(a, b; c; x) for 0 <= x <= 1 and c > a + b, by its series.
+hypergeometric <- function(a, b, c, x) {
+  term <- sum <- 1
+  for (k in 0:9999) {
+    term <- term * (a + k) * (b + k) / ((c + k) * (k + 1)) * x
+    sum <- sum + term
+    if (abs(term) < 1e-16 * abs(sum)) break
+  }
+  sum
+}
+
+# -g''(d) of the ELBO at its best d: -(q / d - sum trigamma((d + 1 - i) / 2) / 2) / 2.
+vb_df_information <- function(d, q) {
+  -0.5 * (q / d - 0.5 * sum(trigamma((d + 1 - seq_len(q)) / 2)))
+}
+
+# Degrees of freedom of each inverse Wishart factor, by block, and of each residual one.
+vb_df <- function(design, vb) {
+  size <- tabulate(design$block, max(0L, design$block))
+  level <- if (is.null(design$level)) rep(1L, length(design$y)) else as.integer(design$level)
+  list(block = nlevels(design$group) + unname(vb$told$prior_df) + size - 1, size = size,
+       sigma = tabulate(level) + unname(vb$told$prior_sigma_df))
+}
+
+# The counterpart of natural_parameters() for vb: E_q of sd, cor and sigma with slopes by eta; and
+# what uncertainty of d adds to their covariance; and their covariance under q itself.
+vb_parameters <- function(result, design, held, vb) {
+  at_mode <- natural_parameters(result, design, held)
+  df <- vb_df(design, vb)
+  fixed <- !is.na(held$constant[held$block != "beta"])
+  block <- held$block[held$block != "beta"]
+  pairs <- covariance_pairs(design$block)
+  factor_of <- c(design$block, design$block[pairs[, 1]],
+                 length(df$size) + seq_len(sum(block == "sigma")))
+  d <- c(df$block, df$sigma)[factor_of]
+  q <- c(df$size, rep(1, length(df$sigma)))[factor_of]
+  value <- at_mode$value
+  by_d <- variance <- numeric(length(value))
+  slope <- at_mode$slope
+  for (i in which(!fixed)) {
+    m <- if (block[i] == "cor") vb_cor(value[i], d[i], q[i]) else vb_sd(value[i], d[i], q[i])
+    value[i] <- m$value
+    slope[i, ] <- slope[i, ] * (if (block[i] == "cor") m$by_r else m$by_root)
+    by_d[i] <- m$by_d
+    variance[i] <- m$variance
+  }
+  curvature <- mapply(vb_df_information, d, q)
+  df_cov <- outer(by_d, by_d) / curvature * outer(factor_of, factor_of, `==`)
+  list(value = value, slope = slope, boundary = logical(length(value)), df_cov = df_cov,
+       q_variance = variance, df = df)
+}
+
+# Linear response and mean field covariances of (beta, sd, cor, sigma).
+vb_information <- function(result, natural, parameters) {
+  info <- glmm_information(result, natural, parameters)
+  beta <- parameters$block == "beta"
+  free <- info$free_beta
+  names <- parameters$name
+  n <- length(names)
+  response <- matrix(0, n, ncol(info$eta_cov))
+  response[free, ] <- result$beta_cov %*% t(result$cross)
+  response[!beta, ] <- natural$slope
+  lrvb <- response %*% info$eta_cov %*% t(response)
+  lrvb[free, free] <- lrvb[free, free] + result$beta_cov
+  lrvb[!beta, !beta] <- lrvb[!beta, !beta] + natural$df_cov
+  mean_field <- matrix(0, n, n)
+  mean_field[free, free] <- result$q_beta_cov
+  diag(mean_field)[!beta] <- natural$q_variance
+  unknown <- parameters$fixed & !beta
+  lrvb[unknown, ] <- lrvb[, unknown] <- NA
+  mean_field[unknown, ] <- mean_field[, unknown] <- NA
+  dimnames(lrvb) <- dimnames(mean_field) <- list(names, names)
+  info$beta_cov <- lrvb[beta, beta, drop = FALSE]
+  info$var_cov <- lrvb[!beta, !beta, drop = FALSE]
+  info$conditional_cov <- result$beta_cov
+  info$linear_response <- lrvb
+  info$mean_field <- mean_field
+  info
+}
+
+# The response of E_q[u_g] to the scales, for linear response: a q x n_eta x m array, by central
+# differences of the exact posterior in eta (the steps are 1e-4 of a standard error).
+latent_response <- function(fit) {
+  info <- fit$information
+  m <- nrow(fit$latent$mean)
+  q <- ncol(fit$latent$mean)
+  out <- array(0, c(q, length(info$moves), m))
+  centre <- vb_centre(fit)
+  for (k in seq_along(info$moves)) {
+    eta <- info$moves[k]
+    h <- 1e-4 * sqrt(info$eta_cov[eta, eta])
+    mean_at <- function(step) {
+      at <- vb_move(fit, centre, eta, step)
+      .Call(C_glmm_at, model_of(fit), c(at, list(beta = NULL)))$mean
+    }
+    out[, k, ] <- t(mean_at(h) - mean_at(-h)) / (2 * h)
+  }
+  out
+}
+
+# S and v of the optimum, and near it along eta.
+vb_centre <- function(fit) list(Sigma = fit$vb$S, sigma = fit$vb$root_v)
+
+vb_move <- function(fit, centre, eta, step) {
+  info <- fit$information
+  q <- nrow(centre$Sigma)
+  # Sigma is quadratic in L: second order in the step matters not, central differences cancel it.
+  slope <- matrix(info$Sigma_slope, q * q)[, eta]
+  sigma <- centre$sigma
+  level <- match(eta, info$eta_of_sigma)
+  if (!is.na(level)) sigma[level] <- sigma[level] * exp(step)
+  list(Sigma = centre$Sigma + step * matrix(slope, q), sigma = sigma)
+}
+
+# Variances of latent variables, m x q: linear response, or those of q.
+vb_latent_variance <- function(fit, type = "linear_response") {
+  q <- ncol(fit$latent$mean)
+  m <- nrow(fit$latent$mean)
+  info <- fit$information
+  C <- if (fit$factorization == "mean_field" && type == "mean_field") NULL
+       else info$conditional_cov
+  gain <- if (fit$factorization == "structured") fit$latent$gain else vb_gain(fit)
+  response <- if (type == "linear_response") latent_response(fit)
+  A <- info$eta_cov[info$moves, info$moves, drop = FALSE]
+  out <- matrix(0, m, q, dimnames = dimnames(fit$latent$mean))
+  for (j in seq_len(q)) {
+    out[, j] <- fit$latent$cov[j, j, ]
+    if (!is.null(C) && nrow(C) > 0) {
+      k <- matrix(gain[j, , ], nrow(C), m)
+      out[, j] <- out[, j] + colSums(k * (C %*% k))
+    }
+    if (!is.null(response) && nrow(A) > 0) {
+      r <- matrix(response[j, , ], nrow(A), m)
+      out[, j] <- out[, j] + colSums(r * (A %*% r))
+    }
+  }
+  out
+}
+
+# -d E[u] / d beta, which the mean field leaves out of q.
+vb_gain <- function(fit) {
+  .Call(C_glmm_at, model_of(fit), c(vb_centre(fit), list(beta = NULL)))$gain
+}
+
+#' The optimal approximating distribution
+#'
+#' @param object A fit by method `"vb"` (other methods have the exact posterior of the latent
+#'   variables, see [latent()]).
+#' @param ... Not used.
+#' @return A list of class `elbo_variational`, a factor of q an element: for q(beta, u) a list of
+#'   `family`, `mean`, `cov` (of beta) and `latent` (means, conditional covariances and gains);
+#'   for each q(Sigma) `family`, `df` and `scale` of the inverse Wishart distribution; for
+#'   each q(sigma^2) `family`, `shape` and `scale` of the inverse gamma distribution. The auxiliary
+#'   variables of the half-t priors (Huang and Wand 2013) are inverse gamma.
+#' @references
+#' Huang, A. and Wand, M. P. (2013). Simple marginally noninformative prior distributions for
+#' covariance matrices. *Bayesian Analysis* 8, 439--452. \doi{10.1214/13-BA815}
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, method = "vb")
+#' variational(fit)
+#' @export
+variational <- function(object, ...) UseMethod("variational")
+
+#' @rdname variational
+#' @export
+variational.elbo_glmm <- function(object, ...) {
+  if (object$method != "vb") {
+    abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", object$method),
+            "there latent() is the exact posterior of the latent variables."), "elbo_error_method")
+  }
+  design <- object$design
+  df <- object$vb$df
+  held <- object$parameters$fixed
+  sd_held <- held[object$parameters$block == "sd"]
+  sigma_held <- held[object$parameters$block == "sigma"]
+  inverse_gamma <- function(shape, scale) {
+    list(family = "inverse gamma", shape = shape, scale = scale)
+  }
+  normal <- list(family = "normal", mean = coef(object),
+                 cov = object$information$mean_field[names(coef(object)), names(coef(object)),
+                                                     drop = FALSE],
+                 latent = object$latent,
+                 dimension = length(object$information$free_beta) + length(object$latent$mean))
+  joint <- object$factorization == "structured"
+  out <- if (joint) list(`beta, u` = normal) else list(
+    beta = c(normal[c("family", "mean", "cov")],
+             dimension = length(object$information$free_beta)),
+    u = list(family = "normal", latent = object$latent, dimension = length(object$latent$mean)))
+  for (b in seq_along(df$size)) {
+    rows <- design$block == b
+    if (all(sd_held[rows])) next
+    S <- object$vb$S[rows, rows, drop = FALSE]
+    dimnames(S) <- list(colnames(design$Z)[rows], colnames(design$Z)[rows])
+    name <- if (length(df$size) == 1) "Sigma" else sprintf("Sigma[%d]", b)
+    out[[name]] <- if (df$size[b] == 1) {
+      inverse_gamma(df$block[b] / 2, df$block[b] * S[1] / 2)
+    } else {
+      list(family = "inverse Wishart", df = df$block[b], scale = df$block[b] * S)
+    }
+  }
+  for (l in which(!sigma_held)) {
+    name <- if (is.null(design$level)) "sigma^2" else sprintf("sigma^2|%s", levels(design$level)[l])
+    out[[name]] <- inverse_gamma(df$sigma[l] / 2, df$sigma[l] * object$vb$root_v[l]^2 / 2)
+  }
+  structure(out, class = "elbo_variational")
+}
+
+#' @export
+print.elbo_variational <- function(x, ...) {
+  words <- vapply(names(x), function(name) {
+    f <- x[[name]]
+    arguments <- switch(f$family,
+      normal = format(f$dimension),
+      `inverse Wishart` = sprintf("df = %s, %d x %d", format(f$df), nrow(f$scale), ncol(f$scale)),
+      sprintf("%s, %s", format(f$shape, digits = 4), format(f$scale, digits = 4)))
+    sprintf("  q(%s) = %s(%s)", name, f$family, arguments)
+  }, "")
+  cat("The optimal q:\n", paste0(words, "\n"), sep = "")
+  invisible(x)
+}

@@ -1,0 +1,97 @@
+# Priors of a mixed model under variational Bayes: what was stated, else weak defaults on the scale
+# of the data.
+#
+#   glmm_vb(prior, design, held, factorization)   list of stated (the prior of each entry of theta),
+#                                                 default (whether it is one), told (what C takes)
+
+# In units of the response's sd: coefficients N(0, (10 / sd(x))^2), the intercept around the mean;
+# sds half-t(3, 2.5 / rms(z)), the residual half-t(3, 2.5).
+glmm_default_priors <- function(design, held) {
+  y <- design$y - design$offset
+  unit <- stats::sd(y)
+  if (!is.finite(unit) || unit == 0) unit <- 1
+  spread <- function(x) {
+    s <- stats::sd(x)
+    if (is.finite(s) && s > 0) s else 1
+  }
+  constant_one <- function(x) all(x == 1)
+  X <- design$X
+  beta <- lapply(seq_len(ncol(X)), function(j) {
+    if (constant_one(X[, j])) distributions$normal(signif(mean(y), 3), signif(10 * unit, 3))
+    else distributions$normal(0, signif(10 * unit / spread(X[, j]), 3))
+  })
+  sd <- lapply(seq_len(ncol(design$Z)), function(k) {
+    distributions$half_t(3, signif(2.5 * unit / sqrt(mean(design$Z[, k]^2)), 3))
+  })
+  cor <- vector("list", sum(held$block == "cor"))
+  sigma <- rep(list(distributions$half_t(3, signif(2.5 * unit, 3))), sum(held$block == "sigma"))
+  c(beta, sd, cor, sigma)
+}
+
+glmm_vb <- function(prior, design, held, factorization) {
+  stated <- resolve_priors(prior, held, design$group_name)
+  default <- lengths(stated) == 0
+  stated[default] <- glmm_default_priors(design, held)[default]
+  for (i in seq_along(stated)) check_vb_prior(stated[[i]], held$name[i], held$block[i])
+  names(stated) <- held$name
+  check_vb_blocks(design, held, stated)
+  of <- function(block, field, otherwise) {
+    vapply(stated[held$block == block], function(p) {
+      value <- p$parameters[[field]]
+      if (is.null(value)) otherwise else as.double(value)
+    }, 0)
+  }
+  free_beta <- is.na(held_values(held, "beta"))
+  df <- of("sd", "df", 1) # a half-Cauchy is a half-t with one degree of freedom
+  told <- list(
+    prior_beta_mean = of("beta", "mean", 0)[free_beta],
+    prior_beta_sd = of("beta", "sd", 1)[free_beta],
+    prior_df = df[match(unique(design$block), design$block)],
+    prior_scale = of("sd", "scale", 1),
+    prior_sigma_df = if (design$known_se) 1 else of("sigma", "df", 1),
+    prior_sigma_scale = if (design$known_se) 1 else of("sigma", "scale", 1),
+    mean_field = as.integer(factorization == "mean_field")
+  )
+  list(stated = stated, default = default, told = told)
+}
+
+check_vb_prior <- function(prior, name, block) {
+  if (is.null(prior) || is_constant(prior)) return()
+  allowed <- switch(block, beta = "normal", cor = character(), c("half_t", "half_cauchy"))
+  if (prior$distribution %in% allowed) return()
+  remedy <- switch(block,
+    beta = "coefficients take normal(), which may be as wide as you like, or constant()",
+    cor = "correlations get theirs from the half-t priors of the sds (Huang and Wand 2013)",
+    "standard deviations take half_t(), half_cauchy() or constant()"
+  )
+  abort(c(sprintf("The prior %s of `%s` is not one that method \"vb\" can update in closed form:",
+                  format(prior), name), paste0(remedy, ".")), "elbo_error_prior")
+}
+
+# Terms that share a covariance matrix share their degrees of freedom, and are free or held
+# together.
+check_vb_blocks <- function(design, held, stated) {
+  sds <- which(held$block == "sd")
+  constant <- !is.na(held$constant[sds])
+  df <- vapply(stated[sds], function(p) {
+    if (is.null(p$parameters$df)) 1 else p$parameters$df
+  }, 0)
+  for (block in unique(design$block)) {
+    rows <- design$block == block
+    if (length(unique(constant[rows])) > 1 || any(!is.na(held_cors(held, design, block)))) {
+      abort(c("Method \"vb\" holds all standard deviations and correlations of one ( | ) or none;",
+              sprintf("not some of those of `%s`.", design$group_name)), "elbo_error_prior")
+    }
+    if (!constant[rows][1] && length(unique(df[rows])) > 1) {
+      abort(c("The half-t priors of one ( | ) must have the same degrees of freedom, not",
+              paste0(toString(unique(df[rows])), ".")), "elbo_error_prior")
+    }
+  }
+}
+
+# The held correlations of a block, NA where free; those of a block that is held as a whole do not
+# count.
+held_cors <- function(held, design, block) {
+  pairs <- covariance_pairs(design$block)
+  held_values(held, "cor")[design$block[pairs[, 1]] == block]
+}

@@ -1,0 +1,175 @@
+/* Half-t priors on the sds of the Gaussian mixed model, under variational Bayes.
+ *
+ * Huang & Wand (2013): Sigma | a ~ inverse Wishart(nu + q - 1, 2 nu diag(1/a)) with a_k ~ inverse
+ * gamma(1/2, 1/A_k^2) makes each sd half-t(nu, A_k); a residual variance is the case q = 1.  With
+ * factors q(Sigma) q(a), and n units that Sigma speaks of (groups, or rows), the best q(Sigma) is
+ * inverse Wishart(d, B) with d = n + nu + q - 1 whatever the data, so it is known by its
+ *
+ *   S = B / d = E[Sigma^{-1}]^{-1}.
+ *
+ * Written in S, with q(a) at its best, everything in the ELBO that is not the Gaussian part at
+ * (Sigma, variance) = (S, v) is a function of S and a constant:
+ *
+ *   h(S) = -(nu + q - 1)/2 log |S| - (nu + q)/2 sum_k log c_k,  c_k = nu (S^{-1})_kk + 1/A_k^2.
+ *
+ * So the ELBO is the log marginal likelihood at (S, v), beta integrated, plus h: the ascent, the
+ * derivatives and linear response of the marginal likelihood serve variational Bayes unchanged. */
+#include <math.h>
+#include <string.h>
+
+#include "math_la.h"
+#include "model_lmm.h"
+
+static const double LOG_PI = 1.144729885849400174143427351353;
+
+/* One scale: its size, place and prior. */
+typedef struct {
+  int q, first; /* block of Sigma from term `first` on, or level `first` of the residual variance */
+  double nu, n;
+  const double *A;
+} scale;
+
+/* Block b < n_block of Sigma, else level b - n_block. Returns 0 where nothing is free. */
+static int get_scale(const lmm_prior *prior, const lmm_parameters *par, int b, scale *out) {
+  if (b < par->n_block) {
+    out->first = par->start[b];
+    out->q = par->start[b + 1] - out->first;
+    out->nu = prior->df[b];
+    out->A = prior->scale + out->first;
+    out->n = prior->n_group;
+    return par->kind[out->first] == LMM_ROW_FREE;
+  }
+  out->first = b - par->n_block;
+  out->q = 1;
+  out->nu = prior->sigma_df[out->first];
+  out->A = prior->sigma_scale + out->first;
+  out->n = prior->n_rows[out->first];
+  return par->eta_of_sigma[out->first] >= 0;
+}
+
+/* S^{-1} (q x q), log |S| and c. */
+static elbo_status invert_scale(const lmm_parameters *par, int b, const scale *s,
+                                const double *Sigma, const double *variance, double *inverse,
+                                double *log_det, double *c) {
+  const int q = s->q;
+  for (int i = 0; i < q; i++)
+    for (int j = 0; j < q; j++)
+      inverse[i + q * j] = b < par->n_block ? Sigma[s->first + i + par->q * (s->first + j)]
+                                            : variance[s->first];
+  elbo_status status = la_chol(inverse, q);
+  if (status != ELBO_OK) return status;
+  *log_det = la_log_det_from_chol(inverse, q);
+  status = la_inverse_from_chol(inverse, q);
+  for (int k = 0; k < q; k++) c[k] = s->nu * inverse[k * (q + 1)] + 1.0 / (s->A[k] * s->A[k]);
+  return status;
+}
+
+/* log of the multivariate gamma function. */
+static double log_gamma(double x, int q) {
+  double sum = 0.25 * q * (q - 1) * LOG_PI;
+  for (int i = 0; i < q; i++) sum += lgamma(x - 0.5 * i);
+  return sum;
+}
+
+/* What of the ELBO does not depend on S. */
+static double constant_of(const scale *s) {
+  const int q = s->q;
+  const double nu = s->nu, d = s->n + nu + q - 1.0, log_2 = log(2.0);
+  double sum = 0.5 * (nu + q - 1.0) * q * (log(2.0 * nu) - log_2) - log_gamma(0.5 * (nu + q - 1.0), q);
+  for (int k = 0; k < q; k++) sum += lgamma(0.5 * (nu + q)) - log(s->A[k]) - 0.5 * LOG_PI;
+  return sum + 0.5 * d * q * (1.0 + log_2 - log(d)) + log_gamma(0.5 * d, q);
+}
+
+elbo_status lmm_prior_value(const lmm_prior *prior, const lmm_parameters *par,
+                            const double *Sigma, const double *variance, double *value) {
+  double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
+  *value = 0.0;
+  for (int b = 0; b < par->n_block + par->n_level; b++) {
+    scale s;
+    if (!get_scale(prior, par, b, &s)) continue;
+    const elbo_status status = invert_scale(par, b, &s, Sigma, variance, inverse, &log_det, c);
+    if (status != ELBO_OK) return status;
+    *value += constant_of(&s) - 0.5 * (s.nu + s.q - 1.0) * log_det;
+    for (int k = 0; k < s.q; k++) *value -= 0.5 * (s.nu + s.q) * log(c[k]);
+  }
+  return ELBO_OK;
+}
+
+/* Derivatives of h with respect to the entries of Sigma in pairs (direction e_a e_b' + e_b e_a', or
+ * e_a e_a') and the residual variances, added to gradient and hessian (n x n, lower). */
+elbo_status lmm_prior_derivatives(const lmm_prior *prior, const lmm_parameters *par,
+                                  const double *Sigma, const double *variance, double *gradient,
+                                  double *hessian) {
+  const int n = par->n_pair + par->n_level;
+  double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
+  for (int b = 0; b < par->n_block + par->n_level; b++) {
+    scale s;
+    if (!get_scale(prior, par, b, &s)) continue;
+    const elbo_status status = invert_scale(par, b, &s, Sigma, variance, inverse, &log_det, c);
+    if (status != ELBO_OK) return status;
+    const int q = s.q, level = b >= par->n_block;
+    const double nu = s.nu, *V = inverse;
+    for (int e = 0; e < n; e++) {
+      int a1, b1, a2, b2;
+      if (!lmm_direction(par, e, level, s.first, q, &a1, &b1)) continue;
+      const double k1 = a1 == b1 ? 0.5 : 1.0;
+      gradient[e] -= (nu + q - 1.0) * k1 * V[a1 + q * b1];
+      for (int k = 0; k < q; k++)
+        gradient[e] += nu * (nu + q) / c[k] * k1 * V[k + q * a1] * V[k + q * b1];
+      for (int f = 0; f <= e; f++) {
+        if (!lmm_direction(par, f, level, s.first, q, &a2, &b2)) continue;
+        const double k2 = a2 == b2 ? 0.5 : 1.0;
+        double sum = (nu + q - 1.0) * (V[a1 + q * a2] * V[b1 + q * b2] + V[a1 + q * b2] * V[b1 + q * a2]);
+        for (int k = 0; k < q; k++) {
+          const double va = V[k + q * a1], vb = V[k + q * b1], wa = V[k + q * a2], wb = V[k + q * b2];
+          /* (S^-1 E S^-1)_kk = 2 va vb and (S^-1 E S^-1 F S^-1)_kk for the two directions. */
+          const double both = va * V[b1 + q * a2] * wb + va * V[b1 + q * b2] * wa +
+                              vb * V[a1 + q * a2] * wb + vb * V[a1 + q * b2] * wa;
+          sum += nu * (nu + q) * (-both / c[k] + 2.0 * nu * va * vb * wa * wb / (c[k] * c[k]));
+        }
+        hessian[e + n * f] += k1 * k2 * sum;
+      }
+    }
+  }
+  return ELBO_OK;
+}
+
+/* The coordinate step for q(Sigma) and q(sigma^2): S = (sum E[u u'] + 2 nu diag(E[1/a])) / d, where
+ * E[1/a_k] = (nu + q) / 2 / c_k.  second: q x q; square: n_level, E |y - X beta - Z u|^2. */
+elbo_status lmm_prior_update(const lmm_prior *prior, const lmm_parameters *par,
+                             const double *second, const double *square, double *Sigma,
+                             double *variance) {
+  double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
+  for (int b = 0; b < par->n_block + par->n_level; b++) {
+    scale s;
+    if (!get_scale(prior, par, b, &s)) continue;
+    const elbo_status status = invert_scale(par, b, &s, Sigma, variance, inverse, &log_det, c);
+    if (status != ELBO_OK) return status;
+    const double d = s.n + s.nu + s.q - 1.0;
+    if (b >= par->n_block) {
+      variance[s.first] = (square[s.first] + s.nu * (s.nu + 1.0) / c[0]) / d;
+      continue;
+    }
+    for (int i = 0; i < s.q; i++)
+      for (int j = 0; j < s.q; j++) {
+        const int at = s.first + i + par->q * (s.first + j);
+        Sigma[at] = (second[at] + (i == j ? s.nu * (s.nu + s.q) / c[i] : 0.0)) / d;
+      }
+  }
+  return ELBO_OK;
+}
+
+void lmm_prior_set_beta(lmm_prior *prior, int p, const double *B, const double *origin,
+                        const double *mean, const double *sd) {
+  const int p1 = p + 1;
+  memset(prior->cross, 0, (size_t)(p1 * p1) * sizeof(double));
+  prior->constant = 0.0;
+  for (int i = 0; i < p; i++) {
+    const double precision = 1.0 / (sd[i] * sd[i]);
+    prior->constant -= 0.918938533204672741780329736406 + log(sd[i]);
+    for (int j = 0; j < p1; j++)
+      for (int k = 0; k <= j; k++)
+        prior->cross[j + p1 * k] += precision * (j < p ? B[i + p * j] : mean[i] - origin[i]) *
+                                    (k < p ? B[i + p * k] : mean[i] - origin[i]);
+  }
+}
