@@ -165,8 +165,8 @@ bread.elbo_fit <- function(x, ...) {
 }
 
 check_likelihood <- function(fit, what) {
-  if (fit$method != "joint") return(invisible(fit))
-  abort(c(sprintf("%s needs a likelihood, which method \"joint\" has not.", what),
+  if (!is.na(fit$log_evidence)) return(invisible(fit))
+  abort(c(sprintf("%s needs a likelihood, which method \"%s\" has not.", what, fit$method),
           "Use update(fit, method = \"em\")."), "elbo_error_method")
 }
 

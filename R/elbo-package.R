@@ -13,6 +13,7 @@
 #' | `"joint"` | points | points | points | joint maximum likelihood |
 #' | `"em"` | integrated | points | points | marginal maximum likelihood (ML) |
 #' | `"reml"` | integrated | integrated | points | restricted maximum likelihood (REML) |
+#' | `"vb"` | best factor | best factor | best factors | variational Bayes |
 #'
 #' Treated as points, latent variables take information with them that the parameters need:
 #' with a mean for each pair of observations, joint maximum likelihood estimates half of their
@@ -21,7 +22,7 @@
 #' \eqn{\theta}{theta} and any \eqn{q(z)}: the E-step brings the Kullback-Leibler divergence
 #' from \eqn{q(z)} to \eqn{p(z\mid y,\theta)}{p(z | y, theta)} to zero, where the ELBO equals
 #' the log-likelihood (Neal and Hinton 1998). REML integrates the coefficients as well, under a
-#' flat prior (Harville 1974). Variational Bayes, `"vb"`, comes in a later version.
+#' flat prior (Harville 1974). Variational Bayes has a distribution for everything.
 #'
 #' @section Where to begin:
 #' * [fit_glmm()] fits Gaussian mixed models with one grouping factor, and meta-analyses;

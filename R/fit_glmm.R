@@ -127,7 +127,7 @@ check_gaussian <- function(family) {
 
 # theta of a design, in order: one row a parameter, with its block and the value it is held at (NA
 # where it is free).
-glmm_constants <- function(prior, design, method) {
+glmm_constants <- function(prior, design, method = "em") {
   parameters <- glmm_parameters(design)
   resolved <- resolve_priors(prior, parameters, design$group_name)
   covariance <- covariance_index(parameters, design$block)
@@ -266,7 +266,7 @@ ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, no
                    descent = -3L, size = -4L, rank = -5L, unbounded = -6L)
 
 # `make_vb` gives the priors of vb for a design, which follow its columns.
-ascend_glmm <- function(design, held, method, control, make_vb) {
+ascend_glmm <- function(design, held, method, control, make_vb = function(...) NULL) {
   vb <- make_vb(design, held)
   model <- glmm_model(design, held, method, vb = vb)
   climb <- function(model) {

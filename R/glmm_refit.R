@@ -48,7 +48,9 @@ glmm_posterior <- function(fit, theta = fit$theta) {
   held <- held_of(fit)
   fixed_beta <- fit$parameters$fixed & fit$parameters$block == "beta"
   held$constant[fixed_beta] <- theta[fixed_beta]
-  at <- .Call(C_glmm_at, model_of(fit, held), theta_parts(fit, theta))
+  parts <- theta_parts(fit, theta)
+  if (fit$method == "reml") parts["beta"] <- list(NULL) # integrated, whatever theta says
+  at <- .Call(C_glmm_at, model_of(fit, held), parts)
   if (at$status != 0L) {
     abort("The objective is not finite at `theta`; its scale parameters must be positive.",
           "elbo_error_not_finite")

@@ -184,7 +184,7 @@ standard_errors <- function(fit) {
 }
 
 information <- function(fit) {
-  if (fit$method == "joint") {
+  if (is.na(fit$log_evidence)) {
     return(c(logLik = NA_real_, AIC = NA_real_, BIC = NA_real_))
   }
   c(logLik = as.numeric(logLik(fit)), AIC = stats::AIC(fit), BIC = stats::BIC(fit))

@@ -6,9 +6,9 @@
 #' Three pictures, each the answer to a question.
 #' * `"objective"`: did the ascent climb to a maximum? The ELBO after each half-step below the
 #'   log evidence; what separates them is the KL divergence, which each E-step brings to zero.
-#'   Under method `"joint"` there is no log evidence. Beside it the same on a logarithmic
-#'   scale: how much was still to gain. EM climbs there along a straight line, Newton's method
-#'   ever faster.
+#'   Under methods `"joint"` and `"vb"` there is no log evidence. Beside it the same on a
+#'   logarithmic scale: how much was still to gain. EM climbs there along a straight line,
+#'   Newton's method ever faster.
 #' * `"latent"`: are the latent variables like the law posited for them? For each term the
 #'   posterior of each level (mean and interval), in the order of the means, over the normal
 #'   law with the estimated standard deviation (bands of one and two standard deviations).

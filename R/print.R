@@ -31,6 +31,9 @@
 #'     `estimate`, `std.error`, `fixed`, `boundary`.}
 #'   \item{`residuals`}{minimum, quartiles and maximum of the Pearson residuals.}
 #'   \item{`information`}{named vector `logLik`, `AIC`, `BIC`; `NA` under method `"joint"`.}
+#'   \item{`posterior`}{for method `"vb"` a data frame, a row for each parameter: `name`,
+#'     `prior`, whether it is the `default`, and the posterior standard deviations by
+#'     `linear_response` and under the `mean_field` that q is. Otherwise `NULL`.}
 #'   \item{`fit`}{the fit.}
 #' }
 #' @family what a fit answers
@@ -71,8 +74,21 @@ summary.elbo_fit <- function(object, ...) {
   structure(list(
     coefficients = coefficients, variances = variances[order],
     residuals = stats::quantile(residual_rows(object, "pearson")),
-    information = information(object), fit = object
+    information = information(object),
+    posterior = if (object$method == "vb") posterior_summary(object),
+    fit = object
   ), class = "summary.elbo_fit")
+}
+
+# Of vb: priors, and the standard deviations by linear response and under q itself.
+posterior_summary <- function(fit) {
+  prior <- vapply(fit$vb$stated, function(prior) {
+    if (is.null(prior)) "by those of the sds" else format(prior)
+  }, "")
+  sd <- function(type) sqrt(diag(vcov(fit, full = TRUE, type = type)))
+  data.frame(name = names(fit$theta), prior = unname(prior), default = unname(fit$vb$default),
+             linear_response = sd("linear_response"), mean_field = sd("mean_field"),
+             row.names = NULL)
 }
 
 #' @rdname print.elbo_fit
@@ -89,6 +105,10 @@ print.summary.elbo_fit <- function(x, ...) {
   if (nrow(x$variances) > 0) {
     writeLines(c("", "Standard deviations and correlations:",
                  table_lines(variance_table(x$variances))))
+  }
+  if (!is.null(x$posterior)) {
+    writeLines(c("", "Priors, and posterior standard deviations:",
+                 table_lines(posterior_table(x$posterior))))
   }
   writeLines(c("", "Residuals / their standard deviation:"))
   print(stats::setNames(fixed_text(x$residuals, 2), c("min", "25 %", "median", "75 %", "max")),
@@ -150,6 +170,7 @@ markdown_table <- function(table) {
 
 # What the estimator is called, and what q integrates. Constants do not change its name.
 estimator_name <- function(fit) {
+  if (fit$method == "vb") return("Variational Bayes")
   if (!has_latent(fit) && fit$method != "reml") return("Maximum likelihood")
   paste(switch(fit$method, em = "Marginal", reml = "Restricted", joint = "Joint"),
         "maximum likelihood")
@@ -160,10 +181,18 @@ integrated_words <- function(fit) {
     switch(fit$method,
       em = "z integrated exactly, theta a point",
       reml = "z and beta integrated exactly, variances points",
-      joint = "z and theta points, nothing integrated"
+      joint = "z and theta points, nothing integrated",
+      vb = switch(fit$factorization,
+        structured = "all integrated, q(z, beta) apart from q of the variances",
+        mean_field = "all integrated, q(z), q(beta) and q of the variances apart"
+      )
     )
   } else {
-    switch(fit$method, reml = "beta integrated exactly, sigma a point", "theta a point")
+    switch(fit$method,
+      reml = "beta integrated exactly, sigma a point",
+      vb = "all integrated, q(beta) apart from q of sigma",
+      "theta a point"
+    )
   }
 }
 
@@ -208,6 +237,9 @@ objective_words <- function(fit) {
   if (fit$method == "joint") {
     return(sprintf("log p(y, z | theta) %s is the ELBO of points: no log-likelihood", elbo))
   }
+  if (fit$method == "vb") {
+    return(sprintf("ELBO %s, a lower bound of the log evidence: no log-likelihood", elbo))
+  }
   kl <- fixed_text(max(fit$log_evidence - fit$objective, 0), 1)
   sprintf("%slog-likelihood %s = ELBO %s + KL %s",
           if (fit$method == "reml") "restricted " else "", fixed_text(fit$log_evidence, 1),
@@ -249,8 +281,8 @@ boundary_words <- function(fit) {
                   "undefined: %s"), cors$var1, cors$var2, cors$group, cors$estimate, remedy),
     sprintf(paste("The covariance of %s | %s is singular: on the boundary of its range. The",
                   "fit is complete; a combination of these terms does not vary. To test",
-                  "or simplify, %s"), singular, rep_len(fit$design$group_name, length(singular)),
-            remedy)
+                  "or simplify, %s"), singular,
+            rep_len(fit$design$group_name, length(singular)), remedy)
   )
 }
 
@@ -280,9 +312,11 @@ few_groups <- 10L
 few_groups_words <- function(fit) {
   groups <- nlevels(fit$design$group)
   if (groups == 0 || groups >= few_groups || !any(free_sds(fit))) return(NULL)
-  sprintf(paste("Only %s: standard errors and t tests can be far too hopeful. See bootstrap()",
-                "and confint(type = \"profile\")."),
-          count_words(groups, fit$design$group_name))
+  paste0("Only ", count_words(groups, fit$design$group_name), ": ", switch(fit$method,
+    vb = "linear response can be off by more than 10 % in standard deviations.",
+    paste("standard errors and t tests can be far too hopeful. See bootstrap() and",
+          "confint(type = \"profile\").")
+  ))
 }
 
 free_sds <- function(fit) fit$parameters$block == "sd" & !fit$parameters$fixed
@@ -346,6 +380,16 @@ variance_table <- function(variances) {
     Status = status, check.names = FALSE
   )
   table[c(TRUE, TRUE, TRUE, any(nzchar(status)))]
+}
+
+posterior_table <- function(posterior) {
+  decimals <- shown_decimals(posterior$linear_response, posterior$linear_response)
+  data.frame(
+    Parameter = posterior$name,
+    Prior = paste0(posterior$prior, ifelse(posterior$default, " (default)", "")),
+    "Linear response" = decimal_text(posterior$linear_response, decimals),
+    "Mean field" = decimal_text(posterior$mean_field, decimals), check.names = FALSE
+  )
 }
 
 # "sd age", "cor (Intercept), age", "sigma", "sigma Female".

@@ -264,9 +264,9 @@ drop_rows <- function(fit, rows) {
   for (part in c("group", "level")) {
     if (!is.null(design[[part]])) design[[part]] <- droplevels(design[[part]][-rows])
   }
-  held <- glmm_constants(fit$prior, design)
+  held <- glmm_constants(fit$prior, design, fit$method)
   check_bounded(design, held, fit$method)
-  answer <- ascend_glmm(design, held, fit$method, fit$control)
+  answer <- ascend_glmm(design, held, fit$method, fit$control, function(...) fit$vb)
   estimates <- glmm_estimates(answer)
   fit$design <- answer$design
   fit[names(estimates)] <- estimates

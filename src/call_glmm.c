@@ -2,6 +2,7 @@
 #include "call.h"
 
 #include <Rmath.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -148,7 +149,11 @@ static void build(SEXP model, glmm *g) {
   for (int j = 0; j < p; j++) beta[j] += origin[j];
   memcpy(y, g->rows.y, (size_t)n * sizeof(double));
   for (int j = 0; j < p; j++)
-    for (int i = 0; i < n; i++) y[i] -= g->rows.X[(size_t)n * (size_t)j + (size_t)i] * beta[j];
+    for (int i = 0; i < n; i++) {
+      const double part = g->rows.X[(size_t)n * (size_t)j + (size_t)i] * beta[j];
+      y[i] -= part;
+      g->rows.rounding = fmax(g->rows.rounding, 4.0 * DBL_EPSILON * fabs(part));
+    }
   g->rows.y = y;
   g->beta_origin = beta;
   make_statistics(g);

@@ -272,9 +272,10 @@ static int fitted_exactly(const lmm_work *w, double *A, double n, int *rank) {
   double *before = w->scratch, *pivots = before + p1;
   for (int j = 0; j < p1; j++) before[j] = A[j + p1 * j];
   *rank = sweep_columns(A, p, before, pivots);
-  /* Scaled data are at most 1 in size, and sweeping loses the last digits of y'y: less than this
-   * is rounding. */
-  return A[p + p1 * p] <= fmax(1e-26 * n, 1e-14 * before[p]);
+  /* Scaled data are about 1 in size, and sweeping loses the last digits of y'y: less than this is
+   * rounding. */
+  const double rounding = fmax(1e-13, w->stats->rounding);
+  return A[p + p1 * p] <= fmax(n * rounding * rounding, 1e-14 * before[p]);
 }
 
 int lmm_unbounded_level(lmm_work *w) {

@@ -93,8 +93,15 @@ static elbo_status plane_unpack(void *work, const double *eta) {
   return ELBO_OK;
 }
 
-static const elbo_model plane_model = {2,    no_step,           plane_m_step, plane_elbo,   NULL,
-                                       NULL, plane_derivatives, plane_pack,   plane_unpack, NULL};
+static const elbo_model plane_model = {.n_eta = 2,
+                                       .e_name = ELBO_STEP_E,
+                                       .m_name = ELBO_STEP_M,
+                                       .e_step = no_step,
+                                       .m_step = plane_m_step,
+                                       .elbo = plane_elbo,
+                                       .derivatives = plane_derivatives,
+                                       .pack = plane_pack,
+                                       .unpack = plane_unpack};
 
 /* -(x - a)'[3 1; 1 2](x - a) / 2 with a = (1, -2): the maximum is 0 at a. */
 static double quadratic(const double *x, double *gradient, double *hessian) {
@@ -193,6 +200,19 @@ static void test_halving(void) {
   CHECK(run(&plane_model, &w, ELBO_ACCELERATE_AUTO, 1000, &t, &result) == ELBO_OK);
   CHECK(fabs(w.x[0]) < 1e-8 && fabs(w.x[1]) < 1e-8);
   for (int i = 1; i < t.n; i++) CHECK(t.elbo[i] >= t.elbo[i - 1] - 1e-9);
+}
+
+/* Half way to 0, but at most 0.5: from 1.2 by way of 0.7 to 0.35, which SQUAREM extrapolates to
+ * 1.2 - 2 (10/3) 0.5 + (10/3)^2 0.15 = -0.47, lower than where EM was. */
+static void short_step(double *x) { x[0] -= 0.5 * fmax(-1.0, fmin(1.0, x[0])); }
+
+static void test_extrapolation_too_far(void) {
+  plane w = {{1.2, 0.0}, flat_tails, short_step, 0};
+  elbo_result result;
+  trace t = {0};
+  CHECK(run(&plane_model, &w, ELBO_ACCELERATE_SQUAREM, 1000, &t, &result) == ELBO_OK);
+  CHECK(fabs(w.x[0]) < 1e-8);
+  for (int i = 1; i < t.n; i++) CHECK(t.elbo[i] >= t.elbo[i - 1]);
 }
 
 /* Only y matters: a flat direction has no standard error and stays where it is. */
@@ -362,8 +382,18 @@ static int tv_settle(void *work) {
   return 1;
 }
 
-static const elbo_model tv_model = {1,     tv_e_step,      tv_m_step, tv_elbo,   tv_log_evidence,
-                                    tv_kl, tv_derivatives, tv_pack,   tv_unpack, tv_settle};
+static const elbo_model tv_model = {.n_eta = 1,
+                                    .e_name = ELBO_STEP_E,
+                                    .m_name = ELBO_STEP_M,
+                                    .e_step = tv_e_step,
+                                    .m_step = tv_m_step,
+                                    .elbo = tv_elbo,
+                                    .log_evidence = tv_log_evidence,
+                                    .kl = tv_kl,
+                                    .derivatives = tv_derivatives,
+                                    .pack = tv_pack,
+                                    .unpack = tv_unpack,
+                                    .settle = tv_settle};
 
 static void check_trace(const trace *t) {
   for (int i = 0; i < t->n; i++) {
@@ -455,6 +485,7 @@ int main(void) {
   test_gain();
   test_saddle();
   test_halving();
+  test_extrapolation_too_far();
   test_flat();
   test_refused_points();
   test_descent();

@@ -257,7 +257,12 @@ static example new_example(const configuration *c) {
   for (int l = 0; l < c->n_level; l++) sigma[l] = c->held == HELD_SD && l == 1 ? 2.5 : NAN;
   const lmm_rows rows = {n,     c->p, c->q, M, c->n_level, X, y, Z, c->weighted ? w : NULL,
                          group, level};
-  const lmm_law law = {c->method, c->split ? c->q : c->q > 0, block, sd, cor, sigma};
+  const lmm_law law = {.method = c->method,
+                       .n_block = c->split ? c->q : c->q > 0,
+                       .block = block,
+                       .sd = sd,
+                       .cor = cor,
+                       .sigma = sigma};
   e.rows = rows;
   e.law = law;
   return e;
@@ -531,7 +536,8 @@ static example new_oneway(lmm_method method, int m, int k, const double *mean, d
   law_sd[0] = sd;
   cor[0] = sigma[0] = NAN;
   const lmm_rows rows = {n, 1, 1, m, 1, one, y, one, NULL, group, NULL};
-  const lmm_law law = {method, 1, block, law_sd, cor, sigma};
+  const lmm_law law = {
+      .method = method, .n_block = 1, .block = block, .sd = law_sd, .cor = cor, .sigma = sigma};
   const example e = {rows, law};
   return e;
 }
@@ -677,7 +683,7 @@ static void test_no_group(void) {
   const double X[8] = {1, 1, 1, 1, -1, 0, 1, 2}, y[4] = {1, 0, 2, 5}, sigma[1] = {NAN};
   for (int reml = 0; reml < 2; reml++) {
     const lmm_rows rows = {4, 2, 0, 0, 1, X, y, NULL, NULL, NULL, NULL};
-    const lmm_law law = {reml ? LMM_REML : LMM_EM, 0, NULL, NULL, NULL, sigma};
+    const lmm_law law = {.method = reml ? LMM_REML : LMM_EM, .sigma = sigma};
     const example e = {rows, law};
     fixture f;
     double value;
@@ -697,7 +703,7 @@ static void test_pivots(void) {
   const double X[12] = {1, 1, 0, 0, 1, -1, 1, -1, 3, 1, 1, -1}; /* the third: 2 x1 + x2 */
   const double y[4] = {1, 2, 3, 5}, sigma[1] = {NAN};
   const lmm_rows rows = {4, 3, 0, 0, 1, X, y, NULL, NULL, NULL, NULL};
-  const lmm_law law = {LMM_EM, 0, NULL, NULL, NULL, sigma};
+  const lmm_law law = {.method = LMM_EM, .sigma = sigma};
   const example e = {rows, law};
   fixture f;
   double pivots[3];
@@ -742,7 +748,7 @@ static void test_unbounded_reml(void) {
   const double sigma[2] = {NAN, NAN};
   for (int reml = 0; reml < 2; reml++) {
     const lmm_rows rows = {6, 2, 0, 0, 2, X, y, NULL, NULL, NULL, level};
-    const lmm_law law = {reml ? LMM_REML : LMM_EM, 0, NULL, NULL, NULL, sigma};
+    const lmm_law law = {.method = reml ? LMM_REML : LMM_EM, .sigma = sigma};
     const example e = {rows, law};
     fixture f;
     fixture_init(&f, &e);

@@ -34,7 +34,12 @@ static void model_init(model *m, int q, int n_block, const int *block, int n_lev
   }
   for (int b = 0; b < n_block; b++) m->cor[b] = NAN;
   for (int l = 0; l < n_level; l++) m->sigma[l] = NAN;
-  const lmm_law law = {LMM_EM, n_block, m->block, m->sd, m->cor, m->sigma};
+  const lmm_law law = {.method = LMM_EM,
+                       .n_block = n_block,
+                       .block = m->block,
+                       .sd = m->sd,
+                       .cor = m->cor,
+                       .sigma = m->sigma};
   m->law = law;
 }
 

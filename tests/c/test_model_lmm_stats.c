@@ -45,7 +45,8 @@ static example new_example(int q, int m, int n_level, int weighted, int first) {
   cor[0] = NAN;
   const lmm_rows rows = {n,       3,      q, m, n_level, e.X, e.y, e.Z, weighted ? e.weight : NULL,
                          e.group, e.level};
-  const lmm_law law = {LMM_EM, q > 0, block, sd, cor, sigma};
+  const lmm_law law = {
+      .method = LMM_EM, .n_block = q > 0, .block = block, .sd = sd, .cor = cor, .sigma = sigma};
   e.rows = rows;
   e.law = law;
   return e;

@@ -258,7 +258,8 @@ test_that("the sandwich is made of the scores of the groups", {
     score <- vapply(levels(fit$design$group), function(level) {
       rows <- fit$design$group == level
       one <- fit$design
-      one[c("y", "offset")] <- lapply(one[c("y", "offset")], `[`, rows)
+      one$y <- one$y[rows]
+      one$offset <- rep_len(one$offset, length(rows))[rows]
       for (part in intersect(c("weights", "level"), names(one))) one[[part]] <- one[[part]][rows]
       one$X <- one$X[rows, , drop = FALSE]
       one$Z <- one$Z[rows, , drop = FALSE]

@@ -78,6 +78,20 @@ test_that("coef(summary()) is the table of t tests", {
                unname(sqrt(diag(vcov(fit, full = TRUE)))[variances$name]))
 })
 
+test_that("variational Bayes is said to be it, with its priors and both standard deviations", {
+  fit <- fit_glmm(distance ~ age + (age | Subject), orthodont, method = "vb")
+  said <- capture.output(print_wide(fit))
+  expect_match(said[1], "Variational Bayes   (method \"vb\": all integrated", fixed = TRUE)
+  expect_match(said, "a lower bound of the log evidence", all = FALSE)
+  posterior <- summary(fit)$posterior
+  expect_identical(posterior$name, names(theta(fit)))
+  expect_equal(posterior$mean_field,
+               unname(sqrt(diag(vcov(fit, full = TRUE, type = "mean_field")))))
+  # Mean field takes the other parameters as known.
+  expect_true(all(posterior$mean_field < posterior$linear_response + 1e-6))
+  expect_output(print_wide(summary(fit)), "normal.*default.*half_t")
+})
+
 test_that("knit_print() gives tables that are safe in every format", {
   skip_if_not_installed("knitr")
   text <- as.character(knitr::knit_print(fit_glmm(distance ~ age + (age | Subject), orthodont)))

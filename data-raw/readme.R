@@ -1,6 +1,6 @@
-# The figure of README.md.
+# README.md from README.Rmd, with its figure.
 #
-#   Rscript data-raw/readme_figure.R   (from the root of the checkout, the package installed)
+#   Rscript data-raw/readme.R   (from the root of the checkout, the package installed)
 
 library(elbo)
 source("demo/figures.R")
@@ -15,3 +15,8 @@ par(mfrow = c(1, 2))
 plot_paradox(simulated)
 plot_shrinkage(reml)
 invisible(dev.off())
+
+text <- knitr::knit(text = readLines("data-raw/README.Rmd", encoding = "UTF-8"), quiet = TRUE)
+# Without the empty lines that knitr adds.
+text <- strsplit(gsub("\n{3,}", "\n\n", trimws(text)), "\n", fixed = TRUE)[[1]]
+writeLines(text[!startsWith(text, "<!--")][-1], "README.md")
