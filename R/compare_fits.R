@@ -102,7 +102,7 @@ plot.elbo_comparison <- function(x, level = 0.95, ...) {
   terms <- unique(x$term)
   fits <- unique(x$fit)
   margin <- 1.5 + max(graphics::strwidth(fits, "inches", cex = 0.8)) / 0.2
-  old <- graphics::par(mfrow = rev(grDevices::n2mfrow(length(terms))),
+  old <- graphics::par(mfrow = panel_grid(length(terms)),
                        mar = c(3, margin, 3, 1), mgp = c(2, 0.6, 0), las = 1)
   on.exit(graphics::par(old))
   for (term in terms) {

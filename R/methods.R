@@ -13,9 +13,10 @@
 #' with `NA` under [stats::na.exclude()] and absent under [stats::na.omit()].
 #'
 #' `deviance()` is \eqn{-2\log p(y\mid\hat\theta)}{-2 log p(y | theta)}, under method `"reml"`
-#' the restricted one. `extractAIC()`, and with it [stats::drop1()] and [stats::step()],
+#' the restricted one. `extractAIC()`, and with it [stats::drop1()] and [stats::add1()],
 #' refits a `"reml"` fit by `"em"`, since restricted likelihoods of different fixed effects
-#' cannot be compared. Method `"joint"` has no likelihood, so both stop there.
+#' cannot be compared. Methods `"joint"` and `"vb"` have no likelihood, so both stop there.
+#' [stats::step()] would lose the random terms, and is refused.
 #'
 #' @param object,x,formula a fit, of class `elbo_fit`.
 #' @param fixed.only whether to return the fixed part only.
@@ -126,6 +127,11 @@ deviance.elbo_fit <- function(object, ...) -2 * as.numeric(logLik(object))
 #' @rdname elbo_fit-methods
 #' @export
 extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
+  # step() puts the terms of the fixed part in the place of the formula.
+  if (inherits(fit$formula, "terms") && has_latent(fit)) {
+    abort(c("step() would lose the random terms of the fit;",
+            "use drop1(), add1() and update() step by step."), "elbo_error_not_available")
+  }
   if (fit$method == "reml") {
     fit <- update(fit, method = "em")
   }

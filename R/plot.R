@@ -39,7 +39,7 @@ plot.elbo_fit <- function(x, type = c("objective", "latent", "residuals"), level
   type <- match.arg(type, several.ok = TRUE)
   if (!has_latent(x)) type <- setdiff(type, "latent")
   panels <- c(objective = 2, latent = ncol(x$design$Z), residuals = 2)
-  old <- graphics::par(mfrow = rev(grDevices::n2mfrow(sum(panels[type]))), mar = c(4, 5, 3, 1),
+  old <- graphics::par(mfrow = panel_grid(sum(panels[type])), mar = c(4, 5, 3, 1),
                        mgp = c(2.4, 0.7, 0), las = 1)
   on.exit(graphics::par(old))
   for (picture in type) {
@@ -55,18 +55,24 @@ plot.elbo_fit <- function(x, type = c("objective", "latent", "residuals"), level
   invisible(x)
 }
 
+# Rows and columns, wider than high.
+panel_grid <- function(n) c(floor(sqrt(n)), ceiling(n / floor(sqrt(n))))
+
 # Okabe and Ito's colours, told apart by every kind of colour vision.
 colours <- c(blue = "#0072B2", orange = "#D55E00", green = "#009E73", grey = "grey60")
 
-step_colours <- c(start = "black", E = colours[["blue"]], M = colours[["orange"]])
+# How a step is drawn: the start, latent variables (E, local), parameters (M, global), and
+# whatever accelerates.
+step_kind <- function(step) {
+  kinds <- c(start = 1, E = 2, local = 2, M = 3, global = 3, squarem = 4, newton = 5)
+  unname(kinds[as.character(step)])
+}
 
 step_colour <- function(step) {
-  ifelse(step %in% names(step_colours), step_colours[step], colours[["green"]])
+  c("black", colours[c("blue", "orange", "grey", "green")])[step_kind(step)]
 }
 
-step_symbol <- function(step) {
-  ifelse(step %in% c("E", "M"), ifelse(step == "E", 19, 17), ifelse(step == "start", 1, 15))
-}
+step_symbol <- function(step) c(1, 19, 17, 18, 15)[step_kind(step)]
 
 # ---- the objective -----------------------------------------------------------------------
 

@@ -26,7 +26,7 @@
 #' shows the change. A variance on the boundary of its range is held there.
 #'
 #' @param object a fit.
-#' @param to `"data"`; sensitivity to the `"prior"` comes with method `"vb"`.
+#' @param to `"data"`; sensitivity to the `"prior"` comes in a later version.
 #' @param level significant means that the confidence interval of this level leaves out zero;
 #'   degrees of freedom are those of the fit to all rows.
 #' @param ... for methods.
@@ -45,7 +45,7 @@
 #' The attribute `"removed"` is a list of the names of these rows, one element for each row of
 #' the data frame.
 #' @section Errors: class `elbo_error_not_available` for `to = "prior"`, for fits of method
-#'   `"joint"` with latent variables, and for fits without a free fixed effect.
+#'   `"vb"`, or `"joint"` with latent variables, and for fits without a free fixed effect.
 #' @references
 #' Broderick, T., Giordano, R. and Meager, R. (2020). An automatic finite-sample robustness
 #' metric: when can dropping a little data make a big difference?
@@ -70,7 +70,7 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
   check_between(level, "level", 0, 1)
   check_dots_empty(...)
   if (to == "prior") {
-    abort("Sensitivity to the prior comes with method \"vb\". Try `to = \"data\"`.",
+    abort("Sensitivity to the prior comes in a later version. Try `to = \"data\"`.",
           "elbo_error_not_available")
   }
   check_row_sensitivity(object)
@@ -99,6 +99,10 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
 }
 
 check_row_sensitivity <- function(fit) {
+  if (fit$method == "vb") {
+    abort(c("Sensitivity of method \"vb\" comes in a later version.",
+            "Use update(fit, method = \"em\", prior = NULL)."), "elbo_error_not_available")
+  }
   if (fit$method == "joint" && ncol(fit$design$Z) > 0) {
     abort(c("Method \"joint\" makes every latent variable an estimate that its own rows move.",
             "Use update(fit, method = \"em\")."), "elbo_error_not_available")

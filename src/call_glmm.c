@@ -135,7 +135,7 @@ static void make_statistics(glmm *g) {
 /* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There the
  * statistics are made anew from y - X beta, beta from least squares. */
 static void build(SEXP model, glmm *g) {
-  double mean_square, explained;
+  double mean_square, explained, largest = 0.0;
   unpack_model(model, g);
   make_statistics(g);
   if (lmm_least_squares(&g->work, &mean_square, &explained) != ELBO_OK ||
@@ -152,11 +152,12 @@ static void build(SEXP model, glmm *g) {
     for (int i = 0; i < n; i++) {
       const double part = g->rows.X[(size_t)n * (size_t)j + (size_t)i] * beta[j];
       y[i] -= part;
-      g->rows.rounding = fmax(g->rows.rounding, 4.0 * DBL_EPSILON * fabs(part));
+      largest = fmax(largest, fabs(part));
     }
   g->rows.y = y;
   g->beta_origin = beta;
   make_statistics(g);
+  g->stats.rounding = 4.0 * DBL_EPSILON * largest * g->stats.scaling.y_scale;
 }
 
 /* B A B' */

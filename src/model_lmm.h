@@ -28,7 +28,6 @@ typedef struct {
   int n, p, q, m, n_level;
   const double *X, *y, *Z, *weight;
   const int *group, *level;
-  double rounding; /* error that y carries from being computed, 0 if it is data */
 } lmm_rows;
 
 /* The law of the latent variables and what is held constant.  Scales in the caller's units. */
@@ -72,7 +71,7 @@ typedef struct {
   double *n_within;   /* n_level: rows less the q rows per cell of the between part */
   double *n_distinct; /* n_level: rows less min(rows, q) for each cell: the within rows that exist */
   double log_weight;  /* sum log w */
-  double rounding;    /* error of the scaled response */
+  double rounding;    /* error that the scaled response carries from being computed; 0 if it is data */
   lmm_scaling scaling;
 } lmm_stats;
 

@@ -304,7 +304,6 @@ elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_la
   stats->m = q > 0 ? m : 0;
   stats->n_level = n_level;
   scaling_init(&stats->scaling, rows, law, mem);
-  stats->rounding = rows->rounding * stats->scaling.y_scale;
 
   cell_table cells = {0};
   record_table records = {0};

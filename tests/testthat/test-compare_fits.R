@@ -1,7 +1,8 @@
 set.seed(1948)
 pairs <- sim_pairs(100, theta = 1)
-em <- fit_glmm(y ~ 0 + (1 | pair), pairs, prior = priors(pair = constant(1)))
-joint <- fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint", prior = priors(pair = constant(1)))
+law <- priors(pair = constant(1))
+em <- fit_glmm(y ~ 0 + (1 | pair), pairs, prior = law)
+joint <- fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint", prior = law)
 
 test_that("compare_fits() has a row for each fit and parameter", {
   both <- compare_fits(em, points = joint)
@@ -23,7 +24,6 @@ test_that("fits are named by their arguments, and those apart", {
 })
 
 test_that("a comparison prints fits side by side, and its rows as a data frame", {
-  seconds <- function(lines) sub("[0-9.]+ *$", "<seconds>", lines)
   comparison <- compare_fits(em, joint)
   attr(comparison, "facts")$seconds <- 0.001
   expect_snapshot(print(comparison))

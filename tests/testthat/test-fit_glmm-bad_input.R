@@ -70,7 +70,7 @@ test_that("missing values are dropped as na.action says, infinite ones refused w
     fit_glmm(y ~ 1 + (1 | g), bad),
     fit_glmm(w ~ x + (1 | g), bad),
     fit_glmm(w ~ 1 + (x | g), bad),
-    fit_glmm(log(y - 10) ~ 1 + (1 | g), good[1:2, ]),
+    fit_glmm(log(0 * y) ~ 1 + (1 | g), good[1:2, ]),
     fit_glmm(w ~ 1 + (1 | g), good, weights = 1 / (x - x[4])),
     fit_glmm(w ~ 1 + (1 | g), good, offset = log(w - 1))
   ))

@@ -17,7 +17,8 @@ test_that("latent() is the exact posterior given the estimates, a row per level 
 test_that("points have no spread", {
   set.seed(1)
   pairs <- sim_pairs(20, theta = 1)
-  fit <- fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint", prior = priors(pair = constant(1)))
+  fit <- fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint",
+                  prior = priors(pair = constant(1)))
   expect_true(all(latent(fit)$sd == 0))
   # LECTURE.md 1.2: z_n = s_n / (2 + theta).
   s <- unname(tapply(pairs$y, pairs$pair, sum))
@@ -68,7 +69,8 @@ test_that("VarCorr() is theta() as covariance matrices", {
 
 test_that("VarCorr() has the rows of lme4", {
   skip_if_not_installed("lme4")
-  for (formula in list(Reaction ~ Days + (Days | Subject), Reaction ~ Days + (Days || Subject))) {
+  formulas <- list(Reaction ~ Days + (Days | Subject), Reaction ~ Days + (Days || Subject))
+  for (formula in formulas) {
     ours <- as.data.frame(VarCorr(fit_glmm(formula, lme4::sleepstudy, method = "reml")))
     theirs <- as.data.frame(VarCorr(lme4::lmer(formula, lme4::sleepstudy)))
     expect_identical(ours[1:3], theirs[1:3])

@@ -78,11 +78,16 @@ test_that("deviance() and extractAIC() follow the likelihood, reml refitted by e
   expect_error(deviance(fit_orthodont(method = "joint", prior = held)), class = "elbo_error")
 })
 
-test_that("drop1() and step() find their way", {
+test_that("drop1() finds its way, and step() is refused where it would lose random terms", {
   fit <- fit_glmm(distance ~ age * Sex + (1 | Subject), orthodont)
   table <- drop1(fit)
   smaller <- fit_glmm(distance ~ age + Sex + (1 | Subject), orthodont)
   expect_equal(table["age:Sex", "AIC"], AIC(smaller), tolerance = 1e-8)
+  expect_error(step(fit, trace = 0), class = "elbo_error_not_available")
+  linear <- fit_glmm(distance ~ age + Subject, orthodont[c("distance", "age", "Subject")])
+  peer <- step(lm(distance ~ age + Subject, orthodont), trace = 0)
+  expect_identical(attr(terms(step(linear, trace = 0)), "term.labels"),
+                   attr(terms(peer), "term.labels"))
 })
 
 test_that("without random terms all of it is least squares", {

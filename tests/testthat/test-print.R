@@ -94,7 +94,8 @@ test_that("variational Bayes is said to be it, with its priors and both standard
 
 test_that("knit_print() gives tables that are safe in every format", {
   skip_if_not_installed("knitr")
-  text <- as.character(knitr::knit_print(fit_glmm(distance ~ age + (age | Subject), orthodont)))
+  fit <- fit_glmm(distance ~ age + (age | Subject), orthodont)
+  text <- as.character(knitr::knit_print(fit))
   expect_match(text, "Marginal maximum likelihood", fixed = TRUE)
   expect_match(text, "`distance ~ age + (age | Subject)`", fixed = TRUE)
   expect_match(text, "Std. Error", fixed = TRUE)

@@ -153,6 +153,8 @@ test_that("what cannot be answered is refused with a remedy", {
                     prior = priors(pair = constant(1)))
   expect_error(sensitivity(joint, to = "data"), "method = \"em\"",
                class = "elbo_error_not_available")
+  expect_error(sensitivity(fit_glmm(dist ~ speed, cars, method = "vb"), to = "data"),
+               "prior = NULL", class = "elbo_error_not_available")
   expect_error(sensitivity(update(joint, method = "em"), to = "data"), "no free fixed effect",
                class = "elbo_error_not_available")
   expect_error(sensitivity(update(joint, method = "em")), "to = \"data\"",

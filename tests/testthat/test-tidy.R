@@ -15,8 +15,8 @@ test_that("tidy() has the columns that tools expect, in their order", {
 
 test_that("tidy() holds theta(), its standard errors and confint()", {
   table <- tidy(fit, conf.int = TRUE)
-  names <- ifelse(table$effect == "fixed", table$term,
-                  ifelse(table$group == "Residual", "sigma", paste0(table$term, "|", table$group)))
+  names <- ifelse(table$effect == "fixed", table$term, paste0(table$term, "|", table$group))
+  names[table$group %in% "Residual"] <- "sigma"
   expect_identical(names, names(theta(fit)))
   expect_equal(table$estimate, unname(c(theta(fit))), ignore_attr = TRUE)
   expect_equal(table$std.error, unname(sqrt(diag(vcov(fit, full = TRUE)))))
@@ -44,7 +44,8 @@ test_that("tidy() agrees with broom.mixed on an lme4 fit", {
 })
 
 test_that("every level of sigma has its row", {
-  by_sex <- tidy(fit_glmm(distance ~ age + (1 | Subject), orthodont, sigma = ~ Sex), "ran_pars")
+  fit <- fit_glmm(distance ~ age + (1 | Subject), orthodont, sigma = ~ Sex)
+  by_sex <- tidy(fit, "ran_pars")
   expect_identical(by_sex$level, c(NA, "Male", "Female"))
   expect_identical(by_sex$term, c("sd__(Intercept)", "sd__Observation", "sd__Observation"))
 })
@@ -60,8 +61,8 @@ test_that("exponentiate concerns the fixed effects", {
 
 test_that("glance() is one row, NA where a fit has no likelihood", {
   facts <- glance(fit)
-  expect_named(facts, c("nobs", "sigma", "logLik", "AIC", "BIC", "df.residual", "elbo", "method",
-                        "converged", "iterations"))
+  expect_named(facts, c("nobs", "sigma", "logLik", "AIC", "BIC", "df.residual", "elbo",
+                        "method", "converged", "iterations"))
   expect_identical(nrow(facts), 1L)
   expect_equal(facts$AIC, AIC(fit))
   expect_true(facts$converged)

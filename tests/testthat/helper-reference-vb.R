@@ -1,0 +1,255 @@
+# A slow, obvious and independent reference for variational Bayes of a mixed model with one
+# grouping factor: dense matrices, every factor of p and of q from its definition.
+#
+#   y = X beta + W u + e,  e ~ N(0, diag(sigma_l^2 / w)),  u_g ~ N(0, Sigma), Sigma of blocks,
+#   beta_j ~ N(mean_j, sd_j^2),
+#   Sigma_b | a ~ inverse Wishart(nu + q - 1, 2 nu diag(1/a)),  a_k ~ inverse gamma(1/2, 1/A_k^2),
+#   sigma_l^2 the same with q = 1                    (Huang and Wand 2013, equations 2 and 4).
+#
+# A `problem` holds the data (from fit$design) and the priors, which the test states itself:
+#   beta_mean, beta_sd; nu (a block each), A (a latent term each); sigma_nu, sigma_A (a level each).
+
+vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NULL,
+                       sigma_nu = NULL, sigma_A = NULL) {
+  design <- fit$design
+  n <- length(design$y)
+  q <- ncol(design$Z)
+  m <- nlevels(design$group)
+  W <- matrix(0, n, m * q)
+  for (i in seq_len(n)) {
+    for (k in seq_len(q)) W[i, (as.integer(design$group)[i] - 1) * q + k] <- design$Z[i, k]
+  }
+  level <- if (is.null(design$level)) rep(1L, n) else as.integer(design$level)
+  list(X = design$X, y = design$y - design$offset, W = W, q = q, m = m, level = level,
+       n_level = if (design$known_se) 0L else max(level),
+       w = if (is.null(design$weights)) rep(1, n) else design$weights,
+       blocks = unname(split(seq_len(q), design$block)),
+       beta_mean = beta_mean, beta_sd = beta_sd, nu = nu, A = A, sigma_nu = sigma_nu,
+       sigma_A = sigma_A, mean_field = fit$factorization == "mean_field")
+}
+
+# Log densities --------------------------------------------------------------------------------------
+
+log_multigamma <- function(x, q) {
+  q * (q - 1) / 4 * log(pi) + sum(lgamma(x - (seq_len(q) - 1) / 2))
+}
+
+log_inverse_wishart <- function(Sigma, df, scale) {
+  q <- nrow(Sigma)
+  df / 2 * log_determinant(scale) - df * q / 2 * log(2) - log_multigamma(df / 2, q) -
+    (df + q + 1) / 2 * log_determinant(Sigma) - sum(diag(scale %*% solve(Sigma))) / 2
+}
+
+log_inverse_gamma <- function(x, shape, scale) {
+  shape * log(scale) - lgamma(shape) - (shape + 1) * log(x) - scale / x
+}
+
+log_normal <- function(x, mean, cov) {
+  r <- x - mean
+  -0.5 * (length(r) * log(2 * pi) + log_determinant(cov) + sum(r * solve(cov, r)))
+}
+
+# The half-t on an sd that its inverse gamma mixture gives.
+log_half_t <- function(x, df, scale) log(2) + stats::dt(x / scale, df, log = TRUE) - log(scale)
+
+# E_q[log p - log q] by Monte Carlo --------------------------------------------------------------------
+
+# `draws` values of log p(y, beta, u, Sigma, a, sigma^2, a_sigma) - log q, at draws from variational(fit).
+vb_draws <- function(fit, problem, draws) {
+  q <- variational(fit)
+  vapply(seq_len(draws), function(i) {
+    z <- draw_normal(q, problem)
+    value <- log_latent(z, problem)
+    factors <- q[!names(q) %in% c("beta, u", "beta", "u")]
+    Sigma <- matrix(0, problem$q, problem$q)
+    for (b in seq_along(problem$blocks)) {
+      rows <- problem$blocks[[b]]
+      scale <- draw_scale(factors[[b]], problem$nu[b], problem$A[rows])
+      Sigma[rows, rows] <- scale$Sigma
+      value <- value + scale$value
+    }
+    s2 <- numeric(problem$n_level)
+    for (l in seq_len(problem$n_level)) {
+      scale <- draw_scale(factors[[length(problem$blocks) + l]], problem$sigma_nu[l],
+                          problem$sigma_A[l])
+      s2[l] <- scale$Sigma
+      value <- value + scale$value
+    }
+    value + log_data(z, Sigma, s2, problem)
+  }, 0)
+}
+
+# beta and U (m x q) from q, with log q.
+draw_normal <- function(q, problem) {
+  normal <- if (is.null(q$beta)) q[["beta, u"]] else q$beta
+  latent <- if (is.null(q$beta)) normal$latent else q$u$latent
+  p <- ncol(problem$X)
+  beta <- if (p > 0) normal$mean + drop(t(chol(normal$cov)) %*% stats::rnorm(p)) else numeric()
+  log_q <- if (p > 0) log_normal(beta, normal$mean, normal$cov) else 0
+  U <- latent$mean
+  for (g in seq_len(problem$m)) {
+    mean <- latent$mean[g, ]
+    if (is.null(q$beta) && p > 0) {
+      mean <- mean - drop(matrix(latent$gain[, , g], problem$q) %*% (beta - normal$mean))
+    }
+    cov <- matrix(latent$cov[, , g], problem$q)
+    U[g, ] <- mean + drop(t(chol(cov)) %*% stats::rnorm(problem$q))
+    log_q <- log_q + log_normal(U[g, ], mean, cov)
+  }
+  list(beta = beta, U = U, log_q = log_q)
+}
+
+# Sigma and a from q(Sigma) and q(a_k) = inverse gamma((nu + q) / 2, nu E[Sigma^-1]_kk + 1 / A_k^2),
+# and log p(Sigma | a) p(a) - log q(Sigma) q(a).
+draw_scale <- function(factor, nu, A) {
+  if (factor$family == "inverse gamma") factor <- list(df = 2 * factor$shape, scale = as.matrix(2 * factor$scale))
+  q <- nrow(factor$scale)
+  Sigma <- solve(matrix(stats::rWishart(1, factor$df, solve(factor$scale)), q))
+  shape <- (nu + q) / 2
+  rate <- nu * factor$df * diag(solve(factor$scale)) + 1 / A^2
+  a <- 1 / stats::rgamma(q, shape, rate)
+  list(Sigma = Sigma, value =
+         log_inverse_wishart(Sigma, nu + q - 1, 2 * nu * diag(1 / a, q)) +
+         sum(log_inverse_gamma(a, 1 / 2, 1 / A^2)) - sum(log_inverse_gamma(a, shape, rate)) -
+         log_inverse_wishart(Sigma, factor$df, factor$scale))
+}
+
+log_latent <- function(z, problem) {
+  sum(stats::dnorm(z$beta, problem$beta_mean, problem$beta_sd, log = TRUE)) - z$log_q
+}
+
+log_data <- function(z, Sigma, s2, problem) {
+  variance <- (if (problem$n_level > 0) s2[problem$level] else 1) / problem$w
+  mean <- drop(problem$X %*% z$beta + problem$W %*% as.vector(t(z$U)))
+  law <- if (problem$q > 0) apply(z$U, 1, log_normal, mean = 0, cov = Sigma) else 0
+  sum(stats::dnorm(problem$y, mean, sqrt(variance), log = TRUE)) + sum(law)
+}
+
+# The evidence -------------------------------------------------------------------------------------------
+
+# log p(y | Sigma, sigma^2), beta and u integrated.
+log_evidence_given <- function(problem, Sigma, s2) {
+  mean <- drop(problem$X %*% problem$beta_mean)
+  variance <- (if (problem$n_level > 0) s2[problem$level] else 1) / problem$w
+  V <- diag(variance, length(variance)) +
+    problem$X %*% (problem$beta_sd^2 * t(problem$X)) +
+    problem$W %*% kronecker(diag(problem$m), Sigma) %*% t(problem$W)
+  log_normal(problem$y, mean, V)
+}
+
+# The optimum ---------------------------------------------------------------------------------------------
+
+# The ELBO as a function of q(Sigma_b) = inverse Wishart(d, d S) and q(sigma_l^2), df e and mean
+# precision 1 / v, q(beta, u) and q(a) at their best, plus sum(tilt * (beta, u)) and
+# scale_tilt' E_q[sd, cor, sigma].
+# `psi`: by block the Cholesky factor of S (logarithm of its diagonal) and log d; by level log v, log e.
+reference_elbo <- function(psi, problem, tilt = 0, scale_tilt = 0) {
+  at <- unpack_psi(psi, problem)
+  value <- best_normal(problem, at, tilt)$value
+  for (b in seq_along(problem$blocks)) {
+    rows <- problem$blocks[[b]]
+    value <- value - problem$m / 2 * mean_log_excess(at$d[b], length(rows)) +
+      scale_terms(at$S[rows, rows, drop = FALSE], at$d[b], problem$nu[b], problem$A[rows])
+  }
+  for (l in seq_len(problem$n_level)) {
+    value <- value - sum(problem$level == l) / 2 * mean_log_excess(at$e[l], 1) +
+      scale_terms(matrix(at$v[l]), at$e[l], problem$sigma_nu[l], problem$sigma_A[l])
+  }
+  value + sum(scale_tilt * scale_means(problem, at))
+}
+
+unpack_psi <- function(psi, problem) {
+  S <- matrix(0, problem$q, problem$q)
+  d <- numeric()
+  for (rows in problem$blocks) {
+    k <- length(rows)
+    L <- matrix(0, k, k)
+    n <- k * (k + 1) / 2
+    L[lower.tri(L, diag = TRUE)] <- psi[seq_len(n)]
+    diag(L) <- exp(diag(L))
+    S[rows, rows] <- L %*% t(L)
+    d <- c(d, exp(psi[n + 1]))
+    psi <- psi[-seq_len(n + 1)]
+  }
+  rest <- matrix(exp(psi), 2)
+  list(S = S, d = d, v = rest[1, ], e = rest[2, ])
+}
+
+# E log|Sigma| - log|S|.
+mean_log_excess <- function(d, q) q * log(d / 2) - sum(digamma((d + 1 - seq_len(q)) / 2))
+
+# E log p(Sigma | a) p(a) - E log q(Sigma) q(a), with q(a) at its best.
+scale_terms <- function(S, d, nu, A) {
+  q <- nrow(S)
+  df <- nu + q - 1
+  mean_log <- log_determinant(S) + mean_log_excess(d, q)
+  shape <- (nu + q) / 2
+  rate <- nu * diag(solve(S)) + 1 / A^2
+  B <- d * S
+  entropy <- -(d / 2 * log_determinant(B) - d * q / 2 * log(2) - log_multigamma(d / 2, q)) +
+    (d + q + 1) / 2 * mean_log + d * q / 2
+  df / 2 * q * log(nu) - log_multigamma(df / 2, q) - (df + q + 1) / 2 * mean_log + entropy +
+    sum(lgamma(shape) - shape * log(rate) - lgamma(1 / 2) - log(A))
+}
+
+# The best q(beta, u), or q(beta) q(u), at E[Sigma^-1] = S^-1 and E[sigma^-2] = 1 / v: the value of the
+# quadratic log density, constants included, at its mode, and the entropy less its linear part.
+best_normal <- function(problem, at, tilt = 0) {
+  p <- ncol(problem$X)
+  variance <- (if (problem$n_level > 0) at$v[problem$level] else 1) / problem$w
+  D <- cbind(problem$X, problem$W)
+  law <- if (problem$q > 0) kronecker(diag(problem$m), solve(at$S)) else matrix(0, 0, 0)
+  prior <- matrix(0, ncol(D), ncol(D))
+  prior[seq_len(p), seq_len(p)] <- diag(1 / problem$beta_sd^2, p)
+  prior[-seq_len(p), -seq_len(p)] <- law
+  if (p == 0) prior <- law
+  precision <- crossprod(D / sqrt(variance)) + prior
+  centre <- c(problem$beta_mean, numeric(ncol(problem$W)))
+  mode <- drop(solve(precision, crossprod(D, problem$y / variance) + prior %*% centre + tilt))
+  r <- mode - centre
+  log_density <- sum(stats::dnorm(problem$y, D %*% mode, sqrt(variance), log = TRUE)) -
+    sum(log(problem$beta_sd)) + 0.5 * log_determinant(law) - length(r) / 2 * log(2 * pi) -
+    0.5 * sum(r * (prior %*% r)) + sum(tilt * mode)
+  halves <- if (problem$mean_field) list(seq_len(p), p + seq_len(ncol(problem$W))) else list(seq_along(r))
+  log_det <- sum(vapply(halves, function(i) log_determinant(precision[i, i, drop = FALSE]), 0))
+  list(value = log_density + length(r) / 2 * log(2 * pi) - 0.5 * log_det, mode = mode)
+}
+
+# E_q of sd and cor by block, and sigma, as theta() orders them.
+scale_means <- function(problem, at) {
+  of_block <- function(b) {
+    rows <- problem$blocks[[b]]
+    S <- at$S[rows, rows, drop = FALSE]
+    list(sd = vapply(sqrt(diag(S)), function(s) vb_sd(s, at$d[b], length(rows))$value, 0),
+         cor = vapply(stats::cov2cor(S)[lower.tri(S)],
+                      function(r) vb_cor(r, at$d[b], length(rows))$value, 0))
+  }
+  blocks <- lapply(seq_along(problem$blocks), of_block)
+  c(unlist(lapply(blocks, `[[`, "sd")), unlist(lapply(blocks, `[[`, "cor")),
+    vapply(seq_len(problem$n_level), function(l) vb_sd(sqrt(at$v[l]), at$e[l], 1)$value, 0))
+}
+
+# Newton from `start` to the optimum of the tilted problem: psi, value and E_q of (beta, u, sd, cor, sigma).
+reference_vb <- function(problem, start, tilt = 0, scale_tilt = 0) {
+  psi <- start
+  objective <- function(psi) reference_elbo(psi, problem, tilt, scale_tilt)
+  for (step in 1:6) {
+    move <- solve(numDeriv::hessian(objective, psi), numDeriv::grad(objective, psi))
+    psi <- psi - move
+    if (max(abs(move)) < 1e-7) break
+  }
+  at <- unpack_psi(psi, problem)
+  list(psi = psi, value = objective(psi),
+       mean = c(best_normal(problem, at, tilt)$mode, scale_means(problem, at)))
+}
+
+# psi of a fit, from the factors that variational() returns.
+psi_of_fit <- function(fit) {
+  q <- variational(fit)
+  unlist(lapply(q[!names(q) %in% c("beta, u", "beta", "u")], function(f) {
+    if (f$family == "inverse gamma") f <- list(df = 2 * f$shape, scale = as.matrix(2 * f$scale))
+    L <- t(chol(f$scale / f$df))
+    diag(L) <- log(diag(L))
+    c(L[lower.tri(L, diag = TRUE)], log(f$df))
+  }), use.names = FALSE)
+}
