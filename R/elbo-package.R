@@ -49,5 +49,6 @@
 #'
 #' Neyman, J. and Scott, E. L. (1948). Consistent estimates based on partially consistent
 #' observations. *Econometrica* 16, 1--32. \doi{10.2307/1914288}
+#' @aliases NULL elbo-package
 #' @keywords internal
 "_PACKAGE"

@@ -26,7 +26,7 @@ glmm_estimates <- function(answer) {
   groups <- levels(design$group)
   free_beta <- held$name[held$block == "beta" & !fixed]
   marginal <- answer$model$method %in% 1:2
-  list(
+  estimates <- list(
     parameters = parameters,
     theta = theta,
     beta_cov = information$beta_cov,
@@ -44,6 +44,10 @@ glmm_estimates <- function(answer) {
       c(vb, list(df = natural$df, S = result$Sigma, root_v = result$sigma))
     }
   )
+  if (is.null(vb)) return(estimates)
+  verdict <- vb_verdict(c(estimates, list(design = design, method = "vb")))
+  estimates$convergence <- c(estimates$convergence, verdict)
+  estimates
 }
 
 # sd, cor and sigma from Sigma and sigma, their derivatives with respect to eta, and which of them

@@ -8,6 +8,11 @@
 #' @export
 elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
   check_dots_empty(...)
+  if (is.null(theta) && is.null(q)) return(object$objective)
+  if (object$method == "vb") {
+    abort(c("A fit by method \"vb\" has its ELBO at the optimum only: elbo(fit).",
+            "Change the model or its priors and refit to compare."), "elbo_error_not_available")
+  }
   if (is.null(theta)) theta <- object$theta
   if (is.null(q)) return(glmm_posterior(object, theta)$objective)
   parts <- theta_parts(object, theta)

@@ -186,7 +186,7 @@ label_size <- function(n) {
 title_size <- function(title) {
   room <- graphics::par("pin")[1] + 2 * min(graphics::par("mai")[c(2, 4)])
   width <- graphics::strwidth(title, "inches", cex = 1.2, font = 2)
-  1.2 * min(1, room / width)
+  1.2 * min(1, 0.97 * room / width)
 }
 
 # Grey over grey is darker.

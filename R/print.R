@@ -52,6 +52,7 @@ print.elbo_fit <- function(x, ...) {
   write_estimates(coefficient_text(x), variance_text(x))
   write_wrapped(objective_words(x))
   write_parts(convergence(x)$message, "elbo_trace(), plot()")
+  write_wrapped(convergence(x)$verdict)
   write_notes(x)
   invisible(x)
 }
@@ -121,6 +122,7 @@ print.summary.elbo_fit <- function(x, ...) {
                        count_words(fit$df_parameters, "free parameter")))
   }
   write_wrapped(convergence(fit)$message)
+  write_wrapped(convergence(fit)$verdict)
   write_notes(fit)
   invisible(x)
 }
@@ -134,8 +136,8 @@ knit_print.elbo_fit <- function(x, options, ...) {
             deparse_line(x$formula), size_words(x)),
     markdown_table(coefficient_table(summary$coefficients)),
     markdown_table(variance_table(summary$variances)),
-    paste(code_calls(c(objective_words(x), convergence(x)$message, notes(x))),
-          collapse = "  \n")
+    paste(code_calls(c(objective_words(x), convergence(x)$message, convergence(x)$verdict,
+                       notes(x))), collapse = "  \n")
   )
   knitr::asis_output(paste(c("", pieces, ""), collapse = "\n\n"))
 }

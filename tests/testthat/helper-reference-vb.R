@@ -44,23 +44,35 @@ log_inverse_gamma <- function(x, shape, scale) {
   shape * log(scale) - lgamma(shape) - (shape + 1) * log(x) - scale / x
 }
 
-log_normal <- function(x, mean, cov) {
+log_gaussian <- function(x, mean, cov) {
   r <- x - mean
   -0.5 * (length(r) * log(2 * pi) + log_determinant(cov) + sum(r * solve(cov, r)))
 }
 
+# p(Sigma), its auxiliary variables integrated.
+log_prior_scale <- function(Sigma, nu, A) {
+  q <- length(A)
+  df <- nu + q - 1
+  shape <- (nu + q) / 2
+  df * q / 2 * log(nu) - log_multigamma(df / 2, q) - (df + q + 1) / 2 * log_determinant(Sigma) +
+    sum(lgamma(shape) - shape * log(nu * diag(solve(Sigma)) + 1 / A^2) - lgamma(1 / 2) - log(A))
+}
+
 # The half-t on an sd that its inverse gamma mixture gives.
 log_half_t <- function(x, df, scale) log(2) + stats::dt(x / scale, df, log = TRUE) - log(scale)
+
+log_sum_exp <- function(x) max(x) + log(sum(exp(x - max(x))))
 
 # E_q[log p - log q] by Monte Carlo --------------------------------------------------------------------
 
 # `draws` values of log p(y, beta, u, Sigma, a, sigma^2, a_sigma) - log q, at draws from variational(fit).
 vb_draws <- function(fit, problem, draws) {
   q <- variational(fit)
+  normal <- normal_factor(q)
+  factors <- scale_factors(q)
   vapply(seq_len(draws), function(i) {
-    z <- draw_normal(q, problem)
-    value <- log_latent(z, problem)
-    factors <- q[!names(q) %in% c("beta, u", "beta", "u")]
+    z <- draw_normal(normal)
+    value <- sum(stats::dnorm(z$beta, problem$beta_mean, problem$beta_sd, log = TRUE)) - z$log_q
     Sigma <- matrix(0, problem$q, problem$q)
     for (b in seq_along(problem$blocks)) {
       rows <- problem$blocks[[b]]
@@ -79,30 +91,42 @@ vb_draws <- function(fit, problem, draws) {
   }, 0)
 }
 
+# q(beta) and q(u | beta) with the roots of their covariances.
+normal_factor <- function(q) {
+  joint <- "beta, u" %in% names(q)
+  beta <- if (joint) q[["beta, u"]] else q[["beta"]]
+  u <- if (joint) beta$latent else q[["u"]]$latent
+  gain <- if (joint) u$gain else 0 * u$gain
+  root <- function(cov) if (length(cov) > 0) t(chol(cov)) else cov
+  list(mean = beta$mean, root = root(beta$cov), u = u$mean,
+       gain = lapply(seq_len(nrow(u$mean)), function(g) matrix(gain[, , g], ncol(u$mean))),
+       u_root = lapply(seq_len(nrow(u$mean)), function(g) root(matrix(u$cov[, , g], ncol(u$mean)))))
+}
+
 # beta and U (m x q) from q, with log q.
-draw_normal <- function(q, problem) {
-  normal <- if (is.null(q$beta)) q[["beta, u"]] else q$beta
-  latent <- if (is.null(q$beta)) normal$latent else q$u$latent
-  p <- ncol(problem$X)
-  beta <- if (p > 0) normal$mean + drop(t(chol(normal$cov)) %*% stats::rnorm(p)) else numeric()
-  log_q <- if (p > 0) log_normal(beta, normal$mean, normal$cov) else 0
-  U <- latent$mean
-  for (g in seq_len(problem$m)) {
-    mean <- latent$mean[g, ]
-    if (is.null(q$beta) && p > 0) {
-      mean <- mean - drop(matrix(latent$gain[, , g], problem$q) %*% (beta - normal$mean))
-    }
-    cov <- matrix(latent$cov[, , g], problem$q)
-    U[g, ] <- mean + drop(t(chol(cov)) %*% stats::rnorm(problem$q))
-    log_q <- log_q + log_normal(U[g, ], mean, cov)
+draw_normal <- function(normal) {
+  z <- stats::rnorm(length(normal$mean))
+  beta <- normal$mean + drop(normal$root %*% z)
+  log_q <- sum(stats::dnorm(z, log = TRUE)) - sum(log(diag(normal$root)))
+  U <- normal$u
+  for (g in seq_len(nrow(U))) {
+    z <- stats::rnorm(ncol(U))
+    U[g, ] <- U[g, ] + normal$u_root[[g]] %*% z - normal$gain[[g]] %*% (beta - normal$mean)
+    log_q <- log_q + sum(stats::dnorm(z, log = TRUE)) - sum(log(diag(normal$u_root[[g]])))
   }
   list(beta = beta, U = U, log_q = log_q)
+}
+
+# The inverse Wishart factors, an inverse gamma as the 1 x 1 case.
+scale_factors <- function(q) {
+  lapply(q[!names(q) %in% c("beta, u", "beta", "u")], function(f) {
+    if (f$family == "inverse gamma") list(df = 2 * f$shape, scale = as.matrix(2 * f$scale)) else f
+  })
 }
 
 # Sigma and a from q(Sigma) and q(a_k) = inverse gamma((nu + q) / 2, nu E[Sigma^-1]_kk + 1 / A_k^2),
 # and log p(Sigma | a) p(a) - log q(Sigma) q(a).
 draw_scale <- function(factor, nu, A) {
-  if (factor$family == "inverse gamma") factor <- list(df = 2 * factor$shape, scale = as.matrix(2 * factor$scale))
   q <- nrow(factor$scale)
   Sigma <- solve(matrix(stats::rWishart(1, factor$df, solve(factor$scale)), q))
   shape <- (nu + q) / 2
@@ -114,15 +138,13 @@ draw_scale <- function(factor, nu, A) {
          log_inverse_wishart(Sigma, factor$df, factor$scale))
 }
 
-log_latent <- function(z, problem) {
-  sum(stats::dnorm(z$beta, problem$beta_mean, problem$beta_sd, log = TRUE)) - z$log_q
-}
-
 log_data <- function(z, Sigma, s2, problem) {
   variance <- (if (problem$n_level > 0) s2[problem$level] else 1) / problem$w
   mean <- drop(problem$X %*% z$beta + problem$W %*% as.vector(t(z$U)))
-  law <- if (problem$q > 0) apply(z$U, 1, log_normal, mean = 0, cov = Sigma) else 0
-  sum(stats::dnorm(problem$y, mean, sqrt(variance), log = TRUE)) + sum(law)
+  value <- sum(stats::dnorm(problem$y, mean, sqrt(variance), log = TRUE))
+  if (problem$q == 0) return(value)
+  value - 0.5 * (problem$m * (problem$q * log(2 * pi) + log_determinant(Sigma)) +
+                   sum(diag(solve(Sigma, crossprod(z$U)))))
 }
 
 # The evidence -------------------------------------------------------------------------------------------
@@ -134,7 +156,7 @@ log_evidence_given <- function(problem, Sigma, s2) {
   V <- diag(variance, length(variance)) +
     problem$X %*% (problem$beta_sd^2 * t(problem$X)) +
     problem$W %*% kronecker(diag(problem$m), Sigma) %*% t(problem$W)
-  log_normal(problem$y, mean, V)
+  log_gaussian(problem$y, mean, V)
 }
 
 # The optimum ---------------------------------------------------------------------------------------------
@@ -142,7 +164,7 @@ log_evidence_given <- function(problem, Sigma, s2) {
 # The ELBO as a function of q(Sigma_b) = inverse Wishart(d, d S) and q(sigma_l^2), df e and mean
 # precision 1 / v, q(beta, u) and q(a) at their best, plus sum(tilt * (beta, u)) and
 # scale_tilt' E_q[sd, cor, sigma].
-# `psi`: by block the Cholesky factor of S (logarithm of its diagonal) and log d; by level log v, log e.
+# `psi`: by block the Cholesky factor of S (logarithm of its diagonal) and log d; by level log v / 2, log e.
 reference_elbo <- function(psi, problem, tilt = 0, scale_tilt = 0) {
   at <- unpack_psi(psi, problem)
   value <- best_normal(problem, at, tilt)$value
@@ -172,7 +194,7 @@ unpack_psi <- function(psi, problem) {
     psi <- psi[-seq_len(n + 1)]
   }
   rest <- matrix(exp(psi), 2)
-  list(S = S, d = d, v = rest[1, ], e = rest[2, ])
+  list(S = S, d = d, v = rest[1, ]^2, e = rest[2, ])
 }
 
 # E log|Sigma| - log|S|.
@@ -245,9 +267,7 @@ reference_vb <- function(problem, start, tilt = 0, scale_tilt = 0) {
 
 # psi of a fit, from the factors that variational() returns.
 psi_of_fit <- function(fit) {
-  q <- variational(fit)
-  unlist(lapply(q[!names(q) %in% c("beta, u", "beta", "u")], function(f) {
-    if (f$family == "inverse gamma") f <- list(df = 2 * f$shape, scale = as.matrix(2 * f$scale))
+  unlist(lapply(scale_factors(variational(fit)), function(f) {
     L <- t(chol(f$scale / f$df))
     diag(L) <- log(diag(L))
     c(L[lower.tri(L, diag = TRUE)], log(f$df))

@@ -1,0 +1,359 @@
+# Does linear response tell the truth here? Importance sampling in the scales alone.
+#
+# Given (Sigma, sigma) the exact posterior of beta and u is normal and C integrates it, so that what
+# is left has few dimensions, and nothing of variational Bayes in it:
+#
+#   p(Sigma, sigma | y)  prop. to  p(y | Sigma, sigma) p(Sigma) p(sigma).
+#
+# It is sampled on an unconstrained scale, x = log sd, log sigma, and w of each correlation: R = W W',
+# row i of W being (sinh w_i1, ..., sinh w_i,i-1, 1) made of length one (for two terms w is Fisher's
+# z). Proposals are multivariate t around q's optimum, first with the linear response covariance, then
+# moved to the mean and covariance found; the draws a randomly shifted lattice, so that the comparison
+# costs some thousand evaluations, each linear in the number of groups.
+
+vb_check_size <- 2000 # groups times terms up to which fits are checked without being asked
+vb_check_batches <- 8L # randomisations of the lattice, from which the Monte Carlo error
+
+# ---- the verdict -------------------------------------------------------------------------
+
+# What convergence() tells of linear response: a list of trusted, khat, sd_error, check, log_evidence
+# and verdict. `fit` needs no more than what glmm_estimates() knows.
+vb_verdict <- function(fit, always = FALSE) {
+  unknown <- list(trusted = NA, khat = NA_real_, sd_error = NA_real_, check = NULL,
+                  log_evidence = NA_real_)
+  free <- !fit$parameters$fixed
+  if (!any(free & fit$parameters$block != "beta")) {
+    return(replace(unknown, c("trusted", "sd_error", "log_evidence", "verdict"),
+                   list(TRUE, 0, fit$objective, "No scale is free: q is the exact posterior.")))
+  }
+  size <- nlevels(fit$design$group) * ncol(fit$design$Z)
+  if (size > vb_check_size && !always) {
+    return(c(unknown, verdict = sprintf(
+      "Linear response not checked: %s. convergence(fit, check = TRUE) does.",
+      count_words(nlevels(fit$design$group), fit$design$group_name))))
+  }
+  exact <- with_seed(1L, vb_importance(fit))
+  check <- vb_compare(fit, exact)
+  worst <- which.max(abs(check$sd_error))
+  judged <- exact$khat <= 0.7 && all(is.finite(check$sd_error))
+  trusted <- judged && all(abs(check$sd_error) + 2 * check$mc_error <= 0.05) &&
+    all(abs(check$mean_shift) <= 0.2)
+  list(trusted = trusted, khat = exact$khat, sd_error = check$sd_error[worst], check = check,
+       log_evidence = exact$log_evidence,
+       verdict = vb_verdict_words(trusted, judged, exact$khat, check, worst))
+}
+
+# Posterior moments beside those of linear response, a row a free parameter.
+vb_compare <- function(fit, exact) {
+  free <- !fit$parameters$fixed
+  sd <- sqrt(diag(fit$information$linear_response))[free]
+  data.frame(
+    name = fit$parameters$name[free], mean = exact$mean[free], sd = exact$sd[free],
+    sd_error = unname(sd) / exact$sd[free] - 1, mc_error = exact$sd_error[free] / exact$sd[free],
+    mean_shift = (unname(fit$theta)[free] - exact$mean[free]) / exact$sd[free]
+  )
+}
+
+vb_verdict_words <- function(trusted, judged, khat, check, worst) {
+  if (!judged) {
+    return(sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from",
+                         "q to be judged by importance sampling (Pareto k %.2f)."), khat))
+  }
+  size <- sprintf("%.2g %%", 100 * abs(check$sd_error[worst]))
+  if (trusted) {
+    return(sprintf(paste("Linear response can be trusted: its sds are within %s of the exact ones,",
+                         "by importance sampling."), size))
+  }
+  shifted <- which.max(abs(check$mean_shift))
+  sprintf("Linear response is not to be trusted: its sd of %s is %s too %s%s.", check$name[worst], size,
+          if (check$sd_error[worst] > 0) "large" else "small",
+          if (abs(check$mean_shift[shifted]) > 0.2) {
+            sprintf(", the mean of %s %.1f sds too %s", check$name[shifted],
+                    abs(check$mean_shift[shifted]),
+                    if (check$mean_shift[shifted] > 0) "large" else "small")
+          } else "")
+}
+
+# ---- importance sampling -----------------------------------------------------------------
+
+# Posterior mean and sd of every entry of theta, with the Monte Carlo error of the sd.
+vb_importance <- function(fit) {
+  target <- vb_target(fit)
+  proposal <- list(mean = target$centre, root = covariance_root(target$cov))
+  for (round in 1:3) {
+    sample <- importance_sample(target, proposal, 128L)
+    proposal <- moved_proposal(sample, proposal)
+  }
+  for (n in c(512L, 4096L)) {
+    sample <- importance_sample(target, proposal, n)
+    moments <- vb_moments(sample)
+    if (all(moments$sd_error <= 0.005 * moments$sd)) break
+  }
+  c(moments, khat = sample$khat, log_evidence = sample$log_mean)
+}
+
+# n draws in each batch, their smoothed weights (of mean one) and what was evaluated there.
+importance_sample <- function(target, proposal, n) {
+  draws <- do.call(rbind, lapply(seq_len(vb_check_batches), function(batch) {
+    lattice_t(n, proposal)
+  }))
+  x <- draws[, -1, drop = FALSE]
+  at <- target$evaluate(x)
+  ratio <- at$log_density - draws[, 1]
+  smooth <- pareto_smooth(ratio - max(ratio))
+  weight <- exp(smooth$log_weight)
+  list(x = x, at = at, weight = weight / mean(weight), khat = smooth$khat,
+       log_mean = max(ratio) + log(mean(weight)), batch = rep(seq_len(vb_check_batches), each = n))
+}
+
+moved_proposal <- function(sample, proposal) {
+  # Where few draws carry all the weight their covariance says nothing.
+  if (sum(sample$weight)^2 / sum(sample$weight^2) < 10 * ncol(sample$x)) return(proposal)
+  moments <- stats::cov.wt(sample$x, sample$weight / sum(sample$weight), method = "ML")
+  list(mean = moments$center, root = covariance_root(moments$cov))
+}
+
+# Multivariate t with 5 degrees of freedom, every other draw from a wider one, so that no weight runs
+# away in a tail or along a ridge.
+proposal_df <- 5
+proposal_width <- c(1, 2)
+
+# Draws by a lattice of irrational steps, shifted at random and folded (Genz and Bretz 2002): log
+# density, then x, whose covariance is root'root where the proposal is not widened.
+lattice_t <- function(n, proposal) {
+  d <- length(proposal$mean)
+  u <- outer(seq_len(n), sqrt(first_primes(d + 1))) + rep(stats::runif(d + 1), each = n)
+  u <- abs(2 * (u %% 1) - 1)
+  u <- pmin(pmax(u, 1e-12), 1 - 1e-12)
+  width <- rep_len(proposal_width, n)
+  z <- stats::qnorm(u[, -1, drop = FALSE]) * width *
+    sqrt((proposal_df - 2) / stats::qchisq(u[, 1], proposal_df))
+  square <- rowSums(z^2)
+  density <- vapply(proposal_width, function(width) {
+    width^-d * (1 + square / (proposal_df - 2) / width^2)^(-0.5 * (proposal_df + d))
+  }, square)
+  constant <- lgamma((proposal_df + d) / 2) - lgamma(proposal_df / 2) -
+    0.5 * d * log((proposal_df - 2) * pi) - sum(log(diag(proposal$root)))
+  cbind(constant + log(rowMeans(density)), z %*% proposal$root + rep(proposal$mean, each = n))
+}
+
+first_primes <- function(n) {
+  primes <- 2
+  while (length(primes) < n) {
+    k <- max(primes) + 1
+    while (any(k %% primes == 0)) k <- k + 1
+    primes <- c(primes, k)
+  }
+  primes
+}
+
+# Upper triangular; a covariance that is not positive definite gives its diagonal.
+covariance_root <- function(cov) {
+  tryCatch(chol(cov), error = function(e) diag(sqrt(diag(cov)), nrow(cov)))
+}
+
+# E and sd of theta by weighted sums over the batches, the error of the sd by the jackknife.
+vb_moments <- function(sample) {
+  value <- cbind(sample$at$beta, sample$at$scales)
+  k <- ncol(value)
+  centre <- colSums(value * sample$weight) / sum(sample$weight)
+  value <- value - rep(centre, each = nrow(value))
+  square <- value^2
+  known <- seq_len(ncol(sample$at$beta))
+  square[, known] <- square[, known] + sample$at$beta_variance
+  sums <- rowsum(sample$weight * cbind(1, value, square), sample$batch)
+  moments <- function(s) {
+    mean <- s[1 + seq_len(k)] / s[1]
+    list(mean = mean, sd = sqrt(pmax(s[1 + k + seq_len(k)] / s[1] - mean^2, 0)))
+  }
+  total <- colSums(sums)
+  all <- moments(total)
+  without <- matrix(apply(sums, 1, function(s) moments(total - s)$sd), k)
+  error <- sqrt((ncol(without) - 1) / ncol(without) * rowSums((without - rowMeans(without))^2))
+  list(mean = centre + all$mean, sd = all$sd, sd_error = error)
+}
+
+# ---- the exact posterior of the scales ---------------------------------------------------
+
+# A list of centre and cov of x at the fit, and evaluate(x), which gives for the rows of x
+# log_density, scales (sd, cor, sigma), beta (its mean given the scales) and beta_variance.
+vb_target <- function(fit) {
+  shape <- scale_shape(fit)
+  model <- model_of(fit)
+  fixed <- fit$theta[fit$parameters$block == "beta"]
+  free_beta <- fit$information$free_beta
+  p <- length(free_beta)
+  evaluate <- function(x) {
+    scales <- constrain_scales(x, shape)
+    C <- .Call(C_glmm_evaluate, model, rbind(scales$Sigma, scales$sigma))
+    impossible <- is.na(C[1, ]) # Sigma is singular but for rounding
+    C[, impossible] <- 0
+    C[1, impossible] <- -Inf
+    beta <- matrix(fixed, nrow(x), length(fixed), byrow = TRUE)
+    variance <- 0 * beta
+    beta[, free_beta] <- t(C[1 + seq_len(p), , drop = FALSE])
+    variance[, free_beta] <- t(C[1 + p + (seq_len(p) - 1) * (p + 1) + 1, , drop = FALSE])
+    list(log_density = C[1, ] + scales$log_prior, scales = scales$value, beta = beta,
+         beta_variance = variance)
+  }
+  free <- shape$free
+  slope <- ifelse(shape$kind == "cor", 1 / (1 - shape$mode^2), 1 / shape$mode)[free]
+  cov <- fit$information$var_cov[free, free, drop = FALSE] * outer(slope, slope)
+  list(centre = unconstrain_scales(shape)[free], cov = cov, evaluate = evaluate)
+}
+
+# What the scales of a fit are: kind, whether free, and value at q's S and v of each entry of theta
+# beyond beta; Sigma there; and a list for each free covariance block or residual variance: the
+# columns of its sds (or sigma) and cors, its terms of Z (none for a sigma), and its prior.
+scale_shape <- function(fit) {
+  variances <- fit$parameters[fit$parameters$block != "beta", ]
+  mode <- unname(fit$theta)[fit$parameters$block != "beta"]
+  free <- !variances$fixed
+  kind <- variances$block
+  S <- fit$vb$S
+  root <- sqrt(diag(S))
+  pairs <- covariance_pairs(fit$design$block)
+  at_S <- c(root, (S / outer(root, root))[pairs], if (!fit$design$known_se) fit$vb$root_v)
+  mode[free] <- at_S[free]
+  cors <- which(kind == "cor")
+  told <- fit$vb$told
+  blocks <- lapply(unique(fit$design$block), function(b) {
+    terms <- which(fit$design$block == b)
+    list(sd = terms, cor = cors[fit$design$block[pairs[, 1]] == b], terms = terms,
+         df = told$prior_df[match(b, unique(fit$design$block))], scale = told$prior_scale[terms])
+  })
+  levels <- lapply(seq_len(sum(kind == "sigma")), function(l) {
+    list(sd = which(kind == "sigma")[l], cor = integer(), terms = integer(),
+         df = told$prior_sigma_df[l], scale = told$prior_sigma_scale[l])
+  })
+  blocks <- Filter(function(block) free[block$sd[1]], c(blocks, levels))
+  list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v, blocks = blocks)
+}
+
+# Rows of x (the free scales) to list(value, Sigma (q^2 x n), sigma (levels x n), log_prior), the
+# latter the density of x.
+constrain_scales <- function(x, shape) {
+  n <- nrow(x)
+  value <- matrix(shape$mode, n, length(shape$mode), byrow = TRUE)
+  value[, shape$free] <- x
+  Sigma <- matrix(shape$Sigma, length(shape$Sigma), n)
+  log_prior <- numeric(n)
+  for (block in shape$blocks) {
+    q <- length(block$sd)
+    sd <- exp(value[, block$sd, drop = FALSE])
+    W <- correlation_root(value[, block$cor, drop = FALSE], q)
+    log_prior <- log_prior + log_scale_prior(sd, W, block) +
+      rowSums(log(cosh(value[, block$cor, drop = FALSE])))
+    value[, block$sd] <- sd
+    pairs <- covariance_pairs(rep(1L, q))
+    for (i in seq_along(block$terms)) for (j in seq_along(block$terms)) {
+      R <- rowSums(matrix(W[, i, ] * W[, j, ], n))
+      k <- which(pairs[, 1] == i & pairs[, 2] == j)
+      value[, block$cor[k]] <- R
+      Sigma[block$terms[i] + nrow(shape$Sigma) * (block$terms[j] - 1), ] <- sd[, i] * sd[, j] * R
+    }
+  }
+  sigma <- value[, shape$kind == "sigma", drop = FALSE]
+  if (ncol(sigma) == 0) sigma <- matrix(shape$sigma, n, length(shape$sigma), byrow = TRUE)
+  list(value = value, Sigma = Sigma, sigma = t(sigma), log_prior = log_prior)
+}
+
+# The mode of the shape on the scale of x.
+unconstrain_scales <- function(shape) {
+  x <- shape$mode
+  for (block in shape$blocks) {
+    q <- length(block$sd)
+    R <- diag(q)
+    pairs <- covariance_pairs(rep(1L, q))
+    R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- x[block$cor]
+    W <- t(chol(R))
+    x[block$cor] <- asinh(W[pairs[, 2:1, drop = FALSE]] / diag(W)[pairs[, 2]])
+    x[block$sd] <- log(x[block$sd])
+  }
+  x
+}
+
+# W (n x q x q) of R = W W' from the w of each pair.
+correlation_root <- function(w, q) {
+  n <- nrow(w)
+  W <- array(0, c(n, q, q))
+  pairs <- covariance_pairs(rep(1L, q))
+  for (i in seq_len(q)) W[, i, i] <- 1
+  for (k in seq_len(nrow(pairs))) W[, pairs[k, 2], pairs[k, 1]] <- sinh(w[, k])
+  for (i in seq_len(q)) W[, i, ] <- W[, i, ] / sqrt(rowSums(matrix(W[, i, ]^2, n)))
+  W
+}
+
+# log density of a covariance matrix under Huang and Wand's prior, auxiliary variables integrated,
+#
+#   p(Sigma) = c |Sigma|^{-(nu + 2 q)/2} prod_k (nu (Sigma^{-1})_kk + 1/A_k^2)^{-(nu + q)/2},
+#
+# as a density of (log sd, w) but for the factor prod cosh w: d Sigma = 2^q |Sigma|^{(q + 1)/2} times
+# that. A residual variance is the case q = 1.
+log_scale_prior <- function(sd, W, block) {
+  nu <- block$df
+  q <- ncol(sd)
+  inverse <- inverse_diagonal(W) / sd^2
+  log_det <- 2 * rowSums(log(sd))
+  for (i in seq_len(q)) log_det <- log_det + 2 * log(W[, i, i])
+  constant <- 0.5 * (nu + q - 1) * q * log(nu) - log_gamma_q(0.5 * (nu + q - 1), q) +
+    sum(lgamma(0.5 * (nu + q)) - log(block$scale) - 0.5 * log(pi)) + q * log(2)
+  rate <- nu * inverse + rep(1 / block$scale^2, each = nrow(sd))
+  constant - 0.5 * (nu + q - 1) * log_det - 0.5 * (nu + q) * rowSums(log(rate))
+}
+
+# The multivariate gamma function.
+log_gamma_q <- function(x, q) {
+  0.25 * q * (q - 1) * log(pi) + sum(lgamma(x - 0.5 * (seq_len(q) - 1)))
+}
+
+# The diagonal of (W W')^{-1} for lower triangular W, by row: n x q.
+inverse_diagonal <- function(W) {
+  q <- dim(W)[2]
+  out <- matrix(0, dim(W)[1], q)
+  for (k in seq_len(q)) {
+    column <- matrix(0, dim(W)[1], q) # of W^{-1}
+    column[, k] <- 1 / W[, k, k]
+    for (i in seq_len(q)[seq_len(q) > k]) {
+      before <- k:(i - 1)
+      column[, i] <- -rowSums(matrix(W[, i, before], dim(W)[1]) * column[, before, drop = FALSE]) /
+        W[, i, i]
+    }
+    out[, k] <- rowSums(column^2)
+  }
+  out
+}
+
+# ---- Pareto smoothing --------------------------------------------------------------------
+
+# Log weights with their tail replaced by the quantiles of a generalised Pareto distribution, and
+# its shape k: above 0.7 importance sampling is unreliable (Vehtari, Simpson, Gelman, Yao and Gabry
+# 2024, JMLR 25(72)). log_ratio has maximum 0.
+pareto_smooth <- function(log_ratio) {
+  n <- length(log_ratio)
+  size <- ceiling(min(0.2 * n, 3 * sqrt(n)))
+  tail <- order(log_ratio)[n - size + seq_len(size)]
+  cutoff <- exp(max(sort(log_ratio)[n - size], log(.Machine$double.xmin)))
+  excess <- exp(log_ratio[tail]) - cutoff
+  if (!(excess[1] > 0)) return(list(log_weight = log_ratio, khat = Inf))
+  pareto <- fit_pareto(excess)
+  u <- (seq_len(size) - 0.5) / size
+  quantile <- pareto$sigma * expm1(-pareto$k * log1p(-u)) / pareto$k
+  log_ratio[tail] <- pmin(log(quantile + cutoff), 0)
+  list(log_weight = log_ratio, khat = pareto$k)
+}
+
+# Shape and scale of a generalised Pareto sample x in increasing order: the quasi-Bayesian estimate
+# of Zhang and Stephens (2009, Technometrics 51:316), its shape shrunk a little towards 1/2 (Vehtari
+# et al.).
+fit_pareto <- function(x) {
+  n <- length(x)
+  size <- 30 + floor(sqrt(n))
+  theta <- 1 / x[n] + (1 - sqrt(size / (seq_len(size) - 0.5))) / (3 * x[floor(n / 4 + 0.5)])
+  k <- vapply(theta, function(t) mean(log1p(-t * x)), 0)
+  log_lik <- n * (log(-theta / k) - k - 1)
+  weight <- exp(log_lik - max(log_lik))
+  theta <- sum(theta * weight) / sum(weight)
+  k <- mean(log1p(-theta * x))
+  list(k = (n * k + 5) / (n + 10), sigma = -k / theta)
+}
