@@ -8,9 +8,10 @@ glmm_estimates <- function(answer) {
   design <- answer$design
   held <- answer$held
   result <- answer$result
-  vb <- answer$vb
-  natural <- if (is.null(vb)) natural_parameters(result, design, held)
-             else vb_parameters(result, design, held, vb)
+  priors <- answer$priors
+  vb <- answer$model$method == 3L
+  natural <- if (vb) vb_parameters(result, design, held, priors)
+             else natural_parameters(result, design, held)
   beta <- held_values(held, "beta")
   beta[is.na(beta)] <- result$beta
   theta <- c(beta, natural$value)
@@ -20,8 +21,8 @@ glmm_estimates <- function(answer) {
 
   parameters <- data.frame(name = held$name, block = held$block, fixed = fixed,
                            boundary = c(logical(length(beta)), natural$boundary))
-  information <- if (is.null(vb)) glmm_information(result, natural, parameters)
-                 else vb_information(result, natural, parameters)
+  information <- if (vb) vb_information(result, natural, parameters)
+                 else glmm_information(result, natural, parameters)
   terms <- colnames(design$Z)
   groups <- levels(design$group)
   free_beta <- held$name[held$block == "beta" & !fixed]
@@ -35,14 +36,14 @@ glmm_estimates <- function(answer) {
     latent = list(mean = structure(result$mean, dimnames = list(groups, terms)),
                   cov = structure(result$cov, dimnames = list(terms, terms, groups)),
                   gain = structure(result$gain, dimnames = list(terms, free_beta, groups))),
-    log_evidence = if (marginal) result$objective else NA_real_,
+    log_evidence = if (marginal) result$objective - log_prior(priors, theta, answer$model$method)
+                   else NA_real_,
     objective = result$objective,
     trace = ascent_trace(result$trace),
     convergence = ascent_convergence(result),
     df_parameters = sum(!fixed),
-    vb = if (!is.null(vb)) {
-      c(vb, list(df = natural$df, S = result$Sigma, root_v = result$sigma))
-    }
+    priors = priors,
+    vb = if (vb) list(df = natural$df, S = result$Sigma, root_v = result$sigma)
   )
   if (is.null(vb)) return(estimates)
   verdict <- vb_verdict(c(estimates, list(design = design, method = "vb")))

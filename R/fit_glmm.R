@@ -101,6 +101,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   check_bounded(design, held, method)
   answer <- ascend_glmm(design, held, method, control, function(design, held) {
     if (method == "vb") glmm_vb(prior, design, held, factorization)
+    else glmm_map(prior, design, held)
   })
 
   fit <- c(list(call = call), parts[c("formula", "frame", "terms", "xlevels", "contrasts")],
@@ -131,7 +132,7 @@ glmm_constants <- function(prior, design, method = "em") {
   parameters <- glmm_parameters(design)
   resolved <- resolve_priors(prior, parameters, design$group_name)
   covariance <- covariance_index(parameters, design$block)
-  check_constants(resolved, parameters, covariance, informative = method == "vb")
+  check_constants(resolved, parameters, covariance)
   parameters$constant <- constant_values(resolved)
   # Where there is no law there is no correlation to estimate.
   lawless <- covariance[is.infinite(parameters$constant)]
@@ -226,8 +227,8 @@ check_rows_left <- function(design, held, method) {
 
 # The ascent --------------------------------------------------------------------------------------
 
-# What the C code is told of a model; `vb` as glmm_vb() makes it.
-glmm_model <- function(design, held, method, full_rank = FALSE, vb = NULL) {
+# What the C code is told of a model; `priors` as glmm_vb() or glmm_map() make them.
+glmm_model <- function(design, held, method, full_rank = FALSE, priors = NULL) {
   beta <- held_values(held, "beta")
   X <- design$X
   y <- if (identical(design$offset, 0)) design$y else design$y - design$offset
@@ -250,7 +251,7 @@ glmm_model <- function(design, held, method, full_rank = FALSE, vb = NULL) {
     method = match(method, c("joint", "em", "reml", "vb")) - 1L,
     full_rank = as.integer(full_rank)
   )
-  c(model, vb$told)
+  c(model, if (is.null(priors)) list(prior_scale = NULL) else priors$told)
 }
 
 # With a residual variance for each level the likelihood has local maxima (the variance of a small
@@ -265,10 +266,10 @@ ascend_control <- function(control, design) {
 ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, not_finite = -2L,
                    descent = -3L, size = -4L, rank = -5L, unbounded = -6L)
 
-# `make_vb` gives the priors of vb for a design, which follow its columns.
-ascend_glmm <- function(design, held, method, control, make_vb = function(...) NULL) {
-  vb <- make_vb(design, held)
-  model <- glmm_model(design, held, method, vb = vb)
+# `make_priors` gives the priors for a design, which follow its columns.
+ascend_glmm <- function(design, held, method, control, make_priors = function(...) NULL) {
+  priors <- make_priors(design, held)
+  model <- glmm_model(design, held, method, priors = priors)
   climb <- function(model) {
     .Call(C_glmm_fit, model, ascend_control(control, design), progress_reporter(control))
   }
@@ -282,12 +283,12 @@ ascend_glmm <- function(design, held, method, control, make_vb = function(...) N
     if (length(aliased) > 0) {
       message("Dropped from the design, since they say nothing new: ", quote_names(aliased), ".")
     }
-    vb <- make_vb(design, held)
-    model <- glmm_model(design, held, method, full_rank = TRUE, vb = vb)
+    priors <- make_priors(design, held)
+    model <- glmm_model(design, held, method, full_rank = TRUE, priors = priors)
     result <- climb(model)
   }
   check_ascent(result, design)
-  list(result = result, design = design, held = held, model = model, vb = vb)
+  list(result = result, design = design, held = held, model = model, priors = priors)
 }
 
 # lm()'s own judgement, where there is doubt; with latent variables without a law in the way, that

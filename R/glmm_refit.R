@@ -41,7 +41,7 @@ covariance_pairs <- function(block) {
 }
 
 model_of <- function(fit, held = held_of(fit)) {
-  glmm_model(fit$design, held, fit$method, full_rank = TRUE, vb = fit$vb)
+  glmm_model(fit$design, held, fit$method, full_rank = TRUE, priors = fit$priors)
 }
 
 glmm_posterior <- function(fit, theta = fit$theta) {

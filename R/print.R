@@ -83,7 +83,7 @@ summary.elbo_fit <- function(object, ...) {
 
 # Of vb: priors, and the standard deviations by linear response and under q itself.
 posterior_summary <- function(fit) {
-  prior <- vapply(fit$vb$stated, function(prior) {
+  prior <- vapply(fit$priors$stated, function(prior) {
     if (is.null(prior)) "by those of the sds" else format(prior)
   }, "")
   sd <- function(type) sqrt(diag(vcov(fit, full = TRUE, type = type)))

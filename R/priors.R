@@ -234,22 +234,14 @@ covariance_index <- function(parameters, block) {
 }
 
 # What methods with theta as points can hold fixed, and that nothing else was asked for.
-check_constants <- function(resolved, parameters, covariance, informative = FALSE) {
+check_constants <- function(resolved, parameters, covariance) {
   for (i in which(lengths(resolved) > 0)) {
-    if (!informative) check_point_prior(resolved[[i]], parameters$name[i])
     if (is_constant(resolved[[i]])) {
       check_constant(resolved[[i]]$parameters$value, parameters$name[i], parameters$block[i])
     }
   }
   check_lawless_blocks(constant_values(resolved), parameters, covariance)
   check_constant_cors(constant_values(resolved), parameters, covariance)
-}
-
-check_point_prior <- function(prior, name) {
-  if (prior$distribution %in% c("constant", "flat")) return()
-  abort(c(sprintf("The prior %s of `%s` cannot be used yet:", format(prior), name),
-          "informative priors come with variational Bayes in a later version.",
-          "This version takes constant() and flat()."), "elbo_error_prior")
 }
 
 check_constant <- function(value, name, block) {

@@ -270,7 +270,7 @@ drop_rows <- function(fit, rows) {
   }
   held <- glmm_constants(fit$prior, design, fit$method)
   check_bounded(design, held, fit$method)
-  answer <- ascend_glmm(design, held, fit$method, fit$control, function(...) fit$vb)
+  answer <- ascend_glmm(design, held, fit$method, fit$control, function(...) fit$priors)
   estimates <- glmm_estimates(answer)
   fit$design <- answer$design
   fit[names(estimates)] <- estimates

@@ -56,18 +56,18 @@ vb_df_information <- function(d, q) {
 }
 
 # Degrees of freedom of each inverse Wishart factor, by block, and of each residual one.
-vb_df <- function(design, vb) {
+vb_df <- function(design, priors) {
   size <- tabulate(design$block, max(0L, design$block))
   level <- if (is.null(design$level)) rep(1L, length(design$y)) else as.integer(design$level)
-  list(block = nlevels(design$group) + unname(vb$told$prior_df) + size - 1, size = size,
-       sigma = tabulate(level) + unname(vb$told$prior_sigma_df))
+  list(block = nlevels(design$group) + unname(priors$told$prior_df) + size - 1, size = size,
+       sigma = tabulate(level) + unname(priors$told$prior_sigma_df))
 }
 
 # The counterpart of natural_parameters() for vb: E_q of sd, cor and sigma with slopes by eta; and
 # what uncertainty of d adds to their covariance; and their covariance under q itself.
-vb_parameters <- function(result, design, held, vb) {
+vb_parameters <- function(result, design, held, priors) {
   at_mode <- natural_parameters(result, design, held)
-  df <- vb_df(design, vb)
+  df <- vb_df(design, priors)
   fixed <- !is.na(held$constant[held$block != "beta"])
   block <- held$block[held$block != "beta"]
   pairs <- covariance_pairs(design$block)

@@ -35,12 +35,7 @@ glmm_vb <- function(prior, design, held, factorization) {
   for (i in seq_along(stated)) check_vb_prior(stated[[i]], held$name[i], held$block[i])
   names(stated) <- held$name
   check_vb_blocks(design, held, stated)
-  of <- function(block, field, otherwise) {
-    vapply(stated[held$block == block], function(p) {
-      value <- p$parameters[[field]]
-      if (is.null(value)) otherwise else as.double(value)
-    }, 0)
-  }
+  of <- function(block, field, otherwise) prior_field(stated[held$block == block], field, otherwise)
   free_beta <- is.na(held_values(held, "beta"))
   df <- of("sd", "df", 1) # a half-Cauchy is a half-t with one degree of freedom
   told <- list(
@@ -50,6 +45,7 @@ glmm_vb <- function(prior, design, held, factorization) {
     prior_scale = of("sd", "scale", 1),
     prior_sigma_df = if (design$known_se) 1 else of("sigma", "df", 1),
     prior_sigma_scale = if (design$known_se) 1 else of("sigma", "scale", 1),
+    prior_family = NULL,
     mean_field = as.integer(factorization == "mean_field")
   )
   list(stated = stated, default = default, told = told)

@@ -59,7 +59,7 @@ static void unpack_model(SEXP model, glmm *g) {
   if (rows->level) check_index(rows->level, n, rows->n_level, "level");
   if (!rows->level && rows->n_level != 1) Rf_error("internal error: `level` is missing");
   law->method = (lmm_method)call_int(model, "method", LMM_JOINT, LMM_VB);
-  law->fixed_origin = law->method == LMM_VB;
+  law->fixed_origin = call_element(model, "prior_scale") != R_NilValue;
   law->n_block = call_int(model, "n_block", 0, rows->q);
   law->block = call_ints(model, "block", rows->q, 0);
   for (int k = 0; k < rows->q; k++)
@@ -86,10 +86,23 @@ static void beta_to_user(const glmm *g, double *B, double *origin) {
   for (int j = 0; j < p && g->beta_origin != NULL; j++) origin[j] += g->beta_origin[j];
 }
 
-/* Priors of method vb, from the caller's units. */
+/* Densities of scaled sds to those of sds in the caller's units. */
+static double log_jacobian(const glmm *g) {
+  const lmm_parameters *par = &g->work.par;
+  const int q = g->stats.q;
+  double sum = 0.0;
+  for (int k = 0; k < q; k++)
+    if (g->prior.family[k] != LMM_FLAT) sum += log(par->T[k + q * k]);
+  for (int l = 0; l < g->stats.n_level; l++)
+    if (g->prior.family[q + l] != LMM_FLAT) sum += log(par->sigma_scale);
+  return sum;
+}
+
+/* Priors, from the caller's units; none where the model has no `prior_scale`. */
 static void set_prior(SEXP model, glmm *g) {
-  if (g->law.method != LMM_VB) return;
+  if (call_element(model, "prior_scale") == R_NilValue) return;
   const int p = g->stats.p, q = g->stats.q, n_level = g->stats.n_level;
+  const int vb = g->law.method == LMM_VB;
   const lmm_parameters *par = &g->work.par;
   const double *scale = call_doubles(model, "prior_scale", q, 0);
   const double *sigma_scale = call_doubles(model, "prior_sigma_scale", n_level, 0);
@@ -97,18 +110,24 @@ static void set_prior(SEXP model, glmm *g) {
   for (int k = 0; k < q; k++) A[k] = scale[k] * par->T[k + q * k];
   for (int l = 0; l < n_level; l++) A_sigma[l] = sigma_scale[l] * par->sigma_scale;
   lmm_prior *prior = &g->prior;
-  prior->df = call_doubles(model, "prior_df", g->law.n_block, 0);
+  prior->df = call_doubles(model, "prior_df", vb ? g->law.n_block : q, 0);
   prior->sigma_df = call_doubles(model, "prior_sigma_df", n_level, 0);
+  prior->family = call_ints(model, "prior_family", q + n_level, vb);
   prior->scale = A;
   prior->sigma_scale = A_sigma;
   prior->n_group = g->stats.m;
   prior->n_rows = g->stats.n_rows;
-  prior->mean_field = call_int(model, "mean_field", 0, 1);
+  prior->mean_field = vb && call_int(model, "mean_field", 0, 1);
   prior->cross = scratch((size_t)((p + 1) * (p + 1)));
+  if (vb)
+    lmm_prior_vb(prior);
+  else
+    lmm_prior_map(prior);
   double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
   beta_to_user(g, B, origin);
   lmm_prior_set_beta(prior, p, B, origin, call_doubles(model, "prior_beta_mean", p, 0),
                      call_doubles(model, "prior_beta_sd", p, 0));
+  if (!vb) prior->constant += log_jacobian(g);
   lmm_set_prior(&g->work, prior);
 }
 
@@ -513,7 +532,7 @@ SEXP call_glmm_evaluate(SEXP model, SEXP at) {
     la_multiply(w->par.T, from, q, q, q, half);
     la_multiply_t(half, w->par.T, q, q, q, w->Sigma);
     for (int l = 0; l < n_level; l++) w->variance[l] = pow(from[q * q + l] * w->par.sigma_scale, 2.0);
-    if (lmm_prior_value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK ||
+    if (w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK ||
         lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, to) != ELBO_OK) {
       for (int j = 0; j < n_out; j++) to[j] = NA_REAL;
       continue;

@@ -16,6 +16,8 @@
 #include "math_simd.h"
 
 #define LOG_2PI 1.837877066409345483560659472811
+/* Where an inner ascent of the M-step ends, relative to the parameters. */
+#define SMALL_STEP 1e-7
 
 static int integrates_beta(const lmm_work *w) {
   return w->method == LMM_REML || w->method == LMM_VB;
@@ -205,7 +207,7 @@ elbo_status lmm_objective(lmm_work *w, const double *Sigma, const double *varian
   const int p = st->p, p1 = p + 1, q = st->q, m = st->m;
   double log_det, log_det_no_law, log_det_x, prior = 0.0;
   if (w->prior) {
-    const elbo_status status = lmm_prior_value(w->prior, par, Sigma, variance, &prior);
+    const elbo_status status = w->prior->value(w->prior, par, Sigma, variance, &prior);
     if (status != ELBO_OK) return status;
   }
   evaluate(w, Sigma, variance, &log_det, &log_det_no_law);
@@ -481,9 +483,10 @@ static elbo_status elbo_value(void *work, double *value) {
   if (w->prior && status == ELBO_OK) {
     double prior;
     const double *cross = w->prior->cross;
-    status = lmm_prior_value(w->prior, &w->par, w->Sigma, w->variance, &prior);
-    sum += prior - 0.5 * residual_square(cross, w->q_beta, p);
-    for (int j = 0; j < p; j++)
+    status = w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior);
+    const double *beta = integrates_beta(w) ? w->q_beta : w->beta;
+    sum += prior - 0.5 * residual_square(cross, beta, p);
+    for (int j = 0; j < p && integrates_beta(w); j++)
       for (int k = 0; k < p; k++)
         sum -= 0.5 * w->q_C[j + p * k] * cross[j >= k ? j + (p + 1) * k : k + (p + 1) * j];
   }
@@ -549,7 +552,22 @@ static elbo_status kl_value(void *work, double *value) {
 
 /* ---- M-step -------------------------------------------------------------------------------------- */
 
-/* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 where constants leave no closed form, by Fisher
+/* Adds the derivative of log p(Sigma) to the symmetric G (d log p = tr(G dSigma)). */
+static void add_prior_gradient(lmm_work *w, double *G) {
+  const lmm_parameters *par = &w->par;
+  const int n = par->n_pair + par->n_level, q = par->q;
+  memset(w->all_d.gradient, 0, (size_t)n * sizeof(double));
+  memset(w->all_d.hessian, 0, square(n) * sizeof(double));
+  w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient, w->all_d.hessian);
+  for (int e = 0; e < par->n_pair; e++) {
+    const int a = par->pair_a[e], b = par->pair_b[e];
+    const double part = w->all_d.gradient[e] * (a == b ? 1.0 : 0.5);
+    G[a + q * b] += part;
+    if (a != b) G[b + q * a] += part;
+  }
+}
+
+/* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no closed form, by Fisher
  * scoring with halving: a generalised M-step (Dempster, Laird & Rubin 1977). */
 static elbo_status improve_Sigma(lmm_work *w) {
   const int q = w->stats->q, m = w->stats->m, n = w->par.n_eta - w->par.n_sigma;
@@ -562,7 +580,10 @@ static elbo_status improve_Sigma(lmm_work *w) {
   for (int iteration = 0; iteration < 20; iteration++) {
     elbo_status status = law_of_u(w, inverse, &rank, &log_det);
     if (status != ELBO_OK) return status;
-    double value = -0.5 * m * log_det;
+    double value = -0.5 * m * log_det, prior = 0.0;
+    if (w->prior && w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK)
+      prior = -HUGE_VAL;
+    value += prior;
     for (size_t i = 0; i < square(q); i++) value -= 0.5 * inverse[i] * w->second[i];
     if (!(value >= best - 1e-13 * (1.0 + fabs(value)))) { /* half the step */
       if (++halvings > 30) break;
@@ -581,6 +602,7 @@ static elbo_status improve_Sigma(lmm_work *w) {
     la_multiply(inverse, w->second, q, q, q, SJ);
     la_multiply(SJ, inverse, q, q, q, G);
     for (size_t i = 0; i < square(q); i++) G[i] = 0.5 * (G[i] - m * inverse[i]);
+    if (w->prior) add_prior_gradient(w, G);
     for (int j = 0; j < n; j++) {
       const double *Jj = w->jacobian + square(q) * (size_t)j;
       step[j] = 0.0;
@@ -600,8 +622,17 @@ static elbo_status improve_Sigma(lmm_work *w) {
       for (int k = 0; k < n; k++) move += info[j + n * k] * step[k];
       w->eta[j] = from[j] + move;
     }
-    for (int j = 0; j < n; j++) step[j] = w->eta[j] - from[j];
+    double largest = 0.0, length = 0.0;
+    for (int j = 0; j < n; j++) {
+      step[j] = w->eta[j] - from[j];
+      largest = fmax(largest, fabs(step[j]));
+      length = fmax(length, fabs(w->eta[j]));
+    }
     set_eta(w);
+    if (largest < SMALL_STEP * length) { /* the value no longer tells steps apart */
+      memcpy(from, w->eta, (size_t)n * sizeof(double));
+      break;
+    }
   }
   memcpy(w->eta, from, (size_t)n * sizeof(double));
   set_eta(w);
@@ -612,11 +643,57 @@ static elbo_status improve_Sigma(lmm_work *w) {
 static elbo_status global_step(lmm_work *w) {
   double *square_sum = w->cells;
   for (int l = 0; l < w->stats->n_level; l++) square_sum[l] = expected_square(w, l);
-  const elbo_status status = lmm_prior_update(w->prior, &w->par, w->second, square_sum, w->Sigma,
+  const elbo_status status = w->prior->update(w->prior, &w->par, w->second, square_sum, w->Sigma,
                                               w->variance);
   lmm_parameters_pack(&w->par, w->Sigma, w->variance, w->eta);
   set_eta(w);
   return status;
+}
+
+/* A += X'X / variance (lower), b += X'y / variance, from cross-products of [X y]. */
+static void add_cross(const double *R, double variance, int p, double *A, double *b) {
+  const int p1 = p + 1;
+  for (int j = 0; j < p; j++) {
+    b[j] += R[p + p1 * j] / variance;
+    for (int k = 0; k <= j; k++) A[j + p * k] += R[j + p1 * k] / variance;
+  }
+}
+
+/* Raises -(n log v + square / v) / 2 + log p(v) in each free residual variance, by scoring in log sigma
+ * with halving. */
+static elbo_status improve_variance(lmm_work *w) {
+  const lmm_parameters *par = &w->par;
+  const int n_d = par->n_pair + par->n_level;
+  for (int l = 0; l < par->n_level; l++) {
+    if (par->eta_of_sigma[l] < 0) continue;
+    const double n = w->stats->n_rows[l], sum = expected_square(w, l);
+    double step = 0.0, from = w->variance[l], best = -HUGE_VAL;
+    for (int i = 0; i < 60; i++) {
+      double prior;
+      const elbo_status status = w->prior->value(w->prior, par, w->Sigma, w->variance, &prior);
+      const double v = w->variance[l], value = prior - 0.5 * (n * log(v) + sum / v);
+      if (status != ELBO_OK || !(value >= best)) {
+        step *= 0.5;
+        w->variance[l] = from * exp(2.0 * step);
+        continue;
+      }
+      best = value;
+      from = v;
+      memset(w->all_d.gradient, 0, (size_t)n_d * sizeof(double));
+      memset(w->all_d.hessian, 0, square(n_d) * sizeof(double));
+      w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient,
+                            w->all_d.hessian);
+      step = (sum / v - n + 2.0 * v * w->all_d.gradient[par->n_pair + l]) / (2.0 * n);
+      step = step > 1.0 ? 1.0 : step < -1.0 ? -1.0 : step;
+      w->variance[l] = from * exp(2.0 * step);
+      if (fabs(step) < SMALL_STEP) { /* the value no longer tells steps apart */
+        from = w->variance[l];
+        break;
+      }
+    }
+    w->variance[l] = from;
+  }
+  return ELBO_OK;
 }
 
 static elbo_status m_step(void *work) {
@@ -625,16 +702,13 @@ static elbo_status m_step(void *work) {
   const lmm_parameters *par = &w->par;
   const int p = st->p, p1 = p + 1, q = st->q;
   int constrained = 0;
-  if (w->prior) return global_step(w);
+  if (w->prior && w->prior->update) return global_step(w);
   if (!integrates_beta(w) && p > 0) {
     double *A = w->scratch, *b = A + square(p);
     memset(A, 0, (square(p) + (size_t)p) * sizeof(double));
+    if (w->prior) add_cross(w->prior->cross, 1.0, p, A, b);
     for (int l = 0; l < st->n_level; l++) {
-      const double *R = w->residual + (size_t)l * square(p1);
-      for (int j = 0; j < p; j++) {
-        b[j] += R[p + p1 * j] / w->variance[l];
-        for (int k = 0; k <= j; k++) A[j + p * k] += R[j + p1 * k] / w->variance[l];
-      }
+      add_cross(w->residual + (size_t)l * square(p1), w->variance[l], p, A, b);
     }
     if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
     for (int j = 0; j < p; j++) {
@@ -643,8 +717,10 @@ static elbo_status m_step(void *work) {
     }
   }
   for (int l = 0; l < st->n_level; l++)
-    if (par->eta_of_sigma[l] >= 0) w->variance[l] = expected_square(w, l) / st->n_rows[l];
-  for (int k = 0; k < q; k++) constrained |= par->kind[k] != LMM_ROW_FREE;
+    if (par->eta_of_sigma[l] >= 0 && !w->prior)
+      w->variance[l] = expected_square(w, l) / st->n_rows[l];
+  if (w->prior) improve_variance(w);
+  for (int k = 0; k < q; k++) constrained |= w->prior || par->kind[k] != LMM_ROW_FREE;
   if (!constrained)
     for (size_t i = 0; i < square(q); i++) w->Sigma[i] = w->second[i] / st->m;
   lmm_parameters_pack(par, w->Sigma, w->variance, w->eta);
@@ -761,7 +837,7 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
   differentiate(w, w->C);
   if (mean_field(w)) differentiate_mean_field(w);
   if (w->prior)
-    lmm_prior_derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient, w->all_d.hessian);
+    w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient, w->all_d.hessian);
   fill_upper(w->all_d.hessian, n);
   const lmm_derivatives *d = &w->all_d;
   double *J = w->scratch, *HJ = J + (size_t)n * (size_t)n_eta, *G = HJ + n;

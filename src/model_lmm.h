@@ -7,7 +7,8 @@
  * model_lmm_stats.c        rows -> sufficient statistics, in one pass
  * model_lmm_kernels.h      what is done to every group, eight at a time (see lmm_kernels below)
  * model_lmm_parameters.c   eta <-> Sigma and sigma, chain rules, natural scale
- * model_lmm_prior.c        priors of variational Bayes: what they add to the objective
+ * model_lmm_prior.c        priors under variational Bayes: what they add to the objective
+ * model_lmm_map.c          priors of parameters that are points
  * model_lmm.c              objective, E- and M-step, ELBO, KL, derivatives
  *
  * Everything below works on scaled data: columns shifted to their mean where an intercept
@@ -133,27 +134,40 @@ void lmm_parameters_natural(const lmm_parameters *par, const double *eta, double
  * of the block from `first` on (q terms), or of the level `first`; 0 if it belongs elsewhere. */
 int lmm_direction(const lmm_parameters *par, int e, int level, int first, int q, int *a, int *b);
 
-/* ---- priors (variational Bayes) ------------------------------------------------------------------ */
+/* ---- priors --------------------------------------------------------------------------------------- */
 
-typedef struct {
-  const double *df, *scale;             /* n_block, q: half-t of the sds, scaled */
+/* What priors add to the objective as a function of Sigma and the residual variances: log p(theta)
+ * where these are points (model_lmm_map.c), and under variational Bayes all of the ELBO that is not
+ * the marginal likelihood (model_lmm_prior.c).  Normal priors of beta are rows of [X y]. */
+typedef struct lmm_prior lmm_prior;
+struct lmm_prior {
+  elbo_status (*value)(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                       const double *variance, double *value);
+  /* By the entries of Sigma in pairs (direction e_a e_b' + e_b e_a', or e_a e_a') and the residual
+   * variances: added to gradient (n) and hessian (n x n, lower). */
+  elbo_status (*derivatives)(const lmm_prior *prior, const lmm_parameters *par,
+                             const double *Sigma, const double *variance, double *gradient,
+                             double *hessian);
+  /* The coordinate step given q(u): second (q x q) and square (n_level). NULL: there is no closed
+   * form, and the M-step climbs. */
+  elbo_status (*update)(const lmm_prior *prior, const lmm_parameters *par, const double *second,
+                        const double *square, double *Sigma, double *variance);
+  const int *family;                    /* of each sd, then of each sigma (map only) */
+  const double *df, *scale;             /* n_block (map: q), q; scaled */
   const double *sigma_df, *sigma_scale; /* n_level */
   double n_group;
   const double *n_rows; /* n_level */
   int mean_field;       /* q(beta) q(u) instead of q(beta, u) */
   double *cross;        /* (p + 1) x (p + 1), lower: normal prior of beta as rows of [X y] */
   double constant;      /* its normalising constant */
-} lmm_prior;
+};
 
-elbo_status lmm_prior_value(const lmm_prior *prior, const lmm_parameters *par,
-                            const double *Sigma, const double *variance, double *value);
-elbo_status lmm_prior_derivatives(const lmm_prior *prior, const lmm_parameters *par,
-                                  const double *Sigma, const double *variance, double *gradient,
-                                  double *hessian);
-elbo_status lmm_prior_update(const lmm_prior *prior, const lmm_parameters *par,
-                             const double *second, const double *square, double *Sigma,
-                             double *variance);
-/* Independent normal priors of beta (mean, sd: p) where beta = B (scaled beta) + origin. */
+void lmm_prior_vb(lmm_prior *prior);
+/* Families of a map prior: the density of an sd. */
+typedef enum { LMM_FLAT = 0, LMM_HALF_T, LMM_HALF_NORMAL, LMM_INVERSE_GAMMA } lmm_family;
+void lmm_prior_map(lmm_prior *prior);
+/* Independent normal priors of beta (mean, sd: p; sd infinite where flat) where
+ * beta = B (scaled beta) + origin. */
 void lmm_prior_set_beta(lmm_prior *prior, int p, const double *B, const double *origin,
                         const double *mean, const double *sd);
 
@@ -208,7 +222,7 @@ const lmm_kernels *lmm_kernels_current(void);
 typedef struct {
   const lmm_stats *stats;
   const lmm_kernels *kernels;
-  const lmm_prior *prior; /* of vb, else NULL; set after lmm_work_init */
+  const lmm_prior *prior; /* NULL where there is none; set after lmm_work_init */
   lmm_parameters par;
   lmm_method method;
   double constant; /* the objective in the caller's units less that of the scaled data */
@@ -237,7 +251,7 @@ typedef struct {
 
 elbo_status lmm_work_init(lmm_work *work, const lmm_stats *stats, const lmm_law *law,
                           const elbo_memory *mem);
-/* Gives a model of method vb its priors. */
+/* Gives a model its priors. */
 void lmm_set_prior(lmm_work *work, const lmm_prior *prior);
 /* The model as the engine sees it. */
 elbo_model lmm_model(const lmm_work *work);

@@ -80,8 +80,7 @@ static double constant_of(const scale *s) {
   return sum + 0.5 * d * q * (1.0 + log_2 - log(d)) + log_gamma(0.5 * d, q);
 }
 
-elbo_status lmm_prior_value(const lmm_prior *prior, const lmm_parameters *par,
-                            const double *Sigma, const double *variance, double *value) {
+static elbo_status vb_value(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma, const double *variance, double *value) {
   double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
   *value = 0.0;
   for (int b = 0; b < par->n_block + par->n_level; b++) {
@@ -97,9 +96,7 @@ elbo_status lmm_prior_value(const lmm_prior *prior, const lmm_parameters *par,
 
 /* Derivatives of h with respect to the entries of Sigma in pairs (direction e_a e_b' + e_b e_a', or
  * e_a e_a') and the residual variances, added to gradient and hessian (n x n, lower). */
-elbo_status lmm_prior_derivatives(const lmm_prior *prior, const lmm_parameters *par,
-                                  const double *Sigma, const double *variance, double *gradient,
-                                  double *hessian) {
+static elbo_status vb_derivatives(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma, const double *variance, double *gradient, double *hessian) {
   const int n = par->n_pair + par->n_level;
   double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
   for (int b = 0; b < par->n_block + par->n_level; b++) {
@@ -136,9 +133,7 @@ elbo_status lmm_prior_derivatives(const lmm_prior *prior, const lmm_parameters *
 
 /* The coordinate step for q(Sigma) and q(sigma^2): S = (sum E[u u'] + 2 nu diag(E[1/a])) / d, where
  * E[1/a_k] = (nu + q) / 2 / c_k.  second: q x q; square: n_level, E |y - X beta - Z u|^2. */
-elbo_status lmm_prior_update(const lmm_prior *prior, const lmm_parameters *par,
-                             const double *second, const double *square, double *Sigma,
-                             double *variance) {
+static elbo_status vb_update(const lmm_prior *prior, const lmm_parameters *par, const double *second, const double *square, double *Sigma, double *variance) {
   double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
   for (int b = 0; b < par->n_block + par->n_level; b++) {
     scale s;
@@ -159,12 +154,19 @@ elbo_status lmm_prior_update(const lmm_prior *prior, const lmm_parameters *par,
   return ELBO_OK;
 }
 
+void lmm_prior_vb(lmm_prior *prior) {
+  prior->value = vb_value;
+  prior->derivatives = vb_derivatives;
+  prior->update = vb_update;
+}
+
 void lmm_prior_set_beta(lmm_prior *prior, int p, const double *B, const double *origin,
                         const double *mean, const double *sd) {
   const int p1 = p + 1;
   memset(prior->cross, 0, (size_t)(p1 * p1) * sizeof(double));
   prior->constant = 0.0;
   for (int i = 0; i < p; i++) {
+    if (isinf(sd[i])) continue;
     const double precision = 1.0 / (sd[i] * sd[i]);
     prior->constant -= 0.918938533204672741780329736406 + log(sd[i]);
     for (int j = 0; j < p1; j++)
