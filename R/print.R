@@ -87,7 +87,7 @@ posterior_summary <- function(fit) {
     if (is.null(prior)) "by those of the sds" else format(prior)
   }, "")
   sd <- function(type) sqrt(diag(vcov(fit, full = TRUE, type = type)))
-  data.frame(name = names(fit$theta), prior = unname(prior), default = unname(fit$vb$default),
+  data.frame(name = names(fit$theta), prior = unname(prior), default = unname(fit$priors$default),
              linear_response = sd("linear_response"), mean_field = sd("mean_field"),
              row.names = NULL)
 }

@@ -216,7 +216,7 @@ scale_shape <- function(fit) {
   at_S <- c(root, (S / outer(root, root))[pairs], if (!fit$design$known_se) fit$vb$root_v)
   mode[free] <- at_S[free]
   cors <- which(kind == "cor")
-  told <- fit$vb$told
+  told <- fit$priors$told
   blocks <- lapply(unique(fit$design$block), function(b) {
     terms <- which(fit$design$block == b)
     list(sd = terms, cor = cors[fit$design$block[pairs[, 1]] == b], terms = terms,
