@@ -1,3 +1,5 @@
+# No alias `elbo`: that is the page of the function elbo().
+
 #' elbo: latent variable models by EM and variational inference
 #'
 #' Fits models with latent variables \eqn{z} and parameters \eqn{\theta}{theta} by maximising

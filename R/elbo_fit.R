@@ -45,7 +45,7 @@ glmm_estimates <- function(answer) {
     priors = priors,
     vb = if (vb) list(df = natural$df, S = result$Sigma, root_v = result$sigma)
   )
-  if (is.null(vb)) return(estimates)
+  if (!vb) return(estimates)
   verdict <- vb_verdict(c(estimates, list(design = design, method = "vb")))
   estimates$convergence <- c(estimates$convergence, verdict)
   estimates

@@ -100,8 +100,9 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   held <- glmm_constants(prior, design, method)
   check_bounded(design, held, method)
   answer <- ascend_glmm(design, held, method, control, function(design, held) {
-    if (method == "vb") glmm_vb(prior, design, held, factorization)
-    else glmm_map(prior, design, held)
+    said <- without_priors(prior, design$aliased)
+    if (method == "vb") glmm_vb(said, design, held, factorization)
+    else glmm_map(said, design, held)
   })
 
   fit <- c(list(call = call), parts[c("formula", "frame", "terms", "xlevels", "contrasts")],

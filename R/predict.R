@@ -41,6 +41,10 @@
 #' quantiles with Satterthwaite degrees of freedom, all others normal quantiles, which are
 #' short when there are few groups.
 #'
+#' By method `"vb"` the variance parameters are uncertain too: standard errors are posterior
+#' standard deviations by linear response, and the variances of residuals and of new groups
+#' posterior means.
+#'
 #' Prediction intervals add the residual variance. If the fit has `weights` or `se`, these are
 #' evaluated in `newdata`, and so is an `offset`.
 #'
@@ -81,11 +85,12 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
   group <- if (latent) group_index(object, data, allow.new.levels)
   mean <- row_mean(object, data, group)
   fit <- mean
-  if (se.fit || interval != "none") variance <- mean_variance(object, data, group)
+  spread <- if (object$method == "vb") root_mean_squares(object) else object
+  if (se.fit || interval != "none") variance <- mean_variance(spread, data, group)
   if (interval != "none") {
     total <- variance
     if (interval == "prediction") {
-      total <- total + row_sd(object, data)^2 + if (latent) 0 else law_variance(object, data)
+      total <- total + row_sd(spread, data)^2 + if (latent) 0 else law_variance(spread, data)
     }
     df <- if (latent) Inf else population_df(object, data, interval)
     half <- sqrt(total) * stats::qt((1 + level) / 2, df)
@@ -125,13 +130,11 @@ mean_variance <- function(object, data, group = NULL) {
   if (is.null(group)) return(rowSums((X %*% C) * X))
   Z <- row_random(object, data)
   q <- ncol(Z)
-  # Before the groups of the fit comes one not seen before.
-  new <- matrix(0, ncol(X), 1)
-  for (j in seq_len(q)) {
-    gain <- matrix(object$latent$gain[j, , ], ncol(X), nlevels(object$design$group))
-    X <- X - Z[, j] * t(cbind(new, gain))[group + 1, , drop = FALSE]
-  }
-  variance <- rowSums((X %*% C) * X)
+  vb <- object$method == "vb"
+  if (vb) C <- object$information$conditional_cov
+  moved <- X - latent_rows(Z, if (vb) posterior_gain(object) else object$latent$gain, group)
+  variance <- rowSums((moved %*% C) * moved) +
+    if (vb) scale_variance(object, X, Z, group) else 0
   for (j in seq_len(q)) {
     for (k in seq_len(q)) {
       variance <- variance + Z[, j] * Z[, k] * c(0, object$latent$cov[j, k, ])[group + 1]
@@ -140,6 +143,17 @@ mean_variance <- function(object, data, group = NULL) {
   unseen <- which(group == 0)
   variance[unseen] <- variance[unseen] + law_variance(object, data)[unseen]
   variance
+}
+
+# sum_j z_j A[j, , g] by row, zero for a group not seen before: A is terms x k x levels.
+latent_rows <- function(Z, A, group) {
+  k <- dim(A)[2]
+  out <- matrix(0, nrow(Z), k)
+  for (j in seq_len(ncol(Z))) {
+    of_group <- cbind(numeric(k), matrix(A[j, , ], k, dim(A)[3]))
+    out <- out + Z[, j] * t(of_group)[group + 1, , drop = FALSE]
+  }
+  out
 }
 
 # z' Sigma z: of the latent part of a group not seen before. Terms without a law say nothing

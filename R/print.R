@@ -87,7 +87,8 @@ posterior_summary <- function(fit) {
     if (is.null(prior)) "by those of the sds" else format(prior)
   }, "")
   sd <- function(type) sqrt(diag(vcov(fit, full = TRUE, type = type)))
-  data.frame(name = names(fit$theta), prior = unname(prior), default = unname(fit$priors$default),
+  default <- unname(fit$priors$default) & lengths(fit$priors$stated) > 0
+  data.frame(name = names(fit$theta), prior = unname(prior), default = default,
              linear_response = sd("linear_response"), mean_field = sd("mean_field"),
              row.names = NULL)
 }
@@ -185,14 +186,14 @@ integrated_words <- function(fit) {
       reml = "z and beta integrated exactly, variances points",
       joint = "z and theta points, nothing integrated",
       vb = switch(fit$factorization,
-        structured = "all integrated, q(z, beta) apart from q of the variances",
-        mean_field = "all integrated, q(z), q(beta) and q of the variances apart"
+        structured = "everything integrated, q(z, beta) apart from q of the variances",
+        mean_field = "everything integrated, all factors of q apart"
       )
     )
   } else {
     switch(fit$method,
       reml = "beta integrated exactly, sigma a point",
-      vb = "all integrated, q(beta) apart from q of sigma",
+      vb = "everything integrated, q(beta) apart from q of sigma",
       "theta a point"
     )
   }
@@ -314,11 +315,9 @@ few_groups <- 10L
 few_groups_words <- function(fit) {
   groups <- nlevels(fit$design$group)
   if (groups == 0 || groups >= few_groups || !any(free_sds(fit))) return(NULL)
-  paste0("Only ", count_words(groups, fit$design$group_name), ": ", switch(fit$method,
-    vb = "linear response can be off by more than 10 % in standard deviations.",
-    paste("standard errors and t tests can be far too hopeful. See bootstrap() and",
-          "confint(type = \"profile\").")
-  ))
+  if (fit$method == "vb") return(NULL) # the verdict on linear response says it
+  paste0("Only ", count_words(groups, fit$design$group_name), ": standard errors and t tests can ",
+         "be far too hopeful. See bootstrap() and confint(type = \"profile\").")
 }
 
 free_sds <- function(fit) fit$parameters$block == "sd" & !fit$parameters$fixed

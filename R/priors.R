@@ -216,6 +216,12 @@ abort_unknown_prior <- function(name, parameters, group_name) {
                 name, what, quote_names(valid)), "elbo_error_prior")
 }
 
+# Without those of columns that were dropped from the design.
+without_priors <- function(prior, names) {
+  if (is.null(prior)) return(NULL)
+  structure(unclass(prior)[setdiff(names(prior), names)], class = class(prior))
+}
+
 constant_values <- function(resolved) {
   value <- function(prior) if (is_constant(prior)) prior$parameters$value else NA
   as.numeric(vapply(resolved, value, 0))

@@ -14,12 +14,12 @@ fit_df <- function(fit, L = NULL) {
   C <- fit$beta_cov[info$free_beta, info$free_beta, drop = FALSE]
   A <- info$eta_cov
   A[is.na(A)] <- 0
-  slopes <- matrix(info$beta_cov_slope, ncol = nrow(A))
+  slopes <- matrix(info$beta_cov_slope, length(C), nrow(A))
   vapply(seq_len(nrow(L)), function(i) {
     l <- L[i, ]
     v <- drop(l %*% C %*% l)
     g <- drop(as.vector(l %o% l) %*% slopes)
-    variance <- drop(g %*% A %*% g)
+    variance <- sum(g * (A %*% g)) # 0 where no scale is free
     if (variance > 0) 2 * v^2 / variance else Inf
   }, 0)
 }

@@ -53,6 +53,9 @@
 #'
 #' Giordano, R., Stephenson, W., Liu, R., Jordan, M. I. and Broderick, T. (2019). A Swiss army
 #' infinitesimal jackknife. *Proceedings of Machine Learning Research* 89, 1139--1147.
+#'
+#' Giordano, R., Broderick, T. and Jordan, M. I. (2018). Covariances, robustness, and variational
+#' Bayes. *Journal of Machine Learning Research* 19(51), 1--49.
 #' @family what a fit answers
 #' @export
 #' @examples
@@ -61,6 +64,9 @@
 #' s
 #' # the three rows that decide the sign of the difference between the sexes
 #' attr(s, "removed")[[7]]
+#'
+#' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, method = "vb")
+#' sensitivity(fit, to = "prior")
 sensitivity <- function(object, to = c("prior", "data"), ...) UseMethod("sensitivity")
 
 #' @rdname sensitivity
@@ -69,10 +75,7 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
   to <- check_choice(to, "to", c("prior", "data"))
   check_between(level, "level", 0, 1)
   check_dots_empty(...)
-  if (to == "prior") {
-    abort("Sensitivity to the prior comes in a later version. Try `to = \"data\"`.",
-          "elbo_error_not_available")
-  }
+  if (to == "prior") return(prior_sensitivity(object))
   check_row_sensitivity(object)
   influence <- row_influence(object)
   critical <- critical_values(object, names(influence$value), level)
@@ -99,6 +102,10 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
 }
 
 check_row_sensitivity <- function(fit) {
+  if (fit$method == "vb") {
+    abort(c("Sensitivity to the data is for methods \"em\" and \"reml\", not yet for \"vb\".",
+            "Use update(fit, method = \"reml\", prior = NULL)."), "elbo_error_not_available")
+  }
   if (fit$method == "vb") {
     abort(c("Sensitivity of method \"vb\" comes in a later version.",
             "Use update(fit, method = \"em\", prior = NULL)."), "elbo_error_not_available")

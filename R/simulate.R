@@ -6,10 +6,12 @@
 #'   same responses follow each time and which leaves the session's generator as it was.
 #' @param newdata A data frame to simulate for; `NULL` for the rows of the fit.
 #' @param re.form `NA` or `~ 0` draws the latent variables anew from their law in each
-#'   simulation; `NULL` keeps them at their posterior means, and only residuals are drawn.
+#'   simulation; `NULL` keeps them at their posterior means (`"vb"`: draws them from their
+#'   posterior).
 #' @param ... Not used.
 #' @details
-#' Parameters are taken as they were estimated. With `newdata` and `re.form = NA` any groups
+#' Parameters are taken as they were estimated; by method `"vb"` they are drawn from the posterior,
+#' anew for each simulation, and so are the latent variables under `re.form = NULL`. With `newdata` and `re.form = NA` any groups
 #' will do; with `re.form = NULL` they must be those of the fit. Latent variables that have no
 #' law cannot be drawn.
 #' @return A data frame with the columns `sim_1`, `sim_2`, ..., a row for each row of the fit
@@ -31,14 +33,22 @@ simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re
   latent <- ncol(object$design$Z) > 0
   data <- row_data(object, newdata, na.pass, latent, prediction = TRUE)
 
-  mean <- row_mean(object, data, if (latent && given) group_index(object, data, allow = FALSE))
-  sd <- row_sd(object, data)
-  draw_latent <- if (latent && !given) latent_sampler(object, data) else function() 0
-  draw <- function(i) {
-    pad_prediction(object, data, mean + draw_latent() + sd * stats::rnorm(length(mean)))
+  group <- if (latent && given) group_index(object, data, allow = FALSE)
+  draw_of <- function(fit) {
+    mean <- row_mean(fit, data, group)
+    sd <- row_sd(fit, data)
+    draw_latent <- if (latent && !given) latent_sampler(fit, data) else function() 0
+    function() pad_prediction(fit, data, mean + draw_latent() + sd * stats::rnorm(length(mean)))
+  }
+  draw <- function() {
+    if (object$method == "vb") {
+      return(lapply(posterior_fits(object, nsim, latent && given), function(fit) draw_of(fit)()))
+    }
+    one <- draw_of(object)
+    lapply(seq_len(nsim), function(i) one())
   }
   state <- generator_state(seed)
-  responses <- with_seed(seed, lapply(seq_len(nsim), draw))
+  responses <- with_seed(seed, draw())
   names(responses) <- paste0("sim_", seq_len(nsim))
   structure(as.data.frame(responses), seed = state)
 }

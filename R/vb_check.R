@@ -23,8 +23,9 @@ vb_verdict <- function(fit, always = FALSE) {
                   log_evidence = NA_real_)
   free <- !fit$parameters$fixed
   if (!any(free & fit$parameters$block != "beta")) {
-    return(replace(unknown, c("trusted", "sd_error", "log_evidence", "verdict"),
-                   list(TRUE, 0, fit$objective, "No scale is free: q is the exact posterior.")))
+    exact <- replace(unknown, c("trusted", "sd_error"), list(TRUE, 0))
+    if (fit$priors$told$mean_field == 0) exact$log_evidence <- fit$objective
+    return(c(exact, verdict = "No scale is free: linear response is exact."))
   }
   size <- nlevels(fit$design$group) * ncol(fit$design$Z)
   if (size > vb_check_size && !always) {
@@ -34,49 +35,59 @@ vb_verdict <- function(fit, always = FALSE) {
   }
   exact <- with_seed(1L, vb_importance(fit))
   check <- vb_compare(fit, exact)
-  worst <- which.max(abs(check$sd_error))
-  judged <- exact$khat <= 0.7 && all(is.finite(check$sd_error))
-  trusted <- judged && all(abs(check$sd_error) + 2 * check$mc_error <= 0.05) &&
-    all(abs(check$mean_shift) <= 0.2)
-  list(trusted = trusted, khat = exact$khat, sd_error = check$sd_error[worst], check = check,
-       log_evidence = exact$log_evidence,
-       verdict = vb_verdict_words(trusted, judged, exact$khat, check, worst))
+  faults <- vb_faults(check)
+  judged <- exact$khat <= 0.7
+  verdict <- if (!judged) {
+    sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from q to be",
+                  "judged by importance sampling (Pareto k %.2f)."), exact$khat)
+  } else if (length(faults) > 0) {
+    sprintf(paste("Linear response is not to be trusted: %s. Exact moments are in",
+                  "convergence(fit)$check."), paste(faults, collapse = ", "))
+  } else {
+    sprintf("Linear response can be trusted: its sds are within %s of the exact ones.",
+            percent_text(max(abs(check$sd_error))))
+  }
+  list(trusted = judged && length(faults) == 0, khat = exact$khat,
+       sd_error = check$sd_error[which.max(abs(check$sd_error))], check = check,
+       log_evidence = exact$log_evidence, verdict = verdict)
 }
+
+# What is wrong with linear response, in words: its worst sd and its worst mean.
+vb_faults <- function(check) {
+  sd <- which.max(abs(check$sd_error) + 2 * check$mc_error)
+  mean <- which.max(abs(check$mean_shift))
+  direction <- function(x) if (x > 0) "large" else "small"
+  c(
+    if (anyNA(check$sd_error)) {
+      sprintf("it has no sd of %s", check$name[is.na(check$sd_error)][1])
+    } else if (abs(check$sd_error[sd]) + 2 * check$mc_error[sd] > 0.05) {
+      sprintf("its sd of %s is %s%s too %s", check$name[sd], percent_text(abs(check$sd_error[sd])),
+              if (check$mc_error[sd] > 0.01) sprintf(" (+- %s)", percent_text(check$mc_error[sd]))
+              else "", direction(check$sd_error[sd]))
+    },
+    if (abs(check$mean_shift[mean]) > 0.2) {
+      sprintf("the mean of %s is %.1f sds too %s", check$name[mean], abs(check$mean_shift[mean]),
+              direction(check$mean_shift[mean]))
+    }
+  )
+}
+
+percent_text <- function(x) sprintf("%.1f %%", 100 * x)
 
 # Posterior moments beside those of linear response, a row a free parameter.
 vb_compare <- function(fit, exact) {
   free <- !fit$parameters$fixed
   sd <- sqrt(diag(fit$information$linear_response))[free]
   data.frame(
-    name = fit$parameters$name[free], mean = exact$mean[free], sd = exact$sd[free],
-    sd_error = unname(sd) / exact$sd[free] - 1, mc_error = exact$sd_error[free] / exact$sd[free],
-    mean_shift = (unname(fit$theta)[free] - exact$mean[free]) / exact$sd[free]
+    name = fit$parameters$name[free], mean = exact$mean, sd = exact$sd,
+    sd_error = unname(sd) / exact$sd - 1, mc_error = exact$sd_error / exact$sd,
+    mean_shift = (unname(fit$theta)[free] - exact$mean) / exact$sd
   )
-}
-
-vb_verdict_words <- function(trusted, judged, khat, check, worst) {
-  if (!judged) {
-    return(sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from",
-                         "q to be judged by importance sampling (Pareto k %.2f)."), khat))
-  }
-  size <- sprintf("%.2g %%", 100 * abs(check$sd_error[worst]))
-  if (trusted) {
-    return(sprintf(paste("Linear response can be trusted: its sds are within %s of the exact ones,",
-                         "by importance sampling."), size))
-  }
-  shifted <- which.max(abs(check$mean_shift))
-  sprintf("Linear response is not to be trusted: its sd of %s is %s too %s%s.", check$name[worst], size,
-          if (check$sd_error[worst] > 0) "large" else "small",
-          if (abs(check$mean_shift[shifted]) > 0.2) {
-            sprintf(", the mean of %s %.1f sds too %s", check$name[shifted],
-                    abs(check$mean_shift[shifted]),
-                    if (check$mean_shift[shifted] > 0) "large" else "small")
-          } else "")
 }
 
 # ---- importance sampling -----------------------------------------------------------------
 
-# Posterior mean and sd of every entry of theta, with the Monte Carlo error of the sd.
+# Posterior mean and sd of every free entry of theta, with the Monte Carlo error of the sd.
 vb_importance <- function(fit) {
   target <- vb_target(fit)
   proposal <- list(mean = target$centre, root = covariance_root(target$cov))
@@ -87,7 +98,7 @@ vb_importance <- function(fit) {
   for (n in c(512L, 4096L)) {
     sample <- importance_sample(target, proposal, n)
     moments <- vb_moments(sample)
-    if (all(moments$sd_error <= 0.005 * moments$sd)) break
+    if (all(moments$sd_error <= 0.01 * moments$sd)) break
   }
   c(moments, khat = sample$khat, log_evidence = sample$log_mean)
 }
@@ -176,27 +187,23 @@ vb_moments <- function(sample) {
 # ---- the exact posterior of the scales ---------------------------------------------------
 
 # A list of centre and cov of x at the fit, and evaluate(x), which gives for the rows of x
-# log_density, scales (sd, cor, sigma), beta (its mean given the scales) and beta_variance.
+# log_density, and of what is free scales (sd, cor, sigma), beta (its mean given the scales) and
+# beta_variance.
 vb_target <- function(fit) {
   shape <- scale_shape(fit)
+  free <- shape$free
   model <- model_of(fit)
-  fixed <- fit$theta[fit$parameters$block == "beta"]
-  free_beta <- fit$information$free_beta
-  p <- length(free_beta)
+  p <- ncol(model$X)
   evaluate <- function(x) {
     scales <- constrain_scales(x, shape)
     C <- .Call(C_glmm_evaluate, model, rbind(scales$Sigma, scales$sigma))
     impossible <- is.na(C[1, ]) # Sigma is singular but for rounding
     C[, impossible] <- 0
     C[1, impossible] <- -Inf
-    beta <- matrix(fixed, nrow(x), length(fixed), byrow = TRUE)
-    variance <- 0 * beta
-    beta[, free_beta] <- t(C[1 + seq_len(p), , drop = FALSE])
-    variance[, free_beta] <- t(C[1 + p + (seq_len(p) - 1) * (p + 1) + 1, , drop = FALSE])
-    list(log_density = C[1, ] + scales$log_prior, scales = scales$value, beta = beta,
-         beta_variance = variance)
+    list(log_density = C[1, ] + scales$log_prior, scales = scales$value[, free, drop = FALSE],
+         beta = t(C[1 + seq_len(p), , drop = FALSE]),
+         beta_variance = t(C[1 + p + (seq_len(p) - 1) * (p + 1) + 1, , drop = FALSE]))
   }
-  free <- shape$free
   slope <- ifelse(shape$kind == "cor", 1 / (1 - shape$mode^2), 1 / shape$mode)[free]
   cov <- fit$information$var_cov[free, free, drop = FALSE] * outer(slope, slope)
   list(centre = unconstrain_scales(shape)[free], cov = cov, evaluate = evaluate)
@@ -204,7 +211,8 @@ vb_target <- function(fit) {
 
 # What the scales of a fit are: kind, whether free, and value at q's S and v of each entry of theta
 # beyond beta; Sigma there; and a list for each free covariance block or residual variance: the
-# columns of its sds (or sigma) and cors, its terms of Z (none for a sigma), and its prior.
+# columns of its sds (or sigma) and cors, its terms of Z (none for a sigma), df and scale of its
+# prior, and d and S of q.
 scale_shape <- function(fit) {
   variances <- fit$parameters[fit$parameters$block != "beta", ]
   mode <- unname(fit$theta)[fit$parameters$block != "beta"]
@@ -220,11 +228,13 @@ scale_shape <- function(fit) {
   blocks <- lapply(unique(fit$design$block), function(b) {
     terms <- which(fit$design$block == b)
     list(sd = terms, cor = cors[fit$design$block[pairs[, 1]] == b], terms = terms,
-         df = told$prior_df[match(b, unique(fit$design$block))], scale = told$prior_scale[terms])
+         df = told$prior_df[b], scale = told$prior_scale[terms], d = fit$vb$df$block[b],
+         S = S[terms, terms, drop = FALSE])
   })
   levels <- lapply(seq_len(sum(kind == "sigma")), function(l) {
     list(sd = which(kind == "sigma")[l], cor = integer(), terms = integer(),
-         df = told$prior_sigma_df[l], scale = told$prior_sigma_scale[l])
+         df = told$prior_sigma_df[l], scale = told$prior_sigma_scale[l], d = fit$vb$df$sigma[l],
+         S = matrix(fit$vb$root_v[l]^2))
   })
   blocks <- Filter(function(block) free[block$sd[1]], c(blocks, levels))
   list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v, blocks = blocks)

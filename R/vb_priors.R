@@ -74,7 +74,7 @@ check_vb_blocks <- function(design, held, stated) {
   }, 0)
   for (block in unique(design$block)) {
     rows <- design$block == block
-    if (length(unique(constant[rows])) > 1 || any(!is.na(held_cors(held, design, block)))) {
+    if (length(unique(c(constant[rows], !is.na(held_cors(held, design, block))))) > 1) {
       abort(c("Method \"vb\" holds all standard deviations and correlations of one ( | ) or none;",
               sprintf("not some of those of `%s`.", design$group_name)), "elbo_error_prior")
     }
@@ -85,8 +85,7 @@ check_vb_blocks <- function(design, held, stated) {
   }
 }
 
-# The held correlations of a block, NA where free; those of a block that is held as a whole do not
-# count.
+# The held correlations of a block, NA where free.
 held_cors <- function(held, design, block) {
   pairs <- covariance_pairs(design$block)
   held_values(held, "cor")[design$block[pairs[, 1]] == block]

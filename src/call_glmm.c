@@ -208,8 +208,8 @@ static void add_q_beta(call_list *out, const glmm *g) {
 }
 
 /* Posterior means (m x q), covariances (q x q x m), gains -d mean / d beta (q x p x m) in the
- * caller's units, from blocks of lanes. */
-static void add_latent(call_list *out, const glmm *g, const double *posterior) {
+ * caller's units, from blocks of lanes of b, where the scaled latent variable is root b. */
+static void add_latent(call_list *out, const glmm *g, const double *root, const double *posterior) {
   const lmm_stats *st = &g->stats;
   const lmm_parameters *par = &g->work.par;
   const int q = st->q, p = st->p, m = st->m;
@@ -219,7 +219,9 @@ static void add_latent(call_list *out, const glmm *g, const double *posterior) {
   double *gain = call_list_doubles(out, "gain", d_gain, 3);
   const size_t stride = lmm_posterior_stride(q, p), Q = (size_t)q, P = (size_t)p;
   double *u = scratch(stride), *half = scratch(Q * (Q + P)), *A = scratch(P * P);
+  double *R = scratch(Q * Q);
   beta_from_user(g, A);
+  la_multiply(par->Ti, root, q, q, q, R);
   for (size_t i = 0; i < (size_t)st->n_block * SIMD_LANES; i++) {
     const int group = st->group_of_lane[i];
     if (group < 0 || m == 0) continue;
@@ -228,15 +230,15 @@ static void add_latent(call_list *out, const glmm *g, const double *posterior) {
     double *c = cov + Q * Q * (size_t)group, *k = gain + Q * P * (size_t)group;
     for (int a = 0; a < q; a++) {
       double sum = 0.0;
-      for (int b = 0; b < q; b++) sum += par->Ti[a + q * b] * u[b];
+      for (int b = 0; b < q; b++) sum += R[a + q * b] * u[b];
       mean[group + m * a] = sum;
     }
-    la_multiply(par->Ti, u + q, q, q, q, half);
-    la_multiply_t(half, par->Ti, q, q, q, c);
+    la_multiply(R, u + q, q, q, q, half);
+    la_multiply_t(half, R, q, q, q, c);
     for (int a = 0; a < q; a++) /* stored by row */
       for (int j = 0; j < p; j++) {
         double sum = 0.0;
-        for (int b = 0; b < q; b++) sum += par->Ti[a + q * b] * u[Q + Q * Q + (size_t)(b * p + j)];
+        for (int b = 0; b < q; b++) sum += R[a + q * b] * u[Q + Q * Q + (size_t)(b * p + j)];
         half[a + q * j] = sum;
       }
     la_multiply(half, A, q, p, p, k);
@@ -359,7 +361,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
     add_information(&out, &g);
     add_beta(&out, &g, g.work.beta, g.work.C);
     add_q_beta(&out, &g);
-    add_latent(&out, &g, g.work.q);
+    add_latent(&out, &g, g.work.q_root, g.work.q);
   }
   UNPROTECT(2);
   return out.list;
@@ -380,6 +382,7 @@ static void set_theta(glmm *g, SEXP Sigma, SEXP sigma, SEXP beta) {
   la_multiply(w->par.T, REAL_RO(Sigma), q, q, q, half);
   la_multiply_t(half, w->par.T, q, q, q, w->Sigma);
   la_chol_semidefinite(w->Sigma, q, 1e-15, w->L);
+  lmm_set_root(w);
   for (int l = 0; l < g->stats.n_level; l++)
     w->variance[l] = pow(REAL_RO(sigma)[l] * w->par.sigma_scale, 2.0);
   if (beta == R_NilValue) return;
@@ -409,7 +412,7 @@ SEXP call_glmm_at(SEXP model, SEXP theta) {
   double value, log_det;
   set_theta(&g, call_element(theta, "Sigma"), call_element(theta, "sigma"), beta);
   const elbo_status status =
-      lmm_objective(w, w->Sigma, w->variance, beta != R_NilValue, w->beta, w->C, &value);
+      lmm_objective(w, beta != R_NilValue, w->beta, w->C, &value);
   if (status == ELBO_OK)
     lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q, &log_det);
   call_list out = call_list_new(8);
@@ -418,7 +421,7 @@ SEXP call_glmm_at(SEXP model, SEXP theta) {
     call_list_double(&out, "objective", value);
     add_score(&out, w);
     add_beta(&out, &g, w->beta, w->C);
-    add_latent(&out, &g, w->q);
+    add_latent(&out, &g, w->root, w->q);
   }
   UNPROTECT(2);
   return out.list;
@@ -531,9 +534,11 @@ SEXP call_glmm_evaluate(SEXP model, SEXP at) {
     if (i % 64 == 0) R_CheckUserInterrupt();
     la_multiply(w->par.T, from, q, q, q, half);
     la_multiply_t(half, w->par.T, q, q, q, w->Sigma);
+    la_chol_semidefinite(w->Sigma, q, 1e-15, w->L);
+    lmm_set_root(w);
     for (int l = 0; l < n_level; l++) w->variance[l] = pow(from[q * q + l] * w->par.sigma_scale, 2.0);
     if (w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK ||
-        lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, to) != ELBO_OK) {
+        lmm_objective(w, 0, w->beta, w->C, to) != ELBO_OK) {
       for (int j = 0; j < n_out; j++) to[j] = NA_REAL;
       continue;
     }

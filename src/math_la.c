@@ -57,6 +57,20 @@ elbo_status la_inverse_from_chol(double *L, int n) {
   return ELBO_OK;
 }
 
+void la_lower_inverse(const double *L, int n, double *inverse) {
+  memset(inverse, 0, (size_t)n * (size_t)n * sizeof(double));
+  for (int j = 0; j < n; j++) {
+    if (L[j + n * j] == 0.0) continue;
+    inverse[j + n * j] = 1.0 / L[j + n * j];
+    for (int i = j + 1; i < n; i++) {
+      double sum = 0.0;
+      if (L[i + n * i] == 0.0) continue;
+      for (int k = j; k < i; k++) sum -= L[i + n * k] * inverse[k + n * j];
+      inverse[i + n * j] = sum / L[i + n * i];
+    }
+  }
+}
+
 double la_log_det_from_chol(const double *L, int n) {
   double sum = 0.0;
   for (int j = 0; j < n; j++) sum += log(L[j + n * j]);

@@ -10,6 +10,9 @@ elbo_status la_chol(double *A, int n);
 void la_chol_semidefinite(const double *A, int n, double tol, double *L);
 /* A^{-1} from its lower Cholesky factor, both triangles filled; L is overwritten. */
 elbo_status la_inverse_from_chol(double *L, int n);
+/* Inverse of lower triangular L; a zero on the diagonal (its column of L is zero) leaves a row and a
+ * column of zeros. */
+void la_lower_inverse(const double *L, int n, double *inverse);
 /* 2 sum log L_ii. */
 double la_log_det_from_chol(const double *L, int n);
 /* Eigen-decomposition of symmetric A: values ascending, A overwritten by the vectors.

@@ -63,6 +63,30 @@ static double residual_square(const double *A, const double *beta, int p) {
   return sum;
 }
 
+/* beta less an origin, into w->delta. */
+static const double *from_origin(lmm_work *w, const double *beta, const double *origin) {
+  for (int j = 0; j < w->stats->p; j++) w->delta[j] = beta[j] - origin[j];
+  return w->delta;
+}
+
+/* Cross-products of [X y] (lower) to those of [X, y - X origin]. */
+static void shift_cross(const double *A, const double *origin, int p, double *out) {
+  const int p1 = p + 1;
+  memcpy(out, A, square(p1) * sizeof(double));
+  out[p + p1 * p] = residual_square(A, origin, p);
+  for (int j = 0; j < p; j++)
+    for (int k = 0; k < p; k++) out[p + p1 * j] -= A[j >= k ? j + p1 * k : k + p1 * j] * origin[k];
+}
+
+static void set_origin(lmm_work *w, const double *beta) {
+  const lmm_stats *st = w->stats;
+  const size_t size = square(st->p + 1);
+  memmove(w->origin, beta, (size_t)st->p * sizeof(double));
+  for (int l = 0; l < st->n_level; l++)
+    shift_cross(st->within + (size_t)l * size, w->origin, st->p, w->within + (size_t)l * size);
+  if (w->prior) shift_cross(w->prior->cross, w->origin, st->p, w->prior_cross);
+}
+
 /* ---- set-up ------------------------------------------------------------------------------------ */
 
 elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *law,
@@ -93,6 +117,11 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
   w->eta = elbo_doubles(mem, (size_t)n_eta);
   w->beta = elbo_doubles(mem, (size_t)p);
   w->profile_beta = elbo_doubles(mem, (size_t)p);
+  w->origin = elbo_doubles(mem, (size_t)p);
+  w->summary_origin = elbo_doubles(mem, (size_t)p);
+  w->delta = elbo_doubles(mem, (size_t)p);
+  w->within = elbo_doubles(mem, (size_t)n_level * square(p1));
+  w->prior_cross = elbo_doubles(mem, square(p1));
   w->Sigma = elbo_doubles(mem, square(q));
   w->L = elbo_doubles(mem, square(q));
   w->variance = elbo_doubles(mem, (size_t)n_level);
@@ -104,6 +133,12 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
   w->q_C = elbo_doubles(mem, square(p));
   w->q_next_C = elbo_doubles(mem, square(p));
   w->second = elbo_doubles(mem, square(q));
+  w->second_u = elbo_doubles(mem, square(q));
+  w->root = elbo_doubles(mem, square(q));
+  w->q_root = elbo_doubles(mem, square(q));
+  w->q_next_root = elbo_doubles(mem, square(q));
+  w->unit = elbo_doubles(mem, (size_t)q);
+  for (int k = 0; k < q; k++) w->unit[k] = par->kind[k] == LMM_ROW_NO_LAW ? 0.0 : 1.0;
   w->residual = elbo_doubles(mem, (size_t)n_level * square(p1));
   w->trace = elbo_doubles(mem, (size_t)n_level);
   w->cross = elbo_doubles(mem, square(p1));
@@ -124,29 +159,31 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
     d[i]->spread = elbo_doubles(mem, (size_t)size[i] * square(p));
   }
   w->work = elbo_doubles(mem, w->kernels->work_size(q, p, most_cells, par->n_pair));
+  for (int j = 0; j < p; j++) w->origin[j] = 0.0;
+  set_origin(w, w->origin);
   return ELBO_OK;
 }
 
 /* ---- objective ----------------------------------------------------------------------------------- */
 
-/* [X y]' V^{-1} [X y] (lower) and the determinants. */
-static void evaluate(lmm_work *w, const double *Sigma, const double *variance, double *log_det,
-                     double *log_det_no_law) {
+/* [X r]' V^{-1} [X r] (lower), r = y - X origin, and log |V| at a root of Sigma, terms without a law projected out of the one
+ * and joined to the other. */
+static void evaluate(lmm_work *w, const double *root, const double *variance, double *log_det) {
   const lmm_stats *st = w->stats;
   const size_t size = square(st->p + 1);
   if (w->prior)
-    memcpy(w->cross, w->prior->cross, size * sizeof(double));
+    memcpy(w->cross, w->prior_cross, size * sizeof(double));
   else
     memset(w->cross, 0, size * sizeof(double));
-  *log_det = *log_det_no_law = 0.0;
+  *log_det = 0.0;
   for (int l = 0; l < st->n_level; l++) {
-    for (size_t i = 0; i < size; i++) w->cross[i] += st->within[(size_t)l * size + i] / variance[l];
-    *log_det += st->n_within[l] * log(variance[l]);
+    for (size_t i = 0; i < size; i++) w->cross[i] += w->within[(size_t)l * size + i] / variance[l];
+    *log_det += st->n_rows[l] * log(variance[l]);
   }
   for (int r = 0; r < st->n_run; r++)
-    w->kernels->objective(st->run + r, st->q, st->p, Sigma,
-                          cell_variances(st->run + r, variance, w->cells), w->par.n_no_law,
-                          w->par.no_law, w->cross, log_det, log_det_no_law, w->work);
+    w->kernels->objective(st->run + r, st->q, st->p, root, w->unit,
+                          cell_variances(st->run + r, variance, w->cells), w->origin, w->cross,
+                          log_det, w->work);
 }
 
 /* Adds [X y]'[X y] of the between rows of level l (lower). */
@@ -196,21 +233,30 @@ static elbo_status mean_field_C(const lmm_work *w, const double *variance, doubl
 
 void lmm_set_prior(lmm_work *w, const lmm_prior *prior) {
   w->prior = prior;
+  set_origin(w, w->origin);
   w->constant += prior->constant;
   if (prior->mean_field) sum_levels(w);
 }
 
-elbo_status lmm_objective(lmm_work *w, const double *Sigma, const double *variance, int beta_given,
-                          double *beta, double *C, double *value) {
+/* log |det root| over the terms with a law. */
+static double log_det_root(const lmm_work *w) {
+  double sum = 0.0;
+  for (int k = 0; k < w->stats->q; k++)
+    if (w->unit[k] > 0.0) sum += log(fabs(w->root[k * (w->stats->q + 1)]));
+  return sum;
+}
+
+elbo_status lmm_objective(lmm_work *w, int beta_given, double *beta, double *C, double *value) {
   const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
+  const double *variance = w->variance;
   const int p = st->p, p1 = p + 1, q = st->q, m = st->m;
-  double log_det, log_det_no_law, log_det_x, prior = 0.0;
+  double log_det, log_det_x, prior = 0.0;
   if (w->prior) {
-    const elbo_status status = w->prior->value(w->prior, par, Sigma, variance, &prior);
+    const elbo_status status = w->prior->value(w->prior, par, w->Sigma, variance, &prior);
     if (status != ELBO_OK) return status;
   }
-  evaluate(w, Sigma, variance, &log_det, &log_det_no_law);
+  evaluate(w, w->root, variance, &log_det);
   for (int j = 0; j < p; j++)
     for (int k = 0; k < p; k++) C[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
   if (la_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
@@ -218,19 +264,16 @@ elbo_status lmm_objective(lmm_work *w, const double *Sigma, const double *varian
   if (la_inverse_from_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
   if (!beta_given)
     for (int j = 0; j < p; j++) {
-      beta[j] = 0.0;
+      beta[j] = w->origin[j];
       for (int k = 0; k < p; k++) beta[j] += C[j + p * k] * w->cross[p + p1 * k];
     }
-  double twice = st->n * LOG_2PI + residual_square(w->cross, beta, p);
+  double twice =
+      st->n * LOG_2PI + residual_square(w->cross, from_origin(w, beta, w->origin), p);
   if (w->method == LMM_JOINT) {
     for (int l = 0; l < st->n_level; l++) twice += st->n_rows[l] * log(variance[l]);
-    double *L = w->scratch;
-    memcpy(L, Sigma, square(q) * sizeof(double));
-    for (int k = 0; k < par->n_no_law; k++) L[par->no_law[k] * (q + 1)] = 1.0;
-    if (la_chol(L, q) != ELBO_OK) return ELBO_E_NOT_PD;
-    twice += m * ((q - par->n_no_law) * LOG_2PI + la_log_det_from_chol(L, q));
+    twice += m * ((q - par->n_no_law) * LOG_2PI + 2.0 * log_det_root(w));
   } else {
-    twice += log_det + log_det_no_law - m * par->n_no_law * LOG_2PI;
+    twice += log_det - m * par->n_no_law * LOG_2PI;
     if (mean_field(w)) {
       if (mean_field_C(w, variance, w->q_next_C, &log_det_x) != ELBO_OK) return ELBO_E_NOT_PD;
       log_det_x = -log_det_x;
@@ -257,13 +300,20 @@ static int sweep_columns(double *A, int p, const double *before, double *pivots)
   return rank;
 }
 
+/* The root of Sigma = 0, and variances of one. */
+static const double *nothing_random(lmm_work *w) {
+  const int q = w->stats->q;
+  double *none = w->q_root; /* not in use before the first E-step */
+  memset(none, 0, square(q) * sizeof(double));
+  for (int k = 0; k < w->par.n_no_law; k++) none[w->par.no_law[k] * (q + 1)] = 1.0;
+  for (int l = 0; l < w->stats->n_level; l++) w->variance[l] = 1.0;
+  return none;
+}
+
 void lmm_column_pivots(lmm_work *w, double *pivots) {
-  const lmm_stats *st = w->stats;
-  const int p = st->p, p1 = p + 1;
-  double ignored[2], *none = w->scratch, *before = none + square(st->q);
-  memset(none, 0, square(st->q) * sizeof(double));
-  for (int l = 0; l < st->n_level; l++) w->variance[l] = 1.0;
-  evaluate(w, none, w->variance, ignored, ignored + 1);
+  const int p = w->stats->p, p1 = p + 1;
+  double ignored, *before = w->scratch;
+  evaluate(w, nothing_random(w), w->variance, &ignored);
   for (int j = 0; j < p; j++) before[j] = w->cross[j + p1 * j];
   sweep_columns(w->cross, p, before, pivots);
 }
@@ -302,8 +352,15 @@ int lmm_unbounded_level(lmm_work *w) {
 
 /* ---- theta --------------------------------------------------------------------------------------- */
 
+void lmm_set_root(lmm_work *w) {
+  const int q = w->stats->q;
+  memcpy(w->root, w->L, square(q) * sizeof(double));
+  for (int k = 0; k < w->par.n_no_law; k++) w->root[w->par.no_law[k] * (q + 1)] = 1.0;
+}
+
 static void set_eta(lmm_work *w) {
   lmm_parameters_unpack(&w->par, w->eta, w->L, w->Sigma, w->variance);
+  lmm_set_root(w);
   w->q_next_valid = w->q_is_exact = w->evidence_valid = 0;
 }
 
@@ -317,31 +374,34 @@ static elbo_status unpack(void *work, const double *eta) {
   memcpy(w->eta, eta, (size_t)w->par.n_eta * sizeof(double));
   set_eta(w);
   const elbo_status status =
-      lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, &w->evidence);
+      lmm_objective(w, 0, w->beta, w->C, &w->evidence);
   w->evidence_valid = status == ELBO_OK;
+  if (status == ELBO_OK) set_origin(w, w->beta);
   return status;
 }
 
-/* Sigma as the covariance of terms with a law: its generalised inverse, rank and log
- * pseudo-determinant.  A singular Sigma means that u lives in a subspace, and so does q. */
-static elbo_status law_of_u(const lmm_work *w, double *inverse, int *rank, double *log_det) {
+/* Where u = from b = to b', b' = M b; and log |det M|.  A direction without variance is a dummy,
+ * N(0, 1) before and after. */
+static double whiten(const lmm_work *w, const double *from, const double *to, double *M) {
   const int q = w->stats->q;
-  double *vectors = w->scratch, *values = vectors + square(q), *work = values + q;
-  memcpy(vectors, w->Sigma, square(q) * sizeof(double));
-  const elbo_status status = la_eigen(vectors, q, values, work);
-  if (status != ELBO_OK) return status;
-  memset(inverse, 0, square(q) * sizeof(double));
-  *rank = 0;
-  *log_det = 0.0;
-  for (int k = 0; k < q; k++) {
-    if (!(values[k] > 1e-14 * values[q - 1])) continue;
-    ++*rank;
-    *log_det += log(values[k]);
-    for (int i = 0; i < q; i++)
-      for (int j = 0; j < q; j++)
-        inverse[i + q * j] += vectors[i + q * k] * vectors[j + q * k] / values[k];
+  double *inverse = w->scratch, log_det = 0.0;
+  la_lower_inverse(to, q, inverse);
+  la_multiply(inverse, from, q, q, q, M);
+  for (int j = 0; j < q; j++) {
+    if (from[j * (q + 1)] == 0.0 || to[j * (q + 1)] == 0.0) M[j * (q + 1)] = 1.0;
+    log_det += log(fabs(M[j * (q + 1)]));
   }
-  return ELBO_OK;
+  return log_det;
+}
+
+/* tr(M'M second) over the terms with a law. */
+static double whitened_square(const lmm_work *w, const double *M) {
+  const int q = w->stats->q;
+  double sum = 0.0;
+  for (int k = 0; k < q; k++)
+    for (int i = 0; i < q && w->unit[k] > 0.0; i++)
+      for (int j = 0; j < q; j++) sum += M[k + q * i] * w->second[i + q * j] * M[k + q * j];
+  return sum;
 }
 
 /* ---- q ----------------------------------------------------------------------------------------- */
@@ -351,19 +411,13 @@ void lmm_posterior(lmm_work *w, const double *beta, double spread, double *poste
   const lmm_stats *st = w->stats;
   const int q = st->q, p = st->p;
   const size_t stride = lmm_posterior_stride(q, p);
-  double *L = w->scratch, *prior = L + square(q);
-  memcpy(L, w->L, square(q) * sizeof(double));
-  for (int k = 0; k < q; k++) prior[k] = 1.0;
-  for (int k = 0; k < w->par.n_no_law; k++) {
-    L[w->par.no_law[k] * (q + 1)] = 1.0;
-    prior[w->par.no_law[k]] = 0.0;
-  }
   *log_det = 0.0;
   for (int r = 0; r < st->n_run; r++) {
     const lmm_run *run = st->run + r;
     double *out = posterior + stride * (size_t)run->first_block;
-    w->kernels->posterior(run, q, p, L, prior, cell_variances(run, w->variance, w->cells), beta,
-                          spread, out, log_det, w->work);
+    w->kernels->posterior(run, q, p, w->root, w->unit,
+                          cell_variances(run, w->variance, w->cells), beta, spread, out, log_det,
+                          w->work);
     /* Lanes without a group would count as groups without rows. */
     if (run->n_block == 0) continue;
     const int *group = st->group_of_lane + (run->first_block + run->n_block - 1) * SIMD_LANES;
@@ -385,20 +439,19 @@ static void drop_gain(const lmm_work *w, double *posterior) {
 /* The exact posterior at theta into q_next. */
 static elbo_status find_exact(lmm_work *w) {
   const int p = w->stats->p, q = w->stats->q;
-  double value, log_det, log_det_u, *inverse = w->scratch + 2 * square(q) + la_eigen_size(q);
-  int rank;
+  double value, log_det;
   if (integrates_beta(w)) {
-    const elbo_status status = lmm_objective(w, w->Sigma, w->variance, 0, w->q_next_beta,
+    const elbo_status status = lmm_objective(w, 0, w->q_next_beta,
                                              mean_field(w) ? w->C : w->q_next_C, &value);
     if (status != ELBO_OK) return status;
     memcpy(w->beta, w->q_next_beta, (size_t)p * sizeof(double));
   }
   lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q_next, &log_det);
   if (mean_field(w)) drop_gain(w, w->q_next);
-  const elbo_status status = law_of_u(w, inverse, &rank, &log_det_u);
-  w->q_next_log_det = w->stats->m * log_det_u - log_det;
+  memcpy(w->q_next_root, w->root, square(q) * sizeof(double));
+  w->q_next_log_det = -log_det;
   w->q_next_valid = 1;
-  return status;
+  return ELBO_OK;
 }
 
 static void swap(double **a, double **b) {
@@ -414,7 +467,8 @@ static void summarise(lmm_work *w) {
   const size_t size = square(p1), stride = lmm_posterior_stride(q, p);
   const double *C = integrates_beta(w) ? w->q_C : NULL;
   memset(w->second, 0, square(q) * sizeof(double));
-  memcpy(w->residual, st->within, (size_t)st->n_level * size * sizeof(double));
+  memcpy(w->residual, w->within, (size_t)st->n_level * size * sizeof(double));
+  memcpy(w->summary_origin, w->origin, (size_t)p * sizeof(double));
   for (int l = 0; l < st->n_level; l++) {
     w->trace[l] = 0.0;
     if (C)
@@ -426,14 +480,17 @@ static void summarise(lmm_work *w) {
     const lmm_run *run = st->run + r;
     double *trace = w->cells, *cross = w->cells + run->n_cell;
     memset(trace, 0, (size_t)run->n_cell * (1 + size) * sizeof(double));
-    w->kernels->moments(run, q, p, w->q + stride * (size_t)run->first_block, C, w->second, cross,
-                        trace, w->work);
+    w->kernels->moments(run, q, p, w->q_root, w->origin,
+                        w->q + stride * (size_t)run->first_block, C, w->second, cross, trace,
+                        w->work);
     for (int c = 0; c < run->n_cell; c++) {
       w->trace[run->level[c]] += trace[c];
       add_to(w->residual + (size_t)run->level[c] * size, cross + (size_t)c * size, size);
     }
   }
   fill_upper(w->second, q);
+  la_multiply(w->q_root, w->second, q, q, q, w->scratch);
+  la_multiply_t(w->scratch, w->q_root, q, q, q, w->second_u);
 }
 
 static elbo_status e_step(void *work) {
@@ -443,6 +500,7 @@ static elbo_status e_step(void *work) {
     if (status != ELBO_OK) return status;
   }
   swap(&w->q, &w->q_next);
+  swap(&w->q_root, &w->q_next_root);
   swap(&w->q_beta, &w->q_next_beta);
   swap(&w->q_C, &w->q_next_C);
   w->q_log_det = w->q_next_log_det;
@@ -453,27 +511,29 @@ static elbo_status e_step(void *work) {
 }
 
 /* E_q |y - X beta - Z u|^2 of level l. */
-static double expected_square(const lmm_work *w, int l) {
+static double expected_square(lmm_work *w, int l) {
   const size_t size = square(w->stats->p + 1);
   const double *beta = integrates_beta(w) ? w->q_beta : w->beta;
-  return residual_square(w->residual + (size_t)l * size, beta, w->stats->p) + w->trace[l];
+  return residual_square(w->residual + (size_t)l * size, from_origin(w, beta, w->summary_origin),
+                         w->stats->p) +
+         w->trace[l];
 }
 
 static elbo_status elbo_value(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
   const lmm_stats *st = w->stats;
-  const int q = st->q, m = st->m, p = st->p, n_no_law = w->par.n_no_law;
-  double *inverse = w->scratch + 2 * square(q) + la_eigen_size(q), log_det_u, sum = w->constant;
-  int rank;
-  elbo_status status = law_of_u(w, inverse, &rank, &log_det_u);
-  if (status != ELBO_OK) return status;
+  const int q = st->q, m = st->m, p = st->p, n_law = q - w->par.n_no_law;
+  double *M = w->scratch + square(q), sum = w->constant;
+  elbo_status status = ELBO_OK;
+  const double log_det = whiten(w, w->q_root, w->root, M);
   for (int l = 0; l < st->n_level; l++)
     sum -= 0.5 * (st->n_rows[l] * (LOG_2PI + log(w->variance[l])) +
                   expected_square(w, l) / w->variance[l]);
-  sum -= 0.5 * m * (rank * LOG_2PI + log_det_u);
-  for (size_t i = 0; i < square(q); i++) sum -= 0.5 * inverse[i] * w->second[i];
-  if (w->method != LMM_JOINT)
-    sum += 0.5 * (m * (rank + n_no_law) * (1.0 + LOG_2PI) + w->q_log_det);
+  /* log p(b) and the entropy of q, in the coordinates of theta; of points log p(u) and none. */
+  sum -= 0.5 * (m * n_law * LOG_2PI + whitened_square(w, M));
+  sum += w->method == LMM_JOINT
+             ? -m * log_det_root(w)
+             : 0.5 * (m * q * (1.0 + LOG_2PI) + w->q_log_det) + m * log_det;
   if (integrates_beta(w)) {
     double *L = w->scratch;
     memcpy(L, w->q_C, square(p) * sizeof(double));
@@ -500,7 +560,7 @@ static elbo_status log_evidence(void *work, double *value) {
     const int integrated = integrates_beta(w);
     double *beta = integrated ? w->profile_beta : w->beta;
     const elbo_status status =
-        lmm_objective(w, w->Sigma, w->variance, !integrated, beta, w->C, &w->evidence);
+        lmm_objective(w, !integrated, beta, w->C, &w->evidence);
     if (status != ELBO_OK) return status;
     w->evidence_valid = 1;
   }
@@ -514,27 +574,23 @@ static elbo_status kl_value(void *work, double *value) {
   const lmm_stats *st = w->stats;
   const int q = st->q, p = st->p, m = st->m, reml = integrates_beta(w);
   const size_t stride = lmm_posterior_stride(q, p);
-  double *inverse = w->scratch + 2 * square(q) + la_eigen_size(q), *second = inverse + square(q);
-  double *shift = second + square(q), log_det_u, trace = 0.0;
-  int rank;
+  double *M = w->scratch + square(q), *shift = M + square(q), trace = 0.0;
   elbo_status status = w->q_next_valid || w->q_is_exact ? ELBO_OK : find_exact(w);
   if (status != ELBO_OK) return status;
   const double *exact = w->q_is_exact ? w->q : w->q_next;
   const double *exact_beta = w->q_is_exact ? w->q_beta : w->q_next_beta;
   const double *exact_C = w->q_is_exact ? w->q_C : w->q_next_C;
   const double exact_log_det = w->q_is_exact ? w->q_log_det : w->q_next_log_det;
-  memset(second, 0, square(q) * sizeof(double));
+  const double log_det = whiten(w, w->q_root, w->root, M);
   for (int j = 0; j < p; j++) shift[j] = reml ? w->q_beta[j] - exact_beta[j] : 0.0;
   for (int r = 0; r < st->n_run; r++) {
     const lmm_run *run = st->run + r;
     const size_t at = stride * (size_t)run->first_block;
-    w->kernels->divergence(run, q, p, cell_variances(run, w->variance, w->cells), w->q + at,
-                           exact + at, shift, reml ? w->q_C : NULL, second, &trace, w->work);
+    w->kernels->divergence(run, q, p, w->root, w->unit,
+                           cell_variances(run, w->variance, w->cells), M, w->q + at, exact + at,
+                           shift, reml ? w->q_C : NULL, &trace, w->work);
   }
-  fill_upper(second, q);
-  status = law_of_u(w, inverse, &rank, &log_det_u);
-  double twice = trace - m * (rank + w->par.n_no_law) + exact_log_det - w->q_log_det;
-  for (size_t i = 0; i < square(q); i++) twice += inverse[i] * second[i];
+  double twice = trace - m * (q + 2.0 * log_det) + exact_log_det - w->q_log_det;
   if (reml) {
     double *from = w->scratch, *to = from + square(p + 1), *quadratic = to + square(p + 1);
     for (int j = 0; j < p; j++) quadratic[j] = w->q_beta[j] - exact_beta[j];
@@ -571,21 +627,18 @@ static void add_prior_gradient(lmm_work *w, double *G) {
  * scoring with halving: a generalised M-step (Dempster, Laird & Rubin 1977). */
 static elbo_status improve_Sigma(lmm_work *w) {
   const int q = w->stats->q, m = w->stats->m, n = w->par.n_eta - w->par.n_sigma;
-  double *inverse = w->scratch + 2 * square(q) + la_eigen_size(q), *G = inverse + square(q);
+  double *M = w->scratch + square(q), *inverse = M + square(q), *G = inverse + square(q);
   double *SJ = G + square(q), *info = SJ + square(q) * 2, *step = info + square(n), *from = step + n;
-  double log_det, best = -HUGE_VAL;
-  int rank, halvings = 0;
+  double best = -HUGE_VAL;
+  int halvings = 0;
   memcpy(from, w->eta, (size_t)n * sizeof(double));
   for (int j = 0; j < n; j++) step[j] = 0.0;
   for (int iteration = 0; iteration < 20; iteration++) {
-    elbo_status status = law_of_u(w, inverse, &rank, &log_det);
-    if (status != ELBO_OK) return status;
-    double value = -0.5 * m * log_det, prior = 0.0;
+    double value = m * whiten(w, w->q_root, w->root, M), prior = 0.0;
     if (w->prior && w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK)
       prior = -HUGE_VAL;
-    value += prior;
-    for (size_t i = 0; i < square(q); i++) value -= 0.5 * inverse[i] * w->second[i];
-    if (!(value >= best - 1e-13 * (1.0 + fabs(value)))) { /* half the step */
+    value += prior - 0.5 * whitened_square(w, M);
+    if (!(value >= best)) { /* half the step */
       if (++halvings > 30) break;
       for (int j = 0; j < n; j++) {
         step[j] *= 0.5;
@@ -594,12 +647,17 @@ static elbo_status improve_Sigma(lmm_work *w) {
       set_eta(w);
       continue;
     }
-    const int at_best = iteration > 0 && value - best < 1e-12 * (1.0 + fabs(value));
     best = value;
     memcpy(from, w->eta, (size_t)n * sizeof(double));
-    if (at_best) break;
     lmm_parameters_sigma_jacobian(&w->par, w->eta, w->jacobian);
-    la_multiply(inverse, w->second, q, q, q, SJ);
+    /* Sigma^{-1} = Li'Li on the range of Sigma, Li the inverse of its root. */
+    la_lower_inverse(w->L, q, SJ);
+    for (int i = 0; i < q; i++)
+      for (int j = 0; j < q; j++) {
+        inverse[i + q * j] = 0.0;
+        for (int k = 0; k < q; k++) inverse[i + q * j] += SJ[k + q * i] * SJ[k + q * j];
+      }
+    la_multiply(inverse, w->second_u, q, q, q, SJ);
     la_multiply(SJ, inverse, q, q, q, G);
     for (size_t i = 0; i < square(q); i++) G[i] = 0.5 * (G[i] - m * inverse[i]);
     if (w->prior) add_prior_gradient(w, G);
@@ -643,7 +701,7 @@ static elbo_status improve_Sigma(lmm_work *w) {
 static elbo_status global_step(lmm_work *w) {
   double *square_sum = w->cells;
   for (int l = 0; l < w->stats->n_level; l++) square_sum[l] = expected_square(w, l);
-  const elbo_status status = w->prior->update(w->prior, &w->par, w->second, square_sum, w->Sigma,
+  const elbo_status status = w->prior->update(w->prior, &w->par, w->second_u, square_sum, w->Sigma,
                                               w->variance);
   lmm_parameters_pack(&w->par, w->Sigma, w->variance, w->eta);
   set_eta(w);
@@ -696,6 +754,20 @@ static elbo_status improve_variance(lmm_work *w) {
   return ELBO_OK;
 }
 
+/* Sigma = sum E[u u'] / m by blocks, as its root: that of q times that of sum E[b b'] / m, which loses
+ * nothing where Sigma is nearly singular. */
+static void root_of_second(lmm_work *w, double *L) {
+  const int q = w->stats->q;
+  double *block = w->scratch, *chol = block + square(q);
+  memset(block, 0, square(q) * sizeof(double));
+  for (int b = 0; b < w->par.n_block; b++)
+    for (int i = w->par.start[b]; i < w->par.start[b + 1]; i++)
+      for (int j = w->par.start[b]; j < w->par.start[b + 1]; j++)
+        block[i + q * j] = w->second[i + q * j] / w->stats->m;
+  la_chol_semidefinite(block, q, 1e-300, chol);
+  la_multiply(w->q_root, chol, q, q, q, L);
+}
+
 static elbo_status m_step(void *work) {
   lmm_work *w = (lmm_work *)work;
   const lmm_stats *st = w->stats;
@@ -706,13 +778,17 @@ static elbo_status m_step(void *work) {
   if (!integrates_beta(w) && p > 0) {
     double *A = w->scratch, *b = A + square(p);
     memset(A, 0, (square(p) + (size_t)p) * sizeof(double));
-    if (w->prior) add_cross(w->prior->cross, 1.0, p, A, b);
+    if (w->prior) {
+      double *shifted = w->cross;
+      shift_cross(w->prior->cross, w->summary_origin, p, shifted);
+      add_cross(shifted, 1.0, p, A, b);
+    }
     for (int l = 0; l < st->n_level; l++) {
       add_cross(w->residual + (size_t)l * square(p1), w->variance[l], p, A, b);
     }
     if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
     for (int j = 0; j < p; j++) {
-      w->beta[j] = 0.0;
+      w->beta[j] = w->summary_origin[j];
       for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * b[k];
     }
   }
@@ -721,9 +797,12 @@ static elbo_status m_step(void *work) {
       w->variance[l] = expected_square(w, l) / st->n_rows[l];
   if (w->prior) improve_variance(w);
   for (int k = 0; k < q; k++) constrained |= w->prior || par->kind[k] != LMM_ROW_FREE;
-  if (!constrained)
-    for (size_t i = 0; i < square(q); i++) w->Sigma[i] = w->second[i] / st->m;
-  lmm_parameters_pack(par, w->Sigma, w->variance, w->eta);
+  double *L = w->scratch + 2 * square(q);
+  if (constrained)
+    memcpy(L, w->L, square(q) * sizeof(double));
+  else
+    root_of_second(w, L);
+  lmm_parameters_pack_root(par, L, w->variance, w->eta);
   set_eta(w);
   return constrained && par->n_eta > par->n_sigma ? improve_Sigma(w) : ELBO_OK;
 }
@@ -750,8 +829,8 @@ static void differentiate(lmm_work *w, const double *C) {
     memset(e->hessian, 0, square(n_e) * sizeof(double));
     memset(e->cross, 0, (size_t)n_e * (size_t)p * sizeof(double));
     memset(e->spread, 0, (size_t)n_e * square(p) * sizeof(double));
-    w->kernels->derivatives(run, st->q, p, w->Sigma, cell_variances(run, w->variance, w->cells),
-                            par->n_no_law, par->no_law, &point, e, w->work);
+    w->kernels->derivatives(run, st->q, p, w->root, w->unit,
+                            cell_variances(run, w->variance, w->cells), &point, e, w->work);
     for (int i = 0; i < n_e; i++) {
       const int to = i < n_pair ? i : n_pair + run->level[i - n_pair];
       d->gradient[to] += e->gradient[i];
@@ -766,10 +845,11 @@ static void differentiate(lmm_work *w, const double *C) {
     }
   }
   for (int l = 0; l < st->n_level; l++) { /* the within rows, whose V is variance * I */
-    const double v = w->variance[l], *A = st->within + (size_t)l * square(p1);
+    const double v = w->variance[l], *A = w->within + (size_t)l * square(p1);
+    const double *delta = from_origin(w, beta, w->origin);
     const int at = n_pair + l;
     const double rows = joint ? 0.0 : st->n_within[l];
-    double square_sum = residual_square(A, beta, p);
+    double square_sum = residual_square(A, delta, p);
     if (reml)
       for (int j = 0; j < p; j++)
         for (int k = 0; k < p; k++)
@@ -782,7 +862,7 @@ static void differentiate(lmm_work *w, const double *C) {
     }
     for (int j = 0; j < p; j++) {
       double score = A[p + p1 * j];
-      for (int k = 0; k < p; k++) score -= A[j >= k ? j + p1 * k : k + p1 * j] * beta[k];
+      for (int k = 0; k < p; k++) score -= A[j >= k ? j + p1 * k : k + p1 * j] * delta[k];
       d->cross[at + n * j] -= score / (v * v);
       for (int k = 0; k <= j; k++) d->spread[at + n * (j + p * k)] += A[j + p1 * k] / (v * v);
     }
@@ -832,7 +912,7 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
   const int p = w->stats->p, q = par->q, n_eta = par->n_eta, n_pair = par->n_pair;
   const int n = n_pair + par->n_level;
   const elbo_status status =
-      lmm_objective(w, w->Sigma, w->variance, 0, w->profile_beta, w->C, value);
+      lmm_objective(w, 0, w->profile_beta, w->C, value);
   if (status != ELBO_OK || gradient == NULL) return status;
   differentiate(w, w->C);
   if (mean_field(w)) differentiate_mean_field(w);
@@ -918,7 +998,7 @@ static int settle(void *work) {
   const double small = scalbn(1.0, SMALL_EXPONENT);
   double before, after, residual = 0.0, *kept = w->scratch + 3 * square(w->stats->p + 1) + 7 * square(par->q);
   int moved = 0;
-  if (lmm_objective(w, w->Sigma, w->variance, 0, w->profile_beta, w->C, &before) != ELBO_OK) return 0;
+  if (lmm_objective(w, 0, w->profile_beta, w->C, &before) != ELBO_OK) return 0;
   for (int l = 0; l < par->n_level; l++) residual = fmax(residual, w->variance[l]);
   residual = sqrt(residual);
   for (int r = 0; r < par->q; r++) {
@@ -943,7 +1023,7 @@ static int settle(void *work) {
     }
     if (!moved_row) continue;
     set_eta(w);
-    if (lmm_objective(w, w->Sigma, w->variance, 0, w->profile_beta, w->C, &after) == ELBO_OK &&
+    if (lmm_objective(w, 0, w->profile_beta, w->C, &after) == ELBO_OK &&
         after >= before - 1e-9 * (1.0 + fabs(before))) {
       before = after;
       moved = 1;
@@ -973,18 +1053,16 @@ enum { N_RATIOS = 3, N_CORRELATIONS = 3 };
 elbo_status lmm_least_squares(lmm_work *w, double *mean_square, double *explained) {
   const lmm_stats *st = w->stats;
   const int p = st->p, p1 = p + 1;
-  double ignored[2], *A = w->scratch;
-  memset(w->Sigma, 0, square(st->q) * sizeof(double));
-  for (int l = 0; l < st->n_level; l++) w->variance[l] = 1.0;
-  evaluate(w, w->Sigma, w->variance, ignored, ignored + 1);
+  double ignored, *A = w->scratch;
+  evaluate(w, nothing_random(w), w->variance, &ignored);
   for (int j = 0; j < p; j++)
     for (int k = 0; k < p; k++) A[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
   if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
   for (int j = 0; j < p; j++) {
-    w->beta[j] = 0.0;
+    w->beta[j] = w->origin[j];
     for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * w->cross[p + p1 * k];
   }
-  *mean_square = residual_square(w->cross, w->beta, p) / st->n;
+  *mean_square = residual_square(w->cross, from_origin(w, w->beta, w->origin), p) / st->n;
   *explained = w->cross[p + p1 * p] / st->n - *mean_square;
   return ELBO_OK;
 }
@@ -1026,7 +1104,7 @@ elbo_status lmm_starts(lmm_work *w, int n_starts, double *eta, double *objective
     lmm_parameters_pack(par, w->Sigma, w->variance, eta);
     memcpy(w->eta, eta, (size_t)par->n_eta * sizeof(double));
     set_eta(w);
-    if (lmm_objective(w, w->Sigma, w->variance, 0, w->beta, w->C, objective + i) != ELBO_OK)
+    if (lmm_objective(w, 0, w->beta, w->C, objective + i) != ELBO_OK)
       objective[i] = -HUGE_VAL;
   }
   return ELBO_OK;

@@ -117,7 +117,9 @@ int lmm_row_size(const lmm_parameters *par, int row); /* free parameters of the 
 /* L (q x q, zero rows where there is no law), Sigma = L L' and variance (n_level) from eta. */
 void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double *L, double *Sigma,
                            double *variance);
-/* eta from Sigma and variance; constants are taken as they are. */
+/* eta from L, or from Sigma = L L', and variance; constants are taken as they are. */
+void lmm_parameters_pack_root(const lmm_parameters *par, const double *L, const double *variance,
+                              double *eta);
 void lmm_parameters_pack(const lmm_parameters *par, const double *Sigma, const double *variance,
                          double *eta);
 /* d Sigma / d eta_j (q x q x n_eta) and, for every pair j, k of the same block, its derivative
@@ -191,26 +193,30 @@ typedef struct {
   double *spread;     /* n x p x p: X' V^-1 dV V^-1 X, lower */
 } lmm_derivatives;
 
-/* q(u): per block q (means), q x q (covariances), q x p (gain: -d mean / d beta), by lanes. */
+/* q(b), where u = root b: per block q (means), q x q (covariances), q x p (gain: -d mean / d beta), by
+ * lanes.  The root is that of Sigma when q was made, with the identity for terms without a law. */
 size_t lmm_posterior_stride(int q, int p);
 
+/* Cross-products of [X y] are taken from y - X origin, origin being a beta near the best one: little is
+ * lost then when the residuals are small. */
 typedef struct {
   /* Rotate the rows of one cell; see model_lmm_kernels.h. */
   void (*reduce)(double *rows, int n_rows, int stride, int q, int n_columns, double *within);
-  void (*objective)(const lmm_run *run, int q, int p, const double *Sigma, const double *variance,
-                    int n_no_law, const int *no_law, double *cross, double *log_det,
-                    double *log_det_no_law, double *work);
-  void (*derivatives)(const lmm_run *run, int q, int p, const double *Sigma,
-                      const double *variance, int n_no_law, const int *no_law,
-                      const lmm_point *point, lmm_derivatives *out, double *work);
+  void (*objective)(const lmm_run *run, int q, int p, const double *L, const double *prior,
+                    const double *variance, const double *origin, double *cross,
+                    double *log_det, double *work);
+  void (*derivatives)(const lmm_run *run, int q, int p, const double *L, const double *prior,
+                      const double *variance, const lmm_point *point, lmm_derivatives *out,
+                      double *work);
   void (*posterior)(const lmm_run *run, int q, int p, const double *L, const double *prior,
                     const double *variance, const double *beta, double spread, double *posterior,
                     double *log_det, double *work);
-  void (*moments)(const lmm_run *run, int q, int p, const double *posterior, const double *C,
-                  double *second, double *cross, double *trace, double *work);
-  void (*divergence)(const lmm_run *run, int q, int p, const double *variance, const double *from,
-                     const double *to, const double *shift, const double *C, double *second,
-                     double *trace, double *work);
+  void (*moments)(const lmm_run *run, int q, int p, const double *L, const double *origin,
+                  const double *posterior, const double *C, double *second, double *cross, double *trace, double *work);
+  void (*divergence)(const lmm_run *run, int q, int p, const double *L, const double *prior,
+                     const double *variance, const double *M, const double *from,
+                     const double *to, const double *shift, const double *C, double *trace,
+                     double *work);
   size_t (*work_size)(int q, int p, int n_cell, int n_pair);
 } lmm_kernels;
 
@@ -228,18 +234,25 @@ typedef struct {
   double constant; /* the objective in the caller's units less that of the scaled data */
   /* theta */
   double *eta, *beta, *Sigma, *L, *variance;
+  double *origin, *within, *prior_cross; /* beta near the best; st->within and prior->cross at it */
+  double *summary_origin;                /* the origin when q was summarised */
+  double *delta;                         /* p: a beta less an origin */
   double *profile_beta; /* the best beta for Sigma and variance, where that is what is asked */
   /* q: the current one, and the exact posterior at theta (filled by the KL, swapped in by the
    * E-step) */
   double *q, *q_next;
+  double *root, *q_root, *q_next_root; /* of theta, of q, of the exact posterior */
+  double *unit; /* q: prior precision of b, 0 for terms without a law */
   double q_log_det, q_next_log_det;
   double *q_beta, *q_next_beta, *q_C, *q_next_C; /* reml: q(beta) */
   int q_next_valid, q_is_exact;
   double evidence; /* log evidence at theta */
   int evidence_valid;
   /* summaries of q */
-  double *second;  /* q x q: sum_g E[u u'] */
-  double *residual; /* n_level x (p+1) x (p+1): [X, y - Z E u] cross-products, within included */
+  double *second;  /* q x q: sum_g E[b b'] */
+  double *second_u; /* q x q: sum_g E[u u'] */
+  double *residual; /* n_level x (p+1) x (p+1): [X, y - X summary_origin - Z E u] cross-products, within
+                    * included */
   double *trace;   /* n_level: the rest of E |y - X beta - Z u|^2 */
   /* scratch */
   double *cross, *C, *cells, *work, *scratch, *jacobian;
@@ -266,14 +279,15 @@ enum { LMM_STARTS = 18, LMM_STARTS_SIMPLE = 3 };
 elbo_status lmm_starts(lmm_work *work, int n_starts, double *eta, double *objective);
 /* Puts the model at eta, beta at its best. */
 elbo_status lmm_start(lmm_work *work, const double *eta);
-/* Objective at Sigma and variance; beta (p) and C (p x p: (X'V^-1X)^-1) profiled out unless
- * `beta_given`. */
-elbo_status lmm_objective(lmm_work *work, const double *Sigma, const double *variance,
-                          int beta_given, double *beta, double *C, double *value);
+/* Objective at the current Sigma and variance; beta (p) and C (p x p: (X'V^-1X)^-1) profiled out
+ * unless `beta_given`. */
+elbo_status lmm_objective(lmm_work *work, int beta_given, double *beta, double *C, double *value);
 /* value, gradient and Hessian at the current eta with beta held at its best (not profiled: the
  * blocks with beta are work->cross_eta and -X'V^{-1}X, whose inverse is -work->C). */
 elbo_status lmm_information(lmm_work *work, double *value, double *gradient, double *hessian);
-/* The exact posterior of u at the current Sigma and variance, into blocks of
+/* work->root from work->L. */
+void lmm_set_root(lmm_work *work);
+/* The exact posterior at work->root and the current variance, into blocks of
  * lmm_posterior_stride(q, p); log_det: sum log |J + L'AL|. */
 void lmm_posterior(lmm_work *work, const double *beta, double spread, double *posterior,
                    double *log_det);

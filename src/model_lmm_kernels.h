@@ -3,16 +3,16 @@
  *
  * A block holds K = q n_cell rows [R | X y] of eight groups; a group with fewer rows, or a lane
  * without a group, has rows of zeros, whose V is just the residual variance and is counted out in
- * n_within.  Everything works through
+ * n_within.
  *
- *   V = R Sigma R' + diag(variance) = L D L'      (K x K, no cancellation for large Sigma),
- *
- * L^{-1} being applied to the rows while V is eliminated.  No square roots and no logarithms in
- * the loops: determinants are kept as mantissa and exponent.
- *
- * Latent terms without a law (Sigma = infinity) are projected out of the whitened rows: V^{-1} is
- * replaced by V^{-1} - V^{-1} R0 (R0' V^{-1} R0)^{-1} R0' V^{-1}, and log |R0' V^{-1} R0| joins log |V|;
- * all derivatives keep their form. */
+ * With u = L b, b ~ N(0, J^{-1}), J = diag(prior) (1, or 0 for a term without a law, whose column of L is
+ * that of the identity), everything works through the least squares problem that b solves: the rows
+ * [R L] with weights 1 / variance on top of the q rows I with weights J.  Projecting its columns out
+ * of [R | X y | I; 0] by modified Gram-Schmidt leaves W^{1/2} times these, W = V^{-1} (and free of what
+ * has no law), and the squared lengths on the way multiply to |J + L'AL|.  That is backward stable
+ * (Bjorck 1967, BIT 7:1) where forming V or its inverse is not: for strong data, and for Sigma = L L'
+ * nearly or exactly singular.  No square roots, and no logarithms in the loops: determinants are
+ * kept as mantissa and exponent. */
 
 #include <math.h>
 #include <string.h>
@@ -104,88 +104,72 @@ KERNEL void SIMD_NAME(reduce)(double *rows, int n_rows, int stride, int q, int n
     }
 }
 
-/* ---- V = L D L' -------------------------------------------------------------------------------- */
-
-/* x: K x (q + p1) rows of a block.  T: K x n_t rows L^{-1} [R | X y | I], d: the K pivots. */
-INLINE void eliminate(int q, int n_cell, int p1, int with_inverse, const v8 *restrict x,
-                      const double *Sigma, const double *variance, v8 *restrict V, v8 *restrict T,
-                      v8 *restrict d) {
-  const int K = q * n_cell, n_x = q + p1, n_t = n_x + (with_inverse ? K : 0);
-  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  for (int i = 0; i < K; i++) {
-    for (int c = 0; c < n_x; c++) T[i * n_t + c] = x[i * n_x + c];
-    if (with_inverse)
-      for (int c = 0; c < K; c++) T[i * n_t + n_x + c] = zero + (c == i ? 1.0 : 0.0);
-    for (int j = 0; j <= i; j++) V[i * K + j] = zero;
-    for (int a = 0; a < q; a++) {
-      v8 w = zero;
-      for (int b = 0; b < q; b++) w += x[i * n_x + b] * Sigma[b + q * a];
-      for (int j = 0; j <= i; j++) V[i * K + j] += w * x[j * n_x + a];
-    }
-    V[i * K + i] += variance[i / q];
-  }
-  for (int j = 0; j < K; j++) {
-    d[j] = V[j * K + j];
-    const v8 inverse = 1.0 / d[j];
-    for (int i = j + 1; i < K; i++) {
-      const v8 l = V[i * K + j] * inverse;
-      for (int k = j + 1; k <= i; k++) V[i * K + k] -= l * V[k * K + j];
-      for (int c = 0; c < n_t; c++) T[i * n_t + c] -= l * T[j * n_t + c];
-    }
-  }
-  /* From here on the weights of the rows: 1 / d. */
-  for (int j = 0; j < K; j++) d[j] = 1.0 / d[j];
-}
+/* ---- projection -------------------------------------------------------------------------------- */
 
 /* Handed over by pointer: the ABI of vectors returned by value depends on the instruction set. */
-INLINE void weighted_dot(const v8 *T, int n_t, int K, const v8 *weight, int a, int b, v8 *out) {
+INLINE void weighted_dot(const v8 *T, int n_t, int n, const v8 *weight, int a, int b, v8 *out) {
   v8 sum = {0, 0, 0, 0, 0, 0, 0, 0};
-  for (int i = 0; i < K; i++) sum += T[i * n_t + a] * T[i * n_t + b] * weight[i];
+  for (int i = 0; i < n; i++) sum += T[i * n_t + a] * T[i * n_t + b] * weight[i];
   *out = sum;
 }
 
-/* Projects the columns `no_law` out of all others; multiplies R0' V^{-1} R0 into `det`. */
-INLINE void project_no_law(v8 *T, int n_t, int K, const v8 *weight, int n_no_law,
-                           const int *no_law, v8_product *det) {
-  for (int a = 0; a < n_no_law; a++) {
-    const int column = no_law[a];
-    v8 norm, inverse, slope;
-    weighted_dot(T, n_t, K, weight, column, column, &norm);
+/* x: K x (q + p1) rows of a block.  T: (K + q) x n_t rows of [R | X y | I; 0] with the q columns of
+ * [R L; I] projected out, under the weights of the rows (K + q); multiplies |J + L'AL| into det.
+ * basis: (K + q) x q. */
+INLINE void project(int q, int n_cell, int p1, int with_identity, const v8 *restrict x,
+                    const double *L, const double *prior, const double *variance,
+                    v8 *restrict basis, v8 *restrict T, v8 *restrict weight, v8_product *det) {
+  const int K = q * n_cell, n = K + q, n_x = q + p1, n_t = n_x + (with_identity ? K : 0);
+  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
+  for (int i = 0; i < n; i++) {
+    weight[i] = zero + (i < K ? 1.0 / variance[i / q] : prior[i - K]);
+    for (int c = 0; c < n_t; c++) T[i * n_t + c] = zero + (c >= n_x && c - n_x == i ? 1.0 : 0.0);
+    for (int a = 0; a < q; a++) basis[i * q + a] = zero + (i - K == a ? 1.0 : 0.0);
+    if (i >= K) continue;
+    for (int c = 0; c < n_x; c++) T[i * n_t + c] = x[i * n_x + c];
+    for (int a = 0; a < q; a++)
+      for (int b = 0; b < q; b++) basis[i * q + a] += x[i * n_x + b] * L[b + q * a];
+  }
+  for (int a = 0; a < q; a++) {
+    v8 norm, slope, inverse;
+    weighted_dot(basis, q, n, weight, a, a, &norm);
+    /* A lane without a group has nothing to say of a term without a law. */
     reciprocal_or_zero(&norm, &inverse);
     const v8i positive = (v8i)(norm > 0.0);
     const v8 factor = (v8)(((v8i)norm & positive) | (~positive & 0x3ff0000000000000LL));
     product_times(det, &factor);
-    for (int c = 0; c < n_t; c++) {
-      int done = 0;
-      for (int b = 0; b <= a; b++) done = done || no_law[b] == c;
-      if (done) continue;
-      weighted_dot(T, n_t, K, weight, column, c, &slope);
+    for (int c = a + 1; c < q; c++) {
+      weighted_dot(basis, q, n, weight, a, c, &slope);
       slope *= inverse;
-      for (int i = 0; i < K; i++) T[i * n_t + c] -= slope * T[i * n_t + column];
+      for (int i = 0; i < n; i++) basis[i * q + c] -= slope * basis[i * q + a];
+    }
+    for (int c = 0; c < n_t; c++) {
+      v8 dot = zero;
+      for (int i = 0; i < n; i++) dot += basis[i * q + a] * T[i * n_t + c] * weight[i];
+      dot *= inverse;
+      for (int i = 0; i < n; i++) T[i * n_t + c] -= dot * basis[i * q + a];
     }
   }
 }
 
 /* ---- objective --------------------------------------------------------------------------------- */
 
-INLINE void objective_body(int q, int n_cell, int p1, const lmm_run *run, const double *Sigma,
-                           const double *variance, int n_no_law, const int *no_law, double *cross,
-                           double *log_det, double *log_det_no_law, v8 *work) {
-  const int K = q * n_cell, n_x = q + p1;
-  v8 *V = work, *T = V + K * K, *d = T + K * n_x, *sum = d + K;
+INLINE void objective_body(int q, int n_cell, int p1, const lmm_run *run, const double *L,
+                           const double *prior, const double *variance, const double *origin,
+                           double *cross, double *log_det, v8 *work) {
+  const int K = q * n_cell, n = K + q, n_x = q + p1;
+  v8 *basis = work, *T = basis + n * q, *weight = T + n * n_x, *sum = weight + n;
   const v8 *x = (const v8 *)run->data;
-  v8_product det, det_no_law;
+  v8_product det;
   product_start(&det);
-  product_start(&det_no_law);
   set_zero(sum, p1 * (p1 + 1) / 2);
   for (int b = 0; b < run->n_block; b++, x += K * n_x) {
-    eliminate(q, n_cell, p1, 0, x, Sigma, variance, V, T, d);
-    for (int i = 0; i < K; i++) product_times(&det, d + i);
-    if (n_no_law > 0) project_no_law(T, n_x, K, d, n_no_law, no_law, &det_no_law);
-    for (int i = 0; i < K; i++) {
+    project(q, n_cell, p1, 0, x, L, prior, variance, basis, T, weight, &det);
+    for (int i = 0; i < n; i++) {
       int at = 0;
+      for (int j = 0; j < p1 - 1; j++) T[i * n_x + q + p1 - 1] -= T[i * n_x + q + j] * origin[j];
       for (int j = 0; j < p1; j++) {
-        const v8 scaled = T[i * n_x + q + j] * d[i];
+        const v8 scaled = T[i * n_x + q + j] * weight[i];
         for (int k = 0; k <= j; k++) sum[at++] += scaled * T[i * n_x + q + k];
       }
     }
@@ -193,17 +177,15 @@ INLINE void objective_body(int q, int n_cell, int p1, const lmm_run *run, const 
   int at = 0;
   for (int j = 0; j < p1; j++)
     for (int k = 0; k <= j; k++) cross[j + p1 * k] += lane_sum(sum + at++);
-  *log_det -= product_log(&det); /* d holds the reciprocals */
-  *log_det_no_law += product_log(&det_no_law);
+  *log_det += product_log(&det);
 }
 
-KERNEL void SIMD_NAME(objective)(const lmm_run *run, int q, int p, const double *Sigma,
-                                 const double *variance, int n_no_law, const int *no_law,
-                                 double *cross, double *log_det, double *log_det_no_law,
+KERNEL void SIMD_NAME(objective)(const lmm_run *run, int q, int p, const double *L,
+                                 const double *prior, const double *variance,
+                                 const double *origin, double *cross, double *log_det,
                                  double *work) {
-#define BODY(Q, C)                                                                         \
-  objective_body(Q, C, p + 1, run, Sigma, variance, n_no_law, no_law, cross, log_det,     \
-                 log_det_no_law, (v8 *)work)
+#define BODY(Q, C)                                                                             \
+  objective_body(Q, C, p + 1, run, L, prior, variance, origin, cross, log_det, (v8 *)work)
   if (run->n_cell == 1 && q == 1)
     BODY(1, 1);
   else if (run->n_cell == 1 && q == 2)
@@ -221,15 +203,14 @@ KERNEL void SIMD_NAME(objective)(const lmm_run *run, int q, int p, const double 
  *   d/dSigma        = (N - P) / 2
  *   d2/dSigma dSigma = tr(P E P F) / 2 - tr(N E P F)
  * and alike with columns of the identity in place of R for residual variances. */
-INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const double *Sigma,
-                             const double *variance, int n_no_law, const int *no_law,
-                             const lmm_point *point, lmm_derivatives *out, v8 *work) {
-  const int p1 = p + 1, K = q * n_cell, n_x = q + p1, n_t = n_x + K;
+INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const double *L,
+                             const double *prior, const double *variance, const lmm_point *point, lmm_derivatives *out, v8 *work) {
+  const int p1 = p + 1, K = q * n_cell, rows = K + q, n_x = q + p1, n_t = n_x + K;
   const int n_pair = point->n_pair, n = n_pair + n_cell, reml = point->C != NULL;
   const double trace_on = point->log_det ? 1.0 : 0.0;
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  v8 *V = work, *T = V + K * K, *d = T + K * n_t;
-  v8 *r = d + K, *s = r + K, *P = s + q, *B = P + q * q, *N = B + q * p; /* B by row: q x p */
+  v8 *basis = work, *T = basis + rows * q, *d = T + rows * n_t; /* d: weights */
+  v8 *r = d + rows, *s = r + rows, *P = s + q, *B = P + q * q, *N = B + q * p; /* B by row: q x p */
   v8 *t = N + q * q, *TR = t + K, *TX = TR + K * q, *W = TX + K * p;     /* rows of V^{-1}[r R X I] */
   v8 *BC = W + K * K, *TXC = BC + q * p;                                  /* B C and TX C */
   v8 *gradient = TXC + K * p, *hessian = gradient + n, *cross = hessian + n * n;
@@ -237,32 +218,29 @@ INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const
   set_zero(gradient, n + n * n + n * p + n * p * p);
   const v8 *x = (const v8 *)run->data;
   for (int block = 0; block < run->n_block; block++, x += K * n_x) {
-    eliminate(q, n_cell, p1, 1, x, Sigma, variance, V, T, d);
-    if (n_no_law > 0) {
-      v8_product det;
-      product_start(&det);
-      project_no_law(T, n_t, K, d, n_no_law, no_law, &det);
-    }
-    for (int i = 0; i < K; i++) {
+    v8_product det;
+    product_start(&det);
+    project(q, n_cell, p1, 1, x, L, prior, variance, basis, T, d, &det);
+    for (int i = 0; i < rows; i++) {
       r[i] = T[i * n_t + q + p];
       for (int j = 0; j < p; j++) r[i] -= T[i * n_t + q + j] * point->beta[j];
     }
     for (int a = 0; a < q; a++) {
       s[a] = zero;
-      for (int i = 0; i < K; i++) s[a] += T[i * n_t + a] * r[i] * d[i];
+      for (int i = 0; i < rows; i++) s[a] += T[i * n_t + a] * r[i] * d[i];
       for (int b = 0; b <= a; b++) {
-        weighted_dot(T, n_t, K, d, a, b, P + a + q * b);
+        weighted_dot(T, n_t, rows, d, a, b, P + a + q * b);
         P[b + q * a] = P[a + q * b];
       }
-      for (int j = 0; j < p; j++) weighted_dot(T, n_t, K, d, a, q + j, B + a * p + j);
+      for (int j = 0; j < p; j++) weighted_dot(T, n_t, rows, d, a, q + j, B + a * p + j);
     }
     for (int i = 0; i < K; i++) {
       t[i] = zero;
-      for (int k = 0; k < K; k++) t[i] += T[k * n_t + n_x + i] * r[k] * d[k];
-      for (int a = 0; a < q; a++) weighted_dot(T, n_t, K, d, n_x + i, a, TR + i * q + a);
-      for (int j = 0; j < p; j++) weighted_dot(T, n_t, K, d, n_x + i, q + j, TX + i * p + j);
+      for (int k = 0; k < rows; k++) t[i] += T[k * n_t + n_x + i] * r[k] * d[k];
+      for (int a = 0; a < q; a++) weighted_dot(T, n_t, rows, d, n_x + i, a, TR + i * q + a);
+      for (int j = 0; j < p; j++) weighted_dot(T, n_t, rows, d, n_x + i, q + j, TX + i * p + j);
       for (int k = 0; k <= i; k++) {
-        weighted_dot(T, n_t, K, d, n_x + i, n_x + k, W + i + K * k);
+        weighted_dot(T, n_t, rows, d, n_x + i, n_x + k, W + i + K * k);
         W[k + K * i] = W[i + K * k];
       }
     }
@@ -349,11 +327,10 @@ INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const
   }
 }
 
-KERNEL void SIMD_NAME(derivatives)(const lmm_run *run, int q, int p, const double *Sigma,
-                                   const double *variance, int n_no_law, const int *no_law,
+KERNEL void SIMD_NAME(derivatives)(const lmm_run *run, int q, int p, const double *L,
+                                   const double *prior, const double *variance,
                                    const lmm_point *point, lmm_derivatives *out, double *work) {
-#define BODY(Q, C)                                                                               \
-  derivatives_body(Q, C, p, run, Sigma, variance, n_no_law, no_law, point, out, (v8 *)work)
+#define BODY(Q, C) derivatives_body(Q, C, p, run, L, prior, variance, point, out, (v8 *)work)
   if (run->n_cell == 1 && q == 1)
     BODY(1, 1);
   else if (run->n_cell == 1 && q == 2)
@@ -365,51 +342,66 @@ KERNEL void SIMD_NAME(derivatives)(const lmm_run *run, int q, int p, const doubl
 
 /* ---- q(u) ------------------------------------------------------------------------------------- */
 
-/* A = sum_c R_c'R_c / variance_c (q x q) and b = sum_c R_c'[X y]_c / variance_c (q x p1, by row). */
+/* A = sum_c R_c'R_c / variance_c (q x q) and b = sum_c R_c'[X, y - X beta]_c / variance_c (q x p1, by row). */
 INLINE void precision(int q, int n_cell, int p1, const v8 *restrict x, const double *variance,
-                      v8 *restrict A, v8 *restrict b) {
+                      const double *beta, v8 *restrict A, v8 *restrict b) {
   const int K = q * n_cell, n_x = q + p1;
   set_zero(A, q * q);
   set_zero(b, q * p1);
   for (int i = 0; i < K; i++) {
     const double weight = 1.0 / variance[i / q];
+    v8 residual = x[i * n_x + q + p1 - 1];
+    for (int j = 0; j < p1 - 1; j++) residual -= x[i * n_x + q + j] * beta[j];
     for (int a = 0; a < q; a++) {
       const v8 z = x[i * n_x + a] * weight;
       for (int c = 0; c < q; c++) A[a + q * c] += z * x[i * n_x + c];
-      for (int j = 0; j < p1; j++) b[a * p1 + j] += z * x[i * n_x + q + j];
+      for (int j = 0; j < p1 - 1; j++) b[a * p1 + j] += z * x[i * n_x + q + j];
+      b[a * p1 + p1 - 1] += z * residual;
     }
   }
 }
 
-/* The exact posterior: cov S = L (J + L'AL)^{-1} L', mean S (b_y - b_X beta), gain S b_X, where
- * J = diag(prior) is 1, or 0 for a term without a law (whose column of L is that of the identity).
- * This form has no cancellation where the data are strong.  `spread` multiplies S in what is
- * stored (0: points).  log_det: sum log |J + L'AL|. */
+/* M = diag(prior) + L'AL (lower); H is scratch. */
+INLINE void whiten_precision(int q, const v8 *A, const double *L, const double *prior, v8 *H, v8 *M) {
+  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
+  for (int i = 0; i < q; i++)
+    for (int j = 0; j < q; j++) {
+      H[i + q * j] = zero;
+      for (int k = 0; k < q; k++) H[i + q * j] += A[i + q * k] * L[k + q * j];
+    }
+  for (int i = 0; i < q; i++)
+    for (int j = 0; j <= i; j++) {
+      M[i + q * j] = zero + (i == j ? prior[i] : 0.0);
+      for (int k = 0; k < q; k++) M[i + q * j] += L[k + q * i] * H[k + q * j];
+    }
+}
+
+/* The exact posterior of b, where u = L b and b ~ N(0, J^{-1}), J = diag(prior): 1, or 0 for a term
+ * without a law (whose column of L is that of the identity).  In b nothing is lost when Sigma = L L' is
+ * nearly singular, or the data are strong:
+ *   cov S = (J + L'AL)^{-1},  mean S L'b_r (r = y - X beta),  gain S L'b_X.
+ * `spread` multiplies S in what is stored (0: points).  log_det: sum log |J + L'AL|. */
 INLINE void posterior_body(int q, int n_cell, int p, const lmm_run *run, const double *L,
                            const double *prior, const double *variance, const double *beta,
                            double spread, double *posterior, double *log_det, v8 *work) {
   const int p1 = p + 1, K = q * n_cell, n_x = q + p1;
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  v8 *A = work, *b = A + q * q, *M = b + q * p1, *H = M + q * q, *S = H + q * q;
+  v8 *A = work, *b = A + q * q, *M = b + q * p1, *H = M + q * q, *S = H + q * q, *Lb = S + q * q;
   const v8 *x = (const v8 *)run->data;
   v8 *out = (v8 *)posterior;
   v8_product det;
   product_start(&det);
   for (int block = 0; block < run->n_block; block++, x += K * n_x, out += q + q * q + q * p) {
-    precision(q, n_cell, p1, x, variance, A, b);
-    for (int i = 0; i < q; i++)   /* H = A L */
-      for (int j = 0; j < q; j++) {
-        H[i + q * j] = zero;
-        for (int k = 0; k < q; k++) H[i + q * j] += A[i + q * k] * L[k + q * j];
-      }
-    for (int i = 0; i < q; i++)   /* M = J + L'AL, H = L' */
-      for (int j = 0; j <= i; j++) {
-        M[i + q * j] = zero + (i == j ? prior[i] : 0.0);
-        for (int k = 0; k < q; k++) M[i + q * j] += L[k + q * i] * H[k + q * j];
+    precision(q, n_cell, p1, x, variance, beta, A, b);
+    whiten_precision(q, A, L, prior, H, M);
+    for (int a = 0; a < q; a++)
+      for (int j = 0; j < p1; j++) {
+        Lb[a * p1 + j] = zero;
+        for (int k = 0; k < q; k++) Lb[a * p1 + j] += b[k * p1 + j] * L[k + q * a];
       }
     for (int i = 0; i < q; i++)
-      for (int j = 0; j < q; j++) H[i + q * j] = zero + L[j + q * i];
-    for (int j = 0; j < q; j++) {  /* M = U D U', H = U^{-1} L' */
+      for (int j = 0; j < q; j++) H[i + q * j] = zero + (i == j ? 1.0 : 0.0);
+    for (int j = 0; j < q; j++) {  /* M = U D U', H = U^{-1} */
       /* A lane without a group has nothing to say of a term without a law. */
       const v8i positive = (v8i)(M[j + q * j] > 0.0);
       M[j + q * j] = (v8)(((v8i)M[j + q * j] & positive) | (~positive & 0x3ff0000000000000LL));
@@ -418,26 +410,24 @@ INLINE void posterior_body(int q, int n_cell, int p, const lmm_run *run, const d
       for (int i = j + 1; i < q; i++) {
         const v8 l = M[i + q * j] * inverse;
         for (int k = j + 1; k <= i; k++) M[i + q * k] -= l * M[k + q * j];
-        for (int c = 0; c < q; c++) H[i + q * c] -= l * H[j + q * c];
+        for (int c = 0; c <= j; c++) H[i + q * c] -= l * H[j + q * c];
       }
     }
     for (int i = 0; i < q; i++)
       for (int j = 0; j <= i; j++) {
         v8 sum = zero;
-        for (int k = 0; k < q; k++) sum += H[k + q * i] * H[k + q * j] / M[k + q * k];
+        for (int k = i; k < q; k++) sum += H[k + q * i] * H[k + q * j] / M[k + q * k];
         S[i + q * j] = S[j + q * i] = sum;
       }
     for (int a = 0; a < q; a++) {
       out[a] = zero;
       for (int c = 0; c < q; c++) {
-        v8 score = b[c * p1 + p];
-        for (int j = 0; j < p; j++) score -= b[c * p1 + j] * beta[j];
-        out[a] += S[a + q * c] * score;
+        out[a] += S[a + q * c] * Lb[c * p1 + p];
         out[q + a + q * c] = S[a + q * c] * spread;
       }
       for (int j = 0; j < p; j++) {
         v8 gain = zero;
-        for (int c = 0; c < q; c++) gain += S[a + q * c] * b[c * p1 + j];
+        for (int c = 0; c < q; c++) gain += S[a + q * c] * Lb[c * p1 + j];
         out[q + q * q + a * p + j] = gain;
       }
     }
@@ -455,16 +445,18 @@ KERNEL void SIMD_NAME(posterior)(const lmm_run *run, int q, int p, const double 
                    (v8 *)work);
 }
 
-/* What the M-step needs of q(u), or of q(beta, u) with cov(beta) = C: second = sum_g E[u u'];
- * per cell, cross = [X e]'[X e] with e = y - R E[u] (p1 x p1, lower) and trace = the rest of
+/* What the M-step needs of q(b), u = L b, or of q(beta, b) with cov(beta) = C: second = sum_g E[b b'];
+ * per cell, cross = [X e]'[X e] with e = y - X origin - R L E[b] (p1 x p1, lower) and trace = the rest of
  * E |y - X beta - R u|^2.  Lanes without a group hold zeros. */
-KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *posterior,
-                               const double *C, double *second, double *cross, double *trace,
-                               double *work) {
+KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L,
+                               const double *origin, const double *posterior,
+                               const double *C, double *second,
+                               double *cross, double *trace, double *work) {
   const int p1 = p + 1, n_cell = run->n_cell, K = q * n_cell, n_x = q + p1;
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
   v8 *sum_second = (v8 *)work, *sum_cross = sum_second + q * q;
   v8 *sum_trace = sum_cross + n_cell * p1 * p1, *row = sum_trace + n_cell, *KC = row + p1;
+  v8 *z = KC + q * p; /* row of R L */
   set_zero(sum_second, q * q + n_cell * p1 * p1 + n_cell);
   const v8 *x = (const v8 *)run->data, *u = (const v8 *)posterior;
   for (int block = 0; block < run->n_block; block++, x += K * n_x, u += q + q * q + q * p) {
@@ -486,15 +478,20 @@ KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *p
       const v8 *xi = x + i * n_x;
       const int c = i / q;
       for (int j = 0; j < p1; j++) row[j] = xi[q + j];
+      for (int j = 0; j < p; j++) row[p] -= xi[q + j] * origin[j];
       for (int a = 0; a < q; a++) {
-        row[p] -= xi[a] * u[a];
-        for (int b = 0; b < q; b++) sum_trace[c] += xi[a] * S[a + q * b] * xi[b];
+        z[a] = zero;
+        for (int b = 0; b < q; b++) z[a] += xi[b] * L[b + q * a];
+      }
+      for (int a = 0; a < q; a++) {
+        row[p] -= z[a] * u[a];
+        for (int b = 0; b < q; b++) sum_trace[c] += z[a] * S[a + q * b] * z[b];
       }
       for (int j = 0; j < p1; j++)
         for (int k = 0; k <= j; k++) sum_cross[(c * p1 + j) * p1 + k] += row[j] * row[k];
       if (C) { /* x - K'z: what u leaves of x */
         for (int j = 0; j < p; j++)
-          for (int a = 0; a < q; a++) row[j] -= gain[a * p + j] * xi[a];
+          for (int a = 0; a < q; a++) row[j] -= gain[a * p + j] * z[a];
         for (int j = 0; j < p; j++)
           for (int k = 0; k < p; k++) sum_trace[c] += row[j] * C[j + p * k] * row[k];
       }
@@ -510,55 +507,62 @@ KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *p
   }
 }
 
-/* The group sums in KL(from || to), `to` being exact with precision Sigma^{-1} + A:
- * second = sum (S_from + d d' + dK C dK') and trace = sum tr(A (the same)), where
- * d = mean_from - mean_to + gain_to' shift and dK the difference of gains. */
-KERNEL void SIMD_NAME(divergence)(const lmm_run *run, int q, int p, const double *variance,
+/* The group sums in KL(from || to), `to` being exact: in the coordinates of `to`, where u = L b and a b of
+ * `from` is M b, second = sum E = sum (M S_from M' + d d' + dK C dK'), d = M mean_from - mean_to + gain_to
+ * shift and dK = M gain_from - gain_to; and trace = sum tr((J + L'AL) E). */
+KERNEL void SIMD_NAME(divergence)(const lmm_run *run, int q, int p, const double *L,
+                                  const double *prior, const double *variance, const double *M,
                                   const double *from, const double *to, const double *shift,
-                                  const double *C, double *second, double *trace, double *work) {
+                                  const double *C, double *trace, double *work) {
   const int p1 = p + 1, n_cell = run->n_cell, K = q * n_cell, n_x = q + p1;
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  v8 *sum_second = (v8 *)work, *A = sum_second + q * q, *b = A + q * q, *d = b + q * p1;
-  v8 *KC = d + q, sum_trace = zero;
-  set_zero(sum_second, q * q);
+  v8 *A = (v8 *)work, *b = A + q * q, *P = b + q * p1, *H = P + q * q, *d = H + q * q;
+  v8 *dK = d + q, *KC = dK + q * p, sum_trace = zero;
   const v8 *x = (const v8 *)run->data, *u = (const v8 *)from, *v = (const v8 *)to;
   const int stride = q + q * q + q * p;
   for (int block = 0; block < run->n_block; block++, x += K * n_x, u += stride, v += stride) {
-    const v8 *gain_u = u + q + q * q, *gain_v = v + q + q * q;
-    precision(q, n_cell, p1, x, variance, A, b);
+    const v8 *S = u + q, *gain_u = S + q * q, *gain_v = v + q + q * q;
+    precision(q, n_cell, p1, x, variance, shift, A, b);
+    whiten_precision(q, A, L, prior, H, P);
     for (int a = 0; a < q; a++) {
-      d[a] = u[a] - v[a];
-      for (int j = 0; j < p; j++) d[a] += gain_v[a * p + j] * shift[j];
-      if (C)
+      d[a] = zero - v[a];
+      for (int c = 0; c < q; c++) d[a] += M[a + q * c] * u[c];
+      for (int j = 0; j < p; j++) {
+        d[a] += gain_v[a * p + j] * shift[j];
+        dK[a * p + j] = zero - gain_v[a * p + j];
+        for (int c = 0; c < q; c++) dK[a * p + j] += M[a + q * c] * gain_u[c * p + j];
+      }
+      for (int c = 0; c < q; c++) { /* H = M S */
+        H[a + q * c] = zero;
+        for (int k = 0; k < q; k++) H[a + q * c] += S[k + q * c] * M[a + q * k];
+      }
+    }
+    if (C)
+      for (int a = 0; a < q; a++)
         for (int j = 0; j < p; j++) {
           KC[a * p + j] = zero;
-          for (int k = 0; k < p; k++)
-            KC[a * p + j] += (gain_u[a * p + k] - gain_v[a * p + k]) * C[k + p * j];
+          for (int k = 0; k < p; k++) KC[a * p + j] += dK[a * p + k] * C[k + p * j];
         }
-    }
     for (int a = 0; a < q; a++)
-      for (int c = 0; c < q; c++) {
-        v8 e = u[q + a + q * c] + d[a] * d[c];
+      for (int c = 0; c <= a; c++) {
+        v8 e = d[a] * d[c];
+        for (int k = 0; k < q; k++) e += H[a + q * k] * M[c + q * k];
         if (C)
-          for (int j = 0; j < p; j++)
-            e += KC[a * p + j] * (gain_u[c * p + j] - gain_v[c * p + j]);
-        if (c <= a) sum_second[a + q * c] += e;
-        sum_trace += A[a + q * c] * e;
+          for (int j = 0; j < p; j++) e += KC[a * p + j] * dK[c * p + j];
+        sum_trace += P[a + q * c] * e * (a == c ? 1.0 : 2.0);
       }
   }
-  for (int a = 0; a < q; a++)
-    for (int c = 0; c <= a; c++) second[a + q * c] += lane_sum(sum_second + a + q * c);
   *trace += lane_sum(&sum_trace);
 }
 
 /* Doubles of scratch that any kernel needs. */
 static size_t SIMD_NAME(work_size)(int q, int p, int n_cell, int n_pair) {
   const size_t Q = (size_t)q, P = (size_t)p, K = Q * (size_t)n_cell, n = (size_t)(n_pair + n_cell);
-  const size_t p1 = P + 1, n_t = Q + p1 + K;
-  const size_t derivatives = 2 * K * K + K * n_t + 3 * K + Q + 2 * Q * Q + 2 * Q * P + K * Q +
+  const size_t p1 = P + 1, rows = K + Q, n_t = Q + p1 + K;
+  const size_t derivatives = rows * Q + K * K + rows * n_t + 3 * rows + Q + 2 * Q * Q + 2 * Q * P + K * Q +
                              2 * K * P + n + n * n + n * P + n * P * P;
-  const size_t moments = Q * Q + (size_t)n_cell * (p1 * p1 + 1) + p1 + Q * P;
-  const size_t others = 5 * Q * Q + 2 * Q * p1 + Q + p1 * p1 + K * K + K * n_t + K;
+  const size_t moments = Q * Q + (size_t)n_cell * (p1 * p1 + 1) + p1 + Q * P + Q;
+  const size_t others = 6 * Q * Q + 4 * Q * p1 + Q + p1 * p1 + rows * n_t + rows * Q + rows;
   return SIMD_LANES * (derivatives + moments + others);
 }
 

@@ -181,36 +181,50 @@ void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double 
   }
 }
 
-void lmm_parameters_pack(const lmm_parameters *par, const double *Sigma, const double *variance,
-                         double *eta) {
+void lmm_parameters_pack_root(const lmm_parameters *par, const double *L, const double *variance,
+                              double *eta) {
   const int q = par->q;
-  double block[LMM_MAX_TERMS * LMM_MAX_TERMS], L[LMM_MAX_TERMS * LMM_MAX_TERMS];
-  for (int b = 0; b < par->n_block; b++) {
-    const int first = par->start[b], n = par->start[b + 1] - first;
-    for (int i = 0; i < n; i++)
-      for (int j = 0; j < n; j++) block[i + n * j] = Sigma[first + i + q * (first + j)];
-    la_chol_semidefinite(block, n, 1e-15, L);
-    for (int j = 0; j < n; j++) {
-      double *x = eta + par->eta_of_row[first + j];
-      double rest = 0.0;
-      switch (par->kind[first + j]) {
-        case LMM_ROW_FREE:
-          for (int c = 0; c <= j; c++) x[c] = L[j + n * c];
-          break;
-        case LMM_ROW_LENGTH: /* from the last column back: tan phi_c = |rest| / L_c */
-          rest = L[j + n * j];
-          for (int c = j - 1; c >= 0; c--) {
-            x[c] = atan2(rest, L[j + n * c]);
-            rest = hypot(rest, L[j + n * c]);
-          }
-          break;
-        case LMM_ROW_DIRECTION: x[0] = sqrt(block[j + n * j]); break;
-        default: break;
-      }
+  for (int r = 0; r < q; r++) {
+    const int first = block_start(par, r), j = r - first;
+    double *x = eta + par->eta_of_row[r];
+    double rest = 0.0;
+    switch (par->kind[r]) {
+      case LMM_ROW_FREE:
+        for (int c = 0; c <= j; c++) x[c] = L[r + q * (first + c)];
+        break;
+      case LMM_ROW_LENGTH: /* from the last column back: tan phi_c = |rest| / L_c */
+        rest = L[r + q * r];
+        for (int c = j - 1; c >= 0; c--) {
+          x[c] = atan2(rest, L[r + q * (first + c)]);
+          rest = hypot(rest, L[r + q * (first + c)]);
+        }
+        break;
+      case LMM_ROW_DIRECTION:
+        for (int c = 0; c <= j; c++) rest = hypot(rest, L[r + q * (first + c)]);
+        x[0] = rest;
+        break;
+      default: break;
     }
   }
   for (int l = 0; l < par->n_level; l++)
     if (par->eta_of_sigma[l] >= 0) eta[par->eta_of_sigma[l]] = 0.5 * log(variance[l]);
+}
+
+void lmm_parameters_pack(const lmm_parameters *par, const double *Sigma, const double *variance,
+                         double *eta) {
+  const int q = par->q;
+  double block[LMM_MAX_TERMS * LMM_MAX_TERMS], chol[LMM_MAX_TERMS * LMM_MAX_TERMS];
+  double L[LMM_MAX_TERMS * LMM_MAX_TERMS];
+  memset(L, 0, (size_t)(q * q) * sizeof(double));
+  for (int b = 0; b < par->n_block; b++) {
+    const int first = par->start[b], n = par->start[b + 1] - first;
+    for (int i = 0; i < n; i++)
+      for (int j = 0; j < n; j++) block[i + n * j] = Sigma[first + i + q * (first + j)];
+    la_chol_semidefinite(block, n, 1e-15, chol);
+    for (int i = 0; i < n; i++)
+      for (int j = 0; j <= i; j++) L[first + i + q * (first + j)] = chol[i + n * j];
+  }
+  lmm_parameters_pack_root(par, L, variance, eta);
 }
 
 void lmm_parameters_sigma_jacobian(const lmm_parameters *par, const double *eta, double *jacobian) {

@@ -124,8 +124,7 @@ static void compare_derivatives(const lmm_kernels *other, const kernel_input *in
   for (int k = 0; k < 2; k++) {
     double *x = outcome[k] = new_doubles(size);
     lmm_derivatives d = {x, x + n, x + n + n * n, x + n + n * n + n * p};
-    kernels[k]->derivatives(&in->run, q, p, in->Sigma, in->variance, in->n_no_law, in->no_law,
-                            &point, &d, in->work);
+    kernels[k]->derivatives(&in->run, q, p, in->L, in->prior, in->variance, &point, &d, in->work);
   }
   CHECK(largest(outcome[1], n) > 0.0);
   CHECK(distance(outcome[0], outcome[1], size) < ROUNDING);
@@ -135,19 +134,19 @@ static void compare(const lmm_kernels *other, int q, int p, int n_cell, int n_no
   kernel_input in = new_input(q, p, n_cell, n_no_law);
   const int p1 = p + 1, n_posterior = (int)lmm_posterior_stride(q, p) * in.run.n_block;
   CHECK(other->work_size(q, p, n_cell, 3) == lmm_kernels_plain.work_size(q, p, n_cell, 3));
-  BOTH(p1 * p1 + 2, kernels->objective(&in.run, q, p, in.Sigma, in.variance, n_no_law, in.no_law,
-                                       out, out + p1 * p1, out + p1 * p1 + 1, in.work));
+  BOTH(p1 * p1 + 1, kernels->objective(&in.run, q, p, in.L, in.prior, in.variance, in.beta, out,
+                                       out + p1 * p1, in.work));
   BOTH(n_posterior + 1, kernels->posterior(&in.run, q, p, in.L, in.prior, in.variance, in.beta, 1.0,
                                            out, out + n_posterior, in.work));
   const double *u = random_doubles(n_posterior), *v = random_doubles(n_posterior);
-  const double *shift = random_doubles(p);
+  const double *shift = random_doubles(p), *M = random_doubles(q * q);
   for (int reml = 0; reml < 2; reml++) {
     const double *C = reml ? in.C : NULL;
     const int n_moments = q * q + n_cell * p1 * p1 + n_cell;
-    BOTH(n_moments, kernels->moments(&in.run, q, p, u, C, out, out + q * q,
+    BOTH(n_moments, kernels->moments(&in.run, q, p, in.L, in.beta, u, C, out, out + q * q,
                                      out + q * q + n_cell * p1 * p1, in.work));
-    BOTH(q * q + 1, kernels->divergence(&in.run, q, p, in.variance, u, v, shift, C, out,
-                                        out + q * q, in.work));
+    BOTH(1, kernels->divergence(&in.run, q, p, in.L, in.prior, in.variance, M, u, v, shift, C, out,
+                                in.work));
     compare_derivatives(other, &in, reml, 1);
   }
   compare_derivatives(other, &in, 0, 0);

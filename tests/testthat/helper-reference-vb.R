@@ -215,7 +215,8 @@ scale_terms <- function(S, d, nu, A) {
 }
 
 # The best q(beta, u), or q(beta) q(u), at E[Sigma^-1] = S^-1 and E[sigma^-2] = 1 / v: the value of the
-# quadratic log density, constants included, at its mode, and the entropy less its linear part.
+# quadratic log density, constants included, at its mode with the entropy, the mode and the exact
+# covariance.
 best_normal <- function(problem, at, tilt = 0) {
   p <- ncol(problem$X)
   variance <- (if (problem$n_level > 0) at$v[problem$level] else 1) / problem$w
@@ -234,7 +235,8 @@ best_normal <- function(problem, at, tilt = 0) {
     0.5 * sum(r * (prior %*% r)) + sum(tilt * mode)
   halves <- if (problem$mean_field) list(seq_len(p), p + seq_len(ncol(problem$W))) else list(seq_along(r))
   log_det <- sum(vapply(halves, function(i) log_determinant(precision[i, i, drop = FALSE]), 0))
-  list(value = log_density + length(r) / 2 * log(2 * pi) - 0.5 * log_det, mode = mode)
+  list(value = log_density + length(r) / 2 * log(2 * pi) - 0.5 * log_det, mode = mode,
+       cov = solve(precision))
 }
 
 # E_q of sd and cor by block, and sigma, as theta() orders them.

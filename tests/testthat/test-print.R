@@ -81,7 +81,7 @@ test_that("coef(summary()) is the table of t tests", {
 test_that("variational Bayes is said to be it, with its priors and both standard deviations", {
   fit <- fit_glmm(distance ~ age + (age | Subject), orthodont, method = "vb")
   said <- capture.output(print_wide(fit))
-  expect_match(said[1], "Variational Bayes   (method \"vb\": all integrated", fixed = TRUE)
+  expect_match(said[1], "Variational Bayes   (method \"vb\": everything integrated", fixed = TRUE)
   expect_match(said, "a lower bound of the log evidence", all = FALSE)
   posterior <- summary(fit)$posterior
   expect_identical(posterior$name, names(theta(fit)))

@@ -1,0 +1,223 @@
+# Draws from the posterior that a fit by method "vb" stands for.
+#
+# By linear response theta moves with eta, and with what the fixed d of q(Sigma) leave uncertain:
+#
+#   theta = E[theta] + J e1 + (e2 for beta, e3 for the scales),   e1 ~ N(0, (-H)^{-1}),
+#   e2 ~ N(0, Cov(beta | scales)), e3 ~ N(0, what d adds),
+#
+# and u_g = E[u_g] + R_g e1 - K_g e2 + N(0, S_g), the same e1 and e2. Margins are bent so that no draw
+# leaves its range, mean and sd as they are: sds log-normal, correlations beta on (-1, 1).
+
+#' Draws from the posterior, for package posterior
+#'
+#' Makes draws of [theta()], and of the latent variables if asked for, from a fit by method
+#' `"vb"`, in the format of package posterior: for its `summarise_draws()` and `as_draws_rvars()`,
+#' and the plots of package bayesplot.
+#'
+#' With `type = "linear_response"` the draws have the means of [theta()] and the standard
+#' deviations of `vcov(fit, full = TRUE)`: coefficients and latent variables are normal, standard
+#' deviations log-normal, correlations beta distributed on (-1, 1), tied by a Gaussian copula with
+#' the correlations of linear response. With `type = "mean_field"` they are draws from q itself
+#' (see [variational()]), whose standard deviations are too short.
+#'
+#' @param x a fit by method `"vb"`.
+#' @param ndraws number of draws.
+#' @param type `"linear_response"` or `"mean_field"`.
+#' @param latent whether to draw the latent variables too, in columns `u[LEVEL,TERM]`.
+#' @param seed `NULL` to draw from the session's generator, or a whole number, which gives the same
+#'   draws each time and leaves the session's generator as it was.
+#' @param ... not used.
+#' @return A `draws_matrix` of package posterior, ndraws x parameters. Parameters that are held have
+#'   the same value in each draw.
+#' @section Errors: class `elbo_error_method` for fits by other methods.
+#' @family what a fit answers
+#' @examplesIf requireNamespace("posterior", quietly = TRUE)
+#' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, method = "vb")
+#' draws <- posterior::as_draws(fit, ndraws = 500, seed = 1)
+#' posterior::summarise_draws(draws, "mean", "sd")
+#' @exportS3Method posterior::as_draws
+as_draws.elbo_glmm <- function(x, ndraws = 1000L, type = c("linear_response", "mean_field"),
+                               latent = FALSE, seed = NULL, ...) {
+  check_dots_empty(...)
+  if (x$method != "vb") {
+    abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", x$method),
+            "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
+  }
+  ndraws <- check_count(ndraws, "ndraws")
+  type <- check_choice(type, "type", c("linear_response", "mean_field"))
+  check_flag(latent, "latent")
+  draws <- with_seed(seed, posterior_draws(x, ndraws, type, latent))
+  if (latent) draws$theta <- cbind(draws$theta, latent_columns(x, draws$latent))
+  posterior::as_draws_matrix(draws$theta)
+}
+
+# m x q x n to n x (m q), a level after another.
+latent_columns <- function(fit, latent) {
+  names <- outer(rownames(fit$latent$mean), colnames(fit$latent$mean),
+                 function(level, term) sprintf("u[%s,%s]", level, term))
+  out <- t(matrix(aperm(latent, c(2, 1, 3)), length(names)))
+  colnames(out) <- t(names)
+  out
+}
+
+# list(theta n x parameters, latent m x q x n or NULL)
+posterior_draws <- function(fit, n, type = "linear_response", latent = FALSE) {
+  if (type == "mean_field") mean_field_draws(fit, n, latent) else response_draws(fit, n, latent)
+}
+
+# ---- linear response ---------------------------------------------------------------------
+
+response_draws <- function(fit, n, latent) {
+  info <- fit$information
+  moves <- info$moves
+  e1 <- normal_draws(n, info$eta_cov[moves, moves, drop = FALSE])
+  e2 <- normal_draws(n, info$conditional_cov)
+  free <- !fit$parameters$fixed
+  V <- info$linear_response[free, free, drop = FALSE]
+  response <- theta_response(fit)[free, moves, drop = FALSE]
+  move <- e1 %*% t(response)
+  beta <- fit$parameters$block[free] == "beta"
+  move[, beta] <- move[, beta] + e2
+  rest <- V - response %*% info$eta_cov[moves, moves] %*% t(response)
+  move[, !beta] <- move[, !beta] + normal_draws(n, rest[!beta, !beta, drop = FALSE])
+  theta <- matrix(fit$theta, n, length(fit$theta), byrow = TRUE,
+                  dimnames = list(NULL, names(fit$theta)))
+  sd <- sqrt(diag(V))
+  for (i in seq_along(sd)) {
+    k <- which(free)[i]
+    theta[, k] <- bend_margin(move[, i] / sd[i], fit$theta[[k]], sd[i], fit$parameters$block[k])
+  }
+  list(theta = theta, latent = if (latent) response_latent(fit, e1, e2))
+}
+
+# The quantiles of a law of this mean and sd at the probabilities of standard normal z.
+bend_margin <- function(z, mean, sd, block) {
+  switch(block,
+    beta = mean + sd * z,
+    cor = {
+      p <- (1 + mean) / 2
+      size <- max(p * (1 - p) / (sd / 2)^2 - 1, 0.01)
+      2 * stats::qbeta(stats::pnorm(z), p * size, (1 - p) * size) - 1
+    },
+    {
+      spread <- sqrt(log1p((sd / mean)^2))
+      mean * exp(spread * z - spread^2 / 2)
+    }
+  )
+}
+
+response_latent <- function(fit, e1, e2) {
+  subtract_moves(subtract_moves(latent_noise(fit, nrow(e1)), -latent_response(fit), e1),
+              posterior_gain(fit), e2)
+}
+
+# m x q x n from N(E[u_g], S_g).
+latent_noise <- function(fit, n) {
+  mean <- fit$latent$mean
+  out <- array(mean, c(dim(mean), n))
+  for (g in seq_len(nrow(mean))) {
+    S <- matrix(fit$latent$cov[, , g], ncol(mean))
+    out[g, , ] <- out[g, , ] + t(normal_draws(n, S))
+  }
+  out
+}
+
+# d E_q[theta] / d eta, a row a parameter.
+theta_response <- function(fit) {
+  info <- fit$information
+  beta <- fit$parameters$block == "beta"
+  response <- matrix(0, nrow(fit$parameters), ncol(info$eta_cov))
+  response[info$free_beta, ] <- info$conditional_cov %*% t(info$cross)
+  response[!beta, ] <- info$slope
+  response
+}
+
+# -d E[u_g] / d beta given the scales, which q has only where it is structured.
+posterior_gain <- function(fit) {
+  if (fit$factorization == "structured") fit$latent$gain else vb_gain(fit)
+}
+
+# What the uncertainty of the scales adds to the variance of x'beta + z'u_g: X of the coefficients
+# that are free, `group` as in row_mean().
+scale_variance <- function(fit, X, Z, group) {
+  info <- fit$information
+  response <- theta_response(fit)[info$free_beta, info$moves, drop = FALSE]
+  moved <- X %*% response + latent_rows(Z, latent_response(fit), group)
+  rowSums((moved %*% info$eta_cov[info$moves, info$moves]) * moved)
+}
+
+# The fit with scales whose Sigma and sigma^2 are posterior means: root mean squares for sds, and
+# for a correlation what makes E[r s t] of it, to second order
+# r s t + r Cov(s, t) + s Cov(r, t) + t Cov(r, s).
+root_mean_squares <- function(fit) {
+  V <- fit$information$linear_response
+  V[is.na(V)] <- 0 # held
+  theta <- fit$theta
+  block <- fit$parameters$block
+  scales <- block %in% c("sd", "sigma")
+  fit$theta[scales] <- sqrt(theta[scales]^2 + diag(V)[scales])
+  sds <- which(block == "sd")
+  pairs <- covariance_pairs(fit$design$block)
+  for (k in seq_len(nrow(pairs))) {
+    r <- which(block == "cor")[k]
+    s <- sds[pairs[k, 1]]
+    t <- sds[pairs[k, 2]]
+    mean <- theta[r] * (theta[s] * theta[t] + V[s, t]) + theta[s] * V[r, t] + theta[t] * V[r, s]
+    if (!fit$parameters$fixed[r]) fit$theta[r] <- mean / (fit$theta[s] * fit$theta[t])
+  }
+  fit
+}
+
+# n fits that differ in theta, and with `latent` in the latent variables, as the posterior has them.
+posterior_fits <- function(fit, n, latent) {
+  draws <- posterior_draws(fit, n, latent = latent)
+  lapply(seq_len(n), function(i) {
+    fit$theta[] <- draws$theta[i, ]
+    if (latent) fit$latent$mean[] <- draws$latent[, , i]
+    fit
+  })
+}
+
+# n x k from N(0, cov), also where cov is singular.
+normal_draws <- function(n, cov) {
+  k <- nrow(cov)
+  if (k == 0) return(matrix(0, n, 0))
+  spectrum <- eigen(cov, symmetric = TRUE)
+  matrix(stats::rnorm(n * k), n) %*% (sqrt(pmax(spectrum$values, 0)) * t(spectrum$vectors))
+}
+
+# ---- q itself ----------------------------------------------------------------------------
+
+mean_field_draws <- function(fit, n, latent) {
+  theta <- matrix(fit$theta, n, length(fit$theta), byrow = TRUE,
+                  dimnames = list(NULL, names(fit$theta)))
+  free_beta <- fit$information$free_beta
+  move <- normal_draws(n, fit$information$mean_field[free_beta, free_beta, drop = FALSE])
+  theta[, free_beta] <- theta[, free_beta] + move
+  first <- sum(fit$parameters$block == "beta")
+  for (block in scale_shape(fit)$blocks) {
+    theta[, first + c(block$sd, block$cor)] <- inverse_wishart_draws(n, block$d, block$S)
+  }
+  gain <- if (fit$factorization == "structured") fit$latent$gain else 0 * fit$latent$gain
+  list(theta = theta, latent = if (latent) subtract_moves(latent_noise(fit, n), gain, move))
+}
+
+# u_g less K_g times moves (n x k).
+subtract_moves <- function(latent, gain, moves) {
+  for (g in seq_len(nrow(latent))) {
+    latent[g, , ] <- latent[g, , ] - matrix(gain[, , g], ncol(latent)) %*% t(moves)
+  }
+  latent
+}
+
+# sds, then correlations, of n draws from inverse Wishart(d, d S).
+inverse_wishart_draws <- function(n, d, S) {
+  precision <- stats::rWishart(n, d, solve(d * S))
+  pairs <- covariance_pairs(rep(1L, nrow(S)))
+  rows <- apply(precision, 3, function(P) {
+    Sigma <- chol2inv(chol(P))
+    sd <- sqrt(diag(Sigma))
+    c(sd, (Sigma / outer(sd, sd))[pairs])
+  })
+  t(matrix(rows, nrow(S) + nrow(pairs)))
+}
