@@ -1,19 +1,20 @@
 #' Why the fit stopped, and how near the optimum it is
 #'
-#' The judgement of the optimiser that ran, in units a reader can use; of a fit by method `"vb"`
-#' also whether its standard deviations, by linear response, are those of the exact posterior.
+#' The judgement of the optimiser that ran, in units a reader can use; of a fit by method
+#' `"vb"` also whether its standard deviations, by linear response, are those of the exact
+#' posterior.
 #'
 #' The exact posterior of a mixed model has few dimensions once the coefficients and the latent
 #' variables are integrated, as they can be given the standard deviations and correlations.
-#' Importance sampling there (a multivariate t, moved to the posterior in three rounds, on a randomly
-#' shifted lattice with Pareto smoothed weights; Vehtari et al. 2024) gives the moments of all
-#' parameters, beside which those of linear response are put. Draws are from a fixed seed, and
-#' leave the session's generator as it was.
+#' Importance sampling there (a multivariate t, moved to the posterior in three rounds, on a
+#' randomly shifted lattice with Pareto smoothed weights; Vehtari et al. 2024) gives the
+#' moments of all parameters, beside which those of linear response are put. Draws are from a
+#' fixed seed, and leave the session's generator as it was.
 #'
 #' @param object a fit.
-#' @param check `TRUE` to compare with the exact posterior whatever the size of the fit. By default
-#'   that is done once, by the fit, for up to 2,000 levels times terms of the random effects: its
-#'   cost grows with these and may exceed that of the fit.
+#' @param check `TRUE` to compare with the exact posterior whatever the size of the fit. By
+#'   default that is done once, by the fit, for up to 2,000 levels times terms of the random
+#'   effects: its cost grows with these and may exceed that of the fit.
 #' @param ... for methods.
 #' @return A list of class `elbo_convergence`, which prints its `message`:
 #' \describe{
@@ -30,22 +31,23 @@
 #' }
 #' and for method `"vb"`
 #' \describe{
-#'   \item{`trusted`}{whether linear response is right: every standard deviation within 5 % of the
-#'     exact one, two Monte Carlo errors included, and every mean within 0.2 standard deviations.
-#'     `FALSE` also where importance sampling fails, `NA` where nothing was compared.}
-#'   \item{`khat`}{shape of the generalised Pareto distribution of the largest importance weights.
-#'     Above 0.7 they cannot be relied on.}
+#'   \item{`trusted`}{whether linear response is right: every standard deviation within 5 % of
+#'     the exact one, two Monte Carlo errors included, and every mean within 0.2 standard
+#'     deviations. `FALSE` also where importance sampling fails, `NA` where nothing was
+#'     compared.}
+#'   \item{`khat`}{shape of the generalised Pareto distribution of the largest importance
+#'     weights. Above 0.7 they cannot be relied on.}
 #'   \item{`sd_error`}{the largest relative error of a standard deviation by linear response.}
-#'   \item{`check`}{data frame, a row for each free parameter: `name`, exact posterior `mean` and
-#'     `sd`, relative error `sd_error` of the standard deviation by linear response and its Monte
-#'     Carlo standard error `mc_error`, `mean_shift`: mean under q less exact mean, in exact standard
-#'     deviations. `NULL` where nothing was compared.}
+#'   \item{`check`}{data frame, a row for each free parameter: `name`, exact posterior `mean`
+#'     and `sd`, relative error `sd_error` of the standard deviation by linear response and its
+#'     Monte Carlo standard error `mc_error`, `mean_shift`: mean under q less exact mean, in
+#'     exact standard deviations. `NULL` where nothing was compared.}
 #'   \item{`log_evidence`}{log p(y) by importance sampling, below which the ELBO stays.}
 #'   \item{`verdict`}{a sentence.}
 #' }
 #' @references
-#' Vehtari, A., Simpson, D., Gelman, A., Yao, Y. and Gabry, J. (2024). Pareto smoothed importance
-#' sampling. *Journal of Machine Learning Research* 25(72), 1--58.
+#' Vehtari, A., Simpson, D., Gelman, A., Yao, Y. and Gabry, J. (2024). Pareto smoothed
+#' importance sampling. *Journal of Machine Learning Research* 25(72), 1--58.
 #'
 #' Genz, A. and Bretz, F. (2002). Comparison of methods for the computation of multivariate t
 #' probabilities. *Journal of Computational and Graphical Statistics* 11, 950--971.

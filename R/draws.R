@@ -1,34 +1,36 @@
 # Draws from the posterior that a fit by method "vb" stands for.
 #
-# By linear response theta moves with eta, and with what the fixed d of q(Sigma) leave uncertain:
+# By linear response theta moves with eta, and with what the fixed d of q(Sigma) leave
+# uncertain:
 #
 #   theta = E[theta] + J e1 + (e2 for beta, e3 for the scales),   e1 ~ N(0, (-H)^{-1}),
 #   e2 ~ N(0, Cov(beta | scales)), e3 ~ N(0, what d adds),
 #
-# and u_g = E[u_g] + R_g e1 - K_g e2 + N(0, S_g), the same e1 and e2. Margins are bent so that no draw
-# leaves its range, mean and sd as they are: sds log-normal, correlations beta on (-1, 1).
+# and u_g = E[u_g] + R_g e1 - K_g e2 + N(0, S_g), the same e1 and e2. Margins are bent so that
+# no draw leaves its range, mean and sd as they are: sds log-normal, correlations beta on (-1,
+# 1).
 
 #' Draws from the posterior, for package posterior
 #'
 #' Makes draws of [theta()], and of the latent variables if asked for, from a fit by method
-#' `"vb"`, in the format of package posterior: for its `summarise_draws()` and `as_draws_rvars()`,
-#' and the plots of package bayesplot.
+#' `"vb"`, in the format of package posterior: for its `summarise_draws()` and
+#' `as_draws_rvars()`, and the plots of package bayesplot.
 #'
 #' With `type = "linear_response"` the draws have the means of [theta()] and the standard
-#' deviations of `vcov(fit, full = TRUE)`: coefficients and latent variables are normal, standard
-#' deviations log-normal, correlations beta distributed on (-1, 1), tied by a Gaussian copula with
-#' the correlations of linear response. With `type = "mean_field"` they are draws from q itself
-#' (see [variational()]), whose standard deviations are too short.
+#' deviations of `vcov(fit, full = TRUE)`: coefficients and latent variables are normal,
+#' standard deviations log-normal, correlations beta distributed on (-1, 1), tied by a Gaussian
+#' copula with the correlations of linear response. With `type = "mean_field"` they are draws
+#' from q itself (see [variational()]), whose standard deviations are too short.
 #'
 #' @param x a fit by method `"vb"`.
 #' @param ndraws number of draws.
 #' @param type `"linear_response"` or `"mean_field"`.
 #' @param latent whether to draw the latent variables too, in columns `u[LEVEL,TERM]`.
-#' @param seed `NULL` to draw from the session's generator, or a whole number, which gives the same
-#'   draws each time and leaves the session's generator as it was.
+#' @param seed `NULL` to draw from the session's generator, or a whole number, which gives the
+#'   same draws each time and leaves the session's generator as it was.
 #' @param ... not used.
-#' @return A `draws_matrix` of package posterior, ndraws x parameters. Parameters that are held have
-#'   the same value in each draw.
+#' @return A `draws_matrix` of package posterior, ndraws x parameters. Parameters that are held
+#'   have the same value in each draw.
 #' @section Errors: class `elbo_error_method` for fits by other methods.
 #' @family what a fit answers
 #' @examplesIf requireNamespace("posterior", quietly = TRUE)
@@ -137,8 +139,8 @@ posterior_gain <- function(fit) {
   if (fit$factorization == "structured") fit$latent$gain else vb_gain(fit)
 }
 
-# What the uncertainty of the scales adds to the variance of x'beta + z'u_g: X of the coefficients
-# that are free, `group` as in row_mean().
+# What the uncertainty of the scales adds to the variance of x'beta + z'u_g: X of the
+# coefficients that are free, `group` as in row_mean().
 scale_variance <- function(fit, X, Z, group) {
   info <- fit$information
   response <- theta_response(fit)[info$free_beta, info$moves, drop = FALSE]
@@ -146,8 +148,8 @@ scale_variance <- function(fit, X, Z, group) {
   rowSums((moved %*% info$eta_cov[info$moves, info$moves]) * moved)
 }
 
-# The fit with scales whose Sigma and sigma^2 are posterior means: root mean squares for sds, and
-# for a correlation what makes E[r s t] of it, to second order
+# The fit with scales whose Sigma and sigma^2 are posterior means: root mean squares for sds,
+# and for a correlation what makes E[r s t] of it, to second order
 # r s t + r Cov(s, t) + s Cov(r, t) + t Cov(r, s).
 root_mean_squares <- function(fit) {
   V <- fit$information$linear_response
@@ -168,7 +170,8 @@ root_mean_squares <- function(fit) {
   fit
 }
 
-# n fits that differ in theta, and with `latent` in the latent variables, as the posterior has them.
+# n fits that differ in theta, and with `latent` in the latent variables, as the posterior has
+# them.
 posterior_fits <- function(fit, n, latent) {
   draws <- posterior_draws(fit, n, latent = latent)
   lapply(seq_len(n), function(i) {

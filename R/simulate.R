@@ -10,10 +10,10 @@
 #'   posterior).
 #' @param ... Not used.
 #' @details
-#' Parameters are taken as they were estimated; by method `"vb"` they are drawn from the posterior,
-#' anew for each simulation, and so are the latent variables under `re.form = NULL`. With `newdata` and `re.form = NA` any groups
-#' will do; with `re.form = NULL` they must be those of the fit. Latent variables that have no
-#' law cannot be drawn.
+#' Parameters are taken as they were estimated; by method `"vb"` they are drawn from the
+#' posterior, anew for each simulation, and so are the latent variables under `re.form = NULL`.
+#' With `newdata` and `re.form = NA` any groups will do; with `re.form = NULL` they must be
+#' those of the fit. Latent variables that have no law cannot be drawn.
 #' @return A data frame with the columns `sim_1`, `sim_2`, ..., a row for each row of the fit
 #'   (padded with `NA` under [stats::na.exclude()]) or of `newdata`. The attribute `seed` holds
 #'   the state of the generator before the simulation, as in [stats::simulate()].

@@ -1,23 +1,24 @@
 # Does linear response tell the truth here? Importance sampling in the scales alone.
 #
-# Given (Sigma, sigma) the exact posterior of beta and u is normal and C integrates it, so that what
-# is left has few dimensions, and nothing of variational Bayes in it:
+# Given (Sigma, sigma) the exact posterior of beta and u is normal and C integrates it, so that
+# what is left has few dimensions, and nothing of variational Bayes in it:
 #
 #   p(Sigma, sigma | y)  prop. to  p(y | Sigma, sigma) p(Sigma) p(sigma).
 #
-# It is sampled on an unconstrained scale, x = log sd, log sigma, and w of each correlation: R = W W',
-# row i of W being (sinh w_i1, ..., sinh w_i,i-1, 1) made of length one (for two terms w is Fisher's
-# z). Proposals are multivariate t around q's optimum, first with the linear response covariance, then
-# moved to the mean and covariance found; the draws a randomly shifted lattice, so that the comparison
-# costs some thousand evaluations, each linear in the number of groups.
+# It is sampled on an unconstrained scale, x = log sd, log sigma, and w of each correlation: R
+# = W W', row i of W being (sinh w_i1, ..., sinh w_i,i-1, 1) made of length one (for two terms
+# w is Fisher's z). Proposals are multivariate t around q's optimum, first with the linear
+# response covariance, then moved to the mean and covariance found; the draws a randomly
+# shifted lattice, so that the comparison costs some thousand evaluations, each linear in the
+# number of groups.
 
 vb_check_size <- 2000 # groups times terms up to which fits are checked without being asked
 vb_check_batches <- 8L # randomisations of the lattice, from which the Monte Carlo error
 
 # ---- the verdict -------------------------------------------------------------------------
 
-# What convergence() tells of linear response: a list of trusted, khat, sd_error, check, log_evidence
-# and verdict. `fit` needs no more than what glmm_estimates() knows.
+# What convergence() tells of linear response: a list of trusted, khat, sd_error, check,
+# log_evidence and verdict. `fit` needs no more than what glmm_estimates() knows.
 vb_verdict <- function(fit, always = FALSE) {
   unknown <- list(trusted = NA, khat = NA_real_, sd_error = NA_real_, check = NULL,
                   log_evidence = NA_real_)
@@ -124,13 +125,13 @@ moved_proposal <- function(sample, proposal) {
   list(mean = moments$center, root = covariance_root(moments$cov))
 }
 
-# Multivariate t with 5 degrees of freedom, every other draw from a wider one, so that no weight runs
-# away in a tail or along a ridge.
+# Multivariate t with 5 degrees of freedom, every other draw from a wider one, so that no
+# weight runs away in a tail or along a ridge.
 proposal_df <- 5
 proposal_width <- c(1, 2)
 
-# Draws by a lattice of irrational steps, shifted at random and folded (Genz and Bretz 2002): log
-# density, then x, whose covariance is root'root where the proposal is not widened.
+# Draws by a lattice of irrational steps, shifted at random and folded (Genz and Bretz 2002):
+# log density, then x, whose covariance is root'root where the proposal is not widened.
 lattice_t <- function(n, proposal) {
   d <- length(proposal$mean)
   u <- outer(seq_len(n), sqrt(first_primes(d + 1))) + rep(stats::runif(d + 1), each = n)
@@ -187,8 +188,8 @@ vb_moments <- function(sample) {
 # ---- the exact posterior of the scales ---------------------------------------------------
 
 # A list of centre and cov of x at the fit, and evaluate(x), which gives for the rows of x
-# log_density, and of what is free scales (sd, cor, sigma), beta (its mean given the scales) and
-# beta_variance.
+# log_density, and of what is free scales (sd, cor, sigma), beta (its mean given the scales)
+# and beta_variance.
 vb_target <- function(fit) {
   shape <- scale_shape(fit)
   free <- shape$free
@@ -209,10 +210,10 @@ vb_target <- function(fit) {
   list(centre = unconstrain_scales(shape)[free], cov = cov, evaluate = evaluate)
 }
 
-# What the scales of a fit are: kind, whether free, and value at q's S and v of each entry of theta
-# beyond beta; Sigma there; and a list for each free covariance block or residual variance: the
-# columns of its sds (or sigma) and cors, its terms of Z (none for a sigma), df and scale of its
-# prior, and d and S of q.
+# What the scales of a fit are: kind, whether free, and value at q's S and v of each entry of
+# theta beyond beta; Sigma there; and a list for each free covariance block or residual
+# variance: the columns of its sds (or sigma) and cors, its terms of Z (none for a sigma), df
+# and scale of its prior, and d and S of q.
 scale_shape <- function(fit) {
   variances <- fit$parameters[fit$parameters$block != "beta", ]
   mode <- unname(fit$theta)[fit$parameters$block != "beta"]
@@ -240,8 +241,8 @@ scale_shape <- function(fit) {
   list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v, blocks = blocks)
 }
 
-# Rows of x (the free scales) to list(value, Sigma (q^2 x n), sigma (levels x n), log_prior), the
-# latter the density of x.
+# Rows of x (the free scales) to list(value, Sigma (q^2 x n), sigma (levels x n), log_prior),
+# the latter the density of x.
 constrain_scales <- function(x, shape) {
   n <- nrow(x)
   value <- matrix(shape$mode, n, length(shape$mode), byrow = TRUE)
@@ -294,12 +295,13 @@ correlation_root <- function(w, q) {
   W
 }
 
-# log density of a covariance matrix under Huang and Wand's prior, auxiliary variables integrated,
+# log density of a covariance matrix under Huang and Wand's prior, auxiliary variables
+# integrated,
 #
 #   p(Sigma) = c |Sigma|^{-(nu + 2 q)/2} prod_k (nu (Sigma^{-1})_kk + 1/A_k^2)^{-(nu + q)/2},
 #
-# as a density of (log sd, w) but for the factor prod cosh w: d Sigma = 2^q |Sigma|^{(q + 1)/2} times
-# that. A residual variance is the case q = 1.
+# as a density of (log sd, w) but for the factor prod cosh w: d Sigma = 2^q |Sigma|^{(q + 1)/2}
+# times that. A residual variance is the case q = 1.
 log_scale_prior <- function(sd, W, block) {
   nu <- block$df
   q <- ncol(sd)
@@ -336,9 +338,9 @@ inverse_diagonal <- function(W) {
 
 # ---- Pareto smoothing --------------------------------------------------------------------
 
-# Log weights with their tail replaced by the quantiles of a generalised Pareto distribution, and
-# its shape k: above 0.7 importance sampling is unreliable (Vehtari, Simpson, Gelman, Yao and Gabry
-# 2024, JMLR 25(72)). log_ratio has maximum 0.
+# Log weights with their tail replaced by the quantiles of a generalised Pareto distribution,
+# and its shape k: above 0.7 importance sampling is unreliable (Vehtari, Simpson, Gelman, Yao
+# and Gabry 2024, JMLR 25(72)). log_ratio has maximum 0.
 pareto_smooth <- function(log_ratio) {
   n <- length(log_ratio)
   size <- ceiling(min(0.2 * n, 3 * sqrt(n)))
@@ -353,9 +355,9 @@ pareto_smooth <- function(log_ratio) {
   list(log_weight = log_ratio, khat = pareto$k)
 }
 
-# Shape and scale of a generalised Pareto sample x in increasing order: the quasi-Bayesian estimate
-# of Zhang and Stephens (2009, Technometrics 51:316), its shape shrunk a little towards 1/2 (Vehtari
-# et al.).
+# Shape and scale of a generalised Pareto sample x in increasing order: the quasi-Bayesian
+# estimate of Zhang and Stephens (2009, Technometrics 51:316), its shape shrunk a little
+# towards 1/2 (Vehtari et al.).
 fit_pareto <- function(x) {
   n <- length(x)
   size <- 30 + floor(sqrt(n))

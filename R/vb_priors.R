@@ -14,7 +14,7 @@ glmm_default_priors <- function(design, held) {
     s <- stats::sd(x)
     if (is.finite(s) && s > 0) s else 1
   }
-  constant_one <- function(x) all(x == 1)
+  constant_one <- function(x) x[1] == 1 && all(x == 1)
   X <- design$X
   beta <- lapply(seq_len(ncol(X)), function(j) {
     if (constant_one(X[, j])) distributions$normal(signif(mean(y), 3), signif(10 * unit, 3))

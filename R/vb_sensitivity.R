@@ -1,13 +1,13 @@
 # How the posterior means of a fit by method "vb" move with its priors.
 #
-# E_q[theta] = f(eta, alpha): eta the scales at their best, alpha the numbers in the priors, which also
-# enter directly, through the best beta at given scales and the degrees of freedom of q. With g the
-# gradient of the ELBO by eta and H its derivative (implicit function theorem)
+# E_q[theta] = f(eta, alpha): eta the scales at their best, alpha the numbers in the priors,
+# which also enter directly, through the best beta at given scales and the degrees of freedom
+# of q. With g the gradient of the ELBO by eta and H its derivative (implicit function theorem)
 #
 #   d E_q[theta] / d alpha = J (-H)^{-1} dg/d alpha + df/d alpha,   J = df/d eta,
 #
-# the formula of linear response. Derivatives by alpha at fixed eta are central differences of closed
-# forms.
+# the formula of linear response. Derivatives by alpha at fixed eta are central differences of
+# closed forms.
 
 prior_sensitivity <- function(fit) {
   if (fit$method != "vb") {
@@ -28,8 +28,8 @@ prior_sensitivity <- function(fit) {
   )
 }
 
-# Every number in a prior that is not a constant: prior (the name of its parameter, or of those that
-# share it), number, value, and where C is told of it (field, at).
+# Every number in a prior that is not a constant: prior (the name of its parameter, or of those
+# that share it), number, value, and where C is told of it (field, at).
 prior_numbers <- function(fit) {
   parameters <- fit$parameters
   free <- !parameters$fixed

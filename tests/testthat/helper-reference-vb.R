@@ -165,7 +165,7 @@ log_evidence_given <- function(problem, Sigma, s2) {
 # precision 1 / v, q(beta, u) and q(a) at their best, plus sum(tilt * (beta, u)) and
 # scale_tilt' E_q[sd, cor, sigma].
 # `psi`: by block the Cholesky factor of S (logarithm of its diagonal) and log d; by level log v / 2, log e.
-reference_elbo <- function(psi, problem, tilt = 0, scale_tilt = 0) {
+reference_vb_elbo <- function(psi, problem, tilt = 0, scale_tilt = 0) {
   at <- unpack_psi(psi, problem)
   value <- best_normal(problem, at, tilt)$value
   for (b in seq_along(problem$blocks)) {
@@ -256,7 +256,7 @@ scale_means <- function(problem, at) {
 # Newton from `start` to the optimum of the tilted problem: psi, value and E_q of (beta, u, sd, cor, sigma).
 reference_vb <- function(problem, start, tilt = 0, scale_tilt = 0) {
   psi <- start
-  objective <- function(psi) reference_elbo(psi, problem, tilt, scale_tilt)
+  objective <- function(psi) reference_vb_elbo(psi, problem, tilt, scale_tilt)
   for (step in 1:6) {
     move <- solve(numDeriv::hessian(objective, psi), numDeriv::grad(objective, psi))
     psi <- psi - move

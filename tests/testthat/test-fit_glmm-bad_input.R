@@ -132,7 +132,9 @@ test_that("priors that say nothing of this model are refused", {
     fit_glmm(y ~ x + (1 | g), good, prior = list(g = 1)),
     fit_glmm(y ~ x + (1 | g), good, prior = priors(site = constant(1))),
     fit_glmm(y ~ x + (1 | g), good, prior = priors(cor = constant(0))),
-    fit_glmm(y ~ x + (1 | g), good, prior = priors(beta = normal(0, 10))),
+    fit_glmm(y ~ x + (1 | g), good, prior = priors(beta = half_t(3, 10))),
+    fit_glmm(y ~ x + (1 | g), good, prior = priors(sd = normal(0, 1))),
+    fit_glmm(y ~ x + (x | g), good, prior = priors(cor = lkj(2))),
     fit_glmm(y ~ x + (1 | g), good, prior = priors(g = constant(-1))),
     fit_glmm(y ~ x + (1 | g), good, prior = priors(g = constant(0))),
     fit_glmm(y ~ x + (1 | g), good, prior = priors(sigma = constant(Inf))),
@@ -202,9 +204,9 @@ test_that("objectives without a bound are refused", {
     fit_glmm(y ~ 1 + (1 | g), flat, sigma = ~ f),
     fit_glmm(y ~ x + (1 | g), lone, sigma = ~ f)
   ))
-  # A prior that is half-t, say, would not cure it, and cannot be had yet.
+  # A half-t prior does not cure it.
   expect_error(fit_glmm(y ~ x + (1 | g), good, method = "joint",
-                        prior = priors(sd = half_t(3, 1))), class = "elbo_error_prior")
+                        prior = priors(sd = half_t(3, 1))), class = "elbo_error_unbounded")
   # reml takes a row of the lone level for its mean, and is bounded.
   expect_identical(convergence(fit_glmm(y ~ x + (1 | g), lone, sigma = ~ f,
                                         prior = priors(`sigma|lone` = constant(1))))$status,

@@ -8,8 +8,8 @@ growth <- function(...) {
 
 # ---- the exact posterior -----------------------------------------------------------------
 
-# p(y | sd, sigma) p(sd) p(sigma) on a grid of log sd and log sigma, the marginal covariance of y
-# written out, beta integrated under its prior.
+# p(y | sd, sigma) p(sd) p(sigma) on a grid of log sd and log sigma, the marginal covariance of
+# y written out, beta integrated under its prior.
 grid_posterior <- function(design, mean, prior_sd, A, nu, log_sd, log_sigma) {
   X <- design$X
   same <- outer(design$group, design$group, `==`)
