@@ -7,8 +7,8 @@
 #   e2 ~ N(0, Cov(beta | scales)), e3 ~ N(0, what d adds),
 #
 # and u_g = E[u_g] + R_g e1 - K_g e2 + N(0, S_g), the same e1 and e2. Margins are bent so that
-# no draw leaves its range, mean and sd as they are: sds log-normal, correlations beta on (-1,
-# 1).
+# no draw leaves its range, mean and sd as they are: sds log-normal, correlations beta on
+# (-1, 1).
 
 #' Draws from the posterior, for package posterior
 #'
@@ -64,7 +64,8 @@ latent_columns <- function(fit, latent) {
 
 # list(theta n x parameters, latent m x q x n or NULL)
 posterior_draws <- function(fit, n, type = "linear_response", latent = FALSE) {
-  if (type == "mean_field") mean_field_draws(fit, n, latent) else response_draws(fit, n, latent)
+  sample <- if (type == "mean_field") mean_field_draws else response_draws
+  sample(fit, n, latent)
 }
 
 # ---- linear response ---------------------------------------------------------------------
@@ -87,7 +88,8 @@ response_draws <- function(fit, n, latent) {
   sd <- sqrt(diag(V))
   for (i in seq_along(sd)) {
     k <- which(free)[i]
-    theta[, k] <- bend_margin(move[, i] / sd[i], fit$theta[[k]], sd[i], fit$parameters$block[k])
+    block <- fit$parameters$block[k]
+    theta[, k] <- bend_margin(move[, i] / sd[i], fit$theta[[k]], sd[i], block)
   }
   list(theta = theta, latent = if (latent) response_latent(fit, e1, e2))
 }
@@ -164,7 +166,8 @@ root_mean_squares <- function(fit) {
     r <- which(block == "cor")[k]
     s <- sds[pairs[k, 1]]
     t <- sds[pairs[k, 2]]
-    mean <- theta[r] * (theta[s] * theta[t] + V[s, t]) + theta[s] * V[r, t] + theta[t] * V[r, s]
+    mean <- theta[r] * (theta[s] * theta[t] + V[s, t]) +
+      theta[s] * V[r, t] + theta[t] * V[r, s]
     if (!fit$parameters$fixed[r]) fit$theta[r] <- mean / (fit$theta[s] * fit$theta[t])
   }
   fit

@@ -161,8 +161,8 @@ ascent_convergence <- function(result) {
   count <- c(EM = result$em, SQUAREM = result$squarem, Newton = result$newton)
   count <- count[count > 0]
   steps <- sprintf("after %s %s.", paste(count, names(count), collapse = " and "),
-                   if (sum(count) == 1) "step" else "steps")
-  where <- sprintf("gradient %.0e", result$gradient)
+                   if (utils::tail(count, 1) == 1) "step" else "steps")
+  where <- paste("gradient", format(result$gradient, digits = 1))
   message <- switch(status,
     converged = paste0("At a maximum: ", where, " ", steps),
     max_iter = paste0("Not at a maximum: ", where, " ", steps, sprintf(

@@ -1,4 +1,4 @@
-#' Fit a mixed model by joint, marginal, or restricted maximum likelihood
+#' Fit a mixed model by joint, marginal or restricted likelihood, or variational Bayes
 #'
 #' Fits Gaussian mixed models with one grouping factor,
 #' \deqn{y_i = x_i'\beta + z_i'u_{g(i)} + \epsilon_i, \quad u_g \sim N(0, \Sigma), \quad
@@ -21,12 +21,15 @@
 #'   \item{`"em"`}{the latent variables are integrated exactly: marginal maximum likelihood.}
 #'   \item{`"reml"`}{latent variables and coefficients are integrated: restricted maximum
 #'     likelihood.}
-#'   \item{`"vb"`}{variational Bayes, in a later version.}
+#'   \item{`"vb"`}{variational Bayes: distributions for everything, the best of the form
+#'     \eqn{q(\beta, u)\,q(\Sigma)\,q(\sigma^2)}{q(beta, u) q(Sigma) q(sigma^2)}; covariances by linear
+#'     response.}
 #'   }
-#' @param prior Constants for parameters, by [priors()]: `priors(site = constant(1))` gives the
-#'   latent variables of `site` the standard deviation 1, `constant(Inf)` no law at all: they
-#'   are integrated by Lebesgue measure (or, under `"joint"`, free points). `NULL`: everything
-#'   is estimated.
+#' @param prior What [priors()] makes: constants, as `priors(site = constant(1))` for latent
+#'   variables of standard deviation 1 (`constant(Inf)`: no law at all, they are integrated by
+#'   Lebesgue measure or, under `"joint"`, free points), and priors. With priors `"em"` and `"reml"`
+#'   give the mode of the marginal posterior. `NULL`: nothing is stated, and `"vb"` uses weak
+#'   defaults on the scale of the data, see [priors()].
 #' @param weights Precision weights: the residual variance of a row is \eqn{\sigma^2/w}. Neither
 #'   copies of rows nor survey weights. Two measurements averaged are one row of weight 2.
 #' @param offset Added to the linear predictor.
@@ -34,7 +37,8 @@
 #' @param se Known standard errors of the response, as in a meta-analysis: no residual standard
 #'   deviation is estimated.
 #' @param subset,na.action As in [stats::lm()].
-#' @param factorization For `"vb"`, in a later version.
+#' @param factorization For `"vb"`: `"structured"`, q(beta, u), or `"mean_field"`, q(beta) q(u), which
+#'   shows what the independence of the two costs.
 #' @param control Settings made by [elbo_control()].
 #'
 #' @details
@@ -43,6 +47,13 @@
 #' with the observed information as a by-product; every step is recorded ([elbo_trace()]) and a
 #' fall of the ELBO is an error. A variance of zero, or a singular covariance, is a legitimate
 #' answer: it is found exactly, and said in words.
+#'
+#' Variational Bayes. With half-t priors on the standard deviations (Huang and Wand 2013) all
+#' factors are known families: q(beta, u) normal, q(Sigma) inverse Wishart, q(sigma^2) inverse
+#' gamma. [theta()] gives the posterior means under q. Factors that are independent of each
+#' other are too narrow; `vcov()`, `summary()`, `confint()` and [latent()] use linear response covariances
+#' (Giordano, Broderick and Jordan 2018), the derivative of the means under a tilt of the
+#' posterior, which puts the dependence back; [convergence()] says how far they may be trusted.
 #'
 #' Columns of the design that say nothing new are dropped, as `lm()` does, and reported.
 #'
@@ -64,6 +75,11 @@
 #'
 #' Bates, D., Maechler, M., Bolker, B. and Walker, S. (2015). Fitting linear mixed-effects models
 #' using lme4. *Journal of Statistical Software* 67(1). \doi{10.18637/jss.v067.i01}
+#' Giordano, R., Broderick, T. and Jordan, M. I. (2018). Covariances, robustness, and variational
+#' Bayes. *Journal of Machine Learning Research* 19(51), 1--49.
+#'
+#' Huang, A. and Wand, M. P. (2013). Simple marginally noninformative prior distributions for
+#' covariance matrices. *Bayesian Analysis* 8, 439--452. \doi{10.1214/13-BA815}
 #' @family models
 #' @examples
 #' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
@@ -81,6 +97,11 @@
 #' law <- priors(pair = constant(1))
 #' fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint", prior = law)
 #' fit_glmm(y ~ 0 + (1 | pair), pairs, method = "em", prior = law)
+#'
+#' # Variational Bayes, with default priors, beside the others
+#' bayes <- update(fit, method = "vb")
+#' summary(bayes)
+#' compare_fits(em = fit, reml = update(fit, method = "reml"), vb = bayes)
 #' @useDynLib elbo, .registration = TRUE, .fixes = "C_"
 #' @importFrom stats gaussian
 #' @export

@@ -174,9 +174,9 @@ markdown_table <- function(table) {
 # What the estimator is called, and what q integrates. Constants do not change its name.
 estimator_name <- function(fit) {
   if (fit$method == "vb") return("Variational Bayes")
-  if (!has_latent(fit) && fit$method != "reml") return("Maximum likelihood")
-  paste(switch(fit$method, em = "Marginal", reml = "Restricted", joint = "Joint"),
-        "maximum likelihood")
+  if (!has_latent(fit) && fit$method != "reml" && !informed(fit)) return("Maximum likelihood")
+  name <- switch(fit$method, em = "Marginal", reml = "Restricted", joint = "Joint")
+  if (informed(fit)) paste(name, "maximum a posteriori") else paste(name, "maximum likelihood")
 }
 
 integrated_words <- function(fit) {
@@ -243,15 +243,25 @@ objective_words <- function(fit) {
   if (fit$method == "vb") {
     return(sprintf("ELBO %s, a lower bound of the log evidence: no log-likelihood", elbo))
   }
-  kl <- fixed_text(max(fit$log_evidence - fit$objective, 0), 1)
-  sprintf("%slog-likelihood %s = ELBO %s + KL %s",
+  log_prior <- fit$objective - fit$log_evidence
+  sprintf("%slog-likelihood %s%s = ELBO %s + KL %s",
           if (fit$method == "reml") "restricted " else "", fixed_text(fit$log_evidence, 1),
-          elbo, kl)
+          if (informed(fit)) paste(" + log prior", fixed_text(log_prior, 1)) else "", elbo,
+          fixed_text(utils::tail(fit$trace$kl, 1), 1))
 }
+
+# Priors of points, other than constants and flat ones.
+informed <- function(fit) fit$method != "vb" && !is.null(fit$priors)
 
 # Sentences that a reader must see, most fits having none.
 notes <- function(fit) {
-  c(held_words(fit), boundary_words(fit), dropped_words(fit), few_groups_words(fit))
+  c(prior_words(fit), held_words(fit), boundary_words(fit), dropped_words(fit), few_groups_words(fit))
+}
+
+prior_words <- function(fit) {
+  if (!informed(fit)) return()
+  stated <- fit$priors$stated[lengths(fit$priors$stated) > 0]
+  sprintf("Priors: %s.", toString(paste(names(stated), "~", vapply(stated, format, ""))))
 }
 
 held_words <- function(fit) {
@@ -316,8 +326,8 @@ few_groups_words <- function(fit) {
   groups <- nlevels(fit$design$group)
   if (groups == 0 || groups >= few_groups || !any(free_sds(fit))) return(NULL)
   if (fit$method == "vb") return(NULL) # the verdict on linear response says it
-  paste0("Only ", count_words(groups, fit$design$group_name), ": standard errors and t tests can ",
-         "be far too hopeful. See bootstrap() and confint(type = \"profile\").")
+  paste0("Only ", count_words(groups, fit$design$group_name), ": standard errors and t tests ",
+         "can be far too hopeful. See bootstrap() and confint(type = \"profile\").")
 }
 
 free_sds <- function(fit) fit$parameters$block == "sd" & !fit$parameters$fixed

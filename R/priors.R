@@ -43,9 +43,30 @@
 #' variables have no law at all: the limit of `constant(s)` as s grows, as in the model of
 #' Neyman and Scott (1948).
 #'
-#' The methods `"em"`, `"reml"` and `"joint"` take `constant()` and `flat()` in this version;
-#' informative priors come with variational Bayes. `constant()` and `flat()` do not turn
-#' maximum likelihood into anything else.
+#' What each method takes, besides `constant()`:
+#'   - `"em"`, `"reml"` and `"joint"`: `normal()` for coefficients; `half_t()`, `half_cauchy()`,
+#'     `half_normal()` and `inverse_gamma()` for standard deviations; `flat()`. The fit is then
+#'     the mode of the marginal (or joint) posterior; `constant()` and `flat()` do not turn
+#'     maximum likelihood into anything else.
+#'   - `"vb"`: `normal()` for coefficients, `half_t()` and `half_cauchy()` for standard
+#'     deviations. A covariance matrix has the prior of Huang and Wand (2013), under which each
+#'     standard deviation is half-t and each correlation has a density proportional to
+#'     \eqn{(1 - \rho^2)^{df/2 - 1}}{(1 - rho^2)^(df/2 - 1)}: flat for two degrees of freedom. So
+#'     the terms of one `( | )` share their `df`, and are held all or not at all.
+#'
+#' @section Default priors of method "vb":
+#' Variational Bayes needs proper priors. Where none is stated they are weak, and follow the
+#' units of the data: with s the standard deviation of the response (less its offset),
+#'   - the intercept is `normal(mean(y), 10 s)`, the coefficient of a covariate x
+#'     `normal(0, 10 s / sd(x))`;
+#'   - the standard deviation of a random term z is `half_t(3, 2.5 s / r)`, r the root of the
+#'     mean square of z: of an intercept `half_t(3, 2.5 s)`;
+#'   - the residual standard deviation is `half_t(3, 2.5 s)`,
+#'
+#' all numbers rounded to three digits, and s taken as 1 for a constant response. `summary()` of
+#' the fit prints them, marked as defaults. They take from the data only the order of magnitude;
+#' with few groups they matter all the same, so state your own, and see
+#' `sensitivity(fit, to = "prior")`.
 #' @return A named list of class `elbo_priors`; each element, of class `elbo_prior`, is a list
 #'   of `distribution` (a string) and `parameters` (a named list).
 #' @references

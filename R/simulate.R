@@ -38,11 +38,15 @@ simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re
     mean <- row_mean(fit, data, group)
     sd <- row_sd(fit, data)
     draw_latent <- if (latent && !given) latent_sampler(fit, data) else function() 0
-    function() pad_prediction(fit, data, mean + draw_latent() + sd * stats::rnorm(length(mean)))
+    function() {
+      noise <- draw_latent() + sd * stats::rnorm(length(mean))
+      pad_prediction(fit, data, mean + noise)
+    }
   }
   draw <- function() {
     if (object$method == "vb") {
-      return(lapply(posterior_fits(object, nsim, latent && given), function(fit) draw_of(fit)()))
+      fits <- posterior_fits(object, nsim, latent && given)
+      return(lapply(fits, function(fit) draw_of(fit)()))
     }
     one <- draw_of(object)
     lapply(seq_len(nsim), function(i) one())

@@ -39,8 +39,8 @@ vb_verdict <- function(fit, always = FALSE) {
   faults <- vb_faults(check)
   judged <- exact$khat <= 0.7
   verdict <- if (!judged) {
-    sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from q to be",
-                  "judged by importance sampling (Pareto k %.2f)."), exact$khat)
+    sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from q",
+                  "to be judged by importance sampling (Pareto k %.2f)."), exact$khat)
   } else if (length(faults) > 0) {
     sprintf(paste("Linear response is not to be trusted: %s. Exact moments are in",
                   "convergence(fit)$check."), paste(faults, collapse = ", "))
@@ -55,20 +55,20 @@ vb_verdict <- function(fit, always = FALSE) {
 
 # What is wrong with linear response, in words: its worst sd and its worst mean.
 vb_faults <- function(check) {
-  sd <- which.max(abs(check$sd_error) + 2 * check$mc_error)
-  mean <- which.max(abs(check$mean_shift))
+  sd <- check[which.max(abs(check$sd_error) + 2 * check$mc_error), ]
+  mean <- check[which.max(abs(check$mean_shift)), ]
   direction <- function(x) if (x > 0) "large" else "small"
   c(
     if (anyNA(check$sd_error)) {
       sprintf("it has no sd of %s", check$name[is.na(check$sd_error)][1])
-    } else if (abs(check$sd_error[sd]) + 2 * check$mc_error[sd] > 0.05) {
-      sprintf("its sd of %s is %s%s too %s", check$name[sd], percent_text(abs(check$sd_error[sd])),
-              if (check$mc_error[sd] > 0.01) sprintf(" (+- %s)", percent_text(check$mc_error[sd]))
-              else "", direction(check$sd_error[sd]))
+    } else if (abs(sd$sd_error) + 2 * sd$mc_error > 0.05) {
+      error <- if (sd$mc_error > 0.01) sprintf(" (+- %s)", percent_text(sd$mc_error)) else ""
+      sprintf("its sd of %s is %s%s too %s", sd$name, percent_text(abs(sd$sd_error)), error,
+              direction(sd$sd_error))
     },
-    if (abs(check$mean_shift[mean]) > 0.2) {
-      sprintf("the mean of %s is %.1f sds too %s", check$name[mean], abs(check$mean_shift[mean]),
-              direction(check$mean_shift[mean]))
+    if (abs(mean$mean_shift) > 0.2) {
+      sprintf("the mean of %s is %.1f sds too %s", mean$name, abs(mean$mean_shift),
+              direction(mean$mean_shift))
     }
   )
 }
@@ -115,7 +115,8 @@ importance_sample <- function(target, proposal, n) {
   smooth <- pareto_smooth(ratio - max(ratio))
   weight <- exp(smooth$log_weight)
   list(x = x, at = at, weight = weight / mean(weight), khat = smooth$khat,
-       log_mean = max(ratio) + log(mean(weight)), batch = rep(seq_len(vb_check_batches), each = n))
+       log_mean = max(ratio) + log(mean(weight)),
+       batch = rep(seq_len(vb_check_batches), each = n))
 }
 
 moved_proposal <- function(sample, proposal) {
@@ -234,11 +235,12 @@ scale_shape <- function(fit) {
   })
   levels <- lapply(seq_len(sum(kind == "sigma")), function(l) {
     list(sd = which(kind == "sigma")[l], cor = integer(), terms = integer(),
-         df = told$prior_sigma_df[l], scale = told$prior_sigma_scale[l], d = fit$vb$df$sigma[l],
-         S = matrix(fit$vb$root_v[l]^2))
+         df = told$prior_sigma_df[l], scale = told$prior_sigma_scale[l],
+         d = fit$vb$df$sigma[l], S = matrix(fit$vb$root_v[l]^2))
   })
   blocks <- Filter(function(block) free[block$sd[1]], c(blocks, levels))
-  list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v, blocks = blocks)
+  list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v,
+       blocks = blocks)
 }
 
 # Rows of x (the free scales) to list(value, Sigma (q^2 x n), sigma (levels x n), log_prior),
@@ -261,7 +263,8 @@ constrain_scales <- function(x, shape) {
       R <- rowSums(matrix(W[, i, ] * W[, j, ], n))
       k <- which(pairs[, 1] == i & pairs[, 2] == j)
       value[, block$cor[k]] <- R
-      Sigma[block$terms[i] + nrow(shape$Sigma) * (block$terms[j] - 1), ] <- sd[, i] * sd[, j] * R
+      at <- block$terms[i] + nrow(shape$Sigma) * (block$terms[j] - 1)
+      Sigma[at, ] <- sd[, i] * sd[, j] * R
     }
   }
   sigma <- value[, shape$kind == "sigma", drop = FALSE]
@@ -321,15 +324,16 @@ log_gamma_q <- function(x, q) {
 
 # The diagonal of (W W')^{-1} for lower triangular W, by row: n x q.
 inverse_diagonal <- function(W) {
+  n <- dim(W)[1]
   q <- dim(W)[2]
-  out <- matrix(0, dim(W)[1], q)
+  out <- matrix(0, n, q)
   for (k in seq_len(q)) {
-    column <- matrix(0, dim(W)[1], q) # of W^{-1}
+    column <- matrix(0, n, q) # of W^{-1}
     column[, k] <- 1 / W[, k, k]
     for (i in seq_len(q)[seq_len(q) > k]) {
       before <- k:(i - 1)
-      column[, i] <- -rowSums(matrix(W[, i, before], dim(W)[1]) * column[, before, drop = FALSE]) /
-        W[, i, i]
+      sum <- rowSums(matrix(W[, i, before], n) * column[, before, drop = FALSE])
+      column[, i] <- -sum / W[, i, i]
     }
     out[, k] <- rowSums(column^2)
   }

@@ -13,7 +13,8 @@ prior_sensitivity <- function(fit) {
   if (fit$method != "vb") {
     abort(c(sprintf("Sensitivity to the prior is for fits by method \"vb\", not \"%s\".",
                     fit$method),
-            "Use update(fit, method = \"vb\"), or `to = \"data\"`."), "elbo_error_not_available")
+            "Use update(fit, method = \"vb\"), or `to = \"data\"`."),
+          "elbo_error_not_available")
   }
   alpha <- prior_numbers(fit)
   free <- fit$parameters$name[!fit$parameters$fixed]

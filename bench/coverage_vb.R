@@ -1,13 +1,14 @@
-# How often do nominal 90 % intervals of fit_glmm(method = "vb") cover the truth, with few groups and
-# many, beside those of em and reml?
+# How often do nominal 90 % intervals of fit_glmm(method = "vb") cover the truth, with few
+# groups and many, beside those of em and reml?
 #
 #   Rscript bench/coverage_vb.R [simulations = 1000] [cores = 2]
 #
-# The same models and the same simulated data as bench/coverage_glmm.R: random intercepts and random
-# slopes, ten rows a group. Intervals are Wald, by linear response under the default priors: `vb` as
-# confint(fit) gives them, `vb, normal` with normal quantiles for the coefficients, `vb, mean field`
-# what q itself says. A Wald interval of em or reml is not defined for an estimate on the boundary:
-# that counts as not covered. Writes coverage_vb.csv beside this file and prints it.
+# The same models and the same simulated data as bench/coverage_glmm.R: random intercepts and
+# random slopes, ten rows a group. Intervals are Wald, by linear response under the default
+# priors: `vb` as confint(fit) gives them, `vb, normal` with normal quantiles for the
+# coefficients, `vb, mean field` what q itself says. A Wald interval of em or reml is not
+# defined for an estimate on the boundary: that counts as not covered. Writes coverage_vb.csv
+# beside this file and prints it.
 
 library(elbo)
 

@@ -1,14 +1,14 @@
-# How right are the posterior standard deviations of method "vb"? Linear response, mean field, and the
-# delta method on the em fit, each divided by the exact posterior sd; and what the package itself says
-# of them (convergence(fit)).
+# How right are the posterior standard deviations of method "vb"? Linear response, mean field,
+# and the delta method on the em fit, each divided by the exact posterior sd; and what the
+# package itself says of them (convergence(fit)).
 #
 #   Rscript bench/vb_accuracy.R [draws = 50000] [replicates = 3]
 #
-# The exact posterior is by importance sampling in the scales, with beta integrated analytically (the
-# code below shares with the package's own check only the log marginal likelihood, which the tests
-# compare with dense matrices). Its own Monte Carlo error is in the column mc_error. Where ../shared/data
-# has a published or long MCMC run, the same draws under the priors of that run are compared with it
-# first: that is the test of the reference.
+# The exact posterior is by importance sampling in the scales, with beta integrated
+# analytically (the code below shares with the package's own check only the log marginal
+# likelihood, which the tests compare with dense matrices). Its own Monte Carlo error is in the
+# column mc_error. Where ../shared/data has a published or long MCMC run, the same draws under
+# the priors of that run are compared with it first: that is the test of the reference.
 #
 # Writes vb_accuracy.csv (a row a parameter) and prints tables.
 
@@ -23,7 +23,7 @@ shared <- function(...) {
   if (file.exists(file)) utils::read.csv(file)
 }
 
-# ---- the exact posterior -----------------------------------------------------------------------------
+# ---- the exact posterior -----------------------------------------------------------------
 
 # Scales of a fit (sd by term, cor by pair, sigma by level) from x: logarithms and Fisher's z.
 scales_at <- function(x, kind) {
@@ -41,12 +41,14 @@ pack_scales <- function(scales, kind, design) {
   if (any(kind == "cor")) {
     packed[2, ] <- packed[3, ] <- scales[kind == "cor", ] * sd[1, ] * sd[2, ]
   }
-  rbind(packed, if (design$known_se) rep(1, ncol(scales)) else scales[kind == "sigma", , drop = FALSE])
+  sigma <- scales[kind == "sigma", , drop = FALSE]
+  rbind(packed, if (design$known_se) rep(1, ncol(scales)) else sigma)
 }
 
 log_half_t <- function(x, df, scale) log(2) + stats::dt(x / scale, df, log = TRUE) - log(scale)
 
-# The prior of Huang and Wand (2013) of two sds and their correlation, auxiliary variables integrated.
+# The prior of Huang and Wand (2013) of two sds and their correlation, auxiliary variables
+# integrated.
 log_pair <- function(s1, s2, r, df, A) {
   inverse <- 1 / (1 - r^2)
   lgamma(0.5 * (df + 2)) * 2 + (df + 1) * log(df) - log(pi) - sum(log(A)) -
@@ -77,8 +79,8 @@ log_prior_of <- function(fit) {
   }
 }
 
-# Posterior mean and sd of theta, by draws from multivariate t distributions around the last estimate
-# of mean and covariance; `log_prior(scales, kind)` is a density of (sd, cor, sigma).
+# Posterior mean and sd of theta, by draws from multivariate t distributions around the last
+# estimate of mean and covariance; `log_prior(scales, kind)` is a density of (sd, cor, sigma).
 exact_posterior <- function(fit, log_prior = log_prior_of(fit), draws = n_draws) {
   kind <- fit$parameters$block[fit$parameters$block != "beta"]
   model <- elbo:::model_of(fit)
@@ -128,7 +130,7 @@ exact_posterior <- function(fit, log_prior = log_prior_of(fit), draws = n_draws)
              mc_error = apply(matrix(parts, ncol = 20), 1, stats::sd) / sqrt(20) / all$sd)
 }
 
-# ---- the problems --------------------------------------------------------------------------------------
+# ---- the problems ------------------------------------------------------------------------
 
 problems <- list()
 add <- function(name, formula, data, ..., prior = NULL) {
@@ -184,7 +186,7 @@ for (groups in c(7, 10, 20, 50, 80, 150, 300)) {
   }
 }
 
-# ---- the reference against published runs ----------------------------------------------------------------
+# ---- the reference against published runs ------------------------------------------------
 
 fit_problem <- function(problem, method = "vb", prior = problem$prior, ...) {
   do.call(fit_glmm, c(list(problem$formula, quote(problem$data), method = method, prior = prior),
@@ -222,7 +224,7 @@ for (run in runs) {
                    sd_ratio = round(ours$sd / published$sd, 3)), digits = 4, row.names = FALSE)
 }
 
-# ---- the methods against the reference ---------------------------------------------------------------------
+# ---- the methods against the reference ---------------------------------------------------
 
 judge <- function(i) {
   problem <- problems[[i]]
@@ -286,7 +288,8 @@ print(do.call(rbind, lapply(split(sds, away, drop = TRUE), function(r) {
              worst = worst(r$linear_response))
 })))
 
-# The package's own verdict. A fit is bad where an sd is off by more than 5 %, beyond Monte Carlo error.
+# The package's own verdict. A fit is bad where an sd is off by more than 5 %, beyond Monte
+# Carlo error.
 off <- abs(results$linear_response - 1)
 bad <- tapply(off > 0.05 + 2 * results$mc_error, results$fit, any)
 trusted <- tapply(results$trusted, results$fit, all)

@@ -1,5 +1,5 @@
-# fit_glmm(method = "vb") beside method "em" on a million rows; and on the radon data beside Stan's NUTS
-# and mean-field ADVI, where rstan is installed and ../shared/data is present.
+# fit_glmm(method = "vb") beside method "em" on a million rows; and on the radon data beside
+# Stan's NUTS and mean-field ADVI, where rstan is installed and ../shared/data is present.
 #
 #   Rscript bench/vb_speed.R [quick]      quick: a tenth of the rows
 #
@@ -35,7 +35,7 @@ compare <- function(case, times = 5) {
 cat("seconds; vb should take at most three times as long as em\n")
 print(do.call(rbind, lapply(cases, compare)))
 
-# ---- Stan ------------------------------------------------------------------------------------------
+# ---- Stan --------------------------------------------------------------------------------
 
 file <- file.path(Sys.getenv("ELBO_DATA", "../shared/data"), "posteriordb", "radon_mn.csv")
 if (!file.exists(file)) {

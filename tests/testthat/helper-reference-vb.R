@@ -28,7 +28,7 @@ vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NUL
        sigma_A = sigma_A, mean_field = fit$factorization == "mean_field")
 }
 
-# Log densities --------------------------------------------------------------------------------------
+# Log densities ----------------------------------------------------------------------------
 
 log_multigamma <- function(x, q) {
   q * (q - 1) / 4 * log(pi) + sum(lgamma(x - (seq_len(q) - 1) / 2))
@@ -63,9 +63,10 @@ log_half_t <- function(x, df, scale) log(2) + stats::dt(x / scale, df, log = TRU
 
 log_sum_exp <- function(x) max(x) + log(sum(exp(x - max(x))))
 
-# E_q[log p - log q] by Monte Carlo --------------------------------------------------------------------
+# E_q[log p - log q] by Monte Carlo --------------------------------------------------------
 
-# `draws` values of log p(y, beta, u, Sigma, a, sigma^2, a_sigma) - log q, at draws from variational(fit).
+# `draws` values of log p(y, beta, u, Sigma, a, sigma^2, a_sigma) - log q, at draws from
+# variational(fit).
 vb_draws <- function(fit, problem, draws) {
   q <- variational(fit)
   normal <- normal_factor(q)
@@ -124,8 +125,8 @@ scale_factors <- function(q) {
   })
 }
 
-# Sigma and a from q(Sigma) and q(a_k) = inverse gamma((nu + q) / 2, nu E[Sigma^-1]_kk + 1 / A_k^2),
-# and log p(Sigma | a) p(a) - log q(Sigma) q(a).
+# Sigma and a from q(Sigma) and q(a_k) = inverse gamma((nu + q) / 2, nu E[Sigma^-1]_kk + 1 /
+# A_k^2), and log p(Sigma | a) p(a) - log q(Sigma) q(a).
 draw_scale <- function(factor, nu, A) {
   q <- nrow(factor$scale)
   Sigma <- solve(matrix(stats::rWishart(1, factor$df, solve(factor$scale)), q))
@@ -147,7 +148,7 @@ log_data <- function(z, Sigma, s2, problem) {
                    sum(diag(solve(Sigma, crossprod(z$U)))))
 }
 
-# The evidence -------------------------------------------------------------------------------------------
+# The evidence -----------------------------------------------------------------------------
 
 # log p(y | Sigma, sigma^2), beta and u integrated.
 log_evidence_given <- function(problem, Sigma, s2) {
@@ -159,12 +160,12 @@ log_evidence_given <- function(problem, Sigma, s2) {
   log_gaussian(problem$y, mean, V)
 }
 
-# The optimum ---------------------------------------------------------------------------------------------
+# The optimum ------------------------------------------------------------------------------
 
-# The ELBO as a function of q(Sigma_b) = inverse Wishart(d, d S) and q(sigma_l^2), df e and mean
-# precision 1 / v, q(beta, u) and q(a) at their best, plus sum(tilt * (beta, u)) and
-# scale_tilt' E_q[sd, cor, sigma].
-# `psi`: by block the Cholesky factor of S (logarithm of its diagonal) and log d; by level log v / 2, log e.
+# The ELBO as a function of q(Sigma_b) = inverse Wishart(d, d S) and q(sigma_l^2), df e and
+# mean precision 1 / v, q(beta, u) and q(a) at their best, plus sum(tilt * (beta, u)) and
+# scale_tilt' E_q[sd, cor, sigma]. `psi`: by block the Cholesky factor of S (logarithm of its
+# diagonal) and log d; by level log v / 2, log e.
 reference_vb_elbo <- function(psi, problem, tilt = 0, scale_tilt = 0) {
   at <- unpack_psi(psi, problem)
   value <- best_normal(problem, at, tilt)$value
@@ -214,9 +215,9 @@ scale_terms <- function(S, d, nu, A) {
     sum(lgamma(shape) - shape * log(rate) - lgamma(1 / 2) - log(A))
 }
 
-# The best q(beta, u), or q(beta) q(u), at E[Sigma^-1] = S^-1 and E[sigma^-2] = 1 / v: the value of the
-# quadratic log density, constants included, at its mode with the entropy, the mode and the exact
-# covariance.
+# The best q(beta, u), or q(beta) q(u), at E[Sigma^-1] = S^-1 and E[sigma^-2] = 1 / v: the
+# value of the quadratic log density, constants included, at its mode with the entropy, the
+# mode and the exact covariance.
 best_normal <- function(problem, at, tilt = 0) {
   p <- ncol(problem$X)
   variance <- (if (problem$n_level > 0) at$v[problem$level] else 1) / problem$w
@@ -233,7 +234,8 @@ best_normal <- function(problem, at, tilt = 0) {
   log_density <- sum(stats::dnorm(problem$y, D %*% mode, sqrt(variance), log = TRUE)) -
     sum(log(problem$beta_sd)) + 0.5 * log_determinant(law) - length(r) / 2 * log(2 * pi) -
     0.5 * sum(r * (prior %*% r)) + sum(tilt * mode)
-  halves <- if (problem$mean_field) list(seq_len(p), p + seq_len(ncol(problem$W))) else list(seq_along(r))
+  halves <- list(seq_along(r))
+  if (problem$mean_field) halves <- list(seq_len(p), p + seq_len(ncol(problem$W)))
   log_det <- sum(vapply(halves, function(i) log_determinant(precision[i, i, drop = FALSE]), 0))
   list(value = log_density + length(r) / 2 * log(2 * pi) - 0.5 * log_det, mode = mode,
        cov = solve(precision))
@@ -253,7 +255,8 @@ scale_means <- function(problem, at) {
     vapply(seq_len(problem$n_level), function(l) vb_sd(sqrt(at$v[l]), at$e[l], 1)$value, 0))
 }
 
-# Newton from `start` to the optimum of the tilted problem: psi, value and E_q of (beta, u, sd, cor, sigma).
+# Newton from `start` to the optimum of the tilted problem: psi, value and E_q of (beta, u, sd,
+# cor, sigma).
 reference_vb <- function(problem, start, tilt = 0, scale_tilt = 0) {
   psi <- start
   objective <- function(psi) reference_vb_elbo(psi, problem, tilt, scale_tilt)

@@ -110,14 +110,15 @@ test_that("simulations draw the parameters too", {
   drawn <- unlist(simulate(fit, 4000, seed = 1, newdata = new))
   wide <- predict(fit, transform(new, Subject = "new"), allow.new.levels = TRUE,
                   interval = "prediction")
-  expect_equal(stats::sd(drawn), unname(wide[, "upr"] - wide[, "lwr"]) / (2 * stats::qnorm(0.975)),
-               tolerance = 0.07)
+  half <- (wide[, "upr"] - wide[, "lwr"]) / (2 * stats::qnorm(0.975))
+  expect_equal(stats::sd(drawn), unname(half), tolerance = 0.07)
   expect_identical(simulate(fit, 2, seed = 3), simulate(fit, 2, seed = 3))
 })
 
 test_that("fits by vb stand beside the others", {
   fit <- growth()
-  beside <- compare_fits(vb = fit, em = update(fit, method = "em"), reml = update(fit, method = "reml"))
+  beside <- compare_fits(vb = fit, em = update(fit, method = "em"),
+                         reml = update(fit, method = "reml"))
   facts <- attr(beside, "facts")
   expect_match(facts$integrated[1], "everything integrated", fixed = TRUE)
   expect_identical(facts$log_likelihood[1], NA_real_)

@@ -1,5 +1,5 @@
-# Variational Bayes against dense references written from the definitions (helper-reference-vb.R),
-# Monte Carlo, and integrals over the scales.
+# Variational Bayes against dense references written from the definitions
+# (helper-reference-vb.R), Monte Carlo, and integrals over the scales.
 
 vb_data <- function(groups = 12, size = 4, seed = 1) {
   set.seed(seed)
@@ -39,7 +39,7 @@ problem_of <- function(fit, beta_mean = 0.5, beta_sd = 3, nu = 3, A = 2, sigma_n
              rep(sigma_nu, n_level), rep(sigma_A, n_level))
 }
 
-# ---- the ELBO ------------------------------------------------------------------------------
+# ---- the ELBO ----------------------------------------------------------------------------
 
 test_that("the ELBO is E_q[log p - log q], constants included", {
   skip_on_cran()
@@ -76,8 +76,8 @@ test_that("the ELBO is below the log evidence, and close to it", {
   law <- priors(beta = normal(0.5, 3), sd = half_t(3, 2), sigma = half_t(2, 1.5))
   fit <- fit_glmm(y ~ x + (1 | group), d, method = "vb", prior = law)
   problem <- problem_of(fit)
-  # On the logarithms of the sds, where the integrand is smooth and vanishes at both ends: there the
-  # trapezoid rule is as good as any.
+  # On the logarithms of the sds, where the integrand is smooth and vanishes at both ends:
+  # there the trapezoid rule is as good as any.
   log_sd <- seq(-5, 2.5, by = 0.15)
   log_sigma <- seq(-1, 1, by = 0.1)
   grid <- expand.grid(sd = exp(log_sd), sigma = exp(log_sigma))
@@ -120,7 +120,8 @@ test_that("so it is where a covariance matrix is integrated", {
 
 test_that("with all scales held q is exact, and so is the bound", {
   d <- vb_data(groups = 5, size = 4)
-  law <- priors(beta = normal(0.5, 3), sd = constant(1), cor = constant(0.3), sigma = constant(0.8))
+  law <- priors(beta = normal(0.5, 3), sd = constant(1), cor = constant(0.3),
+                sigma = constant(0.8))
   fit <- fit_glmm(y ~ x + (x | group), d, method = "vb", prior = law)
   Sigma <- matrix(c(1, 0.3, 0.3, 1), 2)
   expect_equal(elbo(fit), log_evidence_given(problem_of(fit), Sigma, 0.64), tolerance = 1e-10)
@@ -155,7 +156,7 @@ test_that("the exact evidence at given scales, which the check of q samples, is 
   }
 })
 
-# ---- the ascent ------------------------------------------------------------------------------
+# ---- the ascent --------------------------------------------------------------------------
 
 test_that("no local or global step lowers the ELBO", {
   d <- vb_data()
@@ -192,7 +193,7 @@ test_that("every way up leads to the same optimum", {
   }
 })
 
-# ---- linear response -------------------------------------------------------------------------
+# ---- linear response ---------------------------------------------------------------------
 
 test_that("linear response is the derivative of E_q under tilts, for every parameter", {
   skip_if_not_installed("numDeriv")
@@ -214,7 +215,8 @@ test_that("linear response is the derivative of E_q under tilts, for every param
       }
       (moved(t) - moved(-t)) / (2 * step)
     }
-    expect_equal(unname(reference_vb(problem, psi)$mean[keep]), as.vector(theta(fit)), tolerance = 1e-7)
+    expect_equal(unname(reference_vb(problem, psi)$mean[keep]), as.vector(theta(fit)),
+                 tolerance = 1e-7)
     size <- sqrt(diag(V))
     refits <- vapply(seq_along(keep), function(j) response(keep[j], 1e-3 / size[j])[keep], size)
     expect_lt(max(abs(refits - V) / outer(size, size)), 5e-5)
@@ -243,9 +245,10 @@ test_that("refits under moved priors of the coefficients are what linear respons
 })
 
 test_that("a moved precision of the residuals is answered as linear response says", {
-  # A row with x = 0 and no random effect has the density of N(0, sigma^2): moving its y by little
-  # tilts the log joint by -y^2 / 2 times sigma^-2, whose mean under q is known. By symmetry of the
-  # linear response covariance of (beta, sigma^-2), it is the covariance of beta and the precision.
+  # A row with x = 0 and no random effect has the density of N(0, sigma^2): moving its y by
+  # little tilts the log joint by -y^2 / 2 times sigma^-2, whose mean under q is known. By
+  # symmetry of the linear response covariance of (beta, sigma^-2), it is the covariance of
+  # beta and the precision.
   d <- vb_data(groups = 10)[c("y", "x", "group")]
   law <- priors(beta = normal(0, 5), sd = half_t(3, 2), sigma = half_t(3, 2))
   at <- function(x_tilt, y) {
@@ -274,14 +277,15 @@ test_that("of a model with nothing to approximate, linear response is exact", {
   posterior <- solve(crossprod(D) / 0.49 + diag(c(1 / 16, 1 / 16, rep(1 / 1.44, 6))))
   expect_equal(unname(vcov(fit)), posterior[1:2, 1:2], tolerance = 1e-8)
   expect_equal(latent(fit)$sd, sqrt(diag(posterior))[-(1:2)], tolerance = 1e-7)
-  # What the mean field itself says is too small: the inverse of blocks, not the block of an inverse.
+  # What the mean field itself says is too small: the inverse of blocks, not the block of an
+  # inverse.
   own <- solve(crossprod(D[, 1:2]) / 0.49 + diag(1 / 16, 2))
   expect_equal(unname(vcov(fit, type = "mean_field")), own, tolerance = 1e-8)
   expect_equal(unname(sqrt(vb_latent_variance(fit, "mean_field")[, 1])),
                1 / sqrt(diag(solve(posterior)))[-(1:2)], tolerance = 1e-7)
 })
 
-# ---- moments ---------------------------------------------------------------------------------
+# ---- moments -----------------------------------------------------------------------------
 
 draw_inverse_wishart <- function(n, df, scale) {
   draws <- rWishart(n, df, solve(scale))
@@ -367,7 +371,7 @@ test_that("the mean field covariance is the variance under q", {
   expect_identical(V[1:2, 1:2], q[["beta, u"]]$cov)
 })
 
-# ---- the answers -----------------------------------------------------------------------------
+# ---- the answers -------------------------------------------------------------------------
 
 test_that("variational() names every factor", {
   d <- vb_data()
@@ -400,7 +404,7 @@ test_that("what vb has no answer for is refused", {
   expect_error(vcov(fit, type = "observed"), "linear_response", class = "elbo_error_argument")
 })
 
-# ---- edges -----------------------------------------------------------------------------------
+# ---- edges -------------------------------------------------------------------------------
 
 test_that("units of response and covariates do not matter under default priors", {
   d <- vb_data()
@@ -408,11 +412,13 @@ test_that("units of response and covariates do not matter under default priors",
   scaled <- fit_glmm(I(1000 * y) ~ I(x / 10) + (I(x / 10) | group), d, method = "vb")
   unit <- c(1000, 1e4, 1000, 1e4, 1, 1000)
   expect_equal(as.vector(theta(scaled)), as.vector(theta(fit)) * unit, tolerance = 1e-7)
-  expect_equal(unname(vcov(scaled, full = TRUE)), unname(vcov(fit, full = TRUE)) * outer(unit, unit),
-               tolerance = 1e-6)
+  V <- unname(vcov(fit, full = TRUE))
+  expect_equal(unname(vcov(scaled, full = TRUE)), V * outer(unit, unit), tolerance = 1e-6)
   expect_equal(elbo(scaled), elbo(fit) - nrow(d) * log(1000), tolerance = 1e-9)
   # Stated priors in the new units.
-  law <- function(c) priors(beta = normal(0, 5 * c), sd = half_t(3, 2 * c), sigma = half_cauchy(3 * c))
+  law <- function(c) {
+    priors(beta = normal(0, 5 * c), sd = half_t(3, 2 * c), sigma = half_cauchy(3 * c))
+  }
   in_units <- function(c) {
     d$y <- c * d$y
     fit_glmm(y ~ 1 + (1 | group), d, method = "vb", prior = law(c))

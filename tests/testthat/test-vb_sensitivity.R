@@ -8,7 +8,8 @@ refit <- function(numbers, formula = distance ~ age + (1 | Subject), ...) {
   at <- lapply(numbers, as.list)
   prior <- priors(`(Intercept)` = normal(at$intercept[[1]], at$intercept[[2]]),
                   age = normal(at$age[[1]], at$age[[2]]),
-                  sd = half_t(at$sd[[1]], at$sd[[2]]), sigma = half_t(at$sigma[[1]], at$sigma[[2]]))
+                  sd = half_t(at$sd[[1]], at$sd[[2]]),
+                  sigma = half_t(at$sigma[[1]], at$sigma[[2]]))
   fit_glmm(formula, orthodont, method = "vb", prior = prior,
            control = elbo_control(tol = 1e-12), ...)
 }
@@ -23,9 +24,9 @@ slope_by_refits <- function(name, k, ...) {
 }
 
 test_that("sensitivity to the prior is the derivative of refits under moved priors", {
-  rows <- list(c("(Intercept)", "mean"), c("(Intercept)", "sd"), c("age", "mean"), c("age", "sd"),
-               c("sd__(Intercept)|Subject", "df"), c("sd__(Intercept)|Subject", "scale"),
-               c("sigma", "df"), c("sigma", "scale"))
+  rows <- list(c("(Intercept)", "mean"), c("(Intercept)", "sd"), c("age", "mean"),
+               c("age", "sd"), c("sd__(Intercept)|Subject", "df"),
+               c("sd__(Intercept)|Subject", "scale"), c("sigma", "df"), c("sigma", "scale"))
   moves <- list(list("intercept", 1), list("intercept", 2), list("age", 1), list("age", 2),
                 list("sd", 1), list("sd", 2), list("sigma", 1), list("sigma", 2))
   for (factorization in c("structured", "mean_field")) {
@@ -48,7 +49,8 @@ test_that("terms that share a covariance matrix share its degrees of freedom", {
   fit <- refit(numbers, formula)
   table <- sensitivity(fit, to = "prior")
   both <- "sd__(Intercept)|Subject, sd__age|Subject"
-  expect_setequal(table$prior, c("(Intercept)", "age", both, strsplit(both, ", ")[[1]], "sigma"))
+  expect_setequal(table$prior,
+                  c("(Intercept)", "age", both, strsplit(both, ", ")[[1]], "sigma"))
   df <- table[table$prior == both, ]
   expect_identical(unique(df$number), "df")
   expect_equal(df$derivative, unname(c(slope_by_refits("sd", 1, formula))), tolerance = 1e-4)
