@@ -247,7 +247,7 @@ objective_words <- function(fit) {
   sprintf("%slog-likelihood %s%s = ELBO %s + KL %s",
           if (fit$method == "reml") "restricted " else "", fixed_text(fit$log_evidence, 1),
           if (informed(fit)) paste(" + log prior", fixed_text(log_prior, 1)) else "", elbo,
-          fixed_text(utils::tail(fit$trace$kl, 1), 1))
+          fixed_text(max(utils::tail(fit$trace$kl, 1), 0), 1))
 }
 
 # Priors of points, other than constants and flat ones.

@@ -74,7 +74,8 @@ this <- sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))
 utils::write.csv(results, file.path(dirname(this), "coverage_vb.csv"), row.names = FALSE)
 
 options(width = 120)
-cat(sprintf("coverage of nominal %.0f %% intervals, %d simulations (standard error %.1f); trusted: the\n",
+cat(sprintf("coverage of nominal %.0f %% intervals, %d simulations (standard error %.1f)\n",
             100 * level, simulations, 100 * sqrt(level * (1 - level) / simulations)))
-cat("share of vb fits whose linear response the package itself trusts\n")
-print(results[order(results$model, results$parameter, results$groups), ], row.names = FALSE, digits = 3)
+cat("trusted: the share of vb fits whose linear response the package itself trusts\n")
+results <- results[order(results$model, results$parameter, results$groups), ]
+print(results, row.names = FALSE, digits = 3)

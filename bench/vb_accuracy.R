@@ -54,7 +54,8 @@ log_pair <- function(s1, s2, r, df, A) {
   lgamma(0.5 * (df + 2)) * 2 + (df + 1) * log(df) - log(pi) - sum(log(A)) -
     0.5 * log(pi) - lgamma(0.5 * (df + 1)) - lgamma(0.5 * df) -
     0.5 * (df + 4) * (2 * log(s1) + 2 * log(s2) + log1p(-r^2)) -
-    0.5 * (df + 2) * (log(df * inverse / s1^2 + 1 / A[1]^2) + log(df * inverse / s2^2 + 1 / A[2]^2)) +
+    0.5 * (df + 2) * log(df * inverse / s1^2 + 1 / A[1]^2) -
+    0.5 * (df + 2) * log(df * inverse / s2^2 + 1 / A[2]^2) +
     log(4) + 2 * log(s1) + 2 * log(s2)
 }
 
@@ -66,7 +67,8 @@ log_prior_of <- function(fit) {
     sigma <- scales[kind == "sigma", , drop = FALSE]
     value <- 0
     if (any(kind == "cor")) {
-      value <- log_pair(sd[1, ], sd[2, ], scales[kind == "cor", ], told$prior_df[1], told$prior_scale)
+      value <- log_pair(sd[1, ], sd[2, ], scales[kind == "cor", ], told$prior_df[1],
+                        told$prior_scale)
     } else {
       for (k in seq_len(nrow(sd))) {
         value <- value + log_half_t(sd[k, ], told$prior_df[design$block[k]], told$prior_scale[k])
@@ -125,7 +127,8 @@ exact_posterior <- function(fit, log_prior = log_prior_of(fit), draws = n_draws)
     list(mean = mean, sd = sqrt(variance))
   }
   all <- moments(seq_along(w))
-  parts <- vapply(split(seq_along(w), rep_len(1:20, length(w))), function(i) moments(i)$sd, all$sd)
+  batches <- split(seq_along(w), rep_len(1:20, length(w)))
+  parts <- vapply(batches, function(i) moments(i)$sd, all$sd)
   data.frame(name = fit$parameters$name, mean = all$mean, sd = all$sd,
              mc_error = apply(matrix(parts, ncol = 20), 1, stats::sd) / sqrt(20) / all$sd)
 }
@@ -255,10 +258,10 @@ utils::write.csv(rounded, file.path(dirname(this), "vb_accuracy.csv"), row.names
 
 cat("\n\nsd of each method over the exact posterior sd (real data, default priors unless named)\n")
 real <- !startsWith(results$problem, "simulated")
-shown <- c("problem", "groups", "parameter", "mc_error", "mean_shift", "linear_response", "mean_field",
-           "delta_method", "trusted")
-print(data.frame(lapply(results[real, shown], function(x) if (is.numeric(x)) round(x, 3) else x)),
-      row.names = FALSE)
+shown <- c("problem", "groups", "parameter", "mc_error", "mean_shift", "linear_response",
+           "mean_field", "delta_method", "trusted")
+three_digits <- function(x) if (is.numeric(x)) round(x, 3) else x
+print(data.frame(lapply(results[real, shown], three_digits)), row.names = FALSE)
 
 cat("\nby number of groups: the worst error of linear response in per cent, of a coefficient,\n",
     "of an sd (or sigma), of a correlation, the share within 3 % and within 10 %; and the worst of\n",
@@ -293,7 +296,7 @@ print(do.call(rbind, lapply(split(sds, away, drop = TRUE), function(r) {
 off <- abs(results$linear_response - 1)
 bad <- tapply(off > 0.05 + 2 * results$mc_error, results$fit, any)
 trusted <- tapply(results$trusted, results$fit, all)
-cat(sprintf(paste0("\nverdicts on %d fits: %d trusted, of which %d have an sd off by more than 5 %%",
-                   " (false reassurance);\n%d bad, of which %d flagged; %d good, of which %d not trusted\n"),
-            length(bad), sum(trusted), sum(trusted & bad), sum(bad), sum(bad & !trusted), sum(!bad),
-            sum(!bad & !trusted)))
+cat(sprintf("\nverdicts on %d fits, bad where an sd is off by more than 5 %%:\n", length(bad)))
+cat(sprintf("%d trusted, of which %d bad (false reassurance)\n", sum(trusted), sum(trusted & bad)))
+cat(sprintf("%d bad, of which %d flagged\n", sum(bad), sum(bad & !trusted)))
+cat(sprintf("%d good, of which %d not trusted\n", sum(!bad), sum(!bad & !trusted)))

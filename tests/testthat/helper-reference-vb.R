@@ -101,7 +101,9 @@ normal_factor <- function(q) {
   root <- function(cov) if (length(cov) > 0) t(chol(cov)) else cov
   list(mean = beta$mean, root = root(beta$cov), u = u$mean,
        gain = lapply(seq_len(nrow(u$mean)), function(g) matrix(gain[, , g], ncol(u$mean))),
-       u_root = lapply(seq_len(nrow(u$mean)), function(g) root(matrix(u$cov[, , g], ncol(u$mean)))))
+       u_root = lapply(seq_len(nrow(u$mean)), function(g) {
+         root(matrix(u$cov[, , g], ncol(u$mean)))
+       }))
 }
 
 # beta and U (m x q) from q, with log q.
