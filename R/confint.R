@@ -26,6 +26,11 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
                              ...) {
   type <- check_choice(type, "type", c("wald", "profile", "bootstrap"))
   level <- check_between(level, "level", 0, 1)
+  if (type == "profile" && object$method == "vb") {
+    abort(c("A fit by method \"vb\" has no likelihood to profile;",
+            "its intervals are confint(fit), or quantiles of as_draws(fit)."),
+          "elbo_error_not_available")
+  }
   free <- object$parameters$name[!object$parameters$fixed]
   parm <- if (is.null(parm)) free else interval_parameters(parm, object$parameters$name)
   switch(type,

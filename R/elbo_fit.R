@@ -40,7 +40,7 @@ glmm_estimates <- function(answer) {
                    else NA_real_,
     objective = result$objective,
     trace = ascent_trace(result$trace),
-    convergence = ascent_convergence(result),
+    convergence = ascent_convergence(result, vb),
     df_parameters = sum(!fixed),
     priors = priors,
     vb = if (vb) list(df = natural$df, S = result$Sigma, root_v = result$sigma)
@@ -156,12 +156,15 @@ ascent_trace <- function(rows) {
              log_evidence = rows[4, ], kl = rows[5, ])
 }
 
-ascent_convergence <- function(result) {
+ascent_convergence <- function(result, vb = FALSE) {
   status <- names(ascent_status)[match(result$status, ascent_status)]
   count <- c(EM = result$em, SQUAREM = result$squarem, Newton = result$newton)
+  if (vb) names(count)[1] <- "coordinate"
   count <- count[count > 0]
-  steps <- sprintf("after %s %s.", paste(count, names(count), collapse = " and "),
-                   if (utils::tail(count, 1) == 1) "step" else "steps")
+  steps <- if (length(count) == 0) "at the start." else {
+    sprintf("after %s %s.", paste(count, names(count), collapse = " and "),
+            if (utils::tail(count, 1) == 1) "step" else "steps")
+  }
   where <- paste("gradient", format(result$gradient, digits = 1))
   message <- switch(status,
     converged = paste0("At a maximum: ", where, " ", steps),

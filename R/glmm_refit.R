@@ -41,7 +41,13 @@ covariance_pairs <- function(block) {
 }
 
 model_of <- function(fit, held = held_of(fit)) {
-  glmm_model(fit$design, held, fit$method, full_rank = TRUE, priors = fit$priors)
+  priors <- fit$priors
+  if (!is.null(priors)) { # C is told of the coefficients that are free
+    free <- is.na(held_values(held, "beta"))[fit$information$free_beta]
+    of_beta <- c("prior_beta_mean", "prior_beta_sd")
+    priors$told[of_beta] <- lapply(priors$told[of_beta], `[`, free)
+  }
+  glmm_model(fit$design, held, fit$method, full_rank = TRUE, priors = priors)
 }
 
 glmm_posterior <- function(fit, theta = fit$theta) {
@@ -102,5 +108,8 @@ refit_held <- function(fit, name, value) {
   held <- held_of(fit)
   held$constant[held$name == name] <- value
   result <- .Call(C_glmm_fit, model_of(fit, held), ascend_control(fit$control, fit$design), NULL)
-  if (result$status < 0) NA_real_ else result$objective
+  if (result$status < 0) return(NA_real_)
+  prior <- fit$priors$stated[[name]]
+  of_beta <- held$block[held$name == name] == "beta" # C counts those of scales that are held
+  result$objective + if (of_beta && !is.null(prior)) log_density(prior, value) else 0
 }

@@ -26,11 +26,11 @@
 #' shows the change. A variance on the boundary of its range is held there.
 #'
 #' @param object a fit.
-#' @param to `"data"`; sensitivity to the `"prior"` comes in a later version.
+#' @param to `"prior"`, for fits of method `"vb"`, or `"data"`, for the other methods.
 #' @param level significant means that the confidence interval of this level leaves out zero;
 #'   degrees of freedom are those of the fit to all rows.
 #' @param ... for methods.
-#' @return A data frame with three rows for each fixed effect:
+#' @return For `to = "data"` a data frame with three rows for each fixed effect:
 #' \describe{
 #'   \item{`estimate`}{name of the fixed effect.}
 #'   \item{`change`}{`"sign"`; `"significance"`: gained or lost, the sign as it is; or
@@ -44,8 +44,14 @@
 #' }
 #' The attribute `"removed"` is a list of the names of these rows, one element for each row of
 #' the data frame.
-#' @section Errors: class `elbo_error_not_available` for `to = "prior"`, for fits of method
-#'   `"vb"`, or `"joint"` with latent variables, and for fits without a free fixed effect.
+#'
+#' For `to = "prior"` a data frame with a row for each free parameter and each number in a
+#' prior: `estimate`, name of the parameter; `prior`, the parameter or parameters whose prior it
+#' is; `number`, its name in that prior, as `"sd"`; `value`; `derivative` of the posterior mean
+#' of the parameter with respect to it; and `per_sd`, the same in posterior standard deviations.
+#' @section Errors: class `elbo_error_not_available`. `to = "prior"`: for methods other than
+#'   `"vb"`. `to = "data"`: for `"vb"`, for `"joint"` with latent variables, and without a free
+#'   fixed effect.
 #' @references
 #' Broderick, T., Giordano, R. and Meager, R. (2020). An automatic finite-sample robustness
 #' metric: when can dropping a little data make a big difference?
@@ -106,10 +112,6 @@ check_row_sensitivity <- function(fit) {
     abort(c("Sensitivity to the data is for methods \"em\" and \"reml\", not yet for \"vb\".",
             "Use update(fit, method = \"reml\", prior = NULL)."), "elbo_error_not_available")
   }
-  if (fit$method == "vb") {
-    abort(c("Sensitivity of method \"vb\" comes in a later version.",
-            "Use update(fit, method = \"em\", prior = NULL)."), "elbo_error_not_available")
-  }
   if (fit$method == "joint" && ncol(fit$design$Z) > 0) {
     abort(c("Method \"joint\" makes every latent variable an estimate that its own rows move.",
             "Use update(fit, method = \"em\")."), "elbo_error_not_available")
@@ -166,7 +168,7 @@ shift_step <- function(fit, name) {
 }
 
 # At the variance parameters in `theta`: generalised least squares `beta` of the coefficients
-# that are free, with (X'V^-1X)^-1 in `B`; by row v = V^-1 X, residual variance s2,
+# that are free, with (X'V^-1X)^-1 in `B` (and the prior's precision in it); by row v = V^-1 X, residual variance s2,
 # e = y - E[X beta + Z z | y], and
 # h = E[log p(y | z)] = -1/2 {log(2 pi s2) + (e^2 + Var(X beta + Z z | y)) / s2}.
 rows_at <- function(fit, theta) {
@@ -178,8 +180,9 @@ rows_at <- function(fit, theta) {
   X <- design$X[, free, drop = FALSE]
   y <- design$y - fixed_rows(fit) + drop(X %*% theta[free])
   v <- solve_marginal(design, s2, cov, X)
-  B <- solve(crossprod(X, v))
-  beta <- drop(B %*% crossprod(v, y))
+  prior <- coefficient_prior(fit)
+  B <- solve(crossprod(X, v) + diag(prior$precision, length(free)))
+  beta <- drop(B %*% (crossprod(v, y) + prior$precision * prior$mean))
   e <- s2 * drop(solve_marginal(design, s2, cov, y - X %*% beta))
   variance <- quadratic_form(design, cov)
   if (fit$method == "reml") {
@@ -193,6 +196,13 @@ rows_at <- function(fit, theta) {
 free_coefficients <- function(fit) {
   parameters <- fit$parameters
   parameters$name[parameters$block == "beta" & !parameters$fixed]
+}
+
+# Normal priors of the free coefficients; without one the precision is zero.
+coefficient_prior <- function(fit) {
+  told <- fit$priors$told
+  if (is.null(told)) return(list(mean = 0, precision = 0))
+  list(mean = told$prior_beta_mean, precision = 1 / told$prior_beta_sd^2)
 }
 
 # V^-1 A = R^-1 A - R^-1 Z C Z'R^-1 A, group by group, C the posterior covariance of z.

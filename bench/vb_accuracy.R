@@ -94,7 +94,10 @@ exact_posterior <- function(fit, log_prior = log_prior_of(fit), draws = n_draws)
     jacobian <- colSums(log(scales[kind != "cor", , drop = FALSE])) +
       colSums(log1p(-scales[kind == "cor", , drop = FALSE]^2))
     log_density <- C[1, ] + log_prior(scales, kind) + jacobian
-    list(log_density = ifelse(is.finite(log_density), log_density, -Inf), scales = scales,
+    impossible <- !is.finite(log_density) # a correlation of one but for rounding
+    log_density[impossible] <- -Inf
+    C[, impossible] <- 0
+    list(log_density = log_density, scales = scales,
          beta = C[1 + seq_len(p), , drop = FALSE],
          variance = C[1 + p + (seq_len(p) - 1) * (p + 1) + 1, , drop = FALSE])
   }
@@ -264,8 +267,8 @@ three_digits <- function(x) if (is.numeric(x)) round(x, 3) else x
 print(data.frame(lapply(results[real, shown], three_digits)), row.names = FALSE)
 
 cat("\nby number of groups: the worst error of linear response in per cent, of a coefficient,\n",
-    "of an sd (or sigma), of a correlation, the share within 3 % and within 10 %; and the worst of\n",
-    "mean field and the delta method\n", sep = "")
+    "of an sd (or sigma), of a correlation, the share within 3 % and within 10 %;\n",
+    "and the worst of mean field and the delta method\n", sep = "")
 bands <- cut(results$groups, c(0, 10, 20, 50, 79, 1000),
              c("to 10", "11 to 20", "21 to 50", "51 to 79", "80 on"))
 worst <- function(x) if (length(x) == 0) NA else round(100 * max(abs(x - 1), na.rm = TRUE), 1)
@@ -285,7 +288,8 @@ print(do.call(rbind, lapply(split(results, bands, drop = TRUE), function(r) {
 sds <- results[results$block == "sd", ]
 away <- cut(sds$exact_mean / sds$exact_sd, c(0, 2, 3, 4, 6, Inf),
             c("below 2", "2 to 3", "3 to 4", "4 to 6", "above 6"))
-cat("\nsds of random effects by their posterior mean over posterior sd: the errors of linear response\n")
+cat("\nsds of random effects by their posterior mean over posterior sd: errors of linear\n",
+    "response in per cent\n", sep = "")
 print(do.call(rbind, lapply(split(sds, away, drop = TRUE), function(r) {
   data.frame(sds = nrow(r), median = round(100 * stats::median(abs(r$linear_response - 1)), 1),
              worst = worst(r$linear_response))

@@ -46,8 +46,8 @@ radon <- utils::read.csv(file)
 radon$county <- factor(radon$county_idx)
 fit_radon <- function() fit_glmm(log_radon ~ floor_measure + (1 | county), radon, method = "vb")
 own <- stats::median(replicate(20, seconds(fit_radon())))
-cat(sprintf("\nradon, 919 rows, 85 counties: %.4f seconds by vb, its check against the exact\n", own),
-    "posterior included\n", sep = "")
+cat(sprintf("\nradon, 919 rows, 85 counties: %.4f seconds by vb,\n", own),
+    "its check against the exact posterior included\n", sep = "")
 if (!requireNamespace("rstan", quietly = TRUE)) {
   cat("rstan is not installed: no comparison with NUTS and ADVI\n")
   quit()

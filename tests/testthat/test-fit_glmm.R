@@ -618,3 +618,23 @@ test_that("the way through C survives a collection at every allocation", {
   ))
   expect_identical(readRDS(answer), rep(TRUE, 4))
 })
+
+test_that("a nearly singular covariance and tiny noise do not break the books", {
+  # u on a line but for a part in 1e5: cor 0.99999999, conditional on which all else is well posed.
+  set.seed(1)
+  d <- data.frame(g = rep(1:12, each = 6), x = rep(0:5, 12))
+  u <- rnorm(12)
+  for (s in c(1e-3, 1e-5)) {
+    set.seed(2)
+    d$y <- u[d$g] + (u + 10 * s * rnorm(12))[d$g] * d$x + s * rnorm(72)
+    fit <- suppressWarnings(fit_glmm(y ~ x + (x | g), d))
+    trace <- elbo_trace(fit)
+    expect_identical(convergence(fit)$status, "converged")
+    # Rounding of the data, 1e-16 of their size, in units of s, squared: 1e-16 / s^2 each row.
+    expect_lt(max(abs(trace$elbo + trace$kl - trace$log_evidence)), 72 * 1e-15 / s^2)
+    expect_gt(min(diff(trace$elbo)), -1e-8)
+    # The residual sd is that of lines fitted to each group: 72 rows, 24 coefficients.
+    lines <- lm(y ~ factor(g) / x, d)
+    expect_equal(sigma(fit), summary(lines)$sigma, tolerance = 1e-3)
+  }
+})

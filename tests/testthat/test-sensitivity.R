@@ -33,6 +33,7 @@ test_that("the influence of a row is the derivative in its weight", {
     fit_glmm(y ~ x + (x | group), d),
     fit_glmm(y ~ x + (x | group), d, method = "reml"),
     fit_glmm(y ~ x + (1 | group), d, sigma = ~ arm, weights = 1 + x^2, offset = x / 2),
+    fit_glmm(y ~ x + (1 | group), d, prior = priors(group = constant(1))),
     fit_glmm(y ~ x, d)
   )
   step <- 1e-2
@@ -134,6 +135,27 @@ test_that("one household of 16,560 turns the effect in Mexico", {
   expect_equal(round(s$value, 3), rep(-4.549, 3))
   expect_equal(round(s$refit, 3), c(0.398, -10.962, 7.030))
   expect_true(all(s$holds))
+})
+
+test_that("with a normal prior on coefficients the derivative is that of the MAP", {
+  set.seed(6)
+  d <- sim_glmm(groups = 10, size = 5)
+  # Known variances leave generalised ridge regression, closed form in the weights of rows.
+  fit <- fit_glmm(y ~ x + (1 | group), d, prior = priors(beta = normal(0.5, 0.1),
+                                                         group = constant(1),
+                                                         sigma = constant(2)))
+  X <- model.matrix(fit)
+  ridge <- function(w) {
+    precision <- solve(outer(d$group, d$group, `==`) + diag(4 / w))
+    drop(solve(t(X) %*% precision %*% X + diag(100, 2),
+               t(X) %*% precision %*% d$y + 100 * 0.5))
+  }
+  expect_equal(row_influence(fit)$value, coef(fit), tolerance = 1e-8, ignore_attr = TRUE)
+  for (row in c(1, 20, 50)) {
+    move <- function(size) ridge(replace(rep(1, nrow(d)), row, 1 + size))
+    expect_equal(unname(row_influence(fit)$d_value[row, ]),
+                 unname((move(1e-4) - move(-1e-4)) / 2e-4), tolerance = 1e-6)
+  }
 })
 
 test_that("a variance at zero stays there", {

@@ -396,11 +396,22 @@ test_that("intervals stay in the range of the parameter", {
   expect_true(all(abs(interval[5, ]) < 1))
 })
 
+test_that("a coefficient held at its estimate, its prior included, costs nothing", {
+  law <- priors(x = normal(0.5, 0.05), sd = half_t(3, 0.5))
+  fit <- fit_glmm(y ~ x + (1 | group), vb_data(), prior = law)
+  for (name in names(theta(fit))) {
+    expect_equal(refit_held(fit, name, theta(fit)[[name]]), fit$objective, tolerance = 1e-10)
+  }
+  profile <- confint(fit, "x", type = "profile")
+  expect_equal(profile, confint(fit, "x"), tolerance = 0.02)
+})
+
 test_that("what vb has no answer for is refused", {
   fit <- fit_glmm(y ~ x + (1 | group), vb_data(), method = "vb")
   expect_error(logLik(fit), class = "elbo_error_loglik")
   expect_error(elbo(fit, theta = theta(fit)), "refit", class = "elbo_error_not_available")
   expect_error(elbo(fit, q = fit$latent), class = "elbo_error_not_available")
+  expect_error(confint(fit, type = "profile"), "as_draws", class = "elbo_error_not_available")
   expect_error(vcov(fit, type = "observed"), "linear_response", class = "elbo_error_argument")
 })
 
