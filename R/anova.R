@@ -75,7 +75,7 @@ comparable_likelihoods <- function(fits) {
   if (!any(reml) || (all(reml) && all(same_fixed))) return(fits)
   message("Refitting by method \"em\": restricted likelihoods of different fixed effects cannot ",
           "be compared.")
-  lapply(fits, function(f) if (f$method == "reml") update(f, method = "em") else f)
+  lapply(fits, function(f) if (f$method == "reml") refit_method(f, "em") else f)
 }
 
 likelihood_ratio <- function(small, large, test, nsim, seed) {

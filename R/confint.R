@@ -12,9 +12,32 @@
 #' @param nsim,seed For the bootstrap.
 #' @param ... Not used.
 #' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`.
-#' @details
-#' With few groups all intervals for standard deviations are rough; the share of simulations in
-#' which nominal 90 % intervals held the truth is in the table below.
+#' @section Coverage:
+#' Share (%) of 1,000 simulated data sets in which the nominal 90 % interval held the truth, under em /
+#' reml, by number of groups; random intercepts, or random slopes besides, 10 rows
+#' a group, as in `bench/coverage_glmm.R`. The error of simulation is 1. A Wald interval is undefined on the
+#' boundary and then counts as a miss.
+#'
+#' | model, type | parameter | 5 | 7 | 10 | 30 | 100 |
+#' |---|---|---|---|---|---|---|
+#' | intercepts, wald | intercept | 86 / 89 | 87 / 89 | 87 / 90 | 89 / 89 | 91 / 91 |
+#' | intercepts, wald | coefficient of x | 90 / 90 | 88 / 88 | 90 / 90 | 89 / 90 | 89 / 89 |
+#' | intercepts, wald | sd (Intercept) | 87 / 95 | 84 / 90 | 86 / 90 | 87 / 89 | 88 / 89 |
+#' | intercepts, wald | sigma | 88 / 89 | 90 / 90 | 90 / 90 | 92 / 92 | 91 / 91 |
+#' | intercepts, profile | intercept | 83 / 83 | 85 / 85 | 86 / 86 | 88 / 88 | 91 / 91 |
+#' | intercepts, profile | coefficient of x | 90 / 90 | 88 / 88 | 90 / 90 | 89 / 89 | 89 / 89 |
+#' | intercepts, profile | sd (Intercept) | 83 / 89 | 84 / 88 | 87 / 90 | 88 / 89 | 88 / 89 |
+#' | intercepts, profile | sigma | 89 / 90 | 90 / 90 | 90 / 90 | 92 / 92 | 91 / 91 |
+#' | slopes, wald | intercept | 85 / 90 | 88 / 91 | 89 / 90 | 90 / 90 | 89 / 89 |
+#' | slopes, wald | coefficient of x | 85 / 90 | 87 / 90 | 88 / 90 | 90 / 91 | 91 / 91 |
+#' | slopes, wald | sd (Intercept) | 89 / 95 | 88 / 92 | 85 / 89 | 88 / 90 | 91 / 91 |
+#' | slopes, wald | sd x | 98 / 98 | 98 / 97 | 97 / 96 | 94 / 94 | 90 / 90 |
+#' | slopes, wald | sigma | 88 / 88 | 89 / 90 | 88 / 88 | 89 / 89 | 89 / 89 |
+#' | slopes, profile | intercept | 83 / 83 | 86 / 86 | 88 / 88 | 90 / 90 | 89 / 89 |
+#' | slopes, profile | coefficient of x | 85 / 85 | 86 / 86 | 87 / 87 | 90 / 90 | 91 / 91 |
+#' | slopes, profile | sd (Intercept) | 82 / 86 | 88 / 90 | 86 / 89 | 88 / 89 | 90 / 90 |
+#' | slopes, profile | sd x | 88 / 94 | 86 / 89 | 87 / 90 | 90 / 90 | 89 / 90 |
+#' | slopes, profile | sigma | 88 / 88 | 90 / 90 | 88 / 88 | 89 / 89 | 90 / 90 |
 #' @family what a fit answers
 #' @examples
 #' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
@@ -95,7 +118,7 @@ profile_limits <- function(fit, name, level) {
   row <- match(name, fit$parameters$name)
   if (fit$parameters$fixed[row]) return(c(NA, NA))
   block <- fit$parameters$block[row]
-  if (block == "beta" && fit$method == "reml") fit <- update(fit, method = "em")
+  if (block == "beta" && fit$method == "reml") fit <- refit_method(fit, "em")
   estimate <- fit$theta[[row]]
   if (is.nan(estimate)) return(c(NA, NA))
   range <- switch(block, beta = c(-Inf, Inf), cor = c(-1, 1), c(0, Inf))

@@ -276,11 +276,13 @@ glmm_model <- function(design, held, method, full_rank = FALSE, priors = NULL) {
   c(model, if (is.null(priors)) list(prior_scale = NULL) else priors$told)
 }
 
-# With a residual variance for each level the likelihood has local maxima (the variance of a small
-# level may go low), so all starts are climbed; otherwise none was ever seen and one is enough.
+# With a residual variance for each level, or several covariance blocks, the likelihood has local
+# maxima (a small level's variance may go low, or one block take what belongs to another), so all
+# starts are climbed; otherwise none was ever seen and one is enough.
 ascend_control <- function(control, design) {
   n_starts <- control$n_starts
-  if (is.null(n_starts)) n_starts <- if (is.null(design$level)) 1L else 18L
+  simple <- is.null(design$level) && max(0L, design$block) < 2L
+  if (is.null(n_starts)) n_starts <- if (simple) 1L else 18L
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
        max_iter = control$max_iter, tol = control$tol, n_starts = min(n_starts, 18L))
 }

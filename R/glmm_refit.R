@@ -5,6 +5,8 @@
 #   glmm_posterior(fit, theta)    exact posterior of the latent variables at theta
 #   refit_response(fit, Y)        theta and objective for each column of Y
 #   refit_held(fit, name, value)  best objective with an entry of theta held
+#   refit_method(fit, method)     the fit by another method, from its design: unlike update() it needs
+#                                 no data
 
 held_of <- function(fit) {
   data.frame(name = fit$parameters$name, block = fit$parameters$block,
@@ -112,4 +114,15 @@ refit_held <- function(fit, name, value) {
   prior <- fit$priors$stated[[name]]
   of_beta <- held$block[held$name == name] == "beta" # C counts those of scales that are held
   result$objective + if (of_beta && !is.null(prior)) log_density(prior, value) else 0
+}
+
+refit_method <- function(fit, method) {
+  held <- held_of(fit)
+  answer <- ascend_glmm(fit$design, held, method, fit$control, function(design, held) {
+    glmm_map(fit$prior, design, held)
+  })
+  estimates <- glmm_estimates(answer)
+  fit[names(estimates)] <- estimates
+  fit$method <- method
+  fit
 }

@@ -39,7 +39,9 @@ prior_field <- function(priors, field, otherwise) {
 # Degrees of freedom of a half-t (a half-Cauchy has one), shape of an inverse gamma.
 prior_df <- function(priors) {
   shape <- prior_field(priors, "shape", NA)
-  ifelse(is.na(shape), prior_field(priors, "df", 1), shape)
+  df <- prior_field(priors, "df", 1)
+  df[!is.na(shape)] <- shape[!is.na(shape)]
+  df
 }
 
 prior_family <- function(priors) {

@@ -133,7 +133,7 @@ extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
             "use drop1(), add1() and update() step by step."), "elbo_error_not_available")
   }
   if (fit$method == "reml") {
-    fit <- update(fit, method = "em")
+    fit <- refit_method(fit, "em")
   }
   log_lik <- logLik(fit)
   df <- attr(log_lik, "df")

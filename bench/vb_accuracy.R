@@ -102,7 +102,9 @@ exact_posterior <- function(fit, log_prior = log_prior_of(fit), draws = n_draws)
          variance = C[1 + p + (seq_len(p) - 1) * (p + 1) + 1, , drop = FALSE])
   }
   theta <- unname(theta(fit))[fit$parameters$block != "beta"]
-  center <- ifelse(kind == "cor", atanh(theta), log(theta))
+  center <- theta
+  center[kind == "cor"] <- atanh(theta[kind == "cor"])
+  center[kind != "cor"] <- log(theta[kind != "cor"])
   cov <- diag(0.5^2, k)
   for (n in c(2000, 5000, 20000, draws)) {
     root <- chol(cov)

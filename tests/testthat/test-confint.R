@@ -1,0 +1,85 @@
+growth <- nlme::Orthodont
+
+test_that("profile intervals are where the likelihood ratio is what it should be", {
+  fit <- fit_glmm(distance ~ age + (age | Subject), growth)
+  for (name in names(theta(fit))) {
+    limits <- confint(fit, name, level = 0.9, type = "profile")
+    for (value in limits) {
+      lost <- 2 * (fit$objective - refit_held(fit, name, value))
+      # uniroot's tolerance is 1e-6 of a standard error. The end of a range may be inside.
+      if (value %in% c(-1, 0, 1)) expect_lt(lost, qchisq(0.9, 1), label = name)
+      else expect_equal(lost, qchisq(0.9, 1), tolerance = 1e-4, label = name)
+    }
+  }
+})
+
+test_that("profile intervals are lme4's", {
+  skip_if_not_installed("lme4")
+  fit <- fit_glmm(Reaction ~ Days + (Days | Subject), lme4::sleepstudy)
+  theirs <- suppressMessages(confint(
+    lme4::lmer(Reaction ~ Days + (Days | Subject), lme4::sleepstudy, REML = FALSE),
+    oldNames = FALSE, quiet = TRUE))
+  ours <- confint(fit, type = "profile")
+  rows <- c("(Intercept)", "Days", "sd_(Intercept)|Subject", "sd_Days|Subject",
+            "cor_Days.(Intercept)|Subject", "sigma")
+  # lme4 interpolates its profile by splines.
+  expect_equal(unname(ours), unname(theirs[rows, ]), tolerance = 1e-4)
+})
+
+test_that("a correlation of three terms is profiled with its terms moved to the front", {
+  fit <- fit_glmm(score ~ Machine + (0 + Machine | Worker), nlme::Machines)
+  for (name in grep("^cor__", names(theta(fit)), value = TRUE)) {
+    limits <- confint(fit, name, type = "profile")
+    expect_true(limits[1] < theta(fit)[name] && theta(fit)[name] < limits[2], label = name)
+    inside <- limits[abs(limits) < 1]
+    for (value in inside) {
+      expect_equal(2 * (fit$objective - refit_held(fit, name, value)), qchisq(0.95, 1),
+                   tolerance = 1e-4, label = name)
+    }
+    # Held at its estimate nothing is lost.
+    expect_equal(refit_held(fit, name, theta(fit)[[name]]), fit$objective, tolerance = 1e-9)
+  }
+})
+
+test_that("Wald intervals stay in the range of their parameter", {
+  fit <- fit_glmm(distance ~ age + (age | Subject), growth)
+  limits <- confint(fit)
+  expect_true(all(limits[3:4, ] > 0) && all(abs(limits[5, ]) < 1))
+  se <- sqrt(diag(vcov(fit, full = TRUE)))
+  expect_equal(unname(limits[1, ]),
+               theta(fit)[[1]] + c(-1, 1) * qt(0.975, fit_df(fit)[1]) * se[[1]])
+  expect_equal(unname(log(limits["sigma", ])),
+               log(sigma(fit)) + c(-1, 1) * qnorm(0.975) * se[["sigma"]] / sigma(fit))
+  expect_equal(colnames(confint(fit, level = 0.9)), c("5 %", "95 %"))
+})
+
+test_that("on the boundary Wald has no answer, profile and bootstrap have", {
+  skip_if_not_installed("lme4")
+  fit <- fit_glmm(Yield ~ 1 + (1 | Batch), lme4::Dyestuff2)
+  sd <- "sd__(Intercept)|Batch"
+  expect_true(all(is.na(confint(fit, sd))))
+  limits <- confint(fit, sd, type = "profile")
+  expect_identical(limits[[1]], 0)
+  expect_gt(limits[[2]], 0)
+  expect_identical(confint(fit, sd, type = "bootstrap", nsim = 200, seed = 1)[[1]], 0)
+})
+
+test_that("a reml fit is profiled wherever its data are", {
+  local_data <- growth
+  fit <- local({
+    inner <- local_data
+    fit_glmm(distance ~ age + (1 | Subject), inner, method = "reml")
+  })
+  em <- fit_glmm(distance ~ age + (1 | Subject), growth)
+  # Coefficients by the marginal likelihood, variances by the restricted one.
+  expect_equal(confint(fit, "age", type = "profile"), confint(em, "age", type = "profile"),
+               tolerance = 1e-5)
+  expect_false(isTRUE(all.equal(confint(fit, "sigma", type = "profile"),
+                                confint(em, "sigma", type = "profile"), tolerance = 1e-3)))
+})
+
+test_that("unknown parameters and levels are refused", {
+  fit <- fit_glmm(distance ~ age + (1 | Subject), growth)
+  expect_error(confint(fit, "weight"), class = "elbo_error_argument")
+  expect_error(confint(fit, level = 95), class = "elbo_error_argument")
+})
