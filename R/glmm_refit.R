@@ -108,8 +108,13 @@ refit_held <- function(fit, name, value) {
   # Cholesky factor has a given direction), so its terms are moved there.
   fit <- reorder_terms(fit, name)
   held <- held_of(fit)
+  # At a correlation of one the latent variables live on a line that EM could not turn.
+  is_cor <- fit$parameters$block[fit$parameters$name == name] == "cor"
+  if (is_cor) value <- max(min(value, 1 - 1e-10), -1 + 1e-10)
   held$constant[held$name == name] <- value
-  result <- .Call(C_glmm_fit, model_of(fit, held), ascend_control(fit$control, fit$design), NULL)
+  # Away from the maximum the likelihood of the rest is not that simple: climb from all starts.
+  control <- utils::modifyList(ascend_control(fit$control, fit$design), list(n_starts = 18L))
+  result <- .Call(C_glmm_fit, model_of(fit, held), control, NULL)
   if (result$status < 0) return(NA_real_)
   prior <- fit$priors$stated[[name]]
   of_beta <- held$block[held$name == name] == "beta" # C counts those of scales that are held
