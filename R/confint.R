@@ -199,7 +199,18 @@ reorder_terms <- function(fit, name) {
   moved <- cbind(order[pairs[, 1]], order[pairs[, 2]])
   key <- function(x) paste(pmin(x[, 1], x[, 2]), pmax(x[, 1], x[, 2]))
   position[cors] <- cors[match(key(moved), key(pairs))]
+  fit$priors <- reorder_priors(fit$priors, order)
   fit$parameters <- old[position, ]
   fit$theta <- fit$theta[position]
   fit
+}
+
+reorder_priors <- function(priors, order) {
+  if (is.null(priors)) return(priors)
+  for (name in c("prior_scale", "prior_df")) {
+    priors$told[[name]] <- priors$told[[name]][order]
+  }
+  terms <- seq_along(order)
+  priors$told$prior_family[terms] <- priors$told$prior_family[order]
+  priors
 }

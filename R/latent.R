@@ -9,6 +9,8 @@
 #' `"joint"` it is a point, whose standard deviation is zero.
 #'
 #' @param object a fit.
+#' @param type for method `"vb"`: `"linear_response"` (the default) or `"mean_field"`, the standard
+#'   deviations under q itself.
 #' @param ... for methods.
 #' @return A data frame, one row per level and term: `group`, `level` and `term` (character),
 #'   `mean` and `sd` (numeric, on the scale of the response per unit of the term). A fit
@@ -24,21 +26,25 @@ latent <- function(object, ...) UseMethod("latent")
 
 #' @rdname latent
 #' @export
-latent.elbo_fit <- function(object, ...) {
+latent.elbo_fit <- function(object, type = NULL, ...) {
   mean <- object$latent$mean
   data.frame(
     group = rep_len(as.character(object$design$group_name), length(mean)),
     level = rep(as.character(rownames(mean)), each = ncol(mean)),
     term = rep(as.character(colnames(mean)), times = nrow(mean)),
     mean = as.vector(t(mean)),
-    sd = as.vector(t(latent_sd(object)))
+    sd = as.vector(t(latent_sd(object, type)))
   )
 }
 
 # m x q. Under reml u_g | beta has the covariance cov_g and the mean moves by -gain_g with
 # beta, so that integrating beta adds gain_g beta_cov gain_g'.
-latent_sd <- function(fit) {
-  if (fit$method == "vb") return(sqrt(vb_latent_variance(fit)))
+latent_sd <- function(fit, type = NULL) {
+  if (fit$method == "vb") {
+    types <- c("linear_response", "mean_field")
+    type <- check_choice(if (is.null(type)) types else type, "type", types)
+    return(sqrt(vb_latent_variance(fit, type)))
+  }
   variance <- fit$latent$mean
   free <- fit$information$free_beta
   C <- fit$beta_cov[free, free, drop = FALSE]

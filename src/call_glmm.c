@@ -1,5 +1,5 @@
 /* Entry points of the Gaussian mixed model.  `model` is the list that R's glmm_model() makes. */
-#include "call.h"
+#include "call_support.h"
 
 #include <Rmath.h>
 #include <float.h>

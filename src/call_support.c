@@ -1,7 +1,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "call.h"
+#include "call_support.h"
 
 /* ---- arguments ------------------------------------------------------------------------------ */
 

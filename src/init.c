@@ -1,5 +1,5 @@
 /* Registration of the entry points, and the choice of instruction set. */
-#include "call.h"
+#include "call_support.h"
 
 #include <R_ext/Rdynload.h>
 #include <R_ext/Visibility.h>

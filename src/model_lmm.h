@@ -9,7 +9,8 @@
  * model_lmm_parameters.c   eta <-> Sigma and sigma, chain rules, natural scale
  * model_lmm_prior.c        priors under variational Bayes: what they add to the objective
  * model_lmm_map.c          priors of parameters that are points
- * model_lmm.c              objective, E- and M-step, ELBO, KL, derivatives
+ * model_lmm_objective.c    objective, its bound and derivatives, starts
+ * model_lmm.c              q: E- and M-step, ELBO, KL; the model as the engine sees it
  *
  * Everything below works on scaled data: columns shifted to their mean where an intercept
  * absorbs it and scaled by powers of two, so that neither units nor origins matter. */

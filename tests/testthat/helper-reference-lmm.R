@@ -5,7 +5,7 @@
 #   u = (u_1, ..., u_m) stacked by level, u_g ~ N(0, Sigma) independently.
 #
 # A latent term without a law has Sigma[j, j] = Inf: it is integrated by Lebesgue measure,
-# the limit of N(0, s^2) with the factor (2 pi s^2)^(-1/2) taken out (DESIGN.md, section 1).
+# the limit of N(0, s^2) with the factor (2 pi s^2)^(-1/2) taken out.
 # Under method "reml" the coefficients are one more such block of latent variables.
 
 # `design` is a list with X, y, Z, group and, optionally, offset: as fit$design.
@@ -41,7 +41,7 @@ reference_lmm <- function(design, beta, Sigma, s2, integrate_beta = FALSE) {
   c(model, reference_posterior(model))
 }
 
-# LECTURE.md 1.3: log of the integral of p(y | theta, u) p(u | theta) over u. With U the
+# Giordano's lecture, 1.3: log of the integral of p(y | theta, u) p(u | theta) over u. With U the
 # columns of W that have no law,
 #   log p(y | theta) = -1/2 {(n - k) log 2 pi + log|V| + log|U'V^-1 U| + r'P r},
 #   P = V^-1 - V^-1 U (U'V^-1 U)^-1 U'V^-1,  k = ncol(U).
@@ -82,7 +82,7 @@ reference_posterior <- function(model) {
   list(mean = mean + drop(G %*% left), cov = cov)
 }
 
-# log p(y, u | theta), LECTURE.md 2.4: what the method "joint" maximises.
+# log p(y, u | theta), Giordano's lecture, 2.4: what the method "joint" maximises.
 reference_joint <- function(model, u = model$mean) {
   e <- model$r - drop(model$W %*% u)
   law <- !model$no_law
@@ -90,7 +90,7 @@ reference_joint <- function(model, u = model$mean) {
   sum(stats::dnorm(e, 0, sqrt(model$s2), log = TRUE)) + log_prior
 }
 
-# LECTURE.md 2.3: E_q[log p(y, u | theta)] - E_q[log q] for q = N(mean, cov).
+# Giordano's lecture, 2.3: E_q[log p(y, u | theta)] - E_q[log q] for q = N(mean, cov).
 reference_elbo <- function(model, mean, cov) {
   law <- !model$no_law
   expected <- reference_joint(model, mean) -
@@ -129,7 +129,7 @@ log_normal <- function(x, cov) {
   -0.5 * (length(x) * log(2 * pi) + log_determinant(cov) + drop(x %*% solve(cov, x)))
 }
 
-# beta, Sigma and s2 of a fit, read from the names of theta() alone (DESIGN.md, section 2).
+# beta, Sigma and s2 of a fit, read from the names of theta() alone.
 reference_pieces <- function(fit, theta = elbo::theta(fit)) {
   design <- fit$design
   terms <- colnames(design$Z)
@@ -161,7 +161,7 @@ reference_of_fit <- function(fit, theta = elbo::theta(fit)) {
                 integrate_beta = fit$method == "reml")
 }
 
-# ---- Neyman-Scott pairs: the four estimators of DESIGN.md section 1 ----------------------
+# ---- Neyman-Scott pairs: the four estimators ----------------------
 #
 # y_na, y_nb | z_n ~ N(z_n, theta) independently, n = 1..N; fit_glmm(y ~ 0 + (1 | pair)).
 # With s_n = y_na + y_nb, d_n = y_na - y_nb, S = sum s_n^2 and D = sum d_n^2,
@@ -172,7 +172,7 @@ pair_sums <- function(y) {
   list(N = nrow(y), S = sum((y[, 1] + y[, 2])^2), D = sum((y[, 1] - y[, 2])^2))
 }
 
-# Points on z, no law (LECTURE.md 1.2): z_n = s_n / 2, so by (*) the objective is
+# Points on z, no law (Giordano's lecture, 1.2): z_n = s_n / 2, so by (*) the objective is
 #   -N log theta - D / (4 theta), maximal at theta = D / (4 N). Limit: theta_0 / 2.
 pairs_joint_no_law <- function(y) with(pair_sums(y), D / (4 * N))
 
@@ -195,7 +195,7 @@ pairs_joint_normal <- function(y) {
   })
 }
 
-# z integrated, z_n ~ N(0, 1) (LECTURE.md 1.2): s_n ~ N(0, 4 + 2 theta), d_n ~ N(0, 2 theta),
+# z integrated, z_n ~ N(0, 1) (Giordano's lecture, 1.2): s_n ~ N(0, 4 + 2 theta), d_n ~ N(0, 2 theta),
 # independent. With v = 2 theta the score -N / (4 + v) + S / (4 + v)^2 - N / v + D / v^2,
 # times v^2 (4 + v)^2, is the cubic
 #   16 D + (8 D - 16 N) v + (D + S - 12 N) v^2 - 2 N v^3 = 0.         Limit: theta_0.

@@ -83,3 +83,12 @@ test_that("unknown parameters and levels are refused", {
   expect_error(confint(fit, "weight"), class = "elbo_error_argument")
   expect_error(confint(fit, level = 95), class = "elbo_error_argument")
 })
+
+test_that("priors move with the terms when a correlation is profiled", {
+  scales <- priors(`sd__MachineA|Worker` = half_t(3, 2), `sd__MachineB|Worker` = half_normal(5),
+                   `sd__MachineC|Worker` = inverse_gamma(2, 3))
+  fit <- fit_glmm(score ~ Machine + (0 + Machine | Worker), nlme::Machines, prior = scales)
+  for (name in grep("^cor__", names(theta(fit)), value = TRUE)) {
+    expect_equal(refit_held(fit, name, theta(fit)[[name]]), fit$objective, tolerance = 1e-9)
+  }
+})

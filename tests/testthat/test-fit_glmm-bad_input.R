@@ -1,4 +1,4 @@
-# What bad input gets (DESIGN.md, section 6): a classed error before any work, or an answer that
+# What bad input gets: a classed error before any work, or an answer that
 # says what was done. One line of a table a case: class = calls.
 
 good <- local({

@@ -1,4 +1,4 @@
-# Neyman and Scott's pairs (LECTURE.md 1.2): the method and the law of the latent means are
+# Neyman and Scott's pairs (Giordano's lecture, 1.2): the method and the law of the latent means are
 # all that changes. The closed forms and their derivation are in helper-reference-lmm.R.
 
 pairs_matrix <- function(pairs) matrix(pairs$y, ncol = 2, byrow = TRUE)
@@ -30,7 +30,7 @@ test_that("the four estimators equal their closed forms", {
 })
 
 test_that("the paradox in four numbers", {
-  # Limits for very many pairs of variance 1 (DESIGN.md, section 1).
+  # Limits for very many pairs of variance 1.
   limit <- list(joint = c(none = 0.500, normal = 0.575), em = c(none = 1, normal = 1))
   set.seed(1)
   pairs <- sim_pairs(20000, theta = 1)
@@ -91,7 +91,7 @@ test_that("textbook EM takes the lecture's M-step", {
   pairs <- sim_pairs(40, theta = 1)
   y <- pairs_matrix(pairs)
   fit <- fit_pairs(pairs, "em", "normal", control = elbo_control(accelerate = "none"))
-  # LECTURE.md 1.5 from the estimate: theta is a fixed point of the update.
+  # Giordano's lecture, 1.5 from the estimate: theta is a fixed point of the update.
   theta <- unname(sigma(fit))^2
   m <- rowSums(y) / (2 + theta)
   v <- theta / (2 + theta)

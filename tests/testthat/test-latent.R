@@ -20,7 +20,7 @@ test_that("points have no spread", {
   fit <- fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint",
                   prior = priors(pair = constant(1)))
   expect_true(all(latent(fit)$sd == 0))
-  # LECTURE.md 1.2: z_n = s_n / (2 + theta).
+  # Giordano's lecture, 1.2: z_n = s_n / (2 + theta).
   s <- unname(tapply(pairs$y, pairs$pair, sum))
   expect_equal(latent(fit)$mean, as.vector(s) / (2 + sigma(fit)^2), tolerance = 1e-9)
 })

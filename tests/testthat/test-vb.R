@@ -498,3 +498,12 @@ test_that("latent variables without a law are the limit of wide ones", {
   wide <- at(law(1e4))
   expect_equal(theta(none)[["sigma"]], theta(wide)[["sigma"]], tolerance = 1e-6)
 })
+
+test_that("latent() gives the standard deviations of q on request, which are not larger", {
+  fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, method = "vb")
+  wide <- latent(fit)
+  narrow <- latent(fit, type = "mean_field")
+  expect_identical(wide$mean, narrow$mean)
+  expect_true(all(narrow$sd < wide$sd))
+  expect_error(latent(fit, type = "sandwich"), class = "elbo_error_argument")
+})

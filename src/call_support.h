@@ -1,6 +1,6 @@
 /* What the entry points share: checked access to arguments, named results, memory, hooks. */
-#ifndef ELBO_CALL_H
-#define ELBO_CALL_H
+#ifndef ELBO_CALL_SUPPORT_H
+#define ELBO_CALL_SUPPORT_H
 
 #define R_NO_REMAP
 #define STRICT_R_HEADERS

@@ -1,0 +1,83 @@
+/* What the files of the Gaussian mixed model share among themselves. */
+#ifndef ELBO_MODEL_LMM_INSIDE_H
+#define ELBO_MODEL_LMM_INSIDE_H
+
+#include <math.h>
+#include <string.h>
+
+#include "math_la.h"
+#include "model_lmm.h"
+
+#define LOG_2PI 1.837877066409345483560659472811
+
+static inline int integrates_beta(const lmm_work *w) {
+  return w->method == LMM_REML || w->method == LMM_VB;
+}
+
+/* q(beta) q(u): beta is integrated, but u knows only its mean. */
+static inline int mean_field(const lmm_work *w) { return w->prior != NULL && w->prior->mean_field; }
+
+static inline size_t square(int n) { return (size_t)n * (size_t)n; }
+
+static inline void add_to(double *x, const double *y, size_t n) {
+  for (size_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+static inline double variance_of_cell(const lmm_run *run, int c, const double *variance) {
+  return variance[run->level[c]];
+}
+
+/* Residual variances of a run's cells. */
+static inline const double *cell_variances(const lmm_run *run, const double *variance, double *out) {
+  for (int c = 0; c < run->n_cell; c++) out[c] = variance_of_cell(run, c, variance);
+  return out;
+}
+
+/* Copies the lower triangle to the upper. */
+static inline void fill_upper(double *A, int n) {
+  for (int j = 0; j < n; j++)
+    for (int i = j + 1; i < n; i++) A[j + n * i] = A[i + n * j];
+}
+
+/* (-beta, 1)' A (-beta, 1) for the lower triangle of A, p1 x p1. */
+static inline double residual_square(const double *A, const double *beta, int p) {
+  const int p1 = p + 1;
+  double sum = A[p + p1 * p];
+  for (int j = 0; j < p; j++) {
+    sum -= 2.0 * beta[j] * A[p + p1 * j];
+    for (int k = 0; k <= j; k++) sum += (k == j ? 1.0 : 2.0) * beta[j] * beta[k] * A[j + p1 * k];
+  }
+  return sum;
+}
+
+/* beta less an origin, into w->delta. */
+static inline const double *from_origin(lmm_work *w, const double *beta, const double *origin) {
+  for (int j = 0; j < w->stats->p; j++) w->delta[j] = beta[j] - origin[j];
+  return w->delta;
+}
+
+/* Cross-products of [X y] (lower) to those of [X, y - X origin]. */
+static inline void shift_cross(const double *A, const double *origin, int p, double *out) {
+  const int p1 = p + 1;
+  memcpy(out, A, square(p1) * sizeof(double));
+  out[p + p1 * p] = residual_square(A, origin, p);
+  for (int j = 0; j < p; j++)
+    for (int k = 0; k < p; k++) out[p + p1 * j] -= A[j >= k ? j + p1 * k : k + p1 * j] * origin[k];
+}
+
+/* log |det root| over the terms with a law. */
+static inline double log_det_root(const lmm_work *w) {
+  double sum = 0.0;
+  for (int k = 0; k < w->stats->q; k++)
+    if (w->unit[k] > 0.0) sum += log(fabs(w->root[k * (w->stats->q + 1)]));
+  return sum;
+}
+
+/* Moves the beta near which cross-products are taken. */
+void lmm_set_origin(lmm_work *w, const double *beta);
+/* Sigma, its root and the variances from eta; whatever was known at another theta is forgotten. */
+void lmm_set_eta(lmm_work *w);
+/* Objective, gradient and Hessian with beta profiled out: H + cross C cross'. */
+elbo_status lmm_profile_information(void *work, double *value, double *gradient, double *hessian);
+
+#endif
