@@ -3,15 +3,18 @@
 #' How long and how hard a fit may climb. The answer does not depend on these settings as long
 #' as the fit converges; the defaults are meant to be left alone.
 #'
-#' @param tol Relative tolerance of the stopping rule, a positive number: an EM iteration that
-#'   raises the objective by less than `tol` times its size ends the EM phase. Newton steps,
-#'   where they follow, go on to a gradient of rounding size.
+#' @param tol The ascent ends where the scaled gradient, the largest
+#'   \eqn{|g_j|\,\mathrm{se}_j}{|g_j| se_j} over the free parameters, is below `tol`, a positive number.
+#'   Newton steps, where they are used, go on to a gradient of rounding size.
 #' @param max_iter The most iterations, a positive whole number. A fit that reaches it
 #'   returns its best point so far, with a warning.
-#' @param accelerate `"auto"` (a few EM steps, extrapolation, then Newton on the exact score),
-#'   `"squarem"` (extrapolated EM only) or `"none"` (textbook EM).
-#' @param threads Number of threads, or `NULL` for one. Results do not depend on it.
-#' @param n_starts Number of starting points, or `NULL` for the model's own choice.
+#' @param accelerate `"auto"` (a few EM steps, then Newton's method on the exact score),
+#'   `"squarem"` (extrapolated EM) or `"none"` (textbook EM).
+#' @param threads Number of threads, or `NULL` for one. Results do not depend on it; [fit_glmm()]
+#'   works on one thread.
+#' @param n_starts Number of starting points, or `NULL` for the model's own choice: for
+#'   [fit_glmm()] one, and 18 where the likelihood is known to have local maxima, with a residual
+#'   standard deviation for each level or several covariance blocks.
 #' @param quadrature Number of quadrature points for each latent variable where its posterior
 #'   is not available in closed form, or `NULL` for the model's own choice.
 #' @param seed A whole number that makes random starts reproducible, or `NULL` to draw them

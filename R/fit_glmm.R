@@ -288,7 +288,7 @@ ascend_control <- function(control, design) {
 }
 
 ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, not_finite = -2L,
-                   descent = -3L, size = -4L, rank = -5L, unbounded = -6L)
+                   descent = -3L, rank = -4L, unbounded = -5L)
 
 # `make_priors` gives the priors for a design, which follow its columns.
 ascend_glmm <- function(design, held, method, control, make_priors = function(...) NULL) {

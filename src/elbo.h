@@ -16,9 +16,8 @@ typedef enum {
   ELBO_E_NOT_PD = -1,     /* a matrix that must be positive definite is not */
   ELBO_E_NOT_FINITE = -2, /* the objective or its derivatives are not finite */
   ELBO_E_DESCENT = -3,    /* a coordinate step lowered the ELBO: a bug */
-  ELBO_E_SIZE = -4,       /* a size would overflow */
-  ELBO_E_RANK = -5,       /* columns that may say nothing new: see the model's pivots */
-  ELBO_E_UNBOUNDED = -6   /* a variance can go to zero with a perfect fit */
+  ELBO_E_RANK = -4,       /* columns that may say nothing new: see the model's pivots */
+  ELBO_E_UNBOUNDED = -5   /* a variance can go to zero with a perfect fit */
 } elbo_status;
 
 /* Memory comes from the caller (R_alloc from R, malloc in the C tests), so that nothing is

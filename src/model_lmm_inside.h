@@ -23,13 +23,9 @@ static inline void add_to(double *x, const double *y, size_t n) {
   for (size_t i = 0; i < n; i++) x[i] += y[i];
 }
 
-static inline double variance_of_cell(const lmm_run *run, int c, const double *variance) {
-  return variance[run->level[c]];
-}
-
 /* Residual variances of a run's cells. */
 static inline const double *cell_variances(const lmm_run *run, const double *variance, double *out) {
-  for (int c = 0; c < run->n_cell; c++) out[c] = variance_of_cell(run, c, variance);
+  for (int c = 0; c < run->n_cell; c++) out[c] = variance[run->level[c]];
   return out;
 }
 
