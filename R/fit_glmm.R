@@ -284,7 +284,8 @@ ascend_control <- function(control, design) {
   simple <- is.null(design$level) && max(0L, design$block) < 2L
   if (is.null(n_starts)) n_starts <- if (simple) 1L else 18L
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
-       max_iter = control$max_iter, tol = control$tol, n_starts = min(n_starts, 18L))
+       max_iter = control$max_iter, tol = control$tol, threads = 1L,
+       n_starts = min(n_starts, 18L))
 }
 
 ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, not_finite = -2L,

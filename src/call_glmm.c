@@ -196,15 +196,16 @@ static void add_beta(call_list *out, const glmm *g, const double *beta, const do
   sandwich(B, C, p, call_list_doubles(out, "beta_cov", square, 2));
 }
 
-/* Covariance of the factor q(beta), or of beta in q(beta, u): zeros where beta is a point. */
-static void add_q_beta(call_list *out, const glmm *g) {
+/* Covariance of the factor q(beta), or of beta in q(beta, u), from its scaled C: zeros where beta is a
+ * point. */
+static void add_q_beta(call_list *out, const glmm *g, const double *C) {
   const int p = g->stats.p, square[2] = {p, p};
   double *cov = call_list_doubles(out, "q_beta_cov", square, 2);
   memset(cov, 0, (size_t)(p * p) * sizeof(double));
   if (g->law.method != LMM_REML && g->law.method != LMM_VB) return;
   double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
   beta_to_user(g, B, origin);
-  sandwich(B, g->work.q_C, p, cov);
+  sandwich(B, C, p, cov);
 }
 
 /* Posterior means (m x q), covariances (q x q x m), gains -d mean / d beta (q x p x m) in the
@@ -247,7 +248,7 @@ static void add_latent(call_list *out, const glmm *g, const double *root, const 
 
 /* ---- entries ------------------------------------------------------------------------------------- */
 
-/* Information at the optimum: hessian at fixed beta, its cross block with beta, and the derivative of
+/* Derivatives at eta: gradient, hessian at fixed beta, its cross block with beta, and the derivative of
  * the covariance of beta, all with respect to eta. */
 static void add_information(call_list *out, const glmm *g) {
   const lmm_work *w = &g->work;
@@ -255,10 +256,10 @@ static void add_information(call_list *out, const glmm *g) {
   const size_t P = (size_t)p;
   const int d_h[2] = {n, n}, d_x[2] = {n, p}, d_c[3] = {p, p, n};
   double *A = scratch(P * P), *B = scratch(P * P), *origin = scratch(P), *CA = scratch(P * P);
-  double value, *gradient = scratch((size_t)n);
+  double value, *score = call_list_doubles(out, "score", &n, 1);
   beta_from_user(g, A);
   beta_to_user(g, B, origin);
-  lmm_information((lmm_work *)&g->work, &value, gradient, call_list_doubles(out, "hessian", d_h, 2));
+  lmm_information((lmm_work *)&g->work, &value, score, call_list_doubles(out, "hessian", d_h, 2));
   la_multiply(w->cross_eta, A, n, p, p, call_list_doubles(out, "cross", d_x, 2));
   double *cov = call_list_doubles(out, "beta_cov_slope", d_c, 3);
   for (int k = 0; k < n; k++) {
@@ -295,7 +296,7 @@ static elbo_status climb(glmm *g, const elbo_control *control, int n_starts,
   const elbo_model model = lmm_model(&g->work);
   const elbo_hooks quiet = quiet_hooks();
   const size_t n = (size_t)model.n_eta;
-  double *eta = scratch(n * LMM_STARTS), *memory = scratch(elbo_ascend_size(model.n_eta));
+  double *eta = scratch(n * LMM_STARTS), *memory = scratch(elbo_ascend_size(&model));
   double objective[LMM_STARTS], best_value = -HUGE_VAL;
   const int n_points = n_starts > 1 ? LMM_STARTS : LMM_STARTS_SIMPLE;
   int best = -1;
@@ -360,7 +361,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
     add_parameters(&out, &g);
     add_information(&out, &g);
     add_beta(&out, &g, g.work.beta, g.work.C);
-    add_q_beta(&out, &g);
+    add_q_beta(&out, &g, g.work.q_C);
     add_latent(&out, &g, g.work.q_root, g.work.q);
   }
   UNPROTECT(2);
@@ -392,36 +393,56 @@ static void set_theta(glmm *g, SEXP Sigma, SEXP sigma, SEXP beta) {
   la_multiply(A, shifted, p, p, 1, w->beta);
 }
 
-/* Gradient of the objective by eta, beta at its best. */
-static void add_score(call_list *out, lmm_work *w) {
-  const int n = w->par.n_eta;
-  double value, *score = call_list_doubles(out, "score", &n, 1);
-  double *hessian = scratch((size_t)n * (size_t)n);
-  lmm_parameters_pack(&w->par, w->Sigma, w->variance, w->eta);
-  if (lmm_information(w, &value, score, hessian) != ELBO_OK)
-    for (int i = 0; i < n; i++) score[i] = NA_REAL;
+/* The exact posterior of the latent variables at beta, and the best beta's covariance. */
+static void add_posterior(call_list *out, glmm *g) {
+  lmm_work *w = &g->work;
+  double log_det;
+  lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q, &log_det);
+  add_beta(out, g, w->beta, w->C);
+  add_latent(out, g, w->root, w->q);
 }
 
-/* Objective, its gradient, and exact posterior at theta: list(Sigma, sigma, beta), beta at its best where NULL. */
+/* Objective and exact posterior at theta: list(Sigma, sigma, beta), beta at its best where NULL; and
+ * the eta that belongs to theta. */
 SEXP call_glmm_at(SEXP model, SEXP theta) {
   glmm g;
   build(model, &g);
   set_prior(model, &g);
   lmm_work *w = &g.work;
   const SEXP beta = call_element(theta, "beta");
-  double value, log_det;
+  double value;
   set_theta(&g, call_element(theta, "Sigma"), call_element(theta, "sigma"), beta);
   const elbo_status status =
       lmm_objective(w, beta != R_NilValue, w->beta, w->C, &value);
-  if (status == ELBO_OK)
-    lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q, &log_det);
   call_list out = call_list_new(8);
   call_list_int(&out, "status", status);
   if (status == ELBO_OK) {
     call_list_double(&out, "objective", value);
-    add_score(&out, w);
-    add_beta(&out, &g, w->beta, w->C);
-    add_latent(&out, &g, w->root, w->q);
+    double *eta = call_list_doubles(&out, "eta", &w->par.n_eta, 1);
+    lmm_parameters_pack(&w->par, w->Sigma, w->variance, eta);
+    add_posterior(&out, &g);
+  }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* All of that at eta, beta at its best, with the derivatives by eta. */
+SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
+  glmm g;
+  build(model, &g);
+  set_prior(model, &g);
+  lmm_work *w = &g.work;
+  if (TYPEOF(eta) != REALSXP || Rf_xlength(eta) != w->par.n_eta)
+    Rf_error("internal error: `eta` must have %d values", w->par.n_eta);
+  const elbo_status status = lmm_start(w, REAL_RO(eta));
+  call_list out = call_list_new(17);
+  call_list_int(&out, "status", status);
+  if (status == ELBO_OK) {
+    call_list_double(&out, "objective", w->evidence);
+    add_parameters(&out, &g);
+    add_information(&out, &g);
+    add_q_beta(&out, &g, g.prior.mean_field ? w->q_next_C : w->C);
+    add_posterior(&out, &g);
   }
   UNPROTECT(2);
   return out.list;

@@ -48,6 +48,7 @@ elbo_control call_control(SEXP list) {
   control.accelerate = (elbo_accelerate)call_int(list, "accelerate", ELBO_ACCELERATE_NONE,
                                                  ELBO_ACCELERATE_AUTO);
   control.max_iter = call_int(list, "max_iter", 1, 2147483647);
+  control.threads = call_int(list, "threads", 0, 1024);
   control.tol = call_double(list, "tol");
   if (!(control.tol > 0.0)) Rf_error("internal error: `tol` must be positive");
   return control;

@@ -35,7 +35,8 @@ typedef enum { ELBO_ACCELERATE_NONE = 0, ELBO_ACCELERATE_SQUAREM, ELBO_ACCELERAT
 typedef struct {
   elbo_accelerate accelerate;
   int max_iter; /* of all kinds of step together */
-  double tol;   /* on the scaled gradient: max_j |g_j| se_j */
+  int threads;
+  double tol; /* on the scaled gradient, max_j |g_j| se_j; without second derivatives, on the gain to come */
 } elbo_control;
 
 typedef enum { ELBO_STEP_START = 0, ELBO_STEP_E, ELBO_STEP_M, ELBO_STEP_SQUAREM, ELBO_STEP_NEWTON,
@@ -65,6 +66,11 @@ typedef struct {
   elbo_status (*derivatives)(void *work, double *value, double *gradient, double *hessian);
   void (*pack)(void *work, double *eta);
   elbo_status (*unpack)(void *work, const double *eta);
+  /* Gain still to come (in units of the objective) below which Newton's method takes over from EM:
+   * HUGE_VAL after the first few steps; 0 never, as where second derivatives cost too much. */
+  double newton_from;
+  /* Local charts of eta are centred at the present parameters.  NULL where charts are global. */
+  void (*anchor)(void *work);
   /* Put what is within rounding of the boundary of the parameter space onto it; 1 if anything
    * moved.  NULL where there is no boundary. */
   int (*settle)(void *work);
@@ -74,12 +80,12 @@ typedef struct {
   elbo_status status;
   int iterations, em, squarem, newton; /* steps of each kind; iterations is their sum */
   double objective;                    /* at the optimum */
-  double gradient;                     /* max_j |g_j| se_j */
-  double gain;                         /* g' I^{-1} g / 2: what a further Newton step would gain */
+  double gradient; /* max_j |g_j| se_j; NaN where Newton's method was not used */
+  double gain;     /* g' I^{-1} g / 2: what a further Newton step would gain; or by the rate of EM */
 } elbo_result;
 
 /* Doubles needed by elbo_ascend. */
-size_t elbo_ascend_size(int n_eta);
+size_t elbo_ascend_size(const elbo_model *model);
 elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control *control,
                         const elbo_hooks *hooks, double *memory, elbo_result *result);
 

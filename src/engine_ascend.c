@@ -2,20 +2,23 @@
  * extrapolation of them (Varadhan & Roland 2008, Scand. J. Stat. 35:335), and by Newton's method on
  * the exact score, whichever model it is, and says why it stopped.
  *
- *   accelerate none     E and M until the scaled gradient is below tol
+ *   accelerate none     E and M
  *              squarem  three EM maps a cycle, the extrapolation kept only if the objective rises
- *              auto     a few EM steps to leave a poor start, then Newton to the end
+ *              auto     EM to leave a poor start (a few steps, or SQUAREM until little is left to gain,
+ *                       as the model says), then Newton to the end
  *
- * All modes end by the same test: max_j |g_j| se_j < tol with se from the observed information, and no
- * direction in which the objective is convex.  A coordinate step that lowers the ELBO beyond rounding
- * is an error: it means that a formula is wrong. */
+ * With second derivatives an ascent ends where max_j |g_j| se_j < tol, se from the observed information,
+ * and no direction is left in which the objective is convex.  Where they cost too much it ends where
+ * the gain still to come, by the rate at which the last EM steps gained, is below tol.  A coordinate
+ * step that lowers the ELBO beyond rounding is an error: it means that a formula is wrong. */
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
 #include "elbo.h"
 #include "math_la.h"
 
-enum { EM_STEPS_FIRST = 5, HALVINGS = 40 };
+enum { EM_STEPS_FIRST = 5, CYCLES_FIRST = 50, HALVINGS = 40 };
 
 typedef struct {
   const elbo_model *model;
@@ -24,13 +27,16 @@ typedef struct {
   const elbo_hooks *hooks;
   elbo_result *result;
   double elbo;       /* at the last half-step */
+  double em_gain;    /* of the last EM step, and by their rate of all that would follow it */
+  double em_to_come;
   double *gradient, *hessian, *vectors, *values, *eigen_work;
   double *eta, *eta1, *eta2, *step, *rotated;
 } ascent;
 
-size_t elbo_ascend_size(int n_eta) {
-  const size_t n = (size_t)n_eta;
-  return 2 * n * n + 7 * n + la_eigen_size(n_eta) + 7;
+size_t elbo_ascend_size(const elbo_model *model) {
+  const size_t n = (size_t)model->n_eta;
+  const size_t second_order = model->newton_from > 0.0 ? 2 * n * n + la_eigen_size(model->n_eta) : 0;
+  return second_order + 7 * n + 7;
 }
 
 /* ---- recording ---------------------------------------------------------------------------------- */
@@ -57,13 +63,26 @@ static int exhausted(const ascent *a) { return a->result->iterations >= a->contr
 
 /* ---- steps ---------------------------------------------------------------------------------------- */
 
+/* Of a sequence that gains by the rate rho what follows a gain g sums to g rho / (1 - rho); with
+ * rho = 1 or more there is no telling.  A gain within rounding of the objective tells nothing more. */
+static void foresee(ascent *a, double gain) {
+  const double rounding = 1e-14 * (1.0 + fabs(a->elbo));
+  if (gain <= rounding)
+    a->em_to_come = fmax(gain, 0.0);
+  else
+    a->em_to_come = gain < a->em_gain ? gain * gain / (a->em_gain - gain) : HUGE_VAL;
+  a->em_gain = gain;
+}
+
 static elbo_status em_step(ascent *a) {
+  const double before = a->elbo;
   a->result->iterations++;
   a->result->em++;
   elbo_status status = a->model->m_step(a->work);
   if (status == ELBO_OK) status = record(a, a->model->m_name, 1);
   if (status == ELBO_OK) status = a->model->e_step(a->work);
   if (status == ELBO_OK) status = record(a, a->model->e_name, 1);
+  if (status == ELBO_OK) foresee(a, a->elbo - before);
   return status;
 }
 
@@ -84,6 +103,7 @@ static int all_finite(const double *x, int n) {
  * says whether this is a maximum within tol. */
 static elbo_status examine(ascent *a, double *value, int *at_maximum) {
   const int n = a->model->n_eta;
+  if (a->model->anchor) a->model->anchor(a->work);
   const elbo_status status = a->model->derivatives(a->work, value, a->gradient, a->hessian);
   if (status != ELBO_OK) return status;
   if (!all_finite(a->gradient, n) || !all_finite(a->hessian, n * n)) return ELBO_E_NOT_FINITE;
@@ -188,6 +208,7 @@ static elbo_status newton(ascent *a) {
 static elbo_status squarem_cycle(ascent *a) {
   const int n = a->model->n_eta;
   double value, before, r2 = 0.0, v2 = 0.0;
+  if (a->model->anchor) a->model->anchor(a->work);
   a->model->pack(a->work, a->eta);
   elbo_status status = em_step(a);
   a->model->pack(a->work, a->eta1);
@@ -218,6 +239,21 @@ static elbo_status squarem_cycle(ascent *a) {
   return status == ELBO_OK ? em_step(a) : status; /* an EM step stabilises the extrapolation */
 }
 
+/* EM, plain or accelerated, until no more than `enough` is to be gained. */
+static elbo_status climb_by_gain(ascent *a, double enough, int most_cycles) {
+  const int accelerated = a->control->accelerate != ELBO_ACCELERATE_NONE && a->model->pack != NULL;
+  a->em_gain = 0.0;
+  a->em_to_come = HUGE_VAL;
+  for (int cycle = 0; a->em_to_come > enough && cycle < most_cycles; cycle++) {
+    if (exhausted(a)) return ELBO_MAX_ITER;
+    if (stop_requested(a)) return ELBO_STOPPED;
+    const elbo_status status = accelerated && cycle > 0 ? squarem_cycle(a) : em_step(a);
+    if (status != ELBO_OK) return status;
+    a->result->gain = a->em_to_come;
+  }
+  return ELBO_OK;
+}
+
 static elbo_status climb_by_em(ascent *a) {
   for (;;) {
     double value;
@@ -232,36 +268,46 @@ static elbo_status climb_by_em(ascent *a) {
   }
 }
 
+static elbo_status climb(ascent *a) {
+  const elbo_model *m = a->model;
+  const int by_newton = a->control->accelerate == ELBO_ACCELERATE_AUTO && m->newton_from > 0.0;
+  if (!by_newton && m->newton_from == HUGE_VAL) return climb_by_em(a);
+  if (!by_newton) return climb_by_gain(a, a->control->tol, INT_MAX);
+  elbo_status status = ELBO_OK;
+  if (m->newton_from == HUGE_VAL) {
+    for (int i = 0; i < EM_STEPS_FIRST && status == ELBO_OK && !exhausted(a); i++) {
+      if (stop_requested(a)) status = ELBO_STOPPED;
+      if (status == ELBO_OK) status = em_step(a);
+    }
+  } else {
+    status = climb_by_gain(a, m->newton_from, CYCLES_FIRST);
+  }
+  if (status == ELBO_OK) status = newton(a);
+  if (status == ELBO_OK && m->settle && m->settle(a->work)) status = newton(a);
+  return status;
+}
+
 /* ---- driver --------------------------------------------------------------------------------------- */
 
 elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control *control,
                         const elbo_hooks *hooks, double *memory, elbo_result *result) {
   const size_t n = (size_t)model->n_eta;
-  ascent a = {model, work, control, hooks, result, -HUGE_VAL, NULL, NULL, NULL, NULL, NULL,
-              NULL,  NULL, NULL,    NULL,  NULL};
+  ascent a = {.model = model, .work = work, .control = control, .hooks = hooks, .result = result,
+              .elbo = -HUGE_VAL};
   double **vector[] = {&a.gradient, &a.values, &a.eta, &a.eta1, &a.eta2, &a.step, &a.rotated};
   memset(result, 0, sizeof *result);
   for (size_t i = 0; i < sizeof vector / sizeof *vector; i++, memory += n + 1) *vector[i] = memory;
-  a.hessian = memory;
-  a.vectors = a.hessian + n * n;
-  a.eigen_work = a.vectors + n * n;
+  if (model->newton_from > 0.0) {
+    a.hessian = memory;
+    a.vectors = a.hessian + n * n;
+    a.eigen_work = a.vectors + n * n;
+  }
+
+  result->gradient = NAN;
 
   elbo_status status = model->e_step(work);
   if (status == ELBO_OK) status = record(&a, ELBO_STEP_START, 0);
-  if (status == ELBO_OK) {
-    if (control->accelerate == ELBO_ACCELERATE_AUTO) {
-      for (int i = 0; i < EM_STEPS_FIRST && status == ELBO_OK && !exhausted(&a); i++) {
-        if (stop_requested(&a)) status = ELBO_STOPPED;
-        if (status == ELBO_OK) status = em_step(&a);
-      }
-      if (status == ELBO_OK) status = newton(&a);
-      if (status == ELBO_OK && model->settle && model->settle(work)) {
-        status = newton(&a);
-      }
-    } else {
-      status = climb_by_em(&a);
-    }
-  }
+  if (status == ELBO_OK) status = climb(&a);
   result->status = status;
   result->objective = a.elbo;
   return status;

@@ -611,8 +611,20 @@ static int settle(void *work) {
 
 elbo_model lmm_model(const lmm_work *w) {
   const int marginal = w->method == LMM_EM || w->method == LMM_REML, vb = w->method == LMM_VB;
-  const elbo_model model = {w->par.n_eta, vb ? ELBO_STEP_LOCAL : ELBO_STEP_E,
-                            vb ? ELBO_STEP_GLOBAL : ELBO_STEP_M, e_step, m_step, elbo_value, marginal ? log_evidence : NULL,
-                            marginal ? kl_value : NULL, lmm_profile_information, pack, unpack, settle};
+  const elbo_model model = {
+      .n_eta = w->par.n_eta,
+      .e_name = vb ? ELBO_STEP_LOCAL : ELBO_STEP_E,
+      .m_name = vb ? ELBO_STEP_GLOBAL : ELBO_STEP_M,
+      .e_step = e_step,
+      .m_step = m_step,
+      .elbo = elbo_value,
+      .log_evidence = marginal ? log_evidence : NULL,
+      .kl = marginal ? kl_value : NULL,
+      .derivatives = lmm_profile_information,
+      .pack = pack,
+      .unpack = unpack,
+      .newton_from = HUGE_VAL,
+      .settle = settle,
+  };
   return model;
 }

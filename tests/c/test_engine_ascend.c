@@ -33,9 +33,9 @@ static int poll(void *ctx) {
 
 static elbo_status run(const elbo_model *model, void *work, elbo_accelerate accelerate,
                        int max_iter, trace *t, elbo_result *result) {
-  const elbo_control control = {accelerate, max_iter, 1e-9};
+  const elbo_control control = {.accelerate = accelerate, .max_iter = max_iter, .tol = 1e-9};
   const elbo_hooks hooks = {poll, record, t};
-  double *memory = new_doubles((int)elbo_ascend_size(model->n_eta));
+  double *memory = new_doubles((int)elbo_ascend_size(model));
   const elbo_status status = elbo_ascend(model, work, &control, t ? &hooks : NULL, memory, result);
   CHECK(result->status == status);
   CHECK(result->iterations == result->em + result->squarem + result->newton);
@@ -93,7 +93,7 @@ static elbo_status plane_unpack(void *work, const double *eta) {
   return ELBO_OK;
 }
 
-static const elbo_model plane_model = {.n_eta = 2,
+static const elbo_model plane_model = {.n_eta = 2, .newton_from = HUGE_VAL,
                                        .e_name = ELBO_STEP_E,
                                        .m_name = ELBO_STEP_M,
                                        .e_step = no_step,
@@ -382,7 +382,7 @@ static int tv_settle(void *work) {
   return 1;
 }
 
-static const elbo_model tv_model = {.n_eta = 1,
+static const elbo_model tv_model = {.n_eta = 1, .newton_from = HUGE_VAL,
                                     .e_name = ELBO_STEP_E,
                                     .m_name = ELBO_STEP_M,
                                     .e_step = tv_e_step,

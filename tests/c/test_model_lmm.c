@@ -544,10 +544,10 @@ static example new_oneway(lmm_method method, int m, int k, const double *mean, d
 
 /* From the start of the highest objective. */
 static elbo_status ascend(fixture *f, elbo_accelerate accelerate, double *value) {
-  const elbo_control control = {accelerate, 10000, 1e-8};
+  const elbo_control control = {.accelerate = accelerate, .max_iter = 10000, .tol = 1e-8};
   const int n = f->model.n_eta;
   double *eta = new_doubles(n * LMM_STARTS), *objective_at_start = new_doubles(LMM_STARTS);
-  double *memory = new_doubles((int)elbo_ascend_size(n));
+  double *memory = new_doubles((int)elbo_ascend_size(&f->model));
   int best = 0;
   elbo_result result = {ELBO_OK, 0, 0, 0, 0, NAN, NAN, NAN};
   elbo_status status = lmm_starts(&f->work, LMM_STARTS, eta, objective_at_start);
