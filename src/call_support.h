@@ -47,8 +47,12 @@ void call_list_trace(call_list *out, const call_trace *trace);
 /* Entry points. */
 SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress);
 SEXP call_glmm_at(SEXP model, SEXP theta);
+SEXP call_glmm_at_eta(SEXP model, SEXP eta);
 SEXP call_glmm_evaluate(SEXP model, SEXP at);
 SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y);
 SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit);
+SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress);
+SEXP call_mixture_evaluate(SEXP model, SEXP state);
+SEXP call_mixture_information(SEXP model, SEXP state);
 
 #endif

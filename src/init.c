@@ -7,15 +7,20 @@
 #include <string.h>
 
 #include "math_simd.h"
+#include "math_threads.h"
 
 #define ENTRY(name, arguments) {#name, (DL_FUNC)&call_##name, arguments}
 
 static const R_CallMethodDef entries[] = {
     ENTRY(glmm_fit, 3),
     ENTRY(glmm_at, 2),
+    ENTRY(glmm_at_eta, 2),
     ENTRY(glmm_evaluate, 2),
     ENTRY(glmm_refit, 3),
     ENTRY(glmm_bootstrap, 4),
+    ENTRY(mixture_fit, 4),
+    ENTRY(mixture_evaluate, 2),
+    ENTRY(mixture_information, 2),
     {NULL, NULL, 0},
 };
 
@@ -23,6 +28,7 @@ attribute_visible void R_init_elbo(DllInfo *dll) {
   const char *simd = getenv("ELBO_SIMD");
   if (simd != NULL && strcmp(simd, "plain") == 0) simd_limit(SIMD_PLAIN);
   if (simd != NULL && strcmp(simd, "avx2") == 0) simd_limit(SIMD_AVX2);
+  threads_loaded();
   R_registerRoutines(dll, NULL, entries, NULL, NULL);
   R_useDynamicSymbols(dll, FALSE);
   R_forceSymbols(dll, TRUE);

@@ -1,0 +1,74 @@
+/* Laws of standard deviations, their modes, and the digamma function that their expectations need. */
+#include "math_digamma.h"
+#include "math_sd_prior.h"
+#include "reference.h"
+
+static const sd_prior law[] = {{SD_FLAT, 0, 0},
+                               {SD_HALF_T, 3, 2.5},
+                               {SD_HALF_T, 1, 0.2},
+                               {SD_HALF_NORMAL, 0, 1.5},
+                               {SD_INVERSE_GAMMA, 2, 3}};
+enum { LAWS = sizeof law / sizeof *law };
+
+static void of_x(void *ctx, const double *x, double *out) {
+  double by_x;
+  *out = sd_prior_log_density((const sd_prior *)ctx, *x, &by_x);
+}
+
+/* Densities of the sd integrate to one: trapezoidal rule in log sd. */
+static void test_density(void) {
+  for (int l = 1; l < LAWS; l++) {
+    double total = 0.0, by_x, slope;
+    for (double u = -40.0; u < 40.0; u += 0.01) {
+      const double s = exp(u);
+      total += 0.01 * s * exp(sd_prior_log_density(law + l, s * s, &by_x));
+    }
+    CHECK_CLOSE(total, 1.0, 1e-12);
+    for (double x = 0.3; x < 20.0; x *= 3.0) {
+      sd_prior_log_density(law + l, x, &by_x);
+      differences(of_x, (void *)(law + l), &x, 1, 0, 1e-2 * x, &slope, 1);
+      CHECK_CLOSE(by_x, slope, 1e-10);
+    }
+  }
+  double none;
+  CHECK(sd_prior_log_density(law, 2.0, &none) == 0.0 && none == 0.0);
+}
+
+static double objective(const sd_prior *prior, double n, double S, double x) {
+  double by_x;
+  return -0.5 * n * log(x) - 0.5 * S / x + sd_prior_log_density(prior, x, &by_x);
+}
+
+/* No point of a fine grid is better, and the derivative vanishes. */
+static void test_mode(void) {
+  for (int l = 0; l < LAWS; l++)
+    for (double n = 1.0; n < 1e5; n *= 7.0)
+      for (double S = 1e-4; S < 1e7; S *= 13.0) {
+        double by_x;
+        const double x = sd_prior_mode(law + l, n, S), best = objective(law + l, n, S, x);
+        sd_prior_log_density(law + l, x, &by_x);
+        CHECK(x > 0.0);
+        CHECK(fabs(-0.5 * n + 0.5 * S / x + x * by_x) <= 1e-11 * (n + S / x));
+        for (double u = -30.0; u < 30.0; u += 0.5)
+          CHECK(objective(law + l, n, S, x * exp(u)) <= best + 1e-9 * fabs(best));
+      }
+  CHECK(sd_prior_mode(law + 1, 10.0, 0.0) == 0.0); /* a half-t does not hold sigma away from zero, */
+  CHECK(sd_prior_mode(law + 4, 10.0, 0.0) > 0.0);  /* an inverse gamma does */
+}
+
+/* R 4.2.2: digamma(c(1e-3, .5, 1, 3.7, 42, 1e6)) */
+static void test_digamma(void) {
+  static const double x[] = {1e-3, 0.5, 1, 3.7, 42, 1e6};
+  static const double want[] = {-1000.57557193181,   -1.963510026021423, -0.5772156649015323,
+                                1.167153539361511, 3.725717617937282,  13.81551005796419};
+  for (int i = 0; i < 6; i++) CHECK_CLOSE(math_digamma(x[i]), want[i], 2e-15);
+  for (double y = 0.01; y < 100.0; y *= 1.3) /* psi(2y) = (psi(y) + psi(y + 1/2)) / 2 + log 2 */
+    CHECK_CLOSE(math_digamma(2 * y), 0.5 * (math_digamma(y) + math_digamma(y + 0.5)) + log(2.0), 4e-15);
+}
+
+int main(void) {
+  test_density();
+  test_mode();
+  test_digamma();
+  return FINISH();
+}
