@@ -211,6 +211,8 @@ theta.elbo_fit <- function(object, ...) object$theta
 #'   `"sandwich"` is robust to a wrong law of the residuals and latent variables: with \eqn{s_g}
 #'   the score of group g and \eqn{I} the full information it is
 #'   \eqn{I^{-1}(\sum_g s_g s_g')I^{-1}}{I^-1 (sum s s') I^-1} (White 1982).
+#'   For method `"vb"` they are `"linear_response"` (default) and `"mean_field"`, the covariances of q
+#'   itself, which are too small.
 #' @param ... Not used.
 #' @return A symmetric matrix with the names of `coef()`, or of `theta()`. Rows of parameters that
 #'   are held, or on the boundary of their range, are `NA` (fixed effects that are held: zero).
@@ -336,11 +338,14 @@ elbo_trace.elbo_fit <- function(object, ...) object$trace
 #' at any other it is lower by the Kullback-Leibler divergence.
 #'
 #' @param object A fit.
-#' @param theta A vector like [theta()]; `NULL` for the estimates.
+#' @param theta A vector like [theta()]; `NULL` for the estimates. Not for method `"vb"`, where
+#'   theta has a distribution.
 #' @param q The distribution of the latent variables: a list of `mean` (levels x terms) and `cov`
 #'   (terms x terms x levels), and for method `"reml"` also `gain` (terms x coefficients x levels),
 #'   with \eqn{u_g\mid\beta \sim N(mean_g - gain_g(\beta - \hat\beta), cov_g)}{u_g | beta ~
-#'   N(mean_g - gain_g (beta - betahat), cov_g)}, as in `fit$latent`. `NULL` for the best at `theta`.
+#'   N(mean_g - gain_g (beta - betahat), cov_g)}, as in `fit$latent`. For method `"vb"` the factors as
+#'   [variational()] returns them, with any numbers; auxiliary variables are at their best. `NULL`
+#'   for the best at `theta`.
 #' @param ... For methods.
 #' @return A number.
 #' @family what a fit answers

@@ -312,7 +312,7 @@ ascend_glmm <- function(design, held, method, control, make_priors = function(..
     model <- glmm_model(design, held, method, full_rank = TRUE, priors = priors)
     result <- climb(model)
   }
-  check_ascent(result, design)
+  check_ascent(result, design, method)
   list(result = result, design = design, held = held, model = model, priors = priors)
 }
 
@@ -336,7 +336,7 @@ progress_reporter <- function(control) {
   }
 }
 
-check_ascent <- function(result, design) {
+check_ascent <- function(result, design, method) {
   if (result$status >= 0) return()
   status <- names(ascent_status)[match(result$status, ascent_status)]
   level <- levels(design$level)[result$level]
@@ -344,7 +344,9 @@ check_ascent <- function(result, design) {
   sigma <- if (is.null(level)) "sigma" else sprintf("`sigma|%s`", level)
   message <- switch(status,
     unbounded = c(sprintf("The objective has no bound: %s can be fitted without error, so that", rows),
-                  "their residual standard deviation goes to zero. Leave such rows out, merge the level",
+                  "their residual standard deviation goes to zero.",
+                  if (method == "vb") "A half-t prior, positive at zero, does not prevent that.",
+                  "Leave such rows out, merge the level",
                   sprintf("with another, or hold it, as by priors(%s = constant(1)).", sigma)),
     descent = c("The ELBO fell in a coordinate step, which is a bug of the package; please",
                 "report it with the data."),

@@ -3,6 +3,8 @@
 #   ELBO = E_q log p(y | z, theta) + E_q log p(z | theta) - E_q log q,
 #
 # independent of the summaries that the fit climbs by.
+#
+#   eta_of(fit), at_eta(fit, eta)   the scales as the engine moves them, and the model there
 
 #' @rdname elbo
 #' @export
@@ -10,14 +12,16 @@ elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
   check_dots_empty(...)
   if (is.null(theta) && is.null(q)) return(object$objective)
   if (object$method == "vb") {
-    abort(c("A fit by method \"vb\" has its ELBO at the optimum only: elbo(fit).",
-            "Change the model or its priors and refit to compare."), "elbo_error_not_available")
+    if (is.null(theta)) return(variational_elbo(object, q))
+    abort(c("Under method \"vb\" theta has a distribution, and a point has no ELBO: its entropy",
+            "is minus infinity. Give `q`, a list of factors as variational(fit) has them."),
+          "elbo_error_not_available")
   }
   if (is.null(theta)) theta <- object$theta
   if (is.null(q)) return(glmm_posterior(object, theta)$objective)
   parts <- theta_parts(object, theta)
   q <- check_q(q, object, theta)
-  expected_log_likelihood(object, theta, parts, q) + expected_log_law(object, parts, q) +
+  expected_log_likelihood(object, theta, parts, q) + expected_log_law(parts, q) +
     entropy(object, q)
 }
 
@@ -34,18 +38,19 @@ check_q <- function(q, fit, theta) {
     if (is.null(q$beta_cov)) {
       q$beta_cov <- fit$beta_cov[fit$information$free_beta, fit$information$free_beta, drop = FALSE]
     }
+  } else {
+    q[c("beta", "beta_cov")] <- NULL # points
   }
   q
 }
 
 expected_log_likelihood <- function(fit, theta, parts, q) {
   design <- fit$design
-  sigma <- parts$sigma
-  variance <- (if (is.null(design$level)) sigma[1] else sigma[as.integer(design$level)])^2
-  if (!is.null(design$weights)) variance <- variance / design$weights
+  variance <- residual_variance(fit, parts$sigma)
   beta <- theta[fit$parameters$block == "beta"]
   free <- fit$information$free_beta
-  if (fit$method == "reml") beta[free] <- q$beta
+  integrated <- !is.null(q$beta)
+  if (integrated) beta[free] <- q$beta
   mean <- drop(design$X %*% beta) + design$offset
   spread <- 0
   n_z <- ncol(design$Z)
@@ -57,20 +62,20 @@ expected_log_likelihood <- function(fit, theta, parts, q) {
     S <- matrix(q$cov, ncol = n_z^2, byrow = TRUE)[group, , drop = FALSE]
     spread <- rowSums(design$Z[, index$i, drop = FALSE] * design$Z[, index$j, drop = FALSE] * S)
     # u = m - K (beta - betahat) + ..., so that x'beta + z'u varies with beta as (x - K'z)'beta.
-    if (fit$method == "reml") {
+    if (integrated) {
       for (j in seq_along(free)) for (k in seq_len(n_z)) {
         X[, j] <- X[, j] - design$Z[, k] * q$gain[k, j, group]
       }
     }
   }
-  if (fit$method == "reml") spread <- spread + rowSums((X %*% q$beta_cov) * X)
+  if (integrated) spread <- spread + rowSums((X %*% q$beta_cov) * X)
   sum(-0.5 * (log(2 * pi * variance) + ((design$y - mean)^2 + spread) / variance))
 }
 
 # sum_g E[u u'] over groups (q x q).
-second_moment <- function(fit, q) {
+second_moment <- function(q) {
   second <- crossprod(q$mean) + apply(q$cov, 1:2, sum)
-  if (fit$method == "reml") {
+  if (!is.null(q$beta)) {
     for (g in seq_len(nrow(q$mean))) {
       K <- matrix(q$gain[, , g], ncol(q$mean))
       second <- second + K %*% q$beta_cov %*% t(K)
@@ -80,10 +85,11 @@ second_moment <- function(fit, q) {
 }
 
 # Terms without a law have log p(z) = 0; a singular covariance is a law on its range.
-expected_log_law <- function(fit, parts, q) {
+expected_log_law <- function(parts, q) {
+  if (length(parts$Sigma) == 0) return(0)
   spectrum <- law_spectrum(parts$Sigma)
   m <- nrow(q$mean)
-  rotated <- t(spectrum$vectors) %*% second_moment(fit, q) %*% spectrum$vectors
+  rotated <- t(spectrum$vectors) %*% second_moment(q) %*% spectrum$vectors
   -0.5 * (m * sum(log(2 * pi * spectrum$values)) + sum(diag(rotated) / spectrum$values))
 }
 
@@ -93,7 +99,7 @@ law_spectrum <- function(Sigma) {
   list(values = spectrum$values[keep], vectors = spectrum$vectors[, keep, drop = FALSE])
 }
 
-# Of q(u), on its range; of q(beta, u) for reml. Points have none.
+# Of q(u), on its range; of q(beta, u) where beta is integrated. Points have none.
 entropy <- function(fit, q) {
   if (fit$method == "joint") return(0)
   m <- nrow(q$mean)
@@ -103,9 +109,28 @@ entropy <- function(fit, q) {
     values <- values[values > 1e-14 * max(values, 0)]
     value <- value + 0.5 * sum(log(2 * pi * values) + 1)
   }
-  if (fit$method == "reml") {
+  if (!is.null(q$beta)) {
     value <- value + 0.5 * (length(q$beta) * (log(2 * pi) + 1) +
                               as.numeric(determinant(q$beta_cov)$modulus))
   }
   value
+}
+
+# ---- the scales, as the engine moves them --------------------------------------------------
+
+# eta of the fit: S and v in place of Sigma and sigma under vb.
+eta_of <- function(fit) {
+  scales <- if (fit$method == "vb") list(Sigma = fit$vb$S, sigma = fit$vb$root_v)
+            else theta_parts(fit)[c("Sigma", "sigma")]
+  .Call(C_glmm_at, model_of(fit), c(scales, list(beta = NULL)))$eta
+}
+
+# What the model is at eta, coefficients at their best: objective, its derivatives by eta (score;
+# hessian and cross at fixed beta), Sigma, sigma, beta and the exact posterior of the latent
+# variables.
+at_eta <- function(fit, eta) {
+  state <- .Call(C_glmm_at_eta, model_of(fit), eta)
+  if (state$status == 0L) return(state)
+  abort("The objective is not finite near the estimates; rescale the variables to sizes near one.",
+        "elbo_error_not_finite")
 }

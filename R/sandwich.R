@@ -55,10 +55,9 @@ multiply_groups <- function(A, B, q) {
   out
 }
 
-# Of each row.
-residual_variance <- function(fit) {
+# Of each row; `sigma` has a value for each level, and is 1 with known standard errors.
+residual_variance <- function(fit, sigma = theta_parts(fit)$sigma) {
   design <- fit$design
-  sigma <- if (design$known_se) 1 else sigma(fit)
   variance <- if (is.null(design$level)) rep(sigma^2, length(design$y))
               else sigma[as.integer(design$level)]^2
   unname(if (is.null(design$weights)) variance else variance / design$weights)

@@ -43,9 +43,25 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
     # The name of an argument elsewhere, as `data`, may be that of a function here.
     if (!is.null(value) && !is.function(value)) complete[[name]] <- value
   }
-  fit <- eval(complete, parent.frame())
+  fit <- eval_as(complete, call, parent.frame())
   fit$call <- call
   fit
+}
+
+# The value of `complete`, whose conditions show `call`, without the values filled in.
+eval_as <- function(complete, call, envir) {
+  relabel <- function(condition) {
+    if (identical(condition$call, complete)) condition$call <- call
+    condition
+  }
+  withCallingHandlers(
+    eval(complete, envir),
+    elbo_error = function(e) stop(relabel(e)),
+    elbo_warning = function(w) {
+      warning(relabel(w))
+      tryInvokeRestart("muffleWarning")
+    }
+  )
 }
 
 # Arguments that are evaluated in the data, and then where the formula was made.

@@ -58,9 +58,13 @@ vb_df_information <- function(d, q) {
 # Degrees of freedom of each inverse Wishart factor, by block, and of each residual one.
 vb_df <- function(design, priors) {
   size <- tabulate(design$block, max(0L, design$block))
-  level <- if (is.null(design$level)) rep(1L, length(design$y)) else as.integer(design$level)
   list(block = nlevels(design$group) + unname(priors$told$prior_df) + size - 1, size = size,
-       sigma = tabulate(level) + unname(priors$told$prior_sigma_df))
+       sigma = vb_rows(design) + unname(priors$told$prior_sigma_df))
+}
+
+# Rows of each residual variance.
+vb_rows <- function(design) {
+  if (is.null(design$level)) length(design$y) else tabulate(design$level)
 }
 
 # The counterpart of natural_parameters() for vb: E_q of sd, cor and sigma with slopes by eta; and
@@ -123,34 +127,14 @@ vb_information <- function(result, natural, parameters) {
 # differences of the exact posterior in eta (the steps are 1e-4 of a standard error).
 latent_response <- function(fit) {
   info <- fit$information
-  m <- nrow(fit$latent$mean)
-  q <- ncol(fit$latent$mean)
-  out <- array(0, c(q, length(info$moves), m))
-  centre <- vb_centre(fit)
+  eta <- eta_of(fit)
+  out <- array(0, c(ncol(fit$latent$mean), length(info$moves), nrow(fit$latent$mean)))
   for (k in seq_along(info$moves)) {
-    eta <- info$moves[k]
-    h <- 1e-4 * sqrt(info$eta_cov[eta, eta])
-    mean_at <- function(step) {
-      at <- vb_move(fit, centre, eta, step)
-      .Call(C_glmm_at, model_of(fit), c(at, list(beta = NULL)))$mean
-    }
-    out[, k, ] <- t(mean_at(h) - mean_at(-h)) / (2 * h)
+    step <- 1e-4 * sqrt(diag(info$eta_cov)[info$moves[k]])
+    move <- replace(0 * eta, info$moves[k], step)
+    out[, k, ] <- t(at_eta(fit, eta + move)$mean - at_eta(fit, eta - move)$mean) / (2 * step)
   }
   out
-}
-
-# S and v of the optimum, and near it along eta.
-vb_centre <- function(fit) list(Sigma = fit$vb$S, sigma = fit$vb$root_v)
-
-vb_move <- function(fit, centre, eta, step) {
-  info <- fit$information
-  q <- nrow(centre$Sigma)
-  # Sigma is quadratic in L: second order in the step matters not, central differences cancel it.
-  slope <- matrix(info$Sigma_slope, q * q)[, eta]
-  sigma <- centre$sigma
-  level <- match(eta, info$eta_of_sigma)
-  if (!is.na(level)) sigma[level] <- sigma[level] * exp(step)
-  list(Sigma = centre$Sigma + step * matrix(slope, q), sigma = sigma)
 }
 
 # Variances of latent variables, m x q: linear response, or those of q.
@@ -179,9 +163,7 @@ vb_latent_variance <- function(fit, type = "linear_response") {
 }
 
 # -d E[u] / d beta, which the mean field leaves out of q.
-vb_gain <- function(fit) {
-  .Call(C_glmm_at, model_of(fit), c(vb_centre(fit), list(beta = NULL)))$gain
-}
+vb_gain <- function(fit) at_eta(fit, eta_of(fit))$gain
 
 #' The optimal approximating distribution
 #'
@@ -192,14 +174,21 @@ vb_gain <- function(fit) {
 #'   `family`, `mean`, `cov` (of beta) and `latent` (means, conditional covariances and gains);
 #'   for each q(Sigma) `family`, `df` and `scale` of the inverse Wishart distribution; for
 #'   each q(sigma^2) `family`, `shape` and `scale` of the inverse gamma distribution. The auxiliary
-#'   variables of the half-t priors (Huang and Wand 2013) are inverse gamma.
+#'   variables of the half-t priors (Huang and Wand 2013) are inverse gamma, the best ones given
+#'   the others. Under `factorization = "mean_field"` there are a factor `beta` and a factor `u`
+#'   in place of `` `beta, u` ``. Factors are found by their whole names. Such a list with other
+#'   numbers has an ELBO too: `elbo(fit, q = )`.
 #' @references
 #' Huang, A. and Wand, M. P. (2013). Simple marginally noninformative prior distributions for
 #' covariance matrices. *Bayesian Analysis* 8, 439--452. \doi{10.1214/13-BA815}
 #' @family what a fit answers
 #' @examples
 #' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, method = "vb")
-#' variational(fit)
+#' q <- variational(fit)
+#' q
+#' q$`sigma^2`
+#' q$`sigma^2`$scale <- 1.2 * q$`sigma^2`$scale
+#' elbo(fit, q = q) - elbo(fit)
 #' @export
 variational <- function(object, ...) UseMethod("variational")
 
@@ -209,14 +198,6 @@ variational.elbo_glmm <- function(object, ...) {
   if (object$method != "vb") {
     abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", object$method),
             "there latent() is the exact posterior of the latent variables."), "elbo_error_method")
-  }
-  design <- object$design
-  df <- object$vb$df
-  held <- object$parameters$fixed
-  sd_held <- held[object$parameters$block == "sd"]
-  sigma_held <- held[object$parameters$block == "sigma"]
-  inverse_gamma <- function(shape, scale) {
-    list(family = "inverse gamma", shape = shape, scale = scale)
   }
   normal <- list(family = "normal", mean = coef(object),
                  cov = object$information$mean_field[names(coef(object)), names(coef(object)),
@@ -228,24 +209,22 @@ variational.elbo_glmm <- function(object, ...) {
     beta = c(normal[c("family", "mean", "cov")],
              dimension = length(object$information$free_beta)),
     u = list(family = "normal", latent = object$latent, dimension = length(object$latent$mean)))
-  for (b in seq_along(df$size)) {
-    rows <- design$block == b
-    if (all(sd_held[rows])) next
-    S <- object$vb$S[rows, rows, drop = FALSE]
-    dimnames(S) <- list(colnames(design$Z)[rows], colnames(design$Z)[rows])
-    name <- if (length(df$size) == 1) "Sigma" else sprintf("Sigma[%d]", b)
-    out[[name]] <- if (df$size[b] == 1) {
-      inverse_gamma(df$block[b] / 2, df$block[b] * S[1] / 2)
+  terms <- colnames(object$design$Z)
+  for (scale in scale_shape(object)$blocks) {
+    B <- scale$d * scale$S
+    out[[scale$name]] <- if (length(B) == 1) {
+      list(family = "inverse gamma", shape = scale$d / 2, scale = B[1] / 2)
     } else {
-      list(family = "inverse Wishart", df = df$block[b], scale = df$block[b] * S)
+      dimnames(B) <- list(terms[scale$terms], terms[scale$terms])
+      list(family = "inverse Wishart", df = scale$d, scale = B)
     }
-  }
-  for (l in which(!sigma_held)) {
-    name <- if (is.null(design$level)) "sigma^2" else sprintf("sigma^2|%s", levels(design$level)[l])
-    out[[name]] <- inverse_gamma(df$sigma[l] / 2, df$sigma[l] * object$vb$root_v[l]^2 / 2)
   }
   structure(out, class = "elbo_variational")
 }
+
+# Factors by their whole names: `beta` is not the beginning of `beta, u`.
+#' @export
+`$.elbo_variational` <- function(x, name) x[[name]]
 
 #' @export
 print.elbo_variational <- function(x, ...) {

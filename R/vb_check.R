@@ -91,20 +91,41 @@ vb_compare <- function(fit, exact) {
 # Posterior mean and sd of every free entry of theta, with the Monte Carlo error of the sd.
 vb_importance <- function(fit) {
   target <- vb_target(fit)
-  proposal <- list(mean = target$centre, root = covariance_root(target$cov))
-  for (round in 1:3) {
-    sample <- importance_sample(target, proposal, 128L)
-    proposal <- moved_proposal(sample, proposal)
-  }
-  for (n in c(512L, 4096L)) {
+  proposal <- vb_proposal(target)
+  for (n in c(256L, 1024L, 4096L)) {
     sample <- importance_sample(target, proposal, n)
     moments <- vb_moments(sample)
-    if (all(moments$sd_error <= 0.01 * moments$sd)) break
+    if (settled(moments, fit)) break
   }
   c(moments, khat = sample$khat, log_evidence = sample$log_mean)
 }
 
-# n draws in each batch, their smoothed weights (of mean one) and what was evaluated there.
+# Whether Monte Carlo errors are small, and leave no doubt of which sds are within 5 %.
+settled <- function(moments, fit) {
+  free <- !fit$parameters$fixed
+  error <- abs(sqrt(diag(fit$information$linear_response))[free] / moments$sd - 1)
+  doubt <- moments$sd_error / moments$sd
+  off <- any(error - 2 * doubt > 0.05, na.rm = TRUE)
+  all(doubt <= 0.01) && (off || all(error + 2 * doubt <= 0.05, na.rm = TRUE))
+}
+
+# Around linear response, and then around the moments found, until a draw is worth `enough`
+# independent ones. (At the very moments of a normal target it is worth 0.91 in one dimension,
+# 0.78 in three.)
+vb_proposal <- function(target, enough = 0.75) {
+  proposal <- list(mean = target$centre, root = covariance_root(target$cov))
+  for (round in 1:3) {
+    sample <- importance_sample(target, proposal, 128L)
+    proposal <- moved_proposal(sample, proposal)
+    if (effective_size(sample) > enough * nrow(sample$x)) break
+  }
+  proposal
+}
+
+effective_size <- function(sample) sum(sample$weight)^2 / sum(sample$weight^2)
+
+# n draws in each batch, the logarithms of the target's density (unnormalised) and their own,
+# smoothed weights (of mean one) and what was evaluated there.
 importance_sample <- function(target, proposal, n) {
   draws <- do.call(rbind, lapply(seq_len(vb_check_batches), function(batch) {
     lattice_t(n, proposal)
@@ -114,14 +135,15 @@ importance_sample <- function(target, proposal, n) {
   ratio <- at$log_density - draws[, 1]
   smooth <- pareto_smooth(ratio - max(ratio))
   weight <- exp(smooth$log_weight)
-  list(x = x, at = at, weight = weight / mean(weight), khat = smooth$khat,
+  list(x = x, at = at, log_p = at$log_density, log_g = draws[, 1],
+       weight = weight / mean(weight), khat = smooth$khat,
        log_mean = max(ratio) + log(mean(weight)),
        batch = rep(seq_len(vb_check_batches), each = n))
 }
 
 moved_proposal <- function(sample, proposal) {
   # Where few draws carry all the weight their covariance says nothing.
-  if (sum(sample$weight)^2 / sum(sample$weight^2) < 10 * ncol(sample$x)) return(proposal)
+  if (effective_size(sample) < 10 * ncol(sample$x)) return(proposal)
   moments <- stats::cov.wt(sample$x, sample$weight / sum(sample$weight), method = "ML")
   list(mean = moments$center, root = covariance_root(moments$cov))
 }
@@ -213,7 +235,8 @@ vb_target <- function(fit) {
 
 # What the scales of a fit are: kind, whether free, and value at q's S and v of each entry of
 # theta beyond beta; Sigma there; and a list for each free covariance block or residual
-# variance: the columns of its sds (or sigma) and cors, its terms of Z (none for a sigma), df
+# variance: its name as a factor of q, the columns of its sds (or sigma) and cors, its terms of
+# Z (none for a sigma) or its level (none for a block), the n groups or rows it speaks of, df
 # and scale of its prior, and d and S of q.
 scale_shape <- function(fit) {
   variances <- fit$parameters[fit$parameters$block != "beta", ]
@@ -226,17 +249,22 @@ scale_shape <- function(fit) {
   at_S <- c(root, (S / outer(root, root))[pairs], if (!fit$design$known_se) fit$vb$root_v)
   mode[free] <- at_S[free]
   cors <- which(kind == "cor")
+  design <- fit$design
   told <- fit$priors$told
-  blocks <- lapply(unique(fit$design$block), function(b) {
-    terms <- which(fit$design$block == b)
-    list(sd = terms, cor = cors[fit$design$block[pairs[, 1]] == b], terms = terms,
-         df = told$prior_df[b], scale = told$prior_scale[terms], d = fit$vb$df$block[b],
-         S = S[terms, terms, drop = FALSE])
+  n_block <- max(0L, design$block)
+  blocks <- lapply(seq_len(n_block), function(b) {
+    terms <- which(design$block == b)
+    list(name = if (n_block == 1) "Sigma" else sprintf("Sigma[%d]", b), sd = terms,
+         cor = cors[design$block[pairs[, 1]] == b], terms = terms, level = integer(),
+         n = nlevels(design$group), df = told$prior_df[b], scale = told$prior_scale[terms],
+         d = fit$vb$df$block[b], S = S[terms, terms, drop = FALSE])
   })
   levels <- lapply(seq_len(sum(kind == "sigma")), function(l) {
-    list(sd = which(kind == "sigma")[l], cor = integer(), terms = integer(),
-         df = told$prior_sigma_df[l], scale = told$prior_sigma_scale[l],
-         d = fit$vb$df$sigma[l], S = matrix(fit$vb$root_v[l]^2))
+    name <- paste(c("sigma^2", levels(design$level)[l]), collapse = "|")
+    list(name = name, sd = which(kind == "sigma")[l], cor = integer(), terms = integer(),
+         level = l, n = vb_rows(design)[l], df = told$prior_sigma_df[l],
+         scale = told$prior_sigma_scale[l], d = fit$vb$df$sigma[l],
+         S = matrix(fit$vb$root_v[l]^2))
   })
   blocks <- Filter(function(block) free[block$sd[1]], c(blocks, levels))
   list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v,

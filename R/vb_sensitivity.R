@@ -68,15 +68,13 @@ prior_slope <- function(fit, alpha) {
 
 # E_q[theta] and the gradient of the ELBO by eta under a moved prior, the scales as they are.
 at_priors <- function(fit, alpha, step) {
+  eta <- eta_of(fit)
   fit$priors$told[[alpha$field]][alpha$at] <- alpha$value + step
-  at <- .Call(C_glmm_at, model_of(fit), c(vb_centre(fit), list(beta = NULL)))
+  at <- at_eta(fit, eta)
   theta <- c(fit$theta)
   attr(theta, "fixed") <- NULL
   theta[fit$information$free_beta] <- at$beta
-  info <- fit$information
-  result <- list(Sigma = fit$vb$S, Sigma_slope = info$Sigma_slope, sigma = fit$vb$root_v,
-                 eta = seq_len(ncol(info$eta_cov)), eta_of_sigma = info$eta_of_sigma)
   theta[fit$parameters$block != "beta"] <-
-    vb_parameters(result, fit$design, held_of(fit), fit$priors)$value
+    vb_parameters(at, fit$design, held_of(fit), fit$priors)$value
   list(theta = theta, score = at$score)
 }

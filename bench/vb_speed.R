@@ -1,9 +1,11 @@
 # fit_glmm(method = "vb") beside method "em" on a million rows; and on the radon data beside
-# Stan's NUTS and mean-field ADVI, where rstan is installed and ../shared/data is present.
+# Stan's NUTS and mean-field ADVI under the same priors, where rstan is installed and
+# ../shared/data is present.
 #
 #   Rscript bench/vb_speed.R [quick]      quick: a tenth of the rows
 #
-# Whole calls, from formula to fit, each the median of several; the two methods take turns.
+# Whole calls, from formula to fit, each the median of several; the two methods take turns. Writes
+# vb_speed.csv (unless quick).
 
 library(elbo)
 
@@ -33,9 +35,28 @@ compare <- function(case, times = 5) {
 }
 
 cat("seconds; vb should take at most three times as long as em\n")
-print(do.call(rbind, lapply(cases, compare)))
+table <- do.call(rbind, lapply(cases, compare))
+print(table)
 
 # ---- Stan --------------------------------------------------------------------------------
+
+# Seconds of each method on each case, and how many times those of em or vb; on the radon data
+# posterior means and sds too.
+write_speed <- function(radon) {
+  if (quick) return(invisible())
+  million <- data.frame(case = rep(rownames(table), each = 3),
+                        method = c("em", "vb", "vb, mean field"),
+                        seconds = as.vector(t(as.matrix(table[c("em", "vb", "mean_field")]))))
+  million$times_em <- million$seconds / rep(table$em, each = 3)
+  million[setdiff(names(radon), names(million))] <- NA
+  radon$case <- "radon, 919 rows in 85 counties"
+  radon$times_em <- NA
+  all <- rbind(million, radon[names(million)])
+  number <- vapply(all, is.numeric, NA)
+  all[number] <- lapply(all[number], signif, 3)
+  this <- sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))
+  utils::write.csv(all, file.path(dirname(this), "vb_speed.csv"), row.names = FALSE, na = "")
+}
 
 file <- file.path(Sys.getenv("ELBO_DATA", "../shared/data"), "posteriordb", "radon_mn.csv")
 if (!file.exists(file)) {
@@ -44,26 +65,56 @@ if (!file.exists(file)) {
 }
 radon <- utils::read.csv(file)
 radon$county <- factor(radon$county_idx)
-fit_radon <- function() fit_glmm(log_radon ~ floor_measure + (1 | county), radon, method = "vb")
-own <- stats::median(replicate(20, seconds(fit_radon())))
-cat(sprintf("\nradon, 919 rows, 85 counties: %.4f seconds by vb,\n", own),
-    "its check against the exact posterior included\n", sep = "")
-if (!requireNamespace("rstan", quietly = TRUE)) {
-  cat("rstan is not installed: no comparison with NUTS and ADVI\n")
-  quit()
+law <- priors(beta = normal(0, 10), sd = half_t(3, 2), sigma = half_t(3, 2))
+fit_radon <- function() {
+  fit_glmm(log_radon ~ floor_measure + (1 | county), radon, method = "vb", prior = law)
 }
-code <- "
-data { int N; int J; array[N] int county; vector[N] x; vector[N] y; }
+each <- function(f) stats::median(replicate(20, seconds(for (i in 1:10) f()) / 10))
+own <- each(fit_radon)
+fit <- fit_radon()
+sd <- sqrt(diag(vcov(fit, full = TRUE)))
+row <- function(method, seconds, mean, sd) {
+  names <- c("intercept", "floor", "tau", "sigma")
+  data.frame(method, seconds, times_vb = seconds / own,
+             t(c(stats::setNames(mean, paste0(names, "_mean")),
+                 stats::setNames(sd, paste0(names, "_sd")))))
+}
+check <- each(function() convergence(fit, check = TRUE))
+answers <- rbind(row("vb", own, theta(fit), sd),
+                 row("vb, less its check", own - check, theta(fit), sd))
+if (requireNamespace("rstan", quietly = TRUE)) {
+  # Debian keeps the headers that package BH would have among those of the system.
+  if (!nzchar(rstan::rstan_options("boost_lib"))) rstan::rstan_options(boost_lib = "/usr/include")
+  # The syntax of arrays that rstan 2.21 knows, or that of later ones, which know no other.
+  county <- if (utils::packageVersion("rstan") < "2.26") "int county[N]" else "array[N] int county"
+  model <- rstan::stan_model(model_code = sprintf("
+data { int N; int J; %s; vector[N] x; vector[N] y; }
 parameters { real mu; real beta; vector[J] z; real<lower=0> tau; real<lower=0> sigma; }
 model {
   mu ~ normal(0, 10); beta ~ normal(0, 10); tau ~ student_t(3, 0, 2); sigma ~ student_t(3, 0, 2);
   z ~ std_normal();
   y ~ normal(mu + beta * x + tau * z[county], sigma);
-}"
-model <- rstan::stan_model(model_code = code)
-data <- list(N = nrow(radon), J = nlevels(radon$county), county = as.integer(radon$county),
-             x = radon$floor_measure, y = radon$log_radon)
-nuts <- seconds(rstan::sampling(model, data, chains = 4, iter = 2000, refresh = 0, cores = 1))
-advi <- seconds(rstan::vb(model, data, algorithm = "meanfield", refresh = 0))
-cat(sprintf("Stan: NUTS, 4 chains of 2000, %.1f seconds (%.0f times as long)\n", nuts, nuts / own),
-    sprintf("      mean-field ADVI %.2f seconds (%.0f times)\n", advi, advi / own), sep = "")
+}", county))
+  data <- list(N = nrow(radon), J = nlevels(radon$county), county = as.integer(radon$county),
+               x = radon$floor_measure, y = radon$log_radon)
+  names <- c("mu", "beta", "tau", "sigma")
+  stan_row <- function(method, run) {
+    time <- seconds(draws <- run())
+    draws <- as.matrix(draws, pars = names)
+    row(method, time, colMeans(draws), apply(draws, 2, stats::sd))
+  }
+  answers <- rbind(
+    answers,
+    stan_row("NUTS, 4 chains of 2000", function() {
+      rstan::sampling(model, data, chains = 4, iter = 2000, refresh = 0, cores = 1, seed = 1)
+    }),
+    stan_row("mean-field ADVI", function() {
+      rstan::vb(model, data, algorithm = "meanfield", refresh = 0, seed = 1)
+    })
+  )
+} else {
+  cat("\nrstan is not installed: no comparison with NUTS and ADVI\n")
+}
+cat("\nradon, 919 rows in 85 counties; `vb` checks itself against the exact posterior\n")
+print(answers, digits = 3, row.names = FALSE)
+write_speed(answers)

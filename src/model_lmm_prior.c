@@ -22,46 +22,46 @@
 
 static const double LOG_PI = 1.144729885849400174143427351353;
 
-/* One scale: its size, place and prior. */
+/* One scale: its place, its prior, and what is needed of S, all set by next_scale(). */
 typedef struct {
-  int q, first; /* block of Sigma from term `first` on, or level `first` of the residual variance */
+  int b;        /* block b < n_block of Sigma, else level b - n_block of the residual variance */
+  int q, first; /* q terms from `first` on, or the level `first` */
+  int level;    /* 1: a residual variance */
   double nu, n;
   const double *A;
+  double log_det, inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS]; /* log |S|, S^{-1}, c */
 } scale;
 
-/* Block b < n_block of Sigma, else level b - n_block. Returns 0 where nothing is free. */
-static int get_scale(const lmm_prior *prior, const lmm_parameters *par, int b, scale *out) {
-  if (b < par->n_block) {
-    out->first = par->start[b];
-    out->q = par->start[b + 1] - out->first;
-    out->nu = prior->df[b];
-    out->A = prior->scale + out->first;
-    out->n = prior->n_group;
-    return par->kind[out->first] == LMM_ROW_FREE;
-  }
-  out->first = b - par->n_block;
-  out->q = 1;
-  out->nu = prior->sigma_df[out->first];
-  out->A = prior->sigma_scale + out->first;
-  out->n = prior->n_rows[out->first];
-  return par->eta_of_sigma[out->first] >= 0;
+/* Whether scale b is free. */
+static int get_scale(const lmm_prior *prior, const lmm_parameters *par, int b, scale *s) {
+  s->level = b >= par->n_block;
+  s->first = s->level ? b - par->n_block : par->start[b];
+  s->q = s->level ? 1 : par->start[b + 1] - s->first;
+  s->nu = s->level ? prior->sigma_df[s->first] : prior->df[b];
+  s->A = (s->level ? prior->sigma_scale : prior->scale) + s->first;
+  s->n = s->level ? prior->n_rows[s->first] : prior->n_group;
+  return s->level ? par->eta_of_sigma[s->first] >= 0 : par->kind[s->first] == LMM_ROW_FREE;
 }
 
-/* S^{-1} (q x q), log |S| and c. */
-static elbo_status invert_scale(const lmm_parameters *par, int b, const scale *s,
-                                const double *Sigma, const double *variance, double *inverse,
-                                double *log_det, double *c) {
+/* Goes on to the next free scale (from s->b = -1); 0 after the last, or where S is not positive
+ * definite, which `status` tells. */
+static int next_scale(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                      const double *variance, scale *s, elbo_status *status) {
+  *status = ELBO_OK;
+  do
+    if (++s->b == par->n_block + par->n_level) return 0;
+  while (!get_scale(prior, par, s->b, s));
   const int q = s->q;
   for (int i = 0; i < q; i++)
     for (int j = 0; j < q; j++)
-      inverse[i + q * j] = b < par->n_block ? Sigma[s->first + i + par->q * (s->first + j)]
-                                            : variance[s->first];
-  elbo_status status = la_chol(inverse, q);
-  if (status != ELBO_OK) return status;
-  *log_det = la_log_det_from_chol(inverse, q);
-  status = la_inverse_from_chol(inverse, q);
-  for (int k = 0; k < q; k++) c[k] = s->nu * inverse[k * (q + 1)] + 1.0 / (s->A[k] * s->A[k]);
-  return status;
+      s->inverse[i + q * j] =
+          s->level ? variance[s->first] : Sigma[s->first + i + par->q * (s->first + j)];
+  *status = la_chol(s->inverse, q);
+  if (*status != ELBO_OK) return 0;
+  s->log_det = la_log_det_from_chol(s->inverse, q);
+  *status = la_inverse_from_chol(s->inverse, q);
+  for (int k = 0; k < q; k++) s->c[k] = s->nu * s->inverse[k * (q + 1)] + 1.0 / (s->A[k] * s->A[k]);
+  return *status == ELBO_OK;
 }
 
 /* log of the multivariate gamma function. */
@@ -80,41 +80,36 @@ static double constant_of(const scale *s) {
   return sum + 0.5 * d * q * (1.0 + log_2 - log(d)) + log_gamma(0.5 * d, q);
 }
 
-static elbo_status vb_value(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma, const double *variance, double *value) {
-  double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
+static elbo_status vb_value(const lmm_prior *prior, const lmm_parameters *par,
+                            const double *Sigma, const double *variance, double *value) {
+  elbo_status status;
   *value = 0.0;
-  for (int b = 0; b < par->n_block + par->n_level; b++) {
-    scale s;
-    if (!get_scale(prior, par, b, &s)) continue;
-    const elbo_status status = invert_scale(par, b, &s, Sigma, variance, inverse, &log_det, c);
-    if (status != ELBO_OK) return status;
-    *value += constant_of(&s) - 0.5 * (s.nu + s.q - 1.0) * log_det;
-    for (int k = 0; k < s.q; k++) *value -= 0.5 * (s.nu + s.q) * log(c[k]);
+  for (scale s = {.b = -1}; next_scale(prior, par, Sigma, variance, &s, &status);) {
+    *value += constant_of(&s) - 0.5 * (s.nu + s.q - 1.0) * s.log_det;
+    for (int k = 0; k < s.q; k++) *value -= 0.5 * (s.nu + s.q) * log(s.c[k]);
   }
-  return ELBO_OK;
+  return status;
 }
 
 /* Derivatives of h with respect to the entries of Sigma in pairs (direction e_a e_b' + e_b e_a', or
  * e_a e_a') and the residual variances, added to gradient and hessian (n x n, lower). */
-static elbo_status vb_derivatives(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma, const double *variance, double *gradient, double *hessian) {
+static elbo_status vb_derivatives(const lmm_prior *prior, const lmm_parameters *par,
+                                  const double *Sigma, const double *variance, double *gradient,
+                                  double *hessian) {
   const int n = par->n_pair + par->n_level;
-  double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
-  for (int b = 0; b < par->n_block + par->n_level; b++) {
-    scale s;
-    if (!get_scale(prior, par, b, &s)) continue;
-    const elbo_status status = invert_scale(par, b, &s, Sigma, variance, inverse, &log_det, c);
-    if (status != ELBO_OK) return status;
-    const int q = s.q, level = b >= par->n_block;
-    const double nu = s.nu, *V = inverse;
+  elbo_status status;
+  for (scale s = {.b = -1}; next_scale(prior, par, Sigma, variance, &s, &status);) {
+    const int q = s.q;
+    const double nu = s.nu, *V = s.inverse, *c = s.c;
     for (int e = 0; e < n; e++) {
       int a1, b1, a2, b2;
-      if (!lmm_direction(par, e, level, s.first, q, &a1, &b1)) continue;
+      if (!lmm_direction(par, e, s.level, s.first, q, &a1, &b1)) continue;
       const double k1 = a1 == b1 ? 0.5 : 1.0;
       gradient[e] -= (nu + q - 1.0) * k1 * V[a1 + q * b1];
       for (int k = 0; k < q; k++)
         gradient[e] += nu * (nu + q) / c[k] * k1 * V[k + q * a1] * V[k + q * b1];
       for (int f = 0; f <= e; f++) {
-        if (!lmm_direction(par, f, level, s.first, q, &a2, &b2)) continue;
+        if (!lmm_direction(par, f, s.level, s.first, q, &a2, &b2)) continue;
         const double k2 = a2 == b2 ? 0.5 : 1.0;
         double sum = (nu + q - 1.0) * (V[a1 + q * a2] * V[b1 + q * b2] + V[a1 + q * b2] * V[b1 + q * a2]);
         for (int k = 0; k < q; k++) {
@@ -128,30 +123,28 @@ static elbo_status vb_derivatives(const lmm_prior *prior, const lmm_parameters *
       }
     }
   }
-  return ELBO_OK;
+  return status;
 }
 
 /* The coordinate step for q(Sigma) and q(sigma^2): S = (sum E[u u'] + 2 nu diag(E[1/a])) / d, where
  * E[1/a_k] = (nu + q) / 2 / c_k.  second: q x q; square: n_level, E |y - X beta - Z u|^2. */
-static elbo_status vb_update(const lmm_prior *prior, const lmm_parameters *par, const double *second, const double *square, double *Sigma, double *variance) {
-  double inverse[LMM_MAX_TERMS * LMM_MAX_TERMS], c[LMM_MAX_TERMS], log_det;
-  for (int b = 0; b < par->n_block + par->n_level; b++) {
-    scale s;
-    if (!get_scale(prior, par, b, &s)) continue;
-    const elbo_status status = invert_scale(par, b, &s, Sigma, variance, inverse, &log_det, c);
-    if (status != ELBO_OK) return status;
+static elbo_status vb_update(const lmm_prior *prior, const lmm_parameters *par,
+                             const double *second, const double *square, double *Sigma,
+                             double *variance) {
+  elbo_status status;
+  for (scale s = {.b = -1}; next_scale(prior, par, Sigma, variance, &s, &status);) {
     const double d = s.n + s.nu + s.q - 1.0;
-    if (b >= par->n_block) {
-      variance[s.first] = (square[s.first] + s.nu * (s.nu + 1.0) / c[0]) / d;
+    if (s.level) {
+      variance[s.first] = (square[s.first] + s.nu * (s.nu + 1.0) / s.c[0]) / d;
       continue;
     }
     for (int i = 0; i < s.q; i++)
       for (int j = 0; j < s.q; j++) {
         const int at = s.first + i + par->q * (s.first + j);
-        Sigma[at] = (second[at] + (i == j ? s.nu * (s.nu + s.q) / c[i] : 0.0)) / d;
+        Sigma[at] = (second[at] + (i == j ? s.nu * (s.nu + s.q) / s.c[i] : 0.0)) / d;
       }
   }
-  return ELBO_OK;
+  return status;
 }
 
 void lmm_prior_vb(lmm_prior *prior) {

@@ -8,6 +8,7 @@
 #
 # A `problem` holds the data (from fit$design) and the priors, which the test states itself:
 #   beta_mean, beta_sd; nu (a block each), A (a latent term each); sigma_nu, sigma_A (a level each).
+# `power`: p(y_i | z, theta) counts so many times.
 
 vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NULL,
                        sigma_nu = NULL, sigma_A = NULL) {
@@ -22,7 +23,7 @@ vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NUL
   level <- if (is.null(design$level)) rep(1L, n) else as.integer(design$level)
   list(X = design$X, y = design$y - design$offset, W = W, q = q, m = m, level = level,
        n_level = if (design$known_se) 0L else max(level),
-       w = if (is.null(design$weights)) rep(1, n) else design$weights,
+       w = if (is.null(design$weights)) rep(1, n) else design$weights, power = rep(1, n),
        blocks = unname(split(seq_len(q), design$block)),
        beta_mean = beta_mean, beta_sd = beta_sd, nu = nu, A = A, sigma_nu = sigma_nu,
        sigma_A = sigma_A, mean_field = fit$factorization == "mean_field")
@@ -66,9 +67,8 @@ log_sum_exp <- function(x) max(x) + log(sum(exp(x - max(x))))
 # E_q[log p - log q] by Monte Carlo --------------------------------------------------------
 
 # `draws` values of log p(y, beta, u, Sigma, a, sigma^2, a_sigma) - log q, at draws from
-# variational(fit).
-vb_draws <- function(fit, problem, draws) {
-  q <- variational(fit)
+# q.
+vb_draws <- function(fit, problem, draws, q = variational(fit)) {
   normal <- normal_factor(q)
   factors <- scale_factors(q)
   vapply(seq_len(draws), function(i) {
@@ -177,7 +177,7 @@ reference_vb_elbo <- function(psi, problem, tilt = 0, scale_tilt = 0) {
       scale_terms(at$S[rows, rows, drop = FALSE], at$d[b], problem$nu[b], problem$A[rows])
   }
   for (l in seq_len(problem$n_level)) {
-    value <- value - sum(problem$level == l) / 2 * mean_log_excess(at$e[l], 1) +
+    value <- value - sum(problem$power[problem$level == l]) / 2 * mean_log_excess(at$e[l], 1) +
       scale_terms(matrix(at$v[l]), at$e[l], problem$sigma_nu[l], problem$sigma_A[l])
   }
   value + sum(scale_tilt * scale_means(problem, at))
@@ -229,11 +229,16 @@ best_normal <- function(problem, at, tilt = 0) {
   prior[seq_len(p), seq_len(p)] <- diag(1 / problem$beta_sd^2, p)
   prior[-seq_len(p), -seq_len(p)] <- law
   if (p == 0) prior <- law
+  # log N(y; mu, v)^a = log N(y; mu, v / a) + (1 - a) / 2 log(2 pi v) - 1/2 log a.
+  power <- problem$power
+  constant <- sum((1 - power) / 2 * log(2 * pi * variance) - log(power) / 2)
+  variance <- variance / power
   precision <- crossprod(D / sqrt(variance)) + prior
   centre <- c(problem$beta_mean, numeric(ncol(problem$W)))
   mode <- drop(solve(precision, crossprod(D, problem$y / variance) + prior %*% centre + tilt))
   r <- mode - centre
-  log_density <- sum(stats::dnorm(problem$y, D %*% mode, sqrt(variance), log = TRUE)) -
+  log_density <- constant +
+    sum(stats::dnorm(problem$y, D %*% mode, sqrt(variance), log = TRUE)) -
     sum(log(problem$beta_sd)) + 0.5 * log_determinant(law) - length(r) / 2 * log(2 * pi) -
     0.5 * sum(r * (prior %*% r)) + sum(tilt * mode)
   halves <- list(seq_along(r))
@@ -272,6 +277,18 @@ reference_vb <- function(problem, start, tilt = 0, scale_tilt = 0) {
        mean = c(best_normal(problem, at, tilt)$mode, scale_means(problem, at)))
 }
 
+# E_q[beta] and its linear response sds at the optimum: with f the ELBO in psi,
+# cov(beta | psi) + (d beta / d psi) (-f'')^-1 (d beta / d psi)'.
+reference_vb_beta <- function(problem, start) {
+  psi <- reference_vb(problem, start)$psi
+  beta <- seq_along(problem$beta_mean)
+  mean_at <- function(psi) best_normal(problem, unpack_psi(psi, problem))$mode[beta]
+  H <- numDeriv::hessian(reference_vb_elbo, psi, problem = problem)
+  R <- numDeriv::jacobian(mean_at, psi)
+  cov <- best_normal(problem, unpack_psi(psi, problem))$cov[beta, beta]
+  unname(c(mean_at(psi), sqrt(diag(cov - R %*% solve(H, t(R))))))
+}
+
 # psi of a fit, from the factors that variational() returns.
 psi_of_fit <- function(fit) {
   unlist(lapply(scale_factors(variational(fit)), function(f) {
@@ -279,4 +296,90 @@ psi_of_fit <- function(fit) {
     diag(L) <- log(diag(L))
     c(L[lower.tri(L, diag = TRUE)], log(f$df))
   }), use.names = FALSE)
+}
+
+# The ELBO of any q ------------------------------------------------------------------------
+
+# E_q[log p - log q] in closed form, for factors as variational() has them: expectations of
+# dense quadratic forms under the covariance of all of (beta, u).
+reference_elbo_of_q <- function(q, problem) {
+  normal <- normal_factor(q)
+  scales <- scale_factors(q)
+  p <- length(normal$mean)
+  k <- problem$q
+  mean <- c(normal$mean, as.vector(t(normal$u)))
+  A <- rbind(diag(p), if (k > 0) -do.call(rbind, normal$gain))
+  cov <- A %*% normal$root %*% t(normal$root) %*% t(A)
+  for (g in seq_len(problem$m)) {
+    rows <- p + k * (g - 1) + seq_len(k)
+    cov[rows, rows] <- cov[rows, rows] + normal$u_root[[g]] %*% t(normal$u_root[[g]])
+  }
+  value <- 0.5 * (length(mean) * (log(2 * pi) + 1) + log_determinant(cov)) +
+    sum(stats::dnorm(normal$mean, problem$beta_mean, problem$beta_sd, log = TRUE) -
+          0.5 * diag(cov)[seq_len(p)] / problem$beta_sd^2)
+  second <- cov + outer(mean, mean)
+  for (b in seq_along(problem$blocks)) {
+    rows <- problem$blocks[[b]]
+    d <- scales[[b]]$df
+    S <- scales[[b]]$scale / d
+    at <- p + rep(k * (seq_len(problem$m) - 1), each = length(rows)) + rows
+    moment <- kronecker(diag(problem$m), solve(S)) * second[at, at]
+    value <- value + scale_terms(S, d, problem$nu[b], problem$A[rows]) -
+      0.5 * (problem$m * (length(rows) * log(2 * pi) + log_determinant(S) +
+                            mean_log_excess(d, length(rows))) + sum(moment))
+  }
+  D <- cbind(problem$X, problem$W)
+  square <- drop((problem$y - D %*% mean)^2) + rowSums((D %*% cov) * D)
+  for (l in seq_len(problem$n_level)) {
+    factor <- scales[[length(problem$blocks) + l]]
+    v <- drop(factor$scale) / factor$df
+    rows <- problem$level == l
+    value <- value + scale_terms(matrix(v), factor$df, problem$sigma_nu[l], problem$sigma_A[l]) -
+      0.5 * sum(log(2 * pi * v / problem$w[rows]) + mean_log_excess(factor$df, 1) +
+                  problem$w[rows] * square[rows] / v)
+  }
+  if (problem$n_level == 0) {
+    value <- value - 0.5 * sum(log(2 * pi / problem$w) + problem$w * square)
+  }
+  value
+}
+
+# Problems ---------------------------------------------------------------------------------
+
+vb_data <- function(groups = 12, size = 4, seed = 1) {
+  set.seed(seed)
+  d <- sim_glmm(groups = groups, size = size)
+  d$w <- stats::runif(nrow(d), 0.5, 2)
+  d$s <- stats::runif(nrow(d), 0.5, 1)
+  d$arm <- factor(rep(c("a", "b"), length.out = nrow(d)))
+  d[-(1:2), ]
+}
+
+# Every kind of model, under beta ~ N(0.5, 3), sds half-t(3, 2) and sigma half-t(2, 1.5).
+vb_cases <- function(d) {
+  fit <- function(formula, ..., keep = c("beta", "sd", "sigma")) {
+    law <- priors(beta = normal(0.5, 3), sd = half_t(3, 2), sigma = half_t(2, 1.5))
+    law <- structure(unclass(law)[keep], class = class(law))
+    do.call(fit_glmm, list(formula, quote(d), method = "vb", prior = law, ...))
+  }
+  list(
+    intercepts = fit(y ~ x + (1 | group)),
+    slopes = fit(y ~ x + (x | group)),
+    uncorrelated = fit(y ~ x + (x || group)),
+    levels = fit(y ~ x + (1 | group), sigma = ~ arm),
+    weights = fit(y ~ x + (x | group), weights = quote(w), offset = quote(x / 2)),
+    known_se = fit(y ~ x + (1 | group), se = quote(s), keep = c("beta", "sd")),
+    linear = fit(y ~ x, keep = c("beta", "sigma")),
+    no_beta = fit(y ~ 0 + (1 | group), keep = c("sd", "sigma")),
+    mean_field = fit(y ~ x + (x | group), factorization = "mean_field")
+  )
+}
+
+problem_of <- function(fit, beta_mean = 0.5, beta_sd = 3, nu = 3, A = 2, sigma_nu = 2,
+                       sigma_A = 1.5) {
+  design <- fit$design
+  n_level <- max(1, nlevels(design$level))
+  vb_problem(fit, rep(beta_mean, ncol(design$X)), rep(beta_sd, ncol(design$X)),
+             rep(nu, length(unique(design$block))), rep(A, ncol(design$Z)),
+             rep(sigma_nu, n_level), rep(sigma_A, n_level))
 }

@@ -58,6 +58,23 @@ test_that("a fit made inside a function can be updated outside it, and the rever
   expect_equal(through(distance ~ age + (1 | Subject), growth)$method, "reml")
 })
 
+test_that("conditions show the call without the values that were filled in", {
+  local_data <- growth
+  error <- tryCatch(update(fit, data = local_data, prior = priors(cor = constant(0))),
+                    error = identity)
+  expect_s3_class(error, "elbo_error_prior")
+  expect_equal(conditionCall(error)$data, quote(local_data))
+  error <- tryCatch(update(fit, method = "joint", prior = NULL), error = identity)
+  expect_s3_class(error, "elbo_error_unbounded")
+  expect_equal(conditionCall(error)$data, quote(growth))
+  warning <- tryCatch(update(fit, control = elbo_control(max_iter = 1)), warning = identity)
+  expect_s3_class(warning, "elbo_warning_convergence")
+  expect_equal(conditionCall(warning)$data, quote(growth))
+  # The call of an argument stays what it is.
+  error <- tryCatch(update(fit, control = elbo_control(tol = -1)), error = identity)
+  expect_equal(conditionCall(error), quote(elbo_control(tol = -1)))
+})
+
 test_that("unnamed arguments are refused", {
   expect_error(update(fit, . ~ ., "reml"), class = "elbo_error_argument")
 })
