@@ -12,7 +12,8 @@
 #'   the log scale for standard deviations and Fisher's z scale for correlations.
 #' @return A data frame of class `elbo_comparison`, a row for each fit and parameter: `fit`,
 #'   `method`, `term` (a name of [theta()]), `estimate`, `std.error` (`NA` where the parameter
-#'   is held or on its boundary). The attribute `facts` is a data frame with a row for each
+#'   is held, which printing marks, or on its boundary). The attribute `held` says which rows
+#'   are held by [priors()]. The attribute `facts` is a data frame with a row for each
 #'   fit: `fit`, `method`, `integrated` (in words), `objective`, `log_likelihood` (`NA` where
 #'   there is none), `rows`, `seconds`. `plot()` draws a panel for each parameter and returns
 #'   its argument invisibly.
@@ -33,7 +34,8 @@ compare_fits <- function(...) {
   }
   comparison <- do.call(rbind, unname(Map(fit_estimates, fits, names(fits))))
   facts <- do.call(rbind, unname(Map(fit_facts, fits, names(fits))))
-  structure(comparison, facts = facts, class = c("elbo_comparison", "data.frame"))
+  held <- unlist(lapply(unname(fits), function(fit) fit$parameters$fixed))
+  structure(comparison, facts = facts, held = held, class = c("elbo_comparison", "data.frame"))
 }
 
 fit_names <- function(given, expressions) {
@@ -70,18 +72,25 @@ print.elbo_comparison <- function(x, ...) {
   )))
   writeLines(paste0("  ", facts$fit, ": ", facts$integrated))
   cat("\nEstimates (standard errors):\n")
-  terms <- unique(x$term)
-  columns <- lapply(facts$fit, function(fit) {
-    row <- which(x$fit == fit)[match(terms, x$term[x$fit == fit])]
-    estimate_and_error(x$estimate[row], x$std.error[row])
-  })
-  print_columns(terms, stats::setNames(columns, facts$fit))
+  print_columns(unique(x$term), comparison_columns(x))
   invisible(x)
 }
 
-estimate_and_error <- function(estimate, se) {
+# A column of text for each fit, a row for each term.
+comparison_columns <- function(x) {
+  terms <- unique(x$term)
+  fits <- attr(x, "facts")$fit
+  columns <- lapply(fits, function(fit) {
+    row <- which(x$fit == fit)[match(terms, x$term[x$fit == fit])]
+    estimate_and_error(x$estimate[row], x$std.error[row], attr(x, "held")[row])
+  })
+  stats::setNames(columns, fits)
+}
+
+estimate_and_error <- function(estimate, se, held) {
   decimals <- shown_decimals(estimate, se)
   error <- sub("^( *)(\\S+)( *)$", "\\1(\\2)\\3", decimal_text(se, decimals))
+  error[which(held)] <- "(held)"
   paste(decimal_text(estimate, decimals), formatC(error, width = -max(nchar(error))))
 }
 

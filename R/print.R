@@ -19,7 +19,6 @@
 #'
 #' @param x a fit, or its summary.
 #' @param object a fit.
-#' @param options chunk options, of which none is used.
 #' @param ... not used.
 #' @return `print()` returns its argument invisibly. `summary()` returns a list of class
 #'   `summary.elbo_fit` with the components
@@ -113,34 +112,14 @@ print.summary.elbo_fit <- function(x, ...) {
                  table_lines(posterior_table(x$posterior))))
   }
   writeLines(c("", "Residuals / their standard deviation:"))
-  print(stats::setNames(fixed_text(x$residuals, 2), c("min", "25 %", "median", "75 %", "max")),
-        quote = FALSE)
+  print(unlist(residual_table(x$residuals)), quote = FALSE)
   writeLines("")
   write_wrapped(objective_words(fit))
-  if (!anyNA(x$information)) {
-    writeLines(sprintf("AIC %s, BIC %s with %s", fixed_text(x$information["AIC"], 1),
-                       fixed_text(x$information["BIC"], 1),
-                       count_words(fit$df_parameters, "free parameter")))
-  }
+  writeLines(information_words(x))
   write_wrapped(convergence(fit)$message)
   write_wrapped(convergence(fit)$verdict)
   write_notes(fit)
   invisible(x)
-}
-
-#' @rdname print.elbo_fit
-#' @exportS3Method knitr::knit_print
-knit_print.elbo_fit <- function(x, options, ...) {
-  summary <- summary(x)
-  pieces <- c(
-    sprintf("%s, method `%s`: `%s` (%s)", estimator_name(x), x$method,
-            deparse_line(x$formula), size_words(x)),
-    markdown_table(coefficient_table(summary$coefficients)),
-    markdown_table(variance_table(summary$variances)),
-    paste(code_calls(c(objective_words(x), convergence(x)$message, convergence(x)$verdict,
-                       notes(x))), collapse = "  \n")
-  )
-  knitr::asis_output(paste(c("", pieces, ""), collapse = "\n\n"))
 }
 
 write_head <- function(fit) {
@@ -159,16 +138,6 @@ write_notes <- function(fit) {
   for (note in notes(fit)) write_wrapped(note)
 }
 
-# Calls as code, which Markdown would take for text with quotation marks.
-code_calls <- function(text) gsub("\\b([a-z_.]+\\([^()]*\\))", "`\\1`", text)
-
-# One string, in the format of the document being knit; numbers come as text.
-markdown_table <- function(table) {
-  if (nrow(table) == 0) return(NULL)
-  align <- c("l", rep("r", ncol(table) - 1))
-  paste(knitr::kable(table, align = align, row.names = FALSE), collapse = "\n")
-}
-
 # ---- the words ---------------------------------------------------------------------------
 
 # What the estimator is called, and what q integrates. Constants do not change its name.
@@ -179,7 +148,10 @@ estimator_name <- function(fit) {
   if (informed(fit)) paste(name, "maximum a posteriori") else paste(name, "maximum likelihood")
 }
 
-integrated_words <- function(fit) {
+integrated_words <- function(fit) UseMethod("integrated_words")
+
+#' @exportS3Method
+integrated_words.elbo_fit <- function(fit) {
   if (has_latent(fit)) {
     switch(fit$method,
       em = "z integrated exactly, theta a point",
@@ -201,10 +173,13 @@ integrated_words <- function(fit) {
 
 method_words <- function(fit) {
   sprintf("(method \"%s\": %s%s)", fit$method, integrated_words(fit),
-          if (fit$method == "em") "; not REML" else "")
+          if (fit$method == "em" && inherits(fit, "elbo_glmm")) "; not REML" else "")
 }
 
-size_words <- function(fit) {
+size_words <- function(fit) UseMethod("size_words")
+
+#' @exportS3Method
+size_words.elbo_fit <- function(fit) {
   design <- fit$design
   paste(c(
     count_words(nobs(fit), "row"),
@@ -235,7 +210,10 @@ group_size_words <- function(fit) {
   sprintf("rows in each %s: %s", fit$design$group_name, paste(sizes, collapse = " to "))
 }
 
-objective_words <- function(fit) {
+objective_words <- function(fit) UseMethod("objective_words")
+
+#' @exportS3Method
+objective_words.elbo_fit <- function(fit) {
   elbo <- fixed_text(fit$objective, 1)
   if (fit$method == "joint") {
     return(sprintf("log p(y, z | theta) %s is the ELBO of points: no log-likelihood", elbo))
@@ -250,11 +228,24 @@ objective_words <- function(fit) {
           fixed_text(max(utils::tail(fit$trace$kl, 1), 0), 1))
 }
 
+information_words <- function(summary) {
+  if (anyNA(summary$information)) return(character())
+  sprintf("AIC %s, BIC %s with %s", fixed_text(summary$information[["AIC"]], 1),
+          fixed_text(summary$information[["BIC"]], 1),
+          count_words(summary$fit$df_parameters, "free parameter"))
+}
+
 # Priors of points, other than constants and flat ones.
-informed <- function(fit) fit$method != "vb" && !is.null(fit$priors)
+informed <- function(fit) UseMethod("informed")
+
+#' @exportS3Method
+informed.elbo_fit <- function(fit) fit$method != "vb" && !is.null(fit$priors)
 
 # Sentences that a reader must see, most fits having none.
-notes <- function(fit) {
+notes <- function(fit) UseMethod("notes")
+
+#' @exportS3Method
+notes.elbo_fit <- function(fit) {
   c(prior_words(fit), held_words(fit), boundary_words(fit), dropped_words(fit), few_groups_words(fit))
 }
 
@@ -401,6 +392,11 @@ posterior_table <- function(posterior) {
     "Linear response" = decimal_text(posterior$linear_response, decimals),
     "Mean field" = decimal_text(posterior$mean_field, decimals), check.names = FALSE
   )
+}
+
+residual_table <- function(residuals) {
+  text <- stats::setNames(fixed_text(residuals, 2), c("min", "25 %", "median", "75 %", "max"))
+  data.frame(as.list(text), check.names = FALSE)
 }
 
 # "sd age", "cor (Intercept), age", "sigma", "sigma Female".

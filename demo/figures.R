@@ -36,9 +36,10 @@ estimate_pairs <- function(n, times) {
 
 plot_paradox <- function(simulated) {
   estimators <- unique(simulated$estimator)
-  colour <- rev(palette_of_three)[match(simulated$estimator, estimators)]
-  shift <- c(0.93, 1, 1.07)[match(simulated$estimator, estimators)]
-  x <- simulated$pairs * shift
+  index <- match(simulated$estimator, estimators)
+  colour <- rev(palette_of_three)[index]
+  symbols <- c(15, 17, 19)
+  x <- simulated$pairs * c(0.93, 1, 1.07)[index]
   narrow_margins()
   plot(x, simulated$mean, log = "x", type = "n", ylim = range(0, simulated$high),
        xlab = "number of pairs", ylab = "estimated variance (truth: 1)",
@@ -46,8 +47,8 @@ plot_paradox <- function(simulated) {
   axis(1, unique(simulated$pairs))
   abline(h = c(0.5, 1), lty = 3)
   segments(x, simulated$low, x, simulated$high, col = colour, lwd = 2)
-  points(x, simulated$mean, pch = 19, col = colour)
-  legend("topright", rev(estimators), col = palette_of_three, pch = 19, bty = "n")
+  points(x, simulated$mean, pch = symbols[index], col = colour)
+  legend("topright", rev(estimators), col = palette_of_three, pch = rev(symbols), bty = "n")
 }
 
 # ---- Growth ------------------------------------------------------------------------------------
@@ -65,10 +66,12 @@ plot_growth <- function(fit) {
   population <- expand.grid(age = range(data$age), Sex = levels(data$Sex))
   population$distance <- predict(fit, population, re.form = NA)
   for (sex in levels(data$Sex)) {
-    lines(distance ~ age, population[population$Sex == sex, ], lwd = 4,
-          col = palette_of_three[match(sex, levels(data$Sex))])
+    index <- match(sex, levels(data$Sex))
+    lines(distance ~ age, population[population$Sex == sex, ], lwd = 4, lty = index,
+          col = palette_of_three[index])
   }
-  legend("topleft", levels(data$Sex), col = palette_of_three[1:2], lwd = 4, bty = "n")
+  legend("topleft", levels(data$Sex), col = palette_of_three[1:2], lty = 1:2, lwd = 4,
+         seg.len = 4, bty = "n")
 }
 
 # ---- Microcredit -------------------------------------------------------------------------------

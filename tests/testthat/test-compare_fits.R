@@ -17,6 +17,12 @@ test_that("compare_fits() has a row for each fit and parameter", {
   expect_identical(is.na(facts$log_likelihood), c(FALSE, TRUE))
 })
 
+test_that("parameters that are held are marked", {
+  both <- compare_fits(em, joint)
+  expect_identical(attr(both, "held"), c(TRUE, FALSE, TRUE, FALSE))
+  expect_output(print(both), "sd__.*1 +[(]held[)] +1 +[(]held[)]")
+})
+
 test_that("fits are named by their arguments, and those apart", {
   expect_identical(unique(compare_fits(em, em)$fit), c("em", "em.1"))
   expect_error(compare_fits(em, lm(y ~ 1, pairs)), class = "elbo_error_argument")

@@ -92,15 +92,6 @@ test_that("variational Bayes is said to be it, with its priors and both standard
   expect_output(print_wide(summary(fit)), "normal.*default.*half_t")
 })
 
-test_that("knit_print() gives tables that are safe in every format", {
-  skip_if_not_installed("knitr")
-  fit <- fit_glmm(distance ~ age + (age | Subject), orthodont)
-  text <- as.character(knitr::knit_print(fit))
-  expect_match(text, "Marginal maximum likelihood", fixed = TRUE)
-  expect_match(text, "`distance ~ age + (age | Subject)`", fixed = TRUE)
-  expect_match(text, "Std. Error", fixed = TRUE)
-})
-
 test_that("groups are counted in words", {
   expect_identical(count_words(27, "Subject"), "27 Subjects")
   expect_identical(count_words(1, "row"), "1 row")

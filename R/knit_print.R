@@ -1,0 +1,207 @@
+# Fits in R Markdown documents: pipe tables, from which pandoc makes those of HTML, LaTeX and
+# Word alike.
+
+#' Tables in reports
+#'
+#' In an R Markdown or Quarto document a fit, a summary of one, or a comparison of several that
+#' is the value of a chunk's line is shown as tables, in HTML, PDF and Word alike: the estimator
+#' in words, estimates with standard errors, and why one may believe them. What
+#' [print()][print.elbo_fit] writes to the console appears instead with the chunk option
+#' `render = knitr::normal_print`, or in documents of other kinds.
+#'
+#' @param x a fit, its summary, or a comparison made by [compare_fits()].
+#' @param options chunk options, of which none is used.
+#' @param ... not used.
+#' @return Markdown text of class `knit_asis`.
+#' @family what a fit answers
+#' @examples
+#' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+#' if (requireNamespace("knitr", quietly = TRUE)) cat(knitr::knit_print(fit))
+#' @name knit_print.elbo_fit
+NULL
+
+#' @rdname knit_print.elbo_fit
+#' @exportS3Method knitr::knit_print
+knit_print.elbo_fit <- function(x, options, ...) {
+  knit_markdown(x, head_markdown(x), estimates_markdown(x), closing_markdown(x))
+}
+
+#' @rdname knit_print.elbo_fit
+#' @exportS3Method knitr::knit_print
+knit_print.summary.elbo_fit <- function(x, options, ...) {
+  knit_markdown(
+    x, head_markdown(x$fit), words_markdown(group_size_words(x$fit)), estimates_markdown(x$fit),
+    if (!is.null(x$posterior)) {
+      c("Priors, and posterior standard deviations:", table_markdown(posterior_table(x$posterior)))
+    },
+    "Residuals divided by their standard deviation:", table_markdown(residual_table(x$residuals)),
+    words_markdown(information_words(x)), closing_markdown(x$fit)
+  )
+}
+
+#' @rdname knit_print.elbo_fit
+#' @exportS3Method knitr::knit_print
+knit_print.summary.elbo_mixture <- function(x, options, ...) {
+  fit <- x$fit
+  said <- c(classification_words(x$classification, fit), start_words(fit), selection_words(fit))
+  knit_markdown(
+    x, head_markdown(fit), components_markdown(fit, component_blocks),
+    table_markdown(glance_table(glance(fit))), words_markdown(said), closing_markdown(fit)
+  )
+}
+
+#' @rdname knit_print.elbo_fit
+#' @exportS3Method knitr::knit_print
+knit_print.elbo_comparison <- function(x, options, ...) {
+  facts <- attr(x, "facts")
+  if (is.null(facts)) return(knitr::normal_print(x))
+  knit_markdown(
+    x, table_markdown(facts_table(facts)),
+    words_markdown(paste0(facts$fit, ": ", facts$integrated)),
+    "Estimates (standard errors):", lapply(comparison_tables(x), table_markdown)
+  )
+}
+
+# ---- Markdown ------------------------------------------------------------------------------
+
+# Paragraphs and tables as the output of a chunk. Documents that are not Markdown get what the
+# console shows.
+knit_markdown <- function(x, ...) {
+  format <- knitr::opts_knit$get("out.format")
+  if (!is.null(format) && format != "markdown") return(knitr::normal_print(x))
+  knitr::asis_output(paste(unlist(list("", ..., "")), collapse = "\n\n"))
+}
+
+# Columns of text, which begins with a letter, to the left; of numbers (Inf among them) to the
+# right. In HTML the table is no wider than what it says; elsewhere pandoc makes it from a pipe
+# table.
+table_markdown <- function(table) {
+  if (nrow(table) == 0) return(NULL)
+  table[] <- lapply(table, trimws)
+  is_text <- vapply(table, function(column) {
+    any(grepl("^(?!Inf|NaN|NA)[[:alpha:](]", column, perl = TRUE))
+  }, NA)
+  align <- ifelse(is_text, "l", "r")
+  if (knitr::is_html_output()) {
+    lines <- knitr::kable(table, "html", align = align, row.names = FALSE,
+                          table.attr = "class=\"table table-condensed\" style=\"width: auto\"")
+    return(paste(c("```{=html}", lines, "```"), collapse = "\n"))
+  }
+  names(table) <- escape_markdown(names(table))
+  table[] <- lapply(table, escape_markdown)
+  lines <- knitr::kable(table, "pipe", align = align, row.names = FALSE)
+  # pandoc gives columns widths in proportion to a rule that is too long for the page, and Word
+  # needs them: without, all columns are as wide as each other.
+  if (knitr::pandoc_to("docx")) lines[2] <- gsub("-", strrep("-", 10), lines[2])
+  paste(lines, collapse = "\n")
+}
+
+# kable() sees to the `|`.
+escape_markdown <- function(text) gsub("([][\\\\`*_{}<>$^~#@])", "\\\\\\1", text)
+
+# Sentences, each on a line; calls as code, which Markdown would take for text with quotation
+# marks.
+words_markdown <- function(sentences) {
+  if (length(sentences) == 0) return(NULL)
+  call <- "\\b[a-z][a-z_.]*[a-z]\\([^()]*\\)([$][a-z]+)?"
+  pieces <- regmatches(sentences, gregexpr(call, sentences), invert = NA)
+  sentences <- vapply(pieces, function(piece) {
+    is_call <- grepl(paste0("^", call, "$"), piece)
+    paste(ifelse(is_call, paste0("`", piece, "`"), escape_markdown(piece)), collapse = "")
+  }, "")
+  paste(sentences, collapse = "  \n")
+}
+
+head_markdown <- function(fit) {
+  sprintf("%s, method `%s`: `%s` (%s)", estimator_name(fit), fit$method,
+          deparse_line(fit$formula), escape_markdown(size_words(fit)))
+}
+
+# Of any fit, by what every fit answers; of mixed models and mixtures as print() has them.
+estimates_markdown <- function(fit) UseMethod("estimates_markdown")
+
+#' @exportS3Method
+estimates_markdown.elbo_fit <- function(fit) {
+  c(table_markdown(tidy_table(tidy(fit))), table_markdown(glance_table(glance(fit))))
+}
+
+#' @exportS3Method
+estimates_markdown.elbo_glmm <- function(fit) {
+  summary <- summary(fit)
+  c(table_markdown(coefficient_table(summary$coefficients)),
+    table_markdown(variance_table(summary$variances)))
+}
+
+#' @exportS3Method
+estimates_markdown.elbo_mixture <- function(fit) {
+  components_markdown(fit, setdiff(component_blocks, "cor"))
+}
+
+# A column for each component, and below it what is common to all of them.
+components_markdown <- function(fit, blocks) {
+  table <- component_table(fit, blocks)
+  tidied <- tidy(fit)
+  c(words_markdown(covariance_sentence(fit)),
+    table_markdown(data.frame(Component = table$terms, table$columns, check.names = FALSE)),
+    table_markdown(tidy_table(tidied[is.na(tidied$component), ])))
+}
+
+closing_markdown <- function(fit) {
+  state <- convergence(fit)
+  words_markdown(c(objective_words(fit), state$message, state$verdict, notes(fit)))
+}
+
+# ---- the tables ----------------------------------------------------------------------------
+
+# The columns of tidy() that say something, as text.
+tidy_table <- function(tidied) {
+  if (nrow(tidied) == 0) return(tidied)
+  decimals <- shown_decimals(tidied$estimate, tidied$std.error)
+  as_text <- list(
+    estimate = function(x) decimal_text(x, decimals),
+    std.error = function(x) decimal_text(x, decimals),
+    statistic = function(x) decimal_text(x, 2),
+    p.value = function(x) ifelse(is.na(x), "", format.pval(x, digits = 2, eps = 1e-4))
+  )
+  headings <- c(component = "Component", group = "Group", level = "Level", term = "Term",
+                estimate = "Estimate", std.error = "Std. Error", statistic = "Statistic",
+                p.value = "p")
+  said <- vapply(tidied, function(column) !all(is.na(column)), NA)
+  columns <- intersect(names(headings), names(tidied)[said])
+  table <- lapply(columns, function(name) {
+    if (name %in% names(as_text)) return(as_text[[name]](tidied[[name]]))
+    text <- as.character(tidied[[name]])
+    replace(text, is.na(text), "")
+  })
+  stats::setNames(as.data.frame(table, col.names = columns), headings[columns])
+}
+
+# What glance() knows, which is not the same of all fits.
+glance_table <- function(facts) {
+  headings <- c(nobs = "Rows", logLik = "Log-likelihood", AIC = "AIC", BIC = "BIC",
+                elbo = "ELBO")
+  facts <- facts[intersect(names(headings), names(facts)[!is.na(unlist(facts))])]
+  table <- lapply(facts, function(x) fixed_text(x, if (x == round(x)) 0 else 1))
+  stats::setNames(as.data.frame(table), headings[names(facts)])
+}
+
+facts_table <- function(facts) {
+  evidence <- fixed_text(facts$log_likelihood, 1)
+  data.frame(
+    Fit = facts$fit, Method = facts$method, Objective = fixed_text(facts$objective, 1),
+    "Log-lik." = ifelse(is.na(facts$log_likelihood), "", evidence),
+    Rows = format(facts$rows, big.mark = ",", trim = TRUE),
+    Seconds = fixed_text(facts$seconds, 3), check.names = FALSE
+  )
+}
+
+# As many fits beside each other as a page is wide, then the others below them.
+comparison_tables <- function(comparison) {
+  terms <- unique(comparison$term)
+  columns <- lapply(comparison_columns(comparison), trimws)
+  widths <- mapply(function(name, cells) max(nchar(c(name, cells))), names(columns), columns)
+  page <- cumsum(widths + 2) %/% (90 - max(nchar(terms)))
+  lapply(split(columns, page), function(columns) {
+    data.frame(Parameter = terms, columns, check.names = FALSE)
+  })
+}

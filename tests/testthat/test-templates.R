@@ -1,0 +1,54 @@
+# Renders the skeleton of a template to HTML with these params, and returns its text.
+render_template <- function(template, params = NULL) {
+  skip_if_not_installed("rmarkdown")
+  skip_if_not(rmarkdown::pandoc_available("2.0"), "pandoc is not installed")
+  folder <- system.file("rmarkdown", "templates", template, package = "elbo", mustWork = TRUE)
+  directory <- withr::local_tempdir()
+  report <- file.path(directory, "report.Rmd")
+  file.copy(file.path(folder, "skeleton", "skeleton.Rmd"), report)
+  html <- rmarkdown::render(
+    report, rmarkdown::html_document(theme = NULL, highlight = NULL),
+    params = params, quiet = TRUE, envir = new.env(parent = globalenv())
+  )
+  paste(readLines(html, encoding = "UTF-8", warn = FALSE), collapse = "\n")
+}
+
+test_that("every template has a name, a description and a skeleton", {
+  folders <- list.dirs(system.file("rmarkdown", "templates", package = "elbo"),
+                       recursive = FALSE)
+  expect_setequal(basename(folders), c("analysis", "homework"))
+  for (folder in folders) {
+    yaml <- readLines(file.path(folder, "template.yaml"))
+    expect_match(yaml, "^name: ", all = FALSE)
+    expect_match(yaml, "^description: ", all = FALSE)
+    expect_true(file.exists(file.path(folder, "skeleton", "skeleton.Rmd")))
+  }
+})
+
+test_that("the analysis reports on its own data, and on the reader's", {
+  skip_on_cran()
+  html <- render_template("analysis")
+  fit <- fit_glmm(distance ~ age * Sex + (age | Subject), nlme::Orthodont, method = "reml")
+  expect_match(html, sprintf("%.3f", coef(fit)[["age:SexFemale"]]), fixed = TRUE)
+  expect_match(html, convergence(fit)$message, fixed = TRUE)
+
+  set.seed(1)
+  mine <- sim_glmm(groups = 12, size = 8, sd = 1)
+  mine$group <- factor(mine$group, labels = month.name)
+  html <- render_template("analysis", list(
+    data = mine, formula = "y ~ x + (1 | group)", sigma = "~ group"
+  ))
+  expect_match(html, "12 groups", fixed = TRUE)
+  expect_match(html, "sigma September", fixed = TRUE)
+})
+
+test_that("the homework has solutions only where they are asked for", {
+  skip_on_cran()
+  sheet <- render_template("homework")
+  expect_no_match(sheet, "Solution.", fixed = TRUE)
+  expect_no_match(sheet, "theta_hat &lt;- sum", fixed = TRUE)
+  # The solutions check themselves and stop where they are wrong.
+  solved <- render_template("homework", list(solutions = TRUE))
+  expect_match(solved, "Solution.", fixed = TRUE)
+  expect_match(solved, "sum(d^2)", fixed = TRUE)
+})
