@@ -140,5 +140,5 @@ plot_estimates <- function(rows, fits, level, title) {
 # The block of a parameter, which a comparison knows by its name alone.
 term_block <- function(term) {
   kind <- sub("(__|[|]).*", "", term)
-  if (kind %in% c("sd", "cor", "sigma")) kind else "beta"
+  if (kind %in% c("sd", "cor", "sigma", "weight", "prob")) kind else "beta"
 }

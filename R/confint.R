@@ -118,10 +118,12 @@ wald_intervals <- function(fit, parm, level) {
 # Estimate plus and minus `half_width`, on the scale on which no limit leaves the range.
 wald_limits <- function(estimate, half_width, block) {
   scale <- switch(block,
-    beta = list(to = identity, from = identity, slope = function(x) 1),
     sd = ,
     sigma = list(to = log, from = exp, slope = function(x) 1 / x),
-    cor = list(to = atanh, from = tanh, slope = function(x) 1 / (1 - x^2))
+    cor = list(to = atanh, from = tanh, slope = function(x) 1 / (1 - x^2)),
+    weight = ,
+    prob = list(to = stats::qlogis, from = stats::plogis, slope = function(x) 1 / (x * (1 - x))),
+    list(to = identity, from = identity, slope = function(x) 1)
   )
   scale$from(scale$to(estimate) + outer(half_width * scale$slope(estimate), c(-1, 1)))
 }

@@ -4,21 +4,22 @@
 #' as the fit converges; the defaults are meant to be left alone.
 #'
 #' @param tol The ascent ends where the scaled gradient, the largest
-#'   \eqn{|g_j|\,\mathrm{se}_j}{|g_j| se_j} over the free parameters, is below `tol`, a positive number.
-#'   Newton steps, where they are used, go on to a gradient of rounding size.
+#'   \eqn{|g_j|\,\mathrm{se}_j}{|g_j| se_j} over the free parameters, is below `tol`, a positive
+#'   number. Newton steps, where they are used, go on to a gradient of rounding size.
 #' @param max_iter The most iterations, a positive whole number. A fit that reaches it
 #'   returns its best point so far, with a warning.
 #' @param accelerate `"auto"` (a few EM steps, then Newton's method on the exact score),
 #'   `"squarem"` (extrapolated EM) or `"none"` (textbook EM).
-#' @param threads Number of threads, or `NULL` for one. Results do not depend on it; [fit_glmm()]
-#'   works on one thread.
+#' @param threads Number of threads, or `NULL` for one. Results do not depend on it. [fit_mixture()]
+#'   uses them; [fit_glmm()] works on one thread.
 #' @param n_starts Number of starting points, or `NULL` for the model's own choice: for
 #'   [fit_glmm()] one, and 18 where the likelihood is known to have local maxima, with a residual
-#'   standard deviation for each level or several covariance blocks.
+#'   standard deviation for each level or several covariance blocks; for [fit_mixture()]
+#'   20, and by method `"vb"` as many again with fewer groups.
 #' @param quadrature Number of quadrature points for each latent variable where its posterior
 #'   is not available in closed form, or `NULL` for the model's own choice.
-#' @param seed A whole number that makes random starts reproducible, or `NULL` to draw them
-#'   from the session's generator. With a seed the session's generator is left as it was.
+#' @param seed A whole number, from which random starts follow, or `NULL` for 1: the same call gives
+#'   the same fit, and the session's generator is left as it was.
 #' @param progress `TRUE` to report the progress of long fits, `FALSE` to be silent, or `NULL`
 #'   to report in interactive sessions only.
 #' @return A list of class `elbo_control` with one element an argument.

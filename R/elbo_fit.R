@@ -190,6 +190,11 @@ ascent_convergence <- function(result, vb = FALSE) {
 #'   `sd__TERM|GROUP` and `cor__T1.T2|GROUP` of the random effects, `sigma` (or `sigma|LEVEL`). The
 #'   attribute `fixed` says which are held by [priors()]. A correlation is `NaN` where a standard
 #'   deviation is zero.
+#'
+#'   Of a mixture, component by component: `weight|1`, or coefficients `membership__TERM|2` of
+#'   weights that depend on covariates; `mean__VAR|1`, `sd__VAR|1`, `cor__V1.V2|1` of normal
+#'   components; `TERM|1` and `sigma|1` (or one `sigma`) of regressions; `prob__VAR.LEVEL|1`, of
+#'   logical variables `prob__VAR|1`, of classes.
 #' @family what a fit answers
 #' @examples
 #' theta(fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont))

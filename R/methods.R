@@ -178,7 +178,10 @@ by_row <- function(fit, values) {
   stats::naresid(attr(fit$frame, "na.action"), stats::setNames(values, row.names(fit$frame)))
 }
 
-has_latent <- function(fit) ncol(fit$design$Z) > 0
+has_latent <- function(fit) UseMethod("has_latent")
+
+#' @exportS3Method
+has_latent.elbo_fit <- function(fit) ncol(fit$design$Z) > 0
 
 # ---- of theta ----------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@
 #'
 #' @param ... Named distributions. A name is, from the general to the specific,
 #'   - a block: `beta` (fixed effects), `sd` and `cor` (of the random effects), `sigma`
-#'     (residual); in mixtures also `weight` and `covariance`;
+#'     (residual); in mixtures also `weight`, `membership`, `covariance` and `prob`;
 #'   - a grouping factor, for all its standard deviations: ``priors(site = constant(1))``;
 #'   - a name of [theta()]: ``priors(`sd__(Intercept)|site` = constant(1))``.
 #'
@@ -29,7 +29,12 @@
 #'   - `half_t(df, scale)`, `half_cauchy(scale)`, `half_normal(scale)`, for what is positive;
 #'   - `inverse_gamma(shape, scale)`, with density proportional to
 #'     \eqn{x^{-shape - 1} \exp(-scale / x)}{x^(-shape - 1) exp(-scale / x)};
-#'   - `inverse_wishart(df, scale)`, with `scale` a positive number or a covariance matrix;
+#'   - `inverse_wishart(df, scale)`, for a covariance matrix \eqn{\Sigma} of order d, with density
+#'     proportional to \eqn{|\Sigma|^{-(df + d + 1)/2}\exp(-\mathrm{tr}(scale\,\Sigma^{-1})/2)}{
+#'     |Sigma|^(-(df + d + 1)/2) exp(-tr(scale Sigma^-1)/2)}; `scale` is a positive number s (for s
+#'     times the identity) or a matrix;
+#'   - `normal_inverse_wishart(mean, kappa, df, scale)`, the same with means that are normal with
+#'     covariance matrix \eqn{\Sigma/kappa}{Sigma / kappa} given \eqn{\Sigma}{Sigma};
 #'   - `lkj(eta)` for correlations;
 #'   - `dirichlet(alpha)` and `stick_breaking(alpha)` for weights of components;
 #'   - `flat()`, no information: uniform over the parameter, for scale parameters over the
@@ -54,6 +59,31 @@
 #'     \eqn{(1 - \rho^2)^{df/2 - 1}}{(1 - rho^2)^(df/2 - 1)}: flat for two degrees of freedom. So
 #'     the terms of one `( | )` share their `df`, and are held all or not at all.
 #'
+#' @section Mixtures:
+#' Components have no names before they are fitted, so that a prior of [fit_mixture()] is the same
+#' for all of them, and written without the component's number: `x`, not `x|1`.
+#'
+#' Distributions that `"em"` and `"joint"` take, those that `"vb"` takes, and its default:
+#'   - `weight`, the weights: `dirichlet(alpha)` with alpha at least 1, `constant(1/k)`;
+#'     by `"vb"` `dirichlet(alpha)`, `stick_breaking(alpha)`, `constant(1/k)`, by default
+#'     `dirichlet(1/k)`.
+#'   - `membership`, its coefficients: `normal(0, sd)`, by default with sd 10 over the least
+#'     standard deviation of a covariate.
+#'   - `covariance`, means and covariance matrices, and the numeric variables of `responses()`:
+#'     `inverse_wishart(df, scale)`; by `"vb"` also
+#'     `normal_inverse_wishart(mean, kappa, df, scale)`, by default with the mean of the data, 0.01,
+#'     d + 2 and the covariance of the data over \eqn{3^{2/d}}{3^(2/d)}.
+#'   - `beta` or the name of a term, coefficients of regressions: `normal(mean, sd)`; by default as
+#'     below, an intercept as uncertain as the predictor is where the covariates have their means.
+#'   - `sigma`, residual standard deviations: as above, and by default as below.
+#'   - `prob` or the name of a variable, probabilities of categories: `dirichlet(alpha)` with alpha
+#'     at least 1; by `"vb"` any, by default 1.
+#'
+#' The default of `covariance` is that of Fraley and Raftery (2007), with 3 where they have k, so
+#' that the ELBOs of different k compare; it is a good choice under `"em"` too, as a remedy against
+#' components that collapse. Models that share a covariance matrix have the prior on it once. The
+#' linear predictor of binomial and Poisson regressions has s = 1.
+#'
 #' @section Default priors of method "vb":
 #' Variational Bayes needs proper priors. Where none is stated they are weak, and follow the
 #' units of the data: with s the standard deviation of the response (less its offset),
@@ -75,6 +105,10 @@
 #'
 #' Huang, A. and Wand, M. P. (2013). Simple marginally noninformative prior distributions for
 #' covariance matrices. *Bayesian Analysis* 8, 439--452. \doi{10.1214/13-BA815}
+#'
+#' Fraley, C. and Raftery, A. E. (2007). Bayesian regularization for normal mixture estimation and
+#' model-based clustering. *Journal of Classification* 24, 155--181.
+#' \doi{10.1007/s00357-007-0004-5}
 #' @family what a fit is told
 #' @examples
 #' priors(beta = normal(0, 10), sigma = half_t(3, 2.5), site = constant(1))
@@ -142,6 +176,14 @@ distributions <- list(
           scale)
     new_prior("inverse_wishart", df = check_positive(df, "df"), scale = scale)
   },
+  normal_inverse_wishart = function(mean, kappa, df, scale) {
+    check(is.numeric(mean) && length(mean) > 0 && all(is.finite(mean)), "mean", "finite numbers",
+          mean)
+    check(is_covariance(as.matrix(scale)), "scale", "a positive number or a covariance matrix",
+          scale)
+    new_prior("normal_inverse_wishart", mean = mean, kappa = check_positive(kappa, "kappa"),
+              df = check_positive(df, "df"), scale = scale)
+  },
   lkj = function(eta) new_prior("lkj", eta = check_positive(eta, "eta")),
   dirichlet = function(alpha) {
     check(is.numeric(alpha) && length(alpha) > 0 && all(is.finite(alpha) & alpha > 0),
@@ -166,7 +208,11 @@ is_covariance <- function(x) {
 #' @export
 format.elbo_prior <- function(x, ...) {
   show <- function(value) {
-    if (length(value) == 1) format(value) else paste0("c(", toString(format(value)), ")")
+    if (length(value) == 1) return(format(value))
+    if (is.matrix(value) && nrow(value) > 2) {
+      return(sprintf("%d x %d matrix", nrow(value), ncol(value)))
+    }
+    paste0("c(", toString(format(value)), ")")
   }
   sprintf("%s(%s)", x$distribution, paste(vapply(x$parameters, show, ""), collapse = ", "))
 }
@@ -190,7 +236,7 @@ print.elbo_priors <- function(x, ...) {
 
 # The prior of each parameter -----------------------------------------------------------------
 
-prior_blocks <- c("beta", "sd", "cor", "sigma", "weight", "covariance")
+prior_blocks <- c("beta", "sd", "cor", "sigma", "weight", "membership", "covariance", "prob")
 
 # `parameters` has a row for each entry of theta, with its name and block. The answer has an
 # "elbo_prior" for each row, or NULL where nothing was said. Blocks are applied first, so that

@@ -10,8 +10,8 @@
 #'   the first call: `prior = NULL` drops all priors, constants included.
 #' @param evaluate `FALSE` to get the new call without evaluating it.
 #' @details
-#' New arguments are looked up where `update()` is called, those of the first call where its
-#' formula was made. A fit made within a function can therefore be updated outside it.
+#' New arguments are looked up where `update()` is called, and again there when that fit is updated;
+#' those of the first call where its formula was made. A fit made within a function can therefore be updated outside it.
 #' @return The new fit, or the call.
 #' @family what a fit answers
 #' @examples
@@ -39,12 +39,16 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   complete <- call
   complete$formula <- formula
   for (name in kept) {
-    value <- tryCatch(eval(call[[name]], environment(formula)), error = function(e) NULL)
+    given_in <- object$given_in[[name]]
+    if (is.null(given_in)) given_in <- environment(formula)
+    value <- tryCatch(eval(call[[name]], given_in), error = function(e) NULL)
     # The name of an argument elsewhere, as `data`, may be that of a function here.
     if (!is.null(value) && !is.function(value)) complete[[name]] <- value
   }
   fit <- eval_as(complete, call, parent.frame())
   fit$call <- call
+  fit$given_in <- object$given_in
+  for (name in names(changes)) fit$given_in[[name]] <- parent.frame()
   fit
 }
 
@@ -65,4 +69,4 @@ eval_as <- function(complete, call, envir) {
 }
 
 # Arguments that are evaluated in the data, and then where the formula was made.
-evaluated_in_data <- c("weights", "offset", "se", "subset")
+evaluated_in_data <- c("weights", "offset", "se", "subset", "freq")

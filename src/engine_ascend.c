@@ -199,7 +199,12 @@ static elbo_status newton(ascent *a) {
     }
     status = newton_step(a, value, &moved);
     if (status != ELBO_OK) return status;
-    if (!moved) return a->result->gradient < 1e-6 ? ELBO_OK : ELBO_STOPPED;
+    if (moved) continue;
+    if (a->result->gradient < 1e-6) return ELBO_OK;
+    /* A coordinate step needs no derivatives: it may lead out of where they mislead. */
+    status = em_step(a);
+    if (status != ELBO_OK) return status;
+    if (a->em_gain <= 1e-12 * (1.0 + fabs(a->elbo))) return ELBO_STOPPED;
   }
 }
 

@@ -10,7 +10,7 @@ static inline double math_digamma(double x) {
   double sum = 0.0;
   for (; x < 10.0; x += 1.0) sum -= 1.0 / x;
   const double z = 1.0 / (x * x);
-  static const double b[7] = {1.0 / 12.0,  -1.0 / 120.0, 1.0 / 252.0, -1.0 / 240.0,
+  static const double b[7] = {1.0 / 12.0,  -1.0 / 120.0,     1.0 / 252.0, -1.0 / 240.0,
                               1.0 / 132.0, -691.0 / 32760.0, 1.0 / 12.0};
   double series = 0.0;
   for (int i = 6; i >= 0; i--) series = z * (b[i] + series);

@@ -17,7 +17,9 @@ double sd_prior_log_density(const sd_prior *prior, double x, double *by_x) {
       *by_x = (prior->scale / s - (df + 1.0)) / (2.0 * x);
       return df * log(prior->scale) - lgamma(df) - (df + 1.0) * log(s) - prior->scale / s;
     }
-    default: *by_x = 0.0; return 0.0;
+    default:
+      *by_x = 0.0;
+      return 0.0;
   }
 }
 
@@ -35,11 +37,13 @@ double sd_prior_mode(const sd_prior *prior, double n, double S) {
       const double c = df * a;
       return positive_root(n + df + 1.0, n * c - S, S * c);
     }
-    case SD_HALF_NORMAL: return positive_root(1.0 / a, n, S);
+    case SD_HALF_NORMAL:
+      return positive_root(1.0 / a, n, S);
     case SD_INVERSE_GAMMA: {
       const double s = positive_root(n + df + 1.0, -prior->scale, S);
       return s * s;
     }
-    default: return S / n;
+    default:
+      return S / n;
   }
 }

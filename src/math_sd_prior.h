@@ -1,5 +1,5 @@
-/* Laws of standard deviations.  Densities are of the sd, so that a flat prior is flat there, and are
- * written in the variance x = sd^2. */
+/* Laws of standard deviations.  Densities are of the sd, so that a flat prior is flat there, and
+ * are written in the variance x = sd^2. */
 #ifndef ELBO_MATH_SD_PRIOR_H
 #define ELBO_MATH_SD_PRIOR_H
 

@@ -2,18 +2,18 @@
  *
  *   s <= 0.15  Gauss-Hermite with seven nodes; the nearest poles are pi / s away, and the error is
  *              about 7! (s / pi)^14 / 7
- *   s <= 30    the trapezoidal rule with step h, whose error on the real line is exponentially
- *              small (Trefethen & Weideman 2014, SIAM Review 56:385): with g = 2 pi / h and the
- *              poles at distance u = pi / s it is exp(-g^2 / 2) if g <= u, else exp(-g u + u^2 / 2);
+ *   s <= 5     the trapezoidal rule with step h, whose error on the real line is exponentially
+ *              small (Trefethen & Weideman 2014, SIAM Review 56:385): with g = 2 pi / h and poles
+ *              at distance u = pi / s it is exp(-g^2 / 2) if g <= u, else exp(-g u + u^2 / 2);
  *              h is chosen to make that exp(-34)
- *   s > 30     log(1 + e^x) is max(x - t, 0) in the mean over a logistic t, so the answer is
- *              E max(x, 0) and its even derivatives by mu times E t^2j / (2j)!; the first five
- *              terms leave 2 * 945 / s^11 */
+ *   s > 5      log(1 + e^x) = max(x, 0) + log(1 + e^-|x|): the first part has a closed form, the
+ *              second is an integral over t > 0 of log(1 + e^-t) times normal densities at t and
+ *              -t, which are smooth on its scale: a Gauss rule with that weight */
 #include "math_softplus.h"
 
 #include <math.h>
 
-static const double NARROW = 0.15, WIDE = 30.0;
+static const double NARROW = 0.15, WIDE = 5.0;
 
 typedef struct {
   const row_kernels *kernels;
@@ -74,22 +74,33 @@ static void trapezoid(const expectation *f, double s) {
   }
 }
 
-/* He_n(z) phi(z) is the n-th derivative of phi, up to its sign. */
-static void series(const expectation *f, int i) {
-  static const double c[5] = {1.644934066848226436, 1.894065658994491840, 1.971102182594870140,
-                              1.992466003705295984, 1.998079015196542323};
-  const double s = f->s[i], z = f->mu[i] / s;
-  const double phi = 0.398942280401432678 * exp(-0.5 * z * z), Phi = 0.5 * erfc(-0.70710678118654752 * z);
-  double value = s * (z * Phi + phi), first = Phi, second = phi / s;
-  double even = 1.0, odd = z, power = 1.0 / s; /* He_2j, He_2j+1, s^-(2j+1) */
-  for (int j = 0; j < 5; j++) {
-    value += c[j] * even * phi * power;
-    first -= c[j] * odd * phi * power / s;
-    even = z * odd - (2 * j + 1) * even;
-    odd = z * even - (2 * j + 2) * odd;
-    power /= s * s;
-    second += c[j] * even * phi * power;
-  }
+/* Nodes and weights of the Gauss rule on (0, Inf) with weight log(1 + e^-t), from its moments k!
+ * eta(k + 2) by the method of Golub & Welsch (1969, Mathematics of Computation 23:221) in 120
+ * digits. */
+enum { GAUSS = 12 };
+static const double gauss_node[GAUSS] = {
+    0.12162185508147901957, 0.63614541352160931883, 1.5515225805922610232, 2.8752038305494304659,
+    4.6376252085458581039,  6.880283080299447718,   9.6557013776293342065, 13.039727200531048104,
+    17.150102488255995533,  22.184054581396073957,  28.520727532972504974, 37.131721584291447017};
+static const double gauss_weight[GAUSS] = {
+    0.19754713279755265288,    0.30408932691983346563,    0.2145174797851357286,
+    0.084321243613364238836,   0.019220195750691879757,   0.002567109837467157209,
+    0.00019629512644260766837, 8.0869106567339302459e-6,  1.6138119837870219232e-7,
+    1.2988067312241088399e-9,  2.9628551337800219598e-12, 7.886618285619878253e-16};
+
+/* One row with a wide law: phi' = -z phi and phi'' = (z^2 - 1) phi give the derivatives by mu. */
+static void wide(const expectation *f, int i) {
+  const double s = f->s[i], u = f->mu[i] / s, root = 0.398942280401432678;
+  const double phi = root * exp(-0.5 * u * u), Phi = 0.5 * erfc(-0.70710678118654752 * u);
+  double value = s * (u * Phi + phi), first = Phi, second = phi / s;
+  for (int q = 0; q < GAUSS; q++)
+    for (int sign = -1; sign <= 1; sign += 2) {
+      const double z = sign * gauss_node[q] / s - u;
+      const double density = gauss_weight[q] * root / s * exp(-0.5 * z * z);
+      value += density;
+      first += density * z / s;
+      second += density * (z * z - 1.0) / (s * s);
+    }
   f->value[i] = value;
   if (!f->first) return;
   f->first[i] = first;
@@ -115,5 +126,5 @@ void softplus_expectation(const row_kernels *kernels, int ld, const double *mu, 
   else
     trapezoid(&f, most);
   for (int i = 0; s && i < ld; i++)
-    if (s[i] > WIDE) series(&f, i);
+    if (s[i] > WIDE) wide(&f, i);
 }

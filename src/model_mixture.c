@@ -432,7 +432,8 @@ static elbo_status differentiate(mixture *w, double *hessian, double *V, double 
   elbo_status status = ELBO_OK;
   for (int a = 0; a < w->n_eta && status == ELBO_OK; a++) {
     double *column = hessian + n * (size_t)a;
-    if (!(w->h[a] > 0.0)) status = find_step(w, a, column);
+    /* Kept from one Hessian to the next; not under vb, where an emptied component changes V a thousandfold. */
+    if (w->spec.method == MIXTURE_VB || !(w->h[a] > 0.0)) status = find_step(w, a, column);
     if (status == ELBO_OK) status = difference(w, SLOPE, a, w->n_eta, column);
     if (status == ELBO_OK && V) status = difference(w, MOMENTS, a, w->n_eta, V + n * (size_t)a);
     if (status == ELBO_OK && jacobian)

@@ -1,7 +1,7 @@
 /* The mixture of regressions: coordinates, fields, free parameters of em, and the constructor. */
 #include "model_mixture_regression_inside.h"
 
-/* ---- coordinates ---------------------------------------------------------------------------------- */
+/* ---- coordinates ----------------------------------------------------------------------------- */
 
 static int is_constant(const double *x, int n) {
   for (int i = 1; i < n; i++)
@@ -61,6 +61,7 @@ static void scale_response(regression *w, int intercept) {
   }
   w->y_scale = scale_of(sum);
   w->spread = weighted * w->y_scale * w->y_scale;
+  if (!(w->spread > 0.0)) w->spread = w->y_scale * w->y_scale; /* a single new row, say */
 }
 
 /* beta = B gamma + origin. */
@@ -88,7 +89,8 @@ void regression_load(const regression *w, int row, int n, int ld, double *block)
   const size_t n_row = (size_t)w->spec.units.n_row;
   const double *root = w->root_weight ? w->root_weight + row : NULL;
   for (int b = 0; b < w->spec.p; b++, block += ld) {
-    const double *x = w->spec.X + n_row * (size_t)b + row, centre = w->centre[b], scale = w->scale[b];
+    const double *x = w->spec.X + n_row * (size_t)b + row, centre = w->centre[b],
+                 scale = w->scale[b];
     for (int i = 0; i < n; i++) block[i] = (x[i] - centre) * scale;
     if (root)
       for (int i = 0; i < n; i++) block[i] *= root[i];
@@ -132,7 +134,7 @@ void regression_solve(const regression *w, const double *A, const double *b, dou
   }
 }
 
-/* ---- priors --------------------------------------------------------------------------------------- */
+/* ---- priors ---------------------------------------------------------------------------------- */
 
 static void build_prior(regression *w) {
   const mixture_regression_spec *spec = &w->spec;
@@ -152,8 +154,8 @@ static void build_prior(regression *w) {
         w->prior_precision[a + p * b] += ba * (w->B[i + p * b] / spec->beta_sd[i]);
     }
   }
-  w->sigma_prior = (sd_prior){(sd_family)spec->sigma_family, spec->sigma_df,
-                              spec->sigma_scale * w->y_scale};
+  w->sigma_prior =
+      (sd_prior){(sd_family)spec->sigma_family, spec->sigma_df, spec->sigma_scale * w->y_scale};
   for (int s = 0; s < w->n_sigma; s++)
     w->sigma_constant[s] = spec->sigma_constant ? spec->sigma_constant[s] * w->y_scale : NAN;
 }
@@ -174,7 +176,7 @@ static double em_log_prior(const void *work) {
   return sum;
 }
 
-/* ---- parameters of em ----------------------------------------------------------------------------- */
+/* ---- parameters of em ------------------------------------------------------------------------ */
 
 static elbo_status em_restore(void *work, int *component) {
   (void)component;
@@ -223,7 +225,7 @@ static void em_theta(const void *work, double *theta) {
   for (int s = 0; s < w->n_sigma; s++) theta[n + s] = w->sigma[s];
 }
 
-/* ---- construction --------------------------------------------------------------------------------- */
+/* ---- construction ---------------------------------------------------------------------------- */
 
 /* What of a row's log density has no parameter; gaussian rows: beyond 1/2 log 2 pi. */
 static double constant_of(const mixture_regression_spec *spec, int i) {
@@ -231,8 +233,10 @@ static double constant_of(const mixture_regression_spec *spec, int i) {
   switch (spec->family) {
     case REGRESSION_BINOMIAL:
       return lgamma(weight + 1.0) - lgamma(y + 1.0) - lgamma(weight - y + 1.0);
-    case REGRESSION_POISSON: return -lgamma(y + 1.0);
-    default: return 0.5 * log(weight);
+    case REGRESSION_POISSON:
+      return -lgamma(y + 1.0);
+    default:
+      return 0.5 * log(weight);
   }
 }
 
@@ -257,11 +261,10 @@ static void build_rows(regression *w, const elbo_memory *mem) {
 static void allocate(regression *w, const elbo_memory *mem) {
   const int p = w->spec.p, gaussian = w->n_sigma > 0, vb = w->spec.method == MIXTURE_VB;
   const size_t pp = square(p), n = (size_t)p, k = (size_t)w->spec.k, n_sigma = (size_t)w->n_sigma;
-  double **const of_p[] = {&w->centre, &w->scale, &w->origin, &w->reach,  &w->prior_linear,
-                           &w->unit,   &w->linear, &w->step,  &w->trial};
-  double **const of_pp[] = {&w->B, &w->B_inverse, &w->prior_precision, &w->A,
-                            &w->L, &w->inverse,   &w->C,               &w->trial_V,
-                            &w->trial_root};
+  double **const of_p[] = {&w->centre, &w->scale,  &w->origin, &w->reach, &w->prior_linear,
+                           &w->unit,   &w->linear, &w->step,   &w->trial};
+  double **const of_pp[] = {&w->B,       &w->B_inverse, &w->prior_precision, &w->A,         &w->L,
+                            &w->inverse, &w->C,         &w->trial_V,         &w->trial_root};
   double **const of_natural[] = {&w->from, &w->goal, &w->mix};
   for (size_t i = 0; i < sizeof of_p / sizeof of_p[0]; i++) *of_p[i] = elbo_doubles(mem, n);
   for (size_t i = 0; i < sizeof of_pp / sizeof of_pp[0]; i++) *of_pp[i] = elbo_doubles(mem, pp);
@@ -289,8 +292,8 @@ static void allocate(regression *w, const elbo_memory *mem) {
   w->root = elbo_doubles(mem, pp * k);
 }
 
-static void add_field(mixture_part *part, const char *name, double *value, int n_dim, int d0, int d1,
-                      int d2, int by_component) {
+static void add_field(mixture_part *part, const char *name, double *value, int n_dim, int d0,
+                      int d1, int d2, int by_component) {
   part->field[part->n_field++] = (mixture_field){name, value, n_dim, {d0, d1, d2}, by_component};
 }
 

@@ -6,8 +6,8 @@
  *
  * model_mixture_regression.c            coordinates, fields, theta; which functions serve a family
  * model_mixture_regression_gaussian.c   gaussian rows: densities and statistics, em
- * model_mixture_regression_glm.c        binomial and poisson rows: densities, Newton steps, both methods
- * model_mixture_regression_vb.c         normal q(beta_j), inverse gamma q(sigma^2); gaussian rows */
+ * model_mixture_regression_glm.c        binomial and poisson rows: densities, Newton steps
+ * model_mixture_regression_vb.c         normal and inverse gamma factors; gaussian rows */
 #ifndef ELBO_MODEL_MIXTURE_REGRESSION_H
 #define ELBO_MODEL_MIXTURE_REGRESSION_H
 
@@ -27,7 +27,7 @@ typedef struct {
   const double *offset;              /* n_row or NULL */
   int common_sigma;                  /* one sigma for all components */
   const double *sigma_constant;      /* k (1 if common): NaN where free; or NULL: all free */
-  const double *beta_mean, *beta_sd; /* p: normal law of each coefficient, sd Inf where flat; or NULL */
+  const double *beta_mean, *beta_sd; /* p: normal laws, sd Inf where flat; or NULL */
   int sigma_family;                  /* an sd_family: the law of a free sigma */
   double sigma_df, sigma_scale;
 } mixture_regression_spec;

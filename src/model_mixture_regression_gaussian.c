@@ -1,9 +1,10 @@
-/* Gaussian rows of the mixture of regressions: densities and statistics under both methods, and em. */
+/* Gaussian rows of the mixture of regressions: densities and statistics under both methods, and
+ * em. */
 #include "model_mixture_regression_inside.h"
 
 enum { SIGMA_STEPS = 100 };
 
-/* ---- rows ----------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* y~ times the root of the weight. */
 static void load_response(const regression *w, const mixture_chunk *chunk, double *out) {
@@ -27,7 +28,8 @@ static void residuals(int ld, int p, const double *x, const double *y, const dou
   }
 }
 
-static void log_density(const void *work, const mixture_chunk *chunk, double *scratch, double *out) {
+static void log_density(const void *work, const mixture_chunk *chunk, double *scratch,
+                        double *out) {
   const regression *w = (const regression *)work;
   const int p = w->spec.p, ld = chunk->ld;
   const size_t n_M = (size_t)(p + 1) * (size_t)w->n_quadratic;
@@ -63,8 +65,8 @@ static void finish(const void *work, double *stat) {
          (size_t)(w->spec.p * w->spec.k) * sizeof(double));
 }
 
-/* Rows of M: (-gamma, 1) / sigma; under vb these with E[1 / sigma^2], and below them the columns of the
- * root of V, since E (y - x' gamma)^2 = (y - x' E[gamma])^2 + x' V x. */
+/* Rows of M: (-gamma, 1) / sigma; under vb these with E[1 / sigma^2], and below them the columns of
+ * the root of V, since E (y - x' gamma)^2 = (y - x' E[gamma])^2 + x' V x. */
 static void build_M(regression *w) {
   const int p = w->spec.p, d = p + 1;
   memset(w->M, 0, (size_t)(d * w->n_quadratic * w->spec.k) * sizeof(double));
@@ -91,7 +93,7 @@ elbo_status regression_gaussian_prepare(regression *w, int *component) {
   return ELBO_OK;
 }
 
-/* ---- statistics ------------------------------------------------------------------------------------ */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 void regression_normal_equations(const regression *w, const double *stat, int j, double *A,
                                  double *b) {
@@ -134,7 +136,7 @@ static elbo_status expected(const void *work, const double *stat, const double *
   return ELBO_OK;
 }
 
-/* ---- em ------------------------------------------------------------------------------------------- */
+/* ---- em -------------------------------------------------------------------------------------- */
 
 /* The best gamma_j at variance x solves (A + x P) (gamma - origin) = b + x (h - P origin). */
 static void best_gamma(const regression *w, const double *stat, int j, double x) {

@@ -1,4 +1,4 @@
-/* Binomial and poisson rows of the mixture of regressions.  With b(x) = weight log(1 + e^x), or e^x,
+/* Binomial and poisson rows of the mixture of regressions.  With b(x) = weight log(1 + e^x) or e^x,
  *
  *   log p(y | x) = y x - b(x) + constant,   x = offset + x~' gamma,
  *
@@ -9,7 +9,7 @@
 
 enum { BLOCK_ROWS = 256, NEWTON_STEPS = 5, HALVINGS = 30 };
 
-/* ---- a block of rows -------------------------------------------------------------------------------- */
+/* ---- a block of rows ------------------------------------------------------------------------- */
 
 /* Columns of a block, each ld long (work: two), behind the p of x~; first and second NULL where no
  * derivatives are wanted. */
@@ -42,7 +42,8 @@ static void predictor(const regression *w, int row, int n, int ld, const double 
   for (int i = 0; i < ld; i++) c->mean[i] = offset ? offset[i < n ? i : n - 1] : 0.0;
   for (int a = 0; a < p; a++) {
     const double *x = c->x + (size_t)ld * (size_t)a;
-    for (int i = 0; i < ld; i += SIMD_LANES) *(v8 *)(c->mean + i) += gamma[a] * *(const v8 *)(x + i);
+    for (int i = 0; i < ld; i += SIMD_LANES)
+      *(v8 *)(c->mean + i) += gamma[a] * *(const v8 *)(x + i);
   }
   if (!root) return;
   memset(c->sd, 0, (size_t)ld * sizeof(double));
@@ -73,7 +74,8 @@ static void cumulant(const regression *w, int row, int n, int ld, int uncertain,
   }
 }
 
-static void log_density(const void *work, const mixture_chunk *chunk, double *scratch, double *out) {
+static void log_density(const void *work, const mixture_chunk *chunk, double *scratch,
+                        double *out) {
   const regression *w = (const regression *)work;
   const int p = w->spec.p, ld = chunk->ld;
   const double *y = w->spec.y + chunk->row, *constant = w->row_constant + chunk->row;
@@ -87,10 +89,11 @@ static void log_density(const void *work, const mixture_chunk *chunk, double *sc
   }
 }
 
-/* ---- passes over the rows --------------------------------------------------------------------------- */
+/* ---- passes over the rows -------------------------------------------------------------------- */
 
 /* r_ij of a block of rows; zero beyond them. */
-static void load_r(const regression *w, const double *r, int j, int row, int n, int ld, double *out) {
+static void load_r(const regression *w, const double *r, int j, int row, int n, int ld,
+                   double *out) {
   const double *rj = r + (size_t)w->spec.units.n_unit * (size_t)j;
   for (int i = 0; i < n; i++) out[i] = rj[w->unit_of_row ? w->unit_of_row[row + i] : row + i];
   for (int i = n; i < ld; i++) out[i] = 0.0;
@@ -105,8 +108,8 @@ static void add_cross(const double *packed, int p, double *A) {
     }
 }
 
-/* sum_i r_ij E log p at q(gamma_j) = N(gamma, root root') (root = NULL: a point).  Unless A is NULL also
- * the gradient sum r (y - E b') x~ (p) and A = sum r E b'' x~ x~' (p x p). */
+/* sum_i r_ij E log p at q(gamma_j) = N(gamma, root root') (root = NULL: a point).  Unless A is NULL
+ * also the gradient sum r (y - E b') x~ (p) and A = sum r E b'' x~ x~' (p x p). */
 static double pass(const regression *w, const double *r, int j, const double *gamma,
                    const double *root, double *gradient, double *A) {
   const int p = w->spec.p, n_row = w->spec.units.n_row;
@@ -169,10 +172,10 @@ static elbo_status expected(const void *work, const double *stat, const double *
   return ELBO_OK;
 }
 
-/* ---- Newton steps ------------------------------------------------------------------------------------- */
+/* ---- Newton steps ---------------------------------------------------------------------------- */
 
-/* Gradient (of sum r log p, then of the objective, in w->linear), A + P (in w->A) and the Newton step
- * (w->step), from the pass at gamma that left w->linear and w->A. */
+/* Gradient (of sum r log p, then of the objective, in w->linear), A + P (in w->A) and the Newton
+ * step (w->step), from the pass at gamma that left w->linear and w->A. */
 static void newton_step(const regression *w, const double *gamma) {
   const int p = w->spec.p;
   multiply(w->prior_precision, gamma, p, w->step);
@@ -193,9 +196,9 @@ static double reach_of(const regression *w) {
   return sum;
 }
 
-/* Where rows are fitted without error in some direction, b'' vanishes in it and the coefficients run
- * off to infinity: their variance A^{-1} (its diagonal is in w->unit after newton_step) is beyond all
- * measure of the one that the same rows would leave if b'' were 1. */
+/* Where rows are fitted without error in some direction, b'' vanishes in it and the coefficients
+ * run off to infinity: their variance A^{-1} (its diagonal is in w->unit after newton_step) is
+ * beyond all measure of the one that the same rows would leave if b'' were 1. */
 static int is_separated(const regression *w, const double *r, int j) {
   const int p = w->spec.p;
   double most = 0.0;
@@ -216,7 +219,8 @@ static double em_objective(const regression *w, const double *r, int j, const do
          0.5 * la_quadratic(w->prior_precision, gamma, w->spec.p);
 }
 
-/* The largest of the steps step, step / 2, ... that does not lower the objective, taken; 0 if none does. */
+/* The largest of the steps step, step / 2, ... that does not lower the objective, taken; 0 if none
+ * does. */
 static int em_search(const regression *w, const double *r, double *gamma, int j, double *value) {
   const int p = w->spec.p;
   const double reach = reach_of(w);
@@ -279,10 +283,10 @@ static elbo_status em_gradient(void *work, const double *stat, const double *r, 
   return ELBO_OK;
 }
 
-/* ---- vb: the natural gradient ----------------------------------------------------------------------------
+/* ---- vb: the natural gradient -------------------------------------------------------------------
  *
- * The derivatives of E_q log p by the moments E gamma and E gamma gamma' are g + A gamma and -A / 2 (Opper &
- * Archambeau 2009, Neural Computation 21:786), so that the natural parameters at which the
+ * The derivatives of E_q log p by the moments E gamma and E gamma gamma' are g + A gamma and -A / 2
+ * (Opper & Archambeau 2009, Neural Computation 21:786), so that the natural parameters at which the
  * gradient of the ELBO vanishes, given these, are precision A + P and linear part g + A gamma + h
  * (Khan & Lin 2017, AISTATS). */
 
@@ -300,13 +304,15 @@ static void natural_goal(const regression *w, const double *gamma, double *eta) 
   regression_natural(p, w->A, w->linear, eta);
 }
 
-/* From `from` towards `goal`, all the way or half and so on, as far as does not lower the objective. */
+/* From `from` towards `goal`, all the way or half and so on, as far as does not lower the
+ * objective. */
 static int vb_search(const regression *w, const double *r, int j, double *value) {
   const int p = w->spec.p, n = (int)natural_size(p);
   double factor = 1.0;
   for (int tries = 0; tries < HALVINGS; tries++, factor *= 0.5) {
     for (int a = 0; a < n; a++) w->mix[a] = w->from[a] + factor * (w->goal[a] - w->from[a]);
-    if (regression_from_natural(p, w->mix, w->trial, w->trial_V, w->trial_root) != ELBO_OK) continue;
+    if (regression_from_natural(p, w->mix, w->trial, w->trial_V, w->trial_root) != ELBO_OK)
+      continue;
     const double next = vb_objective(w, r, j, w->trial, w->trial_V, w->trial_root);
     if (is_rounding(next, *value)) return 0;
     if (!(next >= *value)) continue;
@@ -349,7 +355,7 @@ static elbo_status vb_target(void *work, const double *stat, const double *r, do
   return ELBO_OK;
 }
 
-/* ---- construction ------------------------------------------------------------------------------------------ */
+/* ---- construction ---------------------------------------------------------------------------- */
 
 void regression_glm(mixture_part *part, const regression *w) {
   const int vb = w->spec.method == MIXTURE_VB;

@@ -6,7 +6,7 @@
  *   x~ = (x - centre) scale,  y~ = (y - offset - y_centre) y_scale,  beta = B gamma + origin,
  *
  * with E[y~] = x~' gamma (gaussian rows; for others y is left as it is, and the linear predictor is
- * offset + x~' gamma).  gamma, V, precision and log_variance below are on that scale, fields are not. */
+ * offset + x~' gamma).  gamma, V, precision and log_variance are on that scale, fields are not. */
 #ifndef ELBO_MODEL_MIXTURE_REGRESSION_INSIDE_H
 #define ELBO_MODEL_MIXTURE_REGRESSION_INSIDE_H
 
@@ -32,18 +32,18 @@ typedef struct {
   double *row_constant;           /* n_row or NULL: what of the log density has no parameter */
   int *unit_of_row;               /* n_row, or NULL: the row itself */
   double *zeros;                  /* p + 1 */
-  /* P (p x p), h (p): log p(gamma) = -1/2 gamma' P gamma + h' gamma + constant - p/2 log 2 pi, of those
-   * coefficients that have a proper prior (the constant: as if of gamma, where all have). */
+  /* P (p x p), h (p): log p(gamma) = -1/2 gamma' P gamma + h' gamma + constant - p/2 log 2 pi, of
+   * those coefficients that have a proper prior (the constant: as if of gamma, where all have). */
   double *prior_precision, *prior_linear, prior_constant;
-  int n_proper;                   /* coefficients with a proper prior */
-  sd_prior sigma_prior;           /* of y_scale sigma */
-  double *sigma_constant;         /* n_sigma, of y~; NaN where free */
+  int n_proper;           /* coefficients with a proper prior */
+  sd_prior sigma_prior;   /* of y_scale sigma */
+  double *sigma_constant; /* n_sigma, of y~; NaN where free */
   /* The fields: beta is `coefficients` or `mean`.  Of coefficients, gamma (mean; p x k) and V
    * (covariance; p x p x k, NULL unless vb) are what is held, and the fields their image. */
   double *beta, *sigma, *cov, *shape, *rate;
   double *gamma, *V;
-  /* Made by prepare: Cholesky factors of V, E[1 / sigma^2] and E[log sigma^2] (n_sigma), and the rows M
-   * of the kernel `quadratic` (gaussian: (p + 1) x n_quadratic x k). */
+  /* Made by prepare: Cholesky factors of V, E[1 / sigma^2] and E[log sigma^2] (n_sigma), and the
+   * rows M of the kernel `quadratic` (gaussian: (p + 1) x n_quadratic x k). */
   double *root, *precision, *log_variance, *M;
   int n_quadratic;
   /* Scratch of what runs alone: not of log_density and accumulate. */
@@ -81,29 +81,29 @@ static inline double dot(const double *x, const double *y, int n) {
   return sum;
 }
 
-/* ---- rows: model_mixture_regression.c ----------------------------------------------------------- */
+/* ---- rows: model_mixture_regression.c -------------------------------------------------------- */
 
-/* Rows row .. row + n - 1 to a block (ld x p) of x~, times the root of the weight where there is one;
- * padded with copies of the last row. */
+/* Rows row .. row + n - 1 to a block (ld x p) of x~, times the root of the weight where there is
+ * one; padded with copies of the last row. */
 void regression_load(const regression *w, int row, int n, int ld, double *block);
 
-/* Solves A x = b for symmetric positive semidefinite A (p x p), by the Cholesky factor of A with unit
- * diagonal; a column that depends on those before it (up to 1e-11 of its length squared) has x = 0.
- * Leaves the diagonal of the inverse, zero in such columns, in w->unit. */
+/* Solves A x = b for symmetric positive semidefinite A (p x p), by the Cholesky factor of A with
+ * unit diagonal; a column that depends on those before it (up to 1e-11 of its length squared) has
+ * x = 0.  Leaves the diagonal of the inverse, zero in such columns, in w->unit. */
 void regression_solve(const regression *w, const double *A, const double *b, double *x);
 
 /* gamma_j (p), and its image in the field; and gamma (p x k) back from the field. */
 void regression_set_gamma(const regression *w, int j, const double *gamma);
 void regression_get_gamma(const regression *w);
 
-/* ---- gaussian rows: model_mixture_regression_gaussian.c ------------------------------------------- */
+/* ---- gaussian rows: model_mixture_regression_gaussian.c -------------------------------------- */
 
 void regression_gaussian(mixture_part *part, const regression *w);
 elbo_status regression_gaussian_prepare(regression *w, int *component);
 
-/* Statistics: for each component the cross-products of t = (1, x~, e), times the root of the weight,
- * with e = y~ - x~' gamma_j the residual at the parameters of the pass: they lose no digits however
- * good the fit.  Then these gamma (p x k), and sum_ij r_ij log(weight_i) / 2. */
+/* Statistics: for each component the cross-products of t = (1, x~, e), times the root of the
+ * weight, with e = y~ - x~' gamma_j the residual at the parameters of the pass: they lose no digits
+ * however good the fit.  Then these gamma (p x k), and sum_ij r_ij log(weight_i) / 2. */
 static inline const double *stat_cross(const regression *w, const double *stat, int j) {
   return stat + packed_size(w->spec.p + 2) * (size_t)j;
 }
@@ -116,12 +116,12 @@ void regression_normal_equations(const regression *w, const double *stat, int j,
 /* sum_i r_ij weight_i E (y~ - x~' gamma_j)^2 */
 double regression_square(const regression *w, const double *stat, int j);
 
-/* ---- binomial and poisson rows: model_mixture_regression_glm.c ------------------------------------ */
+/* ---- binomial and poisson rows: model_mixture_regression_glm.c ------------------------------- */
 
 void regression_glm(mixture_part *part, const regression *w);
 size_t regression_glm_block(int p);
 
-/* ---- vb: model_mixture_regression_vb.c ------------------------------------------------------------ */
+/* ---- vb: model_mixture_regression_vb.c ------------------------------------------------------- */
 
 elbo_status regression_vb(mixture_part *part, regression *w);
 /* gamma_j ~ N(gamma, V), and its image in the fields. */
@@ -135,7 +135,7 @@ static inline size_t natural_size(int p) { return (size_t)p + packed_size(p); }
 void regression_natural(int p, const double *precision, const double *linear, double *eta);
 elbo_status regression_from_natural(int p, const double *eta, double *gamma, double *V,
                                     double *root);
-/* Those of q(gamma_j); the precision is left in w->inverse. */
+/* Those of q(gamma_j). */
 void regression_natural_q(const regression *w, int j, double *eta);
 
 #endif

@@ -1,5 +1,5 @@
-/* Variational Bayes for the mixture of regressions: q(beta_j) normal, q(sigma^2) inverse gamma (shape,
- * rate) and, of gaussian rows, the coordinate steps.
+/* Variational Bayes for the mixture of regressions: q(beta_j) normal, q(sigma^2) inverse gamma
+ * (shape, rate) and, of gaussian rows, the coordinate steps.
  *
  * A half-t law of sigma is sigma^2 | a ~ inverse gamma(df/2, df/a), a ~ inverse gamma(1/2, 1/A^2)
  * (Wand et al. 2011, Bayesian Analysis 6:847).  With q(a) at its best all that the ELBO has of
@@ -13,7 +13,7 @@
 
 enum { Q_STEPS = 100 };
 
-/* ---- normal factors ------------------------------------------------------------------------------- */
+/* ---- normal factors -------------------------------------------------------------------------- */
 
 /* precision = (root root')^{-1} */
 static void precision_of(int p, const double *root, double *precision) {
@@ -45,10 +45,9 @@ elbo_status regression_from_natural(int p, const double *eta, double *gamma, dou
 
 void regression_natural_q(const regression *w, int j, double *eta) {
   const int p = w->spec.p;
-  double linear[p > 0 ? p : 1];
   precision_of(p, w->root + p * p * j, w->inverse);
-  multiply(w->inverse, w->gamma + p * j, p, linear);
-  regression_natural(p, w->inverse, linear, eta);
+  multiply(w->inverse, w->gamma + p * j, p, w->step);
+  regression_natural(p, w->inverse, w->step, eta);
 }
 
 double regression_minus_kl(const regression *w, const double *gamma, const double *V,
@@ -74,7 +73,7 @@ void regression_set_q(const regression *w, int j, const double *gamma, const dou
   congruence(w->B, w->V + pp * j, w->spec.p, w->inverse, w->cov + pp * j);
 }
 
-/* ---- the state -------------------------------------------------------------------------------------- */
+/* ---- the state ------------------------------------------------------------------------------- */
 
 static elbo_status restore(void *work, int *component) {
   const regression *w = (const regression *)work;
@@ -120,9 +119,8 @@ static double sigma_term(const regression *w, int s) {
   const double df = w->sigma_prior.df, a = w->shape[s];
   const double log_rate = log(w->rate[s] * w->y_scale * w->y_scale);
   const double entropy = a + log_rate + lgamma(a) - (a + 1.0) * math_digamma(a);
-  return 0.5 * df * log(df) - lgamma(0.5 * df) - log(w->sigma_prior.scale) -
-         0.5 * log(acos(-1.0)) + lgamma(0.5 * (df + 1.0)) -
-         0.5 * (df + 1.0) * log(auxiliary_rate(w, w->precision[s])) -
+  return 0.5 * df * log(df) - lgamma(0.5 * df) - log(w->sigma_prior.scale) - 0.5 * log(acos(-1.0)) +
+         lgamma(0.5 * (df + 1.0)) - 0.5 * (df + 1.0) * log(auxiliary_rate(w, w->precision[s])) -
          (0.5 * df + 1.0) * w->log_variance[s] + entropy;
 }
 
@@ -137,9 +135,10 @@ static double log_prior(const void *work) {
   return sum;
 }
 
-/* ---- natural parameters ------------------------------------------------------------------------------ */
+/* ---- natural parameters ---------------------------------------------------------------------- */
 
-/* eta: for each component those of q(gamma_j); then, where free, of (log x, 1/x), x = (y_scale sigma)^2. */
+/* eta: for each component those of q(gamma_j); then, where free, of (log x, 1/x), x = (y_scale
+ * sigma)^2. */
 static void pack(const void *work, double *eta) {
   const regression *w = (const regression *)work;
   for (int j = 0; j < w->spec.k; j++, eta += natural_size(w->spec.p))
@@ -196,7 +195,7 @@ static void theta(const void *work, double *out) {
   }
 }
 
-/* ---- gaussian rows ------------------------------------------------------------------------------------ */
+/* ---- gaussian rows --------------------------------------------------------------------------- */
 
 /* q(gamma_j) at E[1/x] = precision: its precision A and, about the origin of the statistics, b. */
 static void conjugate(const regression *w, const double *stat, int j, double precision) {
@@ -230,7 +229,8 @@ static void residual_sums(const regression *w, const double *stat, int s, double
   }
 }
 
-/* Coordinate steps of q(gamma), q(a) and q(sigma^2) in turn, to the end: they cost no pass over the rows. */
+/* Coordinate steps of q(gamma), q(a) and q(sigma^2) in turn, to the end: they cost no pass over the
+ * rows. */
 static elbo_status m_step(void *work, const double *stat, const double *r, int *component) {
   regression *w = (regression *)work;
   (void)r;
@@ -274,12 +274,12 @@ static elbo_status target(void *work, const double *stat, const double *r, doubl
   return ELBO_OK;
 }
 
-/* ---- construction -------------------------------------------------------------------------------------- */
+/* ---- construction ---------------------------------------------------------------------------- */
 
 /* gamma = 0 with about the covariance that the rows, were they one component's, would leave. */
 static elbo_status start(regression *w) {
   const int p = w->spec.p, n = w->spec.units.n_row;
-  double x[SIMD_LANES * (p > 0 ? p : 1)];
+  double *x = w->trial;
   memcpy(w->A, w->prior_precision, square(p) * sizeof(double));
   for (int i = 0; i < n; i++) {
     regression_load(w, i, 1, 1, x);

@@ -1,4 +1,5 @@
-/* Laws of standard deviations, their modes, and the digamma function that their expectations need. */
+/* Laws of standard deviations, their modes, and the digamma function that their expectations
+ * need. */
 #include "math_digamma.h"
 #include "math_sd_prior.h"
 #include "reference.h"
@@ -52,18 +53,20 @@ static void test_mode(void) {
         for (double u = -30.0; u < 30.0; u += 0.5)
           CHECK(objective(law + l, n, S, x * exp(u)) <= best + 1e-9 * fabs(best));
       }
-  CHECK(sd_prior_mode(law + 1, 10.0, 0.0) == 0.0); /* a half-t does not hold sigma away from zero, */
-  CHECK(sd_prior_mode(law + 4, 10.0, 0.0) > 0.0);  /* an inverse gamma does */
+  CHECK(sd_prior_mode(law + 1, 10.0, 0.0) ==
+        0.0);                                     /* a half-t does not hold sigma away from zero, */
+  CHECK(sd_prior_mode(law + 4, 10.0, 0.0) > 0.0); /* an inverse gamma does */
 }
 
 /* R 4.2.2: digamma(c(1e-3, .5, 1, 3.7, 42, 1e6)) */
 static void test_digamma(void) {
   static const double x[] = {1e-3, 0.5, 1, 3.7, 42, 1e6};
-  static const double want[] = {-1000.57557193181,   -1.963510026021423, -0.5772156649015323,
+  static const double want[] = {-1000.57557193181, -1.963510026021423, -0.5772156649015323,
                                 1.167153539361511, 3.725717617937282,  13.81551005796419};
   for (int i = 0; i < 6; i++) CHECK_CLOSE(math_digamma(x[i]), want[i], 2e-15);
   for (double y = 0.01; y < 100.0; y *= 1.3) /* psi(2y) = (psi(y) + psi(y + 1/2)) / 2 + log 2 */
-    CHECK_CLOSE(math_digamma(2 * y), 0.5 * (math_digamma(y) + math_digamma(y + 0.5)) + log(2.0), 4e-15);
+    CHECK_CLOSE(math_digamma(2 * y), 0.5 * (math_digamma(y) + math_digamma(y + 0.5)) + log(2.0),
+                4e-15);
 }
 
 int main(void) {

@@ -1,4 +1,5 @@
-/* The regression part of a mixture, alone: random responsibilities take the place of the mixture. */
+/* The regression part of a mixture, alone: random responsibilities take the place of the
+ * mixture. */
 #include <string.h>
 
 #include "math_digamma.h"
@@ -13,10 +14,19 @@ enum { P = 3, K = 3, MOST_ETA = 48, CHUNKS = 3 };
 
 static const double pi = 3.14159265358979323846;
 
-/* ---- problems ----------------------------------------------------------------------------------------- */
+/* ---- problems -------------------------------------------------------------------------------- */
 
-enum { PLAIN = 0, WEIGHTS = 1, OFFSET = 2, UNITS = 4, COMMON = 8, CONSTANT = 16, PRIOR = 32,
-       SIGMA_PRIOR = 64, NO_INTERCEPT = 128 };
+enum {
+  PLAIN = 0,
+  WEIGHTS = 1,
+  OFFSET = 2,
+  UNITS = 4,
+  COMMON = 8,
+  CONSTANT = 16,
+  PRIOR = 32,
+  SIGMA_PRIOR = 64,
+  NO_INTERCEPT = 128
+};
 
 typedef struct {
   mixture_regression_spec spec;
@@ -27,8 +37,8 @@ typedef struct {
   double *stat, *scratch;
 } problem;
 
-static const int unit_first[] = {0, 3, 4, 10, 11, 12, 15, 22, 24, 29, 30, 31, 36, 44, 47, 53,
-                                 58, 60, 66, 67, 71, 75, 81, 88, 90, 97};
+static const int unit_first[] = {0,  3,  4,  10, 11, 12, 15, 22, 24, 29, 30, 31, 36,
+                                 44, 47, 53, 58, 60, 66, 67, 71, 75, 81, 88, 90, 97};
 enum { N_ROW = 97, N_UNIT = sizeof unit_first / sizeof *unit_first - 1 };
 
 static double random_response(regression_family family, double trials, double x) {
@@ -62,7 +72,8 @@ static void random_rows(mixture_regression_spec *spec, int options) {
 }
 
 static void problem_init(problem *f, regression_family family, mixture_method method, int options) {
-  static const double mean[P] = {1.0, 0.2, -0.5}, sd[P] = {30.0, HUGE_VAL, 1.5}, proper[P] = {30, 2, 1.5};
+  static const double mean[P] = {1.0, 0.2, -0.5}, sd[P] = {30.0, HUGE_VAL, 1.5},
+                      proper[P] = {30, 2, 1.5};
   static const double constant[K] = {NAN, 1.7, NAN}, common_constant[1] = {1.7};
   memset(f, 0, sizeof *f);
   f->options = options;
@@ -92,7 +103,8 @@ static void problem_init(problem *f, regression_family family, mixture_method me
     const double freq = 1.0 + floor(2.0 * random_uniform());
     for (int j = 0; j < K; j++) {
       f->r[i + n_unit * j] *= freq / total;
-      for (int row = options & UNITS ? unit_first[i] : i; row < (options & UNITS ? unit_first[i + 1] : i + 1); row++)
+      for (int row = options & UNITS ? unit_first[i] : i;
+           row < (options & UNITS ? unit_first[i + 1] : i + 1); row++)
         f->r_rows[row + N_ROW * j] = f->r[i + n_unit * j];
     }
   }
@@ -109,7 +121,8 @@ static elbo_status prepare(problem *f) {
 
 static mixture_chunk chunk_of(int c) {
   static const int start[CHUNKS + 1] = {0, 36, 81, N_ROW}; /* whole units */
-  return (mixture_chunk){0, 0, start[c], start[c + 1] - start[c], rows_padded(start[c + 1] - start[c])};
+  return (mixture_chunk){0, 0, start[c], start[c + 1] - start[c],
+                         rows_padded(start[c + 1] - start[c])};
 }
 
 /* Statistics at the present parameters, over three chunks. */
@@ -119,7 +132,8 @@ static void gather(problem *f) {
     const mixture_chunk chunk = chunk_of(c);
     double *r = new_doubles(chunk.ld * K);
     for (int j = 0; j < K; j++)
-      memcpy(r + chunk.ld * j, f->r_rows + N_ROW * j + chunk.row, (size_t)chunk.n_row * sizeof(double));
+      memcpy(r + chunk.ld * j, f->r_rows + N_ROW * j + chunk.row,
+             (size_t)chunk.n_row * sizeof(double));
     f->part.accumulate(f->part.work, &chunk, r, f->scratch, f->stat);
   }
   if (f->part.finish) f->part.finish(f->part.work, f->stat);
@@ -177,7 +191,7 @@ static void wander(problem *f) {
   CHECK(move_to(f, eta) == ELBO_OK);
 }
 
-/* ---- densities ---------------------------------------------------------------------------------------------- */
+/* ---- densities ------------------------------------------------------------------------------- */
 
 static const double *field(const problem *f, const char *name) {
   for (int a = 0; a < f->part.n_field; a++)
@@ -202,7 +216,8 @@ static double cumulant(regression_family family, double mean, double sd) {
 static double plain_log_density(const problem *f, int i, int j) {
   const mixture_regression_spec *s = &f->spec;
   const int n = N_ROW, at = s->common_sigma ? 0 : j;
-  const double *beta = field(f, s->method == MIXTURE_VB ? "mean" : "coefficients"), *cov = field(f, "cov");
+  const double *beta = field(f, s->method == MIXTURE_VB ? "mean" : "coefficients"),
+               *cov = field(f, "cov");
   double x = s->offset ? s->offset[i] : 0.0, v = 0.0;
   for (int a = 0; a < P; a++) {
     x += s->X[i + n * a] * beta[a + P * j];
@@ -210,9 +225,11 @@ static double plain_log_density(const problem *f, int i, int j) {
       v += s->X[i + n * a] * cov[a + P * b + P * P * j] * s->X[i + n * b];
   }
   const double y = s->y[i], w = s->weights ? s->weights[i] : 1.0;
-  if (s->family == REGRESSION_POISSON) return y * x - cumulant(s->family, x, sqrt(v)) - lgamma(y + 1);
+  if (s->family == REGRESSION_POISSON)
+    return y * x - cumulant(s->family, x, sqrt(v)) - lgamma(y + 1);
   if (s->family == REGRESSION_BINOMIAL)
-    return lgamma(w + 1) - lgamma(y + 1) - lgamma(w - y + 1) + y * x - w * cumulant(s->family, x, sqrt(v));
+    return lgamma(w + 1) - lgamma(y + 1) - lgamma(w - y + 1) + y * x -
+           w * cumulant(s->family, x, sqrt(v));
   double precision, log_variance;
   if (s->method != MIXTURE_VB) {
     const double sigma = field(f, "sigma")[at];
@@ -247,7 +264,7 @@ static void check_densities(problem *f) {
   CHECK_CLOSE(value, sum, 1e-11);
 }
 
-/* ---- what every method must do ------------------------------------------------------------------------------- */
+/* ---- what every method must do --------------------------------------------------------------- */
 
 static void check_coordinates(problem *f) {
   double eta[MOST_ETA], back[MOST_ETA], theta[MOST_ETA], again[MOST_ETA];
@@ -354,8 +371,12 @@ static void check_vb(regression_family family, int options) {
 
 static void test_all(void) {
   static const int all[] = {PLAIN, WEIGHTS | OFFSET, UNITS, PRIOR | OFFSET | UNITS};
-  static const int gaussian[] = {COMMON, CONSTANT, COMMON | CONSTANT | WEIGHTS, SIGMA_PRIOR | PRIOR,
-                                 COMMON | PRIOR | SIGMA_PRIOR | WEIGHTS | UNITS, NO_INTERCEPT | PRIOR};
+  static const int gaussian[] = {COMMON,
+                                 CONSTANT,
+                                 COMMON | CONSTANT | WEIGHTS,
+                                 SIGMA_PRIOR | PRIOR,
+                                 COMMON | PRIOR | SIGMA_PRIOR | WEIGHTS | UNITS,
+                                 NO_INTERCEPT | PRIOR};
   for (int family = 0; family <= REGRESSION_POISSON; family++)
     for (size_t o = 0; o < sizeof all / sizeof *all; o++) {
       random_seed(10 + o);
@@ -371,10 +392,10 @@ static void test_all(void) {
   }
 }
 
-/* ---- against R ------------------------------------------------------------------------------------------------ */
+/* ---- against R ------------------------------------------------------------------------------- */
 
-/* One component, all rows in it: M-steps to the end, then coefficients, sigma (n in place of n - p) and
- * log-likelihood. */
+/* One component, all rows in it: M-steps to the end, then coefficients, sigma (n in place of n - p)
+ * and log-likelihood. */
 static void fit_one(mixture_regression_spec *s, int steps, double *theta, double *log_lik) {
   mixture_part part;
   int component = -1;
@@ -401,9 +422,9 @@ static void fit_one(mixture_regression_spec *s, int steps, double *theta, double
 static const double speed[50] = {4,  4,  7,  7,  8,  9,  10, 10, 10, 11, 11, 12, 12, 12, 12, 13, 13,
                                  13, 13, 14, 14, 14, 14, 15, 15, 15, 16, 16, 17, 17, 17, 18, 18, 18,
                                  18, 19, 19, 19, 20, 20, 20, 20, 20, 22, 23, 24, 24, 24, 24, 25};
-static const double dist[50] = {2,  10, 4,  22, 16, 10, 18, 26, 34, 17, 28, 14, 20, 24,  28, 26, 34,
-                                34, 46, 26, 36, 60, 80, 20, 26, 54, 32, 40, 32, 40,  50, 42, 56, 76,
-                                84, 36, 46, 68, 32, 48, 52, 56, 64, 66, 54, 70, 92,  93, 120, 85};
+static const double dist[50] = {2,  10, 4,  22, 16, 10, 18, 26, 34, 17, 28, 14, 20, 24, 28,  26, 34,
+                                34, 46, 26, 36, 60, 80, 20, 26, 54, 32, 40, 32, 40, 50, 42,  56, 76,
+                                84, 36, 46, 68, 32, 48, 52, 56, 64, 66, 54, 70, 92, 93, 120, 85};
 
 static void test_lm(void) {
   double X[100], w[50], theta[3], log_lik;
@@ -443,10 +464,15 @@ static const double glm_x[16] = {1, 1, 1, 1, 1, 1, 1, 1, -1, -.5, 0, .25, .5, 1,
 static const double glm_y[8] = {3, 0, 7, 2, 11, 5, 4, 16};
 
 static void test_glm(void) {
-  static const double exposure[8] = {1, 2, 3, 1, 2, 1, 1, 4}, trials[8] = {10, 4, 12, 5, 14, 9, 6, 17};
+  static const double exposure[8] = {1, 2, 3, 1, 2, 1, 1, 4},
+                      trials[8] = {10, 4, 12, 5, 14, 9, 6, 17};
   double offset[8], theta[2], log_lik;
   for (int i = 0; i < 8; i++) offset[i] = log(exposure[i]);
-  mixture_regression_spec s = {.units = {.n_row = 8}, .p = 2, .X = glm_x, .y = glm_y, .offset = offset,
+  mixture_regression_spec s = {.units = {.n_row = 8},
+                               .p = 2,
+                               .X = glm_x,
+                               .y = glm_y,
+                               .offset = offset,
                                .family = REGRESSION_POISSON};
   fit_one(&s, 3, theta, &log_lik);
   /* R 4.2.2: glm(y ~ x + offset(log(e)), poisson, control = list(epsilon = 1e-15)) */
@@ -457,7 +483,8 @@ static void test_glm(void) {
   s.family = REGRESSION_BINOMIAL;
   s.weights = trials;
   fit_one(&s, 3, theta, &log_lik);
-  /* R 4.2.2: glm(cbind(y, n - y) ~ x + offset(e / 10), binomial, control = list(epsilon = 1e-15)) */
+  /* R 4.2.2: glm(cbind(y, n - y) ~ x + offset(e / 10), binomial, control = list(epsilon =
+   * 1e-15)) */
   CHECK_CLOSE(theta[0], -0.2186898658204977, 1e-13);
   CHECK_CLOSE(theta[1], 1.008266450228849, 1e-13);
   CHECK_CLOSE(log_lik, -12.73216639360162, 1e-13);
@@ -468,14 +495,14 @@ static void test_glm(void) {
 static void test_overshoot(void) {
   double y[8], theta[2], log_lik, total = 0.0;
   for (int i = 0; i < 8; i++) total += y[i] = 1e6 * glm_y[i];
-  mixture_regression_spec s = {.units = {.n_row = 8}, .p = 1, .X = glm_x, .y = y,
-                               .family = REGRESSION_POISSON};
+  mixture_regression_spec s = {
+      .units = {.n_row = 8}, .p = 1, .X = glm_x, .y = y, .family = REGRESSION_POISSON};
   fit_one(&s, 8, theta, &log_lik);
   CHECK_CLOSE(theta[0], log(total / 8), 1e-14);
   test_free();
 }
 
-/* ---- bounds ------------------------------------------------------------------------------------------------------ */
+/* ---- bounds ---------------------------------------------------------------------------------- */
 
 /* The ELBO of one component against log p(y) by brute force, where q misses little: it is below. */
 static void check_bound(mixture_regression_spec *s, double log_evidence, double most) {
@@ -549,8 +576,15 @@ static void test_log_prior(void) {
 
 static void test_bounds(void) {
   static const double mean = 0.3, sd = 2.0;
-  mixture_regression_spec s = {.units = {8, 8, NULL, NULL}, .p = 1, .X = glm_x, .y = glm_y, .beta_mean = &mean,
-                               .beta_sd = &sd, .sigma_family = SD_HALF_T, .sigma_df = 3.0, .sigma_scale = 2.5};
+  mixture_regression_spec s = {.units = {8, 8, NULL, NULL},
+                               .p = 1,
+                               .X = glm_x,
+                               .y = glm_y,
+                               .beta_mean = &mean,
+                               .beta_sd = &sd,
+                               .sigma_family = SD_HALF_T,
+                               .sigma_df = 3.0,
+                               .sigma_scale = 2.5};
   const double constant = -log(sd) - 0.5 * log(2.0 * pi), h = 1e-3;
   double sum = 0.0;
   for (double b = -10.0; b < 10.0; b += h) {
@@ -604,7 +638,7 @@ static void test_bounds(void) {
   check_bound(&s, log(sum) + 1e-10, 2e-10);
 }
 
-/* ---- edges --------------------------------------------------------------------------------------------------------- */
+/* ---- edges ----------------------------------------------------------------------------------- */
 
 /* Component 1 takes rows that a line fits without error. */
 static void test_collapse(void) {
@@ -680,8 +714,7 @@ static void test_separation(void) {
       for (int i = 0; i < N_ROW; i++)
         for (int j = 0; j < K; j++) {
           const double x = f.spec.X[i + N_ROW];
-          if (i % 3 == 1)
-            ((double *)f.spec.y)[i] = family == REGRESSION_BINOMIAL ? x > 50.0 : 0.0;
+          if (i % 3 == 1) ((double *)f.spec.y)[i] = family == REGRESSION_BINOMIAL ? x > 50.0 : 0.0;
           f.r[i + N_ROW * j] = f.r_rows[i + N_ROW * j] = i % 3 == j;
         }
       CHECK(mixture_regression_part(&f.part, &f.spec, &test_memory) == ELBO_OK);

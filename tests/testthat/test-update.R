@@ -78,3 +78,19 @@ test_that("conditions show the call without the values that were filled in", {
 test_that("unnamed arguments are refused", {
   expect_error(update(fit, . ~ ., "reml"), class = "elbo_error_argument")
 })
+
+test_that("what an update was given is found again where it was given", {
+  em <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
+  cohort <- as.data.frame(nlme::Orthodont)
+  cohort$distance <- cohort$distance[1]
+  within <- function(seed) {
+    set.seed(seed)
+    cohort <- as.data.frame(nlme::Orthodont)
+    cohort$distance <- cohort$distance + rnorm(nrow(cohort))
+    update(em, data = cohort)
+  }
+  for (seed in 1:2) {
+    fit <- within(seed)
+    expect_equal(fixef(update(fit, method = "em")), fixef(fit))
+  }
+})

@@ -210,3 +210,10 @@ test_that("large fits are judged when asked", {
   expect_lt(abs(asked$sd_error), 0.02)
   expect_null(convergence(update(fit, method = "em"))$trusted)
 })
+
+test_that("quantiles of chi-squared by spline are those of stats", {
+  z <- seq(0.001, 7.03, length.out = 1001)
+  low <- qchisq(pnorm(-z), proposal_df)
+  high <- qchisq(pnorm(-z), proposal_df, lower.tail = FALSE)
+  expect_lt(max(abs(chisq_of_normal(-z) / low - 1), abs(chisq_of_normal(z) / high - 1)), 1e-8)
+})

@@ -1,0 +1,259 @@
+#' Fit a finite mixture by EM, variational Bayes or classification EM
+#'
+#' Every unit i belongs to one of k components \eqn{z_i}, which is not observed,
+#' \deqn{p(y_i, z_i = j) = \pi_j\, p(y_i \mid \theta_j),}{p(y_i, z_i = j) = pi_j p(y_i | theta_j),}
+#' and the formula says what the law of a component is: a multivariate normal one, a regression, or
+#' independent categories and numbers (latent class analysis). The latent components are handled as
+#' `method` says, by the ascent of one objective, the evidence lower bound.
+#'
+#' @param formula What the components are of:
+#'   * `cbind(a, b) ~ 1`, `y ~ 1` or a numeric matrix `Y ~ 1`: a normal mixture;
+#'   * `y ~ x`: a mixture of regressions, by `family` Gaussian, binomial (y of 0 and 1, logical, a
+#'     factor of two levels, or `cbind(successes, failures)`) or Poisson; also `y ~ 1` of the latter
+#'     two, and of Gaussian ones with `weights` or `offset()`;
+#'   * `responses(a, b, c) ~ 1`: latent classes. Given its class a unit's responses are
+#'     independent: a factor (or strings) categorical, a logical binomial, a number Gaussian.
+#'     `responses(.)` stands for all columns that are not used elsewhere.
+#' @param data A data frame. Variables not found in it are looked up where the formula was made.
+#' @param k Number of components, or several numbers: all are fitted and the best is returned, see
+#'   [selection()].
+#' @param family [stats::gaussian()], [stats::binomial()] or [stats::poisson()] with their usual
+#'   links, for regressions.
+#' @param method What is done about the components and the parameters:
+#'   \describe{
+#'   \item{`"em"`}{components are integrated exactly: marginal maximum likelihood (Dempster, Laird
+#'     and Rubin 1977).}
+#'   \item{`"vb"`}{variational Bayes: distributions for components and parameters,
+#'     \eqn{q(z)\,q(\theta)}{q(z) q(theta)}; superfluous components empty themselves.}
+#'   \item{`"joint"`}{nothing is integrated: the components are points, maximised together with the
+#'     parameters. This is classification EM (Celeux and Govaert 1992); with covariance `"EII"` and
+#'     equal weights, k-means. Its estimates are biased however many the units, as Neyman and Scott
+#'     (1948) say: components come out too far apart and too narrow.}
+#'   }
+#' @param covariance For normal mixtures, names among the 14 models of Celeux and Govaert (1995) as
+#'   mclust writes them: volume, shape and orientation are equal (`E`), vary by component (`V`), or,
+#'   shape and orientation, are none (`I`); or the words `"spherical"` (VII), `"diagonal"` (VVI),
+#'   `"full"` (VVV), `"tied"` (EEE). A single response has `"E"` and `"V"`. `NULL` tries all that
+#'   there are, by `"vb"` those with a conjugate prior: EII, VII, EEI, VVI, EEE, VVV.
+#' @param random_covariance For ( | ) terms, which come in a later version.
+#' @param sigma For Gaussian regressions: `~ component`, a residual standard deviation for each, or
+#'   `~ 1`, one for all.
+#' @param membership `~ w` lets the weights depend on covariates of the unit, by a multinomial logit
+#'   with the first component as baseline.
+#' @param unit `~ id`: the rows of a level of `id` belong to one component together. By default
+#'   every row is a unit.
+#' @param prior What [priors()] makes. With priors `"em"` gives the mode of the marginal posterior.
+#'   `NULL`: none, and by `"vb"` weak defaults on the scale of the data, which `summary()` prints;
+#'   see there.
+#' @param weights Precision weights of Gaussian regressions: the residual variance of a row is
+#'   \eqn{\sigma_j^2/w}. Not copies of rows, which are `freq`.
+#' @param freq Numbers of copies of each row (or unit): the fit is that of the data with every row
+#'   repeated so many times.
+#' @param start Where to start instead of looking around: a label for each row or unit, or a
+#'   matrix of probabilities with a column for each component.
+#' @param subset,na.action As in [stats::lm()]. Missing responses of normal mixtures and latent
+#'   classes are not left to `na.action`: they are integrated out, and what is observed of a row
+#'   counts. Rows of which nothing is observed are left out, with a message.
+#' @param control Settings made by [elbo_control()]; here `n_starts`, `seed` and `threads` matter.
+#'
+#' @details
+#' Starts. The objective has many local maxima. `control$n_starts` partitions (20 by default) come
+#' from k-means++ (Arthur and Vassilvitskii 2007) and Ward's hierarchical clustering, in scaled
+#' and in sphered coordinates, of regressions also from fits to a few random units each, and at
+#' random. From each a short run is made, the best quarter are climbed (Biernacki, Celeux and
+#' Govaert 2003), and the objective of every start is kept in `fit$starts`. Of more than 20,000
+#' units the starts see a sample. By `"vb"` as many starts again have fewer groups than components.
+#' Everything follows from `control$seed` (1 by default); the session's random numbers are left
+#' alone.
+#'
+#' Components that collapse. The likelihood of a mixture with variances of its own is unbounded: a
+#' component on one row, or on rows in a hyperplane, has an infinite density. Such an ascent is
+#' abandoned; where all starts end so the fit is refused, and the message says which remedies there
+#' are. With a prior on the covariance matrices, as \code{priors(covariance = inverse_wishart(d + 2,
+#' scale))} (Fraley and Raftery 2007), the objective is bounded.
+#'
+#' Labels. Components are ordered by weight, largest first, so that labels do not depend on luck.
+#' `component` is the one word here for class, cluster and group.
+#'
+#' Choice. Candidates are compared by BIC, which counts units (`"em"`), by the same of the
+#' classification likelihood (`"joint"`), or by the ELBO with a correction for equal modes (`"vb"`).
+#' Candidates that collapse are `NA` in [selection()].
+#'
+#' Numbers of free parameters are those of mclust, which agree with the dimension of the model.
+#'
+#' @return An object of class `c("elbo_mixture", "elbo_fit")`. Its answers are functions:
+#'   [components()], [theta()], [vcov()][vcov.elbo_mixture], [latent()], [selection()],
+#'   [elbo_trace()], [convergence()], [compare_fits()], [predict()][predict.elbo_mixture],
+#'   `simulate`, `plot`, and the usual generics.
+#' @references
+#' Dempster, A. P., Laird, N. M. and Rubin, D. B. (1977). Maximum likelihood from incomplete data
+#' via the EM algorithm. *Journal of the Royal Statistical Society B* 39, 1--38.
+#' \doi{10.1111/j.2517-6161.1977.tb01600.x}
+#'
+#' Celeux, G. and Govaert, G. (1992). A classification EM algorithm for clustering and two
+#' stochastic versions. *Computational Statistics & Data Analysis* 14, 315--332.
+#' \doi{10.1016/0167-9473(92)90042-E}
+#'
+#' Celeux, G. and Govaert, G. (1995). Gaussian parsimonious clustering models. *Pattern Recognition*
+#' 28, 781--793. \doi{10.1016/0031-3203(94)00125-6}
+#'
+#' Scrucca, L., Fop, M., Murphy, T. B. and Raftery, A. E. (2016). mclust 5: clustering,
+#' classification and density estimation using Gaussian finite mixture models. *The R Journal*
+#' 8(1), 289--317. \doi{10.32614/RJ-2016-021}
+#'
+#' Fraley, C. and Raftery, A. E. (2007). Bayesian regularization for normal mixture estimation and
+#' model-based clustering. *Journal of Classification* 24, 155--181.
+#' \doi{10.1007/s00357-007-0004-5}
+#'
+#' Leisch, F. (2004). FlexMix: a general framework for finite mixture models and latent class
+#' regression in R. *Journal of Statistical Software* 11(8), 1--18. \doi{10.18637/jss.v011.i08}
+#'
+#' Biernacki, C., Celeux, G. and Govaert, G. (2003). Choosing starting values for the EM algorithm
+#' for getting the highest likelihood in multivariate Gaussian mixture models. *Computational
+#' Statistics & Data Analysis* 41, 561--575. \doi{10.1016/S0167-9473(02)00163-9}
+#'
+#' Arthur, D. and Vassilvitskii, S. (2007). k-means++: the advantages of careful seeding.
+#' *Proceedings of the 18th Annual ACM-SIAM Symposium on Discrete Algorithms*, 1027--1035.
+#'
+#' Blei, D. M. and Jordan, M. I. (2006). Variational inference for Dirichlet process mixtures.
+#' *Bayesian Analysis* 1, 121--143. \doi{10.1214/06-BA104}
+#'
+#' Bishop, C. M. (2006). *Pattern Recognition and Machine Learning*, chapter 10. Springer.
+#'
+#' Neyman, J. and Scott, E. L. (1948). Consistent estimates based on partially consistent
+#' observations. *Econometrica* 16, 1--32. \doi{10.2307/1914288}
+#' @family models
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:4)
+#' fit
+#' selection(fit)
+#'
+#' # k-means is the joint maximisation: components too far apart, too narrow
+#' two <- data.frame(y = c(qnorm(ppoints(200), -1), qnorm(ppoints(200), 1)))
+#' em <- fit_mixture(y ~ 1, two, k = 2, covariance = "E")
+#' equal <- priors(weight = constant(1/2))
+#' kmeans <- fit_mixture(y ~ 1, two, k = 2, covariance = "E", method = "joint", prior = equal)
+#' theta(em)
+#' theta(kmeans)
+#'
+#' # Regressions, and latent classes
+#' fit_mixture(dist ~ speed, cars, k = 2, sigma = ~ 1)
+#' fit_mixture(responses(Class, Sex, Age, Survived) ~ 1, as.data.frame(Titanic), k = 2, freq = Freq)
+#'
+#' # Variational Bayes: components that are not needed empty themselves
+#' fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 5, method = "vb", covariance = "VVV")
+#' @export
+fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", "vb", "joint"),
+                        covariance = NULL, random_covariance = "free", sigma = ~ component,
+                        membership = ~ 1, unit = NULL, prior = NULL, weights = NULL, freq = NULL,
+                        start = NULL, subset, na.action, control = elbo_control()) {
+  started <- proc.time()[["elapsed"]]
+  call <- match.call()
+  family <- check_mixture_family(family)
+  method <- check_choice(method, "method", c("em", "vb", "joint"))
+  check(identical(random_covariance, "free"), "random_covariance", "\"free\" in this version",
+        random_covariance)
+  check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
+  k <- check_k(if (missing(k)) NULL else k)
+
+  parts <- mixture_frame(call, parent.frame(), family)
+  design <- parts$design
+  check_size(k, design)
+  models <- covariance_models(covariance, design, method)
+  if (!is.null(start) && length(k) > 1) {
+    abort(sprintf("`start` is for one number of components, but `k` has %d.", length(k)),
+          "elbo_error_argument")
+  }
+  chosen <- select_mixture(design, k, models, method, prior, start, control)
+
+  fit <- c(list(call = call), parts[c("formula", "frame", "terms", "xlevels", "contrasts")],
+           list(family = family, method = method, prior = prior, control = control, k = chosen$k,
+                covariance = if (!is.na(chosen$covariance)) chosen$covariance, kind = design$kind,
+                design = design))
+  fit <- new_mixture(c(fit, mixture_estimates(chosen, design, method)))
+  fit$time <- proc.time()[["elapsed"]] - started
+  warn_unfinished(fit)
+  fit
+}
+
+check_mixture_family <- function(family) {
+  if (is.character(family)) family <- get0(family, mode = "function", envir = parent.frame(2))
+  if (is.function(family)) family <- family()
+  check(inherits(family, "family"), "family", "a family such as gaussian()", family)
+  links <- c(gaussian = "identity", binomial = "logit", poisson = "log")
+  if (identical(unname(links[family$family]), family$link)) return(family)
+  abort(c("`family` must be gaussian(), binomial() or poisson() with the usual link,",
+          sprintf("not %s(%s).", family$family, family$link)), "elbo_error_argument")
+}
+
+check_k <- function(k) {
+  ok <- is.numeric(k) && length(k) > 0 && all(vapply(k, is_whole, NA)) && all(k > 0)
+  check(ok, "k", "a positive whole number, or several", k)
+  sort(unique(as.integer(k)))
+}
+
+check_size <- function(k, design) {
+  largest <- max(k)
+  if (as.double(design$n_unit) * largest >= 2^31) {
+    abort(sprintf("`k` = %d components of %d units have more than 2^31 probabilities.", largest,
+                  design$n_unit), "elbo_error_data")
+  }
+  n <- distinct_units(design, largest)
+  if (largest <= n) return()
+  what <- if (is.null(design$unit)) "rows" else "units"
+  if (n < design$n_unit) what <- "different units"
+  abort(c(sprintf("`k` = %d components cannot be told apart by %d %s.", largest, n, what),
+          "Use fewer components."), "elbo_error_data")
+}
+
+# Number of different units, or `enough` where there are at least so many.
+distinct_units <- function(design, enough) {
+  if (design$n_unit < enough || !is.null(design$first)) return(design$n_unit)
+  values <- if (design$kind == "regression") cbind(design$X, design$y, design$trials, design$offset)
+            else design$Y
+  for (rows in unique(pmin(c(10 * enough, nrow(values)), nrow(values)))) {
+    n <- nrow(unique(values[seq_len(rows), , drop = FALSE]))
+    if (n >= enough) return(enough)
+  }
+  n
+}
+
+# The fit -----------------------------------------------------------------------------------------
+
+mixture_estimates <- function(chosen, design, method) {
+  result <- chosen$result
+  parameters <- mixture_parameters(design, chosen$k, chosen$covariance, chosen$priors$told)
+  theta <- stats::setNames(result$theta, parameters$name)
+  attr(theta, "fixed") <- parameters$fixed
+  row <- chosen$selection$k == chosen$k & chosen$selection$covariance %in% chosen$covariance
+  list(
+    state = result$state,
+    theta = theta,
+    parameters = parameters,
+    size = result$size,
+    objective = result$objective,
+    log_evidence = if (method == "em") result$log_evidence else NA_real_,
+    trace = ascent_trace(result$trace),
+    convergence = mixture_convergence(result, method),
+    df_parameters = chosen$selection$df[row],
+    selection = chosen$selection,
+    starts = result$starts,
+    priors = chosen$priors,
+    cache = new.env(parent = emptyenv())
+  )
+}
+
+# Points on the components have no gradient: the ascent ends where no unit changes its component.
+mixture_convergence <- function(result, method) {
+  state <- ascent_convergence(result, method == "vb")
+  if (method == "joint" && state$status == "converged") {
+    state$message <- sprintf("At a maximum: no unit changes its component after %d steps.",
+                             state$iterations)
+  }
+  state
+}
+
+new_mixture <- function(x) {
+  stopifnot(length(x$theta) == nrow(x$parameters), length(x$size) == x$k, is.finite(x$objective))
+  new_elbo_fit(x, "elbo_mixture")
+}

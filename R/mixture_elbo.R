@@ -1,0 +1,110 @@
+# The objective of a mixture at any theta and any q(z), and the states of C that belong to points
+# theta.
+#
+#   theta_state(fit, theta)     the state at a point theta (not under vb, where a state is a q)
+#   unconstrained(fit)          the model in which theta obeys no constraint between its entries
+#   unit_log_joint(fit, theta)  log p(y_i, z_i = j | theta), units x k
+
+#' @rdname elbo
+#' @details
+#' Of a mixture q is an n x k matrix of probabilities, a row for each unit, as
+#' `predict(fit, type = "prob")`.
+#' @export
+elbo.elbo_mixture <- function(object, theta = NULL, q = NULL, ...) {
+  check_dots_empty(...)
+  if (is.null(theta) && is.null(q)) return(object$objective)
+  if (object$method == "vb") {
+    abort(c("A fit by method \"vb\" has its ELBO at the optimum only: elbo(fit).",
+            "Change the model or its priors and refit to compare."), "elbo_error_not_available")
+  }
+  theta <- if (is.null(theta)) object$theta else check_theta(theta, object)
+  answer <- evaluate_mixture(unconstrained(object), state = theta_state(object, theta))
+  log_prior <- evaluate_mixture(object, state = theta_state(object, theta))$log_prior
+  freq <- unit_freq(object)
+  if (is.null(q)) {
+    # z at its best: summed over, or under joint the best point.
+    best <- if (object$method == "joint") log(apply(answer$probability, 1, max)) else 0
+    return(sum(freq * (answer$log_density + best)) + log_prior)
+  }
+  q <- check_probabilities(q, object)
+  terms <- ifelse(q > 0, q * (unit_log_joint(object, theta) - log(q)), 0)
+  sum(freq * rowSums(terms)) + log_prior
+}
+
+check_theta <- function(theta, fit) {
+  ok <- is.numeric(theta) && length(theta) == length(fit$theta) && all(is.finite(theta))
+  check(ok, "theta", sprintf("%d finite numbers, like theta(fit)", length(fit$theta)), theta)
+}
+
+check_probabilities <- function(q, fit) {
+  q <- as.matrix(q)
+  ok <- is.numeric(q) && identical(dim(q), c(as.integer(fit$design$n_unit), as.integer(fit$k))) &&
+    all(is.finite(q) & q >= 0) && all(abs(rowSums(q) - 1) < 1e-8)
+  check(ok, "q", sprintf("a %d x %d matrix of probabilities, each row with sum one",
+                         fit$design$n_unit, fit$k), q)
+  q
+}
+
+# log p(y_i, z_i = j | theta), n_unit x k: each component by itself is a mixture of one.
+unit_log_joint <- function(fit, theta = fit$theta) {
+  fit$theta[] <- theta
+  state <- theta_state(fit, theta)
+  out <- vapply(seq_len(fit$k), function(j) {
+    one <- unconstrained(fit)
+    one$k <- 1L
+    one$design$W <- NULL
+    evaluate_mixture(one, state = component_state(state, j))$log_density
+  }, numeric(fit$design$n_unit))
+  matrix(out, ncol = fit$k) + log(unit_weights(fit))
+}
+
+component_state <- function(state, j) {
+  last <- function(field) {
+    if (is.null(dim(field))) return(if (length(field) == 1) field else field[j])
+    size <- dim(field)
+    array(matrix(field, ncol = size[length(size)])[, j], c(size[-length(size)], 1))
+  }
+  state <- lapply(state, function(part) lapply(part, last))
+  state$weights <- list(weight = 1)
+  state
+}
+
+# ---- states ------------------------------------------------------------------------------
+
+unconstrained <- function(fit) {
+  if (fit$kind == "normal") fit$covariance <- if (ncol(fit$design$Y) > 1) "VVV" else "V"
+  fit
+}
+
+# The state at which a point theta is (not under vb, where a state is q).
+theta_state <- function(fit, theta) {
+  fit$theta[] <- theta
+  state <- fit$state
+  state$weights <- weights_state(fit, state$weights)
+  switch(fit$kind,
+    normal = {
+      parts <- normal_components(fit)
+      state$normal <- list(mean = t(parts$mean), covariance = aperm(parts$covariance, c(2, 3, 1)))
+    },
+    regression = {
+      state$regression$coefficients <- t(component_values(fit, "beta"))
+      sigma <- fit$theta[fit$parameters$block == "sigma"]
+      if (length(sigma) > 0) state$regression$sigma <- unname(sigma)
+    },
+    classes = {
+      parts <- class_components(fit)
+      probability <- t(do.call(cbind, unname(parts$probability)))
+      if (length(probability) > 0) state$classes$probability <- probability
+      if (ncol(parts$mean) > 0) {
+        state$classes$mean <- t(parts$mean)
+        state$classes$variance <- t(component_values(fit, "sd", "sd__"))^2
+      }
+    }
+  )
+  state
+}
+
+weights_state <- function(fit, state) {
+  if (is.null(fit$design$W)) return(list(weight = as.vector(component_weights(fit))))
+  list(coefficient = cbind(0, t(component_values(fit, "membership"))))
+}

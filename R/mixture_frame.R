@@ -1,0 +1,655 @@
+# From formula and data to the design of a mixture.
+#
+#   mixture_frame(call, env, family)   `call` is fit_mixture's matched call, `env` where it was
+#                                      made. Evaluates formula, data, unit, membership, sigma,
+#                                      weights, freq, subset and na.action, and returns
+#                                      list(formula, frame, terms, xlevels, contrasts, kind, design)
+#   mixture_newdata(fit, newdata, response)   the design of new data, with responses or without
+#   subset_units(design, units)        the design of some of its units
+#   in_data_order(design, x)           x, a value or a row for each unit, for each row of the frame
+#
+# A design is a list of
+#   kind        "normal", "regression" or "classes"
+#   n_row, n_unit, first    rows, units, and 0-based offsets of the units' first rows (NULL: a row
+#                           is a unit)
+#   row_order   the rows of the frame in the order of the design, NULL where it is that of the frame
+#   unit        the unit of each row, a factor whose levels are in the order of units, or NULL
+#   row_names, unit_names    of the frame; of the units: levels of `unit`, or row_names
+#   freq        copies of each unit, or NULL
+#   W           units x membership terms, or NULL
+#   Y           normal: rows x responses, missing values NA; classes: rows x variables, levels coded
+#               1, 2, ..., logicals 0 and 1
+#   variables   classes: data.frame(name, type), type "categorical", "binomial" or "gaussian", and
+#               the list column levels (NULL for numbers)
+#   X, y, trials, weights, offset    regression: y are successes where there are trials
+#   spec        what the design was made by: see mixture_frame()
+#   na.action   the rows of the data that were left out
+#
+# Words: a row is a row of the data; a unit is what belongs to one component: one row or several.
+
+mixture_frame <- function(call, env, family) {
+  data <- eval(call$data, env)
+  if (!is.null(data)) check_data_frame(data, "data")
+  unit <- one_sided(eval(call$unit, env), "unit", "~ id")
+  membership <- one_sided(eval(call$membership, env), "membership", "~ age")
+  formula <- as_formula(eval(call$formula, env), env)
+  elsewhere <- c(all.vars(unit), all.vars(membership), all.vars(call$weights), all.vars(call$freq))
+  parsed <- parse_mixture(formula, data[setdiff(names(data), elsewhere)])
+  spec <- list(kind = mixture_kind(parsed, family, !is.null(call$weights)), family = family,
+               lhs = parsed$fixed[[2]], unit = if (!is.null(unit)) term_variables(unit))
+  check_curves(spec, parsed)
+  spec$common_sigma <- common_sigma(eval(call$sigma, env), spec)
+
+  action <- na_action(eval(call$na.action, env))
+  check_bound_columns(spec$lhs, data, environment(formula))
+
+  frame <- evaluate_variables(frame_variables(parsed, spec, membership), data, call, env)
+  check_responses(frame, spec)
+  check_scale(frame, "weights")
+  check_freq(frame)
+  frame <- drop_unused_rows(frame, spec, action)
+  factors <- vapply(frame, is.factor, NA)
+  frame[factors] <- lapply(frame[factors], drop_levels)
+
+  if (is.character(frame[[1]]) && spec$kind == "regression") frame[[1]] <- as.factor(frame[[1]])
+
+  fixed <- terms(parsed$fixed)
+  if (spec$kind == "classes") fixed <- stats::delete.response(fixed)
+  fixed <- described_matrix(fixed, frame)
+  member <- if (has_terms(membership)) described_matrix(terms(membership), frame)
+  spec$membership <- member[c("terms", "xlevels", "contrasts")]
+  design <- mixture_design(frame, spec, fixed$matrix, member$matrix)
+  check_mixture_design(design)
+  c(list(formula = parsed$formula, frame = frame), fixed[c("terms", "xlevels", "contrasts")],
+    list(design = drop_aliased(design)))
+}
+
+# Terms that know their bases and levels, and their matrix.
+described_matrix <- function(terms, frame) {
+  described <- term_description(terms, frame)
+  check_cells(list(described), frame)
+  matrix <- model.matrix(described$terms, frame)
+  c(described, list(contrasts = attr(matrix, "contrasts"), matrix = matrix))
+}
+
+# Formulas --------------------------------------------------------------------------------------
+
+one_sided <- function(formula, name, example) {
+  if (is.null(formula)) return(NULL)
+  if (inherits(formula, "formula") && length(formula) == 2 && !has_bar(formula) &&
+      !"." %in% all.vars(formula)) return(formula)
+  abort(sprintf("`%s` must be a one-sided formula such as %s, not %s.", name, example,
+                describe_value(formula)), "elbo_error_formula")
+}
+
+has_terms <- function(formula) {
+  if (is.null(formula)) return(FALSE)
+  terms <- terms(formula)
+  if (attr(terms, "intercept") == 0 || !is.null(attr(terms, "offset"))) {
+    abort(c("`membership` keeps its intercept and has no offset(): each component has a weight of",
+            sprintf("its own. Write ~ x rather than `%s`.", deparse_line(formula))),
+          "elbo_error_formula")
+  }
+  length(attr(terms, "term.labels")) > 0
+}
+
+parse_mixture <- function(formula, data) {
+  if (inherits(formula, "formula") && length(formula) == 3 &&
+      is_call_to(formula[[2]], "responses")) {
+    formula[[2]] <- expand_responses(formula[[2]], names(data), all.vars(formula[[3]]))
+  }
+  parse_formula(formula, data)
+}
+
+# responses(.) are all columns that are not used elsewhere.
+expand_responses <- function(lhs, columns, used) {
+  arguments <- as.list(lhs)[-1]
+  dots <- vapply(arguments, identical, NA, quote(.))
+  if (any(dots)) {
+    named <- unlist(lapply(arguments[!dots], all.vars))
+    arguments <- c(arguments[!dots], lapply(setdiff(columns, c(named, used)), as.name))
+  }
+  if (anyDuplicated(arguments)) {
+    twice <- deparse_line(arguments[duplicated(arguments)][[1]])
+    abort(sprintf("responses() has `%s` twice.", twice), "elbo_error_formula")
+  }
+  if (length(arguments) == 0) {
+    abort("responses() needs the variables of the classes, as in responses(a, b) ~ 1.",
+          "elbo_error_formula")
+  }
+  as.call(c(lhs[[1]], arguments))
+}
+
+mixture_kind <- function(parsed, family, weighted) {
+  if (length(parsed$bars) > 0) return("curves")
+  terms <- terms(parsed$fixed)
+  plain <- length(attr(terms, "term.labels")) == 0 && is.null(attr(terms, "offset")) &&
+    attr(terms, "intercept") == 1
+  if (is_call_to(parsed$fixed[[2]], "responses")) {
+    check_plain_classes(plain, family, weighted)
+    return("classes")
+  }
+  if (plain && family$family == "gaussian" && !weighted) "normal" else "regression"
+}
+
+check_plain_classes <- function(plain, family, weighted) {
+  if (!plain) {
+    abort(c("The right-hand side of responses() ~ 1 is 1: given its class a unit's responses",
+            "depend on nothing else. Covariates of the class belong into `membership`."),
+          "elbo_error_formula")
+  }
+  if (family$family != "gaussian") {
+    abort(c("responses() takes the law of each variable from its type (factor: categorical,",
+            "logical: binomial, numeric: Gaussian). Leave out `family`."), "elbo_error_argument")
+  }
+  if (weighted) {
+    abort(c("`weights` are precision weights, which responses() does not have. Copies of a row",
+            "are counted by `freq`."), "elbo_error_argument")
+  }
+}
+
+check_curves <- function(spec, parsed) {
+  if (spec$kind != "curves") return()
+  if (is.null(spec$unit)) {
+    group <- parsed$bars[[1]]$group_name
+    abort(c(sprintf("A mixture with a ( | %s) term classifies units of several rows:", group),
+            sprintf("say which, as by unit = ~ %s.", group)), "elbo_error_formula")
+  }
+  abort(c("Mixtures of mixed-effects curves, with ( | ) terms, come in a later version.",
+          "Without the ( | ) terms this is a mixture of regressions."), "elbo_error_formula")
+}
+
+# One residual standard deviation, or one for each component.
+common_sigma <- function(sigma, spec) {
+  if (is.null(sigma)) return(FALSE)
+  right <- if (inherits(sigma, "formula") && length(sigma) == 2) sigma[[2]]
+  if (identical(right, quote(component))) return(FALSE)
+  if (!identical(right, 1)) {
+    abort(c("`sigma` must be ~ component, a residual standard deviation for each, or ~ 1, one for",
+            sprintf("all; not %s.", describe_value(sigma))), "elbo_error_formula")
+  }
+  if (spec$kind == "regression" && spec$family$family == "gaussian") return(TRUE)
+  abort(c("`sigma` = ~ 1 is for mixtures of Gaussian regressions.",
+          if (spec$kind == "normal") "Here say covariance = \"EEE\", or \"E\" for one response."),
+        "elbo_error_argument")
+}
+
+# The model frame -------------------------------------------------------------------------------
+
+# A one- or two-sided formula of all variables. The responses of classes are variables each.
+frame_variables <- function(parsed, spec, membership) {
+  fixed <- term_variables(parsed$fixed)
+  classes <- spec$kind == "classes"
+  right <- c(if (classes) unname(as.list(spec$lhs)[-1]), fixed[-1],
+             if (!is.null(membership)) term_variables(membership), spec$unit)
+  sum <- Reduce(function(a, b) call("+", a, b), unique(right), 1)
+  variables <- if (classes) call("~", sum) else call("~", spec$lhs, sum)
+  stats::as.formula(variables, environment(parsed$fixed))
+}
+
+# Missing values pass, as in evaluate_frame().
+evaluate_variables <- function(formula, data, call, env) {
+  frame_call <- call[c(1, match(c("subset", "weights", "freq"), names(call), 0))]
+  frame_call[[1]] <- quote(stats::model.frame)
+  frame_call$formula <- formula
+  frame_call$data <- data
+  frame_call$na.action <- quote(stats::na.pass)
+  tryCatch(
+    eval(frame_call, env),
+    error = function(e) {
+      check_not_list(e, formula)
+      abort_frame(e, formula, data, call)
+    }
+  )
+}
+
+# What model.frame() says of a data frame as response.
+check_not_list <- function(e, formula) {
+  if (!grepl("type (list)", conditionMessage(e), fixed = TRUE)) return()
+  response <- deparse_line(formula[[2]])
+  abort(sprintf("The response `%s` is a list or data frame; write as.matrix(%s).", response,
+                response), "elbo_error_data")
+}
+
+response_columns <- function(spec) if (spec$kind == "classes") seq_along(spec$lhs)[-1] - 1L else 1L
+
+# Rows that na.action drops, and rows that say nothing: those with no response at all, no trials,
+# or no copies.
+drop_unused_rows <- function(frame, spec, action) {
+  integrated <- if (spec$kind != "regression") response_columns(spec) else integer()
+  check_any_rows(frame, "`data`, after `subset`, has no rows.")
+  # As in drop_incomplete(): looked at closely only where a sum is not finite.
+  suspect <- vapply(frame[integrated], function(x) is.double(x) && !is.finite(sum(x)), NA)
+  check_finite(frame[integrated][suspect])
+  complete <- drop_incomplete(frame[setdiff(seq_along(frame), integrated)], action)
+  kept <- match(attr(complete, "row.names"), attr(frame, "row.names"))
+  empty <- lapply(empty_rows(frame, spec), intersect, kept)
+  empty <- empty[lengths(empty) > 0]
+  kept <- setdiff(kept, unlist(empty))
+  if (length(kept) == nrow(frame)) return(frame)
+  if (length(empty) > 0) {
+    message("Left out: ", paste(sprintf("%d %s %s", lengths(empty),
+                                        ifelse(lengths(empty) == 1, "row", "rows"), names(empty)),
+                                collapse = ", "), ".")
+  }
+  left <- frame[kept, , drop = FALSE]
+  check_any_rows(left, "No row of `data` is left that says anything about the mixture.")
+  omitted <- setdiff(seq_len(nrow(frame)), kept)
+  class <- if (identical(action, stats::na.exclude)) "exclude" else "omit"
+  names(omitted) <- attr(frame, "row.names")[omitted]
+  structure(left, terms = attr(frame, "terms"), na.action = structure(omitted, class = class))
+}
+
+empty_rows <- function(frame, spec) {
+  responses <- frame[response_columns(spec)]
+  missing <- function(x) if (is.matrix(x)) rowSums(!is.na(x)) == 0 else is.na(x)
+  no_trials <- spec$family$family == "binomial" && is.matrix(responses[[1]])
+  list(
+    `without any response` = if (spec$kind != "regression" && anyNA(responses, recursive = TRUE)) {
+      which(Reduce(`&`, lapply(responses, missing)))
+    },
+    `with no trials` = if (no_trials) which(rowSums(responses[[1]]) == 0),
+    `of freq 0` = which(frame[["(freq)"]] == 0)
+  )
+}
+
+# Responses -------------------------------------------------------------------------------------
+
+check_responses <- function(frame, spec) {
+  y <- frame[[1]]
+  switch(spec$kind,
+    normal = check_normal_response(y, spec),
+    classes = Map(check_class_variable, frame[response_columns(spec)], class_names(spec)),
+    regression = switch(spec$family$family,
+      gaussian = check_gaussian_response(y, spec),
+      binomial = check_binomial_response(y, spec, frame),
+      poisson = check_counts(y, deparse_line(spec$lhs), frame)
+    )
+  )
+}
+
+# cbind() would make codes of a factor.
+check_bound_columns <- function(lhs, data, env) {
+  if (!is_call_to(lhs, "cbind")) return()
+  for (argument in as.list(lhs)[-1]) {
+    x <- tryCatch(eval(argument, data, env), error = function(e) NULL)
+    if (!is.factor(x) && !is.character(x)) next
+    abort(sprintf("`%s` in cbind() is %s; factors belong into responses() ~ 1.",
+                  deparse_line(argument), if (is.factor(x)) "a factor" else "text"),
+          "elbo_error_data")
+  }
+}
+
+check_normal_response <- function(y, spec) {
+  name <- deparse_line(spec$lhs)
+  if (!is.numeric(y) && !is.logical(y)) {
+    abort(c(sprintf("The response `%s` must be numeric, not %s;", name, describe_value(y)),
+            "factors belong into responses() ~ 1."), "elbo_error_data")
+  }
+}
+
+check_gaussian_response <- function(y, spec) {
+  if (is_numeric_vector(y)) return()
+  name <- deparse_line(spec$lhs)
+  if (is.matrix(y) || is.data.frame(y)) {
+    abort(c(sprintf("The response `%s` has %d columns:", name, ncol(y)),
+            "several responses have neither covariates, nor offsets, nor precision weights here.",
+            "Write ~ 1, or fit one response; copies of a row are counted by `freq`."),
+          "elbo_error_data")
+  }
+  abort(sprintf("The response `%s` must be numeric, not %s.", name, describe_value(y)),
+        "elbo_error_data")
+}
+
+check_binomial_response <- function(y, spec, frame) {
+  name <- deparse_line(spec$lhs)
+  if (!is.null(frame[["(weights)"]])) {
+    abort(c("`weights` are precision weights, which a binomial regression does not have. Give",
+            "several trials as cbind(successes, failures), and copies of a row as `freq`."),
+          "elbo_error_argument")
+  }
+  if (is.matrix(y)) {
+    if (ncol(y) == 2) return(check_counts(y, name, frame))
+    abort(sprintf("The response `%s` must be cbind(successes, failures), not %d columns.", name,
+                  ncol(y)), "elbo_error_data")
+  }
+  if (is.logical(y)) return()
+  if (is.character(y) || is.factor(y)) {
+    found <- unique(y[!is.na(y)])
+    if (length(found) == 2) return()
+    abort(sprintf("The response `%s` must have two levels, not %d.", name, length(found)),
+          "elbo_error_data")
+  }
+  wrong <- if (is_numeric_vector(y)) which(!is.na(y) & y != 0 & y != 1)
+  if (is.null(wrong) || length(wrong) > 0) {
+    abort(c(sprintf("The response `%s` of a binomial regression must be 0 or 1, logical,", name),
+            "a factor of two levels, or cbind(successes, failures);",
+            if (is.null(wrong)) sprintf("not %s.", describe_value(y))
+            else sprintf("not %s, as in %s.", format(y[wrong[1]]), frame_rows(frame, wrong))),
+          "elbo_error_data")
+  }
+}
+
+check_counts <- function(y, name, frame) {
+  if (!is.numeric(y)) {
+    abort(sprintf("The response `%s` must be counts, not %s.", name, describe_value(y)),
+          "elbo_error_data")
+  }
+  y <- as.matrix(y)
+  wrong <- which(rowSums(!is.na(y) & (y < 0 | y != floor(y))) > 0)
+  if (length(wrong) == 0) return()
+  abort(c(sprintf("The response `%s` must be counts 0, 1, 2, ...: see %s.", name,
+                  frame_rows(frame, wrong))), "elbo_error_data")
+}
+
+class_names <- function(spec) {
+  arguments <- as.list(spec$lhs)[-1]
+  names <- vapply(arguments, deparse_line, "")
+  given <- names(arguments)
+  if (!is.null(given)) names[nzchar(given)] <- given[nzchar(given)]
+  unname(names)
+}
+
+class_type <- function(x) {
+  if (is.factor(x) || is.character(x)) return("categorical")
+  if (is.logical(x)) "binomial" else "gaussian"
+}
+
+check_class_variable <- function(x, name) {
+  categorical <- is.factor(x) || is.character(x)
+  if (!(categorical || is_numeric_vector(x)) || (is.object(x) && !is.factor(x))) {
+    abort(c(sprintf("`%s` must be a factor, a logical or a number, not %s;", name,
+                    describe_value(x)), "a matrix gives its columns to responses() one by one."),
+          "elbo_error_data")
+  }
+}
+
+check_freq <- function(frame) {
+  freq <- frame[["(freq)"]]
+  if (is.null(freq)) return()
+  check(is_numeric_vector(freq), "freq", "a numeric vector", freq)
+  wrong <- which(!is.na(freq) & (freq < 0 | freq != floor(freq) | is.infinite(freq)))
+  if (length(wrong) == 0) return()
+  abort(c(sprintf("`freq` must be numbers of copies 0, 1, 2, ..., not %s: see %s.",
+                  format(freq[wrong[1]]), frame_rows(frame, wrong)),
+          "Weights that are not copies belong into `weights`."), "elbo_error_data")
+}
+
+# The design ------------------------------------------------------------------------------------
+
+# X and W have a row for each of `frame`, in its order.
+mixture_design <- function(frame, spec, X = NULL, W = NULL) {
+  units <- units_of(if (!is.null(spec$unit)) frame_factor(spec$unit, frame), nrow(frame))
+  rows <- switch(spec$kind,
+    normal = list(Y = normal_matrix(frame[[1]], spec$lhs)),
+    classes = class_matrix(frame[response_columns(spec)], class_names(spec)),
+    regression = c(list(X = X, weights = as_double(frame[["(weights)"]]),
+                        offset = as_double(stats::model.offset(frame))),
+                   regression_response(frame[[1]], spec))
+  )
+  design <- arrange_design(rows, units, W, as_double(frame[["(freq)"]]), attr(frame, "row.names"))
+  c(list(kind = spec$kind), design, list(spec = spec, na.action = attr(frame, "na.action")))
+}
+
+# Rows of a unit together; what is one value a unit, so.
+arrange_design <- function(rows, units, W, freq, row_names) {
+  ordered <- intersect(row_elements, names(rows))
+  rows[ordered] <- lapply(rows[ordered], take_rows, units$row_order)
+  of_units <- function(x, name) unit_values(take_rows(x, units$row_order), units, name)
+  unit_names <- if (is.null(units$unit)) row_names else levels(units$unit)
+  c(units, list(row_names = row_names, unit_names = unit_names), rows,
+    list(freq = of_units(freq, "freq"), W = of_units(W, "membership")))
+}
+
+row_elements <- c("Y", "X", "y", "trials", "weights", "offset", "unit")
+
+as_double <- function(x) if (!is.null(x)) as.double(x)
+
+take_rows <- function(x, rows) {
+  if (is.null(rows) || is.null(x)) return(x)
+  if (is.matrix(x)) x[rows, , drop = FALSE] else x[rows]
+}
+
+units_of <- function(unit, n_row) {
+  units <- list(n_row = n_row, n_unit = n_row, first = NULL, row_order = NULL, unit = NULL)
+  if (is.null(unit)) return(units)
+  code <- as.integer(unit)
+  order <- if (is.unsorted(code)) order(code)
+  size <- tabulate(code, nlevels(unit))
+  list(n_row = n_row, n_unit = nlevels(unit), first = if (any(size > 1)) c(0L, cumsum(size)),
+       row_order = order, unit = take_rows(unit, order))
+}
+
+# The value that the rows of a unit share, a row of the answer each.
+unit_values <- function(x, units, name) {
+  if (is.null(x) || is.null(units$first)) return(x)
+  heads <- take_rows(x, units$first[-length(units$first)] + 1L)
+  first <- take_rows(heads, as.integer(units$unit))
+  same <- as.matrix(x) == as.matrix(first)
+  both <- (is.na(x) & is.na(first))
+  same[is.na(same)] <- as.matrix(both)[is.na(same)]
+  differ <- rowSums(same) < NCOL(x)
+  if (any(differ)) {
+    abort(c(sprintf("`%s` must be the same for all rows of a unit, but it differs within %s %s.",
+                    name, if (sum(tabulate(units$unit[differ]) > 0) == 1) "unit" else "units",
+                    enumerate(levels(units$unit)[unique(units$unit[differ])], 5))),
+          "elbo_error_data")
+  }
+  heads
+}
+
+normal_matrix <- function(y, lhs) {
+  names <- column_names(y, lhs)
+  if (is.matrix(y) && is.double(y) && identical(dimnames(y), list(NULL, names))) return(y)
+  matrix(as.double(y), NROW(y), dimnames = list(NULL, names))
+}
+
+# cbind(a, log(b)) names the columns that are plain variables only.
+column_names <- function(y, lhs) {
+  if (!is.matrix(y)) return(deparse_line(lhs))
+  names <- colnames(y)
+  if (is.null(names)) names <- character(ncol(y))
+  arguments <- if (is_call_to(lhs, "cbind")) as.list(lhs)[-1]
+  blank <- !nzchar(names)
+  names[blank] <- if (length(arguments) == ncol(y)) vapply(arguments[blank], deparse_line, "")
+                  else paste0("y", seq_along(names))[blank]
+  if (anyDuplicated(names)) {
+    abort(sprintf("The response has two columns `%s`; give them names of their own.",
+                  names[anyDuplicated(names)]), "elbo_error_data")
+  }
+  names
+}
+
+# Levels as codes, logicals as 0 and 1.
+class_matrix <- function(variables, names) {
+  type <- unname(vapply(variables, class_type, ""))
+  levels <- vector("list", length(type))
+  categorical <- type == "categorical"
+  variables[categorical] <- lapply(variables[categorical], as.factor)
+  levels[categorical] <- lapply(variables[categorical], levels)
+  levels[type == "binomial"] <- list(c("FALSE", "TRUE"))
+  Y <- vapply(variables, as.double, numeric(nrow(variables)))
+  list(Y = matrix(Y, nrow(variables), dimnames = list(NULL, names)),
+       variables = data.frame(name = names, type = type, levels = I(levels)))
+}
+
+# The first level of a factor is failure, as in glm().
+regression_response <- function(y, spec) {
+  if (spec$family$family != "binomial") return(list(y = as.double(y)))
+  if (is.matrix(y)) return(list(y = as.double(y[, 1]), trials = as.double(y[, 1] + y[, 2])))
+  list(y = if (is.factor(y)) as.integer(y) - 1 else as.double(y))
+}
+
+# Some of the units, in the order given; one may be there several times.
+subset_units <- function(design, units) {
+  rows <- units
+  if (!is.null(design$first)) {
+    size <- diff(design$first)[units]
+    rows <- sequence(size, design$first[units] + 1L)
+    design$first <- c(0L, cumsum(size))
+  }
+  of_rows <- intersect(row_elements, names(design))
+  design[of_rows] <- lapply(design[of_rows], take_rows, rows)
+  of_units <- intersect(c("freq", "W", "unit_names"), names(design))
+  design[of_units] <- lapply(design[of_units], take_rows, units)
+  if (!is.null(design$unit)) {
+    code <- if (is.null(design$first)) seq_along(units) else rep(seq_along(units), size)
+    design$unit <- new_factor(code, make.unique(design$unit_names))
+  }
+  design$n_row <- length(rows)
+  design$n_unit <- length(units)
+  design["row_order"] <- list(NULL)
+  design
+}
+
+# The unit of each row, as a number.
+unit_of_row <- function(design) {
+  units <- seq_len(design$n_unit)
+  if (is.null(design$first)) units else rep(units, diff(design$first))
+}
+
+in_data_order <- function(design, x) {
+  by_row <- if (is.null(design$first)) x else take_rows(x, unit_of_row(design))
+  if (is.null(design$row_order)) by_row else take_rows(by_row, order(design$row_order))
+}
+
+# What cannot be fitted, whatever k ---------------------------------------------------------------
+
+check_mixture_design <- function(design) {
+  switch(design$kind,
+    normal = check_constant_columns(design$Y),
+    classes = check_class_columns(design),
+    regression = check_regression(design)
+  )
+}
+
+check_constant_columns <- function(Y) {
+  constant <- colnames(Y)[vapply(seq_len(ncol(Y)), function(j) is_constant_column(Y[, j]), NA)]
+  if (length(constant) == 0) return()
+  abort(c(sprintf("%s the same in all rows: there is nothing to tell components apart by, and", 
+                  if (length(constant) == 1) sprintf("The response %s is", quote_names(constant))
+                  else sprintf("The responses %s are", quote_names(constant))),
+          "a variance of zero. Leave it out of `formula`."), "elbo_error_data")
+}
+
+is_constant_column <- function(x) {
+  range <- suppressWarnings(range(x, na.rm = TRUE))
+  range[1] == range[2]
+}
+
+check_class_columns <- function(design) {
+  check_constant_columns(design$Y)
+  numbers <- which(design$variables$type == "gaussian")
+  values <- vapply(numbers, function(v) length(unique(stats::na.omit(design$Y[, v]))), 0L)
+  few <- numbers[values <= 5]
+  if (length(few) == 0) return()
+  message("Taken as numbers, with a mean and a standard deviation in each class: ",
+          quote_names(colnames(design$Y)[few]),
+          ". Write factor() where the few values are categories.")
+}
+
+check_regression <- function(design) {
+  y <- design$y
+  if (ncol(design$X) == 0) {
+    abort("`formula` has no coefficients; write y ~ 1 for a mean of each component.",
+          "elbo_error_formula")
+  }
+  share <- if (is.null(design$trials)) y else y / design$trials
+  constant <- is_constant_column(share)
+  boundary <- switch(design$spec$family$family, gaussian = TRUE, binomial = share[1] %in% 0:1,
+                     poisson = y[1] == 0)
+  if (constant && boundary) {
+    abort(c(sprintf("The response `%s` is %s in all rows: there is nothing to fit.",
+                    deparse_line(design$spec$lhs), format(share[1]))), "elbo_error_data")
+  }
+  if (design$n_row > ncol(design$X)) return()
+  abort(sprintf("There are no more rows (%d) than coefficients of one component (%d).",
+                design$n_row, ncol(design$X)), "elbo_error_data")
+}
+
+# Columns of X and W that say nothing new are dropped and reported, as by lm().
+drop_aliased <- function(design) {
+  for (name in c("X", "W")) {
+    keep <- independent_columns(design[[name]])
+    if (all(keep)) next
+    aliased <- colnames(design[[name]])[!keep]
+    message("Dropped from ", if (name == "X") "the design" else "`membership`",
+            ", since they say nothing new: ", quote_names(aliased), ".")
+    design[[name]] <- design[[name]][, keep, drop = FALSE]
+    if (name == "X") design$aliased <- aliased
+  }
+  design
+}
+
+# lm()'s own judgement, where there is doubt.
+independent_columns <- function(X) {
+  if (is.null(X)) return(TRUE)
+  size <- sqrt(colSums(X^2))
+  if (all(size > 0)) {
+    cosines <- crossprod(X) / outer(size, size)
+    spread <- eigen(cosines, symmetric = TRUE, only.values = TRUE)$values
+    if (min(spread) > 1e-6) return(TRUE)
+  }
+  decomposition <- qr(X, tol = 1e-7)
+  seq_len(ncol(X)) %in% decomposition$pivot[seq_len(decomposition$rank)]
+}
+
+# New data ----------------------------------------------------------------------------------------
+
+# Rows with missing values stay. Without its `unit` every row of newdata is one.
+mixture_newdata <- function(fit, newdata, response = TRUE) {
+  check_data_frame(newdata, "newdata")
+  check_any_rows(newdata, "`newdata` has no rows.")
+  spec <- fit$design$spec
+  unit <- if (!is.null(spec$unit) && all(vars_of(spec$unit) %in% names(newdata))) {
+    new_factor_of(spec$unit, fit, newdata)
+  }
+  if (anyNA(unit)) {
+    rows <- list_rows(row.names(newdata)[is.na(unit)])
+    abort(sprintf("The unit of `newdata` is missing in %s.", rows), "elbo_error_data")
+  }
+  units <- units_of(unit, nrow(newdata))
+  rows <- c(if (spec$kind == "regression") new_covariates(fit, newdata),
+            if (response) new_responses(fit, newdata))
+  W <- if (!is.null(spec$membership)) {
+    described <- spec$membership
+    W <- new_columns(described$terms, newdata, described$xlevels, described$contrasts)
+    W[, colnames(fit$design$W), drop = FALSE]
+  }
+  design <- arrange_design(rows, units, W, NULL, attr(newdata, "row.names"))
+  c(list(kind = spec$kind), design, list(variables = fit$design$variables, spec = spec))
+}
+
+vars_of <- function(expressions) unique(unlist(lapply(expressions, all.vars)))
+
+new_covariates <- function(fit, newdata) {
+  terms <- stats::delete.response(fit$terms)
+  X <- new_columns(terms, newdata, fit$xlevels, fit$contrasts)
+  list(X = X[, colnames(fit$design$X), drop = FALSE],
+       offset = as_double(stats::model.offset(new_frame(terms, newdata, fit$xlevels))),
+       weights = as_double(new_extra(fit, "weights", newdata)))
+}
+
+new_responses <- function(fit, newdata) {
+  spec <- fit$design$spec
+  expressions <- if (spec$kind == "classes") as.list(spec$lhs)[-1] else list(spec$lhs)
+  columns <- tryCatch(lapply(unname(expressions), eval, newdata, environment(fit$formula)),
+                      error = abort_newdata)
+  for (column in columns) check_new_length(NROW(column), newdata, vars_of(expressions))
+  frame <- structure(columns, names = vapply(expressions, deparse_line, ""),
+                     row.names = attr(newdata, "row.names"), class = "data.frame")
+  check_responses(frame, spec)
+  known <- if (spec$kind == "classes") fit$design$variables$levels else list(levels(fit$frame[[1]]))
+  frame[] <- Map(with_levels, frame, known, names(frame))
+  switch(spec$kind,
+    normal = list(Y = normal_matrix(frame[[1]], spec$lhs)),
+    classes = class_matrix(frame, class_names(spec))["Y"],
+    regression = regression_response(frame[[1]], spec)
+  )
+}
+
+with_levels <- function(x, levels, name) {
+  if (is.null(levels) || is.logical(x)) return(x)
+  refuse_new_levels(as.factor(x), levels, name, "The response of a component has no such level.")
+  factor(x, levels)
+}

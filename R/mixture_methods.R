@@ -1,0 +1,174 @@
+# The answers of a mixture that need no more room. R/components.R has the parameters in their
+# shapes, R/mixture_predict.R what is said of rows and units.
+#
+#   unit_probability(fit)       q(z) of the units of the fit, n_unit x k; zeros and ones under joint
+#   unit_freq(fit)              copies of each unit
+#   evaluate_mixture(fit, design, state)      what C says of a design at a state
+
+#' Estimates, sizes and residuals of a mixture
+#'
+#' The usual generics, for mixtures. What they say of a fit as a whole is as in
+#' [other fits][elbo_fit-methods]; the differences follow from the components.
+#'
+#' `coef()` is the vector of all that has the role of a coefficient, of each component: means,
+#' coefficients of regressions, probabilities of categories, and coefficients of membership.
+#' [components()] has them in their natural shapes.
+#'
+#' `fitted()` is the mean of each response given the posterior probabilities of its unit's
+#' components, \eqn{\sum_j q(z_i=j)\,E[y\mid z_i=j]}{sum_j q(z = j) E[y | z = j]};
+#' `predict(fit, newdata, type = "response")` uses the probabilities before the response.
+#'
+#' @param object,x,formula a fit made by [fit_mixture()].
+#' @param type of residuals: `"response"`, or `"pearson"`: divided by the standard deviation within
+#'   components, \eqn{\{\sum_j q(z_i=j)\,\mathrm{var}(y\mid z_i=j)\}^{1/2}}{sqrt(sum_j q(z = j)
+#'   var(y | z = j))}. Of weights: only `"prior"`.
+#' @param ... not used.
+#' @return
+#' * `coef()`: named numeric vector, those held constant included.
+#' * `sigma()`: residual standard deviations of regressions, named by component unless they are
+#'   common; of a single response the standard deviations of the components; of several a k x d
+#'   matrix.
+#' * `nobs()`: number of units (copies counted, see `freq`); rows, where every row is a unit.
+#'   `df.residual()`: that less the number of free parameters.
+#' * `weights()`: precision weights (or numbers of trials) by row, ones when none were given.
+#' * `fitted()`, `residuals()`: a vector named by the rows; with several responses a matrix, where a
+#'   categorical response has a column of probabilities (or of zeros and ones) for each level.
+#' * `model.matrix()`: of a mixture of regressions; of other mixtures a column of ones.
+#' @family what a mixture answers
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
+#' coef(fit)
+#' sigma(fit)
+#' head(fitted(fit))
+#' @name elbo_mixture-methods
+NULL
+
+#' @rdname elbo_mixture-methods
+#' @export
+coef.elbo_mixture <- function(object, ...) {
+  object$theta[object$parameters$block %in% coefficient_blocks]
+}
+
+coefficient_blocks <- c("membership", "mean", "beta", "prob")
+
+#' @rdname elbo_mixture-methods
+#' @export
+sigma.elbo_mixture <- function(object, ...) {
+  if (object$kind != "normal") {
+    values <- object$theta[object$parameters$block == "sigma"]
+    if (length(values) == 0) return(1)
+    names(values) <- if (length(values) > 1) component_labels(object)
+    return(values)
+  }
+  sd <- component_values(object, "sd", "sd__")
+  if (ncol(sd) == 1) sd[, 1] else sd
+}
+
+#' @rdname elbo_mixture-methods
+#' @export
+nobs.elbo_mixture <- function(object, ...) sum(unit_freq(object))
+
+unit_freq <- function(fit) {
+  if (is.null(fit$design$freq)) rep(1, fit$design$n_unit) else fit$design$freq
+}
+
+#' @rdname elbo_mixture-methods
+#' @export
+weights.elbo_mixture <- function(object, type = "prior", ...) {
+  match.arg(type)
+  design <- object$design
+  given <- if (is.null(design$trials)) design$weights else design$trials
+  by_frame_row(object, if (is.null(given)) rep(1, design$n_row) else given)
+}
+
+#' @rdname elbo_mixture-methods
+#' @export
+fitted.elbo_mixture <- function(object, ...) {
+  by_frame_row(object, averaged_means(object, object$design, unit_probability(object)))
+}
+
+#' @rdname elbo_mixture-methods
+#' @export
+residuals.elbo_mixture <- function(object, type = c("response", "pearson"), ...) {
+  type <- match.arg(type)
+  probability <- unit_probability(object)
+  residual <- response_values(object) - averaged_means(object, object$design, probability)
+  if (type == "pearson") {
+    variance <- average_components(object, component_variances(object, object$design),
+                                   object$design, probability)
+    residual <- residual / sqrt(variance)
+  }
+  by_frame_row(object, residual)
+}
+
+#' @rdname elbo_mixture-methods
+#' @export
+model.matrix.elbo_mixture <- function(object, ...) {
+  stats::model.matrix(stats::delete.response(object$terms), object$frame,
+                      contrasts.arg = object$contrasts)
+}
+
+#' @rdname elbo_mixture-methods
+#' @export
+ranef.elbo_mixture <- function(object, ...) {
+  not_for_mixtures("ranef()", "The latent variables are components: latent(fit).")
+}
+
+#' @rdname elbo_mixture-methods
+#' @export
+VarCorr.elbo_mixture <- function(x, ...) {
+  not_for_mixtures("VarCorr()", "Covariances of the components are in components(fit).")
+}
+
+#' @rdname elbo_mixture-methods
+#' @export
+convergence.elbo_mixture <- function(object, ...) {
+  check_dots_empty(...)
+  structure(object$convergence, class = "elbo_convergence")
+}
+
+not_for_mixtures <- function(what, remedy) {
+  abort(c(sprintf("%s: not for mixtures.", what), remedy),
+        "elbo_error_not_available")
+}
+
+# In the order of the frame, named by its rows, padded as its na.action wants it.
+by_frame_row <- function(fit, values) {
+  values <- frame_order(as.matrix(values), fit$design)
+  stats::naresid(fit$design$na.action, values)
+}
+
+#' @exportS3Method
+has_latent.elbo_mixture <- function(fit) fit$k > 1
+
+# ---- what C says -------------------------------------------------------------------------
+
+evaluate_mixture <- function(fit, design = fit$design, state = fit$state) {
+  answer <- .Call(C_mixture_evaluate, fit_model(fit, design), state)
+  if (answer$status == 0) return(answer)
+  abort("These parameters are outside of their space: a covariance is not positive definite, say.",
+        "elbo_error_argument")
+}
+
+# The probabilities of the components of every unit.
+unit_probability <- function(fit) {
+  if (is.null(fit$cache$probability)) {
+    probability <- evaluate_mixture(fit)$probability
+    fit$cache$probability <- label_units(fit, fit$design, harden(fit, probability))
+  }
+  fit$cache$probability
+}
+
+# Under joint the latent variables are points.
+harden <- function(fit, probability) {
+  if (fit$method != "joint") return(probability)
+  class <- most_probable(probability)
+  out <- 0 * probability
+  out[cbind(seq_along(class), class)[!is.na(class), , drop = FALSE]] <- 1
+  out
+}
+
+label_units <- function(fit, design, probability) {
+  dimnames(probability) <- list(design$unit_names, component_labels(fit))
+  probability
+}

@@ -1,0 +1,453 @@
+# Pictures of a mixture. Components differ by colour and by symbol or line, so that grey will do.
+#
+#   picture_types(fit)        the pictures that suit a fit
+#   component_colours(k), component_symbols(k), component_lines(k)
+
+#' Plot a mixture
+#'
+#' @param x,object a fit made by [fit_mixture()].
+#' @param type which pictures; by default those that suit the fit, on one page.
+#' * `"selection"`: by the number of components how far the criterion of each candidate is from the
+#'   best, which is ringed, on a square-root scale; a line for each covariance model.
+#' * `"classification"`: the units in the plane of two responses (all pairs, up to six of them) by
+#'   their most probable component, with ellipses that hold half and 95 % of each component.
+#' * `"density"`: of a single response: histogram, density, and each component's share in it.
+#' * `"regression"`: the response against the covariate with each component's curve, at the
+#'   medians of other covariates; without a numeric covariate the response by component.
+#' * `"profiles"`: of latent classes: the probability of each level by component; means of numeric
+#'   variables in standard deviations from the overall mean.
+#' * `"uncertainty"`: the probability that a unit's component is another one, in the order of size.
+#'   Half would be a toss between two; most units should lie flat on the floor.
+#' * `"objective"`: the ascent, as of [other fits][plot.elbo_fit].
+#' @param ... not used.
+#' @return `plot()` returns its argument invisibly; `autoplot()` returns a plot of ggplot2, of one
+#'   type: `"classification"` (of two responses), `"density"`, `"selection"`, `"uncertainty"` or
+#'   `"objective"`.
+#' @details More than 5,000 rows are thinned evenly.
+#' @family what a mixture answers
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3, covariance = c("EEE",
+#' "VVV")) plot(fit)
+#' plot(fit, type = "uncertainty")
+#' @name plot.elbo_mixture
+NULL
+
+#' @rdname plot.elbo_mixture
+#' @export
+plot.elbo_mixture <- function(x, type = NULL, ...) {
+  check_dots_empty(...)
+  type <- check_pictures(type, x)
+  panels <- vapply(type, function(picture) panel_count(x, picture), 0L)
+  old <- graphics::par(mfrow = panel_grid(sum(panels)), mar = c(4, 4.5, 3, 1), mgp = c(2.4, 0.7, 0),
+                       las = 1)
+  on.exit(graphics::par(old))
+  for (picture in type) {
+    switch(picture,
+      selection = plot_selection(x),
+      classification = plot_classification(x),
+      density = plot_density(x),
+      regression = plot_regression(x),
+      profiles = plot_profiles(x),
+      uncertainty = plot_uncertainty(x),
+      objective = {
+        plot_objective(x)
+        plot_gain(x)
+      }
+    )
+  }
+  invisible(x)
+}
+
+picture_types <- function(fit) {
+  response <- switch(fit$kind,
+    normal = if (ncol(fit$design$Y) == 1) "density" else "classification",
+    regression = "regression",
+    classes = "profiles"
+  )
+  c(if (NROW(fit$selection) > 1) "selection", response, if (fit$k > 1) "uncertainty", "objective")
+}
+
+check_pictures <- function(type, fit) {
+  known <- picture_types(fit)
+  if (is.null(type)) return(known)
+  ok <- is.character(type) && length(type) > 0 && all(type %in% known)
+  what <- paste("some of", paste0("\"", known, "\"", collapse = ", "), "for this fit")
+  check(ok, "type", what, type)
+}
+
+panel_count <- function(fit, picture) {
+  type <- fit$design$variables$type
+  as.integer(switch(picture,
+    classification = choose(length(drawn_responses(fit)), 2),
+    profiles = any(type == "gaussian") + any(type != "gaussian"),
+    objective = 2,
+    1
+  ))
+}
+
+most_responses <- 6L
+
+drawn_responses <- function(fit) utils::head(colnames(fit$design$Y), most_responses)
+
+# Okabe and Ito's colours but yellow, which vanishes on white.
+component_colours <- function(k) {
+  rep_len(c("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"), k)
+}
+
+component_symbols <- function(k) rep_len(c(1, 17, 0, 8, 6, 15, 3, 5, 19, 4), k)
+
+component_lines <- function(k) rep_len(c(1, 2, 4, 5, 3, 6), k)
+
+# The most probable component of each unit, or of each row of the design.
+unit_component <- function(fit) most_probable(unit_probability(fit))
+
+row_component <- function(fit) unit_component(fit)[unit_of_row(fit$design)]
+
+component_legend <- function(fit, where, lines = FALSE, ...) {
+  shown <- occupied(fit)
+  lty <- if (lines) component_lines(fit$k)[shown] else 0
+  graphics::legend(where, legend = shown, title = "component", bty = "n", cex = 0.9, inset = 0.02,
+                   col = component_colours(fit$k)[shown], pch = component_symbols(fit$k)[shown],
+                   lty = lty, ...)
+}
+
+# ---- choice ------------------------------------------------------------------------------
+
+# How far each candidate is from the best, on a square-root scale: the best are the most crowded.
+selection_data <- function(fit) {
+  table <- fit$selection[is.finite(fit$selection$criterion), ]
+  table$behind <- abs(table$criterion - fit$selection$criterion[chosen_row(fit)])
+  table$model <- ifelse(is.na(table$covariance), criterion_name(fit), table$covariance)
+  table
+}
+
+selection_title <- function(fit) {
+  name <- criterion_name(fit)
+  sprintf("%s %s the best", name, if (name == "ELBO") "below" else "above")
+}
+
+plot_selection <- function(fit) {
+  table <- selection_data(fit)
+  models <- unique(table$model)
+  graphics::plot(table$k, sqrt(table$behind), type = "n", xlab = "components", ylab = "",
+                 xaxt = "n", yaxt = "n", main = selection_title(fit))
+  graphics::axis(1, sort(unique(table$k)))
+  ticks <- signif(pretty(sqrt(table$behind))^2, 2)
+  graphics::axis(2, sqrt(ticks), ticks)
+  for (m in seq_along(models)) {
+    rows <- table[table$model == models[m], ]
+    rows <- rows[order(rows$k), ]
+    graphics::lines(rows$k, sqrt(rows$behind), type = "b", col = component_colours(m)[m],
+                    pch = component_symbols(m)[m], lty = component_lines(m)[m], cex = 0.8)
+  }
+  graphics::points(fit$k, 0, cex = 2.6, lwd = 2)
+  if (length(models) == 1) return(invisible())
+  n <- length(models)
+  graphics::legend(emptiest_corner(cbind(table$k, sqrt(table$behind))), legend = models, bty = "n",
+                   cex = 0.75, ncol = ceiling(n / 7), inset = 0.02, col = component_colours(n),
+                   pch = component_symbols(n), lty = component_lines(n))
+}
+
+# ---- multivariate normal -----------------------------------------------------------------
+
+plot_classification <- function(fit) {
+  pairs <- utils::combn(drawn_responses(fit), 2)
+  for (i in seq_len(ncol(pairs))) plot_pair(fit, pairs[, i], legend = i == 1)
+}
+
+plot_pair <- function(fit, pair, legend) {
+  rows <- round(seq(1, fit$design$n_row, length.out = min(fit$design$n_row, 5000)))
+  Y <- fit$design$Y[rows, pair, drop = FALSE]
+  component <- row_component(fit)[rows]
+  many <- length(rows) > 500
+  rings <- component_rings(fit, pair)
+  limits <- rbind(Y, do.call(rbind, lapply(rings, `[[`, "ring")))
+  graphics::plot(limits, type = "n", xlab = pair[1], ylab = pair[2], main = "Classification")
+  graphics::points(Y, pch = component_symbols(fit$k)[component], cex = if (many) 0.5 else 0.8,
+                   col = grDevices::adjustcolor(component_colours(fit$k), 0.7)[component])
+  for (one in rings) {
+    graphics::lines(one$ring, col = component_colours(fit$k)[one$component],
+                    lty = component_lines(fit$k)[one$component], lwd = 2)
+  }
+  mean <- components(fit)$mean[, pair, drop = FALSE]
+  for (j in occupied(fit)) mark_component(mean[j, ], j, fit$k)
+  if (legend) component_legend(fit, emptiest_corner(limits), lines = TRUE)
+}
+
+# Ellipses that hold half and 95 % of each component.
+component_rings <- function(fit, pair) {
+  parts <- components(fit)
+  rings <- expand.grid(level = c(0.5, 0.95), component = occupied(fit))
+  Map(function(level, component) {
+    ring <- ellipse(parts$mean[component, pair], parts$covariance[component, pair, pair], level)
+    list(component = component, level = level, ring = ring)
+  }, rings$level, rings$component)
+}
+
+# The number of a component at its mean, readable over points of any colour.
+mark_component <- function(at, j, k) {
+  graphics::points(at[1], at[2], pch = 21, bg = "white", col = component_colours(k)[j], cex = 2.2,
+                   lwd = 2)
+  graphics::text(at[1], at[2], j, cex = 0.8, font = 2)
+}
+
+# Points around the ellipse that holds this share of a bivariate normal.
+ellipse <- function(mean, covariance, level, n = 120) {
+  angle <- seq(0, 2 * pi, length.out = n)
+  spectrum <- eigen(covariance, symmetric = TRUE)
+  root <- spectrum$vectors %*% diag(sqrt(pmax(spectrum$values, 0)))
+  t(mean + sqrt(stats::qchisq(level, 2)) * root %*% rbind(cos(angle), sin(angle)))
+}
+
+emptiest_corner <- function(xy) {
+  xy <- xy[stats::complete.cases(xy), , drop = FALSE]
+  unit <- apply(xy, 2, function(x) (x - min(x)) / max(diff(range(x)), .Machine$double.xmin))
+  unit <- matrix(unit, ncol = 2)
+  corners <- cbind(x = c(0, 1, 0, 1), y = c(0, 0, 1, 1))
+  near <- apply(corners, 1, function(at) {
+    sum(abs(unit[, 1] - at[1]) < 0.3 & abs(unit[, 2] - at[2]) < 0.35)
+  })
+  c("bottomleft", "bottomright", "topleft", "topright")[which.min(near)]
+}
+
+# ---- a single normal response ------------------------------------------------------------
+
+# On a grid: the density, and each component's share in it (n x k).
+density_data <- function(fit, n = 400) {
+  parts <- normal_components(fit)
+  sd <- sqrt(parts$covariance[, 1, 1])
+  freq <- unit_freq(fit)
+  weight <- colSums(freq * unit_weights(fit)) / sum(freq)
+  range <- range(fit$design$Y, parts$mean - 3 * sd, parts$mean + 3 * sd, na.rm = TRUE)
+  y <- seq(range[1], range[2], length.out = n)
+  share <- vapply(seq_len(fit$k), function(j) {
+    weight[[j]] * stats::dnorm(y, parts$mean[j, 1], sd[j])
+  }, numeric(n))
+  list(y = y, share = share, density = rowSums(share))
+}
+
+plot_density <- function(fit) {
+  data <- density_data(fit)
+  Y <- fit$design$Y[, 1]
+  copies <- unit_freq(fit)[unit_of_row(fit$design)]
+  observed <- rep(Y[!is.na(Y)], copies[!is.na(Y)])
+  bars <- graphics::hist(observed, breaks = "FD", plot = FALSE)
+  graphics::plot(bars, freq = FALSE, col = "grey90", border = "grey70",
+                 xlab = colnames(fit$design$Y), ylab = "", main = "Density", xlim = range(data$y),
+                 ylim = c(0, max(bars$density, data$density)))
+  graphics::lines(data$y, data$density, lwd = 2)
+  for (j in occupied(fit)) {
+    graphics::lines(data$y, data$share[, j], col = component_colours(fit$k)[j], lwd = 2,
+                    lty = component_lines(fit$k)[j])
+    top <- which.max(data$share[, j])
+    mark_component(c(data$y[top], data$share[top, j]), j, fit$k)
+  }
+}
+
+# ---- regressions -------------------------------------------------------------------------
+
+# The numeric covariate on the horizontal axis: that of most distinct values.
+regression_covariate <- function(fit) {
+  variables <- all.vars(stats::delete.response(fit$terms))
+  numeric <- variables[vapply(variables, function(v) is.numeric(fit$frame[[v]]), NA)]
+  if (length(numeric) == 0) return(NULL)
+  numeric[which.max(vapply(numeric, function(v) length(unique(fit$frame[[v]])), 0L))]
+}
+
+# The mean response of each component along the covariate, others at a typical value.
+regression_curves <- function(fit, covariate = regression_covariate(fit), n = 100) {
+  x <- fit$frame[[covariate]]
+  terms <- stats::delete.response(fit$terms)
+  typical <- lapply(fit$frame[all.vars(terms)], typical_value)
+  grid <- as.data.frame(lapply(typical, rep, n), optional = TRUE)
+  grid[[covariate]] <- seq(min(x), max(x), length.out = n)
+  X <- new_columns(terms, grid, fit$xlevels, fit$contrasts)[, colnames(fit$design$X), drop = FALSE]
+  offset <- stats::model.offset(new_frame(terms, grid, fit$xlevels))
+  list(x = grid[[covariate]], mean = component_means(fit, list(X = X, offset = offset)))
+}
+
+typical_value <- function(x) {
+  if (is.numeric(x)) return(stats::median(x))
+  x[match(names(which.max(table(x))), as.character(x))]
+}
+
+plot_regression <- function(fit) {
+  design <- fit$design
+  y <- response_values(fit)[, 1]
+  name <- deparse_line(formula(fit)[[2]])
+  component <- row_component(fit)
+  rows <- round(seq(1, design$n_row, length.out = min(design$n_row, 5000)))
+  colour <- grDevices::adjustcolor(component_colours(fit$k), 0.6)[component]
+  symbol <- component_symbols(fit$k)[component]
+  covariate <- regression_covariate(fit)
+  if (is.null(covariate)) {
+    x <- component + 0.3 * ((seq_along(y) * 0.618) %% 1 - 0.5) # spread evenly, without chance
+    graphics::plot(x[rows], y[rows], xaxt = "n", xlab = "component", ylab = name,
+                   pch = symbol[rows], col = colour[rows], main = "Regression by component")
+    graphics::axis(1, seq_len(fit$k))
+    return(invisible())
+  }
+  in_order <- if (is.null(design$row_order)) seq_len(design$n_row) else design$row_order
+  x <- fit$frame[[covariate]][in_order]
+  lines <- regression_curves(fit)
+  graphics::plot(x[rows], y[rows], xlab = covariate, ylab = name, pch = symbol[rows],
+                 cex = if (length(rows) > 500) 0.5 else 0.8, col = colour[rows],
+                 ylim = range(y, lines$mean[, occupied(fit)]), main = "Regression by component")
+  for (j in occupied(fit)) {
+    graphics::lines(lines$x, lines$mean[, j], col = component_colours(fit$k)[j], lwd = 3,
+                    lty = component_lines(fit$k)[j])
+  }
+  component_legend(fit, emptiest_corner(cbind(x, y)), lines = TRUE)
+}
+
+# ---- latent classes ----------------------------------------------------------------------
+
+plot_profiles <- function(fit) {
+  variables <- fit$design$variables
+  values <- component_means(fit, fit$design)
+  numeric <- colnames(values) %in% variables$name[variables$type == "gaussian"]
+  if (any(!numeric)) draw_profiles(fit, values[, !numeric, drop = FALSE], c(0, 1), "Probabilities")
+  if (any(numeric)) {
+    Y <- fit$design$Y[, colnames(values)[numeric], drop = FALSE]
+    centred <- sweep(values[, numeric, drop = FALSE], 2, colMeans(Y, na.rm = TRUE))
+    scaled <- sweep(centred, 2, apply(Y, 2, stats::sd, na.rm = TRUE), "/")
+    draw_profiles(fit, scaled, range(scaled, -1, 1), "Means / standard deviation")
+  }
+}
+
+draw_profiles <- function(fit, values, range, title) {
+  n <- ncol(values)
+  shown <- occupied(fit)
+  longest <- max(graphics::strwidth(colnames(values), "inches", cex = 0.8))
+  old <- graphics::par(mai = replace(graphics::par("mai"), 2, longest + 0.3))
+  on.exit(graphics::par(old))
+  graphics::plot(range, c(1, n), type = "n", xlab = "", ylab = "", yaxt = "n",
+                 ylim = c(n + 0.5 + 0.15 * n, 0.5), main = title)
+  graphics::abline(h = seq_len(n), col = "grey90")
+  graphics::axis(2, seq_len(n), colnames(values), tick = FALSE, cex.axis = 0.8, line = -0.5,
+                 gap.axis = 0)
+  # Components that agree lie beside each other rather than over each other.
+  shift <- min(0.12, 0.6 / length(shown)) * (seq_along(shown) - (length(shown) + 1) / 2)
+  for (i in seq_along(shown)) {
+    j <- shown[i]
+    graphics::points(values[j, ], seq_len(n) + shift[i], lwd = 2,
+                     pch = component_symbols(fit$k)[j], col = component_colours(fit$k)[j])
+  }
+  component_legend(fit, "bottom", horiz = TRUE)
+}
+
+# ---- uncertainty -------------------------------------------------------------------------
+
+uncertainty_data <- function(fit) {
+  table <- data.frame(uncertainty = 1 - apply(unit_probability(fit), 1, max),
+                      component = unit_component(fit), copies = unit_freq(fit))
+  table <- table[order(table$uncertainty), ]
+  table$share <- cumsum(table$copies) / sum(table$copies)
+  thin(table, 5000)
+}
+
+plot_uncertainty <- function(fit) {
+  table <- uncertainty_data(fit)
+  graphics::plot(table$share, table$uncertainty, type = "n", xlab = "share of the units",
+                 ylab = "", ylim = c(0, max(0.5, table$uncertainty)),
+                 main = "Uncertainty of the component")
+  graphics::abline(h = c(0, 0.1, 0.5), col = "grey80", lty = c(1, 3, 3))
+  graphics::points(table$share, table$uncertainty, pch = component_symbols(fit$k)[table$component],
+                   col = component_colours(fit$k)[table$component],
+                   cex = if (nrow(table) > 500) 0.5 else 0.8)
+  component_legend(fit, "topleft")
+}
+
+# ---- ggplot2 -----------------------------------------------------------------------------
+
+#' @rdname plot.elbo_mixture
+#' @exportS3Method ggplot2::autoplot
+autoplot.elbo_mixture <- function(object, type = NULL, ...) {
+  known <- setdiff(picture_types(object), c("regression", "profiles"))
+  if (is.null(type)) type <- known[1]
+  type <- check_choice(type, "type", known)
+  switch(type,
+    selection = ggplot_selection(object),
+    classification = ggplot_classification(object),
+    density = ggplot_density(object),
+    uncertainty = ggplot_uncertainty(object),
+    objective = ggplot_objective(object)
+  )
+}
+
+component_scales <- function(fit) {
+  list(
+    ggplot2::scale_colour_manual(values = component_colours(fit$k), drop = FALSE),
+    ggplot2::scale_shape_manual(values = component_symbols(fit$k), drop = FALSE),
+    ggplot2::scale_linetype_manual(values = component_lines(fit$k), drop = FALSE),
+    ggplot2::theme_bw()
+  )
+}
+
+as_component <- function(component, fit) factor(component, seq_len(fit$k))
+
+ggplot_selection <- function(fit) {
+  table <- selection_data(fit)
+  table$model <- factor(table$model, unique(table$model))
+  n <- nlevels(table$model)
+  chosen <- data.frame(k = fit$k, behind = 0)
+  ggplot2::ggplot(table, ggplot2::aes(.data$k, .data$behind, colour = .data$model,
+                                      shape = .data$model, linetype = .data$model)) +
+    ggplot2::geom_line() + ggplot2::geom_point() +
+    ggplot2::geom_point(ggplot2::aes(.data$k, .data$behind), data = chosen, inherit.aes = FALSE,
+                        shape = 1, size = 5) +
+    ggplot2::scale_colour_manual(values = component_colours(n)) +
+    ggplot2::scale_shape_manual(values = component_symbols(n)) +
+    ggplot2::scale_linetype_manual(values = component_lines(n)) +
+    ggplot2::scale_y_sqrt() +
+    ggplot2::labs(x = "components", y = NULL, title = selection_title(fit),
+                  subtitle = "on a square-root scale; the choice is ringed") +
+    ggplot2::theme_bw()
+}
+
+ggplot_classification <- function(fit) {
+  pair <- drawn_responses(fit)[1:2]
+  component <- as_component(row_component(fit), fit)
+  points <- thin(data.frame(fit$design$Y[, pair], component = component), 5000)
+  names(points)[1:2] <- c("x", "y")
+  rings <- do.call(rbind, lapply(component_rings(fit, pair), function(one) {
+    data.frame(x = one$ring[, 1], y = one$ring[, 2], component = as_component(one$component, fit),
+               ring = paste(one$component, one$level))
+  }))
+  ggplot2::ggplot(points, ggplot2::aes(.data$x, .data$y, colour = .data$component)) +
+    ggplot2::geom_point(ggplot2::aes(shape = .data$component), alpha = 0.7, na.rm = TRUE) +
+    ggplot2::geom_path(ggplot2::aes(group = .data$ring, linetype = .data$component), data = rings) +
+    ggplot2::labs(x = pair[1], y = pair[2], title = "Classification",
+                  subtitle = "ellipses hold half and 95 % of each component") +
+    component_scales(fit)
+}
+
+ggplot_density <- function(fit) {
+  data <- density_data(fit)
+  shares <- data.frame(y = data$y, share = as.vector(data$share),
+                       component = as_component(rep(seq_len(fit$k), each = length(data$y)), fit))
+  Y <- fit$design$Y[, 1]
+  copies <- unit_freq(fit)[unit_of_row(fit$design)]
+  observed <- data.frame(y = Y, copies = copies)[!is.na(Y), ]
+  ggplot2::ggplot(shares, ggplot2::aes(.data$y, .data$share)) +
+    ggplot2::geom_histogram(
+      ggplot2::aes(.data$y, ggplot2::after_stat(.data$density), weight = .data$copies),
+      data = observed, bins = 30, fill = "grey90", colour = "grey70"
+    ) +
+    ggplot2::geom_line(ggplot2::aes(.data$y, .data$density),
+                       data = data.frame(y = data$y, density = data$density)) +
+    ggplot2::geom_line(ggplot2::aes(colour = .data$component, linetype = .data$component)) +
+    ggplot2::labs(x = colnames(fit$design$Y), y = NULL, title = "Density") +
+    component_scales(fit)
+}
+
+ggplot_uncertainty <- function(fit) {
+  table <- uncertainty_data(fit)
+  table$component <- as_component(table$component, fit)
+  ggplot2::ggplot(table, ggplot2::aes(.data$share, .data$uncertainty, colour = .data$component,
+                                      shape = .data$component)) +
+    ggplot2::geom_point() +
+    ggplot2::labs(x = "share of the units", y = "probability of another component",
+                  title = "Uncertainty of the component") +
+    component_scales(fit)
+}

@@ -1,0 +1,404 @@
+# What a mixture says of rows and units, old and new.
+#
+#   component_means(fit, design)        of each response: k x responses; of regressions rows x k
+#   component_variances(fit, design)    likewise, within components
+#   average_components(values, design, probability)   their mean by row, rows x responses
+#   response_values(fit)                the responses in the same columns
+#   evaluate_units(fit, design)         list(probability, log_density) by unit, of units without any
+#                                       response too
+#   draw_responses(fit, design)         list(design with drawn responses, component of each unit)
+
+#' Predict from a mixture
+#'
+#' For units of the fit or new ones: the component that a unit most probably belongs to, the
+#' probabilities of all components, the density of its responses, or the mean of its responses.
+#'
+#' @param object A fit made by [fit_mixture()].
+#' @param newdata A data frame with the variables of the model; `NULL` for the units of the fit.
+#'   Responses may be missing (`NA`): what is observed counts, and a unit of which nothing is
+#'   observed has the probabilities of the components before any response. A missing covariate
+#'   gives `NA`. Where the `unit` is not among its columns, every row is one.
+#' @param type `"class"`, `"prob"`, `"response"` or `"density"`.
+#' @param by_component Whether to give the mean response of each component rather than their
+#'   average; for `type = "response"`.
+#' @param log Whether to give the logarithm of the density.
+#' @param ... Not used.
+#'
+#' @details
+#' The probability of component j is by Bayes' rule \eqn{\pi_j p(y_i\mid z_i=j)}{pi_j p(y | z = j)}
+#' over its sum over j, at the estimates; by method `"vb"`
+#' \eqn{\exp E_q[\log\pi_j+\log p(y_i\mid z_i=j)]}{exp E_q[log pi_j + log p(y | z = j)]}, the best
+#' factor q(z), and so the `"density"` there, the sum over j, is a lower bound of the posterior
+#' predictive one. By method `"joint"` latent variables are points, and probabilities zero or one.
+#'
+#' The mean response averages over components. Of the rows of the fit it does so by the
+#' probabilities that their responses give (it is [fitted()]); for `newdata` by those before the
+#' response, so that the prediction of a response does not look at it.
+#' @return By unit (a row, or a level of `unit`), with names:
+#' * `"class"`: integer vector of components;
+#' * `"prob"`: matrix, units x k;
+#' * `"density"`: numeric vector, of all rows of the unit together.
+#'
+#' By row, `"response"`: a vector, or a matrix with a column for each response (a categorical one
+#' has a column of probabilities for each level); with `by_component` an array rows x responses x k,
+#' without the second dimension for a single response.
+#' @family what a mixture answers
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
+#' table(predict(fit))
+#' new <- data.frame(eruptions = c(2, 3, 4), waiting = c(50, 70, NA))
+#' predict(fit, new, type = "prob")
+#' predict(fit, new, type = "density")
+#' @export
+predict.elbo_mixture <- function(object, newdata = NULL,
+                                 type = c("class", "prob", "response", "density"),
+                                 by_component = FALSE, log = FALSE, ...) {
+  check_dots_empty(...)
+  type <- check_choice(type, "type", c("class", "prob", "response", "density"))
+  check_flag(by_component, "by_component")
+  check_flag(log, "log")
+  if (type == "response") return(predict_response(object, newdata, by_component))
+  units <- if (is.null(newdata)) {
+    list(probability = unit_probability(object), log_density = evaluate_mixture(object)$log_density)
+  } else {
+    evaluate_units(object, mixture_newdata(object, newdata, response = TRUE))
+  }
+  probability <- units$probability
+  switch(type,
+    class = stats::setNames(most_probable(probability), rownames(probability)),
+    prob = probability,
+    density = stats::setNames(if (log) units$log_density else exp(units$log_density),
+                              rownames(probability))
+  )
+}
+
+most_probable <- function(probability) {
+  class <- max.col(replace(probability, is.na(probability), 0), "first")
+  replace(class, is.na(probability[, 1]), NA)
+}
+
+predict_response <- function(object, newdata, by_component) {
+  design <- object$design
+  if (is.null(newdata)) {
+    if (!by_component) return(fitted(object))
+    probability <- NULL
+  } else {
+    design <- mixture_newdata(object, newdata, response = FALSE)
+    probability <- unit_weights(object, design)
+  }
+  values <- if (by_component) component_array(object, design)
+            else averaged_means(object, design, probability)
+  frame_order(values, design)
+}
+
+# ---- by unit -----------------------------------------------------------------------------
+
+# Probabilities of the components of every unit, and log density. Rows of a regression without a
+# response say nothing and are left out; units left without any row have the weights. Units with a
+# missing covariate are NA.
+evaluate_units <- function(fit, design) {
+  weights <- unit_weights(fit, design)
+  unit <- unit_of_row(design)
+  covariates <- cbind(design$X, design$offset, design$weights, design$trials)
+  lacking <- if (is.null(covariates)) FALSE else rowSums(is.na(covariates)) > 0
+  seen <- if (fit$kind == "regression") !is.na(design$y) else rep(TRUE, design$n_row)
+  unknown <- rowSums(is.na(weights)) > 0
+  unknown[unit[seen & lacking]] <- TRUE
+  log_density <- replace(numeric(design$n_unit), unknown, NA)
+  weights[unknown, ] <- NA
+  rows <- which(seen & !unknown[unit])
+  if (length(rows) > 0) {
+    answer <- evaluate_mixture(fit, design_of_rows(design, rows))
+    units <- unique(unit[rows])
+    weights[units, ] <- answer$probability
+    log_density[units] <- answer$log_density
+  }
+  probability <- harden(fit, weights)
+  dimnames(probability) <- list(design$unit_names, component_labels(fit))
+  list(probability = probability,
+       log_density = stats::setNames(log_density, design$unit_names))
+}
+
+# The rows given of a design, and the units that they belong to.
+design_of_rows <- function(design, rows) {
+  unit <- unit_of_row(design)[rows]
+  units <- unique(unit)
+  size <- tabulate(match(unit, units))
+  elements <- intersect(row_elements, names(design))
+  design[elements] <- lapply(design[elements], take_rows, rows)
+  design["W"] <- list(take_rows(design$W, units))
+  design["freq"] <- list(take_rows(design$freq, units))
+  design$n_row <- length(rows)
+  design$n_unit <- length(units)
+  design["first"] <- list(if (any(size > 1)) c(0L, cumsum(size)))
+  design
+}
+
+# ---- means and variances by row ----------------------------------------------------------
+
+averaged_means <- function(fit, design, probability) {
+  average_components(fit, component_means(fit, design), design, probability)
+}
+
+average_components <- function(fit, values, design, probability) {
+  probability <- probability[unit_of_row(design), , drop = FALSE]
+  if (fit$kind == "regression") cbind(rowSums(probability * values)) else probability %*% values
+}
+
+component_means <- function(fit, design) {
+  switch(fit$kind,
+    normal = component_values(fit, "mean", "mean__"),
+    classes = class_values(fit, identity, component_values(fit, "mean", "mean__")),
+    regression = fit$family$linkinv(design$X %*% t(component_values(fit, "beta")) +
+                                      design_offset(design))
+  )
+}
+
+design_offset <- function(design) if (is.null(design$offset)) 0 else design$offset
+
+component_variances <- function(fit, design) {
+  sd <- component_values(fit, "sd", "sd__")
+  if (fit$kind == "normal") return(sd^2)
+  if (fit$kind == "classes") return(class_values(fit, function(p) p * (1 - p), sd^2))
+  mean <- component_means(fit, design)
+  switch(fit$family$family,
+    gaussian = outer(1 / row_weights(design$weights, design), component_sigma(fit)^2),
+    binomial = mean * (1 - mean) / row_weights(design$trials, design),
+    poisson = mean
+  )
+}
+
+row_weights <- function(weights, design) if (is.null(weights)) rep(1, design$n_row) else weights
+
+# k x columns, in the order of the variables: `of_share` of probabilities (of a logical that of
+# TRUE), or `numeric`.
+class_values <- function(fit, of_share, numeric) {
+  probability <- class_components(fit)$probability
+  columns <- Map(function(name, type) {
+    switch(type,
+      gaussian = numeric[, name, drop = FALSE],
+      binomial = of_share(class_columns(probability[[name]][, 2, drop = FALSE], name)),
+      categorical = of_share(class_columns(probability[[name]],
+                                           paste0(name, ".", colnames(probability[[name]]))))
+    )
+  }, fit$design$variables$name, fit$design$variables$type)
+  do.call(cbind, unname(columns))
+}
+
+class_columns <- function(values, names) {
+  colnames(values) <- names
+  values
+}
+
+# The responses of the rows of the fit, rows x columns of component_means().
+response_values <- function(fit) {
+  design <- fit$design
+  switch(fit$kind,
+    normal = design$Y,
+    regression = cbind(design$y / row_weights(design$trials, design)),
+    classes = {
+      columns <- Map(function(j, type, levels) {
+        y <- design$Y[, j, drop = FALSE]
+        if (type == "categorical") outer(y[, 1], seq_along(levels), `==`) + 0 else y
+      }, seq_len(ncol(design$Y)), design$variables$type, design$variables$levels)
+      columns <- do.call(cbind, columns)
+      colnames(columns) <- colnames(component_means(fit, design))
+      columns
+    }
+  )
+}
+
+# rows x responses x k, or rows x k.
+component_array <- function(fit, design) {
+  values <- component_means(fit, design)
+  if (fit$kind == "regression") return(values)
+  names <- list(NULL, colnames(values), rownames(values))
+  out <- array(rep(t(values), each = design$n_row), c(design$n_row, ncol(values), fit$k), names)
+  if (ncol(values) == 1) array(out, dim(out)[-2], names[-2]) else out
+}
+
+# Rows of a design in the order of the data, with their names; a matrix of one column as a vector.
+frame_order <- function(values, design) {
+  position <- seq_len(design$n_row)
+  if (!is.null(design$row_order)) position[design$row_order] <- position
+  if (length(dim(values)) == 3) {
+    values <- values[position, , , drop = FALSE]
+    dimnames(values)[[1]] <- design$row_names
+    return(values)
+  }
+  values <- values[position, , drop = FALSE]
+  rownames(values) <- design$row_names
+  if (ncol(values) == 1) values[, 1] else values
+}
+
+# ---- latent variables --------------------------------------------------------------------
+
+#' @rdname latent
+#' @details
+#' Of a mixture the latent variable of a unit is its component: a row for each unit and component
+#' with the `unit` (a level of `unit`, or the name of the row), the `component` and its
+#' `probability`.
+#' @export
+latent.elbo_mixture <- function(object, ...) {
+  check_dots_empty(...)
+  probability <- unit_probability(object)
+  data.frame(unit = rep(rownames(probability), each = object$k),
+             component = rep(seq_len(object$k), times = nrow(probability)),
+             probability = as.vector(t(probability)))
+}
+
+#' Data with the components of their rows
+#'
+#' @param x A fit made by [fit_mixture()].
+#' @param data Data frame to augment, of the rows that were fitted; by default the model frame.
+#' @param newdata Data frame to predict for, instead of `data`.
+#' @param ... Not used.
+#' @return The data with `.class` (factor, the most probable component of the row's unit),
+#'   `.uncertainty` (the probability that it is another one) and `.prob1`, `.prob2`, ...; of
+#'   mixtures of regressions also `.fitted` and, for `data`, `.resid`. Rows that were not fitted are
+#'   left out, or are `NA` under [stats::na.exclude()].
+#' @family what a mixture answers
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
+#' head(augment(fit, faithful))
+#' @export
+augment.elbo_mixture <- function(x, data = model.frame(x), newdata = NULL, ...) {
+  check_dots_empty(...)
+  regression <- x$kind == "regression"
+  if (is.null(newdata)) {
+    check_data_frame(data, "data")
+    probability <- by_frame_row(x, unit_probability(x)[unit_of_row(x$design), , drop = FALSE])
+    data <- data[row.names(data) %in% row_labels(probability), , drop = FALSE]
+    rows <- match(row.names(data), row_labels(probability))
+    fitted <- if (regression) list(.fitted = fitted(x)[rows], .resid = residuals(x)[rows])
+  } else {
+    data <- check_data_frame(newdata, "newdata")
+    design <- mixture_newdata(x, newdata, response = TRUE)
+    probability <- evaluate_units(x, design)$probability[unit_of_row(design), , drop = FALSE]
+    probability <- frame_order(probability, design)
+    rows <- seq_len(nrow(data))
+    fitted <- if (regression) list(.fitted = predict(x, newdata, type = "response"))
+  }
+  probability <- matrix(probability, ncol = x$k)[rows, , drop = FALSE]
+  class <- most_probable(probability)
+  largest <- probability[cbind(seq_along(class), class)]
+  columns <- c(fitted, list(.class = factor(class, seq_len(x$k)), .uncertainty = 1 - largest))
+  columns[paste0(".prob", seq_len(x$k))] <- as.data.frame(probability)
+  data[names(columns)] <- lapply(columns, unname)
+  data
+}
+
+row_labels <- function(x) if (is.null(dim(x))) names(x) else rownames(x)
+
+# ---- simulation --------------------------------------------------------------------------
+
+#' Simulate responses from a mixture
+#'
+#' @param object A fit made by [fit_mixture()].
+#' @param nsim Number of responses to simulate.
+#' @param seed `NULL` to draw from the session's generator, or a whole number, from which the
+#'   same responses follow each time and which leaves the session's generator as it was.
+#' @param newdata A data frame to simulate for; `NULL` for the rows of the fit.
+#' @param ... Not used.
+#' @details
+#' The component of every unit is drawn anew, then its rows. Parameters are taken as they were
+#' estimated; by method `"vb"` they are drawn from the posterior, anew for each simulation. A row
+#' is drawn once, however many copies of it `freq` says there are, and also where its response was
+#' missing.
+#' @return A data frame with the columns `sim_1`, `sim_2`, ..., a row for each row of the fit
+#'   (padded with `NA` under [stats::na.exclude()]) or of `newdata`. Several responses make a column
+#'   that is itself a matrix or, where they are of different types, a data frame. The attribute
+#'   `seed` holds the state of the generator before the simulation, as in [stats::simulate()], and
+#'   `component` the components that were drawn, units x nsim.
+#' @family what a mixture answers
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
+#' head(simulate(fit, 1, seed = 1)$sim_1)
+#' @export
+simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL, ...) {
+  check_dots_empty(...)
+  nsim <- check_count(nsim, "nsim")
+  design <- if (is.null(newdata)) object$design
+            else mixture_newdata(object, newdata, response = FALSE)
+  draw <- function() {
+    thetas <- if (object$method == "vb") posterior_theta(object, nsim)
+    lapply(seq_len(nsim), function(i) {
+      if (!is.null(thetas)) object$theta[] <- thetas[i, ]
+      draw_responses(object, design)
+    })
+  }
+  state <- generator_state(seed)
+  drawn <- with_seed(seed, draw())
+  columns <- lapply(drawn, function(one) {
+    drawn_columns(object, one$design, newdata)
+  })
+  component <- vapply(drawn, `[[`, integer(design$n_unit), "component")
+  out <- structure(list(), row.names = row_labels(as.matrix(columns[[1]])), class = "data.frame")
+  for (i in seq_len(nsim)) out[[paste0("sim_", i)]] <- columns[[i]]
+  structure(out, seed = state, component = matrix(component, ncol = nsim))
+}
+
+draw_responses <- function(fit, design = fit$design) {
+  component <- category_draws(unit_weights(fit, design), seq_len(design$n_unit))
+  by_row <- component[unit_of_row(design)]
+  design <- switch(fit$kind,
+    normal = {
+      parts <- normal_components(fit)
+      replace(design, "Y", list(normal_draws_by(parts$mean, parts$covariance, by_row)))
+    },
+    regression = replace(design, "y", list(regression_draws(fit, design, by_row))),
+    classes = replace(design, "Y", list(class_draws(fit, by_row)))
+  )
+  list(design = design, component = component)
+}
+
+regression_draws <- function(fit, design, component) {
+  at <- cbind(seq_along(component), component)
+  mean <- component_means(fit, design)[at]
+  n <- length(mean)
+  switch(fit$family$family,
+    gaussian = stats::rnorm(n, mean, sqrt(component_variances(fit, design)[at])),
+    binomial = as.double(stats::rbinom(n, row_weights(design$trials, design), mean)),
+    poisson = as.double(stats::rpois(n, mean))
+  )
+}
+
+class_draws <- function(fit, component) {
+  parts <- class_components(fit)
+  variables <- fit$design$variables
+  columns <- lapply(seq_along(variables$name), function(v) {
+    name <- variables$name[v]
+    if (variables$type[v] == "gaussian") {
+      sd <- sqrt(parts$covariance[cbind(component, match(name, colnames(parts$mean)),
+                                        match(name, colnames(parts$mean)))])
+      return(stats::rnorm(length(component), parts$mean[component, name], sd))
+    }
+    level <- category_draws(parts$probability[[name]], component)
+    as.double(if (variables$type[v] == "binomial") level - 1 else level)
+  })
+  do.call(cbind, columns)
+}
+
+# The drawn responses as the user has them, in the order of the data.
+drawn_columns <- function(fit, design, newdata) {
+  old <- is.null(newdata)
+  pad <- function(values) {
+    values <- frame_order(as.matrix(values), design)
+    if (old) stats::naresid(fit$design$na.action, values) else values
+  }
+  if (fit$kind == "normal") return(pad(design$Y))
+  if (fit$kind == "regression") {
+    if (is.null(design$trials)) return(pad(design$y))
+    return(pad(cbind(successes = design$y, failures = design$trials - design$y)))
+  }
+  codes <- as.matrix(pad(design$Y))
+  row_names <- rownames(codes)
+  rownames(codes) <- NULL
+  columns <- Map(function(v, type, levels) {
+    switch(type,
+      categorical = factor(levels[codes[, v]], levels), binomial = codes[, v] == 1, codes[, v]
+    )
+  }, seq_len(ncol(codes)), design$variables$type, design$variables$levels)
+  names(columns) <- design$variables$name
+  structure(columns, row.names = row_names, class = "data.frame")
+}

@@ -1,0 +1,423 @@
+# What a mixture says of itself: the estimator in words, its components as a table, why to believe
+# them. The order and the pieces are those of R/print.R.
+
+#' Print and summarise a mixture
+#'
+#' `print()` states the estimator in words, the components as the columns of a table, largest weight
+#' first, with standard errors in brackets, and why one may believe them. `summary()` adds the
+#' correlations, tests of regression coefficients, how clearly the units are classified, how many
+#' starts led to the same answer, and the candidates that were not chosen.
+#'
+#' Both say what a reader must know: parameters that were held or lie on the boundary of their
+#' range, components that method `"vb"` has emptied (less than half a unit belongs to them; their
+#' parameters are those of the prior, and the table leaves them out), and weights so near each
+#' other that the order of their components, and so their labels, depend on luck.
+#'
+#' @param x a fit, or its summary.
+#' @param object a fit made by [fit_mixture()].
+#' @param ... not used.
+#' @return `print()` returns its argument invisibly. `summary()` returns a list of class
+#'   `summary.elbo_mixture` with the components
+#' \describe{
+#'   \item{`coefficients`}{numeric matrix, a row for each entry of `coef(object)`: `Estimate`,
+#'     `Std. Error`, and for coefficients of regressions and of membership `z value` and
+#'     `Pr(>|z|)`, else `NA`.}
+#'   \item{`parameters`}{data frame, a row for each entry of [theta()]: `name`, `block`,
+#'     `component`, `estimate`, `std.error`, `fixed`, `boundary`.}
+#'   \item{`classification`}{named vector: `entropy`, \eqn{-\sum_{ij} r_{ij}\log
+#'     r_{ij}}{-sum r log r}; `relative`, that over its maximum \eqn{n\log k}{n log k}; `certain`,
+#'     the share of units whose component has a probability above 0.9.}
+#'   \item{`size`}{the expected number of units in each component.}
+#'   \item{`information`}{named vector of `logLik`, `AIC`, `BIC`, `ICL`; `NA` where there is no
+#'     likelihood.}
+#'   \item{`priors`}{data frame of the priors stated, and for method `"vb"` of the defaults: `name`,
+#'     `prior`, `default` (whether it was chosen by the package).}
+#'   \item{`posterior`}{method `"vb"`: data frame, a row for each parameter: `name` and the
+#'     posterior standard deviations `linear_response` and `mean_field`. Otherwise `NULL`.}
+#'   \item{`fit`}{the fit.}
+#' }
+#' @family what a mixture answers
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "EEE")
+#' fit
+#' summary(fit)
+#' @name print.elbo_mixture
+NULL
+
+#' @rdname print.elbo_mixture
+#' @export
+print.elbo_mixture <- function(x, ...) {
+  write_head(x)
+  write_wrapped(covariance_sentence(x))
+  writeLines(c("", sprintf("Components (%s):", error_words(x))))
+  write_components(x, setdiff(component_blocks, "cor"))
+  writeLines("")
+  write_wrapped(objective_words(x))
+  write_parts(convergence(x)$message, "elbo_trace(), plot()")
+  write_notes(x)
+  invisible(x)
+}
+
+#' @rdname print.elbo_mixture
+#' @export
+summary.elbo_mixture <- function(object, ...) {
+  check_dots_empty(...)
+  se <- standard_errors(object)
+  estimate <- coef(object)
+  attr(estimate, "fixed") <- NULL
+  z <- estimate / se[names(estimate)]
+  block <- object$parameters$block[match(names(estimate), object$parameters$name)]
+  z[!block %in% c("beta", "membership")] <- NA
+  coefficients <- cbind(Estimate = estimate, "Std. Error" = se[names(estimate)], "z value" = z,
+                        "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
+  structure(list(
+    coefficients = coefficients,
+    parameters = data.frame(
+      object$parameters[c("name", "block", "component")], estimate = as.vector(object$theta),
+      std.error = unname(se), fixed = object$parameters$fixed, boundary = on_boundary(object)
+    ),
+    classification = classification(object),
+    size = component_size(object),
+    information = mixture_criteria(object),
+    priors = prior_table(object),
+    posterior = if (object$method == "vb") posterior_sds(object),
+    fit = object
+  ), class = "summary.elbo_mixture")
+}
+
+#' @rdname print.elbo_mixture
+#' @export
+print.summary.elbo_mixture <- function(x, ...) {
+  fit <- x$fit
+  write_head(fit)
+  write_wrapped(covariance_sentence(fit))
+  writeLines(c("", sprintf("Components (%s):", error_words(fit))))
+  write_components(fit, component_blocks)
+  tests <- x$coefficients[!is.na(x$coefficients[, "z value"]), , drop = FALSE]
+  if (nrow(tests) > 0) {
+    writeLines(c("", "Coefficients, by component:"))
+    stats::printCoefmat(tests, signif.stars = FALSE, cs.ind = 1:2, tst.ind = 3,
+                        has.Pvalue = TRUE, P.values = TRUE, dig.tst = 3)
+  }
+  if (nrow(x$priors) > 0) {
+    lines <- paste0(x$priors$name, " ~ ", x$priors$prior,
+                    ifelse(x$priors$default, " (default)", ""))
+    writeLines(c("", "Priors:", strwrap(lines, getOption("width") + 1, indent = 2, exdent = 6)))
+  }
+  if (!is.null(x$posterior)) {
+    same <- shared_scales(fit)
+    shown <- fit$parameters$component %in% c(NA, occupied(fit)) & !fit$parameters$fixed &
+      (is.na(same) | !duplicated(same))
+    writeLines(c("", "Posterior standard deviations:",
+                 table_lines(posterior_sd_table(x$posterior[shown, ]))))
+  }
+  writeLines("")
+  write_wrapped(objective_words(fit))
+  if (!anyNA(x$information)) {
+    writeLines(sprintf("AIC %s, BIC %s, ICL %s with %s", fixed_text(x$information[["AIC"]], 1),
+                       fixed_text(x$information[["BIC"]], 1),
+                       fixed_text(x$information[["ICL"]], 1),
+                       count_words(fit$df_parameters, "free parameter")))
+  }
+  write_wrapped(classification_words(x$classification, fit))
+  write_wrapped(convergence(fit)$message)
+  write_wrapped(start_words(fit))
+  write_wrapped(selection_words(fit))
+  write_notes(fit)
+  invisible(x)
+}
+
+prior_table <- function(fit) {
+  stated <- fit$priors$stated
+  given <- lengths(stated) > 0
+  data.frame(name = as.character(names(stated)[given]), prior = vapply(stated[given], format, ""),
+             default = unname(fit$priors$default[given]), row.names = NULL)
+}
+
+posterior_sds <- function(fit) {
+  sd <- function(type) unname(sqrt(diag(vcov(fit, full = TRUE, type = type))))
+  data.frame(name = names(fit$theta), linear_response = sd("linear_response"),
+             mean_field = sd("mean_field"))
+}
+
+posterior_sd_table <- function(posterior) {
+  decimals <- shown_decimals(posterior$linear_response, posterior$linear_response)
+  data.frame(Parameter = posterior$name,
+             "Linear response" = decimal_text(posterior$linear_response, decimals),
+             "Mean field" = decimal_text(posterior$mean_field, decimals), check.names = FALSE)
+}
+
+# ---- the words ---------------------------------------------------------------------------
+
+#' @exportS3Method
+integrated_words.elbo_mixture <- function(fit) {
+  switch(fit$method,
+    em = if (fit$k == 1) "theta a point" else "z integrated exactly, theta a point",
+    joint = "z and theta points, nothing integrated",
+    vb = "everything integrated, q(z) apart from q of the parameters"
+  )
+}
+
+#' @exportS3Method
+size_words.elbo_mixture <- function(fit) {
+  design <- fit$design
+  copies <- nobs(fit) != design$n_unit
+  paste(c(
+    count_words(design$n_row, "row"),
+    if (!is.null(design$first)) count_words(design$n_unit, "unit"),
+    if (copies) sprintf("for %s", count_words(nobs(fit), "unit")),
+    count_words(fit$k, "component")
+  ), collapse = ", ")
+}
+
+# What the letters of a covariance model say of volume, shape and orientation.
+covariance_sentence <- function(fit) {
+  if (fit$kind != "normal") return(character())
+  model <- fit$covariance
+  if (nchar(model) == 1 || ncol(fit$design$Y) == 1) {
+    equal <- substr(model, 1, 1) == "E"
+    return(sprintf("Variance model %s: %s", model, if (fit$k == 1) "one variance" else if (equal)
+      "the same in all components" else "each component its own"))
+  }
+  letters <- strsplit(model, "")[[1]]
+  family <- if (letters[2] == "I") "spherical" else if (letters[3] == "I") "diagonal"
+            else "ellipsoidal"
+  aspects <- c("volume", "shape", "orientation")[letters != "I"]
+  letters <- letters[letters != "I"]
+  say <- function(what, word) if (length(what) > 0) paste(word, enumerate(what, 3))
+  words <- c(say(aspects[letters == "E"], "equal"), say(aspects[letters == "V"], "varying"))
+  if (fit$k == 1) words <- NULL
+  sprintf("Covariance model %s: %s", model, paste(c(family, words), collapse = ", "))
+}
+
+error_words <- function(fit) {
+  if (!errors_at_hand(fit)) return("estimates; standard errors, which take long here, in summary()")
+  if (fit$method == "vb") "posterior means, and standard deviations by linear response"
+  else "estimates, and standard errors in brackets"
+}
+
+#' @exportS3Method
+objective_words.elbo_mixture <- function(fit) {
+  words <- objective_words.elbo_fit(fit)
+  if (fit$method != "joint") return(words)
+  sub("no log-likelihood", "a classification likelihood, no log-likelihood", words)
+}
+
+# The information takes two passes over the data for each parameter: for print() not more than some
+# seconds.
+errors_at_hand <- function(fit) {
+  !is.null(fit$cache$information) || fit$design$n_row * length(fit$theta)^2 < 2e9
+}
+
+shown_errors <- function(fit) {
+  if (errors_at_hand(fit)) standard_errors(fit) else NA * fit$theta
+}
+
+classification <- function(fit) {
+  probability <- unit_probability(fit)
+  freq <- unit_freq(fit)
+  entropy <- -sum(freq * rowSums(ifelse(probability > 0, probability * log(probability), 0)))
+  largest <- apply(probability, 1, max)
+  c(entropy = entropy, relative = if (fit$k > 1) entropy / (nobs(fit) * log(fit$k)) else 0,
+    certain = sum(freq[largest > 0.9]) / nobs(fit))
+}
+
+classification_words <- function(classification, fit) {
+  if (fit$k == 1 || fit$method == "joint") return(character())
+  sprintf(paste("Classification: entropy %s, %s of the most there can be; %.0f %% of the units",
+                "have a component of probability above 0.9."),
+          fixed_text(classification[["entropy"]], 1),
+          paste(signif(100 * classification[["relative"]], 2), "%"),
+          100 * classification[["certain"]])
+}
+
+mixture_criteria <- function(fit) {
+  criteria <- information(fit)
+  c(criteria, ICL = criteria[["BIC"]] + 2 * classification(fit)[["entropy"]])
+}
+
+component_size <- function(fit) {
+  stats::setNames(colSums(unit_freq(fit) * unit_probability(fit)), component_labels(fit))
+}
+
+# Several runs that end at the same objective are no proof, but one alone is a warning.
+start_words <- function(fit) {
+  starts <- fit$starts
+  climbed <- starts$objective[starts$status == "climbed"]
+  if (NROW(starts) < 2) return(character())
+  best <- sum(max(climbed) - climbed < same_objective)
+  collapsed <- sum(starts$status == "collapsed")
+  c(sprintf("Best found in %d of the %d starts climbed to the end, the most promising of %d%s.",
+            best, length(climbed), nrow(starts),
+            if (collapsed > 0) sprintf(" (%d collapsed)", collapsed) else ""),
+    if (best == 1) "A better one may exist: raise `n_starts` in elbo_control().")
+}
+
+same_objective <- 0.01
+
+selection_words <- function(fit) {
+  table <- fit$selection
+  if (NROW(table) < 2) return(character())
+  chosen <- chosen_row(fit)
+  name <- criterion_name(fit)
+  better <- order(if (name == "ELBO") -table$criterion else table$criterion)
+  next_best <- setdiff(better[!is.na(table$criterion[better])], chosen)[1]
+  c(sprintf("Chosen by %s among %d candidates: %s.", name, nrow(table),
+            candidate_name(table[chosen, ])),
+    if (!is.na(next_best)) {
+      sprintf("The next is %s, %s %s away. See selection().", candidate_name(table[next_best, ]),
+              name, fixed_text(abs(table$criterion[next_best] - table$criterion[chosen]), 1))
+    })
+}
+
+# Constants and flat priors do not turn a maximum likelihood into a maximum a posteriori.
+#' @exportS3Method
+informed.elbo_mixture <- function(fit) {
+  says <- function(prior) !is.null(prior) && !prior$distribution %in% c("constant", "flat")
+  fit$method != "vb" && any(vapply(fit$priors$stated, says, NA))
+}
+
+#' @exportS3Method
+notes.elbo_mixture <- function(fit) {
+  c(prior_words(fit), constant_words(fit), joint_words(fit), empty_words(fit), tie_words(fit),
+    share_words(fit), unknown_words(fit), missing_words(fit), left_out_words(fit))
+}
+
+# Correlations that a diagonal covariance model does not have are not worth a word.
+constant_words <- function(fit) {
+  held <- fit$parameters$fixed & fit$parameters$block != "cor"
+  if (fit$k == 1) held[fit$parameters$block == "weight"] <- FALSE
+  if (!any(held)) return()
+  values <- paste(names(fit$theta), "=", signif_text(fit$theta, 4))[held]
+  sprintf("Held constant: %s.", paste(enumerate(values, 8)))
+}
+
+joint_words <- function(fit) {
+  if (fit$method != "joint" || fit$k == 1) return()
+  held <- fit$parameters$fixed[fit$parameters$block == "weight"]
+  equal <- all(held) && length(held) > 0 && all(abs(fit$theta[seq_len(fit$k)] * fit$k - 1) < 1e-12)
+  kmeans <- equal && fit$kind == "normal" && fit$covariance %in% c("EII", "E")
+  paste("Every unit is given to one component, as if that were known: classification EM",
+        if (kmeans) "with equal weights and spheres, which is k-means." else
+          "(with equal weights and spheres it would be k-means).",
+        "Components that overlap come out too far apart and too narrow, however many the units;",
+        "update(fit, method = \"em\") integrates over the components instead.")
+}
+
+# Under vb a superfluous component keeps its prior and loses its units.
+occupied <- function(fit) {
+  if (fit$method != "vb") return(seq_len(fit$k))
+  which(component_size(fit) > 0.5)
+}
+
+empty_words <- function(fit) {
+  n <- fit$k - length(occupied(fit))
+  if (n == 0) return()
+  sprintf(paste("%d of %d components %s empty (less than half a unit each): the data do not ask",
+                "for %s. components() has what their prior says."), n, fit$k,
+          if (n == 1) "is" else "are", if (n == 1) "it" else "them")
+}
+
+# Neighbours whose weights differ by less than the standard error of the difference.
+tie_words <- function(fit) {
+  rows <- which(fit$parameters$block == "weight")
+  if (length(rows) < 2 || any(fit$parameters$fixed[rows]) || !errors_at_hand(fit)) return()
+  weight <- fit$theta[rows]
+  V <- vcov(fit, full = TRUE)[rows, rows]
+  shown <- occupied(fit)
+  first <- shown[-length(shown)]
+  difference <- weight[first] - weight[first + 1]
+  variance <- diag(V)[first] + diag(V)[first + 1] - 2 * V[cbind(first, first + 1)]
+  tied <- first[which(difference^2 < variance)]
+  if (length(tied) == 0) return()
+  pairs <- enumerate(sprintf("%d and %d", tied, tied + 1), 5)
+  pairs <- gsub(" and ([0-9]+) and ", " and \\1, and ", pairs)
+  sprintf(paste("The weights of components %s differ by less than a standard error: their order,",
+                "and so these labels, depend on luck."), pairs)
+}
+
+share_words <- function(fit) {
+  at_end <- fit$parameters$name[on_boundary(fit)]
+  if (length(at_end) == 0) return()
+  sprintf(paste("On the boundary of %s range: %s. The fit is complete; %s standard error is",
+                "undefined: use bootstrap()."), if (length(at_end) == 1) "its" else "their",
+          enumerate(at_end, 6), if (length(at_end) == 1) "its" else "their")
+}
+
+unknown_words <- function(fit) {
+  if (!errors_at_hand(fit)) return()
+  se <- standard_errors(fit)
+  if (!all(is.na(se)) || all(fit$parameters$fixed)) return()
+  paste("There are no standard errors: the objective has no second derivative where the ascent",
+        "ended. Look at convergence(), or use bootstrap().")
+}
+
+left_out_words <- function(fit) {
+  rows <- length(fit$design$na.action)
+  aliased <- fit$design$aliased
+  c(if (length(aliased) > 0) {
+      sprintf("Dropped, not identified beside the others: %s.", toString(aliased))
+    },
+    if (rows > 0) {
+      sprintf("%s left out: missing values, no response at all, or no copies.",
+              count_words(rows, "row"))
+    })
+}
+
+missing_words <- function(fit) {
+  if (fit$kind == "regression") return()
+  rows <- sum(rowSums(is.na(fit$design$Y)) > 0)
+  if (rows == 0) return()
+  sprintf("%s with missing responses, which are integrated out.", count_words(rows, "row"))
+}
+
+# ---- the table ---------------------------------------------------------------------------
+
+component_blocks <- c("weight", "membership", "mean", "beta", "prob", "sd", "sigma", "cor")
+
+# A row for each term, a column of text for each component; then what is common to all.
+write_components <- function(fit, blocks) {
+  table <- component_table(fit, blocks)
+  print_columns(table$terms, table$columns)
+  common <- which(is.na(fit$parameters$component))
+  estimate <- fit$theta[common]
+  se <- shown_errors(fit)[common]
+  held <- fit$parameters$fixed[common]
+  for (i in seq_along(common)) {
+    text <- trimws(estimate_and_error(estimate[[i]], se[[i]], held[i]))
+    writeLines(sprintf("%s %s, the same in all components", names(estimate)[i], text))
+  }
+}
+
+component_table <- function(fit, blocks) {
+  parameters <- fit$parameters
+  parameters$term <- parameter_terms(parameters$name)
+  shown <- parameters$block %in% blocks & !is.na(parameters$component)
+  order <- order(match(parameters$block, blocks))
+  terms <- unique(parameters[order, ][shown[order], c("block", "term")])
+  estimate <- as.vector(fit$theta)
+  at_end <- on_boundary(fit)
+  estimate[at_end] <- round(estimate[at_end])
+  se <- unname(shown_errors(fit))
+  columns <- lapply(occupied(fit), function(j) {
+    row <- match(paste(terms$block, terms$term, j),
+                 paste(parameters$block, parameters$term, parameters$component))
+    present <- which(!is.na(row)) # the first component has no coefficients of membership
+    at <- row[present]
+    replace(character(length(row)), present,
+            estimate_and_error(estimate[at], se[at], parameters$fixed[at]))
+  })
+  labels <- term_labels(terms$term, terms$block)
+  if (!is.null(fit$design$W)) {
+    columns <- Map(c, fixed_text(components(fit)$weight[occupied(fit)], 3), columns)
+    labels <- c("mean weight", labels)
+  }
+  names(columns) <- occupied(fit)
+  list(terms = labels, columns = columns)
+}
+
+# "mean a", "sd a", "cor a, b", "prob colour.red", "membership age"; coefficients as they are.
+term_labels <- function(term, block) {
+  label <- sub("__", " ", term, fixed = TRUE)
+  ifelse(block == "beta", term, label)
+}

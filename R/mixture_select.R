@@ -1,0 +1,161 @@
+# Every number of components and covariance model that was asked for, and the choice among them.
+#
+#   select_mixture(design, k, models, method, prior, start, control)
+#     list(k, covariance, priors, result, starts, selection): the chosen candidate, what C found for
+#     it, and the table of all candidates
+#
+# Criteria: BIC, -2 log L + df log n, with n the number of units (em); the same with the
+# classification likelihood, which is ICL (joint); the ELBO and, where components are exchangeable,
+# log(k! / (k - k+)!), since q sits on one of that many equal modes, k+ being the number of occupied
+# components (vb).  ICL adds twice the entropy of q(z) to BIC, or takes the entropy from the ELBO
+# (Biernacki, Celeux and Govaert 2000).
+
+select_mixture <- function(design, k, models, method, prior, start, control) {
+  units <- if (is.null(start) && any(k > 1)) starting_units(design, start_seed(control))
+           else list(design = design)
+  candidates <- list()
+  for (n_components in k) {
+    starts <- if (is.null(start)) mixture_starts(units, n_components, control, method)
+              else given_start(start, design, n_components)
+    for (covariance in distinct_models(models, n_components)) {
+      candidates <- c(candidates, list(fit_candidate(design, units$design, n_components, covariance,
+                                                     method, prior, starts, control)))
+    }
+  }
+  choose_candidate(candidates, design, method, control)
+}
+
+# The best candidate is climbed to the end; where it collapses on the way, the next best.
+choose_candidate <- function(candidates, design, method, control) {
+  row <- function(candidate) candidate_row(candidate, design, method)
+  table <- do.call(rbind, lapply(candidates, row))
+  finish <- method != "joint" && control$accelerate == "auto"
+  repeat {
+    if (all(is.na(table$criterion))) abort_collapsed(candidates[[1]], design, length(candidates))
+    chosen <- if (method == "vb") which.max(table$criterion) else which.min(table$criterion)
+    candidate <- candidates[[chosen]]
+    if (!finish) break
+    candidate$result <- finish_ascent(candidate$model, candidate$result, control)
+    candidates[[chosen]] <- candidate
+    table[chosen, ] <- row(candidate)
+    if (alive(candidate$result)) break
+  }
+  c(candidate, list(selection = table))
+}
+
+fit_candidate <- function(design, sample, k, covariance, method, prior, starts, control) {
+  priors <- mixture_priors(prior, design, k, method)
+  model <- mixture_model(design, k, method, covariance, priors$told)
+  short <- if (sample$n_unit == design$n_unit) model
+           else mixture_model(sample, k, method, covariance, priors$told)
+  list(k = k, covariance = covariance, priors = priors, model = model,
+       result = best_ascent(model, short, starts, control))
+}
+
+candidate_row <- function(candidate, design, method) {
+  result <- candidate$result
+  k <- candidate$k
+  row <- data.frame(k = k, covariance = candidate$covariance, criterion = NA_real_,
+                    df = mixture_df(design, k, candidate$covariance, candidate$priors$told),
+                    objective = NA_real_, entropy = NA_real_, ICL = NA_real_,
+                    status = candidate_status(result))
+  if (!alive(result)) return(row)
+  n <- if (is.null(design$freq)) design$n_unit else sum(design$freq)
+  row$objective <- result$objective
+  row$entropy <- result$entropy
+  if (method == "vb") {
+    row$criterion <- result$objective + log_equal_modes(result$size, k, candidate$priors)
+    row$ICL <- row$criterion - row$entropy
+  } else {
+    row$criterion <- -2 * log_likelihood(candidate, method) + row$df * log(n)
+    row$ICL <- row$criterion + 2 * row$entropy
+  }
+  row
+}
+
+candidate_status <- function(result) {
+  status <- names(ascent_status)[match(result$status, ascent_status)]
+  switch(status,
+    converged = "ok",
+    max_iter = , stopped = "not converged",
+    unbounded = trimws(paste(culprit(result, ""), "collapsed")),
+    descent = "the ELBO fell",
+    "not finite"
+  )
+}
+
+# Without the log prior: of the responses, or under joint of responses and components.
+log_likelihood <- function(candidate, method) {
+  if (method == "em") return(candidate$result$log_evidence)
+  if (all(vapply(candidate$priors$stated, is_vague, NA))) return(candidate$result$objective)
+  at <- .Call(C_mixture_evaluate, candidate$model, candidate$result$state)
+  candidate$result$objective - at$log_prior
+}
+
+is_vague <- function(prior) is_flat(prior) || is_constant(prior)
+
+# Sticks are broken in order, so that no two labellings are alike.
+log_equal_modes <- function(size, k, priors) {
+  if (priors$told$weights$law == "stick_breaking") return(0)
+  occupied <- sum(size > 0.5)
+  lgamma(k + 1) - lgamma(k - occupied + 1)
+}
+
+# Where nothing can be fitted ---------------------------------------------------------------------
+
+abort_collapsed <- function(candidate, design, n_candidates) {
+  result <- candidate$result
+  if (result$status == ascent_status[["descent"]]) check_ascent(result, list(), method)
+  which <- paste("k =", candidate$k)
+  if (!is.na(candidate$covariance)) {
+    which <- sprintf("%s, covariance \"%s\"", which, candidate$covariance)
+  }
+  tried <- sprintf("The model (%s) cannot be fitted:", which)
+  if (n_candidates > 1) {
+    tried <- sprintf("None of %d models can be fitted; first, %s:", n_candidates, which)
+  }
+  if (result$status != ascent_status[["unbounded"]]) {
+    abort(c(tried, "the objective is not finite in these data. Rescale the variables to sizes near",
+            "one, and look for outliers."), "elbo_error_not_finite")
+  }
+  abort(c(tried, "from every start", culprit(result, "a component"), "collapses",
+          collapse_reason(design), collapse_remedy(design, candidate$k)),
+        "elbo_error_unbounded", component = result$component)
+}
+
+culprit <- function(result, unknown) {
+  if (result$component > 0) sprintf("component %d", result$component) else unknown
+}
+
+collapse_reason <- function(design) {
+  family <- design$spec$family$family
+  if (design$kind == "regression" && family != "gaussian") {
+    single <- family == "binomial" && is.null(design$first) && all(design$trials == 1)
+    return(c("onto rows that its coefficients fit perfectly, and they run off to infinity.",
+             if (single) c("Units of one trial each cannot tell components apart: give them",
+                           "several, as cbind(successes, failures) or by `unit`.")))
+  }
+  "onto so few different rows that its variance goes to zero and the likelihood to infinity."
+}
+
+collapse_remedy <- function(design, k) {
+  family <- design$spec$family$family
+  prior <- switch(design$kind,
+    normal = {
+      d <- ncol(design$Y)
+      scale <- mean(apply(design$Y, 2, stats::var, na.rm = TRUE)) / k^(2 / d)
+      sprintf("priors(covariance = inverse_wishart(%d, %s))", d + 2L, format(signif(scale, 2)))
+    },
+    classes = "priors(covariance = inverse_wishart(3, s)) with s a small part of the variance",
+    regression = if (family == "gaussian") {
+      sprintf("priors(sigma = inverse_gamma(1, %s))", format(signif(stats::sd(design$y) / k, 2)))
+    } else "priors(beta = normal(0, 5))"
+  )
+  sharing <- switch(design$kind,
+    normal = sprintf("a `covariance` that components share, as \"%s\"; ",
+                     if (ncol(design$Y) > 1) "EEE" else "E"),
+    regression = if (family == "gaussian") "sigma = ~ 1; " else "",
+    ""
+  )
+  sprintf("Use fewer components; %sor a prior, as by prior = %s.", sharing, prior)
+}

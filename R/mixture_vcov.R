@@ -1,0 +1,238 @@
+# The covariance of the estimates of a mixture, and intervals from it. C has gradient, Hessian H
+# and the derivative J of theta in coordinates eta without constraint (under vb the natural
+# parameters of q).
+#
+#   mixture_information(fit)    list(eta_cov, jacobian): inverse information of eta, and J; computed
+#                               once and kept in fit$cache
+#   unit_scores(fit)            derivative of log p(y_i | theta) by eta, units x eta
+#   on_boundary(fit)            which entries of theta no standard error describes
+
+#' Covariance matrix of the estimates of a mixture
+#'
+#' @param object A fit made by [fit_mixture()].
+#' @param full `FALSE` for what `coef()` gives, `TRUE` for all of [theta()].
+#' @param type Methods `"em"` and `"joint"`: `"observed"` (default), the inverse of the observed
+#'   information, the negative second derivative of the objective (Louis 1982); `"em"` also
+#'   `"sandwich"`, \eqn{I^{-1}(\sum_i s_i s_i')I^{-1}}{I^-1 (sum s s') I^-1} with \eqn{s_i} the
+#'   score of unit i, which holds when the components are not of the family they were taken for
+#'   (White 1982). Method `"vb"`: `"linear_response"` (default), the derivative of the posterior
+#'   means of theta under tilts of the posterior (Giordano, Broderick and Jordan 2018), or
+#'   `"mean_field"`, the covariance under q, which treats components and parameters as independent
+#'   and is too small.
+#' @param ... Not used.
+#' @details
+#' Everything is computed in coordinates without constraint, eta, and carried to theta by its
+#' derivative: \eqn{J(-H)^{-1}J'}{J (-H)^-1 J'}. All covariances are those of one labelling of the
+#' components: where components are not apart, swapping labels is an uncertainty that none of them
+#' contains.
+#'
+#' Under method `"joint"` the information is that of the objective at the labels found, which are
+#' taken for known; it says less than it seems.
+#' @return A symmetric matrix with the names of `coef()`, or of `theta()`. Rows of parameters that
+#'   are held, or on the boundary of their range (a probability of 0 or 1), are `NA`; coefficients
+#'   that are held have zeros.
+#' @references
+#' Louis, T. A. (1982). Finding the observed information matrix when using the EM algorithm.
+#' *Journal of the Royal Statistical Society B* 44, 226--233.
+#'   \doi{10.1111/j.2517-6161.1982.tb01203.x}
+#'
+#' White, H. (1982). Maximum likelihood estimation of misspecified models. *Econometrica* 50,
+#' 1--25. \doi{10.2307/1912526}
+#'
+#' Giordano, R., Broderick, T. and Jordan, M. I. (2018). Covariances, robustness, and variational
+#' Bayes. *Journal of Machine Learning Research* 19(51), 1--49.
+#' @family what a mixture answers
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "EEE")
+#' sqrt(diag(vcov(fit, full = TRUE)))
+#' sqrt(diag(vcov(fit, full = TRUE, type = "sandwich")))
+#' @export
+vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
+  check_dots_empty(...)
+  check_flag(full, "full")
+  types <- switch(object$method, em = c("observed", "sandwich"), joint = "observed",
+                  vb = c("linear_response", "mean_field"))
+  type <- check_choice(if (is.null(type)) types else type, "type", types)
+  V <- switch(type,
+    mean_field = mean_field_covariance(object),
+    sandwich = carry_covariance(object, sandwich_eta_cov(object)),
+    carry_covariance(object, mixture_information(object)$eta_cov)
+  )
+  parameters <- object$parameters
+  unknown <- parameters$fixed | on_boundary(object)
+  V[unknown, ] <- V[, unknown] <- NA
+  held <- parameters$fixed & parameters$block %in% coefficient_blocks
+  V[held, ] <- V[, held] <- 0
+  dimnames(V) <- list(parameters$name, parameters$name)
+  if (full) return(V)
+  rows <- parameters$block %in% coefficient_blocks
+  V[rows, rows, drop = FALSE]
+}
+
+carry_covariance <- function(fit, eta_cov) {
+  transform_covariance(mixture_information(fit)$jacobian, eta_cov)
+}
+
+mixture_information <- function(fit) {
+  if (is.null(fit$cache$information)) {
+    fit$cache$information <- if (fit$method == "joint") labelled_information(fit)
+                             else information_at(fit)
+  }
+  fit$cache$information
+}
+
+information_at <- function(fit) {
+  answer <- call_information(fit)
+  list(eta_cov = invert_information(-answer$hessian), jacobian = answer$jacobian)
+}
+
+# Where C finds none, next to a collapsed component say, nothing is known of any parameter.
+call_information <- function(fit) {
+  answer <- .Call(C_mixture_information, fit_model(fit), fit$state)
+  if (answer$status != 0) {
+    answer$hessian[] <- 0
+    answer$jacobian[] <- 1
+  }
+  answer
+}
+
+# With every label known. That is a mixture whose membership leaves no doubt: the coefficients of
+# indicators of the labels are so large that q(z) is a point (their prior only keeps them from being
+# refused). What belongs to these coefficients is dropped, and the information of the weights put in
+# its place.
+labelled_information <- function(fit) {
+  label <- unit_component(fit)
+  known <- fit
+  known$method <- "em"
+  known$priors$told$weights$coefficient_sd <- 10 * beyond_doubt
+  known$design$W <- outer(label, seq_len(fit$k), `==`) + 0
+  known$design$W[, 1] <- 1
+  coefficient <- diag(beyond_doubt, fit$k)
+  coefficient[1, ] <- -beyond_doubt / 2
+  coefficient[, 1] <- 0
+  known$state$weights <- list(coefficient = coefficient)
+  answer <- call_information(known)
+  of_labels <- fit$k * (fit$k - 1)
+  eta <- seq_along(answer$gradient) > of_labels
+  theta <- seq_len(nrow(answer$jacobian)) > of_labels
+  weights <- weights_information(fit)
+  list(eta_cov = two_blocks(weights$eta_cov, invert_information(-answer$hessian[eta, eta])),
+       jacobian = two_blocks(weights$jacobian, answer$jacobian[theta, eta]))
+}
+
+beyond_doubt <- 2000
+
+# Of labels that are known: multinomial, or a multinomial regression, and their priors.
+weights_information <- function(fit) {
+  told <- fit$priors$told$weights
+  W <- fit$design$W
+  if (is.null(W)) {
+    weight <- as.vector(component_weights(fit))
+    pseudo <- if (is.null(told$alpha)) 0 else fit$k * (told$alpha - 1)
+    V <- (diag(weight, fit$k) - outer(weight, weight)) / (nobs(fit) + pseudo)
+    return(list(eta_cov = if (told$equal) 0 * V else V, jacobian = diag(fit$k)))
+  }
+  weights <- unit_weights(fit)[, -1, drop = FALSE]
+  columns <- seq_len(fit$k - 1)
+  information <- lapply(columns, function(a) {
+    do.call(cbind, lapply(columns, function(b) {
+      variance <- weights[, a] * ((a == b) - weights[, b])
+      crossprod(W, unit_freq(fit) * variance * W)
+    }))
+  })
+  information <- do.call(rbind, information)
+  n <- nrow(information)
+  list(eta_cov = invert_information(information + diag(1 / told$coefficient_sd^2, n)),
+       jacobian = diag(n))
+}
+
+two_blocks <- function(A, B) {
+  A <- as.matrix(A)
+  B <- as.matrix(B)
+  rbind(cbind(A, matrix(0, nrow(A), ncol(B))), cbind(matrix(0, nrow(B), ncol(A)), B))
+}
+
+# Estimates at the end of their range, which no standard error describes.
+on_boundary <- function(fit) {
+  block <- fit$parameters$block
+  value <- unname(fit$theta)
+  share <- block %in% c("weight", "prob")
+  at_end <- (share & (value < 1e-7 | value > 1 - 1e-7)) | (block == "cor" & abs(value) > 1 - 1e-10)
+  fit$method != "vb" & at_end & !fit$parameters$fixed
+}
+
+sandwich_eta_cov <- function(fit) {
+  scores <- unit_scores(fit)
+  eta_cov <- mixture_information(fit)$eta_cov
+  unknown <- is.na(diag(eta_cov))
+  eta_cov[unknown, ] <- eta_cov[, unknown] <- 0
+  V <- eta_cov %*% crossprod(scores, unit_freq(fit) * scores) %*% eta_cov
+  V[unknown, ] <- V[, unknown] <- NA
+  V
+}
+
+# Scores of the units by eta, n_unit x n_eta: central differences of log p(y_i | theta) along the
+# columns of d theta / d eta, in the model without constraints between the parameters, so that a
+# step along a tangent stays in it.
+unit_scores <- function(fit) {
+  jacobian <- mixture_information(fit)$jacobian
+  scale <- parameter_scale(fit)
+  log_density <- function(theta) {
+    evaluate_mixture(unconstrained(fit), state = theta_state(fit, theta))$log_density
+  }
+  vapply(seq_len(ncol(jacobian)), function(a) {
+    direction <- jacobian[, a]
+    size <- max(abs(direction) / scale)
+    if (size == 0) return(numeric(fit$design$n_unit))
+    h <- 1e-5 / size
+    (log_density(fit$theta + h * direction) - log_density(fit$theta - h * direction)) / (2 * h)
+  }, numeric(fit$design$n_unit))
+}
+
+# What counts as a small step: of shares and scales in proportion, of locations in their sds.
+parameter_scale <- function(fit) {
+  block <- fit$parameters$block
+  value <- abs(unname(fit$theta))
+  scale <- ifelse(block %in% c("weight", "prob"), value * (1 - value), value)
+  scale[block == "cor"] <- 1 - value[block == "cor"]^2
+  location <- block %in% c("mean", "beta", "membership")
+  se <- sqrt(diag(transform_covariance(mixture_information(fit)$jacobian,
+                                       mixture_information(fit)$eta_cov)))
+  scale[location] <- se[location] * sqrt(nobs(fit) / fit$k)
+  ifelse(is.finite(scale) & scale > 0, scale, 1)
+}
+
+# ---- intervals ---------------------------------------------------------------------------
+
+#' Intervals for the parameters of a mixture
+#'
+#' @param object A fit made by [fit_mixture()].
+#' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free.
+#' @param level Confidence level, between 0 and 1.
+#' @param type `"wald"`: normal quantiles of standard errors, of standard deviations on the log
+#'   scale, of correlations on Fisher's z scale and of weights and probabilities on the logit
+#'   scale, so that none leaves its range. `"bootstrap"`: percentiles of [bootstrap()].
+#' @param nsim,seed For the bootstrap.
+#' @param ... Not used.
+#' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`; `NA` for a
+#'   parameter that is held or on the boundary of its range.
+#' @family what a mixture answers
+#' @examples
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "EEE")
+#' confint(fit)
+#' @export
+confint.elbo_mixture <- function(object, parm = NULL, level = 0.95, type = c("wald", "bootstrap"),
+                                 nsim = 1000L, seed = NULL, ...) {
+  check_dots_empty(...)
+  type <- check_choice(type, "type", c("wald", "bootstrap"))
+  level <- check_between(level, "level", 0, 1)
+  free <- object$parameters$name[!object$parameters$fixed]
+  parm <- if (is.null(parm)) free else interval_parameters(parm, object$parameters$name)
+  if (type == "bootstrap") return(confint(bootstrap(object, nsim, seed), parm, level))
+  rows <- match(parm, object$parameters$name)
+  half_width <- stats::qnorm((1 + level) / 2) * standard_errors(object)[rows]
+  limits <- vapply(seq_along(rows), function(i) {
+    wald_limits(object$theta[[rows[i]]], half_width[[i]], object$parameters$block[rows[i]])[1, ]
+  }, c(0, 0))
+  interval_matrix(t(limits), parm, level)
+}

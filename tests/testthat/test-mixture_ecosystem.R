@@ -1,0 +1,48 @@
+fit <- mixture_example("gaussian")
+
+test_that("insight finds formula, parameters and statistics", {
+  skip_if_not_installed("insight")
+  expect_identical(deparse(insight::find_formula(fit)$conditional), "y ~ x1")
+  expect_equal(insight::get_parameters(fit)$Estimate, unname(coef(fit)), ignore_attr = "fixed")
+  expect_equal(insight::get_statistic(fit)$Statistic, unname(coef(summary(fit))[, "z value"]))
+  expect_true(insight::model_info(fit)$is_mixture)
+  expect_equal(insight::get_df(fit, type = "residual"), df.residual(fit))
+})
+
+test_that("parameters and performance have their tables", {
+  skip_if_not_installed("parameters")
+  table <- parameters::model_parameters(fit)
+  expect_identical(table$Parameter, names(theta(fit)))
+  expect_equal(table$CI_low, unname(confint(fit)[, 1]))
+  skip_if_not_installed("performance")
+  expect_equal(performance::model_performance(fit)$BIC, BIC(fit))
+})
+
+test_that("what is not for mixtures says so", {
+  skip_if_not_installed("emmeans")
+  expect_error(emmeans::emmeans(fit, ~ x1), "not for mixtures")
+  skip_if_not_installed("sandwich")
+  expect_error(sandwich::estfun(fit), class = "elbo_error_not_available")
+  expect_error(sandwich::bread(fit), class = "elbo_error_not_available")
+  skip_if_not_installed("performance")
+  expect_error(performance::r2(fit), class = "elbo_error_not_available")
+})
+
+# The methods are called as marginaleffects calls them; the package need not be there.
+test_that("predictions follow the coefficients that were set", {
+  moved <- set_coef.elbo_fit(fit, coef(fit) + 1)
+  new <- data.frame(x1 = c(0, 1), w = 1)
+  expect_equal(get_predict.elbo_mixture(moved, new)$estimate -
+                 get_predict.elbo_mixture(fit, new)$estimate, c(1, 2))
+  expect_identical(get_vcov.elbo_fit(fit), vcov(fit))
+  several <- get_predict.elbo_mixture(mixture_example("normal"), faithful[1:3, ])
+  expect_identical(unique(several$group), c("eruptions", "waiting"))
+})
+
+test_that("lmtest and the criteria of stats work", {
+  expect_equal(AIC(fit), -2 * as.numeric(logLik(fit)) + 2 * attr(logLik(fit), "df"))
+  expect_equal(deviance(fit), -2 * as.numeric(logLik(fit)))
+  expect_equal(extractAIC(fit), c(7, AIC(fit)))
+  skip_if_not_installed("lmtest")
+  expect_equal(unclass(lmtest::coeftest(fit))[, 1], c(coef(fit)), ignore_attr = "fixed")
+})

@@ -1,0 +1,143 @@
+# The design of a formula, through the same door as fit_mixture().
+design_of <- function(formula, data, family = gaussian(), ...) {
+  mixture_frame(match.call(), parent.frame(), family)
+}
+
+rows <- data.frame(
+  id = c(3, 1, 2, 1, 3, 2), a = c(1.5, 2, NA, 4, 5, 6.25), b = c(2, 1, NA, 3, NA, 7),
+  x = c(1, 2, 3, 4, 5, 7), f = c("u", "v", "u", "w", "v", "u"), l = c(TRUE, FALSE, NA, TRUE, TRUE, FALSE),
+  w = c(30, 10, 20, 10, 30, 20), n = c(3, 1, 2, 1, 3, 2), y = c(0, 1, 1, 0, 1, 0)
+)
+
+test_that("several numeric responses make a normal mixture, whose gaps stay", {
+  expect_message(parts <- design_of(cbind(a, log(b)) ~ 1, rows), "1 row without any response")
+  design <- parts$design
+  expect_equal(design$kind, "normal")
+  expect_equal(colnames(design$Y), c("a", "log(b)"))
+  expect_equal(design$n_row, 5)
+  expect_equal(design$n_unit, 5)
+  expect_equal(unname(design$Y[, 1]), rows$a[-3])
+  expect_true(is.na(design$Y[4, 2]))
+  expect_equal(as.integer(design$na.action), 3)
+  expect_null(design$first)
+  expect_null(design$row_order)
+  expect_equal(design_of(a ~ 1, rows[-3, ])$design$Y[, "a"], rows$a[-3])
+})
+
+test_that("columns of a matrix are named by it, or counted", {
+  Y <- cbind(rows$x, rows$w)
+  expect_equal(colnames(design_of(Y ~ 1)$design$Y), c("y1", "y2"))
+  colnames(Y) <- c("p", "q")
+  expect_equal(colnames(design_of(Y ~ 1)$design$Y), c("p", "q"))
+  expect_error(design_of(cbind(x, x) ~ 1, rows), class = "elbo_error_data")
+})
+
+test_that("rows of a unit come together, and the way back is remembered", {
+  design <- design_of(x ~ 1, rows, unit = ~ id, membership = ~ w, freq = n)$design
+  expect_equal(design$first, c(0L, 2L, 4L, 6L))
+  expect_equal(design$row_order, c(2L, 4L, 3L, 6L, 1L, 5L))
+  expect_equal(as.vector(design$Y), rows$x[design$row_order])
+  expect_equal(design$unit_names, c("1", "2", "3"))
+  expect_equal(design$freq, c(1, 2, 3))
+  expect_equal(unname(design$W), cbind(1, c(10, 20, 30)))
+  expect_equal(in_data_order(design, c(10, 20, 30)), rows$w)
+  expect_equal(in_data_order(design, cbind(1:3, 4:6))[, 2], c(6, 4, 5, 4, 6, 5))
+})
+
+test_that("units of one row each, in order, change nothing", {
+  design <- design_of(x ~ 1, data.frame(x = 1:3, id = c("a", "b", "c")), unit = ~ id)$design
+  expect_null(design$first)
+  expect_null(design$row_order)
+  expect_equal(design$unit_names, c("a", "b", "c"))
+})
+
+test_that("covariates, offsets, weights and families make a mixture of regressions", {
+  expect_equal(design_of(x ~ w, rows)$design$kind, "regression")
+  expect_equal(design_of(x ~ 1, rows, weights = n)$design$weights, rows$n)
+  expect_equal(design_of(x ~ offset(w), rows)$design$offset, rows$w)
+  expect_equal(design_of(n ~ 1, rows, family = poisson())$design$kind, "regression")
+  expect_null(design_of(x ~ w, rows)$design$offset)
+  # Missing covariates follow na.action
+  design <- design_of(x ~ a, rows)$design
+  expect_equal(design$n_row, 5)
+  expect_error(design_of(x ~ a, rows, na.action = na.fail), class = "elbo_error_data")
+})
+
+test_that("binomial responses may be written in five ways", {
+  expected <- rows$y
+  of <- function(formula, data = rows) design_of(formula, data, family = binomial())$design
+  expect_equal(of(y ~ x)$y, expected)
+  expect_equal(of(y == 1 ~ x)$y, expected)
+  expect_equal(of(factor(y, labels = c("no", "yes")) ~ x)$y, expected)
+  expect_equal(of(ifelse(y == 1, "yes", "no") ~ x)$y, expected)
+  trials <- of(cbind(y, n) ~ x)
+  expect_equal(trials$y, rows$y)
+  expect_equal(trials$trials, rows$y + rows$n)
+  expect_message(empty <- of(cbind(y, 1 - y) ~ x, transform(rows, y = ifelse(x == 1, NA, y))), NA)
+  expect_equal(empty$n_row, 5)
+  expect_message(of(cbind(y, replace(1 - y, 1, 0)) ~ x), "1 row with no trials")
+})
+
+test_that("responses() are coded by type", {
+  design <- design_of(responses(f, yes = l, x) ~ 1, rows)$design
+  expect_equal(design$kind, "classes")
+  expect_equal(design$variables$name, c("f", "yes", "x"))
+  expect_equal(design$variables$type, c("categorical", "binomial", "gaussian"))
+  expect_equal(unclass(design$variables$levels), list(c("u", "v", "w"), c("FALSE", "TRUE"), NULL))
+  expect_equal(unname(design$Y), cbind(c(1, 2, 1, 3, 2, 1), c(1, 0, NA, 1, 1, 0), rows$x))
+})
+
+test_that("responses(.) are the columns that are not used elsewhere", {
+  suppressMessages(design <- design_of(responses(.) ~ 1, rows[c("id", "f", "l", "n")], unit = ~ id,
+                                       freq = n)$design)
+  expect_equal(design$variables$name, c("f", "l"))
+})
+
+test_that("few-valued numbers are pointed out", {
+  expect_message(design_of(responses(f, y) ~ 1, rows), "`y`")
+})
+
+test_that("rows of freq zero are left out", {
+  expect_message(design <- design_of(x ~ 1, rows, freq = n - 1)$design, "2 rows of freq 0")
+  expect_equal(design$freq, c(2, 1, 2, 1))
+})
+
+test_that("na.exclude is remembered", {
+  frame <- design_of(x ~ a, rows, na.action = na.exclude)$frame
+  expect_s3_class(attr(frame, "na.action"), "exclude")
+  frame <- suppressMessages(design_of(cbind(a, b) ~ 1, rows, na.action = na.exclude)$frame)
+  expect_s3_class(attr(frame, "na.action"), "exclude")
+})
+
+test_that("columns that say nothing new are dropped from X and W", {
+  expect_message(design <- design_of(y ~ x + I(2 * x), rows)$design, "the design")
+  expect_equal(colnames(design$X), c("(Intercept)", "x"))
+  expect_message(design <- design_of(y ~ x, rows, membership = ~ w + I(w / 3))$design, "`membership`")
+  expect_equal(colnames(design$W), c("(Intercept)", "w"))
+})
+
+test_that("some units of a design are a design", {
+  design <- design_of(x ~ w, rows, unit = ~ id, freq = n)$design
+  part <- subset_units(design, c(3, 1))
+  expect_equal(part$first, c(0L, 2L, 4L))
+  expect_equal(part$y, c(1, 5, 2, 4))
+  expect_equal(part$freq, c(3, 1))
+  expect_equal(levels(part$unit), c("3", "1"))
+  expect_equal(unit_of_row(part), c(1, 1, 2, 2))
+  twice <- subset_units(design_of(x ~ 1, rows)$design, c(2, 2))
+  expect_equal(as.vector(twice$Y), c(2, 2))
+})
+
+test_that("new data have the columns of the fit", {
+  fit <- structure(design_of(y ~ poly(x, 2) + f, rows), class = "elbo_mixture")
+  design <- mixture_newdata(fit, rows[4:2, ])
+  expect_equal(unname(design$X), unname(fit$design$X[4:2, ]))
+  expect_equal(design$y, rows$y[4:2])
+  expect_null(mixture_newdata(fit, rows[c("x", "f")], response = FALSE)$y)
+  expect_error(mixture_newdata(fit, rows["x"], response = FALSE), class = "elbo_error_data")
+  fit <- suppressMessages(structure(design_of(responses(f, l) ~ 1, rows, unit = ~ id), class = "elbo_mixture"))
+  design <- mixture_newdata(fit, data.frame(f = c("w", NA), l = c(NA, TRUE)))
+  expect_equal(unname(design$Y), rbind(c(3, NA), c(NA, 1)))
+  expect_null(design$first)
+  expect_error(mixture_newdata(fit, data.frame(f = "z", l = TRUE)), class = "elbo_error_new_levels")
+})

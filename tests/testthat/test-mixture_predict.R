@@ -1,0 +1,174 @@
+# The rows that a fit was made of as a data frame of plain columns.
+example_data <- function(fit) {
+  frame <- fit$frame
+  matrices <- vapply(frame, is.matrix, NA)
+  plain <- c(lapply(frame[matrices], as.data.frame), list(frame[!matrices]))
+  data <- do.call(cbind, unname(plain))
+  names(data) <- sub("^[(](.*)[)]$", "\\1", names(data))
+  if ("weights" %in% names(data)) data$w <- data$weights
+  if ("freq" %in% names(data)) data$Freq <- data$freq
+  data
+}
+
+test_that("old data as new give the same answers, whatever the order of the rows", {
+  for (name in mixture_kinds) {
+    fit <- mixture_example(name)
+    data <- example_data(fit)
+    prob <- predict(fit, data, type = "prob")
+    expect_equal(prob, predict(fit, type = "prob"), tolerance = 1e-10)
+    expect_identical(predict(fit, data), predict(fit))
+    expect_equal(predict(fit, data, type = "density", log = TRUE),
+                 predict(fit, type = "density", log = TRUE), tolerance = 1e-10)
+    shuffled <- withr::with_seed(1, data[sample(nrow(data)), , drop = FALSE])
+    expect_equal(predict(fit, shuffled, type = "prob")[rownames(prob), ], prob, tolerance = 1e-10)
+  }
+})
+
+test_that("classes, probabilities and densities of new units follow Bayes' rule", {
+  fit <- mixture_example("normal")
+  parts <- components(fit)
+  new <- data.frame(eruptions = c(2, 3.1, NA, NA), waiting = c(55, 68, 70, NA))
+  # The density of a bivariate normal by hand; of what is observed alone its margin.
+  joint <- vapply(1:2, function(j) {
+    s <- sqrt(diag(parts$covariance[j, , ]))
+    r <- parts$covariance[j, 1, 2] / prod(s)
+    u <- (new$eruptions - parts$mean[j, 1]) / s[1]
+    v <- (new$waiting - parts$mean[j, 2]) / s[2]
+    both <- exp(-(u^2 - 2 * r * u * v + v^2) / (2 * (1 - r^2))) / (2 * pi * prod(s) * sqrt(1 - r^2))
+    parts$weight[[j]] * c(both[1:2], dnorm(new$waiting[3], parts$mean[j, 2], s[2]), 1)
+  }, numeric(4))
+  expect_equal(unname(predict(fit, new, type = "density")), rowSums(joint), tolerance = 1e-10)
+  expect_equal(unname(predict(fit, new, type = "density", log = TRUE)), log(rowSums(joint)),
+               tolerance = 1e-10)
+  expect_equal(unname(predict(fit, new, type = "prob")), joint / rowSums(joint), tolerance = 1e-10)
+  expect_equal(unname(predict(fit, new)), max.col(joint))
+  expect_identical(predict(fit, new, type = "class"), predict(fit, new))
+})
+
+test_that("units that say nothing have the weights", {
+  gaussian <- mixture_example("gaussian")
+  new <- data.frame(x1 = c(0, 1, NA), y = c(NA, 1, 1), w = 1)
+  prob <- predict(gaussian, new, type = "prob")
+  expect_equal(unname(prob[1, ]), unname(components(gaussian)$weight))
+  expect_equal(predict(gaussian, new, type = "density")[["1"]], 1)
+  expect_true(all(is.na(prob[3, ])))
+  expect_identical(unname(is.na(predict(gaussian, new))), c(FALSE, FALSE, TRUE))
+
+  # A unit of the membership model with one response missing, one with all of them.
+  member <- mixture_example("binomial")
+  new <- data.frame(unit = c("a", "a", "b", "b"), x1 = c(1, -1, 1, 2), y = c(1, NA, NA, NA),
+                    w = 0.5)
+  parts <- components(member)
+  eta <- sum(theta(member)[1:2] * c(1, 0.5))
+  prior <- c(plogis(-eta), plogis(eta))
+  joint <- prior * plogis(drop(parts$coefficients %*% c(1, 1)))
+  prob <- predict(member, new, type = "prob")
+  expect_equal(unname(prob["a", ]), unname(joint / sum(joint)))
+  expect_equal(unname(prob["b", ]), prior)
+  expect_true(all(is.na(predict(member, transform(new, w = NA_real_), type = "prob"))))
+})
+
+test_that("mean responses are those of the components, averaged before the response", {
+  gaussian <- mixture_example("gaussian")
+  parts <- components(gaussian)
+  new <- data.frame(x1 = c(-1, 0, 2), w = 1)
+  means <- cbind(1, new$x1) %*% t(parts$coefficients)
+  expect_equal(unname(predict(gaussian, new, type = "response", by_component = TRUE)),
+               unname(means))
+  expect_equal(unname(predict(gaussian, new, type = "response")), drop(means %*% parts$weight))
+  expect_equal(predict(gaussian, type = "response"), fitted(gaussian))
+
+  normal <- mixture_example("normal")
+  parts <- components(normal)
+  overall <- predict(normal, faithful[1:2, ], type = "response")
+  expect_equal(unname(overall[1, ]), unname(drop(parts$weight %*% parts$mean)))
+  # At the maximum of the likelihood that is the mean of the data.
+  expect_equal(overall[1, ], colMeans(faithful), tolerance = 1e-6)
+  each <- predict(normal, faithful[1:2, ], type = "response", by_component = TRUE)
+  expect_equal(dim(each), c(2L, 2L, 2L))
+  expect_equal(each[2, , 1], parts$mean[1, ])
+})
+
+test_that("joint fits predict points", {
+  fit <- mixture_example("joint")
+  prob <- predict(fit, type = "prob")
+  expect_true(all(prob %in% 0:1))
+  expect_equal(unname(colSums(prob)), unname(fit$size))
+  expect_true(all(predict(fit, faithful[1:9, ], type = "prob") %in% 0:1))
+})
+
+test_that("latent() is tidy", {
+  fit <- mixture_example("binomial")
+  table <- latent(fit)
+  expect_identical(names(table), c("unit", "component", "probability"))
+  expect_equal(nrow(table), 200)
+  expect_identical(unique(table$unit), levels(fit$design$unit))
+  expect_equal(unname(rowsum(table$probability, table$unit)[, 1]), rep(1, 100))
+  P <- predict(fit, type = "prob")
+  expect_equal(table$probability[table$component == 2], unname(P[, 2]))
+})
+
+test_that("augment() gives every row its unit's component", {
+  fit <- mixture_example("normal")
+  table <- augment(fit, faithful)
+  expect_identical(names(table), c("eruptions", "waiting", ".class", ".uncertainty", ".prob1",
+                                   ".prob2"))
+  expect_equal(as.integer(table$.class), unname(predict(fit)))
+  expect_equal(table$.uncertainty, 1 - pmax(table$.prob1, table$.prob2))
+  new <- augment(fit, newdata = data.frame(eruptions = c(2, NA), waiting = c(50, 90)))
+  expect_identical(as.character(new$.class), c("2", "1"))
+  rows <- augment(mixture_example("binomial"))
+  expect_equal(rows$.prob1, unname(predict(mixture_example("binomial"),
+                                           type = "prob")[as.character(rows$unit), 1]))
+  expect_equal(rows$.fitted + rows$.resid, rows$y)
+  gaps <- mixture_example("missing")
+  expect_false(anyNA(augment(gaps)$.class))
+})
+
+test_that("simulate() draws from the mixture, by seed, and leaves the generator alone", {
+  fit <- mixture_example("normal")
+  set.seed(9)
+  before <- .Random.seed
+  a <- simulate(fit, 2, seed = 1)
+  expect_identical(.Random.seed, before)
+  expect_identical(a, simulate(fit, 2, seed = 1))
+  expect_identical(names(a), c("sim_1", "sim_2"))
+  expect_equal(dim(a$sim_1), c(272L, 2L))
+  many <- simulate(fit, 1, seed = 2, newdata = faithful[rep(1:272, 40), ])
+  # Means of some 10,900 draws: the errors are 0.011 and 0.13.
+  expect_equal(colMeans(many$sim_1), colMeans(faithful), tolerance = 0.01)
+  expect_equal(unname(prop.table(table(attr(many, "component")))[1]), theta(fit)[["weight|1"]],
+               tolerance = 0.03, ignore_attr = TRUE)
+})
+
+test_that("simulated responses have the type of the response", {
+  classes <- simulate(mixture_example("classes"), seed = 1)$sim_1
+  expect_s3_class(classes$colour, "factor")
+  expect_type(classes$smokes, "logical")
+  counts <- simulate(mixture_example("poisson"), seed = 1)$sim_1
+  expect_true(all(counts >= 0 & counts == round(counts)))
+  expect_true(all(simulate(mixture_example("binomial"), seed = 1)$sim_1 %in% 0:1))
+  expect_equal(nrow(simulate(mixture_example("missing"), seed = 1)), 150)
+  # Rows of a unit share their component: units come back together in the order of the data.
+  many <- simulate(mixture_example("binomial"), seed = 1)
+  expect_equal(dim(attr(many, "component")), c(100L, 1L))
+})
+
+test_that("a refit to simulated responses finds what they were made from", {
+  fit <- mixture_example("gaussian")
+  d <- withr::with_seed(1, regression_data())
+  big <- d[rep(1:200, 20), ]
+  big$y <- simulate(fit, seed = 3, newdata = big)$sim_1
+  again <- fit_mixture(y ~ x1, big, k = 2, weights = w)
+  z <- (theta(again) - theta(fit)) / standard_errors(again)
+  expect_true(all(abs(z) < 4))
+})
+
+test_that("a new level or a missing variable is named", {
+  fit <- mixture_example("classes")
+  expect_error(predict(fit, data.frame(colour = "pink", smokes = TRUE, x = 1)),
+               class = "elbo_error_new_levels")
+  expect_error(predict(fit, data.frame(colour = "red")), class = "elbo_error_data")
+  expect_error(predict(fit, 1:3), class = "elbo_error_argument")
+  expect_error(predict(fit, type = "link"), class = "elbo_error_argument")
+})

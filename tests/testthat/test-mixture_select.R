@@ -1,0 +1,65 @@
+test_that("BIC is that of mclust, and so is the choice", {
+  skip_if_not_installed("mclust")
+  Y <- as.matrix(faithful)
+  fit <- fit_mixture(Y ~ 1, k = 1:3)
+  # mclustBIC() is 2 log L - df log n, of local maxima that may be lower than ours.
+  mclustBIC <- mclust::mclustBIC
+  theirs <- mclust::mclustBIC(Y, G = 1:3, verbose = FALSE)
+  table <- fit$selection
+  expect_equal(nrow(table), 3 + 14 + 14)
+  bic <- -theirs[cbind(as.character(table$k), table$covariance)]
+  expect_true(all(table$criterion < bic + 2e-3))
+  expect_equal(c(fit$k, fit$covariance), c("3", "EEE"))
+  expect_equal(min(table$criterion), -2 * fit$log_evidence + fit$df_parameters * log(272))
+  expect_equal(table$ICL, table$criterion + 2 * table$entropy)
+})
+
+test_that("BIC counts units and copies", {
+  d <- data.frame(y = c(faithful$eruptions, faithful$eruptions), id = rep(1:272, 2))
+  units <- fit_mixture(y ~ 1, d, k = 2, covariance = "E", unit = ~ id)
+  expect_equal(units$selection$criterion, -2 * units$log_evidence + 4 * log(272))
+  copies <- fit_mixture(y ~ 1, d[1:272, ], k = 2, covariance = "E", freq = rep(2, 272))
+  expect_equal(copies$selection$criterion, -2 * copies$log_evidence + 4 * log(544))
+})
+
+test_that("classification EM is chosen by the classification likelihood", {
+  fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3, method = "joint", covariance = "EEE")
+  expect_equal(fit$selection$criterion, -2 * fit$selection$objective + fit$selection$df * log(272))
+  expect_equal(fit$selection$ICL, fit$selection$criterion)
+  expect_equal(fit$k, fit$selection$k[which.min(fit$selection$criterion)])
+})
+
+test_that("the ELBO is corrected for equal modes among exchangeable components only", {
+  size <- c(100, 50, 0.1, 0)
+  told <- function(law) list(told = list(weights = list(law = law)))
+  # 4! labellings of 2 occupied components and 2 empty ones, of which 2! are the same
+  expect_equal(log_equal_modes(size, 4, told("dirichlet")), log(24 / 2))
+  expect_equal(log_equal_modes(size, 4, told("stick_breaking")), 0)
+})
+
+test_that("a candidate that collapses is NA with the reason, and the others stand", {
+  y <- c(1, 2, 4, 5)
+  expect_error(fit_mixture(y ~ 1, k = 3, covariance = "V"), "component [1-3] collapses",
+               class = "elbo_error_unbounded")
+  fit <- fit_mixture(y ~ 1, k = 3, covariance = c("V", "E"))
+  expect_equal(fit$covariance, "E")
+  expect_true(is.na(fit$selection$criterion[1]))
+  expect_match(fit$selection$status, "collapsed|ok")
+})
+
+test_that("the remedy in the refusal is one", {
+  y <- c(1, 2, 4, 5)
+  message <- tryCatch(fit_mixture(y ~ 1, k = 3, covariance = "V"), error = conditionMessage)
+  prior <- eval(str2lang(sub(".*by prior = (.*)[.]$", "\\1", message)))
+  fit <- fit_mixture(y ~ 1, k = 3, covariance = "V", prior = prior)
+  expect_true(is.finite(fit$objective))
+  # The criterion is of the likelihood without the prior.
+  expect_lt(fit$log_evidence, fit$objective + 1e3)
+  expect_equal(fit$selection$criterion, -2 * fit$log_evidence + 8 * log(4))
+})
+
+test_that("the fit of one k does not depend on the others that are tried", {
+  alone <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVE")
+  among <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2:3, covariance = c("EII", "VVE"))
+  expect_equal(among$selection$objective[4], alone$selection$objective)
+})
