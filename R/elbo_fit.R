@@ -165,7 +165,9 @@ ascent_convergence <- function(result, vb = FALSE) {
     sprintf("after %s %s.", paste(count, names(count), collapse = " and "),
             if (utils::tail(count, 1) == 1) "step" else "steps")
   }
-  where <- paste("gradient", format(result$gradient, digits = 1))
+  # Without second derivatives there is no gradient in units of standard errors.
+  where <- if (is.nan(result$gradient)) paste("gain to come", format(result$still_to_gain, digits = 1))
+           else paste("gradient", format(result$gradient, digits = 1))
   message <- switch(status,
     converged = paste0("At a maximum: ", where, " ", steps),
     max_iter = paste0("Not at a maximum: ", where, " ", steps, sprintf(

@@ -11,6 +11,9 @@
 #'   * `y ~ x`: a mixture of regressions, by `family` Gaussian, binomial (y of 0 and 1, logical, a
 #'     factor of two levels, or `cbind(successes, failures)`) or Poisson; also `y ~ 1` of the latter
 #'     two, and of Gaussian ones with `weights` or `offset()`;
+#'   * `y ~ bs(time) + (bs(time) | id)` with `unit = ~ id`: mixtures of mixed-effects curves (Luan and
+#'     Li 2003). A unit's rows are the curve of its component, a deviation of its own with covariance
+#'     matrix \eqn{\Gamma_j}{Gamma_j}, and noise; deviations are integrated out by every method.
 #'   * `responses(a, b, c) ~ 1`: latent classes. Given its class a unit's responses are
 #'     independent: a factor (or strings) categorical, a logical binomial, a number Gaussian.
 #'     `responses(.)` stands for all columns that are not used elsewhere.
@@ -35,7 +38,10 @@
 #'   shape and orientation, are none (`I`); or the words `"spherical"` (VII), `"diagonal"` (VVI),
 #'   `"full"` (VVV), `"tied"` (EEE). A single response has `"E"` and `"V"`. `NULL` tries all that
 #'   there are, by `"vb"` those with a conjugate prior: EII, VII, EEI, VVI, EEE, VVV.
-#' @param random_covariance For ( | ) terms, which come in a later version.
+#' @param random_covariance For ( | ) terms, the covariance matrix of a unit's deviations: `"free"`,
+#'   `"diagonal"`, `"identity"` (a multiple of the identity for each ( | )), or a matrix to take a
+#'   multiple of, positive semidefinite. Each component has its own; with `"common"` too, as in
+#'   `c("diagonal", "common")` or `list(matrix, "common")`, all share one.
 #' @param sigma For Gaussian regressions: `~ component`, a residual standard deviation for each, or
 #'   `~ 1`, one for all.
 #' @param membership `~ w` lets the weights depend on covariates of the unit, by a multinomial logit
@@ -108,6 +114,9 @@
 #' Leisch, F. (2004). FlexMix: a general framework for finite mixture models and latent class
 #' regression in R. *Journal of Statistical Software* 11(8), 1--18. \doi{10.18637/jss.v011.i08}
 #'
+#' Luan, Y. and Li, H. (2003). Clustering of time-course gene expression data using a mixed-effects
+#' model with B-splines. *Bioinformatics* 19, 474--482. \doi{10.1093/bioinformatics/btg014}
+#'
 #' Biernacki, C., Celeux, G. and Govaert, G. (2003). Choosing starting values for the EM algorithm
 #' for getting the highest likelihood in multivariate Gaussian mixture models. *Computational
 #' Statistics & Data Analysis* 41, 561--575. \doi{10.1016/S0167-9473(02)00163-9}
@@ -151,8 +160,6 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
   call <- match.call()
   family <- check_mixture_family(family)
   method <- check_choice(method, "method", c("em", "vb", "joint"))
-  check(identical(random_covariance, "free"), "random_covariance", "\"free\" in this version",
-        random_covariance)
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
   k <- check_k(if (missing(k)) NULL else k)
 

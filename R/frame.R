@@ -22,7 +22,9 @@ glmm_frame <- function(call, env) {
 
   action <- na_action(eval(call$na.action, env))
 
-  frame <- drop_incomplete(evaluate_frame(parsed, sigma, data, call, env), action)
+  extras <- c("subset", "weights", "offset", "se")
+  frame <- evaluate_frame(frame_formula(parsed, sigma), extras, data, call, env)
+  frame <- drop_incomplete(frame, action)
   check_frame(frame, sigma)
   factors <- vapply(frame, is.factor, NA)
   frame[factors] <- lapply(frame[factors], drop_levels)
@@ -56,11 +58,10 @@ sigma_variables <- function(sigma) {
 # The model frame -----------------------------------------------------------------------------
 
 # One model.frame() of all variables, so that rows are dropped together and bs(), poly() and
-# the like remember their bases. Missing values pass: they are rare, and looking for them by
-# na.action costs a copy of the data.
-evaluate_frame <- function(parsed, sigma, data, call, env) {
-  formula <- frame_formula(parsed, sigma)
-  frame_call <- call[c(1, match(c("subset", "weights", "offset", "se"), names(call), 0))]
+# the like remember their bases; with the arguments of `call` that `extras` names. Missing values
+# pass: they are rare, and looking for them by na.action costs a copy of the data.
+evaluate_frame <- function(formula, extras, data, call, env) {
+  frame_call <- call[c(1, match(extras, names(call), 0))]
   frame_call[[1]] <- quote(stats::model.frame)
   frame_call$formula <- formula
   frame_call$data <- data
@@ -85,6 +86,11 @@ term_variables <- function(formula) {
 }
 
 abort_frame <- function(e, formula, data, call) {
+  if (grepl("type (list)", conditionMessage(e), fixed = TRUE)) {
+    response <- deparse_line(formula[[2]])
+    abort(sprintf("The response `%s` is a list or data frame; write as.matrix(%s).", response,
+                  response), "elbo_error_data")
+  }
   where <- "They are looked up in `data`, then where the formula was made."
   if (is.data.frame(data)) {
     where <- c(where, sprintf("The columns of `data` are %s.", quote_names(names(data))))
@@ -101,7 +107,7 @@ abort_frame <- function(e, formula, data, call) {
 
 variable_lengths <- function(formula, data, call) {
   variables <- term_variables(formula)
-  extras <- as.list(call)[intersect(c("weights", "offset", "se"), names(call))]
+  extras <- as.list(call)[intersect(c("weights", "offset", "se", "freq"), names(call))]
   names(variables) <- vapply(variables, deparse_line, "")
   count <- function(expr) {
     x <- tryCatch(eval(expr, data, environment(formula)), error = function(e) NULL)
@@ -166,7 +172,7 @@ missing_counts <- function(frame) {
 }
 
 # "(weights)" is model.frame's column for the argument `weights`.
-variable_name <- function(name) gsub("^\\((weights|offset|se)\\)$", "\\1", name)
+variable_name <- function(name) gsub("^\\((weights|offset|se|freq)\\)$", "\\1", name)
 
 # Rows by the names they have in the user's data.
 frame_rows <- function(frame, rows) list_rows(attr(frame, "row.names")[rows])

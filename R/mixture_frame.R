@@ -9,7 +9,7 @@
 #   in_data_order(design, x)           x, a value or a row for each unit, for each row of the frame
 #
 # A design is a list of
-#   kind        "normal", "regression" or "classes"
+#   kind        "normal", "regression", "classes" or "curves"
 #   n_row, n_unit, first    rows, units, and 0-based offsets of the units' first rows (NULL: a row
 #                           is a unit)
 #   row_order   the rows of the frame in the order of the design, NULL where it is that of the frame
@@ -22,6 +22,7 @@
 #   variables   classes: data.frame(name, type), type "categorical", "binomial" or "gaussian", and
 #               the list column levels (NULL for numbers)
 #   X, y, trials, weights, offset    regression: y are successes where there are trials
+#   X, Z, y, weights, offset, random    curves: see mixture_curves.R
 #   spec        what the design was made by: see mixture_frame()
 #   na.action   the rows of the data that were left out
 #
@@ -39,11 +40,13 @@ mixture_frame <- function(call, env, family) {
                lhs = parsed$fixed[[2]], unit = if (!is.null(unit)) term_variables(unit))
   check_curves(spec, parsed)
   spec$common_sigma <- common_sigma(eval(call$sigma, env), spec)
+  structure <- random_structure(eval(call$random_covariance, env), spec$kind)
 
   action <- na_action(eval(call$na.action, env))
   check_bound_columns(spec$lhs, data, environment(formula))
 
-  frame <- evaluate_variables(frame_variables(parsed, spec, membership), data, call, env)
+  frame <- evaluate_frame(frame_variables(parsed, spec, membership),
+                          c("subset", "weights", "freq"), data, call, env)
   check_responses(frame, spec)
   check_scale(frame, "weights")
   check_freq(frame)
@@ -58,7 +61,8 @@ mixture_frame <- function(call, env, family) {
   fixed <- described_matrix(fixed, frame)
   member <- if (has_terms(membership)) described_matrix(terms(membership), frame)
   spec$membership <- member[c("terms", "xlevels", "contrasts")]
-  design <- mixture_design(frame, spec, fixed$matrix, member$matrix)
+  random <- if (spec$kind == "curves") random_design(parsed, frame, structure)
+  design <- mixture_design(frame, spec, fixed$matrix, member$matrix, random)
   check_mixture_design(design)
   c(list(formula = parsed$formula, frame = frame), fixed[c("terms", "xlevels", "contrasts")],
     list(design = drop_aliased(design)))
@@ -148,17 +152,6 @@ check_plain_classes <- function(plain, family, weighted) {
   }
 }
 
-check_curves <- function(spec, parsed) {
-  if (spec$kind != "curves") return()
-  if (is.null(spec$unit)) {
-    group <- parsed$bars[[1]]$group_name
-    abort(c(sprintf("A mixture with a ( | %s) term classifies units of several rows:", group),
-            sprintf("say which, as by unit = ~ %s.", group)), "elbo_error_formula")
-  }
-  abort(c("Mixtures of mixed-effects curves, with ( | ) terms, come in a later version.",
-          "Without the ( | ) terms this is a mixture of regressions."), "elbo_error_formula")
-}
-
 # One residual standard deviation, or one for each component.
 common_sigma <- function(sigma, spec) {
   if (is.null(sigma)) return(FALSE)
@@ -168,7 +161,7 @@ common_sigma <- function(sigma, spec) {
     abort(c("`sigma` must be ~ component, a residual standard deviation for each, or ~ 1, one for",
             sprintf("all; not %s.", describe_value(sigma))), "elbo_error_formula")
   }
-  if (spec$kind == "regression" && spec$family$family == "gaussian") return(TRUE)
+  if (spec$kind %in% c("regression", "curves") && spec$family$family == "gaussian") return(TRUE)
   abort(c("`sigma` = ~ 1 is for mixtures of Gaussian regressions.",
           if (spec$kind == "normal") "Here say covariance = \"EEE\", or \"E\" for one response."),
         "elbo_error_argument")
@@ -187,36 +180,12 @@ frame_variables <- function(parsed, spec, membership) {
   stats::as.formula(variables, environment(parsed$fixed))
 }
 
-# Missing values pass, as in evaluate_frame().
-evaluate_variables <- function(formula, data, call, env) {
-  frame_call <- call[c(1, match(c("subset", "weights", "freq"), names(call), 0))]
-  frame_call[[1]] <- quote(stats::model.frame)
-  frame_call$formula <- formula
-  frame_call$data <- data
-  frame_call$na.action <- quote(stats::na.pass)
-  tryCatch(
-    eval(frame_call, env),
-    error = function(e) {
-      check_not_list(e, formula)
-      abort_frame(e, formula, data, call)
-    }
-  )
-}
-
-# What model.frame() says of a data frame as response.
-check_not_list <- function(e, formula) {
-  if (!grepl("type (list)", conditionMessage(e), fixed = TRUE)) return()
-  response <- deparse_line(formula[[2]])
-  abort(sprintf("The response `%s` is a list or data frame; write as.matrix(%s).", response,
-                response), "elbo_error_data")
-}
-
 response_columns <- function(spec) if (spec$kind == "classes") seq_along(spec$lhs)[-1] - 1L else 1L
 
 # Rows that na.action drops, and rows that say nothing: those with no response at all, no trials,
 # or no copies.
 drop_unused_rows <- function(frame, spec, action) {
-  integrated <- if (spec$kind != "regression") response_columns(spec) else integer()
+  integrated <- if (spec$kind %in% c("normal", "classes")) response_columns(spec) else integer()
   check_any_rows(frame, "`data`, after `subset`, has no rows.")
   # As in drop_incomplete(): looked at closely only where a sum is not finite.
   suspect <- vapply(frame[integrated], function(x) is.double(x) && !is.finite(sum(x)), NA)
@@ -245,7 +214,7 @@ empty_rows <- function(frame, spec) {
   missing <- function(x) if (is.matrix(x)) rowSums(!is.na(x)) == 0 else is.na(x)
   no_trials <- spec$family$family == "binomial" && is.matrix(responses[[1]])
   list(
-    `without any response` = if (spec$kind != "regression" && anyNA(responses, recursive = TRUE)) {
+    `without any response` = if (spec$kind %in% c("normal", "classes") && anyNA(responses, recursive = TRUE)) {
       which(Reduce(`&`, lapply(responses, missing)))
     },
     `with no trials` = if (no_trials) which(rowSums(responses[[1]]) == 0),
@@ -260,7 +229,8 @@ check_responses <- function(frame, spec) {
   switch(spec$kind,
     normal = check_normal_response(y, spec),
     classes = Map(check_class_variable, frame[response_columns(spec)], class_names(spec)),
-    regression = switch(spec$family$family,
+    regression = ,
+    curves = switch(spec$family$family,
       gaussian = check_gaussian_response(y, spec),
       binomial = check_binomial_response(y, spec, frame),
       poisson = check_counts(y, deparse_line(spec$lhs), frame)
@@ -378,17 +348,21 @@ check_freq <- function(frame) {
 # The design ------------------------------------------------------------------------------------
 
 # X and W have a row for each of `frame`, in its order.
-mixture_design <- function(frame, spec, X = NULL, W = NULL) {
+mixture_design <- function(frame, spec, X = NULL, W = NULL, random = NULL) {
   units <- units_of(if (!is.null(spec$unit)) frame_factor(spec$unit, frame), nrow(frame))
   rows <- switch(spec$kind,
     normal = list(Y = normal_matrix(frame[[1]], spec$lhs)),
     classes = class_matrix(frame[response_columns(spec)], class_names(spec)),
     regression = c(list(X = X, weights = as_double(frame[["(weights)"]]),
                         offset = as_double(stats::model.offset(frame))),
-                   regression_response(frame[[1]], spec))
+                   regression_response(frame[[1]], spec)),
+    curves = list(X = X, Z = random$Z, y = as_double(frame[[1]]),
+                  weights = as_double(frame[["(weights)"]]),
+                  offset = as_double(stats::model.offset(frame)))
   )
   design <- arrange_design(rows, units, W, as_double(frame[["(freq)"]]), attr(frame, "row.names"))
-  c(list(kind = spec$kind), design, list(spec = spec, na.action = attr(frame, "na.action")))
+  c(list(kind = spec$kind), design, list(spec = spec, random = random$random),
+    list(na.action = attr(frame, "na.action")))
 }
 
 # Rows of a unit together; what is one value a unit, so.
@@ -401,7 +375,7 @@ arrange_design <- function(rows, units, W, freq, row_names) {
     list(freq = of_units(freq, "freq"), W = of_units(W, "membership")))
 }
 
-row_elements <- c("Y", "X", "y", "trials", "weights", "offset", "unit")
+row_elements <- c("Y", "X", "Z", "y", "trials", "weights", "offset", "unit")
 
 as_double <- function(x) if (!is.null(x)) as.double(x)
 
@@ -519,7 +493,8 @@ check_mixture_design <- function(design) {
   switch(design$kind,
     normal = check_constant_columns(design$Y),
     classes = check_class_columns(design),
-    regression = check_regression(design)
+    regression = ,
+    curves = check_regression(design)
   )
 }
 
@@ -609,7 +584,8 @@ mixture_newdata <- function(fit, newdata, response = TRUE) {
     abort(sprintf("The unit of `newdata` is missing in %s.", rows), "elbo_error_data")
   }
   units <- units_of(unit, nrow(newdata))
-  rows <- c(if (spec$kind == "regression") new_covariates(fit, newdata),
+  rows <- c(if (spec$kind %in% c("regression", "curves")) new_covariates(fit, newdata),
+            if (spec$kind == "curves") list(Z = new_random(fit, newdata)),
             if (response) new_responses(fit, newdata))
   W <- if (!is.null(spec$membership)) {
     described <- spec$membership
@@ -617,7 +593,8 @@ mixture_newdata <- function(fit, newdata, response = TRUE) {
     W[, colnames(fit$design$W), drop = FALSE]
   }
   design <- arrange_design(rows, units, W, NULL, attr(newdata, "row.names"))
-  c(list(kind = spec$kind), design, list(variables = fit$design$variables, spec = spec))
+  c(list(kind = spec$kind), design,
+    list(variables = fit$design$variables, random = fit$design$random, spec = spec))
 }
 
 vars_of <- function(expressions) unique(unlist(lapply(expressions, all.vars)))
@@ -644,7 +621,8 @@ new_responses <- function(fit, newdata) {
   switch(spec$kind,
     normal = list(Y = normal_matrix(frame[[1]], spec$lhs)),
     classes = class_matrix(frame, class_names(spec))["Y"],
-    regression = regression_response(frame[[1]], spec)
+    regression = ,
+    curves = regression_response(frame[[1]], spec)
   )
 }
 

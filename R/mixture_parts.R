@@ -22,6 +22,7 @@ mixture_model <- function(design, k, method, covariance, told) {
   parts[[design$kind]] <- switch(design$kind,
     normal = normal_part(design, covariance, told$normal),
     regression = regression_part(design, k, told$regression),
+    curves = curves_part(design, k, told$curves),
     classes = classes_part(design, told$classes)
   )
   list(method = match(method, mixture_methods) - 1L, k = as.integer(k), n_row = design$n_row,
@@ -115,6 +116,7 @@ mixture_parameters <- function(design, k, covariance, told) {
     switch(design$kind,
       normal = normal_parameters(colnames(design$Y), k, covariance),
       regression = regression_parameters(design, k, told$regression),
+      curves = curve_parameters(design, k, told$curves),
       classes = class_parameters(design$variables, k)
     )
   )
@@ -126,7 +128,7 @@ mixture_parameters <- function(design, k, covariance, told) {
 parameter_rows <- function(terms, block, components, fixed = FALSE) {
   name <- paste0(rep(terms, length(components)), "|", rep(components, each = length(terms)))
   data.frame(name = name, block = rep(block, length(name)),
-             component = rep(components, each = length(terms)), fixed = rep(fixed, length(name)))
+             component = rep(components, each = length(terms)), fixed = rep_len(fixed, length(name)))
 }
 
 weight_parameters <- function(design, k, told) {
@@ -179,6 +181,7 @@ mixture_df <- function(design, k, covariance, told) {
       d <- ncol(design$Y)
       k * d + covariance_df(covariance, d, k)
     },
+    curves = curve_df(design, k, told$curves),
     regression = {
       sigma <- design$spec$family$family == "gaussian" && is.null(told$regression$sigma_constant)
       k * ncol(design$X) + sigma * (if (design$spec$common_sigma) 1 else k)
@@ -196,6 +199,7 @@ prior_slots <- function(design) {
   weights <- if (is.null(design$W)) "weight" else "membership"
   slots <- switch(design$kind,
     normal = data.frame(name = "covariance", block = "covariance"),
+    curves = curve_slots(design),
     regression = data.frame(
       name = c(colnames(design$X), if (design$spec$family$family == "gaussian") "sigma"),
       block = c(rep("beta", ncol(design$X)), if (design$spec$family$family == "gaussian") "sigma")
@@ -216,7 +220,7 @@ mixture_priors <- function(prior, design, k, method) {
   default <- logical(length(stated))
   if (method == "vb") {
     defaults <- mixture_defaults(design, k)
-    default <- lengths(stated) == 0
+    default <- lengths(stated) == 0 & lengths(defaults) > 0
     stated[default] <- defaults[default]
     stated <- Map(complete_covariance_prior, stated, defaults)
   }
@@ -226,6 +230,7 @@ mixture_priors <- function(prior, design, k, method) {
   told[[design$kind]] <- switch(design$kind,
     normal = told_normal(rest[[1]], colnames(design$Y)),
     regression = told_regression(rest, slots$block[-1]),
+    curves = told_curves(rest, slots$block[-1], design),
     classes = told_classes(rest, slots$block[-1])
   )
   list(stated = stated, default = default, told = told)
@@ -247,7 +252,8 @@ mixture_distributions <- list(
     covariance = c("inverse_wishart", "flat"),
     beta = c("normal", "flat"),
     sigma = c("half_t", "half_cauchy", "half_normal", "inverse_gamma", "flat", "constant"),
-    prob = c("dirichlet", "flat")
+    prob = c("dirichlet", "flat"),
+    sd = "constant"
   ),
   vb = list(
     weight = c("dirichlet", "stick_breaking", "constant"),
@@ -255,7 +261,8 @@ mixture_distributions <- list(
     covariance = c("inverse_wishart", "normal_inverse_wishart"),
     beta = "normal",
     sigma = c("half_t", "half_cauchy", "constant"),
-    prob = "dirichlet"
+    prob = "dirichlet",
+    sd = "constant"
   )
 )
 
@@ -404,6 +411,7 @@ mixture_defaults <- function(design, k) {
   c(list(weights), switch(design$kind,
     normal = list(default_wishart(design$Y)),
     regression = default_regression(design),
+    curves = default_curves(design),
     classes = Map(default_class, as.list(as.data.frame(design$Y)), design$variables$type)
   ))
 }
@@ -461,6 +469,7 @@ default_regression <- function(design) {
 
 # A stated inverse Wishart says nothing of means, which keep their default.
 complete_covariance_prior <- function(prior, default) {
+  if (!identical(default$distribution, "normal_inverse_wishart")) return(prior)
   if (prior$distribution != "inverse_wishart") return(prior)
   do.call(distributions$normal_inverse_wishart,
           c(default$parameters[c("mean", "kappa")], prior$parameters))

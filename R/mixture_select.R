@@ -147,14 +147,16 @@ collapse_remedy <- function(design, k) {
       sprintf("priors(covariance = inverse_wishart(%d, %s))", d + 2L, format(signif(scale, 2)))
     },
     classes = "priors(covariance = inverse_wishart(3, s)) with s a small part of the variance",
-    regression = if (family == "gaussian") {
+    regression = ,
+    curves = if (family == "gaussian") {
       sprintf("priors(sigma = inverse_gamma(1, %s))", format(signif(stats::sd(design$y) / k, 2)))
     } else "priors(beta = normal(0, 5))"
   )
   sharing <- switch(design$kind,
     normal = sprintf("a `covariance` that components share, as \"%s\"; ",
                      if (ncol(design$Y) > 1) "EEE" else "E"),
-    regression = if (family == "gaussian") "sigma = ~ 1; " else "",
+    regression = ,
+    curves = if (family == "gaussian") "sigma = ~ 1; " else "",
     ""
   )
   sprintf("Use fewer components; %sor a prior, as by prior = %s.", sharing, prior)

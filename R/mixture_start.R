@@ -27,7 +27,7 @@ starting_units <- function(design, seed) {
       design <- subset_units(design, sort(sample.int(design$n_unit, largest_sample)))
     }
     scaled <- unit_features(design)
-    x <- list(scaled = scaled, sphered = if (design$kind == "normal") sphered(scaled))
+    x <- list(scaled = scaled, sphered = if (design$kind %in% c("normal", "curves")) sphered(scaled))
     list(design = design, coordinates = lapply(x[lengths(x) > 0], hierarchy))
   })
 }
@@ -76,7 +76,8 @@ start_makers <- function(kind) {
   both <- function(name) c(maker(name, "sphered"), maker(name, "scaled"))
   times <- function(makers, n) rep(makers, length.out = n)
   switch(kind,
-    normal = c(both("hierarchical"), both("k-means++"), times(both("seeds"), 16)),
+    normal = ,
+    curves = c(both("hierarchical"), both("k-means++"), times(both("seeds"), 16)),
     classes = c(maker("hierarchical", "scaled"), times(maker("k-means++", "scaled"), 2),
                 times(maker("seeds", "scaled"), 3), times(maker("random", "scaled"), 14)),
     regression = c(maker("hierarchical", "scaled"), times(maker("k-means++", "scaled"), 2),
@@ -94,6 +95,7 @@ label_by_size <- function(label, k) {
 # Features --------------------------------------------------------------------------------------
 
 unit_features <- function(design) {
+  if (design$kind == "curves") return(standardised(curve_features(design)))
   x <- switch(design$kind,
     normal = design$Y,
     classes = class_features(design),
@@ -296,22 +298,23 @@ refuse_collapsing <- function(model, result) {
 least_variance <- function(model, state) {
   normal <- model$parts$normal
   classes <- model$parts$classes
-  regression <- model$parts$regression
   variance <- function(x) stats::var(x, na.rm = TRUE)
+  by_column <- function(x) vapply(seq_len(ncol(x)), function(j) variance(x[, j]), 0)
   if (model$method == 2L) return(1)
   if (!is.null(normal) && is.null(normal$prior_scale)) {
-    sd <- sqrt(apply(normal$Y, 2, variance))
+    sd <- sqrt(by_column(normal$Y))
     return(min(apply(state$normal$covariance / as.vector(outer(sd, sd)), 3, function(S) {
       eigen(S, symmetric = TRUE, only.values = TRUE)$values
     })))
   }
   if (!is.null(classes) && is.null(classes$shape0)) {
     numbers <- classes$Y[, classes$type == 2L, drop = FALSE]
-    return(min(1, state$classes$variance / apply(numbers, 2, variance)))
+    return(min(1, state$classes$variance / by_column(numbers)))
   }
-  free <- !is.null(state$regression$sigma) && is.null(regression$sigma_constant)
-  if (free && regression$sigma_family == 0L) {
-    return(min(state$regression$sigma)^2 / variance(regression$y))
+  for (kind in intersect(c("regression", "curves"), names(state))) {
+    part <- model$parts[[kind]]
+    free <- !is.null(state[[kind]]$sigma) && is.null(part$sigma_constant)
+    if (free && part$sigma_family == 0L) return(min(state[[kind]]$sigma)^2 / variance(part$y))
   }
   1
 }

@@ -14,20 +14,30 @@
  *
  *   l_ij = constant_j - 1/2 |M_j (y_i - mean_j)|^2,   M_j lower triangular, M_j' M_j = P_j,
  *
- * P_j = Sigma_j^{-1}, or under vb E_q[Sigma_j^{-1}].  Statistics of a component are the cross-products of
+ * with y in a unit near the data's standard deviations (a power of two, whose logarithm the constant
+ * has), and P_j = Sigma_j^{-1}, or under vb E_q[Sigma_j^{-1}].  Statistics of a component are the cross-products of
  * (1, y - centre_j), packed, centre_j the mean at which they were gathered; the centres follow. */
 typedef struct {
-  mixture_normal_spec spec;
+  double *inside;  /* in the unit, as all of this part */
+  double *outside; /* as the caller has it: a field */
+  size_t size;
+  double factor;
+} normal_field;
+
+typedef struct {
+  mixture_normal_spec spec; /* priors inside */
+  double unit;
   double *mean;        /* d x k */
   covariance_work cov; /* joint, em */
   normal_vb vb;
-  double *M;           /* d x d x k, by row */
-  double *P;           /* d x d x k; only where responses are missing */
-  double *constant;    /* k */
-  int *missing;        /* n_row: how many responses are missing; NULL where none is */
-  double *centre, *sd; /* d: of the data */
-  double *n, *W, *G;   /* k, d x d x k, d x d x k: scratch of the M-step and the gradient */
-  double *one, *two;   /* d x d */
+  double *M;             /* d x d x k, by row */
+  double *P;             /* d x d x k; only where responses are missing */
+  double *constant;      /* k */
+  int *missing;          /* n_row: how many responses are missing; NULL where none is */
+  double *centre, *sd;   /* d: of the data */
+  double *n, *W, *G;     /* k, d x d x k, d x d x k: scratch of the M-step and the gradient */
+  double *one, *two;     /* d x d */
+  normal_field field[2]; /* means, and covariances or scales */
 } normal_work;
 
 static size_t square(const normal_work *w) { return (size_t)w->spec.d * (size_t)w->spec.d; }
@@ -43,7 +53,6 @@ typedef struct {
   double *L;       /* m x m within d x d */
   double *v;       /* m */
   int *is_missing; /* d */
-  double pattern_log_det;
 } gap;
 
 static double *gap_bind(gap *g, int d, double *scratch) {
@@ -64,7 +73,7 @@ static double gap_density(const normal_work *w, int row, int j, gap *g) {
   for (int a = 0; a < d; a++) {
     const double y = w->spec.Y[(size_t)w->spec.n_row * (size_t)a + (size_t)row];
     g->is_missing[a] = isnan(y);
-    g->t[a] = g->is_missing[a] ? 0.0 : y - mean[a];
+    g->t[a] = g->is_missing[a] ? 0.0 : y / w->unit - mean[a];
   }
   for (int a = 0, p = 0; a < d; a++) {
     double sum = 0.0;
@@ -89,7 +98,7 @@ static double gap_density(const normal_work *w, int row, int j, gap *g) {
   }
   for (int a = 0, p = 0; a < d; a++)
     if (g->is_missing[a]) g->t[a] = -g->v[p++];
-  return -0.5 * quadratic + 0.5 * m * LOG_2PI - half_log_det;
+  return -0.5 * quadratic + m * (0.5 * LOG_2PI + log(w->unit)) - half_log_det;
 }
 
 /* Adds r (1, t)(1, t)' and the covariance r P_mm^{-1} of what is missing. */
@@ -113,7 +122,9 @@ static void gap_accumulate(gap *g, int d, int m, double r, double *stat) {
 /* Rows of the chunk, missing responses at the data's mean: the kernels need finite numbers. */
 static void load(const normal_work *w, const mixture_chunk *c, double *block) {
   const int d = w->spec.d, ld = c->ld;
+  const double inverse = 1.0 / w->unit;
   rows_load(w->spec.Y, (size_t)w->spec.n_row, d, (size_t)c->row, c->n_row, ld, block);
+  for (int i = 0; i < ld * d; i++) block[i] *= inverse;
   if (w->missing == NULL) return;
   for (int a = 0; a < d; a++)
     for (int i = 0; i < ld; i++)
@@ -268,7 +279,7 @@ static elbo_status factor(normal_work *w, int *component) {
     memcpy(w->one, w->cov.Sigma + d2 * (size_t)j, d2 * sizeof(double));
     status = la_chol(w->one, d);
     if (status != ELBO_OK) break;
-    w->constant[j] = -0.5 * (d * LOG_2PI + la_log_det_from_chol(w->one, d));
+    w->constant[j] = -0.5 * (d * LOG_2PI + la_log_det_from_chol(w->one, d)) - d * log(w->unit);
     la_lower_inverse(w->one, d, w->two);
     for (int a = 0; a < d; a++)
       for (int b = 0; b < d; b++) M[b + d * a] = w->two[a + d * b];
@@ -276,9 +287,22 @@ static elbo_status factor(normal_work *w, int *component) {
   return status;
 }
 
-/* P = M' M, where rows with missing responses need it. */
-static void precisions(normal_work *w) {
+static void export_fields(const normal_work *w) {
+  for (const normal_field *f = w->field; f < w->field + 2; f++)
+    for (size_t i = 0; i < f->size; i++) f->outside[i] = f->inside[i] * f->factor;
+}
+
+static void import_fields(normal_work *w) {
+  for (const normal_field *f = w->field; f < w->field + 2; f++)
+    for (size_t i = 0; i < f->size; i++) f->inside[i] = f->outside[i] / f->factor;
+}
+
+/* What follows from new parameters: the fields, and P = M' M where rows with missing responses
+ * need it. */
+static void follow(normal_work *w) {
   const int d = w->spec.d;
+  export_fields(w);
+  if (w->missing == NULL) return;
   for (int j = 0; j < w->spec.k; j++) {
     const double *M = w->M + square(w) * (size_t)j; /* by row: M' by column */
     la_multiply_t(M, M, d, d, d, w->P + square(w) * (size_t)j);
@@ -288,12 +312,13 @@ static void precisions(normal_work *w) {
 static elbo_status prepare(void *work, int *component) {
   normal_work *w = work;
   const elbo_status status = factor(w, component);
-  if (status == ELBO_OK && w->missing) precisions(w);
+  if (status == ELBO_OK) follow(w);
   return status;
 }
 
 static elbo_status restore(void *work, int *component) {
   normal_work *w = work;
+  import_fields(w);
   return covariance_restore(&w->cov, w->cov.Sigma, component);
 }
 
@@ -308,9 +333,10 @@ static double log_prior(const void *work) {
   constant = 0.5 * df * la_log_det_from_chol(w->one, d) - 0.5 * df * d * log(2.0) -
              0.25 * d * (d - 1.0) * LOG_PI;
   for (int a = 0; a < d; a++) constant -= lgamma(0.5 * (df - a));
+  constant -= d * (d + 1.0) * log(w->unit); /* to the density of Sigma as the caller has it */
   for (int j = 0; j < w->cov.n_distinct; j++) {
     const double *M = w->M + square(w) * (size_t)j;
-    const double log_det = -2.0 * w->constant[j] - d * LOG_2PI;
+    const double log_det = -2.0 * (w->constant[j] + d * log(w->unit)) - d * LOG_2PI;
     double trace = 0.0;
     for (int a = 0; a < d; a++)
       for (int b = 0; b <= a; b++)
@@ -373,11 +399,10 @@ static elbo_status gradient(void *work, const double *stat, const double *r, dou
 static void theta(const void *work, double *out) {
   const normal_work *w = work;
   const int d = w->spec.d;
-  memcpy(out, w->mean, (size_t)(d * w->spec.k) * sizeof(double));
-  out += d * w->spec.k;
+  for (int i = 0; i < d * w->spec.k; i++) *out++ = w->mean[i] * w->unit;
   for (int j = 0; j < w->spec.k; j++)
     for (int a = 0; a < d; a++)
-      *out++ = sqrt(w->cov.Sigma[square(w) * (size_t)j + (size_t)(a * (d + 1))]);
+      *out++ = sqrt(w->cov.Sigma[square(w) * (size_t)j + (size_t)(a * (d + 1))]) * w->unit;
   for (int j = 0; j < w->spec.k; j++) {
     const double *S = w->cov.Sigma + square(w) * (size_t)j;
     for (int a = 0; a < d; a++)
@@ -390,8 +415,16 @@ static void theta(const void *work, double *out) {
 static elbo_status vb_prepare(void *work, int *component) {
   normal_work *w = work;
   const elbo_status status = normal_vb_prepare(&w->vb, w->M, w->constant, component);
-  if (status == ELBO_OK && w->missing) precisions(w);
-  return status;
+  if (status != ELBO_OK) return status;
+  for (int j = 0; j < w->spec.k; j++) w->constant[j] -= w->spec.d * log(w->unit);
+  follow(w);
+  return ELBO_OK;
+}
+
+static elbo_status vb_restore(void *work, int *component) {
+  (void)component;
+  import_fields(work);
+  return ELBO_OK;
 }
 
 /* The averages are put where em has its G. */
@@ -433,7 +466,17 @@ static void vb_moments(const void *work, double *m) {
 }
 
 static void vb_theta(const void *work, double *out) {
-  normal_vb_theta(&((const normal_work *)work)->vb, out);
+  const normal_work *w = work;
+  normal_vb_theta(&w->vb, out);
+  for (int i = 0; i < 2 * w->spec.d * w->spec.k; i++) out[i] *= w->unit; /* means, sds */
+}
+
+/* An array inside, and its field for the caller. */
+static double *outside(normal_work *w, int which, double *inside, size_t size, double factor,
+                       const elbo_memory *mem) {
+  const normal_field f = {inside, elbo_doubles(mem, size), size, factor};
+  w->field[which] = f;
+  return f.outside;
 }
 
 static mixture_field field(const char *name, double *value, int n_dim, int first, int second,
@@ -456,12 +499,15 @@ static void to_vb(mixture_part *part, normal_work *w, const elbo_memory *mem) {
   w->mean = vb->q.mean;
   part->n_eta = vb->n_eta;
   part->n_field = 4;
-  part->field[0] = field("mean", vb->q.mean, 2, d, k, 1);
+  const size_t D = (size_t)d, n_scale = D * D * (size_t)vb->n_group;
+  double *mean = outside(w, 0, vb->q.mean, D * (size_t)k, w->unit, mem);
+  double *scale = outside(w, 1, vb->q.scale, n_scale, w->unit * w->unit, mem);
+  part->field[0] = field("mean", mean, 2, d, k, 1);
   part->field[1] = field("kappa", vb->q.kappa, 1, k, 1, 1);
   part->field[2] = field("df", vb->q.df, 1, vb->n_group, 1, 1);
-  part->field[3] = field("scale", vb->q.scale, 3, d, d, vb->n_group);
+  part->field[3] = field("scale", scale, 3, d, d, vb->n_group);
   part->field[2].by_component = part->field[3].by_component = vb->n_group == k;
-  part->restore = NULL;
+  part->restore = vb_restore;
   part->anchor = NULL;
   part->gradient = NULL;
   part->prepare = vb_prepare;
@@ -476,7 +522,7 @@ static void to_vb(mixture_part *part, normal_work *w, const elbo_memory *mem) {
 
 /* ---- making the part ----------------------------------------------------------------------------------- */
 
-/* Centre and standard deviations of the data, and which rows have gaps. */
+/* Centre and standard deviations of the data, the unit, and which rows have gaps. */
 static void describe(normal_work *w, int *missing) {
   const int n = w->spec.n_row, d = w->spec.d;
   int any = 0;
@@ -502,7 +548,22 @@ static void describe(normal_work *w, int *missing) {
     w->centre[a] = mean + rest * share; /* what rounding took */
     w->sd[a] = squares > 0.0 ? sqrt(squares) : 1.0;
   }
+  double log_sd = 0.0;
+  for (int a = 0; a < d; a++) log_sd += log2(w->sd[a]) / d;
+  w->unit = exp2(round(log_sd));
+  for (int a = 0; a < d; a++) {
+    w->centre[a] /= w->unit;
+    w->sd[a] /= w->unit;
+  }
   w->missing = any ? missing : NULL;
+}
+
+/* A copy of n numbers in another unit. */
+static const double *converted(const double *x, size_t n, double factor, const elbo_memory *mem) {
+  if (x == NULL) return NULL;
+  double *copy = elbo_doubles(mem, n);
+  for (size_t i = 0; i < n; i++) copy[i] = x[i] / factor;
+  return copy;
 }
 
 elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *spec,
@@ -523,10 +584,17 @@ elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *s
   w->one = elbo_doubles(mem, D * D);
   w->two = elbo_doubles(mem, D * D);
   describe(w, elbo_ints(mem, (size_t)spec->n_row));
+  w->spec.prior_mean = converted(spec->prior_mean, D, w->unit, mem);
+  w->spec.prior_scale = converted(spec->prior_scale, D * D, w->unit * w->unit, mem);
   if (w->missing) w->P = elbo_doubles(mem, D * D * K);
   for (int j = 0; j < k; j++) memcpy(w->mean + d * j, w->centre, D * sizeof(double));
   for (int a = 0; a < d; a++) w->one[a] = w->sd[a] * w->sd[a];
-  if (spec->method != MIXTURE_VB) covariance_init(&w->cov, spec->model, d, k, w->one, mem);
+  double *mean = NULL, *covariance = NULL;
+  if (spec->method != MIXTURE_VB) {
+    covariance_init(&w->cov, spec->model, d, k, w->one, mem);
+    mean = outside(w, 0, w->mean, D * K, w->unit, mem);
+    covariance = outside(w, 1, w->cov.Sigma, D * D * K, w->unit * w->unit, mem);
+  }
   const mixture_part em = {
       .work = w,
       .n_stat = stat_size(d) * K + D * K,
@@ -534,7 +602,7 @@ elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *s
       .n_eta = d * k + w->cov.n_eta,
       .n_theta = k * (2 * d + d * (d - 1) / 2),
       .n_field = 2,
-      .field = {field("mean", w->mean, 2, d, k, 1), field("covariance", w->cov.Sigma, 3, d, d, k)},
+      .field = {field("mean", mean, 2, d, k, 1), field("covariance", covariance, 3, d, d, k)},
       .restore = restore,
       .prepare = prepare,
       .log_density = log_density,

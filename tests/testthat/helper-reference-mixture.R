@@ -18,26 +18,29 @@ reference_normal_components <- function(fit, variables) {
     for (b in seq_along(variables)) for (a in seq_len(b - 1)) {
       cor[a, b] <- cor[b, a] <- theta[[sprintf("cor__%s.%s|%d", variables[a], variables[b], j)]]
     }
-    list(weight = theta[[sprintf("weight|%d", j)]], mean = theta[sprintf("mean__%s|%d", variables, j)],
-         cov = cor * outer(sd, sd))
+    list(mean = theta[sprintf("mean__%s|%d", variables, j)], cov = cor * outer(sd, sd))
   })
 }
 
 # sum_i log sum_j weight_ij prod_(rows r of i) exp l_rj; weight is a vector, or units x k.
-reference_log_likelihood <- function(row_log_density, weight, unit = seq_len(nrow(row_log_density)), freq = 1) {
-  by_unit <- rowsum(row_log_density, unit)
-  weight <- if (is.matrix(weight)) weight else matrix(weight, nrow(by_unit), ncol(by_unit), byrow = TRUE)
-  sum(freq * log(rowSums(weight * exp(by_unit))))
+reference_log_likelihood <- function(row_log_density, weight, unit = NULL) {
+  by_unit <- if (is.null(unit)) row_log_density else rowsum(row_log_density, unit)
+  if (!is.matrix(weight)) weight <- matrix(weight, nrow(by_unit), ncol(by_unit), byrow = TRUE)
+  sum(log(rowSums(weight * exp(by_unit))))
 }
 
-reference_normal_rows <- function(Y, components) {
-  vapply(components, function(part) {
+reference_weights <- function(fit) fit$theta[sprintf("weight|%d", seq_len(fit$k))]
+
+# Of a normal mixture of the columns of Y.
+reference_normal_likelihood <- function(fit, Y, unit = NULL) {
+  rows <- vapply(reference_normal_components(fit, colnames(Y)), function(part) {
     apply(Y, 1, reference_log_normal, part$mean, part$cov)
   }, numeric(nrow(Y)))
+  reference_log_likelihood(rows, reference_weights(fit), unit)
 }
 
-# Slope of a function of theta (free entries only) at the estimates by central differences, in units of
-# the parameters' size: zero at a maximum.
+# Slope of a function of theta at the estimates by central differences, along each entry times its
+# `size`: zero at a maximum.
 reference_slope <- function(f, theta, size, h = 1e-5) {
   vapply(seq_along(theta), function(i) {
     up <- down <- theta
@@ -68,7 +71,8 @@ reference_mixture_elbo <- function(Y, state, prior, alpha0) {
     P <- df * solve(S)
     log_det_precision <- sum(digamma((df + 1 - seq_len(d)) / 2)) + d * log(2) - log_det(S)
     R <- sweep(Y, 2, m)
-    rho[, j] <- log_weight[j] + 0.5 * (log_det_precision - d * log(2 * pi) - d / kappa - rowSums((R %*% P) * R))
+    rho[, j] <- log_weight[j] +
+      0.5 * (log_det_precision - d * log(2 * pi) - d / kappa - rowSums((R %*% P) * R))
     shift <- m - prior$prior_mean
     kl <- kl + 0.5 * (d * prior$prior_kappa / kappa - d - d * log(prior$prior_kappa / kappa) +
                         prior$prior_kappa * drop(shift %*% P %*% shift))

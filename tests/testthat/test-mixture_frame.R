@@ -5,8 +5,9 @@ design_of <- function(formula, data, family = gaussian(), ...) {
 
 rows <- data.frame(
   id = c(3, 1, 2, 1, 3, 2), a = c(1.5, 2, NA, 4, 5, 6.25), b = c(2, 1, NA, 3, NA, 7),
-  x = c(1, 2, 3, 4, 5, 7), f = c("u", "v", "u", "w", "v", "u"), l = c(TRUE, FALSE, NA, TRUE, TRUE, FALSE),
-  w = c(30, 10, 20, 10, 30, 20), n = c(3, 1, 2, 1, 3, 2), y = c(0, 1, 1, 0, 1, 0)
+  x = c(1, 2, 3, 4, 5, 7), f = c("u", "v", "u", "w", "v", "u"),
+  l = c(TRUE, FALSE, NA, TRUE, TRUE, FALSE), w = c(30, 10, 20, 10, 30, 20),
+  n = c(3, 1, 2, 1, 3, 2), y = c(0, 1, 1, 0, 1, 0)
 )
 
 test_that("several numeric responses make a normal mixture, whose gaps stay", {
@@ -112,7 +113,8 @@ test_that("na.exclude is remembered", {
 test_that("columns that say nothing new are dropped from X and W", {
   expect_message(design <- design_of(y ~ x + I(2 * x), rows)$design, "the design")
   expect_equal(colnames(design$X), c("(Intercept)", "x"))
-  expect_message(design <- design_of(y ~ x, rows, membership = ~ w + I(w / 3))$design, "`membership`")
+  expect_message(design <- design_of(y ~ x, rows, membership = ~ w + I(w / 3))$design,
+                 "`membership`")
   expect_equal(colnames(design$W), c("(Intercept)", "w"))
 })
 
@@ -135,7 +137,8 @@ test_that("new data have the columns of the fit", {
   expect_equal(design$y, rows$y[4:2])
   expect_null(mixture_newdata(fit, rows[c("x", "f")], response = FALSE)$y)
   expect_error(mixture_newdata(fit, rows["x"], response = FALSE), class = "elbo_error_data")
-  fit <- suppressMessages(structure(design_of(responses(f, l) ~ 1, rows, unit = ~ id), class = "elbo_mixture"))
+  classes <- suppressMessages(design_of(responses(f, l) ~ 1, rows, unit = ~ id))
+  fit <- structure(classes, class = "elbo_mixture")
   design <- mixture_newdata(fit, data.frame(f = c("w", NA), l = c(NA, TRUE)))
   expect_equal(unname(design$Y), rbind(c(3, NA), c(NA, 1)))
   expect_null(design$first)

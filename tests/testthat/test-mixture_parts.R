@@ -1,11 +1,12 @@
 normal_design <- function(d, n = 20) {
-  Y <- matrix(stats::qnorm(seq_len(n * d) / (n * d + 1)), n, dimnames = list(NULL, letters[seq_len(d)]))
+  Y <- matrix(stats::qnorm(seq_len(n * d) / (n * d + 1)), n)
+  colnames(Y) <- letters[seq_len(d)]
   mixture_frame(quote(fit_mixture(formula = Y ~ 1)), environment(), gaussian())$design
 }
 regression_design <- function(formula, data = cars, ...) {
   family <- list(...)$family
-  mixture_frame(as.call(list(quote(fit_mixture), formula = formula, data = data, ...)), environment(),
-                if (is.null(family)) gaussian() else family)$design
+  call <- as.call(list(quote(fit_mixture), formula = formula, data = data, ...))
+  mixture_frame(call, environment(), if (is.null(family)) gaussian() else family)$design
 }
 free <- list(weights = list(equal = FALSE))
 
@@ -42,12 +43,13 @@ test_that("names of theta follow the order of C", {
   ))
   expect_equal(parameters$component[7:9], c(2, 2, 1))
   expect_equal(parameters$fixed, parameters$block == "cor")
-  expect_true(all(mixture_parameters(normal_design(1), 1, "V", free)$fixed == c(TRUE, FALSE, FALSE)))
+  one <- mixture_parameters(normal_design(1), 1, "V", free)
+  expect_equal(one$fixed, c(TRUE, FALSE, FALSE))
 
   design <- regression_design(dist ~ speed, membership = ~ speed, sigma = ~ 1)
   parameters <- mixture_parameters(design, 2, NA, c(free, list(regression = list())))
-  expect_equal(parameters$name, c("membership__(Intercept)|2", "membership__speed|2", "(Intercept)|1",
-                                  "speed|1", "(Intercept)|2", "speed|2", "sigma"))
+  expect_equal(parameters$name, c("membership__(Intercept)|2", "membership__speed|2",
+                                  "(Intercept)|1", "speed|1", "(Intercept)|2", "speed|2", "sigma"))
   expect_equal(parameters$component, c(2, 2, 1, 1, 2, 2, NA))
 
   d <- data.frame(f = c("a", "b"), l = c(TRUE, FALSE), x = c(1.5, 2))
@@ -81,7 +83,8 @@ test_that("of one component only different models are fitted", {
 
 test_that("without priors nothing is told of any", {
   priors <- mixture_priors(NULL, normal_design(2), 3, "em")
-  expect_equal(priors$told$weights, list(law = "flat", alpha = NULL, equal = FALSE, coefficient_sd = Inf))
+  expect_equal(priors$told$weights,
+               list(law = "flat", alpha = NULL, equal = FALSE, coefficient_sd = Inf))
   expect_null(priors$told$normal$prior_scale)
   expect_true(all(lengths(priors$stated) == 0))
   expect_false(any(priors$default))
@@ -89,17 +92,19 @@ test_that("without priors nothing is told of any", {
 
 test_that("stated priors are told by the names of C", {
   design <- normal_design(2)
-  told <- mixture_priors(priors(covariance = inverse_wishart(5, 2), weight = dirichlet(3)), design, 3, "em")$told
+  said <- priors(covariance = inverse_wishart(5, 2), weight = dirichlet(3))
+  told <- mixture_priors(said, design, 3, "em")$told
   expect_equal(told$normal[1:2], list(prior_df = 5, prior_scale = diag(2, 2)))
-  expect_equal(weights_part(design, 3, told$weights)[c("law", "alpha")], list(law = 1L, alpha = c(3, 3, 3)))
+  expect_equal(weights_part(design, 3, told$weights)[c("law", "alpha")],
+               list(law = 1L, alpha = c(3, 3, 3)))
   told <- mixture_priors(priors(weight = constant(1 / 3)), design, 3, "em")$told
   expect_equal(weights_part(design, 3, told$weights)$constant, rep(1 / 3, 3))
 
   design <- regression_design(dist ~ speed)
   said <- priors(speed = normal(1, 2), sigma = half_normal(4))
   told <- mixture_priors(said, design, 2, "em")$told$regression
-  expect_equal(told[-1], list(beta_mean = c(0, 1), beta_sd = c(Inf, 2), sigma_family = 2L, sigma_df = 1,
-                              sigma_scale = 4))
+  expect_equal(told[-1], list(beta_mean = c(0, 1), beta_sd = c(Inf, 2), sigma_family = 2L,
+                              sigma_df = 1, sigma_scale = 4))
   told <- mixture_priors(priors(sigma = constant(3)), design, 2, "em")$told$regression
   expect_equal(regression_part(design, 2, told)$sigma_constant, c(3, 3))
   expect_null(told$beta_sd)
@@ -124,7 +129,9 @@ test_that("the default covariance prior of vb is that of Fraley and Raftery (200
 })
 
 test_that("default priors of regressions follow the units", {
-  told <- function(data) mixture_priors(NULL, regression_design(y ~ x, data), 2, "vb")$told$regression
+  told <- function(data) {
+    mixture_priors(NULL, regression_design(y ~ x, data), 2, "vb")$told$regression
+  }
   a <- told(data.frame(y = cars$dist, x = cars$speed))
   b <- told(data.frame(y = 1000 * cars$dist, x = cars$speed / 10))
   expect_equal(b$beta_sd, a$beta_sd * c(1000, 10000))
@@ -141,7 +148,8 @@ test_that("the variance of a class variable has its prior as a matrix of order o
   design <- suppressMessages(regression_design(responses(f, x) ~ 1, d))
   said <- priors(covariance = inverse_wishart(3, 4), prob = dirichlet(2))
   told <- mixture_priors(said, design, 2, "em")$told$classes
-  expect_equal(told, list(alpha = 2, mean0 = NULL, kappa0 = NULL, shape0 = c(0, 1.5), rate0 = c(0, 2)))
+  expect_equal(told, list(alpha = 2, mean0 = NULL, kappa0 = NULL, shape0 = c(0, 1.5),
+                          rate0 = c(0, 2)))
   told <- mixture_priors(NULL, design, 2, "vb")$told$classes
   expect_equal(told$kappa0, c(0, 0.01))
   expect_equal(told$rate0[2], stats::var(d$x) / 9 / 2)

@@ -23,7 +23,8 @@ test_that("BIC counts units and copies", {
 })
 
 test_that("classification EM is chosen by the classification likelihood", {
-  fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3, method = "joint", covariance = "EEE")
+  fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3, method = "joint",
+                     covariance = "EEE")
   expect_equal(fit$selection$criterion, -2 * fit$selection$objective + fit$selection$df * log(272))
   expect_equal(fit$selection$ICL, fit$selection$criterion)
   expect_equal(fit$k, fit$selection$k[which.min(fit$selection$criterion)])
@@ -60,6 +61,7 @@ test_that("the remedy in the refusal is one", {
 
 test_that("the fit of one k does not depend on the others that are tried", {
   alone <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVE")
-  among <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2:3, covariance = c("EII", "VVE"))
+  among <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2:3,
+                       covariance = c("EII", "VVE"))
   expect_equal(among$selection$objective[4], alone$selection$objective)
 })

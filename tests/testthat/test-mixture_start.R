@@ -35,7 +35,9 @@ test_that("starts follow from the seed and leave the session's generator alone",
 })
 
 test_that("the units of the data do not matter", {
-  labels <- function(data) lapply(partitions(mixture_design_of(cbind(a, b) ~ 1, data), 3), `[[`, "start")
+  labels <- function(data) {
+    lapply(partitions(mixture_design_of(cbind(a, b) ~ 1, data), 3), `[[`, "start")
+  }
   expect_identical(labels(transform(three, a = 1e150 * a, b = 1e-150 * b)), labels(three))
 })
 
@@ -50,7 +52,7 @@ test_that("scaled columns have mean zero and standard deviation one; constant on
 test_that("gaps are filled for the start alone, and units count as their mean", {
   data <- transform(three, a = replace(a, 1:5, NA), id = rep(1:45, each = 2))
   expect_false(anyNA(unit_features(mixture_design_of(cbind(a, b) ~ 1, data))))
-  features <- unit_features(mixture_design_of(a ~ 1, transform(three, id = rep(1:45, each = 2)), unit = ~ id))
+  features <- unit_features(mixture_design_of(a ~ 1, transform(three, id = data$id), unit = ~ id))
   means <- tapply(three$a, rep(1:45, each = 2), mean)
   expect_equal(features[, 1], unname((means - mean(means)) / sqrt(mean((means - mean(means))^2))),
                ignore_attr = TRUE)
