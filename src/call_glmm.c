@@ -351,13 +351,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   call_list_int(&out, "level", level + 1);
   call_list_trace(&out, &trace);
   if (status >= 0) {
-    call_list_int(&out, "em", result.em);
-    call_list_int(&out, "squarem", result.squarem);
-    call_list_int(&out, "newton", result.newton);
-    call_list_int(&out, "iterations", result.iterations);
-    call_list_double(&out, "gradient", result.gradient);
-    call_list_double(&out, "still_to_gain", result.gain);
-    call_list_double(&out, "objective", result.objective);
+    call_list_result(&out, &result);
     add_parameters(&out, &g);
     add_information(&out, &g);
     add_beta(&out, &g, g.work.beta, g.work.C);

@@ -153,6 +153,16 @@ elbo_hooks call_hooks(call_trace *trace, SEXP progress) {
   return hooks;
 }
 
+void call_list_result(call_list *out, const elbo_result *result) {
+  call_list_int(out, "em", result->em);
+  call_list_int(out, "squarem", result->squarem);
+  call_list_int(out, "newton", result->newton);
+  call_list_int(out, "iterations", result->iterations);
+  call_list_double(out, "gradient", result->gradient);
+  call_list_double(out, "still_to_gain", result->gain);
+  call_list_double(out, "objective", result->objective);
+}
+
 void call_list_trace(call_list *out, const call_trace *trace) {
   const int dim[2] = {5, trace->n};
   double *rows = call_list_doubles(out, "trace", dim, 2);
