@@ -8,6 +8,30 @@ sites <- data.frame(site = gl(4, 3), x = rep(-1:1, 4), arm = gl(2, 1, 12))
 sites$y <- 2 + sites$x + rep(rnorm(4), each = 3) + rnorm(12, sd = 0.5)
 control <- elbo_control(progress = FALSE)
 
+# Each kind of mixture by each method, from given labels, so that few steps are tortured.
+exercise_mixtures <- function() {
+  units <- data.frame(a = sites$y, b = c(sites$x, sites$y)[5:16], up = sites$y > 2,
+                      kind = gl(3, 1, 12), count = rep(c(0, 3, 5), 4), w = sites$x)
+  units$a[1] <- NA
+  few <- elbo_control(progress = FALSE, max_iter = 3, threads = 2)
+  for (method in c("em", "joint", "vb")) {
+    mixture <- function(formula, ...) {
+      fit <- suppressWarnings(suppressMessages(
+        fit_mixture(formula, units, k = 2, method = method, start = rep(1:2, 6), control = few, ...)
+      ))
+      predict(fit, units[2:3, ], type = "prob")
+      if (method != "joint") vcov(fit, full = TRUE)
+    }
+    prior <- priors(covariance = inverse_wishart(4, 1))
+    for (model in c("EII", "VVI", "VVV")) {
+      mixture(cbind(a, b) ~ 1, covariance = model, prior = if (method != "vb") prior)
+    }
+    mixture(b ~ w, sigma = ~ 1)
+    mixture(count ~ w, family = poisson(), prior = priors(beta = normal(0, 2)))
+    mixture(responses(up, kind) ~ 1)
+  }
+}
+
 exercise <- function() {
   for (method in c("em", "reml")) {
     for (formula in c(y ~ x + (1 | site), y ~ x + (x | site), y ~ x)) {
@@ -25,6 +49,10 @@ exercise <- function() {
            control = control)
   fit_glmm(y ~ 1 + (1 | site), sites[c(1, 4, 7, 10), ], se = rep(0.3, 4), control = control)
   bootstrap(fit, nsim = 2)
+  fit <- fit_glmm(y ~ x + (1 | site), sites, method = "vb", control = control)
+  convergence(fit, check = TRUE)
+  sensitivity(fit, to = "prior")
+  exercise_mixtures()
   try(fit_glmm(y ~ x + (1 | site), transform(sites, y = NA), control = control), silent = TRUE)
 }
 
