@@ -129,8 +129,10 @@ selection_title <- function(fit) {
 plot_selection <- function(fit) {
   table <- selection_data(fit)
   models <- unique(table$model)
+  n <- length(models)
+  margin <- if (n > 1) 0.4 * diff(range(table$k)) else 0 # where the legend covers nothing
   graphics::plot(table$k, sqrt(table$behind), type = "n", xlab = "components", ylab = "",
-                 xaxt = "n", yaxt = "n", main = selection_title(fit))
+                 xlim = range(table$k) + c(0, margin), xaxt = "n", yaxt = "n", main = selection_title(fit))
   graphics::axis(1, sort(unique(table$k)))
   ticks <- signif(pretty(sqrt(table$behind))^2, 2)
   graphics::axis(2, sqrt(ticks), ticks)
@@ -141,11 +143,9 @@ plot_selection <- function(fit) {
                     pch = component_symbols(m)[m], lty = component_lines(m)[m], cex = 0.8)
   }
   graphics::points(fit$k, 0, cex = 2.6, lwd = 2)
-  if (length(models) == 1) return(invisible())
-  n <- length(models)
-  graphics::legend(emptiest_corner(cbind(table$k, sqrt(table$behind))), legend = models, bty = "n",
-                   cex = 0.75, ncol = ceiling(n / 7), inset = 0.02, col = component_colours(n),
-                   pch = component_symbols(n), lty = component_lines(n))
+  if (n == 1) return(invisible())
+  graphics::legend("right", legend = models, bty = "n", cex = 0.75, inset = 0.02,
+                   col = component_colours(n), pch = component_symbols(n), lty = component_lines(n))
 }
 
 # ---- multivariate normal -----------------------------------------------------------------

@@ -58,7 +58,7 @@ matched <- function(found, design) {
   }
   sd <- t(apply(found$covariance, 1, function(S) sqrt(diag(as.matrix(S)))))
   if (ncol(design$mean) == 1) sd <- t(sd)
-  c(weight = found$weight[order[1]] - design$weight[1], # on average over components it is zero
+  c(weight = unname(found$weight[order[1]]) - design$weight[1], # on average over components it is zero
     weight2 = mean((found$weight[order] - design$weight)^2),
     mean = mean(found$mean[order, ] - design$mean), mean2 = mean((found$mean[order, ] - design$mean)^2),
     sd = mean(sd[order, ] - design$sd), sd2 = mean((sd[order, ] - design$sd)^2))

@@ -19,7 +19,7 @@ typedef struct {
 } problem;
 
 static void random_scatter(int d, double n, double *W) {
-  double A[MOST * MOST];
+  double A[MOST * MOST] = {0};
   for (int i = 0; i < d * d; i++) A[i] = random_normal();
   for (int a = 0; a < d; a++) A[a * (d + 1)] += 1.0 + a;
   la_multiply_t(A, A, d, d, d, W);
