@@ -11,7 +11,7 @@ WITH_LIB := R_LIBS="$(LIB)$${R_LIBS:+:$$R_LIBS}"
 VERSION := $(shell sed -n 's/^Version: *//p' DESCRIPTION)
 TARBALL := .build/elbo_$(VERSION).tar.gz
 SOURCES := $(shell find DESCRIPTION NAMESPACE .Rbuildignore R data inst man src \
-             tests/testthat.R tests/testthat vignettes -type f 2>/dev/null)
+             tests/testthat.R tests/testthat vignettes -type f ! -name '*.o' ! -name '*.so' 2>/dev/null)
 CTEST := $(MAKE) -s -C tests/c R=$(R) WERROR=$(WERROR)
 
 # A bare Linux has no locale but this one that can print UTF-8.

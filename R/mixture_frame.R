@@ -172,8 +172,9 @@ common_sigma <- function(sigma, spec) {
 # A one- or two-sided formula of all variables. The responses of classes are variables each.
 frame_variables <- function(parsed, spec, membership) {
   fixed <- term_variables(parsed$fixed)
+  random <- unlist(lapply(parsed$bars, function(bar) term_variables(bar$terms)), recursive = FALSE)
   classes <- spec$kind == "classes"
-  right <- c(if (classes) unname(as.list(spec$lhs)[-1]), fixed[-1],
+  right <- c(if (classes) unname(as.list(spec$lhs)[-1]), fixed[-1], random,
              if (!is.null(membership)) term_variables(membership), spec$unit)
   sum <- Reduce(function(a, b) call("+", a, b), unique(right), 1)
   variables <- if (classes) call("~", sum) else call("~", spec$lhs, sum)

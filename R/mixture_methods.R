@@ -84,7 +84,7 @@ weights.elbo_mixture <- function(object, type = "prior", ...) {
 #' @rdname elbo_mixture-methods
 #' @export
 fitted.elbo_mixture <- function(object, ...) {
-  by_frame_row(object, averaged_means(object, object$design, unit_probability(object)))
+  by_frame_row(object, fitted_means(object))
 }
 
 #' @rdname elbo_mixture-methods
@@ -92,7 +92,7 @@ fitted.elbo_mixture <- function(object, ...) {
 residuals.elbo_mixture <- function(object, type = c("response", "pearson"), ...) {
   type <- match.arg(type)
   probability <- unit_probability(object)
-  residual <- response_values(object) - averaged_means(object, object$design, probability)
+  residual <- response_values(object) - fitted_means(object)
   if (type == "pearson") {
     variance <- average_components(object, component_variances(object, object$design),
                                    object$design, probability)
@@ -111,7 +111,19 @@ model.matrix.elbo_mixture <- function(object, ...) {
 #' @rdname elbo_mixture-methods
 #' @export
 ranef.elbo_mixture <- function(object, ...) {
-  not_for_mixtures("ranef()", "The latent variables are components: latent(fit).")
+  if (object$kind != "curves") {
+    not_for_mixtures("ranef()", "The latent variables are components: latent(fit).")
+  }
+  average <- averaged_deviations(object)
+  stats::setNames(list(as.data.frame(average)), deparse_line(object$design$spec$unit[[1]]))
+}
+
+# Means of the rows of the fit, the deviations of units from their component's curve included.
+fitted_means <- function(fit) {
+  means <- averaged_means(fit, fit$design, unit_probability(fit))
+  if (fit$kind != "curves") return(means)
+  deviation <- averaged_deviations(fit)[unit_of_row(fit$design), , drop = FALSE]
+  means + rowSums(fit$design$Z * deviation)
 }
 
 #' @rdname elbo_mixture-methods

@@ -101,7 +101,7 @@ evaluate_units <- function(fit, design) {
   unit <- unit_of_row(design)
   covariates <- cbind(design$X, design$offset, design$weights, design$trials)
   lacking <- if (is.null(covariates)) FALSE else rowSums(is.na(covariates)) > 0
-  seen <- if (fit$kind == "regression") !is.na(design$y) else rep(TRUE, design$n_row)
+  seen <- if (means_by_row(fit)) !is.na(design$y) else rep(TRUE, design$n_row)
   unknown <- rowSums(is.na(weights)) > 0
   unknown[unit[seen & lacking]] <- TRUE
   log_density <- replace(numeric(design$n_unit), unknown, NA)
@@ -142,27 +142,36 @@ averaged_means <- function(fit, design, probability) {
 
 average_components <- function(fit, values, design, probability) {
   probability <- probability[unit_of_row(design), , drop = FALSE]
-  if (fit$kind == "regression") cbind(rowSums(probability * values)) else probability %*% values
+  if (means_by_row(fit)) cbind(rowSums(probability * values)) else probability %*% values
 }
 
 component_means <- function(fit, design) {
   switch(fit$kind,
     normal = component_values(fit, "mean", "mean__"),
     classes = class_values(fit, identity, component_values(fit, "mean", "mean__")),
-    regression = fit$family$linkinv(design$X %*% t(component_values(fit, "beta")) +
-                                      design_offset(design))
+    regression = ,
+    curves = fit$family$linkinv(design$X %*% t(component_values(fit, "beta")) +
+                                  design_offset(design))
   )
 }
 
+# Means that differ by row.
+means_by_row <- function(fit) fit$kind %in% c("regression", "curves")
+
 design_offset <- function(design) if (is.null(design$offset)) 0 else design$offset
 
+residual_variances <- function(fit, design) {
+  outer(1 / row_weights(design$weights, design), component_sigma(fit)^2)
+}
+
 component_variances <- function(fit, design) {
+  if (fit$kind == "curves") return(residual_variances(fit, design))
   sd <- component_values(fit, "sd", "sd__")
   if (fit$kind == "normal") return(sd^2)
   if (fit$kind == "classes") return(class_values(fit, function(p) p * (1 - p), sd^2))
   mean <- component_means(fit, design)
   switch(fit$family$family,
-    gaussian = outer(1 / row_weights(design$weights, design), component_sigma(fit)^2),
+    gaussian = residual_variances(fit, design),
     binomial = mean * (1 - mean) / row_weights(design$trials, design),
     poisson = mean
   )
@@ -196,6 +205,7 @@ response_values <- function(fit) {
   switch(fit$kind,
     normal = design$Y,
     regression = cbind(design$y / row_weights(design$trials, design)),
+    curves = cbind(design$y),
     classes = {
       columns <- Map(function(j, type, levels) {
         y <- design$Y[, j, drop = FALSE]
@@ -211,7 +221,7 @@ response_values <- function(fit) {
 # rows x responses x k, or rows x k.
 component_array <- function(fit, design) {
   values <- component_means(fit, design)
-  if (fit$kind == "regression") return(values)
+  if (means_by_row(fit)) return(values)
   names <- list(NULL, colnames(values), rownames(values))
   out <- array(rep(t(values), each = design$n_row), c(design$n_row, ncol(values), fit$k), names)
   if (ncol(values) == 1) array(out, dim(out)[-2], names[-2]) else out
@@ -264,7 +274,7 @@ latent.elbo_mixture <- function(object, ...) {
 #' @export
 augment.elbo_mixture <- function(x, data = model.frame(x), newdata = NULL, ...) {
   check_dots_empty(...)
-  regression <- x$kind == "regression"
+  regression <- means_by_row(x)
   if (is.null(newdata)) {
     check_data_frame(data, "data")
     probability <- by_frame_row(x, unit_probability(x)[unit_of_row(x$design), , drop = FALSE])
@@ -347,6 +357,7 @@ draw_responses <- function(fit, design = fit$design) {
       replace(design, "Y", list(normal_draws_by(parts$mean, parts$covariance, by_row)))
     },
     regression = replace(design, "y", list(regression_draws(fit, design, by_row))),
+    curves = replace(design, "y", list(unit_curve_draws(fit, design, component))),
     classes = replace(design, "Y", list(class_draws(fit, by_row)))
   )
   list(design = design, component = component)
@@ -387,7 +398,7 @@ drawn_columns <- function(fit, design, newdata) {
     if (old) stats::naresid(fit$design$na.action, values) else values
   }
   if (fit$kind == "normal") return(pad(design$Y))
-  if (fit$kind == "regression") {
+  if (means_by_row(fit)) {
     if (is.null(design$trials)) return(pad(design$y))
     return(pad(cbind(successes = design$y, failures = design$trials - design$y)))
   }

@@ -365,7 +365,7 @@ left_out_words <- function(fit) {
 }
 
 missing_words <- function(fit) {
-  if (fit$kind == "regression") return()
+  if (fit$kind %in% c("regression", "curves")) return()
   rows <- sum(rowSums(is.na(fit$design$Y)) > 0)
   if (rows == 0) return()
   sprintf("%s with missing responses, which are integrated out.", count_words(rows, "row"))

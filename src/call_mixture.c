@@ -6,6 +6,7 @@
 #include "call_support.h"
 #include "model_mixture.h"
 #include "model_mixture_classes.h"
+#include "model_mixture_curves.h"
 #include "model_mixture_normal.h"
 #include "model_mixture_regression.h"
 #include "model_mixture_weights.h"
@@ -122,6 +123,42 @@ static elbo_status classes_part(mixture_part *part, const mixture_spec *s, SEXP 
   return mixture_classes_part(part, &c, mem);
 }
 
+static elbo_status curves_part(mixture_part *part, const mixture_spec *s, SEXP list,
+                               const elbo_memory *mem) {
+  mixture_curves_spec c;
+  const int n = s->units.n_row;
+  memset(&c, 0, sizeof c);
+  c.method = s->method;
+  c.k = s->k;
+  c.units = s->units;
+  c.p = call_int(list, "p", 0, 10000);
+  c.q = call_int(list, "q", 1, 10000);
+  c.X = call_doubles(list, "X", (R_xlen_t)n * c.p, 0);
+  c.Z = call_doubles(list, "Z", (R_xlen_t)n * c.q, 0);
+  c.y = call_doubles(list, "y", n, 0);
+  c.weights = call_doubles(list, "weights", n, 1);
+  c.offset = call_doubles(list, "offset", n, 1);
+  c.n_block = call_int(list, "n_block", 1, c.q);
+  c.block_size = call_ints(list, "block_size", c.n_block, 0);
+  c.block_kind = call_ints(list, "block_kind", c.n_block, 0);
+  int columns = 0;
+  for (int i = 0; i < c.n_block; i++) columns += c.block_size[i];
+  if (columns != c.q) Rf_error("internal error: blocks of %d columns for %d", columns, c.q);
+  c.matrix = call_doubles(list, "matrix", (R_xlen_t)c.q * c.q, 1);
+  c.multiple_constant = call_doubles(list, "multiple_constant", c.n_block, 1);
+  c.common_covariance = call_int(list, "common_covariance", 0, 1);
+  c.common_sigma = call_int(list, "common_sigma", 0, 1);
+  c.sigma_constant = call_doubles(list, "sigma_constant", c.common_sigma ? 1 : s->k, 1);
+  c.beta_mean = call_doubles(list, "beta_mean", c.p, 1);
+  c.beta_sd = call_doubles(list, "beta_sd", c.p, 1);
+  c.covariance_df = call_doubles(list, "covariance_df", c.n_block, s->method != MIXTURE_VB);
+  c.covariance_scale = call_doubles(list, "covariance_scale", (R_xlen_t)c.q * c.q, c.covariance_df == NULL);
+  c.sigma_family = call_int(list, "sigma_family", 0, 100);
+  c.sigma_df = call_double(list, "sigma_df");
+  c.sigma_scale = call_double(list, "sigma_scale");
+  return mixture_curves_part(part, &c, mem);
+}
+
 static const struct {
   const char *name;
   elbo_status (*make)(mixture_part *part, const mixture_spec *s, SEXP list, const elbo_memory *mem);
@@ -130,6 +167,7 @@ static const struct {
     {"normal", normal_part},
     {"regression", regression_part},
     {"classes", classes_part},
+    {"curves", curves_part},
 };
 
 enum { N_KIND = sizeof kinds / sizeof *kinds };
@@ -242,13 +280,7 @@ SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress) {
   call_list_int(&out, "component", w.component + 1);
   call_list_trace(&out, &trace);
   if (status >= 0) {
-    call_list_int(&out, "em", result.em);
-    call_list_int(&out, "squarem", result.squarem);
-    call_list_int(&out, "newton", result.newton);
-    call_list_int(&out, "iterations", result.iterations);
-    call_list_double(&out, "gradient", result.gradient);
-    call_list_double(&out, "still_to_gain", result.gain);
-    call_list_double(&out, "objective", result.objective);
+    call_list_result(&out, &result);
     call_list_double(&out, "log_evidence", w.spec.method == MIXTURE_EM ? w.q.value : R_NaN);
     call_list_double(&out, "entropy", w.entropy);
     call_list_int(&out, "n_eta", w.n_eta);

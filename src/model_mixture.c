@@ -62,6 +62,14 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   memset(w, 0, sizeof *w);
   w->spec = *spec;
   w->component = -1;
+  /* Where every part speaks of units, nothing here has to know of rows. */
+  int by_row = 0;
+  for (int p = 0; p < spec->n_part; p++) by_row = by_row || !spec->part[p].by_unit;
+  mixture_units *units = &w->spec.units;
+  if (!by_row) {
+    units->n_row = units->n_unit;
+    units->first = NULL;
+  }
   for (int p = 0; p < spec->n_part; p++) {
     const mixture_part *part = spec->part + p;
     w->stat_at[p] = w->n_stat;
@@ -72,9 +80,9 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
     keep = keep || part->keeps_r;
     work_per_row += part->n_stat + (part->keeps_r ? 10 * (size_t)part->n_theta : 0);
   }
-  w->n_chunk = cut(&spec->units, NULL);
+  w->n_chunk = cut(units, NULL);
   w->chunk = mem->get(mem->ctx, (size_t)w->n_chunk * sizeof(mixture_chunk));
-  cut(&spec->units, w->chunk);
+  cut(units, w->chunk);
   for (int c = 0; c < w->n_chunk; c++)
     if (w->chunk[c].ld > w->largest_ld) w->largest_ld = w->chunk[c].ld;
   w->n_slot = w->n_chunk < SLOTS ? w->n_chunk : SLOTS;
@@ -96,7 +104,7 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   w->high = elbo_doubles(mem, n_value);
   memset(w->h, 0, (size_t)w->n_eta * sizeof(double));
   w->second_order = spec->method != MIXTURE_JOINT && w->n_eta <= 300 &&
-                    (double)w->n_eta * (double)spec->units.n_row * (double)work_per_row < 1e9;
+                    (double)w->n_eta * (double)units->n_row * (double)work_per_row < 1e9;
   if (w->second_order && spec->method == MIXTURE_VB)
     w->V = elbo_doubles(mem, (size_t)w->n_eta * (size_t)w->n_eta);
   return prepare(w);

@@ -64,7 +64,6 @@ test_that("formulas that cannot be", {
     fit_mixture("cbind(a, b)", good, k = 2),
     fit_mixture(a ~ 0, good, k = 2),
     fit_mixture(a ~ b + (1 | id), good, k = 2),
-    fit_mixture(a ~ b + (1 | id), good, k = 2, unit = ~ id),
     fit_mixture(a ~ b, good, k = 2, unit = "id"),
     fit_mixture(a ~ b, good, k = 2, membership = l ~ w),
     fit_mixture(a ~ b, good, k = 2, membership = ~ 0 + w),

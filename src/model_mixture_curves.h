@@ -1,0 +1,57 @@
+/* Mixtures of mixed-effects curves (Luan & Li 2003, Bioinformatics 19:474): the rows of a unit of
+ * component j are
+ *
+ *   y_i = offset + X_i beta_j + Z_i u_i + e_i,   u_i ~ N(0, Gamma_j),   e_it ~ N(0, sigma_j^2 / weight_it),
+ *
+ * with u_i, the unit's own deviation, integrated out.  Gamma is made of blocks on its diagonal, each
+ * any covariance matrix, or a multiple of a given one.
+ *
+ * model_mixture_curves_design.c   units that share X_i, Z_i and weights, and what is needed of each unit
+ * model_mixture_curves.c          the pass, sums for a component, the M-step of both methods; constructor
+ * model_mixture_curves_em.c       parameters as points: coordinates, gradient, priors
+ * model_mixture_curves_vb.c       laws of the parameters: normal, inverse Wishart, inverse gamma */
+#ifndef ELBO_MODEL_MIXTURE_CURVES_H
+#define ELBO_MODEL_MIXTURE_CURVES_H
+
+#include "model_mixture.h"
+
+typedef enum { CURVES_FREE = 0, CURVES_MULTIPLE } curves_kind;
+
+/* What is borrowed must outlive the part.  No value of X, Z, y, weights or offset is missing. */
+typedef struct {
+  mixture_method method;
+  int k;
+  mixture_units units;
+  int p, q;
+  const double *X, *Z, *y;         /* n_row x p and n_row x q by column, n_row */
+  const double *weights, *offset;  /* n_row, weights positive; or NULL */
+  int n_block;
+  const int *block_size;           /* n_block: columns of Z, which sum to q */
+  const int *block_kind;           /* n_block: a curves_kind; independent terms are blocks of size 1 */
+  const double *matrix;            /* q x q: of the blocks that are multiples, what they are multiples of */
+  const double *multiple_constant; /* n_block: the root of a multiple held; NaN where free; or NULL */
+  int common_covariance, common_sigma; /* one Gamma, one sigma for all components */
+  const double *sigma_constant;    /* k (1 if common): NaN where free; or NULL: all free */
+  const double *beta_mean, *beta_sd; /* p: normal law of each coefficient, sd Inf where flat; or NULL */
+  /* Each free block ~ inverse Wishart(covariance_df, its block of covariance_scale), each multiple likewise,
+   * of order 1 with the first diagonal element of that block.  covariance_df NULL: flat (em). */
+  const double *covariance_df, *covariance_scale; /* n_block, q x q */
+  int sigma_family;                /* an sd_family: the law of a free sigma */
+  double sigma_df, sigma_scale;
+} mixture_curves_spec;
+
+/* Fields, em and joint: coefficients (p x k), covariance (q x q x k, or x 1 if common), sigma (k, or 1).
+ * vb: mean (p x k) and cov (p x p x k) of q(beta_j); df (n_block x k, or x 1) and scale (q x q x k, or x 1)
+ * of inverse Wishart laws, of order 1 for the multiple of a given matrix, which stands in scale times
+ * that multiple's scale (held: df Inf, and the covariance for a scale); shape and rate (k, or 1) of
+ * q(sigma^2) = inverse gamma (a constant sigma: shape Inf, and its square for a rate).
+ *
+ * theta: beta (p x k); for each Gamma the sds of free blocks and the roots of multiples; for each Gamma
+ * the correlations of free blocks; sigma.
+ *
+ * vb asks for proper priors: beta_sd finite, covariance_df given, half_t for a free sigma.
+ * ELBO_E_UNBOUNDED: a free sigma^2 at 1e-12 of the mean square of the response or below. */
+elbo_status mixture_curves_part(mixture_part *part, const mixture_curves_spec *spec,
+                                const elbo_memory *mem);
+
+#endif
