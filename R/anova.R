@@ -93,7 +93,9 @@ likelihood_ratio <- function(small, large, test, nsim, seed) {
 
 # The smaller model puts a standard deviation of the larger at zero.
 meets_boundary <- function(small, large) {
-  free_sd <- function(f) f$parameters$name[f$parameters$block == "sd" & !f$parameters$fixed]
+  free_sd <- function(f) {
+    f$parameters$name[f$parameters$block %in% c("sd", "smooth") & !f$parameters$fixed]
+  }
   length(setdiff(free_sd(large), free_sd(small))) > 0
 }
 

@@ -119,6 +119,7 @@ wald_intervals <- function(fit, parm, level) {
 wald_limits <- function(estimate, half_width, block) {
   scale <- switch(block,
     sd = ,
+    smooth = ,
     sigma = list(to = log, from = exp, slope = function(x) 1 / x),
     cor = list(to = atanh, from = tanh, slope = function(x) 1 / (1 - x^2)),
     weight = ,
@@ -156,7 +157,10 @@ profile_limits <- function(fit, name, level) {
 
 # The first step where the information gives none: on the boundary.
 profile_step <- function(fit, block) {
-  if (block == "cor") 0.5 else 0.5 * max(sigma(fit), fit$theta[fit$parameters$block == "sd"])
+  if (block == "cor") return(0.5)
+  # A curve that varies by half the residual sd a row.
+  if (block == "smooth") return(0.5 * max(sigma(fit)) / min(curve_extents(fit$design)))
+  0.5 * max(sigma(fit), fit$theta[fit$parameters$block == "sd"])
 }
 
 # Where `excess` crosses zero going from `from` by `step`; the bound of the range where it does not.

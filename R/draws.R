@@ -25,7 +25,8 @@
 #' @param x a fit by method `"vb"`.
 #' @param ndraws number of draws.
 #' @param type `"linear_response"` or `"mean_field"`.
-#' @param latent whether to draw the latent variables too, in columns `u[LEVEL,TERM]`.
+#' @param latent whether to draw the latent variables too, in columns `u[LEVEL,TERM]` (of smooth terms
+#'   the number of the coefficient and `s(x)`).
 #' @param seed `NULL` to draw from the session's generator, or a whole number, which gives the
 #'   same draws each time and leaves the session's generator as it was.
 #' @param ... not used.
@@ -49,7 +50,9 @@ as_draws.elbo_glmm <- function(x, ndraws = 1000L, type = c("linear_response", "m
   type <- check_choice(type, "type", c("linear_response", "mean_field"))
   check_flag(latent, "latent")
   draws <- with_seed(seed, posterior_draws(x, ndraws, type, latent))
-  if (latent) draws$theta <- cbind(draws$theta, latent_columns(x, draws$latent))
+  if (latent) {
+    draws$theta <- cbind(draws$theta, latent_columns(x, draws$latent), curve_columns(x, draws))
+  }
   posterior::as_draws_matrix(draws$theta)
 }
 
@@ -62,7 +65,14 @@ latent_columns <- function(fit, latent) {
   out
 }
 
-# list(theta n x parameters, latent m x q x n or NULL)
+curve_columns <- function(fit, draws) {
+  if (!has_curves(fit)) return()
+  labels <- curve_labels(fit$design$curves)[smooth_rows(fit)]
+  level <- sequence(smooth_sizes(fit$design$curves))
+  structure(draws$curves, dimnames = list(NULL, sprintf("u[%d,%s]", level, labels)))
+}
+
+# list(theta n x parameters, latent m x q x n or NULL, curves n x K or NULL)
 posterior_draws <- function(fit, n, type = "linear_response", latent = FALSE) {
   sample <- if (type == "mean_field") mean_field_draws else response_draws
   sample(fit, n, latent)
@@ -74,13 +84,13 @@ response_draws <- function(fit, n, latent) {
   info <- fit$information
   moves <- info$moves
   e1 <- normal_draws(n, info$eta_cov[moves, moves, drop = FALSE])
-  e2 <- normal_draws(n, info$conditional_cov)
+  e2 <- normal_draws(n, conditional_cov(fit))
   free <- !fit$parameters$fixed
   V <- info$linear_response[free, free, drop = FALSE]
   response <- theta_response(fit)[free, moves, drop = FALSE]
   move <- e1 %*% t(response)
   beta <- fit$parameters$block[free] == "beta"
-  move[, beta] <- move[, beta] + e2
+  move[, beta] <- move[, beta] + e2[, seq_len(sum(beta))]
   rest <- V - response %*% info$eta_cov[moves, moves] %*% t(response)
   move[, !beta] <- move[, !beta] + normal_draws(n, rest[!beta, !beta, drop = FALSE])
   theta <- matrix(fit$theta, n, length(fit$theta), byrow = TRUE,
@@ -91,7 +101,14 @@ response_draws <- function(fit, n, latent) {
     block <- fit$parameters$block[k]
     theta[, k] <- bend_margin(move[, i] / sd[i], fit$theta[[k]], sd[i], block)
   }
-  list(theta = theta, latent = if (latent) response_latent(fit, e1, e2))
+  list(theta = theta, latent = if (latent) response_latent(fit, e1, e2),
+       curves = if (has_curves(fit)) curve_draws(fit, e1 %*% t(coefficient_response(fit)) + e2))
+}
+
+# Coefficients of curves (n x K) from the moves of all coefficients that are free.
+curve_draws <- function(fit, moves) {
+  of_curves <- seq_along(fit$smooth$mean) + ncol(moves) - length(fit$smooth$mean)
+  moves[, of_curves, drop = FALSE] + rep(fit$smooth$mean, each = nrow(moves))
 }
 
 # The quantiles of a law of this mean and sd at the probabilities of standard normal z.
@@ -145,7 +162,7 @@ posterior_gain <- function(fit) {
 # coefficients that are free, `group` as in row_mean().
 scale_variance <- function(fit, X, Z, group) {
   info <- fit$information
-  response <- theta_response(fit)[info$free_beta, info$moves, drop = FALSE]
+  response <- coefficient_response(fit)
   moved <- X %*% response + latent_rows(Z, latent_response(fit), group)
   rowSums((moved %*% info$eta_cov[info$moves, info$moves]) * moved)
 }
@@ -158,7 +175,7 @@ root_mean_squares <- function(fit) {
   V[is.na(V)] <- 0 # held
   theta <- fit$theta
   block <- fit$parameters$block
-  scales <- block %in% c("sd", "sigma")
+  scales <- block %in% c("sd", "smooth", "sigma")
   fit$theta[scales] <- sqrt(theta[scales]^2 + diag(V)[scales])
   sds <- which(block == "sd")
   pairs <- covariance_pairs(fit$design$block)
@@ -180,6 +197,7 @@ posterior_fits <- function(fit, n, latent) {
   lapply(seq_len(n), function(i) {
     fit$theta[] <- draws$theta[i, ]
     if (latent) fit$latent$mean[] <- draws$latent[, , i]
+    if (has_curves(fit)) fit$smooth$mean[] <- draws$curves[i, ]
     fit
   })
 }
@@ -198,14 +216,17 @@ mean_field_draws <- function(fit, n, latent) {
   theta <- matrix(fit$theta, n, length(fit$theta), byrow = TRUE,
                   dimnames = list(NULL, names(fit$theta)))
   free_beta <- fit$information$free_beta
-  move <- normal_draws(n, fit$information$mean_field[free_beta, free_beta, drop = FALSE])
-  theta[, free_beta] <- theta[, free_beta] + move
+  cov <- if (has_curves(fit)) fit$smooth$q_cov
+         else fit$information$mean_field[free_beta, free_beta, drop = FALSE]
+  move <- normal_draws(n, cov)
+  theta[, free_beta] <- theta[, free_beta] + move[, seq_along(free_beta)]
   first <- sum(fit$parameters$block == "beta")
   for (block in scale_shape(fit)$blocks) {
     theta[, first + c(block$sd, block$cor)] <- inverse_wishart_draws(n, block$d, block$S)
   }
   gain <- if (fit$factorization == "structured") fit$latent$gain else 0 * fit$latent$gain
-  list(theta = theta, latent = if (latent) subtract_moves(latent_noise(fit, n), gain, move))
+  list(theta = theta, latent = if (latent) subtract_moves(latent_noise(fit, n), gain, move),
+       curves = if (has_curves(fit)) curve_draws(fit, move))
 }
 
 # u_g less K_g times moves (n x k).

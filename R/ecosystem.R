@@ -16,8 +16,13 @@ emm_basis.elbo_fit <- function(object, trms, xlev, grid, ...) {
   # A df for each contrast, by the rule of summary(). emmeans moves this function out of our
   # namespace, so it is handed what it calls.
   dffun <- function(k, dfargs) dfargs$fit_df(dfargs$object, matrix(k, 1))
-  list(X = X[, names(coef(object)), drop = FALSE], bhat = unname(coef(object)),
-       nbasis = matrix(NA), V = vcov(object), dffun = dffun,
+  X <- X[, names(coef(object)), drop = FALSE]
+  if (has_curves(object)) {
+    X <- cbind(X, smooth_matrix(object$design$curves, frame))
+    dffun <- function(k, dfargs) Inf # as predict()
+  }
+  list(X = X, bhat = unname(all_coefficients(object)),
+       nbasis = matrix(NA), V = all_coefficients_cov(object), dffun = dffun,
        dfargs = list(object = object, fit_df = fit_df), misc = list())
 }
 
@@ -104,7 +109,7 @@ variance_names <- function(fit) {
   bare <- function(term) sub("^\\((.*)\\)$", "\\1", term)
   level <- ifelse(is.na(variances$var1), "", paste0(" ", variances$var1))
   inside <- ifelse(variances$kind == "sigma", paste0("Observations", level),
-                   ifelse(variances$kind == "sd", bare(variances$var1),
+                   ifelse(variances$kind != "cor", bare(variances$var1),
                           paste0(bare(variances$var1), "~", bare(variances$var2))))
   sprintf("%s (%s)", ifelse(variances$kind == "cor", "Cor", "SD"), inside)
 }
@@ -150,6 +155,7 @@ explained_variance <- function(fit) {
 #' @exportS3Method sandwich::estfun elbo_fit
 estfun.elbo_fit <- function(x, ...) {
   check_likelihood(x, "estfun()")
+  check_no_curves(x$design, "estfun()", "They tie all rows together, so that no scores are independent.")
   # By Fisher's identity the score of the coefficients is the expected one of the complete
   # data, sum_i x_i (y_i - x_i'beta - z_i'E[u | y]) / s2_i. Its terms belong to rows but are
   # independent between groups only: sandwich::vcovCL(fit, cluster = ) sums them by group.
@@ -173,17 +179,19 @@ check_likelihood <- function(fit, what) {
 # ---- marginaleffects ---------------------------------------------------------------------
 
 #' @exportS3Method marginaleffects::get_coef
-get_coef.elbo_fit <- function(model, ...) coef(model)
+get_coef.elbo_fit <- function(model, ...) all_coefficients(model)
 
 #' @exportS3Method marginaleffects::set_coef
 set_coef.elbo_fit <- function(model, coefs, ...) {
-  model$theta[names(coef(model))] <- coefs
+  beta <- seq_along(coef(model))
+  model$theta[names(coef(model))] <- coefs[beta]
+  if (has_curves(model)) model$smooth$mean[] <- coefs[-beta]
   model
 }
 
 #' @exportS3Method marginaleffects::get_vcov
 get_vcov.elbo_fit <- function(model, vcov = NULL, ...) {
-  if (is.matrix(vcov)) vcov else stats::vcov(model)
+  if (is.matrix(vcov)) vcov else all_coefficients_cov(model)
 }
 
 #' @exportS3Method marginaleffects::get_predict

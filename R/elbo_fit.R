@@ -10,6 +10,8 @@ glmm_estimates <- function(answer) {
   result <- answer$result
   priors <- answer$priors
   vb <- answer$model$method == 3L
+  smooth <- smooth_estimates(result, design, held)
+  result <- without_smooth_columns(result, sum(smooth_sizes(design$curves)))
   natural <- if (vb) vb_parameters(result, design, held, priors)
              else natural_parameters(result, design, held)
   beta <- held_values(held, "beta")
@@ -25,7 +27,7 @@ glmm_estimates <- function(answer) {
                  else glmm_information(result, natural, parameters)
   terms <- colnames(design$Z)
   groups <- levels(design$group)
-  free_beta <- held$name[held$block == "beta" & !fixed]
+  coefficients <- c(held$name[held$block == "beta" & !fixed], colnames(design$B))
   marginal <- answer$model$method %in% 1:2
   estimates <- list(
     parameters = parameters,
@@ -35,7 +37,8 @@ glmm_estimates <- function(answer) {
     information = information,
     latent = list(mean = structure(result$mean, dimnames = list(groups, terms)),
                   cov = structure(result$cov, dimnames = list(terms, terms, groups)),
-                  gain = structure(result$gain, dimnames = list(terms, free_beta, groups))),
+                  gain = structure(result$gain, dimnames = list(terms, coefficients, groups))),
+    smooth = smooth,
     log_evidence = if (marginal) result$objective - log_prior(priors, theta, answer$model$method)
                    else NA_real_,
     objective = result$objective,
@@ -43,7 +46,8 @@ glmm_estimates <- function(answer) {
     convergence = ascent_convergence(result, vb),
     df_parameters = sum(!fixed),
     priors = priors,
-    vb = if (vb) list(df = natural$df, S = result$Sigma, root_v = result$sigma)
+    vb = if (vb) list(df = natural$df, S = result$Sigma, smooth = result$smooth_sd,
+                      root_v = result$sigma)
   )
   if (!vb) return(estimates)
   verdict <- vb_verdict(c(estimates, list(design = design, method = "vb")))
@@ -80,6 +84,12 @@ natural_parameters <- function(result, design, held) {
   lost <- is.nan(cor) | abs(cor) > 1 - 1e-10
   cor[which(abs(cor) > 1 - 1e-10)] <- sign(cor[which(abs(cor) > 1 - 1e-10)])
 
+  smooth_slope <- matrix(0, length(result$smooth_sd), n_eta)
+  moved <- which(result$eta_of_smooth > 0)
+  smooth_slope[cbind(moved, result$eta_of_smooth[moved])] <- result$smooth_slope[moved]
+  smooth_sd <- result$smooth_sd
+  held_smooth <- !is.na(held_values(held, "smooth"))
+
   n_sigma <- if (design$known_se) 0L else length(result$sigma)
   sigma <- result$sigma[seq_len(n_sigma)]
   sigma_slope <- matrix(0, n_sigma, n_eta)
@@ -91,9 +101,10 @@ natural_parameters <- function(result, design, held) {
   held_cor <- !is.na(constant$cor)
   cor[held_cor] <- constant$cor[held_cor]
   list(
-    value = c(sd, cor, sigma),
-    slope = rbind(sd_slope, cor_slope, sigma_slope),
-    boundary = c(!held_sd & sd == 0, !held_cor & lost, logical(n_sigma))
+    value = c(sd, cor, smooth_sd, sigma),
+    slope = rbind(sd_slope, cor_slope, smooth_slope, sigma_slope),
+    boundary = c(!held_sd & sd == 0, !held_cor & lost, !held_smooth & smooth_sd == 0,
+                 logical(n_sigma))
   )
 }
 
@@ -189,7 +200,8 @@ ascent_convergence <- function(result, vb = FALSE) {
 #' @param object A fit.
 #' @param ... For methods.
 #' @return A named numeric vector: fixed effects by their model-matrix names,
-#'   `sd__TERM|GROUP` and `cor__T1.T2|GROUP` of the random effects, `sigma` (or `sigma|LEVEL`). The
+#'   `sd__TERM|GROUP` and `cor__T1.T2|GROUP` of the random effects, `sd__s(x)` of smooth terms,
+#'   `sigma` (or `sigma|LEVEL`). The
 #'   attribute `fixed` says which are held by [priors()]. A correlation is `NaN` where a standard
 #'   deviation is zero.
 #'
@@ -351,8 +363,9 @@ elbo_trace.elbo_fit <- function(object, ...) object$trace
 #'   (terms x terms x levels), and for method `"reml"` also `gain` (terms x coefficients x levels),
 #'   with \eqn{u_g\mid\beta \sim N(mean_g - gain_g(\beta - \hat\beta), cov_g)}{u_g | beta ~
 #'   N(mean_g - gain_g (beta - betahat), cov_g)}, as in `fit$latent`. For method `"vb"` the factors as
-#'   [variational()] returns them, with any numbers; auxiliary variables are at their best. `NULL`
-#'   for the best at `theta`.
+#'   [variational()] returns them, with any numbers; auxiliary variables are at their best.
+#'   Coefficients of smooth terms are integrated like \eqn{\beta}{beta} under `"reml"`. `NULL` for the
+#'   best at `theta`.
 #' @param ... For methods.
 #' @return A number.
 #' @family what a fit answers

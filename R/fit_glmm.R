@@ -11,7 +11,7 @@
 #' @param formula A two-sided formula in the grammar of lme4: `y ~ x + (1 + x | site)`. `||`
 #'   keeps the terms uncorrelated; several `( | )` with the same group are independent blocks;
 #'   without any `( | )` the model is the ordinary linear one. `offset()` is allowed, and `bs()`,
-#'   `ns()`, `poly()` predict correctly.
+#'   `ns()`, `poly()` predict correctly. `s(x)` is a smooth curve, see below.
 #' @param data A data frame. Variables not found in it are looked up where the formula was made.
 #' @param family Only [stats::gaussian()] with identity link in this version.
 #' @param method What is integrated and what is a point:
@@ -61,6 +61,29 @@
 #' variables with a free standard deviation, latent variables without a law that fit every row,
 #' or a residual standard deviation whose rows are fitted without error.
 #'
+#' @section Smooth terms:
+#' `s(x, k = 10, by = NULL)` adds a natural cubic spline \eqn{f(x)} with `k` knots at quantiles of the
+#' distinct values of `x`. Its integrated squared second derivative is penalised, which is a law of
+#' its coefficients (Wahba 1978): with `x` measured in units of the range of the knots,
+#' \deqn{f(x) = x\beta + \sum_j B_j(x) b_j, \quad b \sim N(0, \sigma_s^2 I), \quad
+#'   \int f''(x)^2 dx = b'b.}{f(x) = x beta + sum_j B_j(x) b_j,  b ~ N(0, sd^2 I),
+#'   integral of f''(x)^2 = b'b.}
+#' So `b` is one more latent vector, of all rows, and the penalty's weight \eqn{\sigma^2/\sigma_s^2} is
+#' estimated with the rest: `sd__s(x)` in [theta()]. `k` sets how rough a curve can be and need not be
+#' guessed; twice as many knots should change little. A standard deviation of zero is a straight line.
+#' The straight line has no law and is a fixed effect under the name of `x`; the columns \eqn{B_j} are
+#' orthogonal to it and to the intercept over the rows, and to each other, from smooth to rough. `"em"`
+#' and `"reml"` integrate `b`; `"vb"` has it in q(beta, u), and an inverse gamma distribution of
+#' \eqn{\sigma_s^2}{sd^2}; `"joint"` has points, and takes no free `sd__s(x)`.
+#'
+#' `s(x, by = f)` with a factor `f` has a curve for each level, with a standard deviation each; their
+#' levels are the main effect of `f`, to be added to the formula. `s(x, by = z)` with a number `z` is
+#' \eqn{z f(x)}, the level of \eqn{f} included. `s` is a word of the formula, with the meaning it has in
+#' mgcv, whose fits by `method = "REML"` with the basis `"cr"` on the same knots are the same. `anova()`
+#' of one fit tests its straight line only; the curve is tested against the fit without it.
+#' `summary()` gives effective degrees of freedom, `plot(fit, type = "curves")` the curves,
+#' [predict()][predict.elbo_glmm] curves and bands.
+#'
 #' @return An object of class `c("elbo_glmm", "elbo_fit")`. Its answers are functions:
 #'   [theta()], [vcov()][vcov.elbo_fit], [confint()][confint.elbo_fit], [latent()],
 #'   [elbo_trace()], [convergence()], [compare_fits()], [bootstrap()], [sensitivity()], `predict`,
@@ -75,6 +98,14 @@
 #'
 #' Bates, D., Maechler, M., Bolker, B. and Walker, S. (2015). Fitting linear mixed-effects models
 #' using lme4. *Journal of Statistical Software* 67(1). \doi{10.18637/jss.v067.i01}
+#'
+#' Wahba, G. (1978). Improper priors, spline smoothing and the problem of guarding against model
+#' errors in regression. *Journal of the Royal Statistical Society B* 40, 364--372.
+#' \doi{10.1111/j.2517-6161.1978.tb01050.x}
+#'
+#' Wood, S. N. (2017). *Generalized Additive Models: An Introduction with R*, 2nd edition. Chapman
+#' and Hall. \doi{10.1201/9781315370279}
+#'
 #' Giordano, R., Broderick, T. and Jordan, M. I. (2018). Covariances, robustness, and variational
 #' Bayes. *Journal of Machine Learning Research* 19(51), 1--49.
 #'
@@ -98,6 +129,11 @@
 #' fit_glmm(y ~ 0 + (1 | pair), pairs, method = "joint", prior = law)
 #' fit_glmm(y ~ 0 + (1 | pair), pairs, method = "em", prior = law)
 #'
+#' # A curve whose roughness is estimated: the growth of chickens
+#' chicks <- fit_glmm(weight ~ s(Time) + (1 | Chick), ChickWeight, method = "reml")
+#' chicks
+#' plot(chicks, type = "curves")
+#'
 #' # Variational Bayes, with default priors, beside the others
 #' bayes <- update(fit, method = "vb")
 #' summary(bayes)
@@ -118,6 +154,9 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
 
   parts <- glmm_frame(call, parent.frame())
   design <- parts$design
+  if (method == "vb" && factorization == "mean_field") {
+    check_no_curves(design, "`factorization` = \"mean_field\"", "Use \"structured\".")
+  }
   held <- glmm_constants(prior, design, method)
   check_bounded(design, held, method)
   answer <- ascend_glmm(design, held, method, control, function(design, held) {
@@ -170,6 +209,7 @@ glmm_parameters <- function(design) {
     beta = colnames(design$X),
     sd = if (ncol(design$Z) > 0) sd_names(colnames(design$Z), design$group_name),
     cor = if (!is.null(pairs)) cor_names(pairs, design$group_name),
+    smooth = smooth_sd_names(design$curves),
     sigma = if (!design$known_se) sigma
   )
   data.frame(name = as.character(unlist(names, use.names = FALSE)),
@@ -183,6 +223,7 @@ held_values <- function(held, block) held$constant[held$block == block]
 check_bounded <- function(design, held, method) {
   check_rows_left(design, held, method)
   q <- ncol(design$Z)
+  if (q == 0 && method == "joint") check_joint(design, held)
   if (q == 0) return()
   sd <- held_values(held, "sd")
   free <- is.na(sd)
@@ -217,13 +258,13 @@ check_bounded <- function(design, held, method) {
 # Points on z pile up at zero, or in the subspace of a singular covariance, where their density
 # has no bound.
 check_joint <- function(design, held) {
-  free <- held[held$block %in% c("sd", "cor") & is.na(held$constant), ]
+  free <- held[held$block %in% c("sd", "cor", "smooth") & is.na(held$constant), ]
   if (nrow(free) == 0) return()
-  remedy <- if (free$block[1] == "sd") {
-    sprintf("Hold it, as by prior = priors(%s = constant(1)),", design$group_name)
-  } else {
-    "Write `||`, or hold it too, as by priors(cor = constant(0)),"
-  }
+  remedy <- switch(free$block[1],
+    sd = sprintf("Hold it, as by prior = priors(%s = constant(1)),", design$group_name),
+    cor = "Write `||`, or hold it too, as by priors(cor = constant(0)),",
+    smooth = sprintf("Hold it, as by prior = priors(`%s` = constant(1)),", free$name[1])
+  )
   abort(c(sprintf("`method` = \"joint\" has no maximum while `%s` is free:", free$name[1]),
           "the density of the latent variables as points grows without bound as their covariance",
           "becomes singular.", remedy, "or use method = \"em\"."), "elbo_error_unbounded")
@@ -240,7 +281,7 @@ lawless_rank <- function(design, lawless) {
 # A fit through every row leaves nothing for the variances.
 check_rows_left <- function(design, held, method) {
   n <- length(design$y)
-  learns <- if (method %in% c("reml", "vb")) c("sd", "cor", "sigma") else "sigma"
+  learns <- if (method %in% c("reml", "vb")) c("sd", "cor", "smooth", "sigma") else "sigma"
   if (n > ncol(design$X) || !anyNA(held$constant[held$block %in% learns])) return()
   if (n > qr(design$X[, is.na(held_values(held, "beta")), drop = FALSE])$rank) return()
   abort(c(sprintf("There are no more rows (%d) than fixed effects to fit them with, so that the", n),
@@ -258,6 +299,7 @@ glmm_model <- function(design, held, method, full_rank = FALSE, priors = NULL) {
     y <- y - drop(X[, !is.na(beta), drop = FALSE] %*% beta[!is.na(beta)])
     X <- X[, is.na(beta), drop = FALSE]
   }
+  if (length(design$curves) > 0) X <- cbind(X, design$B)
   size <- tabulate(design$block, max(0L, design$block))
   cor <- rep(NA_real_, length(size))
   cor[size == 2] <- held_values(held, "cor")[cumsum(size * (size - 1) / 2)[size == 2]]
@@ -270,18 +312,29 @@ glmm_model <- function(design, held, method, full_rank = FALSE, priors = NULL) {
     block = as.integer(design$block) - 1L, n_block = length(size),
     sd = as.double(held_values(held, "sd")), cor = cor,
     sigma = if (design$known_se) 1 else as.double(held_values(held, "sigma")),
+    smooth_size = smooth_sizes(design$curves),
+    smooth_sd = as.double(held_values(held, "smooth")),
     method = match(method, c("joint", "em", "reml", "vb")) - 1L,
     full_rank = as.integer(full_rank)
   )
-  c(model, if (is.null(priors)) list(prior_scale = NULL) else priors$told)
+  c(model, if (is.null(priors)) list(prior_scale = NULL) else told_of_smooth(priors$told, model))
 }
 
-# With a residual variance for each level, or several covariance blocks, the likelihood has local
-# maxima (a small level's variance may go low, or one block take what belongs to another), so all
+# Coefficients of curves have their law, and no prior beside it.
+told_of_smooth <- function(told, model) {
+  n <- sum(model$smooth_size)
+  told$prior_beta_mean <- c(told$prior_beta_mean, numeric(n))
+  told$prior_beta_sd <- c(told$prior_beta_sd, rep(Inf, n))
+  told
+}
+
+# With a residual variance for each level, or several covariance blocks or curves, the likelihood
+# has local maxima (a small level's variance may go low, or one block take what belongs to another), so all
 # starts are climbed; otherwise none was ever seen and one is enough.
 ascend_control <- function(control, design) {
   n_starts <- control$n_starts
-  simple <- is.null(design$level) && max(0L, design$block) < 2L
+  scales <- max(0L, design$block) + length(design$curves)
+  simple <- is.null(design$level) && scales < 2L
   if (is.null(n_starts)) n_starts <- if (simple) 1L else 18L
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
        max_iter = control$max_iter, tol = control$tol, threads = 1L,
@@ -300,7 +353,9 @@ ascend_glmm <- function(design, held, method, control, make_priors = function(..
   }
   result <- climb(model)
   if (result$status == ascent_status[["rank"]]) {
-    aliased <- aliased_columns(model$X, result$pivots, any(is.infinite(model$sd)))
+    fixed <- seq_len(ncol(model$X) - sum(smooth_sizes(design$curves)))
+    aliased <- aliased_columns(model$X[, fixed, drop = FALSE], result$pivots[fixed],
+                               any(is.infinite(model$sd)))
     keep <- !colnames(design$X) %in% aliased
     design$X <- keep_columns(design$X, keep)
     held <- held[!(held$block == "beta" & held$name %in% aliased), ]
@@ -347,7 +402,8 @@ check_ascent <- function(result, design, method) {
                   "their residual standard deviation goes to zero.",
                   if (method == "vb") "A half-t prior, positive at zero, does not prevent that.",
                   "Leave such rows out, merge the level",
-                  sprintf("with another, or hold it, as by priors(%s = constant(1)).", sigma)),
+                  sprintf("with another, or hold it, as by priors(%s = constant(1)).", sigma),
+                  if (length(design$curves) > 0) "Curves with fewer knots, s(x, k = ), leave errors."),
     descent = c("The ELBO fell in a coordinate step, which is a bug of the package; please",
                 "report it with the data."),
     not_pd = c("The fixed effects cannot be told apart in these data: X'V^-1 X is not positive",

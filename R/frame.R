@@ -5,7 +5,8 @@
 #                           subset and na.action (all but formula may be missing), and returns
 #                           list(formula, frame, terms, xlevels, contrasts, design); design is
 #                           list(X, y, offset, weights, known_se, Z, block, random, group,
-#                           group_name, level) as the fit holds it, with X still complete
+#                           group_name, level) as the fit holds it, with X still complete, and
+#                           where there are smooth terms curves and B, their columns
 #   as_group(x, name)       factor whose every level occurs
 #   cross_factors(factors)  factor of the combinations that occur, levels "a:b"
 #   check_group_levels(group, group_name)   for fits that learn a variance between groups
@@ -16,8 +17,9 @@
 glmm_frame <- function(call, env) {
   data <- eval(call$data, env)
   if (!is.null(data)) check_data_frame(data, "data")
-  parsed <- parse_formula(as_formula(eval(call$formula, env), env), data)
+  parsed <- take_smooths(parse_formula(as_formula(eval(call$formula, env), env), data))
   check_one_group(parsed$bars)
+  check_no_smooth_bars(parsed$bars)
   sigma <- sigma_variables(eval(call$sigma, env))
 
   action <- na_action(eval(call$na.action, env))
@@ -28,6 +30,7 @@ glmm_frame <- function(call, env) {
   check_frame(frame, sigma)
   factors <- vapply(frame, is.factor, NA)
   frame[factors] <- lapply(frame[factors], drop_levels)
+  parsed$fixed <- add_multipliers(parsed$fixed, parsed$smooths, frame)
   c(list(formula = parsed$formula, frame = frame), build_design(parsed, sigma, frame))
 }
 
@@ -138,6 +141,15 @@ drop_incomplete <- function(frame, action) {
   check_any_rows(kept, c("Every row of `data` has a missing value.", missing_counts(frame)))
 }
 
+check_no_smooth_bars <- function(bars) {
+  smooth <- vapply(bars, function(bar) has_smooth(bar$terms[[2]]), NA)
+  if (!any(smooth)) return()
+  group <- bars[[which(smooth)[1]]]$group_name
+  abort(c(sprintf("fit_glmm() has no smooth terms within ( | ), as for `%s` here;", group),
+          sprintf("curves of each level are (ns(x, 4) | %s), with ns() of package splines.", group)),
+        "elbo_error_formula")
+}
+
 check_any_rows <- function(frame, message) {
   if (nrow(frame) == 0) abort(message, "elbo_error_data")
   frame
@@ -236,13 +248,15 @@ build_design <- function(parsed, sigma, frame) {
   random <- lapply(parsed$bars, describe_bar, frame)
   check_cells(c(list(fixed), random), frame)
   X <- model.matrix(fixed$terms, frame)
+  curves <- build_smooths(parsed$smooths, frame)
+  check_smooth_size(curves, frame)
   Z <- lapply(random, function(block) model.matrix(block$terms, frame))
   check_repeated_terms(Z, parsed$bars)
   random <- Map(function(block, z) c(block, list(contrasts = attr(z, "contrasts"))), random, Z)
 
   list(
     terms = fixed$terms, xlevels = fixed$xlevels, contrasts = attr(X, "contrasts"),
-    design = list(
+    design = c(list(
       X = X,
       y = as.double(frame[[1]]),
       offset = frame_offset(frame),
@@ -254,7 +268,7 @@ build_design <- function(parsed, sigma, frame) {
       group = if (length(random)) frame_group(parsed$bars[[1]], frame),
       group_name = if (length(random)) parsed$bars[[1]]$group_name,
       level = if (length(sigma)) frame_level(sigma, frame)
-    )
+    ), if (length(curves) > 0) list(curves = curves, B = smooth_matrix(curves, frame)))
   )
 }
 

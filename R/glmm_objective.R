@@ -22,7 +22,7 @@ elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
   parts <- theta_parts(object, theta)
   q <- check_q(q, object, theta)
   expected_log_likelihood(object, theta, parts, q) + expected_log_law(parts, q) +
-    entropy(object, q)
+    expected_log_curves(object, parts, q) + entropy(object, q)
 }
 
 check_q <- function(q, fit, theta) {
@@ -32,29 +32,42 @@ check_q <- function(q, fit, theta) {
   check(fits, "q", sprintf("a list of mean (%s) and cov (%s)",
                            paste(dim(latent$mean), collapse = " x "),
                            paste(dim(latent$cov), collapse = " x ")), q)
-  if (fit$method == "reml") {
-    if (is.null(q$gain)) q$gain <- latent$gain
-    if (is.null(q$beta)) q$beta <- coef(fit)[fit$information$free_beta]
-    if (is.null(q$beta_cov)) {
-      q$beta_cov <- fit$beta_cov[fit$information$free_beta, fit$information$free_beta, drop = FALSE]
-    }
-  } else {
+  names <- latent_coefficients(fit, theta)
+  if (length(names) == 0) {
     q[c("beta", "beta_cov")] <- NULL # points
+    return(q)
+  }
+  if (is.null(q$gain)) q$gain <- latent$gain
+  if (has_curves(fit)) q$gain <- q$gain[, match(names, colnames(fit$smooth$q_cov)), , drop = FALSE]
+  if (is.null(q$beta)) q$beta <- all_coefficients(fit)[names]
+  if (is.null(q$beta_cov)) {
+    q$beta_cov <- if (has_curves(fit)) fit$smooth$q_cov[names, names] else coefficient_cov(fit)
   }
   q
 }
+
+# Names of the coefficients that q is about: beta where it is integrated, and those of curves that
+# have variance.
+latent_coefficients <- function(fit, theta) {
+  beta <- if (fit$method %in% c("reml", "vb")) names(coef(fit))[fit$information$free_beta]
+  sd <- theta[fit$parameters$block == "smooth"]
+  c(beta, names(fit$smooth$mean)[smooth_variances(fit, sd) > 0])
+}
+
+# The variance of each coefficient of a curve under its law.
+smooth_variances <- function(fit, sd) rep(sd, smooth_sizes(fit$design$curves))^2
 
 expected_log_likelihood <- function(fit, theta, parts, q) {
   design <- fit$design
   variance <- residual_variance(fit, parts$sigma)
   beta <- theta[fit$parameters$block == "beta"]
-  free <- fit$information$free_beta
   integrated <- !is.null(q$beta)
-  if (integrated) beta[free] <- q$beta
-  mean <- drop(design$X %*% beta) + design$offset
+  names <- if (integrated) latent_coefficients(fit, theta)
+  X <- cbind(design$X, design$B)[, names, drop = FALSE]
+  mean <- drop(design$X %*% replace(beta, names(beta) %in% names, 0)) + design$offset
+  if (integrated) mean <- mean + drop(X %*% q$beta)
   spread <- 0
   n_z <- ncol(design$Z)
-  X <- design$X[, free, drop = FALSE]
   if (n_z > 0) {
     group <- as.integer(design$group)
     mean <- mean + rowSums(design$Z * q$mean[group, , drop = FALSE])
@@ -63,7 +76,7 @@ expected_log_likelihood <- function(fit, theta, parts, q) {
     spread <- rowSums(design$Z[, index$i, drop = FALSE] * design$Z[, index$j, drop = FALSE] * S)
     # u = m - K (beta - betahat) + ..., so that x'beta + z'u varies with beta as (x - K'z)'beta.
     if (integrated) {
-      for (j in seq_along(free)) for (k in seq_len(n_z)) {
+      for (j in seq_along(names)) for (k in seq_len(n_z)) {
         X[, j] <- X[, j] - design$Z[, k] * q$gain[k, j, group]
       }
     }
@@ -93,6 +106,15 @@ expected_log_law <- function(parts, q) {
   -0.5 * (m * sum(log(2 * pi * spectrum$values)) + sum(diag(rotated) / spectrum$values))
 }
 
+# Of the coefficients of curves; those without variance are zero.
+expected_log_curves <- function(fit, parts, q) {
+  variance <- smooth_variances(fit, parts$smooth)
+  variance <- variance[variance > 0]
+  last <- length(q$beta) - length(variance) + seq_along(variance)
+  square <- q$beta[last]^2 + diag(q$beta_cov)[last]
+  sum(-0.5 * (log(2 * pi * variance) + square / variance))
+}
+
 law_spectrum <- function(Sigma) {
   spectrum <- eigen(Sigma, symmetric = TRUE)
   keep <- spectrum$values > 1e-14 * max(spectrum$values, 0)
@@ -120,8 +142,11 @@ entropy <- function(fit, q) {
 
 # eta of the fit: S and v in place of Sigma and sigma under vb.
 eta_of <- function(fit) {
-  scales <- if (fit$method == "vb") list(Sigma = fit$vb$S, sigma = fit$vb$root_v)
-            else theta_parts(fit)[c("Sigma", "sigma")]
+  scales <- if (fit$method == "vb") {
+    list(Sigma = fit$vb$S, smooth = fit$vb$smooth, sigma = fit$vb$root_v)
+  } else {
+    theta_parts(fit)[c("Sigma", "smooth", "sigma")]
+  }
   .Call(C_glmm_at, model_of(fit), c(scales, list(beta = NULL)))$eta
 }
 

@@ -1,7 +1,7 @@
 # A fitted mixed model at other parameters and for other responses, without its formula.
 #
 #   held_of(fit)                  name, block and held value of each entry of theta
-#   theta_parts(fit, theta)       list(beta, Sigma, sigma) as the C code takes them
+#   theta_parts(fit, theta)       list(beta, Sigma, smooth, sigma) as the C code takes them
 #   glmm_posterior(fit, theta)    exact posterior of the latent variables at theta
 #   refit_response(fit, Y)        theta and objective for each column of Y
 #   refit_held(fit, name, value)  best objective with an entry of theta held
@@ -26,9 +26,11 @@ theta_parts <- function(fit, theta = fit$theta) {
   R <- diag(length(sd))
   pairs <- covariance_pairs(fit$design$block)
   R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- cor
+  beta <- as.double(theta[parameters$block == "beta" & !parameters$fixed])
   list(
-    beta = as.double(theta[parameters$block == "beta" & !parameters$fixed]),
+    beta = c(beta, numeric(sum(smooth_sizes(fit$design$curves)))), # b is found at its best
     Sigma = R * outer(sd, sd),
+    smooth = as.double(theta[parameters$block == "smooth"]),
     sigma = if (fit$design$known_se) 1 else as.double(theta[parameters$block == "sigma"])
   )
 }
@@ -82,6 +84,8 @@ refit_table <- function(fit, table) {
   parameters <- fit$parameters
   q <- ncol(fit$design$Z)
   p <- sum(parameters$block == "beta" & !parameters$fixed)
+  of_beta <- seq_len(p)
+  p <- p + sum(smooth_sizes(fit$design$curves))
   Sigma <- table[p + seq_len(q^2), , drop = FALSE]
   sd <- sqrt(pmax(Sigma[diag(matrix(seq_len(q^2), q, q)), , drop = FALSE], 0))
   pairs <- covariance_pairs(fit$design$block)
@@ -89,12 +93,15 @@ refit_table <- function(fit, table) {
     (sd[pairs[, 1], , drop = FALSE] * sd[pairs[, 2], , drop = FALSE])
   n_sigma <- sum(parameters$block == "sigma")
   sigma <- table[p + q^2 + seq_len(n_sigma), , drop = FALSE]
+  n_smooth <- length(fit$design$curves)
+  smooth <- table[nrow(table) - 2 - n_smooth + seq_len(n_smooth), , drop = FALSE]
   theta <- matrix(fit$theta, nrow(parameters), ncol(table))
   free <- !parameters$fixed
   rows <- function(block) free & parameters$block == block
-  theta[rows("beta"), ] <- table[seq_len(p), ]
+  theta[rows("beta"), ] <- table[of_beta, ]
   theta[rows("sd"), ] <- sd[free[parameters$block == "sd"], ]
   theta[rows("cor"), ] <- pmax(pmin(cor, 1), -1)[free[parameters$block == "cor"], ]
+  theta[rows("smooth"), ] <- smooth[free[parameters$block == "smooth"], ]
   theta[rows("sigma"), ] <- sigma[free[parameters$block == "sigma"], ]
   failed <- table[nrow(table), ] < 0
   theta[, failed] <- NA

@@ -129,7 +129,8 @@ estimates_markdown.elbo_fit <- function(fit) {
 estimates_markdown.elbo_glmm <- function(fit) {
   summary <- summary(fit)
   c(table_markdown(coefficient_table(summary$coefficients)),
-    table_markdown(variance_table(summary$variances)))
+    table_markdown(variance_table(summary$variances)),
+    if (has_curves(fit)) table_markdown(curve_table(summary$curves)))
 }
 
 #' @exportS3Method

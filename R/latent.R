@@ -2,8 +2,8 @@
 
 #' The posterior of every latent variable
 #'
-#' For each level of the grouping factor and each term of the random part, mean and standard
-#' deviation of \eqn{q(z)}. Under methods `"em"` and `"reml"` that is the exact posterior
+#' For each level of the grouping factor and each term of the random part, and for the penalised
+#' coefficients of each smooth term, mean and standard deviation of \eqn{q(z)}. Under methods `"em"` and `"reml"` that is the exact posterior
 #' given the estimates, \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)}, under `"reml"` with the
 #' coefficients integrated and so wider than the conditional one of [ranef.elbo_fit()]; under
 #' `"joint"` it is a point, whose standard deviation is zero.
@@ -13,8 +13,10 @@
 #'   deviations under q itself.
 #' @param ... for methods.
 #' @return A data frame, one row per level and term: `group`, `level` and `term` (character),
-#'   `mean` and `sd` (numeric, on the scale of the response per unit of the term). A fit
-#'   without random terms gives no rows.
+#'   `mean` and `sd` (numeric, on the scale of the response per unit of the term). Of a smooth
+#'   term, `s(x)` as group and as term, the levels are the numbers of its coefficients, from smooth
+#'   to rough ([fit_glmm()]); the curve itself is what `predict()` gives. A fit without either gives
+#'   no rows.
 #' @seealso [ranef.elbo_fit()] for the same in the shape other packages use, and
 #'   `plot(fit, type = "latent")`.
 #' @family what a fit answers
@@ -28,17 +30,19 @@ latent <- function(object, ...) UseMethod("latent")
 #' @export
 latent.elbo_fit <- function(object, type = NULL, ...) {
   mean <- object$latent$mean
-  data.frame(
+  groups <- data.frame(
     group = rep_len(as.character(object$design$group_name), length(mean)),
     level = rep(as.character(rownames(mean)), each = ncol(mean)),
     term = rep(as.character(colnames(mean)), times = nrow(mean)),
     mean = as.vector(t(mean)),
     sd = as.vector(t(latent_sd(object, type)))
   )
+  if (has_curves(object)) rbind(groups, latent_smooth(object, type)) else groups
 }
 
 # m x q. Under reml u_g | beta has the covariance cov_g and the mean moves by -gain_g with
-# beta, so that integrating beta adds gain_g beta_cov gain_g'.
+# beta, so that integrating beta adds gain_g beta_cov gain_g'; and alike with the coefficients of
+# smooth terms.
 latent_sd <- function(fit, type = NULL) {
   if (fit$method == "vb") {
     types <- c("linear_response", "mean_field")
@@ -46,11 +50,11 @@ latent_sd <- function(fit, type = NULL) {
     return(sqrt(vb_latent_variance(fit, type)))
   }
   variance <- fit$latent$mean
-  free <- fit$information$free_beta
-  C <- fit$beta_cov[free, free, drop = FALSE]
+  integrated <- fit$method == "reml" || has_curves(fit)
+  C <- if (has_curves(fit)) fit$smooth$q_cov else coefficient_cov(fit)
   for (j in seq_len(ncol(variance))) {
     variance[, j] <- fit$latent$cov[j, j, ]
-    if (fit$method == "reml") {
+    if (integrated) {
       gain <- matrix(fit$latent$gain[j, , ], nrow(C), nrow(variance))
       variance[, j] <- variance[, j] + colSums(gain * (C %*% gain))
     }
@@ -72,7 +76,7 @@ latent_sd <- function(fit, type = NULL) {
 #' @param ... not used.
 #' @return A list of class `ranef.elbo_fit`, named by the grouping factor: a data frame with a
 #'   row per level and a column per term, whose attribute `postVar` is the q x q x m array of
-#'   posterior covariances. `as.data.frame()` gives `grpvar`, `term`, `grp`, `condval` and
+#'   posterior covariances. A smooth term is an element with its penalised coefficients as rows. `as.data.frame()` gives `grpvar`, `term`, `grp`, `condval` and
 #'   `condsd`, a row per level and term.
 #' @family what a fit answers
 #' @examples
@@ -86,7 +90,8 @@ ranef.elbo_fit <- function(object, condVar = TRUE, ...) {
     attr(effects, "postVar") <- object$latent$cov
   }
   effects <- if (ncol(effects) > 0) list(effects) else list()
-  structure(stats::setNames(effects, object$design$group_name), class = "ranef.elbo_fit")
+  effects <- c(stats::setNames(effects, object$design$group_name), ranef_smooth(object, condVar))
+  structure(effects, class = "ranef.elbo_fit")
 }
 
 #' @rdname ranef.elbo_fit
@@ -134,7 +139,7 @@ print.ranef.elbo_fit <- function(x, ...) {
 #' @param ... not used.
 #' @return A list of class `VarCorr.elbo_fit`: for each `( | )` a covariance matrix with the
 #'   attributes `stddev` and `correlation`, named by the grouping factor (a second one is
-#'   `Subject.1`, as in lme4). The attribute `sc` holds the residual standard deviations.
+#'   `Subject.1`, as in lme4); for each smooth term one of order 1. The attribute `sc` holds the residual standard deviations.
 #'   `as.data.frame()` gives `grp`, `var1`, `var2`, `vcov` and `sdcor`, variances before
 #'   covariances, and last the row `Residual`: with `sigma = ~ f` one for each level,
 #'   named in `var1`; none when the standard errors were known. A standard deviation held at
@@ -149,7 +154,7 @@ VarCorr.elbo_fit <- function(x, sigma = 1, ...) {
   blocks <- unique(x$design$block)
   matrices <- lapply(blocks, function(block) block_covariance(x, block))
   names(matrices) <- make.unique(rep_len(as.character(x$design$group_name), length(blocks)))
-  structure(matrices,
+  structure(c(matrices, smooth_laws(x)),
             sc = if (!x$design$known_se) sigma(x),
             class = "VarCorr.elbo_fit")
 }
@@ -193,7 +198,10 @@ variance_parameters <- function(fit) {
   none <- data.frame(name = character(), kind = character(), group = character(),
                      var1 = character(), var2 = character())
   blocks <- split(as.character(colnames(design$Z)), design$block)
-  variances <- do.call(rbind, c(list(none), unname(lapply(blocks, of_block)), list(sigma)))
+  labels <- curve_labels(design$curves)
+  smooth <- data.frame(name = smooth_sd_names(design$curves), kind = rep("smooth", length(labels)),
+                       group = labels, var1 = labels, var2 = rep(NA_character_, length(labels)))
+  variances <- do.call(rbind, c(list(none), unname(lapply(blocks, of_block)), list(smooth, sigma)))
   row <- match(variances$name, fit$parameters$name)
   variances$estimate <- unname(fit$theta[variances$name])
   cbind(variances, fit$parameters[row, c("fixed", "boundary")], row.names = NULL)

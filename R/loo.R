@@ -64,6 +64,7 @@ loo.elbo_glmm <- function(x, ndraws = 1000L, seed = NULL, ...) {
     abort(c("No standard deviation is free, so that there is nothing to draw.",
             "Free one in the priors."), "elbo_error_not_available")
   }
+  check_no_curves(x$design, "loo()", "Write curves as ns(x, df), of package splines.")
   ndraws <- check_count(ndraws, "ndraws")
   sample <- with_seed(seed, {
     target <- vb_target(x)

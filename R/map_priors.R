@@ -24,7 +24,10 @@ glmm_map <- function(prior, design, held) {
     prior_scale = of("sd", "scale", 1),
     prior_sigma_df = prior_df(scale_priors),
     prior_sigma_scale = prior_field(scale_priors, "scale", 1),
-    prior_family = c(prior_family(stated[held$block == "sd"]), prior_family(scale_priors))
+    prior_family = c(prior_family(stated[held$block == "sd"]), prior_family(scale_priors)),
+    prior_smooth_df = prior_df(stated[held$block == "smooth"]),
+    prior_smooth_scale = of("smooth", "scale", 1),
+    prior_smooth_family = prior_family(stated[held$block == "smooth"])
   )
   list(stated = stated, default = logical(length(stated)), told = told)
 }

@@ -80,7 +80,11 @@ df.residual.elbo_fit <- function(object, ...) nobs(object) - object$df_parameter
 #' @rdname elbo_fit-methods
 #' @export
 formula.elbo_fit <- function(x, fixed.only = FALSE, ...) {
-  if (fixed.only) formula(x$terms) else x$formula
+  if (!fixed.only) return(x$formula)
+  if (length(x$design$curves) == 0) return(formula(x$terms))
+  fixed <- x$formula
+  fixed[[3]] <- drop_bars(fixed[[3]])
+  fixed
 }
 
 #' @rdname elbo_fit-methods
@@ -140,18 +144,26 @@ extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
   c(df, -2 * as.numeric(log_lik) + k * df)
 }
 
-# ---- by row ------------------------------------------------------------------------------
-
-# X beta + offset.
-fixed_rows <- function(fit) {
-  drop(fit$design$X %*% coef(fit)) + fit$design$offset
+# The labels that stats::drop1() goes by are those of straight lines.
+#' @exportS3Method stats::drop1
+drop1.elbo_fit <- function(object, scope, ...) {
+  check_no_curves(object$design, "drop1()", "Compare fits without a term by anova() or AIC().")
+  NextMethod()
 }
 
-# X beta + offset + Z E[z | y].
+# ---- by row ------------------------------------------------------------------------------
+
+# X beta + B b + offset: curves belong to the population.
+fixed_rows <- function(fit) {
+  values <- drop(fit$design$X %*% coef(fit)) + fit$design$offset
+  if (has_curves(fit)) values + drop(fit$design$B %*% fit$smooth$mean) else values
+}
+
+# The same + Z E[z | y].
 fitted_rows <- function(fit) {
   design <- fit$design
   values <- fixed_rows(fit)
-  if (!has_latent(fit)) return(values)
+  if (!has_groups(fit)) return(values)
   values + rowSums(design$Z * fit$latent$mean[design$group, , drop = FALSE])
 }
 
@@ -181,7 +193,11 @@ by_row <- function(fit, values) {
 has_latent <- function(fit) UseMethod("has_latent")
 
 #' @exportS3Method
-has_latent.elbo_fit <- function(fit) ncol(fit$design$Z) > 0
+has_latent.elbo_fit <- function(fit) has_groups(fit) || has_curves(fit)
+
+has_groups <- function(fit) ncol(fit$design$Z) > 0
+
+has_curves <- function(fit) length(fit$design$curves) > 0
 
 # ---- of theta ----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 
 #' Plot a fit
 #'
-#' Three pictures, each the answer to a question.
+#' Pictures, each the answer to a question.
 #' * `"objective"`: did the ascent climb to a maximum? The ELBO after each half-step below the
 #'   log evidence; what separates them is the KL divergence, which each E-step brings to zero.
 #'   Under methods `"joint"` and `"vb"` there is no log evidence. Beside it the same on a
@@ -12,14 +12,17 @@
 #' * `"latent"`: are the latent variables like the law posited for them? For each term the
 #'   posterior of each level (mean and interval), in the order of the means, over the normal
 #'   law with the estimated standard deviation (bands of one and two standard deviations).
+#' * `"curves"`: what do the smooth terms look like? Each curve less its mean over the rows, with its
+#'   band of confidence ([predict.elbo_glmm()]); a curve times a number for the number 1. Ticks mark
+#'   the data.
 #' * `"residuals"`: is the law of the residuals right? Residuals divided by their standard
 #'   deviation against the fitted values, and against normal quantiles. The fitted values
 #'   contain latent variables that are shrunk towards zero, so that a slight slope upwards is
 #'   as it should be.
 #'
 #' @param x,object a fit.
-#' @param type which pictures, by default all of them on one page.
-#' @param level of the intervals of the latent variables.
+#' @param type which pictures, by default all of them that the fit has on one page.
+#' @param level of the intervals of the latent variables and the bands of curves.
 #' @param ... not used.
 #' @return `plot()` returns its argument invisibly; `autoplot()` returns a plot of ggplot2, of
 #'   one type (of `"objective"` the first picture).
@@ -35,10 +38,13 @@ NULL
 
 #' @rdname plot.elbo_fit
 #' @export
-plot.elbo_fit <- function(x, type = c("objective", "latent", "residuals"), level = 0.95, ...) {
+plot.elbo_fit <- function(x, type = c("objective", "curves", "latent", "residuals"), level = 0.95,
+                          ...) {
   type <- match.arg(type, several.ok = TRUE)
-  if (!has_latent(x)) type <- setdiff(type, "latent")
-  panels <- c(objective = 2, latent = ncol(x$design$Z), residuals = 2)
+  if (!has_groups(x)) type <- setdiff(type, "latent")
+  if (!has_curves(x)) type <- setdiff(type, "curves")
+  panels <- c(objective = 2, curves = length(x$design$curves), latent = ncol(x$design$Z),
+              residuals = 2)
   old <- graphics::par(mfrow = panel_grid(sum(panels[type])), mar = c(4, 5, 3, 1),
                        mgp = c(2.4, 0.7, 0), las = 1)
   on.exit(graphics::par(old))
@@ -48,6 +54,7 @@ plot.elbo_fit <- function(x, type = c("objective", "latent", "residuals"), level
         plot_objective(x)
         plot_gain(x)
       },
+      curves = for (curve in x$design$curves) plot_curve(x, curve, level),
       latent = plot_latent(x, level),
       residuals = plot_residuals(x)
     )
@@ -120,6 +127,21 @@ has_evidence <- function(trace) !all(is.na(trace$log_evidence))
 
 objective_title <- function(fit) {
   if (fit$method == "joint") "log p(y, z | theta) by half-step" else "ELBO by half-step"
+}
+
+# ---- the curves --------------------------------------------------------------------------
+
+plot_curve <- function(fit, curve, level) {
+  table <- curve_data(fit, curve, level)
+  rows <- multiplier(curve, fit$frame) != 0
+  graphics::plot(table$x, table$estimate, type = "n", xlab = curve_axis(curve),
+                 ylab = "less its mean", main = curve$label, ylim = range(table$low, table$high))
+  graphics::polygon(c(table$x, rev(table$x)), c(table$low, rev(table$high)), border = NA,
+                    col = grDevices::adjustcolor(colours[["blue"]], 0.25))
+  graphics::abline(h = 0, col = colours[["grey"]])
+  graphics::lines(table$x, table$estimate, col = colours[["blue"]], lwd = 2)
+  graphics::rug(thin(data.frame(x = sort(unique(fit$frame[[curve$x]][rows]))), 500)$x,
+                quiet = TRUE)
 }
 
 # ---- the latent variables ----------------------------------------------------------------
@@ -238,10 +260,11 @@ utils::globalVariables(".data")
 
 #' @rdname plot.elbo_fit
 #' @exportS3Method ggplot2::autoplot
-autoplot.elbo_fit <- function(object, type = c("objective", "latent", "residuals"),
+autoplot.elbo_fit <- function(object, type = c("objective", "curves", "latent", "residuals"),
                               level = 0.95, ...) {
   switch(match.arg(type),
     objective = ggplot_objective(object),
+    curves = ggplot_curves(object, level),
     latent = ggplot_latent(object, level),
     residuals = ggplot_residuals(object)
   )
@@ -269,6 +292,24 @@ ggplot_objective <- function(fit) {
       title = objective_title(fit),
       subtitle = if (has_evidence(trace)) "dashed: log evidence; between them: KL"
     ) +
+    ggplot2::theme_bw()
+}
+
+ggplot_curves <- function(fit, level) {
+  curves <- fit$design$curves
+  if (length(curves) == 0) {
+    abort("The fit has no smooth terms to draw curves of.", "elbo_error_not_available")
+  }
+  table <- do.call(rbind, lapply(curves, function(curve) {
+    cbind(curve_data(fit, curve, level), term = curve$label)
+  }))
+  table$term <- factor(table$term, curve_labels(curves))
+  ggplot2::ggplot(table, ggplot2::aes(.data$x, .data$estimate)) +
+    ggplot2::geom_ribbon(ggplot2::aes(ymin = .data$low, ymax = .data$high), alpha = 0.25,
+                         fill = colours[["blue"]]) +
+    ggplot2::geom_line(colour = colours[["blue"]]) +
+    ggplot2::facet_wrap("term", scales = "free_x") +
+    ggplot2::labs(x = NULL, y = "less its mean", title = "Curves") +
     ggplot2::theme_bw()
 }
 

@@ -3,6 +3,7 @@
 #   row_data(object, newdata, na.action, latent, prediction)    new rows after na.action, or
 #                                 NULL for those of the fit: the `data` of what follows
 #   row_fixed, row_random, row_offset, row_sd (object, data)    X, Z, offset, residual sd
+#   row_smooth(object, data)      B, columns of the smooth terms
 #   row_group(object, data)       factor, whose levels may be new
 #   row_mean(object, data, group), mean_variance(object, data, group)
 #   latent_law(object)            Sigma
@@ -41,6 +42,11 @@
 #' quantiles with Satterthwaite degrees of freedom, all others normal quantiles, which are
 #' short when there are few groups.
 #'
+#' Smooth terms are curves of the population, so that `re.form = NA` has them too. Their
+#' coefficients are latent variables (\eqn{b} beside \eqn{\beta}{beta} above), and intervals along a curve are
+#' those of Wahba (1983), which hold their level on average over the curve. Beyond the data
+#' curves go on as straight lines.
+#'
 #' By method `"vb"` the variance parameters are uncertain too: standard errors are posterior
 #' standard deviations by linear response, and the variances of residuals and of new groups
 #' posterior means.
@@ -53,6 +59,10 @@
 #'   (numeric vector, of the mean) and `residual.scale` (as [sigma()]). Rows that the fit
 #'   dropped are padded with `NA` under [stats::na.exclude()].
 #' @references
+#' Wahba, G. (1983). Bayesian "confidence intervals" for the cross-validated smoothing spline.
+#' *Journal of the Royal Statistical Society B* 45, 133--150.
+#' \doi{10.1111/j.2517-6161.1983.tb01239.x}
+#'
 #' Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a selection
 #' model. *Biometrics* 31, 423--447. \doi{10.2307/2529430}
 #' @family what a fit answers
@@ -116,6 +126,7 @@ includes_latent <- function(re.form) {
 # missing; NULL for the population.
 row_mean <- function(object, data, group = NULL) {
   mean <- drop(row_fixed(object, data) %*% coef(object)) + row_offset(object, data)
+  if (has_curves(object)) mean <- mean + drop(row_smooth(object, data) %*% object$smooth$mean)
   if (!is.null(group)) {
     latent <- rbind(0, object$latent$mean)
     mean <- mean + rowSums(row_random(object, data) * latent[group + 1, , drop = FALSE])
@@ -124,14 +135,13 @@ row_mean <- function(object, data, group = NULL) {
 }
 
 mean_variance <- function(object, data, group = NULL) {
-  free <- object$information$free_beta
-  C <- object$beta_cov[free, free, drop = FALSE]
-  X <- row_fixed(object, data)[, free, drop = FALSE]
+  C <- coefficient_cov(object)
+  X <- row_coefficients(object, data)
   if (is.null(group)) return(rowSums((X %*% C) * X))
   Z <- row_random(object, data)
   q <- ncol(Z)
   vb <- object$method == "vb"
-  if (vb) C <- object$information$conditional_cov
+  if (vb) C <- conditional_cov(object)
   moved <- X - latent_rows(Z, if (vb) posterior_gain(object) else object$latent$gain, group)
   variance <- rowSums((moved %*% C) * moved) +
     if (vb) scale_variance(object, X, Z, group) else 0
@@ -143,6 +153,21 @@ mean_variance <- function(object, data, group = NULL) {
   unseen <- which(group == 0)
   variance[unseen] <- variance[unseen] + law_variance(object, data)[unseen]
   variance
+}
+
+# The coefficients that are estimated, those of curves included: their columns, and covariance.
+row_coefficients <- function(object, data) {
+  X <- row_fixed(object, data)[, object$information$free_beta, drop = FALSE]
+  if (has_curves(object)) cbind(X, row_smooth(object, data)) else X
+}
+
+coefficient_cov <- function(object) {
+  if (has_curves(object)) {
+    C <- object$smooth$coef_cov
+    return(if (object$method == "vb") C + response_cov(object) else C)
+  }
+  free <- object$information$free_beta
+  object$beta_cov[free, free, drop = FALSE]
 }
 
 # sum_j z_j A[j, , g] by row, zero for a group not seen before: A is terms x k x levels.
@@ -176,11 +201,13 @@ latent_law <- function(object) {
   law
 }
 
-# Satterthwaite's where the variance is that of the fixed effects, or of a linear model.
+# Satterthwaite's where the variance is that of the fixed effects, or of a linear model. Curves have
+# latent variables in it.
 population_df <- function(object, data, interval) {
   X <- row_fixed(object, data)
   df <- rep(Inf, nrow(X))
   known <- stats::complete.cases(X)
+  if (has_curves(object)) return(df)
   if (interval == "confidence" || ncol(object$design$Z) == 0) {
     df[known] <- fit_df(object, X[known, , drop = FALSE])
   }
@@ -217,6 +244,12 @@ row_fixed <- function(object, data) {
   terms <- stats::delete.response(object$terms)
   X <- new_columns(terms, data, object$xlevels, object$contrasts)
   X[, !colnames(X) %in% object$design$aliased, drop = FALSE]
+}
+
+row_smooth <- function(object, data) {
+  if (is.null(data)) return(object$design$B)
+  terms <- stats::delete.response(object$terms)
+  smooth_matrix(object$design$curves, new_frame(terms, data, object$xlevels))
 }
 
 row_random <- function(object, data) {

@@ -28,6 +28,9 @@
 #'   \item{`variances`}{data frame, a row for each standard deviation, correlation and residual
 #'     standard deviation: `name` (as in [theta()]), `kind`, `group`, `var1`, `var2`,
 #'     `estimate`, `std.error`, `fixed`, `boundary`.}
+#'   \item{`curves`}{where there are smooth terms a data frame, a row for each curve: `term`; `edf`,
+#'     the effective degrees of freedom, straight line included; `most`, those of the curve without
+#'     a penalty; `sd`. Otherwise `NULL`.}
 #'   \item{`residuals`}{minimum, quartiles and maximum of the Pearson residuals.}
 #'   \item{`information`}{named vector `logLik`, `AIC`, `BIC`; `NA` under method `"joint"`.}
 #'   \item{`posterior`}{for method `"vb"` a data frame, a row for each parameter: `name`,
@@ -49,6 +52,7 @@ NULL
 print.elbo_fit <- function(x, ...) {
   write_head(x)
   write_estimates(coefficient_text(x), variance_text(x))
+  for (words in curve_words(x)) write_wrapped(words)
   write_wrapped(objective_words(x))
   write_parts(convergence(x)$message, "elbo_trace(), plot()")
   write_wrapped(convergence(x)$verdict)
@@ -72,7 +76,7 @@ summary.elbo_fit <- function(object, ...) {
   order <- c("name", "kind", "group", "var1", "var2", "estimate", "std.error", "fixed",
              "boundary")
   structure(list(
-    coefficients = coefficients, variances = variances[order],
+    coefficients = coefficients, variances = variances[order], curves = curve_summary(object),
     residuals = stats::quantile(residual_rows(object, "pearson")),
     information = information(object),
     posterior = if (object$method == "vb") posterior_summary(object),
@@ -106,6 +110,10 @@ print.summary.elbo_fit <- function(x, ...) {
   if (nrow(x$variances) > 0) {
     writeLines(c("", "Standard deviations and correlations:",
                  table_lines(variance_table(x$variances))))
+  }
+  if (!is.null(x$curves)) {
+    writeLines(c("", "Curves, in effective degrees of freedom (1: a straight line):",
+                 table_lines(curve_table(x$curves))))
   }
   if (!is.null(x$posterior)) {
     writeLines(c("", "Priors, and posterior standard deviations:",
@@ -273,13 +281,18 @@ boundary_words <- function(fit) {
   variances <- variance_parameters(fit)
   variances <- variances[variances$boundary & !is.na(variances$estimate), ]
   sds <- variances[variances$kind == "sd", ]
+  smooth <- variances[variances$kind == "smooth", ]
   cors <- variances[variances$kind == "cor", ]
-  singular <- if (nrow(variances) == 0) singular_blocks(fit)
+  singular <- if (!any(variances$kind != "smooth")) singular_blocks(fit)
   remedy <- "use bootstrap() or anova()."
   c(
     sprintf(paste("sd of %s | %s is 0: on the boundary of its range. The fit is complete; the",
                   "data show no variation in it between the levels of %s. Its standard error",
                   "is undefined: %s"), sds$var1, sds$group, sds$group, remedy),
+    sprintf(paste("sd of %s is 0: on the boundary of its range. The fit is complete; the data",
+                  "show no curvature, and the curve is a straight line. Its standard error is",
+                  "undefined: use anova() with bootstrap, or confint(type = \"profile\")."),
+            smooth$var1),
     sprintf(paste("cor of %s and %s | %s is %.0f: on the boundary of its range. The fit is",
                   "complete; the two vary in strict proportion. Its standard error is",
                   "undefined: %s"), cors$var1, cors$var2, cors$group, cors$estimate, remedy),
@@ -342,7 +355,7 @@ variance_text <- function(fit) {
   variances <- variance_parameters(fit)
   if (nrow(variances) == 0) return(character())
   decimals <- shown_decimals(variances$estimate, standard_errors(fit)[variances$name])
-  is_sd <- variances$kind == "sd"
+  is_sd <- variances$kind %in% c("sd", "smooth")
   is_cor <- variances$kind == "cor"
   label <- if (sum(is_cor) == 1) {
     ifelse(is_cor, "cor", variance_label(variances))
@@ -373,7 +386,8 @@ coefficient_table <- function(coefficients) {
 
 variance_table <- function(variances) {
   label <- variance_label(variances)
-  label <- ifelse(variances$kind == "sigma", label, paste(label, "|", variances$group))
+  grouped <- !variances$kind %in% c("sigma", "smooth")
+  label <- ifelse(grouped, paste(label, "|", variances$group), label)
   status <- ifelse(variances$fixed, "held", ifelse(variances$boundary, "boundary", ""))
   decimals <- shown_decimals(variances$estimate, variances$std.error)
   table <- data.frame(
@@ -402,5 +416,6 @@ residual_table <- function(residuals) {
 # "sd age", "cor (Intercept), age", "sigma", "sigma Female".
 variance_label <- function(variances) {
   terms <- with(variances, ifelse(is.na(var2), var1, paste0(var1, ", ", var2)))
-  ifelse(is.na(terms), variances$kind, paste(variances$kind, terms))
+  kind <- ifelse(variances$kind == "smooth", "sd", variances$kind)
+  ifelse(is.na(terms), kind, paste(kind, terms))
 }

@@ -16,8 +16,8 @@
 #' parameters at given values.
 #'
 #' @param ... Named distributions. A name is, from the general to the specific,
-#'   - a block: `beta` (fixed effects), `sd` and `cor` (of the random effects), `sigma`
-#'     (residual); in mixtures also `weight`, `membership`, `covariance` and `prob`;
+#'   - a block: `beta` (fixed effects), `sd` and `cor` (of the random effects; `sd` of smooth terms
+#'     too, `smooth` of these alone), `sigma` (residual); in mixtures also `weight`, `membership`, `covariance` and `prob`;
 #'   - a grouping factor, for all its standard deviations: ``priors(site = constant(1))``;
 #'   - a name of [theta()]: ``priors(`sd__(Intercept)|site` = constant(1))``.
 #'
@@ -90,7 +90,8 @@
 #'   - the intercept is `normal(mean(y), 10 s)`, the coefficient of a covariate x
 #'     `normal(0, 10 s / sd(x))`;
 #'   - the standard deviation of a random term z is `half_t(3, 2.5 s / r)`, r the root of the
-#'     mean square of z: of an intercept `half_t(3, 2.5 s)`;
+#'     mean square of z: of an intercept `half_t(3, 2.5 s)`; that of a smooth term alike, r the root
+#'     of the mean square of a curve with standard deviation one;
 #'   - the residual standard deviation is `half_t(3, 2.5 s)`,
 #'
 #' all numbers rounded to three digits, and s taken as 1 for a constant response. `summary()` of
@@ -236,7 +237,7 @@ print.elbo_priors <- function(x, ...) {
 
 # The prior of each parameter -----------------------------------------------------------------
 
-prior_blocks <- c("beta", "sd", "cor", "sigma", "weight", "membership", "covariance", "prob")
+prior_blocks <- c("beta", "sd", "cor", "smooth", "sigma", "weight", "membership", "covariance", "prob")
 
 # `parameters` has a row for each entry of theta, with its name and block. The answer has an
 # "elbo_prior" for each row, or NULL where nothing was said. Blocks are applied first, so that
@@ -259,7 +260,7 @@ resolve_priors <- function(prior, parameters, group_name = NULL) {
 # How a name is meant, and the rows of `parameters` it speaks of.
 read_prior_name <- function(name, parameters, group_name) {
   rows <- list(
-    block = which(parameters$block == name),
+    block = which(parameters$block == name | (name == "sd" & parameters$block == "smooth")),
     group = if (name %in% group_name) which(parameters$block == "sd"),
     name = which(parameters$name == name)
   )
@@ -321,14 +322,22 @@ check_constant <- function(value, name, block) {
   allowed <- switch(block,
     beta = is.finite(value),
     sd = value > 0,
+    smooth = value > 0 && is.finite(value),
     cor = abs(value) < 1,
     sigma = value > 0 && is.finite(value),
     TRUE
   )
   if (allowed) return()
   what <- c(beta = "a finite number", sd = "a positive number, or Inf for no law",
-            cor = "a number between -1 and 1", sigma = "a positive finite number")
-  remedy <- if (block == "sd" && value == 0) "To have no such effect, drop it in `formula`."
+            smooth = "a positive finite number", cor = "a number between -1 and 1",
+            sigma = "a positive finite number")
+  remedy <- if (block == "sd" && value == 0) {
+    "To have no such effect, drop it in `formula`."
+  } else if (block == "smooth" && value == 0) {
+    "For a straight line write the variable without s()."
+  } else if (block == "smooth" && is.infinite(value)) {
+    "A curve without a penalty is ns(x, df), with ns() of package splines."
+  }
   abort(c(sprintf("`%s` can be held at %s, not at %s.", name, what[[block]],
                   describe_value(value)), remedy), "elbo_error_prior")
 }

@@ -9,6 +9,8 @@ group_scores <- function(fit) {
     abort(c(sprintf("Scores of groups exist for method \"em\", not for \"%s\".", fit$method),
             "Use update(fit, method = \"em\")."), "elbo_error_method")
   }
+  check_no_curves(fit$design, "The sandwich estimator",
+                  "They tie all rows together, so that no scores are independent.")
   design <- fit$design
   info <- fit$information
   q <- ncol(design$Z)

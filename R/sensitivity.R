@@ -116,6 +116,8 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
 }
 
 check_row_sensitivity <- function(fit) {
+  check_no_curves(fit$design, "sensitivity(to = \"data\")",
+                  "Write curves as ns(x, df), of package splines.")
   if (fit$method == "joint" && ncol(fit$design$Z) > 0) {
     abort(c("Method \"joint\" makes every latent variable an estimate that its own rows move.",
             "Use update(fit, method = \"em\")."), "elbo_error_not_available")

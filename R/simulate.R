@@ -6,8 +6,8 @@
 #'   same responses follow each time and which leaves the session's generator as it was.
 #' @param newdata A data frame to simulate for; `NULL` for the rows of the fit.
 #' @param re.form `NA` or `~ 0` draws the latent variables anew from their law in each
-#'   simulation; `NULL` keeps them at their posterior means (`"vb"`: draws them from their
-#'   posterior).
+#'   simulation, those of smooth terms too, so that each has curves of its own; `NULL` keeps them at
+#'   their posterior means (`"vb"`: draws them from their posterior).
 #' @param ... Not used.
 #' @details
 #' Parameters are taken as they were estimated; by method `"vb"` they are drawn from the
@@ -38,8 +38,9 @@ simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re
     mean <- row_mean(fit, data, group)
     sd <- row_sd(fit, data)
     draw_latent <- if (latent && !given) latent_sampler(fit, data) else function() 0
+    draw_curves <- if (has_curves(fit) && !given) curve_sampler(fit, data) else function() 0
     function() {
-      noise <- draw_latent() + sd * stats::rnorm(length(mean))
+      noise <- draw_curves() + draw_latent() + sd * stats::rnorm(length(mean))
       pad_prediction(fit, data, mean + noise)
     }
   }
@@ -73,6 +74,13 @@ latent_sampler <- function(object, data) {
     u <- matrix(stats::rnorm(nlevels(group) * nrow(law)), nlevels(group)) %*% root
     rowSums(Z * u[group, , drop = FALSE])
   }
+}
+
+# A function that draws by how much new curves differ from those of the fit.
+curve_sampler <- function(object, data) {
+  B <- row_smooth(object, data)
+  sd <- rep(object$theta[object$parameters$block == "smooth"], smooth_sizes(object$design$curves))
+  function() drop(B %*% (sd * stats::rnorm(length(sd)) - object$smooth$mean))
 }
 
 # As stats::simulate() has it: without a seed the state of the generator, with one the seed.

@@ -86,6 +86,8 @@ tidy_variances <- function(fit, level) {
   residual <- variances$kind == "sigma"
   # The names of theta() are TERM|GROUP.
   term <- substr(variances$name, 1, nchar(variances$name) - nchar(variances$group) - 1)
+  smooth <- variances$kind == "smooth"
+  term[smooth] <- variances$name[smooth]
   table <- data.frame(
     group = variances$group,
     level = ifelse(residual, variances$var1, NA_character_),

@@ -55,10 +55,11 @@ vb_df_information <- function(d, q) {
   -0.5 * (q / d - 0.5 * sum(trigamma((d + 1 - seq_len(q)) / 2)))
 }
 
-# Degrees of freedom of each inverse Wishart factor, by block, and of each residual one.
+# Degrees of freedom of each inverse Wishart factor, by block, and of those of curves and residuals.
 vb_df <- function(design, priors) {
   size <- tabulate(design$block, max(0L, design$block))
   list(block = nlevels(design$group) + unname(priors$told$prior_df) + size - 1, size = size,
+       smooth = smooth_sizes(design$curves) + unname(priors$told$prior_smooth_df),
        sigma = vb_rows(design) + unname(priors$told$prior_sigma_df))
 }
 
@@ -76,9 +77,9 @@ vb_parameters <- function(result, design, held, priors) {
   block <- held$block[held$block != "beta"]
   pairs <- covariance_pairs(design$block)
   factor_of <- c(design$block, design$block[pairs[, 1]],
-                 length(df$size) + seq_len(sum(block == "sigma")))
-  d <- c(df$block, df$sigma)[factor_of]
-  q <- c(df$size, rep(1, length(df$sigma)))[factor_of]
+                 length(df$size) + seq_len(sum(block %in% c("smooth", "sigma"))))
+  d <- c(df$block, df$smooth, df$sigma)[factor_of]
+  q <- c(df$size, rep(1, length(df$smooth) + length(df$sigma)))[factor_of]
   value <- at_mode$value
   by_d <- variance <- numeric(length(value))
   slope <- at_mode$slope
@@ -143,7 +144,7 @@ vb_latent_variance <- function(fit, type = "linear_response") {
   m <- nrow(fit$latent$mean)
   info <- fit$information
   C <- if (fit$factorization == "mean_field" && type == "mean_field") NULL
-       else info$conditional_cov
+       else conditional_cov(fit)
   gain <- if (fit$factorization == "structured") fit$latent$gain else vb_gain(fit)
   response <- if (type == "linear_response") latent_response(fit)
   A <- info$eta_cov[info$moves, info$moves, drop = FALSE]
@@ -171,7 +172,8 @@ vb_gain <- function(fit) at_eta(fit, eta_of(fit))$gain
 #'   variables, see [latent()]).
 #' @param ... Not used.
 #' @return A list of class `elbo_variational`, a factor of q an element: for q(beta, u) a list of
-#'   `family`, `mean`, `cov` (of beta) and `latent` (means, conditional covariances and gains);
+#'   `family`, `mean`, `cov` (of beta, and of the coefficients of smooth terms after them) and
+#'   `latent` (means, conditional covariances and gains);
 #'   for each q(Sigma) `family`, `df` and `scale` of the inverse Wishart distribution; for
 #'   each q(sigma^2) `family`, `shape` and `scale` of the inverse gamma distribution. The auxiliary
 #'   variables of the half-t priors (Huang and Wand 2013) are inverse gamma, the best ones given
@@ -199,11 +201,13 @@ variational.elbo_glmm <- function(object, ...) {
     abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", object$method),
             "there latent() is the exact posterior of the latent variables."), "elbo_error_method")
   }
-  normal <- list(family = "normal", mean = coef(object),
-                 cov = object$information$mean_field[names(coef(object)), names(coef(object)),
-                                                     drop = FALSE],
+  names <- names(coef(object))
+  cov <- object$information$mean_field[names, names, drop = FALSE]
+  normal <- list(family = "normal", mean = all_coefficients(object),
+                 cov = if (has_curves(object)) with_held(object, object$smooth$q_cov) else cov,
                  latent = object$latent,
-                 dimension = length(object$information$free_beta) + length(object$latent$mean))
+                 dimension = length(object$information$free_beta) + length(object$smooth$mean) +
+                   length(object$latent$mean))
   joint <- object$factorization == "structured"
   out <- if (joint) list(`beta, u` = normal) else list(
     beta = c(normal[c("family", "mean", "cov")],

@@ -229,15 +229,16 @@ vb_target <- function(fit) {
   free <- shape$free
   model <- model_of(fit)
   p <- ncol(model$X)
+  beta <- seq_along(fit$information$free_beta)
   evaluate <- function(x) {
     scales <- constrain_scales(x, shape)
-    C <- .Call(C_glmm_evaluate, model, rbind(scales$Sigma, scales$sigma))
+    C <- .Call(C_glmm_evaluate, model, rbind(scales$Sigma, scales$sigma, scales$smooth))
     impossible <- is.na(C[1, ]) # Sigma is singular but for rounding
     C[, impossible] <- 0
     C[1, impossible] <- -Inf
     list(log_density = C[1, ] + scales$log_prior, scales = scales$value[, free, drop = FALSE],
-         beta = t(C[1 + seq_len(p), , drop = FALSE]),
-         beta_variance = t(C[1 + p + (seq_len(p) - 1) * (p + 1) + 1, , drop = FALSE]))
+         beta = t(C[1 + beta, , drop = FALSE]),
+         beta_variance = t(C[1 + p + (beta - 1) * (p + 1) + 1, , drop = FALSE]))
   }
   slope <- ifelse(shape$kind == "cor", 1 / (1 - shape$mode^2), 1 / shape$mode)[free]
   cov <- fit$information$var_cov[free, free, drop = FALSE] * outer(slope, slope)
@@ -245,10 +246,10 @@ vb_target <- function(fit) {
 }
 
 # What the scales of a fit are: kind, whether free, and value at q's S and v of each entry of
-# theta beyond beta; Sigma there; and a list for each free covariance block or residual
-# variance: its name as a factor of q, the columns of its sds (or sigma) and cors, its terms of
-# Z (none for a sigma) or its level (none for a block), the n groups or rows it speaks of, df
-# and scale of its prior, and d and S of q.
+# theta beyond beta; Sigma there; and a list for each free covariance block, variance of a curve
+# or residual variance: its name as a factor of q, the columns of its sds (or sigma) and cors,
+# its terms of Z, its curve or its level (integer() where it has none), the n groups,
+# coefficients or rows it speaks of, df and scale of its prior, and d and S of q.
 scale_shape <- function(fit) {
   variances <- fit$parameters[fit$parameters$block != "beta", ]
   mode <- unname(fit$theta)[fit$parameters$block != "beta"]
@@ -257,7 +258,8 @@ scale_shape <- function(fit) {
   S <- fit$vb$S
   root <- sqrt(diag(S))
   pairs <- covariance_pairs(fit$design$block)
-  at_S <- c(root, (S / outer(root, root))[pairs], if (!fit$design$known_se) fit$vb$root_v)
+  at_S <- c(root, (S / outer(root, root))[pairs], fit$vb$smooth,
+            if (!fit$design$known_se) fit$vb$root_v)
   mode[free] <- at_S[free]
   cors <- which(kind == "cor")
   design <- fit$design
@@ -267,23 +269,31 @@ scale_shape <- function(fit) {
     terms <- which(design$block == b)
     list(name = if (n_block == 1) "Sigma" else sprintf("Sigma[%d]", b), sd = terms,
          cor = cors[design$block[pairs[, 1]] == b], terms = terms, level = integer(),
+         curve = integer(),
          n = nlevels(design$group), df = told$prior_df[b], scale = told$prior_scale[terms],
          d = fit$vb$df$block[b], S = S[terms, terms, drop = FALSE])
   })
   levels <- lapply(seq_len(sum(kind == "sigma")), function(l) {
     name <- paste(c("sigma^2", levels(design$level)[l]), collapse = "|")
     list(name = name, sd = which(kind == "sigma")[l], cor = integer(), terms = integer(),
-         level = l, n = vb_rows(design)[l], df = told$prior_sigma_df[l],
+         level = l, curve = integer(), n = vb_rows(design)[l], df = told$prior_sigma_df[l],
          scale = told$prior_sigma_scale[l], d = fit$vb$df$sigma[l],
          S = matrix(fit$vb$root_v[l]^2))
   })
-  blocks <- Filter(function(block) free[block$sd[1]], c(blocks, levels))
+  curves <- lapply(seq_along(design$curves), function(k) {
+    list(name = sprintf("sd^2|%s", design$curves[[k]]$label), sd = which(kind == "smooth")[k],
+         cor = integer(), terms = integer(), level = integer(), curve = k,
+         n = smooth_sizes(design$curves)[k],
+         df = told$prior_smooth_df[k], scale = told$prior_smooth_scale[k],
+         d = fit$vb$df$smooth[k], S = matrix(fit$vb$smooth[k]^2))
+  })
+  blocks <- Filter(function(block) free[block$sd[1]], c(blocks, curves, levels))
   list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v,
        blocks = blocks)
 }
 
-# Rows of x (the free scales) to list(value, Sigma (q^2 x n), sigma (levels x n), log_prior),
-# the latter the density of x.
+# Rows of x (the free scales) to list(value, Sigma (q^2 x n), sigma (levels x n), smooth (curves x
+# n), log_prior), the latter the density of x.
 constrain_scales <- function(x, shape) {
   n <- nrow(x)
   value <- matrix(shape$mode, n, length(shape$mode), byrow = TRUE)
@@ -308,7 +318,8 @@ constrain_scales <- function(x, shape) {
   }
   sigma <- value[, shape$kind == "sigma", drop = FALSE]
   if (ncol(sigma) == 0) sigma <- matrix(shape$sigma, n, length(shape$sigma), byrow = TRUE)
-  list(value = value, Sigma = Sigma, sigma = t(sigma), log_prior = log_prior)
+  list(value = value, Sigma = Sigma, sigma = t(sigma),
+       smooth = t(value[, shape$kind == "smooth", drop = FALSE]), log_prior = log_prior)
 }
 
 # The mode of the shape on the scale of x.

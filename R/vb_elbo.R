@@ -9,19 +9,21 @@
 variational_elbo <- function(fit, q) {
   check_variational(q, fit)
   normal <- normal_factor_of(q, fit)
-  parts <- list(Sigma = fit$vb$S, sigma = fit$vb$root_v)
+  parts <- list(Sigma = fit$vb$S, smooth = fit$vb$smooth, sigma = fit$vb$root_v)
   value <- expected_log_normal(fit, normal) + entropy(fit, normal)
   for (scale in scale_factors_of(q, fit)) {
     parts$Sigma[scale$terms, scale$terms] <- scale$S
     if (length(scale$level) > 0) parts$sigma[scale$level] <- sqrt(scale$S[1])
+    if (length(scale$curve) > 0) parts$smooth[scale$curve] <- sqrt(scale$S[1])
     value <- value + scale_value(scale)
   }
-  value + expected_log_likelihood(fit, fit$theta, parts, normal) + expected_log_law(parts, normal)
+  value + expected_log_likelihood(fit, fit$theta, parts, normal) + expected_log_law(parts, normal) +
+    expected_log_curves(fit, parts, normal)
 }
 
 # q(beta, u), or q(beta) q(u), as the rest of this file takes it.
 normal_factor_of <- function(q, fit) {
-  free <- fit$information$free_beta
+  free <- c(fit$information$free_beta, length(coef(fit)) + seq_along(fit$smooth$mean))
   joint <- fit$factorization == "structured"
   beta <- q[[if (joint) "beta, u" else "beta"]]
   latent <- if (joint) beta$latent else q[["u"]]$latent
@@ -62,8 +64,9 @@ scale_value <- function(scale) {
 # E log p(beta).
 expected_log_normal <- function(fit, q) {
   told <- fit$priors$told
-  sum(stats::dnorm(q$beta, told$prior_beta_mean, told$prior_beta_sd, log = TRUE) -
-        0.5 * diag(q$beta_cov) / told$prior_beta_sd^2)
+  beta <- seq_along(told$prior_beta_sd)
+  sum(stats::dnorm(q$beta[beta], told$prior_beta_mean, told$prior_beta_sd, log = TRUE) -
+        0.5 * diag(q$beta_cov)[beta] / told$prior_beta_sd^2)
 }
 
 # The same factors as those of the fit, with numbers of the same shapes.

@@ -5,7 +5,7 @@
 #                                                 default (whether it is one), told (what C takes)
 
 # In units of the response's sd: coefficients N(0, (10 / sd(x))^2), the intercept around the mean;
-# sds half-t(3, 2.5 / rms(z)), the residual half-t(3, 2.5).
+# sds half-t(3, 2.5 / rms(z)), those of curves alike, the residual half-t(3, 2.5).
 glmm_default_priors <- function(design, held) {
   y <- design$y - design$offset
   unit <- stats::sd(y)
@@ -24,8 +24,11 @@ glmm_default_priors <- function(design, held) {
     distributions$half_t(3, signif(2.5 * unit / sqrt(mean(design$Z[, k]^2)), 3))
   })
   cor <- vector("list", sum(held$block == "cor"))
+  smooth <- lapply(curve_extents(design), function(r) {
+    distributions$half_t(3, signif(2.5 * unit / r, 3))
+  })
   sigma <- rep(list(distributions$half_t(3, signif(2.5 * unit, 3))), sum(held$block == "sigma"))
-  c(beta, sd, cor, sigma)
+  c(beta, sd, cor, smooth, sigma)
 }
 
 glmm_vb <- function(prior, design, held, factorization) {
@@ -46,6 +49,9 @@ glmm_vb <- function(prior, design, held, factorization) {
     prior_sigma_df = if (design$known_se) 1 else of("sigma", "df", 1),
     prior_sigma_scale = if (design$known_se) 1 else of("sigma", "scale", 1),
     prior_family = NULL,
+    prior_smooth_df = of("smooth", "df", 1),
+    prior_smooth_scale = of("smooth", "scale", 1),
+    prior_smooth_family = NULL,
     mean_field = as.integer(factorization == "mean_field")
   )
   list(stated = stated, default = default, told = told)

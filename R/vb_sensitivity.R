@@ -49,6 +49,8 @@ prior_numbers <- function(fit) {
     numbers(name("beta"), "sd", "prior_beta_sd", seq_along(name("beta"))),
     numbers(shared, "df", "prior_df", blocks),
     numbers(name("sd"), "scale", "prior_scale", at("sd")),
+    numbers(name("smooth"), "df", "prior_smooth_df", at("smooth")),
+    numbers(name("smooth"), "scale", "prior_smooth_scale", at("smooth")),
     numbers(name("sigma"), "df", "prior_sigma_df", at("sigma")),
     numbers(name("sigma"), "scale", "prior_sigma_scale", at("sigma"))
   )
@@ -73,7 +75,7 @@ at_priors <- function(fit, alpha, step) {
   at <- at_eta(fit, eta)
   theta <- c(fit$theta)
   attr(theta, "fixed") <- NULL
-  theta[fit$information$free_beta] <- at$beta
+  theta[fit$information$free_beta] <- at$beta[seq_along(fit$information$free_beta)]
   theta[fit$parameters$block != "beta"] <-
     vb_parameters(at, fit$design, held_of(fit), fit$priors)$value
   list(theta = theta, score = at$score)

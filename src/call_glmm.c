@@ -68,6 +68,13 @@ static void unpack_model(SEXP model, glmm *g) {
   law->sd = call_doubles(model, "sd", rows->q, 0);
   law->cor = call_doubles(model, "cor", law->n_block, 0);
   law->sigma = call_doubles(model, "sigma", rows->n_level, 0);
+  const SEXP sizes = call_element(model, "smooth_size");
+  law->n_smooth = (int)Rf_xlength(sizes);
+  law->smooth_size = call_ints(model, "smooth_size", law->n_smooth, 0);
+  law->smooth_sd = call_doubles(model, "smooth_sd", law->n_smooth, 0);
+  for (int k = 0; k < law->n_smooth; k++)
+    if (law->smooth_size[k] < 1) Rf_error("internal error: `smooth_size` must be positive");
+  if (lmm_law_smooth_columns(law) > rows->p) Rf_error("internal error: more smooth columns than columns");
 }
 
 /* ---- units -------------------------------------------------------------------------------------- */
@@ -129,6 +136,12 @@ static void set_prior(SEXP model, glmm *g) {
                      call_doubles(model, "prior_beta_sd", p, 0));
   if (!vb) prior->constant += log_jacobian(g);
   lmm_set_prior(&g->work, prior);
+  const int n_smooth = g->law.n_smooth;
+  if (n_smooth == 0) return;
+  const elbo_memory memory = call_memory();
+  lmm_smooth_set_prior(&g->work, call_ints(model, "prior_smooth_family", n_smooth, vb),
+                       call_doubles(model, "prior_smooth_df", n_smooth, 0),
+                       call_doubles(model, "prior_smooth_scale", n_smooth, 0), &memory);
 }
 
 /* The inverse of B. */
@@ -160,14 +173,15 @@ static void build(SEXP model, glmm *g) {
   if (lmm_least_squares(&g->work, &mean_square, &explained) != ELBO_OK ||
       mean_square > 1e-6 * explained)
     return;
-  const int n = g->rows.n, p = g->rows.p;
+  /* The law of smooth terms has its mean at zero: theirs stay in the response. */
+  const int n = g->rows.n, p = g->rows.p, fixed = p - lmm_law_smooth_columns(&g->law);
   double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p), *beta = scratch((size_t)p);
   double *y = scratch((size_t)n);
   beta_to_user(g, B, origin);
   la_multiply(B, g->work.beta, p, p, 1, beta);
-  for (int j = 0; j < p; j++) beta[j] += origin[j];
+  for (int j = 0; j < p; j++) beta[j] = j < fixed ? beta[j] + origin[j] : 0.0;
   memcpy(y, g->rows.y, (size_t)n * sizeof(double));
-  for (int j = 0; j < p; j++)
+  for (int j = 0; j < fixed; j++)
     for (int i = 0; i < n; i++) {
       const double part = g->rows.X[(size_t)n * (size_t)j + (size_t)i] * beta[j];
       y[i] -= part;
@@ -196,13 +210,13 @@ static void add_beta(call_list *out, const glmm *g, const double *beta, const do
   sandwich(B, C, p, call_list_doubles(out, "beta_cov", square, 2));
 }
 
-/* Covariance of the factor q(beta), or of beta in q(beta, u), from its scaled C: zeros where beta is a
- * point. */
+/* Covariance of the factor q(beta), or of the coefficients in q(beta, u), from its scaled C: zeros for
+ * points. */
 static void add_q_beta(call_list *out, const glmm *g, const double *C) {
   const int p = g->stats.p, square[2] = {p, p};
   double *cov = call_list_doubles(out, "q_beta_cov", square, 2);
   memset(cov, 0, (size_t)(p * p) * sizeof(double));
-  if (g->law.method != LMM_REML && g->law.method != LMM_VB) return;
+  if (g->law.method != LMM_REML && g->law.method != LMM_VB && g->law.n_smooth == 0) return;
   double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
   beta_to_user(g, B, origin);
   sandwich(B, C, p, cov);
@@ -269,6 +283,22 @@ static void add_information(call_list *out, const glmm *g) {
   }
 }
 
+/* sds of smooth terms, eta of each (from 1; 0: held), and their derivatives by it. */
+static void add_smooth(call_list *out, const glmm *g) {
+  const lmm_smooth *s = &g->work.smooth;
+  const int n = s->n;
+  double *sd = call_list_doubles(out, "smooth_sd", &n, 1);
+  double *slope = call_list_doubles(out, "smooth_slope", &n, 1);
+  SEXP which = PROTECT(Rf_allocVector(INTSXP, n));
+  for (int k = 0; k < n; k++) {
+    sd[k] = fabs(s->sd[k]) * s->to_user[k];
+    slope[k] = s->sd[k] < 0.0 ? -s->to_user[k] : s->sd[k] > 0.0 ? s->to_user[k] : 0.0;
+    INTEGER(which)[k] = s->eta_of[k] + 1;
+  }
+  call_list_add(out, "eta_of_smooth", which);
+  UNPROTECT(1);
+}
+
 static void add_parameters(call_list *out, const glmm *g) {
   const lmm_work *w = &g->work;
   const int q = g->stats.q, n = w->par.n_eta, n_level = g->stats.n_level;
@@ -282,6 +312,7 @@ static void add_parameters(call_list *out, const glmm *g) {
   for (int l = 0; l < n_level; l++) INTEGER(which)[l] = w->par.eta_of_sigma[l] + 1;
   call_list_add(out, "eta_of_sigma", which);
   UNPROTECT(1);
+  add_smooth(out, g);
 }
 
 static elbo_hooks quiet_hooks(void) {
@@ -341,7 +372,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   const elbo_control settings = call_control(control);
   const elbo_hooks hooks = call_hooks(&trace, progress);
   build(model, &g);
-  call_list out = call_list_new(26);
+  call_list out = call_list_new(29);
   int level;
   elbo_status status = check_design(&g, call_int(model, "full_rank", 0, 1), &out, &level);
   if (status == ELBO_OK) set_prior(model, &g);
@@ -362,9 +393,20 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   return out.list;
 }
 
-/* Sigma (q x q), sigma (n_level) and, unless NULL, beta in the caller's units to the model's state. */
-static void set_theta(glmm *g, SEXP Sigma, SEXP sigma, SEXP beta) {
+/* sds of smooth terms in the caller's units to the model's state. */
+static void set_smooth(glmm *g, const double *sd) {
+  lmm_smooth *s = &g->work.smooth;
+  for (int k = 0; k < s->n; k++) s->sd[k] = sd[k] / s->to_user[k];
+  lmm_smooth_pack(&g->work, g->work.eta);
+  lmm_smooth_unpack(&g->work);
+}
+
+/* Sigma (q x q), sigma (n_level), smooth and, unless NULL, beta in the caller's units to the model's
+ * state. */
+static void set_theta(glmm *g, SEXP theta) {
   lmm_work *w = &g->work;
+  const SEXP Sigma = call_element(theta, "Sigma"), sigma = call_element(theta, "sigma");
+  const SEXP beta = call_element(theta, "beta");
   const int q = g->stats.q, p = g->stats.p;
   if (TYPEOF(Sigma) != REALSXP || Rf_xlength(Sigma) != (R_xlen_t)q * q)
     Rf_error("internal error: `Sigma` must be q x q");
@@ -380,6 +422,7 @@ static void set_theta(glmm *g, SEXP Sigma, SEXP sigma, SEXP beta) {
   lmm_set_root(w);
   for (int l = 0; l < g->stats.n_level; l++)
     w->variance[l] = pow(REAL_RO(sigma)[l] * w->par.sigma_scale, 2.0);
+  if (g->law.n_smooth > 0) set_smooth(g, call_doubles(theta, "smooth", g->law.n_smooth, 0));
   if (beta == R_NilValue) return;
   beta_from_user(g, A);
   beta_to_user(g, B, origin);
@@ -405,7 +448,7 @@ SEXP call_glmm_at(SEXP model, SEXP theta) {
   lmm_work *w = &g.work;
   const SEXP beta = call_element(theta, "beta");
   double value;
-  set_theta(&g, call_element(theta, "Sigma"), call_element(theta, "sigma"), beta);
+  set_theta(&g, theta);
   const elbo_status status =
       lmm_objective(w, beta != R_NilValue, w->beta, w->C, &value);
   call_list out = call_list_new(8);
@@ -414,6 +457,7 @@ SEXP call_glmm_at(SEXP model, SEXP theta) {
     call_list_double(&out, "objective", value);
     double *eta = call_list_doubles(&out, "eta", &w->par.n_eta, 1);
     lmm_parameters_pack(&w->par, w->Sigma, w->variance, eta);
+    if (w->smooth.n > 0) lmm_smooth_pack(w, eta);
     add_posterior(&out, &g);
   }
   UNPROTECT(2);
@@ -429,7 +473,7 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
   if (TYPEOF(eta) != REALSXP || Rf_xlength(eta) != w->par.n_eta)
     Rf_error("internal error: `eta` must have %d values", w->par.n_eta);
   const elbo_status status = lmm_start(w, REAL_RO(eta));
-  call_list out = call_list_new(17);
+  call_list out = call_list_new(20);
   call_list_int(&out, "status", status);
   if (status == ELBO_OK) {
     call_list_double(&out, "objective", w->evidence);
@@ -444,9 +488,9 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
 
 /* ---- refits --------------------------------------------------------------------------------------- */
 
-/* Rows of a table of refits: beta, Sigma, sigma, objective, status. */
+/* Rows of a table of refits: beta, Sigma, sigma, sds of smooth terms, objective, status. */
 static int refit_rows(const glmm *g) {
-  return g->rows.p + g->rows.q * g->rows.q + g->rows.n_level + 2;
+  return g->rows.p + g->rows.q * g->rows.q + g->rows.n_level + g->law.n_smooth + 2;
 }
 
 static void refit(glmm *g, const elbo_control *control, int n_starts, double *out) {
@@ -464,6 +508,9 @@ static void refit(glmm *g, const elbo_control *control, int n_starts, double *ou
   la_multiply(B, g->work.beta, p, p, 1, out);
   for (int j = 0; j < p; j++) out[j] += origin[j];
   lmm_parameters_natural(&g->work.par, g->work.eta, out + p, g->work.jacobian, out + p + q * q);
+  const lmm_smooth *s = &g->work.smooth;
+  for (int k = 0; k < s->n; k++)
+    out[p + q * q + g->stats.n_level + k] = fabs(s->sd[k]) * s->to_user[k];
   out[n - 2] = result.objective;
 }
 
@@ -497,7 +544,7 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
   build(model, &g);
   set_prior(model, &g);
   lmm_work *w = &g.work;
-  set_theta(&g, call_element(theta, "Sigma"), call_element(theta, "sigma"), call_element(theta, "beta"));
+  set_theta(&g, theta);
   if (TYPEOF(n_fit) != INTSXP || Rf_xlength(n_fit) != 1 || INTEGER_RO(n_fit)[0] < 1)
     Rf_error("internal error: `n_fit` must be positive");
   const int n = INTEGER_RO(n_fit)[0], n_out = refit_rows(&g), q = g.stats.q, p = g.stats.p;
@@ -509,11 +556,15 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
   memcpy(L, w->L, (size_t)(q * q) * sizeof(double));
   memcpy(beta, w->beta, (size_t)p * sizeof(double));
   memcpy(variance, w->variance, (size_t)n_level * sizeof(double));
+  const lmm_smooth *s = &w->smooth;
+  double *root = scratch((size_t)p);
+  if (s->n > 0) memcpy(root, s->root, (size_t)p * sizeof(double));
   for (int l = 0; l < n_level; l++) df[l] = lmm_chi_square_df(&g.stats, l, memory);
   SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n_out, n));
   GetRNGstate();
   for (int f = 0; f < n; f++) {
     const void *mark = vmaxget();
+    for (int j = p - s->n_column; j < p; j++) beta[j] = root[j] * norm_rand();
     for (size_t i = 0; i < n_draws; i++) draws[i] = norm_rand();
     for (int l = 0; l < n_level; l++) chi_square[l] = df[l] > 0.0 ? Rf_rchisq(df[l]) : 0.0;
     lmm_stats_simulate(&g.stats, L, beta, variance, draws, chi_square, memory);
@@ -526,7 +577,7 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
 }
 
 /* Log marginal likelihood, beta integrated under its prior, with the best beta and its covariance, at
- * each column of `at`: Sigma (q x q) and sigma (n_level).  A column of the answer: value, beta (p),
+ * each column of `at`: Sigma (q x q), sigma (n_level) and sds of curves.  A column of the answer: value, beta (p),
  * covariance (p x p). */
 SEXP call_glmm_evaluate(SEXP model, SEXP at) {
   glmm g;
@@ -535,7 +586,8 @@ SEXP call_glmm_evaluate(SEXP model, SEXP at) {
   lmm_work *w = &g.work;
   if (g.law.method != LMM_VB) Rf_error("internal error: only for method vb");
   g.prior.mean_field = 0; /* the model, not an approximation to it */
-  const int q = g.stats.q, p = g.stats.p, n_level = g.stats.n_level, n_at = q * q + n_level;
+  const int q = g.stats.q, p = g.stats.p, n_level = g.stats.n_level;
+  const int n_at = q * q + n_level + g.law.n_smooth;
   if (TYPEOF(at) != REALSXP || dimension(at, 0, "at") != n_at)
     Rf_error("internal error: `at` must have %d rows", n_at);
   const int n = dimension(at, 1, "at"), n_out = 1 + p + p * p;
@@ -552,7 +604,9 @@ SEXP call_glmm_evaluate(SEXP model, SEXP at) {
     la_chol_semidefinite(w->Sigma, q, 1e-15, w->L);
     lmm_set_root(w);
     for (int l = 0; l < n_level; l++) w->variance[l] = pow(from[q * q + l] * w->par.sigma_scale, 2.0);
+    set_smooth(&g, from + q * q + n_level);
     if (w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK ||
+        lmm_smooth_prior(w, &prior) != ELBO_OK ||
         lmm_objective(w, 0, w->beta, w->C, to) != ELBO_OK) {
       for (int j = 0; j < n_out; j++) to[j] = NA_REAL;
       continue;

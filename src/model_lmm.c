@@ -47,7 +47,8 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
     if (w->method != LMM_JOINT && no_law) w->constant += stats->m * log(par->Ti[k + q * k]);
   }
   if (integrates_beta(w))
-    for (int j = 0; j < p; j++) w->constant += log(s->x_scale[j] / s->y_scale);
+    for (int j = 0; j < p - lmm_law_smooth_columns(law); j++)
+      w->constant += log(s->x_scale[j] / s->y_scale);
 
   int most_cells = 1, n_d = par->n_pair + n_level;
   for (int r = 0; r < stats->n_run; r++)
@@ -98,6 +99,7 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
     d[i]->spread = elbo_doubles(mem, (size_t)size[i] * square(p));
   }
   w->work = elbo_doubles(mem, w->kernels->work_size(q, p, most_cells, par->n_pair));
+  lmm_smooth_init(w, law, mem);
   for (int j = 0; j < p; j++) w->origin[j] = 0.0;
   lmm_set_origin(w, w->origin);
   return ELBO_OK;
@@ -114,6 +116,7 @@ void lmm_set_root(lmm_work *w) {
 void lmm_set_eta(lmm_work *w) {
   lmm_parameters_unpack(&w->par, w->eta, w->L, w->Sigma, w->variance);
   lmm_set_root(w);
+  if (has_smooth(w)) lmm_smooth_unpack(w);
   w->q_next_valid = w->q_is_exact = w->evidence_valid = 0;
 }
 
@@ -195,13 +198,17 @@ static void drop_gain(const lmm_work *w, double *posterior) {
 static elbo_status find_exact(lmm_work *w) {
   const int p = w->stats->p, q = w->stats->q;
   double value, log_det;
-  if (integrates_beta(w)) {
-    const elbo_status status = lmm_objective(w, 0, w->q_next_beta,
+  if (coefficients_latent(w)) {
+    const int integrated = integrates_beta(w);
+    if (!integrated) memcpy(w->q_next_beta, w->beta, (size_t)p * sizeof(double));
+    const elbo_status status = lmm_objective(w, !integrated, w->q_next_beta,
                                              mean_field(w) ? w->C : w->q_next_C, &value);
     if (status != ELBO_OK) return status;
-    memcpy(w->beta, w->q_next_beta, (size_t)p * sizeof(double));
+    if (integrated) memcpy(w->beta, w->q_next_beta, (size_t)p * sizeof(double));
+    if (has_smooth(w)) lmm_smooth_keep(w);
   }
-  lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q_next, &log_det);
+  lmm_posterior(w, coefficients_latent(w) ? w->q_next_beta : w->beta,
+                w->method == LMM_JOINT ? 0.0 : 1.0, w->q_next, &log_det);
   if (mean_field(w)) drop_gain(w, w->q_next);
   memcpy(w->q_next_root, w->root, square(q) * sizeof(double));
   w->q_next_log_det = -log_det;
@@ -220,7 +227,7 @@ static void summarise(lmm_work *w) {
   const lmm_stats *st = w->stats;
   const int p = st->p, p1 = p + 1, q = st->q;
   const size_t size = square(p1), stride = lmm_posterior_stride(q, p);
-  const double *C = integrates_beta(w) ? w->q_C : NULL;
+  const double *C = coefficients_latent(w) ? w->q_C : NULL;
   memset(w->second, 0, square(q) * sizeof(double));
   memcpy(w->residual, w->within, (size_t)st->n_level * size * sizeof(double));
   memcpy(w->summary_origin, w->origin, (size_t)p * sizeof(double));
@@ -259,16 +266,24 @@ static elbo_status e_step(void *work) {
   swap(&w->q_beta, &w->q_next_beta);
   swap(&w->q_C, &w->q_next_C);
   w->q_log_det = w->q_next_log_det;
+  if (has_smooth(w)) lmm_smooth_e_step(w);
   w->q_next_valid = 0;
   w->q_is_exact = 1;
   summarise(w);
   return ELBO_OK;
 }
 
+/* The coefficients: points of theta, means of q. */
+static const double *mean_coefficients(lmm_work *w) {
+  if (!coefficients_latent(w)) return w->beta;
+  if (!integrates_beta(w)) memcpy(w->q_beta, w->beta, (size_t)w->smooth.first * sizeof(double));
+  return w->q_beta;
+}
+
 /* E_q |y - X beta - Z u|^2 of level l. */
 static double expected_square(lmm_work *w, int l) {
   const size_t size = square(w->stats->p + 1);
-  const double *beta = integrates_beta(w) ? w->q_beta : w->beta;
+  const double *beta = mean_coefficients(w);
   return residual_square(w->residual + (size_t)l * size, from_origin(w, beta, w->summary_origin),
                          w->stats->p) +
          w->trace[l];
@@ -289,7 +304,9 @@ static elbo_status elbo_value(void *work, double *value) {
   sum += w->method == LMM_JOINT
              ? -m * log_det_root(w)
              : 0.5 * (m * q * (1.0 + LOG_2PI) + w->q_log_det) + m * log_det;
-  if (integrates_beta(w)) {
+  if (has_smooth(w)) {
+    status = lmm_smooth_elbo(w, &sum);
+  } else if (integrates_beta(w)) {
     double *L = w->scratch;
     memcpy(L, w->q_C, square(p) * sizeof(double));
     status = la_chol(L, p);
@@ -299,8 +316,7 @@ static elbo_status elbo_value(void *work, double *value) {
     double prior;
     const double *cross = w->prior->cross;
     status = w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior);
-    const double *beta = integrates_beta(w) ? w->q_beta : w->beta;
-    sum += prior - 0.5 * residual_square(cross, beta, p);
+    sum += prior - 0.5 * residual_square(cross, mean_coefficients(w), p);
     for (int j = 0; j < p && integrates_beta(w); j++)
       for (int k = 0; k < p; k++)
         sum -= 0.5 * w->q_C[j + p * k] * cross[j >= k ? j + (p + 1) * k : k + (p + 1) * j];
@@ -327,7 +343,7 @@ static elbo_status log_evidence(void *work, double *value) {
 static elbo_status kl_value(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
   const lmm_stats *st = w->stats;
-  const int q = st->q, p = st->p, m = st->m, reml = integrates_beta(w);
+  const int q = st->q, p = st->p, m = st->m, latent = coefficients_latent(w);
   const size_t stride = lmm_posterior_stride(q, p);
   double *M = w->scratch + square(q), *shift = M + square(q), trace = 0.0;
   elbo_status status = w->q_next_valid || w->q_is_exact ? ELBO_OK : find_exact(w);
@@ -337,16 +353,21 @@ static elbo_status kl_value(void *work, double *value) {
   const double *exact_C = w->q_is_exact ? w->q_C : w->q_next_C;
   const double exact_log_det = w->q_is_exact ? w->q_log_det : w->q_next_log_det;
   const double log_det = whiten(w, w->q_root, w->root, M);
-  for (int j = 0; j < p; j++) shift[j] = reml ? w->q_beta[j] - exact_beta[j] : 0.0;
+  const double *q_beta = mean_coefficients(w);
+  for (int j = 0; j < p; j++) shift[j] = latent ? q_beta[j] - exact_beta[j] : 0.0;
   for (int r = 0; r < st->n_run; r++) {
     const lmm_run *run = st->run + r;
     const size_t at = stride * (size_t)run->first_block;
     w->kernels->divergence(run, q, p, w->root, w->unit,
                            cell_variances(run, w->variance, w->cells), M, w->q + at, exact + at,
-                           shift, reml ? w->q_C : NULL, &trace, w->work);
+                           shift, latent ? w->q_C : NULL, &trace, w->work);
   }
   double twice = trace - m * (q + 2.0 * log_det) + exact_log_det - w->q_log_det;
-  if (reml) {
+  if (has_smooth(w)) {
+    const lmm_smooth *s = &w->smooth;
+    status = lmm_smooth_divergence(w, exact_beta, w->q_is_exact ? s->q_c : s->q_next_c,
+                                   w->q_is_exact ? s->q_P : s->q_next_P, &twice);
+  } else if (latent) {
     double *from = w->scratch, *to = from + square(p + 1), *quadratic = to + square(p + 1);
     for (int j = 0; j < p; j++) quadratic[j] = w->q_beta[j] - exact_beta[j];
     memcpy(from, w->q_C, square(p) * sizeof(double));
@@ -381,7 +402,8 @@ static void add_prior_gradient(lmm_work *w, double *G) {
 /* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no closed form, by Fisher
  * scoring with halving: a generalised M-step (Dempster, Laird & Rubin 1977). */
 static elbo_status improve_Sigma(lmm_work *w) {
-  const int q = w->stats->q, m = w->stats->m, n = w->par.n_eta - w->par.n_sigma;
+  const int q = w->stats->q, m = w->stats->m;
+  const int n = w->par.n_eta - w->par.n_sigma - w->par.n_smooth;
   double *M = w->scratch + square(q), *inverse = M + square(q), *G = inverse + square(q);
   double *SJ = G + square(q), *info = SJ + square(q) * 2, *step = info + square(n), *from = step + n;
   double best = -HUGE_VAL;
@@ -459,6 +481,7 @@ static elbo_status global_step(lmm_work *w) {
   const elbo_status status = w->prior->update(w->prior, &w->par, w->second_u, square_sum, w->Sigma,
                                               w->variance);
   lmm_parameters_pack(&w->par, w->Sigma, w->variance, w->eta);
+  if (has_smooth(w)) lmm_smooth_m_step(w);
   lmm_set_eta(w);
   return status;
 }
@@ -541,6 +564,7 @@ static elbo_status m_step(void *work) {
     for (int l = 0; l < st->n_level; l++) {
       add_cross(w->residual + (size_t)l * square(p1), w->variance[l], p, A, b);
     }
+    if (has_smooth(w)) lmm_smooth_hold(w, A, b);
     if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
     for (int j = 0; j < p; j++) {
       w->beta[j] = w->summary_origin[j];
@@ -558,8 +582,9 @@ static elbo_status m_step(void *work) {
   else
     root_of_second(w, L);
   lmm_parameters_pack_root(par, L, w->variance, w->eta);
+  if (has_smooth(w)) lmm_smooth_m_step(w);
   lmm_set_eta(w);
-  return constrained && par->n_eta > par->n_sigma ? improve_Sigma(w) : ELBO_OK;
+  return constrained && par->n_eta > par->n_sigma + par->n_smooth ? improve_Sigma(w) : ELBO_OK;
 }
 
 /* A variance within rounding of zero, or a covariance within rounding of singular, is put there
@@ -606,6 +631,7 @@ static int settle(void *work) {
       lmm_set_eta(w);
     }
   }
+  if (has_smooth(w)) moved |= lmm_smooth_settle(w, small * residual, &before);
   return moved;
 }
 

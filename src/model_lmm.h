@@ -9,6 +9,7 @@
  * model_lmm_parameters.c   eta <-> Sigma and sigma, chain rules, natural scale
  * model_lmm_prior.c        priors under variational Bayes: what they add to the objective
  * model_lmm_map.c          priors of parameters that are points
+ * model_lmm_smooth.c       smooth terms: a latent vector of all rows among the coefficients
  * model_lmm_objective.c    objective, its bound and derivatives, starts
  * model_lmm.c              q: E- and M-step, ELBO, KL; the model as the engine sees it
  *
@@ -41,7 +42,13 @@ typedef struct {
   const double *cor;      /* n_block: constant correlation of a block of two, NaN where free */
   const double *sigma;    /* n_level: constant residual sd, NaN where free */
   int fixed_origin;       /* 1: the latent terms keep their origin (their sds have priors) */
+  int n_smooth;           /* smooth terms, see model_lmm_smooth.c */
+  const int *smooth_size; /* n_smooth: the columns of each, the last ones of X */
+  const double *smooth_sd; /* n_smooth: constant sd, NaN where free */
 } lmm_law;
+
+/* Columns of X that belong to smooth terms. */
+int lmm_law_smooth_columns(const lmm_law *law);
 
 /* Column (X_j - shift_j) * scale_j in place of X_j, and so on.  x_intercept is the constant
  * column of X or -1; z_intercept[k] the column of Z that absorbs the shift of column k, or -1. */
@@ -98,7 +105,8 @@ size_t lmm_simulate_size(const lmm_stats *stats);
 typedef enum { LMM_ROW_FREE = 0, LMM_ROW_LENGTH, LMM_ROW_DIRECTION, LMM_ROW_FIXED, LMM_ROW_NO_LAW } lmm_row_kind;
 
 typedef struct {
-  int q, n_block, n_level, n_eta, n_sigma; /* n_sigma: free residual sds, the last of eta */
+  int q, n_block, n_level, n_eta, n_sigma; /* n_sigma: free residual sds, after Sigma in eta */
+  int n_smooth;                            /* free sds of smooth terms, the last of eta */
   int n_pair;                              /* entries (a >= b) of Sigma inside blocks */
   int n_no_law;                            /* latent terms without a law */
   int *start;                              /* n_block + 1: first term of each block */
@@ -226,11 +234,34 @@ const lmm_kernels *lmm_kernels_current(void);
 
 /* ---- the model ----------------------------------------------------------------------------- */
 
+/* Smooth terms: the last columns of X, from `first` on, have coefficients b = root c with a law,
+ * c ~ N(0, I) and root = unit sd; sd has either sign, and may be zero.  All p x p matrices here are
+ * of (beta, c), or of (beta, b). */
+typedef struct {
+  int n, first, n_column;   /* terms; columns */
+  int *start;               /* n + 1: first column of each */
+  int *eta_of;              /* n: eta, or -1 where the sd is held */
+  double *sd, *to_user;     /* n: caller's sd = sd * to_user */
+  double *unit, *root;      /* p: 0 and 1 for beta */
+  const int *family;        /* n: law of each sd, where these are points; NULL: no priors */
+  const double *df, *scale; /* n: scale scaled.  Under variational Bayes half-t */
+  double *extent;           /* n: X'X summed over the columns, in units of sd */
+  /* at theta, from lmm_smooth_solve() */
+  double *A, *gradient;     /* X'V^{-1}X with the prior of beta, X'V^{-1}(y - X beta) */
+  double *M_inverse, *P;    /* covariance of (beta, c); of c given beta, 1 and 0 for beta */
+  double *C;                /* covariance under q of (beta, b): 0 for points */
+  double *c;                /* p: 0 for beta */
+  /* q, in coordinates where its prior is N(0, I) */
+  double *q_sd, *q_c, *q_next_c, *q_P, *q_next_P;
+  double *scratch;
+} lmm_smooth;
+
 typedef struct {
   const lmm_stats *stats;
   const lmm_kernels *kernels;
   const lmm_prior *prior; /* NULL where there is none; set after lmm_work_init */
   lmm_parameters par;
+  lmm_smooth smooth;
   lmm_method method;
   double constant; /* the objective in the caller's units less that of the scaled data */
   /* theta */
@@ -267,6 +298,15 @@ elbo_status lmm_work_init(lmm_work *work, const lmm_stats *stats, const lmm_law 
                           const elbo_memory *mem);
 /* Gives a model its priors. */
 void lmm_set_prior(lmm_work *work, const lmm_prior *prior);
+/* sds of smooth terms from eta, and eta from sds. */
+void lmm_smooth_unpack(lmm_work *work);
+void lmm_smooth_pack(const lmm_work *work, double *eta);
+/* Priors of the sds of smooth terms (n each, scales in the caller's units): the density of an sd
+ * (df: shape of an inverse gamma), half-t under variational Bayes. */
+void lmm_smooth_set_prior(lmm_work *work, const int *family, const double *df, const double *scale,
+                          const elbo_memory *mem);
+/* log p(sd), or its part in the ELBO: added to value. */
+elbo_status lmm_smooth_prior(const lmm_work *work, double *value);
 /* The model as the engine sees it. */
 elbo_model lmm_model(const lmm_work *work);
 /* Least squares with latent variables left out (those without a law in) into work->beta; the mean
@@ -281,7 +321,7 @@ elbo_status lmm_starts(lmm_work *work, int n_starts, double *eta, double *object
 /* Puts the model at eta, beta at its best. */
 elbo_status lmm_start(lmm_work *work, const double *eta);
 /* Objective at the current Sigma and variance; beta (p) and C (p x p: (X'V^-1X)^-1) profiled out
- * unless `beta_given`. */
+ * unless `beta_given`.  Coefficients of smooth terms are always at their best. */
 elbo_status lmm_objective(lmm_work *work, int beta_given, double *beta, double *C, double *value);
 /* value, gradient and Hessian at the current eta with beta held at its best (not profiled: the
  * blocks with beta are work->cross_eta and -X'V^{-1}X, whose inverse is -work->C). */

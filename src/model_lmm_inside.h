@@ -69,11 +69,56 @@ static inline double log_det_root(const lmm_work *w) {
   return sum;
 }
 
+/* Element j, k of a symmetric p1 x p1 matrix of which the lower triangle is there. */
+static inline double at_lower(const double *A, int p1, int j, int k) {
+  return A[j >= k ? j + p1 * k : k + p1 * j];
+}
+
 /* Moves the beta near which cross-products are taken. */
 void lmm_set_origin(lmm_work *w, const double *beta);
 /* Sigma, its root and the variances from eta; whatever was known at another theta is forgotten. */
 void lmm_set_eta(lmm_work *w);
 /* Objective, gradient and Hessian with beta profiled out: H + cross C cross'. */
 elbo_status lmm_profile_information(void *work, double *value, double *gradient, double *hessian);
+
+/* log p(sd) at x = sd^2, and its first and second derivative by x. */
+void lmm_log_density(lmm_family family, double df, double scale, double x, double *out);
+
+/* ---- smooth terms: nothing of this is called where there are none -------------------------------- */
+
+static inline int has_smooth(const lmm_work *w) { return w->smooth.n > 0; }
+
+/* q has coefficients: beta, or those of smooth terms. */
+static inline int coefficients_latent(const lmm_work *w) {
+  return integrates_beta(w) || has_smooth(w);
+}
+
+void lmm_smooth_init(lmm_work *w, const lmm_law *law, const elbo_memory *mem);
+/* With w->cross at theta: beta (unless given) and b at their best, C (as lmm_objective), the penalised
+ * sum of squares, and what integrating b (reml, vb: beta and b) adds to log |V|; for points log of their
+ * law. */
+elbo_status lmm_smooth_solve(lmm_work *w, int beta_given, double *beta, double *C, double *quadratic,
+                             double *log_det);
+/* Keeps the solution as the exact q, and makes the exact q the current one. */
+void lmm_smooth_keep(lmm_work *w);
+void lmm_smooth_e_step(lmm_work *w);
+/* E_q log p(c) and the entropy of q(c), or q(beta, c), and log p(sd): added to value. */
+elbo_status lmm_smooth_elbo(lmm_work *w, double *value);
+/* Twice KL(q(beta, c) || p), given the exact q: added to twice. */
+elbo_status lmm_smooth_divergence(lmm_work *w, const double *exact_beta, const double *exact_c,
+                                  const double *exact_P, double *twice);
+/* The normal equations of all coefficients (A p x p, lower; b) to those of beta given b - origin. */
+void lmm_smooth_hold(const lmm_work *w, double *A, double *b);
+void lmm_smooth_m_step(lmm_work *w);
+/* Completes gradient, Hessian, cross_eta and spread_eta: all at fixed beta, b at its best. */
+elbo_status lmm_smooth_information(lmm_work *w, double *gradient, double *hessian);
+/* Adds to A = X'X (lower) a ridge that makes it positive definite in b. */
+void lmm_smooth_ridge(lmm_work *w, double *A);
+/* Into eta, where it is free, the sd with which curve k varies by `variance` a row, given what
+ * lmm_smooth_ridge() saw. */
+void lmm_smooth_start(const lmm_work *w, int k, double variance, double *eta);
+/* An sd within rounding of zero, of the size `small`, is put there where the objective, `before` here,
+ * does not mind; 1 if any was. */
+int lmm_smooth_settle(lmm_work *w, double small, double *before);
 
 #endif

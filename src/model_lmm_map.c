@@ -1,12 +1,9 @@
 /* Priors of the sds of the Gaussian mixed model where these are points: log p(sd) of each, a function of
  * the variance x = sd^2 alone.  With them the marginal likelihood becomes a marginal posterior, and
  * EM finds its mode (densities on the scale of the sd, so that a flat prior is flat there). */
-#include <math.h>
+#include "model_lmm_inside.h"
 
-#include "model_lmm.h"
-
-/* Value, first and second derivative by x. */
-static void log_density(lmm_family family, double df, double scale, double x, double *out) {
+void lmm_log_density(lmm_family family, double df, double scale, double x, double *out) {
   const double a = scale * scale;
   switch (family) {
     case LMM_HALF_T: {
@@ -38,12 +35,12 @@ static elbo_status map_value(const lmm_prior *prior, const lmm_parameters *par, 
   double part[3];
   *value = 0.0;
   for (int k = 0; k < par->q; k++) {
-    log_density((lmm_family)prior->family[k], prior->df[k], prior->scale[k], Sigma[k * (par->q + 1)],
+    lmm_log_density((lmm_family)prior->family[k], prior->df[k], prior->scale[k], Sigma[k * (par->q + 1)],
                 part);
     *value += part[0];
   }
   for (int l = 0; l < par->n_level; l++) {
-    log_density((lmm_family)prior->family[par->q + l], prior->sigma_df[l], prior->sigma_scale[l],
+    lmm_log_density((lmm_family)prior->family[par->q + l], prior->sigma_df[l], prior->sigma_scale[l],
                 variance[l], part);
     *value += part[0];
   }
@@ -59,10 +56,10 @@ static elbo_status map_derivatives(const lmm_prior *prior, const lmm_parameters 
     const int l = e - par->n_pair, k = l < 0 ? par->pair_a[e] : 0;
     if (l < 0 && par->pair_b[e] != k) continue;
     if (l < 0)
-      log_density((lmm_family)prior->family[k], prior->df[k], prior->scale[k],
+      lmm_log_density((lmm_family)prior->family[k], prior->df[k], prior->scale[k],
                   Sigma[k * (par->q + 1)], part);
     else
-      log_density((lmm_family)prior->family[par->q + l], prior->sigma_df[l],
+      lmm_log_density((lmm_family)prior->family[par->q + l], prior->sigma_df[l],
                   prior->sigma_scale[l], variance[l], part);
     gradient[e] += part[1];
     hessian[e + n * e] += part[2];

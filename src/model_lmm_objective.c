@@ -77,29 +77,40 @@ void lmm_set_prior(lmm_work *w, const lmm_prior *prior) {
   if (prior->mean_field) sum_levels(w);
 }
 
-elbo_status lmm_objective(lmm_work *w, int beta_given, double *beta, double *C, double *value) {
-  const lmm_stats *st = w->stats;
-  const lmm_parameters *par = &w->par;
-  const double *variance = w->variance;
-  const int p = st->p, p1 = p + 1, q = st->q, m = st->m;
-  double log_det, log_det_x, prior = 0.0;
-  if (w->prior) {
-    const elbo_status status = w->prior->value(w->prior, par, w->Sigma, variance, &prior);
-    if (status != ELBO_OK) return status;
-  }
-  evaluate(w, w->root, variance, &log_det);
+/* With w->cross at theta: beta at its best, unless it is given, its covariance C, the sum of squares,
+ * and log |X'V^{-1}X|. */
+static elbo_status solve(lmm_work *w, int beta_given, double *beta, double *C, double *quadratic,
+                         double *log_det) {
+  const int p = w->stats->p, p1 = p + 1;
   for (int j = 0; j < p; j++)
-    for (int k = 0; k < p; k++) C[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
+    for (int k = 0; k < p; k++) C[j + p * k] = at_lower(w->cross, p1, j, k);
   if (la_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
-  log_det_x = la_log_det_from_chol(C, p);
+  *log_det = la_log_det_from_chol(C, p);
   if (la_inverse_from_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
   if (!beta_given)
     for (int j = 0; j < p; j++) {
       beta[j] = w->origin[j];
       for (int k = 0; k < p; k++) beta[j] += C[j + p * k] * w->cross[p + p1 * k];
     }
-  double twice =
-      st->n * LOG_2PI + residual_square(w->cross, from_origin(w, beta, w->origin), p);
+  *quadratic = residual_square(w->cross, from_origin(w, beta, w->origin), p);
+  return ELBO_OK;
+}
+
+elbo_status lmm_objective(lmm_work *w, int beta_given, double *beta, double *C, double *value) {
+  const lmm_stats *st = w->stats;
+  const lmm_parameters *par = &w->par;
+  const double *variance = w->variance;
+  const int p = st->p, q = st->q, m = st->m;
+  double log_det, log_det_x, quadratic, prior = 0.0;
+  elbo_status status = ELBO_OK;
+  if (w->prior) status = w->prior->value(w->prior, par, w->Sigma, variance, &prior);
+  if (status == ELBO_OK && has_smooth(w)) status = lmm_smooth_prior(w, &prior);
+  if (status != ELBO_OK) return status;
+  evaluate(w, w->root, variance, &log_det);
+  status = (has_smooth(w) ? lmm_smooth_solve : solve)(w, beta_given, beta, C, &quadratic, &log_det_x);
+  if (status != ELBO_OK) return status;
+  double twice = st->n * LOG_2PI + quadratic;
+  if (has_smooth(w)) twice += log_det_x;
   if (w->method == LMM_JOINT) {
     for (int l = 0; l < st->n_level; l++) twice += st->n_rows[l] * log(variance[l]);
     twice += m * ((q - par->n_no_law) * LOG_2PI + 2.0 * log_det_root(w));
@@ -109,7 +120,8 @@ elbo_status lmm_objective(lmm_work *w, int beta_given, double *beta, double *C, 
       if (mean_field_C(w, variance, w->q_next_C, &log_det_x) != ELBO_OK) return ELBO_E_NOT_PD;
       log_det_x = -log_det_x;
     }
-    if (integrates_beta(w)) twice += log_det_x - p * LOG_2PI;
+    if (has_smooth(w) && integrates_beta(w)) twice -= w->smooth.first * LOG_2PI;
+    else if (integrates_beta(w)) twice += log_det_x - p * LOG_2PI;
   }
   *value = w->constant + prior - 0.5 * twice;
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
@@ -147,6 +159,7 @@ void lmm_column_pivots(lmm_work *w, double *pivots) {
   evaluate(w, nothing_random(w), w->variance, &ignored);
   for (int j = 0; j < p; j++) before[j] = w->cross[j + p1 * j];
   sweep_columns(w->cross, p, before, pivots);
+  for (int j = p - w->smooth.n_column; j < p; j++) pivots[j] = 1.0; /* their law tells them apart */
 }
 
 /* Whether X fits the n rows behind the cross-products A (destroyed) without error, and its rank. */
@@ -164,7 +177,8 @@ static int fitted_exactly(const lmm_work *w, double *A, double n, int *rank) {
 int lmm_unbounded_level(lmm_work *w) {
   const lmm_stats *st = w->stats;
   const size_t size = square(st->p + 1);
-  const int reml = integrates_beta(w); /* a row for each column */
+  /* Integrating coefficients takes a row for each. */
+  const int all = integrates_beta(w), some = w->method == LMM_EM ? w->smooth.n_column : 0;
   int may_vanish = 1, rank;               /* Sigma */
   for (int k = 0; k < st->q; k++)
     may_vanish &= w->par.kind[k] == LMM_ROW_FREE || w->par.kind[k] == LMM_ROW_DIRECTION;
@@ -172,26 +186,34 @@ int lmm_unbounded_level(lmm_work *w) {
     if (w->par.eta_of_sigma[l] < 0) continue;
     memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));
     if (!fitted_exactly(w, w->cross, st->n_rows[l], &rank)) continue;
-    if (st->n_distinct[l] > reml * rank) return l;
+    if (st->n_distinct[l] > (all ? rank : some)) return l;
     if (!may_vanish) continue;
     memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));
     add_between(st, l, w->cross);
-    if (fitted_exactly(w, w->cross, st->n_rows[l], &rank) && st->n_rows[l] > reml * rank) return l;
+    if (fitted_exactly(w, w->cross, st->n_rows[l], &rank) && st->n_rows[l] > (all ? rank : some))
+      return l;
   }
   return -1;
 }
 
 /* ---- derivatives --------------------------------------------------------------------------------- */
 
+/* Covariance of the coefficients that are integrated along with u; NULL: none are. */
+static const double *integrated_covariance(const lmm_work *w) {
+  if (has_smooth(w)) return w->method == LMM_JOINT ? NULL : w->smooth.C;
+  return integrates_beta(w) && !mean_field(w) ? w->C : NULL;
+}
+
 /* All derivatives with respect to the entries of Sigma and the residual variances into all_d. */
-static void differentiate(lmm_work *w, const double *C) {
+static void differentiate(lmm_work *w) {
   const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
   const int p = st->p, p1 = p + 1, n_pair = par->n_pair, n = n_pair + st->n_level;
-  const int reml = integrates_beta(w) && !mean_field(w), joint = w->method == LMM_JOINT;
+  const int joint = w->method == LMM_JOINT;
+  const double *C = integrated_covariance(w);
   lmm_derivatives *d = &w->all_d, *e = &w->run_d;
   const double *beta = w->profile_beta;
-  const lmm_point point = {beta, reml ? C : NULL, !joint, n_pair, par->pair_a, par->pair_b};
+  const lmm_point point = {beta, C, !joint, n_pair, par->pair_a, par->pair_b};
   memset(d->gradient, 0, (size_t)n * sizeof(double));
   memset(d->hessian, 0, square(n) * sizeof(double));
   memset(d->cross, 0, (size_t)n * (size_t)p * sizeof(double));
@@ -224,7 +246,7 @@ static void differentiate(lmm_work *w, const double *C) {
     const int at = n_pair + l;
     const double rows = joint ? 0.0 : st->n_within[l];
     double square_sum = residual_square(A, delta, p);
-    if (reml)
+    if (C)
       for (int j = 0; j < p; j++)
         for (int k = 0; k < p; k++)
           square_sum += C[j + p * k] * A[j >= k ? j + p1 * k : k + p1 * j];
@@ -288,7 +310,7 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
   const elbo_status status =
       lmm_objective(w, 0, w->profile_beta, w->C, value);
   if (status != ELBO_OK || gradient == NULL) return status;
-  differentiate(w, w->C);
+  differentiate(w);
   if (mean_field(w)) differentiate_mean_field(w);
   if (w->prior)
     w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient, w->all_d.hessian);
@@ -328,13 +350,14 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
     }
   }
   /* Hessian so far is that at fixed beta; log |X'V^{-1}X| of reml adds to it. */
-  if (integrates_beta(w) && !mean_field(w)) {
+  const double *C = integrated_covariance(w);
+  if (C) {
     double *CA = J, *CB = CA + square(p);
     for (int k = 0; k < n_eta; k++) {
-      la_multiply(w->C, w->spread_eta + square(p) * (size_t)k, p, p, p, CA);
+      la_multiply(C, w->spread_eta + square(p) * (size_t)k, p, p, p, CA);
       for (int l = 0; l <= k; l++) {
         double sum = 0.0;
-        la_multiply(w->C, w->spread_eta + square(p) * (size_t)l, p, p, p, CB);
+        la_multiply(C, w->spread_eta + square(p) * (size_t)l, p, p, p, CB);
         for (int i = 0; i < p; i++)
           for (int j = 0; j < p; j++) sum += CA[i + p * j] * CB[j + p * i];
         hessian[k + n_eta * l] += 0.5 * sum;
@@ -342,6 +365,7 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
       }
     }
   }
+  if (has_smooth(w) && lmm_smooth_information(w, gradient, hessian) != ELBO_OK) return ELBO_E_NOT_PD;
   for (int k = 0; k < n_eta; k++)
     if (!isfinite(gradient[k]) || !isfinite(hessian[k * (n_eta + 1)])) return ELBO_E_NOT_FINITE;
   return ELBO_OK;
@@ -375,6 +399,7 @@ elbo_status lmm_least_squares(lmm_work *w, double *mean_square, double *explaine
   evaluate(w, nothing_random(w), w->variance, &ignored);
   for (int j = 0; j < p; j++)
     for (int k = 0; k < p; k++) A[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
+  if (has_smooth(w)) lmm_smooth_ridge(w, A);
   if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
   for (int j = 0; j < p; j++) {
     w->beta[j] = w->origin[j];
@@ -392,6 +417,13 @@ static double start_sd(const lmm_parameters *par, int term, double variance) {
     case LMM_ROW_FIXED: return par->length[term];
     default: return sqrt(variance);
   }
+}
+
+/* For the scale at `place`, Sigma at 0 where there is one: all combinations of two scales in nine
+ * starts, and any two of four (an orthogonal array). */
+static double smooth_ratio(int start, int place) {
+  const int a = start % N_RATIOS, b = start / N_RATIOS % N_RATIOS;
+  return ratios[place == 0 ? a : (b + (place - 1) * a) % N_RATIOS];
 }
 
 elbo_status lmm_starts(lmm_work *w, int n_starts, double *eta, double *objective) {
@@ -420,6 +452,8 @@ elbo_status lmm_starts(lmm_work *w, int n_starts, double *eta, double *objective
                        : levels_own             ? own[l]
                                                 : pooled;
     lmm_parameters_pack(par, w->Sigma, w->variance, eta);
+    for (int k = 0; k < w->smooth.n; k++)
+      lmm_smooth_start(w, k, smooth_ratio(i, k + (q > 0)) * pooled, eta);
     memcpy(w->eta, eta, (size_t)par->n_eta * sizeof(double));
     lmm_set_eta(w);
     if (lmm_objective(w, 0, w->beta, w->C, objective + i) != ELBO_OK)

@@ -1,5 +1,6 @@
 /* The free parameters of the Gaussian mixed model: a Cholesky row for each latent term, then the
- * logarithm of each free residual sd.
+ * logarithm of each free residual sd, then the sd of each smooth term, of either sign
+ * (model_lmm_smooth.c).
  *
  * A covariance block is L L' with the rows of L free: no bounds, zero and singular covariances are
  * ordinary points, and the objective is even in each column, so a boundary optimum is a
@@ -110,6 +111,8 @@ void lmm_parameters_init(lmm_parameters *par, const lmm_stats *stats, const lmm_
     par->eta_of_sigma[l] = held ? -1 : par->n_eta++;
     par->n_sigma += !held;
   }
+  for (int k = 0; k < law->n_smooth; k++) par->n_smooth += isnan(law->smooth_sd[k]);
+  par->n_eta += par->n_smooth;
 }
 
 /* Element c of the unit vector with angles phi (j of them), differentiated with respect to angles

@@ -56,6 +56,12 @@ static int is_constant_one(const double *x, int n) {
   return n > 0;
 }
 
+int lmm_law_smooth_columns(const lmm_law *law) {
+  int n = 0;
+  for (int k = 0; k < law->n_smooth; k++) n += law->smooth_size[k];
+  return n;
+}
+
 static void scaling_init(lmm_scaling *s, const lmm_rows *rows, const lmm_law *law,
                          const elbo_memory *mem) {
   const int n = rows->n, p = rows->p, q = rows->q;
@@ -67,9 +73,11 @@ static void scaling_init(lmm_scaling *s, const lmm_rows *rows, const lmm_law *la
   s->x_intercept = -1;
   for (int j = 0; j < p && s->x_intercept < 0; j++)
     if (is_constant_one(rows->X + (size_t)n * (size_t)j, n)) s->x_intercept = j;
+  /* The law of a smooth term is that of its columns as they are. */
+  const int first_smooth = p - lmm_law_smooth_columns(law);
   for (int j = 0; j < p; j++) {
     const double *x = rows->X + (size_t)n * (size_t)j;
-    const int free_to_shift = s->x_intercept >= 0 && j != s->x_intercept;
+    const int free_to_shift = s->x_intercept >= 0 && j != s->x_intercept && j < first_smooth;
     s->x_shift[j] = free_to_shift ? column_mean(x, n) : 0.0;
     s->x_scale[j] = column_scale(x, n, s->x_shift[j]);
   }
