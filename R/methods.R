@@ -145,7 +145,8 @@ extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
 }
 
 # The labels that stats::drop1() goes by are those of straight lines.
-#' @exportS3Method stats::drop1
+#' @importFrom stats drop1
+#' @export
 drop1.elbo_fit <- function(object, scope, ...) {
   check_no_curves(object$design, "drop1()", "Compare fits without a term by anova() or AIC().")
   NextMethod()
