@@ -672,7 +672,7 @@ runs_to_one <- function(old, new) {
 #' @param ... not used.
 #' @export
 print.elbo_em_check <- function(x, ...) {
-  verdict <- switch(x$fault, none = "both steps are right", E = "the E-step is at fault",
+  verdict <- switch(EXPR = x$fault, none = "both steps are right", E = "the E-step is at fault",
                     M = "the M-step is at fault", both = "both steps are at fault")
   units <- if (is.na(x$units)) "" else sprintf(" on %d units", x$units)
   writeLines(sprintf("EM, %d iteration%s%s: %s", x$iterations, if (x$iterations > 1) "s" else "",

@@ -18,7 +18,7 @@
 #' components, \eqn{\sum_j q(z_i=j)\,E[y\mid z_i=j]}{sum_j q(z = j) E[y | z = j]};
 #' `predict(fit, newdata, type = "response")` uses the probabilities before the response.
 #'
-#' @param object,x,formula a fit made by [fit_mixture()].
+#' @param object,x a fit made by [fit_mixture()].
 #' @param type of residuals: `"response"`, or `"pearson"`: divided by the standard deviation within
 #'   components, \eqn{\{\sum_j q(z_i=j)\,\mathrm{var}(y\mid z_i=j)\}^{1/2}}{sqrt(sum_j q(z = j)
 #'   var(y | z = j))}. Of weights: only `"prior"`.

@@ -103,7 +103,7 @@ distinct_models <- function(models, k) {
 # Volume, shape and orientation are equal, vary by component, or (I) are none (Celeux and Govaert
 # 1995, table 1).
 covariance_df <- function(model, d, k) {
-  times <- function(letter) switch(letter, E = 1, V = k, I = 0)
+  times <- function(letter) switch(EXPR = letter, E = 1, V = k, I = 0)
   letters <- strsplit(paste0(model, if (nchar(model) == 1) "II"), "")[[1]]
   times(letters[1]) + (d - 1) * times(letters[2]) + d * (d - 1) / 2 * times(letters[3])
 }

@@ -26,8 +26,9 @@
 #' @details More than 5,000 rows are thinned evenly.
 #' @family what a mixture answers
 #' @examples
-#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3, covariance = c("EEE",
-#' "VVV")) plot(fit)
+#' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3,
+#'                    covariance = c("EEE", "VVV"))
+#' plot(fit)
 #' plot(fit, type = "uncertainty")
 #' @name plot.elbo_mixture
 NULL

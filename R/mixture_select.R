@@ -105,7 +105,7 @@ log_equal_modes <- function(size, k, priors) {
 
 abort_collapsed <- function(candidate, design, n_candidates) {
   result <- candidate$result
-  if (result$status == ascent_status[["descent"]]) check_ascent(result, list(), method)
+  if (result$status == ascent_status[["descent"]]) check_ascent(result, list(), "em")
   which <- paste("k =", candidate$k)
   if (!is.na(candidate$covariance)) {
     which <- sprintf("%s, covariance \"%s\"", which, candidate$covariance)

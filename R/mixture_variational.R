@@ -155,7 +155,9 @@ mean_field_blocks <- function(fit) {
   c(weight_blocks(fit), switch(fit$kind,
     normal = unlist(lapply(j, function(j) normal_blocks(fit, j)), recursive = FALSE),
     regression = regression_blocks(fit),
-    classes = class_blocks(fit)
+    classes = class_blocks(fit),
+    abort("Mean-field covariances of curves are not in this version; use type = \"linear_response\".",
+          "elbo_error_not_available")
   ))
 }
 
