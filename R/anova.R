@@ -112,8 +112,7 @@ bootstrap_ratio <- function(small, large, statistic, nsim, seed) {
     while (done < nsim) {
       size <- min(chunk, nsim - done)
       Y <- as.matrix(stats::simulate(small, size))
-      ratio <- 2 * (refit_response(large, Y)[, "objective"] -
-                      refit_response(small, Y)[, "objective"])
+      ratio <- 2 * (refit_evidence(large, Y) - refit_evidence(small, Y))
       # Equal to rounding is equal: at the boundary both are zero.
       count <- count + c(sum(ratio >= statistic - 1e-8, na.rm = TRUE), sum(!is.na(ratio)))
       done <- done + size

@@ -4,6 +4,7 @@
 #   theta_parts(fit, theta)       list(beta, Sigma, smooth, sigma) as the C code takes them
 #   glmm_posterior(fit, theta)    exact posterior of the latent variables at theta
 #   refit_response(fit, Y)        theta and objective for each column of Y
+#   refit_evidence(fit, Y)        log_evidence for each column of Y
 #   refit_held(fit, name, value)  best objective with an entry of theta held
 #   refit_method(fit, method)     the fit by another method, from its design: unlike update() it needs
 #                                 no data
@@ -79,6 +80,13 @@ refit_response <- function(fit, Y) {
   refit_table(fit, .Call(C_glmm_refit, model, ascend_control(fit$control, fit$design), Y))
 }
 
+refit_evidence <- function(fit, Y) {
+  refits <- refit_response(fit, Y)
+  theta <- refits[, -ncol(refits), drop = FALSE]
+  method <- match(fit$method, c("joint", "em", "reml", "vb")) - 1L
+  refits[, "objective"] - apply(theta, 1, function(x) log_prior(fit$priors, x, method))
+}
+
 # From the columns that C returns to rows of theta and objective.
 refit_table <- function(fit, table) {
   parameters <- fit$parameters
@@ -103,11 +111,24 @@ refit_table <- function(fit, table) {
   theta[rows("cor"), ] <- pmax(pmin(cor, 1), -1)[free[parameters$block == "cor"], ]
   theta[rows("smooth"), ] <- smooth[free[parameters$block == "smooth"], ]
   theta[rows("sigma"), ] <- sigma[free[parameters$block == "sigma"], ]
-  failed <- table[nrow(table), ] < 0
-  theta[, failed] <- NA
+  found <- table[nrow(table), ] >= 0
+  theta[, !found] <- NA
+  if (fit$method == "vb") theta[, found] <- vb_means(fit, theta[, found, drop = FALSE])
   out <- rbind(theta, table[nrow(table) - 1, ])
   rownames(out) <- c(parameters$name, "objective")
   t(out)
+}
+
+# Means of q, where theta, a column a refit, has the scales of S and v.
+vb_means <- function(fit, theta) {
+  scales <- fit$parameters[fit$parameters$block != "beta", ]
+  rows <- sum(fit$parameters$block == "beta") + seq_len(nrow(scales))
+  of <- vb_factors(fit$design, fit$priors, fit$parameters$block)
+  for (i in which(!scales$fixed)) {
+    moments <- if (scales$block[i] == "cor") vb_cor else vb_sd
+    theta[rows[i], ] <- vapply(theta[rows[i], ], function(x) moments(x, of$d[i], of$q[i])$value, 0)
+  }
+  theta
 }
 
 refit_held <- function(fit, name, value) {
@@ -131,7 +152,7 @@ refit_held <- function(fit, name, value) {
 refit_method <- function(fit, method) {
   held <- held_of(fit)
   answer <- ascend_glmm(fit$design, held, method, fit$control, function(design, held) {
-    glmm_map(fit$prior, design, held)
+    glmm_map(without_priors(fit$prior, design$aliased), design, held)
   })
   estimates <- glmm_estimates(answer)
   fit[names(estimates)] <- estimates

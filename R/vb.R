@@ -68,18 +68,25 @@ vb_rows <- function(design) {
   if (is.null(design$level)) length(design$y) else tabulate(design$level)
 }
 
+# Of each sd, cor and sigma: the factor that it belongs to, its degrees of freedom d and its order q.
+vb_factors <- function(design, priors, block) {
+  df <- vb_df(design, priors)
+  pairs <- covariance_pairs(design$block)
+  factor <- c(design$block, design$block[pairs[, 1]],
+              length(df$size) + seq_len(sum(block %in% c("smooth", "sigma"))))
+  list(df = df, factor = factor, d = c(df$block, df$smooth, df$sigma)[factor],
+       q = c(df$size, rep(1, length(df$smooth) + length(df$sigma)))[factor])
+}
+
 # The counterpart of natural_parameters() for vb: E_q of sd, cor and sigma with slopes by eta; and
 # what uncertainty of d adds to their covariance; and their covariance under q itself.
 vb_parameters <- function(result, design, held, priors) {
   at_mode <- natural_parameters(result, design, held)
-  df <- vb_df(design, priors)
+  of <- vb_factors(design, priors, held$block)
+  d <- of$d
+  q <- of$q
   fixed <- !is.na(held$constant[held$block != "beta"])
   block <- held$block[held$block != "beta"]
-  pairs <- covariance_pairs(design$block)
-  factor_of <- c(design$block, design$block[pairs[, 1]],
-                 length(df$size) + seq_len(sum(block %in% c("smooth", "sigma"))))
-  d <- c(df$block, df$smooth, df$sigma)[factor_of]
-  q <- c(df$size, rep(1, length(df$smooth) + length(df$sigma)))[factor_of]
   value <- at_mode$value
   by_d <- variance <- numeric(length(value))
   slope <- at_mode$slope
@@ -91,9 +98,9 @@ vb_parameters <- function(result, design, held, priors) {
     variance[i] <- m$variance
   }
   curvature <- mapply(vb_df_information, d, q)
-  df_cov <- outer(by_d, by_d) / curvature * outer(factor_of, factor_of, `==`)
+  df_cov <- outer(by_d, by_d) / curvature * outer(of$factor, of$factor, `==`)
   list(value = value, slope = slope, boundary = logical(length(value)), df_cov = df_cov,
-       q_variance = variance, df = df)
+       q_variance = variance, df = of$df)
 }
 
 # Linear response and mean field covariances of (beta, sd, cor, sigma).

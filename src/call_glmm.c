@@ -166,9 +166,9 @@ static void make_statistics(glmm *g) {
 
 /* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There the
  * statistics are made anew from y - X beta, beta from least squares. */
-static void build(SEXP model, glmm *g) {
+static void summarise(glmm *g) {
   double mean_square, explained, largest = 0.0;
-  unpack_model(model, g);
+  g->beta_origin = NULL;
   make_statistics(g);
   if (lmm_least_squares(&g->work, &mean_square, &explained) != ELBO_OK ||
       mean_square > 1e-6 * explained)
@@ -191,6 +191,11 @@ static void build(SEXP model, glmm *g) {
   g->beta_origin = beta;
   make_statistics(g);
   g->stats.rounding = 4.0 * DBL_EPSILON * largest * g->stats.scaling.y_scale;
+}
+
+static void build(SEXP model, glmm *g) {
+  unpack_model(model, g);
+  summarise(g);
 }
 
 /* B A B' */
@@ -527,7 +532,8 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
   for (int f = 0; f < n_fit; f++) {
     const void *mark = vmaxget();
     g.rows.y = REAL_RO(Y) + (size_t)g.rows.n * (size_t)f;
-    make_statistics(&g);
+    summarise(&g);
+    set_prior(model, &g);
     refit(&g, &settings, n_starts, REAL(out) + (size_t)n_out * (size_t)f);
     vmaxset(mark);
   }

@@ -8,19 +8,22 @@ test_that("responses drawn in the statistics have the law of responses drawn row
   d$f <- factor(sample(c("a", "b"), nrow(d), TRUE))
   d$w <- runif(nrow(d), 0.5, 2)
   d$y <- 1 + d$x + rnorm(15)[d$g] + rnorm(nrow(d)) * ifelse(d$f == "a", 0.5, 1)
-  fit <- fit_glmm(y ~ x + (x | g), d, sigma = ~ f, weights = w)
-  nsim <- 1500
-  fast <- bootstrap(fit, nsim, seed = 1)$theta
-  rows <- refit_response(fit, as.matrix(simulate(fit, nsim, seed = 2)))
-  slow <- rows[, colnames(fast)]
-  for (name in colnames(fast)) {
-    a <- fast[is.finite(fast[, name]), name]
-    b <- slow[is.finite(slow[, name]), name]
-    # Both are samples: means within 4 standard errors, distributions by Kolmogorov-Smirnov.
-    expect_lt(abs(mean(a) - mean(b)), 4 * sqrt(var(a) / length(a) + var(b) / length(b)),
-              label = name)
-    expect_gt(suppressWarnings(ks.test(a, b)$p.value), 1e-4, label = name)
+  expect_same_law <- function(fit, nsim) {
+    fast <- bootstrap(fit, nsim, seed = 1)$theta
+    rows <- refit_response(fit, as.matrix(simulate(fit, nsim, seed = 2)))
+    slow <- rows[, colnames(fast)]
+    for (name in colnames(fast)) {
+      a <- fast[is.finite(fast[, name]), name]
+      b <- slow[is.finite(slow[, name]), name]
+      # Both are samples: means within 4 standard errors, distributions by Kolmogorov-Smirnov.
+      expect_lt(abs(mean(a) - mean(b)), 4 * sqrt(var(a) / length(a) + var(b) / length(b)),
+                label = name)
+      expect_gt(suppressWarnings(ks.test(a, b)$p.value), 1e-4, label = name)
+    }
   }
+  expect_same_law(fit_glmm(y ~ x + (x | g), d, sigma = ~ f, weights = w), 1500)
+  prior <- priors(x = normal(0, 0.2), g = half_normal(0.3), sigma = inverse_gamma(20, 20))
+  expect_same_law(fit_glmm(y ~ x + (1 | g), d, weights = w, prior = prior), 500)
 })
 
 test_that("refits to given responses are fits to them", {
