@@ -156,6 +156,15 @@ static elbo_status curves_part(mixture_part *part, const mixture_spec *s, SEXP l
   c.sigma_family = call_int(list, "sigma_family", 0, 100);
   c.sigma_df = call_double(list, "sigma_df");
   c.sigma_scale = call_double(list, "sigma_scale");
+  c.n_smooth = call_int(list, "n_smooth", 0, c.p);
+  c.smooth_size = call_ints(list, "smooth_size", c.n_smooth, 0);
+  columns = 0;
+  for (int i = 0; i < c.n_smooth; i++) columns += c.smooth_size[i];
+  if (columns > c.p) Rf_error("internal error: smooths of %d columns of %d", columns, c.p);
+  c.smooth_constant = call_doubles(list, "smooth_constant", c.n_smooth, 1);
+  c.smooth_family = call_ints(list, "smooth_family", c.n_smooth, s->method != MIXTURE_VB);
+  c.smooth_df = call_doubles(list, "smooth_df", c.n_smooth, c.smooth_family == NULL);
+  c.smooth_scale = call_doubles(list, "smooth_scale", c.n_smooth, c.smooth_family == NULL);
   return mixture_curves_part(part, &c, mem);
 }
 
@@ -306,6 +315,35 @@ SEXP call_mixture_evaluate(SEXP model, SEXP state) {
     call_list_double(&out, "log_prior", mixture_log_prior(&w));
     add_theta(&out, &w);
   }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* The slope of the objective, the laws of z and the state where eta is that of `state` plus `move`. */
+SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
+  mixture w;
+  const char *name[MIXTURE_MAX_PARTS];
+  build(model, 1, &w, name);
+  if (w.spec.method == MIXTURE_JOINT) Rf_error("internal error: points on z have no slope");
+  const elbo_model table = mixture_model(&w);
+  const int dim[2] = {w.spec.units.n_unit, w.spec.k};
+  elbo_status status = set_state(state, &w, name);
+  if (status == ELBO_OK && !Rf_isNull(move)) {
+    const double *step = REAL_RO(move);
+    double *eta = (double *)R_alloc((size_t)w.n_eta, sizeof(double));
+    if (Rf_xlength(move) != w.n_eta) Rf_error("internal error: `move` must have %d elements", w.n_eta);
+    table.pack(&w, eta);
+    for (int a = 0; a < w.n_eta; a++) eta[a] += step[a];
+    status = table.unpack(&w, eta);
+  }
+  call_list out = call_list_new(8);
+  if (status == ELBO_OK) status = mixture_slope(&w, call_list_doubles(&out, "slope", &w.n_eta, 1));
+  if (status == ELBO_OK) {
+    double *log_density = call_list_doubles(&out, "log_density", dim, 1);
+    mixture_posterior(&w, log_density, call_list_doubles(&out, "probability", dim, 2));
+    add_state(&out, &w, name);
+  }
+  call_list_int(&out, "status", status);
   UNPROTECT(2);
   return out.list;
 }

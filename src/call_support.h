@@ -54,6 +54,7 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y);
 SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit);
 SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress);
 SEXP call_mixture_evaluate(SEXP model, SEXP state);
+SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move);
 SEXP call_mixture_information(SEXP model, SEXP state);
 
 #endif

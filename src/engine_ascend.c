@@ -277,7 +277,12 @@ static elbo_status climb(ascent *a) {
   const elbo_model *m = a->model;
   const int by_newton = a->control->accelerate == ELBO_ACCELERATE_AUTO && m->newton_from > 0.0;
   if (!by_newton && m->newton_from == HUGE_VAL) return climb_by_em(a);
-  if (!by_newton) return climb_by_gain(a, a->control->tol, INT_MAX);
+  if (!by_newton) {
+    elbo_status status = climb_by_gain(a, a->control->tol, INT_MAX);
+    if (status == ELBO_OK && m->settle && m->settle(a->work))
+      status = climb_by_gain(a, a->control->tol, INT_MAX);
+    return status;
+  }
   elbo_status status = ELBO_OK;
   if (m->newton_from == HUGE_VAL) {
     for (int i = 0; i < EM_STEPS_FIRST && status == ELBO_OK && !exhausted(a); i++) {

@@ -20,6 +20,7 @@ static const R_CallMethodDef entries[] = {
     ENTRY(glmm_bootstrap, 4),
     ENTRY(mixture_fit, 4),
     ENTRY(mixture_evaluate, 2),
+    ENTRY(mixture_slope, 3),
     ENTRY(mixture_information, 2),
     {NULL, NULL, 0},
 };

@@ -87,12 +87,14 @@ elbo_status la_eigen(double *A, int n, double *values, double *work) {
 }
 
 void la_multiply(const double *A, const double *B, int m, int k, int n, double *C) {
-  for (int j = 0; j < n; j++)
-    for (int i = 0; i < m; i++) {
-      double sum = 0.0;
-      for (int l = 0; l < k; l++) sum += A[i + m * l] * B[l + k * j];
-      C[i + m * j] = sum;
+  for (int j = 0; j < n; j++) {
+    double *column = C + (size_t)m * (size_t)j;
+    for (int i = 0; i < m; i++) column[i] = 0.0;
+    for (int l = 0; l < k; l++) {
+      const double *a = A + (size_t)m * (size_t)l, b = B[l + k * j];
+      for (int i = 0; i < m; i++) column[i] += a[i] * b;
     }
+  }
 }
 
 void la_multiply_t(const double *A, const double *B, int m, int k, int n, double *C) {

@@ -103,7 +103,7 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   w->low = elbo_doubles(mem, n_value);
   w->high = elbo_doubles(mem, n_value);
   memset(w->h, 0, (size_t)w->n_eta * sizeof(double));
-  w->second_order = spec->method != MIXTURE_JOINT && w->n_eta <= 300 &&
+  w->second_order = spec->method != MIXTURE_JOINT && w->n_eta <= 600 &&
                     (double)w->n_eta * (double)units->n_row * (double)work_per_row < 1e9;
   if (w->second_order && spec->method == MIXTURE_VB)
     w->V = elbo_doubles(mem, (size_t)w->n_eta * (size_t)w->n_eta);
@@ -366,11 +366,9 @@ static void moments(const mixture *w, double *m) {
 
 /* ---- derivatives ------------------------------------------------------------------------------------ */
 
-/* The slope of the objective at the present parameters, with the laws of z at their best.
- *   em: its gradient by eta; by Fisher's identity the part's gradient of expected + log prior.
- *   vb: eta* - eta, eta* the natural parameters at which each factor would be at its best (the
- *       natural gradient): the gradient is V times it, V = dm / deta. */
-static elbo_status slope(mixture *w, double *out) {
+/* em: by Fisher's identity the part's gradient of expected + log prior.
+ * vb: the gradient is V times it, V = dm / deta. */
+elbo_status mixture_slope(mixture *w, double *out) {
   elbo_status status = refresh(w);
   const int vb = w->spec.method == MIXTURE_VB;
   double *g = out;
@@ -389,7 +387,7 @@ static elbo_status slope(mixture *w, double *out) {
 typedef enum { SLOPE, MOMENTS, THETA } quantity;
 
 static elbo_status evaluate(mixture *w, quantity what, double *out) {
-  if (what == SLOPE) return slope(w, out);
+  if (what == SLOPE) return mixture_slope(w, out);
   if (what == MOMENTS) moments(w, out);
   if (what == THETA) mixture_theta(w, out);
   return ELBO_OK;
@@ -463,7 +461,7 @@ elbo_status mixture_information(mixture *w, double *gradient, double *hessian, d
   const int n = w->n_eta;
   const size_t n2 = (size_t)n * (size_t)n;
   pack(w, w->eta);
-  elbo_status status = slope(w, gradient);
+  elbo_status status = mixture_slope(w, gradient);
   if (status == ELBO_OK) status = differentiate(w, hessian, V, jacobian);
   const elbo_status back = unpack(w, w->eta);
   if (status == ELBO_OK) status = back;
@@ -488,6 +486,24 @@ static elbo_status derivatives(void *work, double *value, double *gradient, doub
   const elbo_status status = log_evidence(w, value);
   if (status != ELBO_OK || gradient == NULL) return status;
   return mixture_information(w, gradient, hessian, w->V, NULL);
+}
+
+/* Of all parts, with the laws of z as they are here; taken back where the objective falls. */
+static int settle(void *work) {
+  mixture *w = work;
+  double before, after;
+  int moved = 0;
+  if (log_evidence(w, &before) != ELBO_OK) return 0;
+  pack(w, w->eta);
+  for (int p = 0; p < w->spec.n_part; p++) {
+    const mixture_part *part = w->spec.part + p;
+    if (part->settle) moved |= part->settle(part->work, w->here->stat + w->stat_at[p], w->here->r);
+  }
+  if (!moved) return 0;
+  moved = prepare(w) == ELBO_OK && log_evidence(w, &after) == ELBO_OK &&
+          after >= before - 1e-9 * (1.0 + fabs(before));
+  if (!moved) unpack(w, w->eta);
+  return e_step(w) == ELBO_OK && moved;
 }
 
 /* ---- components, and what leaves ---------------------------------------------------------------------- */
@@ -546,6 +562,7 @@ elbo_model mixture_model(const mixture *w) {
       .unpack = unpack,
       .newton_from = w->second_order ? 1e-2 : 0.0,
       .anchor = anchor,
+      .settle = method == MIXTURE_EM ? settle : NULL,
   };
   return model;
 }

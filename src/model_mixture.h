@@ -61,6 +61,9 @@ typedef struct {
 
   /* After the fields were written from outside: what is held besides them.  May be NULL. */
   elbo_status (*restore)(void *work, int *component);
+  /* em: what is within rounding of the boundary of the parameter space, and no better off it, is put onto it;
+   * 1 if anything moved.  stat and r are of the present parameters.  May be NULL. */
+  int (*settle)(void *work, const double *stat, const double *r);
   /* Factors and constants from the fields.  ELBO_E_UNBOUNDED where a component has collapsed
    * (*component says which), ELBO_E_NOT_PD outside of the parameter space. */
   elbo_status (*prepare)(void *work, int *component);
@@ -149,6 +152,11 @@ elbo_status mixture_restore(mixture *w);
 elbo_status mixture_permute(mixture *w, const int *order);
 /* log_density (n_unit) = log sum_j exp l_ij and probability (n_unit x k) at the present parameters. */
 void mixture_posterior(mixture *w, double *log_density, double *probability);
+/* The slope of the objective at the present parameters, with the laws of z at their best.
+ *   em: its gradient by eta.
+ *   vb: eta* - eta, eta* the natural parameters at which each factor would be at its best (the natural
+ *       gradient). */
+elbo_status mixture_slope(mixture *w, double *out);
 /* Gradient (n_eta) and Hessian (n_eta x n_eta) of the objective by eta, and the Jacobian of theta
  * (n_theta x n_eta).  V: n_eta x n_eta of scratch under vb, else NULL. */
 elbo_status mixture_information(mixture *w, double *gradient, double *hessian, double *V,

@@ -19,18 +19,30 @@ static void covariance_of(const curves *w, const curve_design *d, int j, double 
   for (int a = 0; a < m; a++) V[a + m * a] += w->variance[sigma_of(w, j)];
 }
 
-/* sum over a, b of (R'R)_ab (E beta beta' - E beta E beta')_ab. */
-static double uncertainty_of_mean(const curves *w, const curve_design *d, int j) {
+/* out (m x n) = M X, M lower triangular by row. */
+static void lower_times(const double *M, const double *X, int m, int n, double *out) {
+  for (int c = 0; c < n; c++)
+    for (int a = 0; a < m; a++) {
+      double sum = 0.0;
+      for (int b = 0; b <= a; b++) sum += M[b + m * a] * X[b + m * c];
+      out[a + m * c] = sum;
+    }
+}
+
+/* image (m x p) = M R, and image Cov(beta_j) = M R Cov(beta_j). */
+static void spread_of_mean(const curves *w, const curve_design *d, int j, double *image,
+                           double *image_cov) {
   const int m = d->m, p = w->spec.p;
+  lower_times(d->M + square(m) * (size_t)j, d->R, m, p, image);
+  la_multiply(image, w->beta_cov + square(p) * (size_t)j, m, p, p, image_cov);
+}
+
+/* tr(R'V^{-1}R Cov(beta_j)). */
+static double uncertainty_of_mean(const curves *w, const curve_design *d, int j) {
   double sum = 0.0;
   if (w->beta_cov == NULL) return 0.0;
-  const double *cov = w->beta_cov + square(p) * (size_t)j;
-  for (int a = 0; a < m; a++)
-    for (int b = 0; b < p; b++) {
-      double row = 0.0;
-      for (int c = 0; c < p; c++) row += cov[b + p * c] * d->R[a + m * c];
-      sum += d->R[a + m * b] * row;
-    }
+  spread_of_mean(w, d, j, w->three, w->four);
+  for (int a = 0; a < d->m * w->spec.p; a++) sum += w->three[a] * w->four[a];
   return sum;
 }
 
@@ -49,7 +61,7 @@ static elbo_status factor_cell(const curves *w, curve_design *d, int j) {
   d->constant[j] =
       d->half_log_weight + d->n_row * log(w->y_scale) -
       0.5 * (d->n_row * (LOG_2PI + w->log_variance[s]) + m * -log(w->variance[s]) +
-             la_log_det_from_chol(V, m) + w->excess[g] + uncertainty_of_mean(w, d, j) / w->variance[s]);
+             la_log_det_from_chol(V, m) + w->excess[g] + uncertainty_of_mean(w, d, j));
   return ELBO_OK;
 }
 
@@ -229,16 +241,6 @@ static elbo_status expected(const void *work, const double *stat, const double *
 
 /* ---- sums of a component ------------------------------------------------------------------------------ */
 
-/* out (m x n) = M X, M lower triangular by row. */
-static void lower_times(const double *M, const double *X, int m, int n, double *out) {
-  for (int c = 0; c < n; c++)
-    for (int a = 0; a < m; a++) {
-      double sum = 0.0;
-      for (int b = 0; b <= a; b++) sum += M[b + m * a] * X[b + m * c];
-      out[a + m * c] = sum;
-    }
-}
-
 void curves_add_crossprod(const double *X, int m, int n, double factor, double *sum) {
   for (int a = 0; a < n; a++)
     for (int b = 0; b <= a; b++) {
@@ -249,8 +251,9 @@ void curves_add_crossprod(const double *X, int m, int n, double factor, double *
     }
 }
 
-/* E|y - X beta - Z u|^2 of the cell less its rest, where u has its law given the rest: with D = M C M' - n I
- *   variance^2 tr(M M' D) + n (m variance + tr(R'R Cov(beta))). */
+/* E|y - X beta - Z u|^2 of the cell less its rest, where u has its law given the rest: with
+ * D = M E[C] M' - n I
+ *   variance^2 tr(M M' D) + n m variance. */
 static double residual_square(const curves *w, const curve_design *d, int j, const double *D,
                               double n) {
   const int m = d->m;
@@ -262,14 +265,18 @@ static double residual_square(const curves *w, const curve_design *d, int j, con
       for (int c = 0; c <= b; c++) sum += M[c + m * a] * M[c + m * b];
       trace += (a == b ? 1.0 : 2.0) * sum * D[a + m * b];
     }
-  return variance * variance * trace + n * (m * variance + uncertainty_of_mean(w, d, j));
+  return variance * variance * trace + n * (m * variance);
 }
 
-/* D = M C M' - n I. */
+/* D = M E[C] M' - n I, where E[C] is C + n R Cov(beta) R'. */
 static void excess_of_cell(const curves *w, const curve_design *d, int j, double *D) {
-  const int m = d->m;
+  const int m = d->m, p = w->spec.p;
   sandwich(d->M + square(m) * (size_t)j, w->cell->C, m, w->one, D);
   for (int a = 0; a < m; a++) D[a + m * a] -= w->cell->n;
+  if (w->beta_cov == NULL) return;
+  spread_of_mean(w, d, j, w->three, w->four);
+  la_multiply_t(w->four, w->three, m, p, m, w->one);
+  for (int a = 0; a < m * m; a++) D[a] += w->cell->n * w->one[a];
 }
 
 /* out (q x q) = (M S)'D (M S), image = M S. */
@@ -291,39 +298,46 @@ void curves_cell_H(const curves *w, const curve_design *d, int j, double *H) {
   quadratic_of(w->three, w->two, m, q, w->four, H);
 }
 
-static void add_cell(const curves *w, const curve_design *d, int j) {
-  const int m = d->m, p = w->spec.p, q = w->spec.q;
-  const double *M = d->M + square(m) * (size_t)j, n = w->cell->n;
+static void add_coefficients(const curves *w, const curve_design *d, int j) {
+  const int m = d->m, p = w->spec.p;
+  const double *M = d->M + square(m) * (size_t)j;
+  curve_sums *sums = w->sums;
+  double *image = w->three;
+  lower_times(M, w->cell->s, m, 1, w->trial);
+  lower_times(M, d->R, m, p, image);
+  curves_add_crossprod(image, m, p, w->cell->n, sums->K);
+  for (int a = 0; a < p; a++)
+    for (int i = 0; i < m; i++) sums->b[a] += image[i + m * a] * w->trial[i];
+}
+
+static void add_variances(const curves *w, const curve_design *d, int j) {
+  const int m = d->m, q = w->spec.q;
+  const double n = w->cell->n;
   curve_sums *sums = w->sums;
   double *D = w->two, *image = w->three;
   excess_of_cell(w, d, j, D);
   sums->n += n;
   sums->rows += n * d->n_row;
   sums->square += w->cell->rest + residual_square(w, d, j, D, n);
-  lower_times(M, w->cell->s, m, 1, w->trial);
-  lower_times(M, d->R, m, p, image);
-  curves_add_crossprod(image, m, p, n, sums->K);
-  for (int a = 0; a < p; a++)
-    for (int i = 0; i < m; i++) sums->b[a] += image[i + m * a] * w->trial[i];
-  if (w->beta_cov) curves_add_crossprod(d->R, m, p, n, sums->A);
-  lower_times(M, d->S, m, q, image);
+  lower_times(d->M + square(m) * (size_t)j, d->S, m, q, image);
   curves_add_crossprod(image, m, q, n, sums->T);
   quadratic_of(image, D, m, q, w->four, w->cell_H);
   for (int a = 0; a < q * q; a++) sums->H[a] += w->cell_H[a];
 }
 
-void curves_sums(const curves *w, const double *stat, const double *r, int j) {
+void curves_sums(const curves *w, const double *stat, const double *r, int j, int which) {
   const int p = w->spec.p, q = w->spec.q;
   curve_sums *sums = w->sums;
   sums->n = sums->rows = sums->square = 0.0;
   memset(sums->K, 0, square(p) * sizeof(double));
-  memset(sums->A, 0, square(p) * sizeof(double));
   memset(sums->b, 0, (size_t)p * sizeof(double));
   memset(sums->T, 0, square(q) * sizeof(double));
   memset(sums->H, 0, square(q) * sizeof(double));
   for (int d = 0; d < w->n_design; d++) {
     curves_cell(w, stat, r, d, j);
-    if (w->cell->n > 0.0) add_cell(w, w->design + d, j);
+    if (!(w->cell->n > 0.0)) continue;
+    if (which & OF_COEFFICIENTS) add_coefficients(w, w->design + d, j);
+    if (which & OF_VARIANCES) add_variances(w, w->design + d, j);
   }
 }
 
@@ -393,18 +407,19 @@ static void solve(const curves *w, const double *A, const double *b, int n, doub
 static elbo_status update_beta(curves *w, const double *stat, const double *r, int j) {
   const int p = w->spec.p;
   double *beta = w->beta + p * j;
-  curves_sums(w, stat, r, j);
+  curves_sums(w, stat, r, j, OF_COEFFICIENTS);
+  if (w->spec.method == MIXTURE_VB || w->smooth.n > 0) return curves_smooth_step(w, j, 1);
   for (int a = 0; a < p; a++) {
     w->sums->K[a + p * a] += w->beta_precision[a];
     w->sums->b[a] += w->beta_precision[a] * (w->beta_mean[a] - beta[a]);
   }
   solve(w, w->sums->K, w->sums->b, p, w->step);
   for (int a = 0; a < p; a++) beta[a] += w->step[a];
-  return w->beta_cov ? curves_vb_cov(w, j, w->sums->A) : ELBO_OK;
+  return ELBO_OK;
 }
 
 /* Sums of all components: scores and, by the covariances and sigmas that they share, what these need. */
-void curves_collect(const curves *w, const double *stat, const double *r) {
+void curves_collect(const curves *w, const double *stat, const double *r, int which) {
   const size_t p = (size_t)w->spec.p, q2 = square(w->spec.q);
   curve_totals *all = w->totals;
   memset(all->T, 0, q2 * (size_t)w->n_gamma * sizeof(double));
@@ -414,7 +429,7 @@ void curves_collect(const curves *w, const double *stat, const double *r) {
   memset(all->square, 0, (size_t)w->n_sigma * sizeof(double));
   for (int j = 0; j < w->spec.k; j++) {
     const int g = gamma_of(w, j), s = sigma_of(w, j);
-    curves_sums(w, stat, r, j);
+    curves_sums(w, stat, r, j, which);
     for (size_t a = 0; a < q2; a++) {
       all->T[q2 * (size_t)g + a] += w->sums->T[a];
       all->H[q2 * (size_t)g + a] += w->sums->H[a];
@@ -423,14 +438,14 @@ void curves_collect(const curves *w, const double *stat, const double *r) {
     all->rows[s] += w->sums->rows;
     all->square[s] += w->sums->square;
     memcpy(all->b + p * (size_t)j, w->sums->b, p * sizeof(double));
-    if (all->A) memcpy(all->A + p * p * (size_t)j, w->sums->A, p * p * sizeof(double));
+    if (all->K) memcpy(all->K + p * p * (size_t)j, w->sums->K, p * p * sizeof(double));
   }
 }
 
 static void update_variances(curves *w, const double *stat, const double *r) {
-  const int vb = w->beta_cov != NULL;
+  const int vb = w->spec.method == MIXTURE_VB;
   const curve_totals *all = w->totals;
-  curves_collect(w, stat, r);
+  curves_collect(w, stat, r, OF_VARIANCES);
   for (int g = 0; g < w->n_gamma; g++)
     (vb ? curves_vb_gamma : curves_em_gamma)(w, g, all->n[g], all->H + square(w->spec.q) * (size_t)g);
   for (int s = 0; s < w->n_sigma; s++)
@@ -443,7 +458,7 @@ static elbo_status climb_covariances(curves *w, const double *stat, const double
   int scalar = 0;
   for (int i = 0; i < w->n_block; i++) scalar = scalar || w->block[i].order == 1;
   if (scalar && status == ELBO_OK) {
-    curves_collect(w, stat, r);
+    curves_collect(w, stat, r, OF_VARIANCES);
     for (int g = 0; g < w->n_gamma; g++) {
       const size_t at = square(w->spec.q) * (size_t)g;
       curves_mm_gamma(w, g, w->totals->T + at, w->totals->H + at);
@@ -469,7 +484,7 @@ static elbo_status m_step(void *work, const double *stat, const double *r, int *
     if (w->covariance_scale == NULL) status = climb_covariances(w, stat, r, component);
     if (status != ELBO_OK) return status;
   }
-  if (w->beta_cov == NULL) curves_em_take_roots(w);
+  if (w->spec.method != MIXTURE_VB) curves_em_take_roots(w);
   return ELBO_OK;
 }
 
@@ -542,9 +557,12 @@ static void scale_all(curves *w, const elbo_memory *mem) {
   const int n = w->spec.units.n_row, p = w->spec.p, q = w->spec.q;
   w->x_scale = elbo_doubles(mem, (size_t)p);
   w->z_scale = elbo_doubles(mem, (size_t)q);
-  for (int a = 0; a < p; a++) w->x_scale[a] = scale_of_column(w->spec.X + (size_t)n * (size_t)a, n);
+  for (int a = 0; a < p; a++) /* the law of a smooth is the same for all its columns */
+    w->x_scale[a] = a > w->smooth.first && w->smooth.of[a] == w->smooth.of[a - 1]
+                        ? w->x_scale[a - 1]
+                        : scale_of_column(w->spec.X + (size_t)n * (size_t)a, n);
   for (int a = 0; a < q; a++) w->z_scale[a] = scale_of_column(w->spec.Z + (size_t)n * (size_t)a, n);
-  w->intercept = find_intercept(w->spec.X, n, p);
+  w->intercept = find_intercept(w->spec.X, n, w->smooth.first);
   scale_response(w);
 }
 
@@ -592,8 +610,8 @@ static void build_priors(curves *w, const elbo_memory *mem) {
     const double unit = beta_unit(w, a), sd = s->beta_sd ? s->beta_sd[a] / unit : HUGE_VAL;
     double mean = s->beta_mean ? s->beta_mean[a] : 0.0;
     if (a == w->intercept) mean -= w->y_centre / s->X[(size_t)s->units.n_row * (size_t)a];
-    w->beta_mean[a] = mean / unit;
-    w->beta_precision[a] = 1.0 / (sd * sd);
+    w->beta_mean[a] = a < w->smooth.first ? mean / unit : 0.0;
+    w->beta_precision[a] = a < w->smooth.first ? 1.0 / (sd * sd) : 0.0;
   }
   if (s->covariance_df) {
     w->covariance_scale = elbo_doubles(mem, square(q));
@@ -655,7 +673,6 @@ static void allocate(curves *w, const elbo_memory *mem) {
   w->log_variance = elbo_doubles(mem, n_sigma);
   w->sums = mem->get(mem->ctx, sizeof *w->sums);
   w->sums->K = elbo_doubles(mem, p * p);
-  w->sums->A = elbo_doubles(mem, p * p);
   w->sums->b = elbo_doubles(mem, p);
   w->sums->T = elbo_doubles(mem, q * q);
   w->sums->H = elbo_doubles(mem, q * q);
@@ -666,7 +683,9 @@ static void allocate(curves *w, const elbo_memory *mem) {
   w->totals->rows = elbo_doubles(mem, n_sigma);
   w->totals->square = elbo_doubles(mem, n_sigma);
   w->totals->b = elbo_doubles(mem, p * k);
-  w->totals->A = w->spec.method == MIXTURE_VB ? elbo_doubles(mem, p * p * k) : NULL;
+  const int law = w->spec.method == MIXTURE_VB || (w->spec.method == MIXTURE_EM && w->spec.n_smooth > 0);
+  w->totals->K = law ? elbo_doubles(mem, p * p * k) : NULL;
+  w->beta_cov = law ? elbo_doubles(mem, p * p * k) : NULL;
 }
 
 /* No design has more dimensions than columns. */
@@ -708,9 +727,11 @@ elbo_status mixture_curves_part(mixture_part *part, const mixture_curves_spec *s
   w->n_block = spec->n_block;
   allocate(w, mem);
   allocate_scratch(w, mem);
+  curves_smooth_columns(w, mem);
   scale_all(w, mem);
   build_blocks(w, mem);
   build_priors(w, mem);
+  curves_smooth_build(w, mem);
   curves_designs(w, mem);
   start(w);
 
@@ -725,7 +746,7 @@ elbo_status mixture_curves_part(mixture_part *part, const mixture_curves_spec *s
   part->finish = finish;
   part->expected = expected;
   part->m_step = m_step;
-  part->n_theta = spec->p * spec->k + w->n_sigma;
+  part->n_theta = (spec->p + spec->n_smooth) * spec->k + w->n_sigma;
   for (int i = 0; i < w->n_block; i++) part->n_theta += w->n_gamma * (int)packed_size(w->block[i].order);
   return (spec->method == MIXTURE_VB ? curves_vb : curves_em)(part, w, mem);
 }

@@ -6,6 +6,8 @@
 #include "math_laws.h"
 #include "model_mixture_curves_inside.h"
 
+static const double NOTHING = 1e-10; /* a variance relative to the residuals' */
+
 /* ---- variances ----------------------------------------------------------------------------------------- */
 
 /* A block of Gamma, or its multiple (1 x 1). */
@@ -143,6 +145,7 @@ static void publish(const curves *w) {
       for (int b = 0; b < q; b++)
         w->covariance[a + q * b + q * q * g] = gamma_at(w, g)[a + q * b] * gamma_unit(w, a, b);
   for (int s = 0; s < w->n_sigma; s++) w->sigma[s] = sqrt(w->variance[s]) / w->y_scale;
+  curves_smooth_publish(w);
 }
 
 static elbo_status prepare(void *work, int *component) {
@@ -185,15 +188,16 @@ static elbo_status restore(void *work, int *component) {
         gamma_at(w, g)[a + q * b] = w->covariance[a + q * b + q * q * g] / gamma_unit(w, a, b);
   for (int s = 0; s < w->n_sigma; s++) set_sigma(w, s, w->sigma[s] * w->y_scale);
   curves_em_take_roots(w);
-  return ELBO_OK;
+  return curves_smooth_restore(w);
 }
 
-/* sds of free blocks and roots of multiples; then correlations. */
+/* sds of smooths, of free blocks and roots of multiples; then correlations. */
 static void theta(const void *work, double *out) {
   const curves *w = work;
   const int q = w->spec.q, size = w->spec.p * w->spec.k;
   memcpy(out, w->coefficients, (size_t)size * sizeof(double));
   out += size;
+  curves_smooth_theta(w, &out);
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
@@ -246,7 +250,7 @@ static double log_prior(const void *work) {
   for (int s = 0; s < w->n_sigma; s++)
     if (sigma_free(w, s) && w->sigma_prior.family != SD_FLAT)
       sum += sd_prior_log_density(&w->sigma_prior, w->variance[s], &by_x) + log(w->y_scale);
-  return sum;
+  return sum + curves_smooth_log_prior(w);
 }
 
 /* ---- free coordinates --------------------------------------------------------------------------------- */
@@ -255,7 +259,8 @@ static void pack(const void *work, double *eta) {
   const curves *w = work;
   const int size = w->spec.p * w->spec.k;
   memcpy(eta, w->beta, (size_t)size * sizeof(double));
-  eta += size;
+  curves_smooth_pack(w, eta, eta + size);
+  eta += size + curves_smooth_n_eta(w);
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
@@ -271,7 +276,8 @@ static elbo_status unpack(void *work, const double *eta) {
   curves *w = work;
   const int size = w->spec.p * w->spec.k;
   memcpy(w->beta, eta, (size_t)size * sizeof(double));
-  eta += size;
+  const elbo_status status = curves_smooth_unpack(w, eta + size);
+  eta += size + curves_smooth_n_eta(w);
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
@@ -287,7 +293,7 @@ static elbo_status unpack(void *work, const double *eta) {
     if (sigma_free(w, s)) set_sigma(w, s, exp(*eta++));
   for (int s = 0; s < w->n_sigma; s++)
     if (!isfinite(w->log_variance[s])) return ELBO_E_NOT_PD;
-  return ELBO_OK;
+  return status;
 }
 
 /* Twice the derivative by a block: H of it, of a multiple tr(B H); and of the prior
@@ -331,9 +337,13 @@ static elbo_status gradient_of_gamma(const curves *w, int g, double **out) {
 static elbo_status gradient(void *work, const double *stat, const double *r, double *out) {
   const curves *w = work;
   const int p = w->spec.p;
-  curves_collect(w, stat, r);
+  curves_collect(w, stat, r, OF_COEFFICIENTS | OF_VARIANCES);
+  double *coefficients = out;
   for (int i = 0; i < p * w->spec.k; i++)
     *out++ = w->totals->b[i] + w->beta_precision[i % p] * (w->beta_mean[i % p] - w->beta[i]);
+  for (int j = 0; j < w->spec.k && w->smooth.n > 0; j++)
+    curves_smooth_gradient(w, j, w->totals->K + square(p) * (size_t)j, w->totals->b + p * j,
+                           coefficients + w->smooth.first + p * j, &out);
   for (int g = 0; g < w->n_gamma; g++) {
     const elbo_status status = gradient_of_gamma(w, g, &out);
     if (status != ELBO_OK) return status;
@@ -346,6 +356,38 @@ static elbo_status gradient(void *work, const double *stat, const double *r, dou
     *out++ = 2.0 * x * by_x + w->totals->square[s] / x - w->totals->rows[s];
   }
   return ELBO_OK;
+}
+
+/* ---- the boundary -------------------------------------------------------------------------------------- */
+
+/* A block of order one whose variance is nothing beside the residuals', and is not asked for more. */
+static int is_gone(const curves *w, int g, const curve_block *b) {
+  const int common = w->spec.common_covariance, at = b->reference * (w->spec.q + 1);
+  double h, least = HUGE_VAL;
+  for (int j = first_of(common, g); j < last_of(common, w->spec.k, g); j++)
+    least = fmin(least, w->variance[sigma_of(w, j)]);
+  dual_of(w, b, w->totals->H + square(w->spec.q) * (size_t)g, &h);
+  return gamma_at(w, g)[at] > 0.0 && gamma_at(w, g)[at] < NOTHING * least && h <= 0.0;
+}
+
+static int settle(void *work, const double *stat, const double *r) {
+  curves *w = work;
+  const double zero = 0.0;
+  int moved = 0;
+  curves_collect(w, stat, r, OF_VARIANCES);
+  for (int g = 0; g < w->n_gamma && w->covariance_scale == NULL; g++)
+    for (int i = 0; i < w->n_block; i++) {
+      const curve_block *b = w->block + i;
+      if (b->order > 1 || b->held || !is_gone(w, g, b)) continue;
+      curves_put(w, b, &zero, gamma_at(w, g));
+      *kept_root(w, g, b) = 0.0;
+      moved = 1;
+    }
+  for (int j = 0; j < w->spec.k && w->smooth.n > 0; j++) {
+    curves_sums(w, stat, r, j, OF_COEFFICIENTS);
+    moved |= curves_smooth_settle(w, j);
+  }
+  return moved;
 }
 
 /* ---- construction -------------------------------------------------------------------------------------- */
@@ -365,7 +407,9 @@ elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem) {
                                                  !w->spec.common_covariance};
   part->field[part->n_field++] =
       (mixture_field){"sigma", w->sigma, 1, {w->n_sigma, 0, 0}, !w->spec.common_sigma};
-  part->n_eta = p * k;
+  curves_smooth_fields(w, part, mem);
+  for (int j = 0; j < k; j++) curves_smooth_spread(w, j);
+  part->n_eta = p * k + curves_smooth_n_eta(w);
   for (int i = 0; i < w->n_block; i++) part->n_eta += w->block[i].held ? 0 : w->n_gamma * (int)packed_size(w->block[i].order);
   for (int s = 0; s < w->n_sigma; s++) part->n_eta += sigma_free(w, s);
   part->restore = restore;
@@ -373,7 +417,10 @@ elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem) {
   part->log_prior = log_prior;
   part->pack = pack;
   part->unpack = unpack;
-  if (w->spec.method == MIXTURE_EM) part->gradient = gradient;
+  if (w->spec.method == MIXTURE_EM) {
+    part->gradient = gradient;
+    part->settle = settle;
+  }
   part->theta = theta;
   return ELBO_OK;
 }

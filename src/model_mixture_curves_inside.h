@@ -14,7 +14,9 @@
  *   V = S Gamma S' + sigma^2 I,  M lower triangular:
  *
  * a multivariate normal law of m dimensions, for the kernels of math_rows.h.  Under vb the same with
- * E[1/sigma^2]^{-1} for sigma^2 and E[Gamma^{-1}]^{-1} for Gamma, and another constant. */
+ * E[1/sigma^2]^{-1} for sigma^2 and E[Gamma^{-1}]^{-1} for Gamma, and another constant.  Where beta has a law,
+ * it is about its mean, less tr(R'V^{-1}R Cov beta) / 2: u has its law given beta, so what is uncertain of beta
+ * is seen through V. */
 #ifndef ELBO_MODEL_MIXTURE_CURVES_INSIDE_H
 #define ELBO_MODEL_MIXTURE_CURVES_INSIDE_H
 
@@ -63,17 +65,40 @@ typedef struct {
   double n, rows;  /* sum r, sum r n_i */
   double square;   /* sum r E|y - X beta - Z u|^2 */
   double *K, *b;   /* p x p, p: sum r X'V^{-1}X, sum r X'V^{-1}(y - X beta) */
-  double *A;       /* p x p: sum r X'X */
   double *T;       /* q x q: sum r S'V^{-1}S */
-  double *H;       /* q x q: sum r w w' - T, with which sum r E[u u'] = n Gamma + Gamma H Gamma */
+  double *H;       /* q x q: sum r E[w w'] - T, with which sum r E[u u'] = n Gamma + Gamma H Gamma */
 } curve_sums;
+
+/* Which of them: K and b; the others. */
+enum { OF_COEFFICIENTS = 1, OF_VARIANCES = 2 };
 
 /* The same for all components, and added up over those that share a Gamma (n, H) or a sigma. */
 typedef struct {
-  double *b, *A;          /* p x k, p x p x k (vb) */
+  double *b, *K;          /* p x k, p x p x k (where coefficients have laws) */
   double *n, *T, *H;      /* n_gamma, q x q x n_gamma twice */
   double *rows, *square;  /* n_sigma */
 } curve_totals;
+
+/* Coefficients at their best at given sds of smooths: see model_mixture_curves_smooth.c. */
+typedef struct {
+  double value;
+  double *sd;             /* n: of smooths */
+  double *x;              /* p: beta less what it was; of smooths c, b = sd c */
+  double *M_inverse, *P;  /* p x p: Cov(beta, c); of what has a law, 0 elsewhere */
+} curve_solution;
+
+/* Smooths; n may be 0. */
+typedef struct {
+  int n, first, columns; /* first column of X that is of one, and how many are */
+  int *start, *of;       /* n + 1: first columns; p: the smooth of a column */
+  double *constant;      /* n: sd held, scaled; NaN where free */
+  sd_prior *prior;       /* n: of the scaled sd */
+  double *sd;            /* n x k; vb: E[1/sd^2]^{-1/2} */
+  double *mean, *root;   /* columns x k, columns x columns x k, em: of q(c), Cov = L L' */
+  double *field_sd, *field_cov, *shape, *rate; /* fields */
+  curve_solution *best, *trial;
+  double *linear, *rhs, *root_of; /* p: scratch */
+} curve_smooth;
 
 typedef struct {
   mixture_curves_spec spec;
@@ -107,7 +132,8 @@ typedef struct {
   double *variance;     /* n_sigma */
   double *log_variance; /* n_sigma: E log sigma^2 */
   double *roots;        /* q x q x n_gamma, em: L, Gamma = L L', of each block; of a multiple its root */
-  double *beta_cov;     /* p x p x k: of q(beta); NULL unless vb */
+  double *beta_cov;     /* p x p x k: of q(beta) (em: of smooths, 0 elsewhere); NULL where there is none */
+  curve_smooth smooth;
   double *Scale;        /* q x q x n_gamma, vb: of inverse Wishart laws */
   double *excess;       /* n_gamma: E log |Gamma| - log |E[Gamma^{-1}]^{-1}| */
 
@@ -161,9 +187,9 @@ void curves_cell_H(const curves *w, const curve_design *d, int j, double *H);
 /* sum (n x n) += factor X'X for X m x n. */
 void curves_add_crossprod(const double *X, int m, int n, double factor, double *sum);
 /* Sums of component j, to w->sums. */
-void curves_sums(const curves *w, const double *stat, const double *r, int j);
+void curves_sums(const curves *w, const double *stat, const double *r, int j, int which);
 /* Sums of all components, to w->totals. */
-void curves_collect(const curves *w, const double *stat, const double *r);
+void curves_collect(const curves *w, const double *stat, const double *r, int which);
 /* A block of A (q x q), order x order, and back: the multiple of its matrix where it is one. */
 void curves_take(const curves *w, const curve_block *b, const double *A, double *out);
 void curves_put(const curves *w, const curve_block *b, const double *block, double *A);
@@ -173,6 +199,40 @@ void curves_second_moment(const curves *w, int g, const curve_block *block, doub
 /* Coefficients of component j between the field and beta. */
 void curves_publish_beta(const curves *w, int j);
 void curves_read_beta(const curves *w, int j);
+
+/* ---- model_mixture_curves_smooth.c ---------------------------------------------------------------------- */
+
+void curves_smooth_columns(curves *w, const elbo_memory *mem);
+void curves_smooth_build(curves *w, const elbo_memory *mem);
+void curves_smooth_fields(curves *w, mixture_part *part, const elbo_memory *mem);
+/* Coefficients of component j, or their laws, at their best given K and b in w->sums; with the sds of its
+ * smooths, or at these. */
+elbo_status curves_smooth_step(curves *w, int j, int sds);
+/* Sds that are all but zero are put there where that is a maximum: 1 if any moved. */
+int curves_smooth_settle(curves *w, int j);
+/* em, joint: beta and its covariance from sd, mean and root. */
+void curves_smooth_spread(const curves *w, int j);
+double curves_smooth_log_prior(const curves *w);
+int curves_smooth_n_eta(const curves *w);
+/* beta: where coordinates of the coefficients are (p x k); eta: those of roots and sds. */
+void curves_smooth_pack(const curves *w, double *beta, double *eta);
+elbo_status curves_smooth_unpack(const curves *w, const double *eta);
+/* mean: by the means of c; *out, which is moved on: by the root and the sds. */
+void curves_smooth_gradient(const curves *w, int j, const double *K, const double *b, double *mean,
+                            double **out);
+void curves_smooth_publish(const curves *w);
+elbo_status curves_smooth_restore(const curves *w);
+void curves_smooth_theta(const curves *w, double **out);
+/* vb: of q(sd^2) of all smooths and components.  E precision of a coefficient a priori, and its log. */
+void curves_smooth_expect(const curves *w);
+double curves_precision(const curves *w, int j, int a);
+double curves_log_precision(const curves *w, int j, int a);
+double curves_smooth_minus_kl(const curves *w);
+void curves_smooth_natural(const curves *w, double **eta);
+elbo_status curves_smooth_from_natural(const curves *w, const double **eta);
+void curves_smooth_moments(const curves *w, double **m);
+void curves_smooth_target(const curves *w, double **eta);
+
 /* ---- model_mixture_curves_em.c ------------------------------------------------------------------------ */
 
 elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem);
@@ -186,7 +246,6 @@ void curves_em_sigma(curves *w, int s, double rows, double sum_square);
 /* ---- model_mixture_curves_vb.c ------------------------------------------------------------------------ */
 
 elbo_status curves_vb(mixture_part *part, curves *w, const elbo_memory *mem);
-elbo_status curves_vb_cov(const curves *w, int j, const double *A);
 void curves_vb_gamma(curves *w, int g, double n, const double *H);
 void curves_vb_sigma(curves *w, int s, double rows, double sum_square);
 

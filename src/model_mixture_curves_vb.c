@@ -1,5 +1,6 @@
 /* Variational Bayes for the mixture of curves: q(beta_j) normal, q of each block of Gamma inverse
- * Wishart, q(sigma^2) inverse gamma; q(u_i | z_i) is normal, at its best, and integrated out. */
+ * Wishart, q(sigma^2) and those of variances of smooths inverse gamma; q(u_i | z_i, beta) is normal, at its
+ * best, and integrated out. */
 #include "math_digamma.h"
 #include "math_laws.h"
 #include "model_mixture_curves_inside.h"
@@ -17,16 +18,6 @@ static void take_scale(const curves *w, int g, const curve_block *b, double *out
   const int at = b->reference * (w->spec.q + 1);
   curves_take(w, b, scale_at(w, g), out);
   if (b->multiple) out[0] = scale_at(w, g)[at] / w->matrix[at];
-}
-
-/* The prior's covariance + tau R'R, inverted: the covariance of q(beta_j) given the units. */
-elbo_status curves_vb_cov(const curves *w, int j, const double *A) {
-  const int p = w->spec.p;
-  double *cov = w->beta_cov + square(p) * (size_t)j;
-  for (int a = 0; a < p * p; a++) cov[a] = A[a] / w->variance[sigma_of(w, j)];
-  for (int a = 0; a < p; a++) cov[a + p * a] += w->beta_precision[a];
-  const elbo_status status = la_chol(cov, p);
-  return status == ELBO_OK ? la_inverse_from_chol(cov, p) : status;
 }
 
 /* E[Gamma^{-1}]^{-1} and what goes with it. */
@@ -102,6 +93,7 @@ static elbo_status prepare(void *work, int *component) {
   curves *w = work;
   for (int g = 0; g < w->n_gamma; g++) expect_gamma(w, g);
   for (int s = 0; s < w->n_sigma; s++) expect_sigma(w, s);
+  curves_smooth_expect(w);
   publish(w);
   return curves_factor(w, component);
 }
@@ -130,6 +122,7 @@ static void theta(const void *work, double *out) {
   const int q = w->spec.q, size = w->spec.p * w->spec.k;
   memcpy(out, w->coefficients, (size_t)size * sizeof(double));
   out += size;
+  curves_smooth_theta(w, &out);
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
@@ -166,8 +159,8 @@ static elbo_status minus_kl_beta(const curves *w, int j, double *value) {
   const elbo_status status = la_chol(w->one, p);
   *value = 0.5 * (p + la_log_det_from_chol(w->one, p));
   for (int a = 0; a < p; a++) {
-    const double from = beta[a] - w->beta_mean[a], precision = w->beta_precision[a];
-    *value += 0.5 * (log(precision) - precision * (from * from + cov[a + p * a]));
+    const double from = beta[a] - w->beta_mean[a], precision = curves_precision(w, j, a);
+    *value += 0.5 * (curves_log_precision(w, j, a) - precision * (from * from + cov[a + p * a]));
   }
   return status;
 }
@@ -192,12 +185,13 @@ static double log_prior(const void *work) {
     if (sigma_free(w, s))
       sum += law_half_t_minus_kl(w->sigma_prior.df, w->sigma_prior.scale, w->shape[s],
                                  w->rate[s] * w->y_scale * w->y_scale);
-  return sum;
+  return sum + curves_smooth_minus_kl(w);
 }
 
 /* ---- natural parameters ------------------------------------------------------------------------------ */
 
-/* q(beta_j) for all j, the free blocks and multiples of each Gamma, each free sigma^2 (log sigma^2, 1/sigma^2). */
+/* q(beta_j) for all j, variances of smooths, the free blocks and multiples of each Gamma, each free sigma^2
+ * (log sigma^2, 1/sigma^2). */
 static void pack(const void *work, double *eta) {
   const curves *w = work;
   const int p = w->spec.p;
@@ -208,6 +202,7 @@ static void pack(const void *work, double *eta) {
     la_multiply(w->one, w->beta + p * j, p, p, 1, w->step);
     law_normal_natural(p, w->one, w->step, eta);
   }
+  curves_smooth_natural(w, &eta);
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
@@ -229,6 +224,7 @@ static elbo_status unpack(void *work, const double *eta) {
   elbo_status status = ELBO_OK;
   for (int j = 0; j < w->spec.k && status == ELBO_OK; j++, eta += law_normal_size(p))
     status = law_normal_from_natural(p, eta, w->beta + p * j, w->beta_cov + square(p) * (size_t)j);
+  if (status == ELBO_OK) status = curves_smooth_from_natural(w, &eta);
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block && status == ELBO_OK; i++) {
       const curve_block *b = w->block + i;
@@ -251,6 +247,7 @@ static void moments(const void *work, double *m) {
   const int p = w->spec.p;
   for (int j = 0; j < w->spec.k; j++, m += law_normal_size(p))
     law_normal_moments(p, w->beta + p * j, w->beta_cov + square(p) * (size_t)j, m);
+  curves_smooth_moments(w, &m);
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
@@ -266,23 +263,23 @@ static void moments(const void *work, double *m) {
   }
 }
 
-/* q(beta_j) given the laws of u has precision tau R'R + prior, and of its linear part
- * tau sum r R'(t - S E u) = tau R'R beta + sum r R'V^{-1}(t - R beta). */
+/* q(beta_j) has the precision K + prior, and the linear part K beta + sum r R'V^{-1}(t - R beta) + prior. */
 static elbo_status target(void *work, const double *stat, const double *r, double *eta) {
   const curves *w = work;
   const int p = w->spec.p;
-  curves_collect(w, stat, r);
+  curves_collect(w, stat, r, OF_COEFFICIENTS | OF_VARIANCES);
   const curve_totals *all = w->totals;
   for (int j = 0; j < w->spec.k; j++, eta += law_normal_size(p)) {
-    double *precision = all->A + square(p) * (size_t)j;
-    for (int a = 0; a < p * p; a++) precision[a] /= w->variance[sigma_of(w, j)];
+    double *precision = all->K + square(p) * (size_t)j;
     la_multiply(precision, w->beta + p * j, p, p, 1, w->step);
     for (int a = 0; a < p; a++) {
-      w->step[a] += all->b[a + p * j] + w->beta_precision[a] * w->beta_mean[a];
-      precision[a + p * a] += w->beta_precision[a];
+      const double prior = curves_precision(w, j, a);
+      w->step[a] += all->b[a + p * j] + prior * w->beta_mean[a];
+      precision[a + p * a] += prior;
     }
     law_normal_natural(p, precision, w->step, eta);
   }
+  curves_smooth_target(w, &eta);
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
@@ -303,17 +300,15 @@ static elbo_status target(void *work, const double *stat, const double *r, doubl
 
 /* The laws that all units, were they one component's, would leave at the start's variances. */
 static elbo_status start(curves *w) {
-  const int p = w->spec.p, q = w->spec.q;
+  const int p = w->spec.p, q = w->spec.q, k = w->spec.k;
   elbo_status status = ELBO_OK;
-  memset(w->sums->A, 0, square(p) * sizeof(double));
+  memset(w->sums->K, 0, square(p) * sizeof(double));
+  memset(w->sums->b, 0, (size_t)p * sizeof(double));
   for (int i = 0; i < w->n_design; i++) {
     const curve_design *d = w->design + i;
-    for (int a = 0; a < p; a++)
-      for (int b = 0; b < p; b++)
-        for (int row = 0; row < d->m; row++)
-          w->sums->A[a + p * b] += d->n_unit * d->R[row + d->m * a] * d->R[row + d->m * b];
+    curves_add_crossprod(d->R, d->m, p, d->n_unit / w->variance[0], w->sums->K);
   }
-  for (int j = 0; j < w->spec.k && status == ELBO_OK; j++) status = curves_vb_cov(w, j, w->sums->A);
+  for (int j = 0; j < k && status == ELBO_OK; j++) status = curves_smooth_step(w, j, 0);
   for (int g = 0; g < w->n_gamma; g++) {
     memset(scale_at(w, g), 0, square(q) * sizeof(double));
     for (int i = 0; i < w->n_block; i++) {
@@ -338,7 +333,6 @@ elbo_status curves_vb(mixture_part *part, curves *w, const elbo_memory *mem) {
   const int p = w->spec.p, q = w->spec.q, k = w->spec.k, each = !w->spec.common_covariance;
   const size_t p2k = square(p) * (size_t)k, q2g = square(q) * (size_t)w->n_gamma;
   w->cov = elbo_doubles(mem, p2k);
-  w->beta_cov = elbo_doubles(mem, p2k);
   w->scale = elbo_doubles(mem, q2g);
   w->Scale = elbo_doubles(mem, q2g);
   w->df = elbo_doubles(mem, (size_t)(w->n_block * w->n_gamma));
@@ -354,7 +348,8 @@ elbo_status curves_vb(mixture_part *part, curves *w, const elbo_memory *mem) {
   };
   part->n_field = sizeof fields / sizeof *fields;
   memcpy(part->field, fields, sizeof fields);
-  part->n_eta = k * law_normal_size(p);
+  curves_smooth_fields(w, part, mem);
+  part->n_eta = k * law_normal_size(p) + curves_smooth_n_eta(w);
   for (int i = 0; i < w->n_block; i++)
     part->n_eta += w->block[i].held ? 0 : w->n_gamma * law_wishart_size(w->block[i].order);
   for (int s = 0; s < w->n_sigma; s++) part->n_eta += 2 * sigma_free(w, s);

@@ -43,8 +43,7 @@ static elbo_status run(const elbo_model *model, void *work, elbo_accelerate acce
   return status;
 }
 
-/* ---- a model of two numbers
- * ------------------------------------------------------------------- */
+/* ---- a model of two numbers ------------------------------------------------------------------ */
 
 /* f(x) with its derivatives; the M-step climbs in one coordinate after the other where f is
  * the quadratic, and stays put otherwise.  There is no q. */
@@ -261,8 +260,7 @@ static void test_refused_points(void) {
   }
 }
 
-/* ---- what goes wrong
- * ----------------------------------------------------------------------------- */
+/* ---- what goes wrong ------------------------------------------------------------------------- */
 
 static void wrong_step(double *x) { x[0] += 1.0; }
 

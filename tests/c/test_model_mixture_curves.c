@@ -184,6 +184,38 @@ static void check_signs(void) {
   test_free();
 }
 
+/* Variances that the likelihood wants at zero end there, not near it, and no others move. */
+static void check_settle(void) {
+  problem f;
+  part_test t = problem_part(&f, MIXTURE_EM, SHARED | DIAGONAL);
+  double *eta = part_eta(&t);
+  part_gather(&t);
+  CHECK(!t.part.settle(t.part.work, t.stat, t.r)); /* none is small */
+  eta[P * K] = 1e-7;
+  part_move(&t, eta);
+  CHECK(!t.part.settle(t.part.work, t.stat, t.r)); /* one is, but is asked for more */
+  double *y = copy_doubles(f.spec.y, f.spec.units.n_row); /* without deviations of the first kind */
+  for (int i = 0; i < N_UNIT; i++)
+    for (int row = f.first[i]; row < f.first[i + 1]; row++)
+      y[row] = f.spec.X[row + f.spec.units.n_row] * i + (row % 2 ? 0.5 : -0.5) * (row % 3);
+  f.spec.y = y;
+  mixture_part part;
+  CHECK(mixture_curves_part(&part, &f.spec, &test_memory) == ELBO_OK);
+  t = part_test_of(part, N_UNIT, K);
+  CHECK(part_prepare(&t));
+  part_gather(&t);
+  for (int i = 0; i < 1000; i++) part_m_step(&t);
+  const double before = part_objective(&t);
+  CHECK(field(&t, "covariance")[0] > 0.0 && field(&t, "covariance")[0] < 1e-10);
+  CHECK(t.part.settle(t.part.work, t.stat, t.r));
+  CHECK(part_prepare(&t));
+  CHECK(field(&t, "covariance")[0] == 0.0 && field(&t, "covariance")[Q * Q - 1] > 0.0);
+  CHECK(part_eta(&t)[P * K] == 0.0);
+  CHECK_CLOSE(part_objective(&t), before, 1e-9);
+  CHECK(!t.part.settle(t.part.work, t.stat, t.r));
+  test_free();
+}
+
 /* Two units of one grid have the same statistics whether its design is shared or not; weights of one
  * change nothing. */
 static void check_restore(int options, mixture_method method) {
@@ -304,5 +336,6 @@ int main(void) {
   check_many_designs(MIXTURE_VB);
   check_unbounded();
   check_signs();
+  check_settle();
   return FINISH();
 }
