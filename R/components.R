@@ -25,7 +25,9 @@ generics::components
 #' }
 #' Of a mixture of regressions or of curves `weight`, `coefficients` (k x p matrix), `covariance`
 #' (k x q x q, of the q random effects of a unit; q is 0 without them) and `sigma` (numeric vector
-#' of length k, also when it is common; 1 for binomial and Poisson responses).
+#' of length k, also when it is common; 1 for binomial and Poisson responses). The coefficients of
+#' smooth terms are among these, as `s(x).1`, `s(x).2`, ...: their means, as they are latent variables
+#' and no part of [theta()], which has their standard deviation `sd__s(x)|1`.
 #' Of latent classes `weight`, `probability` (a list with, for each categorical or logical variable,
 #' a k x levels matrix), and `mean` and `covariance` of the numeric variables.
 #'
@@ -46,12 +48,18 @@ components.elbo_mixture <- function(object, ...) {
     normal = normal_components(object),
     classes = class_components(object),
     list(
-      coefficients = component_values(object, "beta"),
+      coefficients = component_coefficients(object),
       covariance = if (object$kind == "curves") curve_covariances(object) else component_covariances(object),
       sigma = component_sigma(object)
     )
   )
   c(list(weight = weight), rest)
+}
+
+# Of regressions and curves, k x columns of X.
+component_coefficients <- function(fit) {
+  beta <- component_values(fit, "beta")
+  if (has_curves(fit)) cbind(beta, smooth_coefficients(fit)) else beta
 }
 
 normal_components <- function(fit) {
@@ -88,6 +96,11 @@ component_labels <- function(fit) as.character(seq_len(fit$k))
 
 # "mean__x|2" to "mean__x".
 parameter_terms <- function(names) sub("[|][^|]*$", "", names)
+
+# Of rows of fit$parameters; what is common to all components has no number to take off.
+own_terms <- function(parameters) {
+  ifelse(is.na(parameters$component), parameters$name, parameter_terms(parameters$name))
+}
 
 component_covariances <- function(fit) {
   sd <- component_values(fit, "sd", "sd__")

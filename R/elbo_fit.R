@@ -207,8 +207,10 @@ ascent_convergence <- function(result, vb = FALSE) {
 #'
 #'   Of a mixture, component by component: `weight|1`, or coefficients `membership__TERM|2` of
 #'   weights that depend on covariates; `mean__VAR|1`, `sd__VAR|1`, `cor__V1.V2|1` of normal
-#'   components; `TERM|1` and `sigma|1` (or one `sigma`) of regressions; `prob__VAR.LEVEL|1`, of
-#'   logical variables `prob__VAR|1`, of classes.
+#'   components; `TERM|1` and `sigma|1` (or one `sigma`) of regressions; `sd__VAR|1` and
+#'   `cor__V1.V2|1` of deviations of curves, `sd__s(x)|1` of their smooth terms and
+#'   `sd__s(x)|GROUP|1` of those within ( | ); `prob__VAR.LEVEL|1`, of logical variables
+#'   `prob__VAR|1`, of classes.
 #' @family what a fit answers
 #' @examples
 #' theta(fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont))

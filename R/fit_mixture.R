@@ -14,6 +14,7 @@
 #'   * `y ~ bs(time) + (bs(time) | id)` with `unit = ~ id`: mixtures of mixed-effects curves (Luan and
 #'     Li 2003). A unit's rows are the curve of its component, a deviation of its own with covariance
 #'     matrix \eqn{\Gamma_j}{Gamma_j}, and noise; deviations are integrated out by every method.
+#'     Instead of a basis with a number of knots to guess, `s(time)`: see Smooth terms below.
 #'   * `responses(a, b, c) ~ 1`: latent classes. Given its class a unit's responses are
 #'     independent: a factor (or strings) categorical, a logical binomial, a number Gaussian.
 #'     `responses(.)` stands for all columns that are not used elsewhere.
@@ -87,6 +88,30 @@
 #'
 #' Numbers of free parameters are those of mclust, which agree with the dimension of the model.
 #'
+#' @section Smooth terms:
+#' In mixtures of curves `s(x, k = 10, by = NULL)` is a natural cubic spline with a penalty, as in
+#' [fit_glmm()]: a straight line, whose coefficients are like others, and k - 2 more columns whose
+#' coefficients are independent normal with a standard deviation of their own, estimated with the
+#' rest. That is the penalty: at zero the curve is a straight line, and k (at most the number of
+#' distinct values) only has to be large enough. `by = f` makes a curve for each level of a factor, to
+#' be written beside the factor itself as in `f + s(x, by = f)`, or multiplies the curve by a number.
+#'
+#' Outside of ( | ) it is the curve of the components: the coefficients are a latent vector of each
+#' component, with a standard deviation `sd__s(x)|1`, `sd__s(x)|2`, ... each. By `"em"` and `"vb"` they
+#' have a normal law in which they are independent of the components of the units, so that with several
+#' components the objective of `"em"` is a lower bound of the log-likelihood, see
+#' [logLik()][elbo_mixture-methods]; `"joint"` takes them as points, and asks for
+#' `priors(smooth = constant(s))`.
+#'
+#' Within ( | ) it is the deviation of a unit: `(s(x) | id)` is `(x | id)`, with the covariance matrix
+#' that `random_covariance` says, and beside it, independent, curves of one standard deviation,
+#' `sd__s(x)|id|1` of component 1; `(0 + s(x) | id)` is without the intercept. In
+#' `y ~ s(time) + (s(time) | id)` a component has nine parameters, its weight and sigma included,
+#' however large k is.
+#'
+#' [priors()] name the standard deviations of the components' curves `smooth`, those of deviations by the
+#' group, as `id`, all of them `sd`, or each by its name without the component.
+#'
 #' @return An object of class `c("elbo_mixture", "elbo_fit")`. Its answers are functions:
 #'   [components()], [theta()], [vcov()][vcov.elbo_mixture], [latent()], [selection()],
 #'   [elbo_trace()], [convergence()], [compare_fits()], [predict()][predict.elbo_mixture],
@@ -148,6 +173,12 @@
 #' # Regressions, and latent classes
 #' fit_mixture(dist ~ speed, cars, k = 2, sigma = ~ 1)
 #' fit_mixture(responses(Class, Sex, Age, Survived) ~ 1, as.data.frame(Titanic), k = 2, freq = Freq)
+#'
+#' # Curves, and deviations of the units from them, without knots to choose
+#' shapes <- data.frame(id = gl(24, 8), time = rep(0:7, 24))
+#' shapes$y <- with(shapes, ifelse(as.integer(id) > 12, sin(time), time / 4)) +
+#'   sin(7 * shapes$time + as.integer(shapes$id)) / 4
+#' fit_mixture(y ~ s(time, k = 6) + (s(time, k = 6) | id), shapes, k = 2, unit = ~ id)
 #'
 #' # Variational Bayes: components that are not needed empty themselves
 #' fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 5, method = "vb", covariance = "VVV")
@@ -230,7 +261,10 @@ distinct_units <- function(design, enough) {
 mixture_estimates <- function(chosen, design, method) {
   result <- chosen$result
   parameters <- mixture_parameters(design, chosen$k, chosen$covariance, chosen$priors$told)
-  theta <- stats::setNames(result$theta, parameters$name)
+  latent <- parameters$block == "latent"
+  parameters <- parameters[!latent, ]
+  row.names(parameters) <- NULL
+  theta <- stats::setNames(result$theta[!latent], parameters$name)
   attr(theta, "fixed") <- parameters$fixed
   row <- chosen$selection$k == chosen$k & chosen$selection$covariance %in% chosen$covariance
   list(
@@ -239,8 +273,8 @@ mixture_estimates <- function(chosen, design, method) {
     parameters = parameters,
     size = result$size,
     objective = result$objective,
-    log_evidence = if (method == "em") result$log_evidence else NA_real_,
-    trace = ascent_trace(result$trace),
+    log_evidence = if (method == "em") log_likelihood(chosen, method) else NA_real_,
+    trace = mixture_trace(result, design, chosen$k),
     convergence = mixture_convergence(result, method),
     df_parameters = chosen$selection$df[row],
     selection = chosen$selection,
@@ -248,6 +282,15 @@ mixture_estimates <- function(chosen, design, method) {
     priors = chosen$priors,
     cache = new.env(parent = emptyenv())
   )
+}
+
+# With smooth terms the log-likelihood of several components is not known; of one it is the ELBO.
+mixture_trace <- function(result, design, k) {
+  trace <- ascent_trace(result$trace)
+  if (length(design$curves) == 0) return(trace)
+  trace$log_evidence <- if (k == 1) trace$elbo else NA
+  trace$kl <- trace$log_evidence - trace$elbo
+  trace
 }
 
 # Points on the components have no gradient: the ascent ends where no unit changes its component.

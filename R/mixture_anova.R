@@ -13,7 +13,8 @@
 #' @param nsim,seed For the bootstrap.
 #' @return A data frame of class `anova`, fits sorted by their number of parameters: `npar`,
 #'   `logLik`, `AIC`, `BIC`, `Chisq`, `Df` and `Pr(>Chisq)`; the heading says which law the last
-#'   comes from. That the smaller model is a case of the larger one is taken on trust.
+#'   comes from. That the smaller model is a case of the larger one is taken on trust. Fits whose
+#'   components have smooth terms are compared by the lower bounds that [logLik()] has of them.
 #' @references
 #' McLachlan, G. J. (1987). On bootstrapping the likelihood ratio test statistic for the number of
 #' components in a normal mixture. *Journal of the Royal Statistical Society C* 36, 318--324.

@@ -1,17 +1,26 @@
 # Mixtures of mixed-effects curves: what ( | ) terms add to formula, design, priors and theta.
 #
-#   check_curves(spec, parsed), random_structure(x, kind)    what was asked for
-#   random_design(parsed, frame)        list(Z, random): the matrix of the deviations, and how to make it
+#   check_curves(spec, parsed), check_smooths(parsed, spec), random_structure(x, kind)
+#                                       what was asked for
+#   random_design(bars, frame, structure, curves)    list(Z, random): the matrix of the deviations, and
+#                                       how to make it
 #   curves_part(design, k, told)        what C takes
 #   curve_parameters(design, k, told), curve_df(design, k, told)
 #   curve_slots(design), told_curves(priors, slots, design), default_curves(design)
 #   curve_covariances(fit)              k x q x q
 #   curve_features(design)              units x coefficients, for partitions to start from
+#   smooth_coefficients(fit)            k x columns: of the components' smooth terms, latent
+#   smooth_edf(fit)                     k x curves: their effective degrees of freedom
 #   unit_designs(design)                units that share rows of X, Z and weights, as numbers
 #
-# design$random is list(terms, size, structure, common, matrix): for each ( | ) its terms as
-# term_description() has them and its number of columns; "free", "diagonal" or "multiple" of matrix.
-# A block here is what has a covariance of its own: a whole ( | ), or a column of a diagonal one.
+# The components' own smooth terms are design$curves, whose columns are the last of X: latent vectors
+# of each component, b_j ~ N(0, sd_j^2 I), which are no part of theta.
+#
+# design$random is list(group, terms, size, label, curves, structure, common, matrix): for each ( | )
+# its terms as term_description() has them, its number of columns and its words; the curves of its
+# smooth terms, whose columns come after those of all terms; "free", "diagonal" or "multiple" of
+# matrix, which is said of the terms. A block here is what has a covariance of its own: a whole ( | ),
+# a column of a diagonal one, or a curve, whose coefficients have one variance and are independent.
 
 check_curves <- function(spec, parsed) {
   if (spec$kind != "curves") return()
@@ -29,6 +38,14 @@ check_curves <- function(spec, parsed) {
   if (spec$family$family == "gaussian") return()
   abort(c(sprintf("( | ) terms need family gaussian(), not %s().", spec$family$family),
           "Without them this is a mixture of regressions."), "elbo_error_argument")
+}
+
+check_smooths <- function(parsed, spec) {
+  if (length(parsed$smooths) == 0 || spec$kind == "curves") return()
+  label <- parsed$smooths[[1]]$label
+  abort(c("fit_mixture() has smooth terms in mixtures of curves only, but `formula` has",
+          sprintf("%s without a ( | ) term. Write splines::ns(x, 4), or say of which units the", label),
+          sprintf("rows are, as by %s + (1 | id) with unit = ~ id.", label)), "elbo_error_formula")
 }
 
 # "free", "diagonal", "identity" or a covariance matrix, and perhaps "common", in a vector or a list.
@@ -61,55 +78,80 @@ is_semidefinite <- function(x) {
 
 # The design ------------------------------------------------------------------------------------
 
-random_design <- function(parsed, frame, structure) {
-  described <- lapply(parsed$bars, describe_bar, frame)
+random_design <- function(bars, frame, structure, curves) {
+  bars <- lapply(bars, function(bar) {
+    bar$terms <- add_multipliers(bar$terms, bar$smooths, frame)
+    bar
+  })
+  described <- lapply(bars, describe_bar, frame)
   check_cells(described, frame)
   Z <- lapply(described, function(block) model.matrix(block$terms, frame))
-  check_repeated_terms(Z, parsed$bars)
+  check_repeated_terms(Z, bars)
   terms <- Map(function(block, z) c(block, list(contrasts = attr(z, "contrasts"))), described, Z)
-  label <- vapply(parsed$bars, function(bar) deparse_line(bar$terms[[2]]), "")
+  size <- vapply(Z, ncol, 0L)
   Z <- Reduce(cbind, Z)
   dependent <- colnames(Z)[!independent_columns(Z)]
   if (length(dependent) > 0) {
     abort(c(sprintf("The random term `%s` says nothing that those before it do not;", dependent[1]),
             "leave it out of ( | )."), "elbo_error_formula")
   }
-  size <- vapply(terms, function(block) block_columns(block, frame), 0L)
   if (!is.null(structure$matrix) && nrow(structure$matrix) != ncol(Z)) {
-    abort(sprintf("The matrix of `random_covariance` must be %d x %d, as there are terms in ( | ), not %d x %d.",
-                  ncol(Z), ncol(Z), nrow(structure$matrix), ncol(structure$matrix)), "elbo_error_argument")
+    abort(c(sprintf("The matrix of `random_covariance` must be %d x %d, as there are terms in ( | ),",
+                    ncol(Z), ncol(Z)),
+            sprintf("not %d x %d.", nrow(structure$matrix), ncol(structure$matrix)),
+            if (length(curves) > 0) "Smooth terms count by their straight lines."),
+          "elbo_error_argument")
   }
-  list(Z = Z, random = c(list(terms = terms, size = size, label = label), structure))
+  list(Z = cbind(Z, smooth_matrix(curves, frame)),
+       random = c(list(group = bars[[1]]$group_name, terms = terms, size = size,
+                       label = vapply(described, block_label, ""), curves = curves), structure))
 }
 
-block_columns <- function(block, frame) {
-  ncol(model.matrix(block$terms, frame[1, , drop = FALSE], xlev = block$xlevels,
-                    contrasts.arg = block$contrasts))
+block_label <- function(block) {
+  terms <- attr(block$terms, "term.labels")
+  if (attr(block$terms, "intercept") == 1) terms <- c("(Intercept)", terms)
+  paste(terms, collapse = " + ")
 }
 
 new_random <- function(fit, newdata) {
-  Z <- lapply(fit$design$random$terms, function(block) {
-    new_columns(block$terms, newdata, block$xlevels, block$contrasts)
-  })
-  Reduce(cbind, Z)
+  random <- fit$design$random
+  frames <- lapply(random$terms, function(block) new_frame(block$terms, newdata, block$xlevels))
+  Z <- Map(function(block, frame) stats::model.matrix(block$terms, frame, block$contrasts),
+           random$terms, frames)
+  cbind(Reduce(cbind, Z), smooth_matrix(random$curves, do.call(cbind, unname(frames))))
 }
 
-# first, size, kind ("free" or "multiple") and label of each block of the covariance.
+# first, size, kind ("free" or "multiple") and label of each block of the covariance. The components'
+# own curves may have the same words as those of the deviations, which therefore name the group.
 random_blocks <- function(design) {
   random <- design$random
-  if (random$structure == "diagonal") {
-    size <- rep(1L, ncol(design$Z))
-    label <- colnames(design$Z)
-  } else {
-    size <- random$size
-    label <- ifelse(size == 1, colnames(design$Z)[cumsum(size)], random$label)
-  }
-  kind <- if (random$structure == "multiple") "multiple" else "free"
-  data.frame(first = cumsum(c(0L, size[-length(size)])) + 1L, size = size, kind = kind, label = label)
+  size <- random$size
+  if (random$structure == "diagonal") size <- rep(1L, sum(size))
+  label <- if (random$structure == "diagonal") colnames(design$Z)[seq_along(size)]
+           else ifelse(size == 1, colnames(design$Z)[cumsum(size)], random$label)
+  kind <- rep(if (random$structure == "multiple") "multiple" else "free", length(size))
+  curves <- random$curves
+  size <- c(size, smooth_sizes(curves))
+  data.frame(
+    first = cumsum(c(0L, size[-length(size)])) + 1L, size = size,
+    kind = c(kind, rep("multiple", length(curves))),
+    label = c(label, paste(curve_labels(curves), random$group, sep = "|", recycle0 = TRUE))
+  )
 }
 
+# What the multiples are multiples of.
 random_matrix <- function(design) {
-  if (is.null(design$random$matrix)) diag(ncol(design$Z)) else design$random$matrix
+  matrix <- diag(ncol(design$Z))
+  terms <- seq_len(sum(design$random$size))
+  if (!is.null(design$random$matrix)) matrix[terms, terms] <- design$random$matrix
+  matrix
+}
+
+# Of each column of Z the number of its term: a curve is one.
+random_terms <- function(design) {
+  random <- design$random
+  n <- sum(random$size)
+  c(seq_len(n), n + rep(seq_along(random$curves), smooth_sizes(random$curves)))
 }
 
 # Units of the same rows have the same number. The rows are told apart by one random projection each,
@@ -124,6 +166,25 @@ unit_designs <- function(design) {
   match(key, unique(key))
 }
 
+# Units by their designs.
+like_units <- function(design) split(seq_len(design$n_unit), unit_designs(design))
+
+# Of units of the same number of rows, each in a column.
+rows_of_units <- function(design, units) {
+  first <- design_first(design)
+  outer(seq_len(first[units[1] + 1] - first[units[1]]), first[units], `+`)
+}
+
+# The columns of X that are not of smooth terms, and those that are.
+straight_columns <- function(design) {
+  design$X[, seq_len(ncol(design$X) - sum(smooth_sizes(design$curves))), drop = FALSE]
+}
+
+curved_columns <- function(design) {
+  n <- sum(smooth_sizes(design$curves))
+  design$X[, ncol(design$X) - n + seq_len(n), drop = FALSE]
+}
+
 design_first <- function(design) if (is.null(design$first)) 0:design$n_row else design$first
 
 # What C takes ----------------------------------------------------------------------------------
@@ -133,28 +194,70 @@ curves_part <- function(design, k, told) {
   held <- !is.na(told$multiple_constant)
   common <- design$spec$common_sigma
   if (!is.null(told$sigma_constant) && !common) told$sigma_constant <- rep(told$sigma_constant, k)
+  size <- smooth_sizes(design$curves)
+  if (!is.null(told$beta_sd)) {
+    told$beta_mean <- c(told$beta_mean, numeric(sum(size)))
+    told$beta_sd <- c(told$beta_sd, rep(1, sum(size))) # not looked at
+  }
   c(list(X = design$X, p = ncol(design$X), Z = design$Z, q = ncol(design$Z), y = design$y,
          weights = design$weights, offset = design$offset, n_block = nrow(blocks),
          block_size = blocks$size, block_kind = as.integer(blocks$kind == "multiple" | held),
          matrix = random_matrix(design), common_covariance = as.integer(design$random$common),
-         common_sigma = as.integer(common)), told)
+         common_sigma = as.integer(common), n_smooth = length(size), smooth_size = size), told)
+}
+
+# The model of curves without priors of its parameters; the law of smooth terms is none.
+flat_model <- function(model) {
+  model$parts$weights[c("law", "alpha", "coefficient_sd")] <- list(0L, NULL, Inf)
+  none <- c("beta_mean", "beta_sd", "covariance_df", "covariance_scale", "smooth_family")
+  model$parts$curves[none] <- list(NULL)
+  model$parts$curves$sigma_family <- 0L
+  model
+}
+
+# Coefficients of smooth terms that are points, as coefficients like others with a normal prior.
+with_smooths_as_points <- function(fit) {
+  told <- fit$priors$told$curves
+  if (is.null(told$beta_sd)) {
+    told$beta_mean <- numeric(ncol(straight_columns(fit$design)))
+    told$beta_sd <- told$beta_mean + Inf
+  }
+  size <- smooth_sizes(fit$design$curves)
+  told$beta_mean <- c(told$beta_mean, numeric(sum(size)))
+  told$beta_sd <- c(told$beta_sd, rep(told$smooth_constant, size))
+  fit$priors$told$curves <- replace(told, names(told_smooths(list())), told_smooths(list()))
+  fit$design["curves"] <- list(NULL)
+  fit
 }
 
 # theta -----------------------------------------------------------------------------------------
 
+# The coefficients of smooth terms too, in the block "latent".
 curve_parameters <- function(design, k, told) {
   blocks <- random_blocks(design)
   free <- blocks$kind == "free"
-  columns <- Map(function(first, size) colnames(design$Z)[first + seq_len(size) - 1L], blocks$first, blocks$size)
+  columns <- block_names(design)
   sd <- ifelse(free, columns, blocks$label)
   held <- rep(!is.na(told$multiple_constant), lengths(sd))
   cor <- lapply(columns[free & blocks$size > 1], function(names) {
     apply(utils::combn(names, 2), 2, paste, collapse = ".")
   })
-  rbind(parameter_rows(colnames(design$X), "beta", seq_len(k)),
+  latent <- sum(smooth_sizes(design$curves))
+  block <- rep(c("beta", "latent"), c(ncol(design$X) - latent, latent))
+  rbind(parameter_rows(colnames(design$X), block, seq_len(k)),
+        if (latent > 0) {
+          parameter_rows(smooth_sd_names(design$curves), "smooth", seq_len(k),
+                         !is.na(told$smooth_constant))
+        },
         shared_rows(paste0("sd__", unlist(sd)), "sd", k, design$random$common, held),
         if (length(cor) > 0) shared_rows(paste0("cor__", unlist(cor)), "cor", k, design$random$common),
         shared_rows("sigma", "sigma", k, design$spec$common_sigma, !is.null(told$sigma_constant)))
+}
+
+# The columns of Z of each block.
+block_names <- function(design) {
+  blocks <- random_blocks(design)
+  Map(function(first, size) colnames(design$Z)[first + seq_len(size) - 1L], blocks$first, blocks$size)
 }
 
 # Of each component, or once for all.
@@ -167,7 +270,8 @@ curve_df <- function(design, k, told) {
   blocks <- random_blocks(design)
   order <- ifelse(blocks$kind == "free", blocks$size, 1)
   free <- is.na(told$multiple_constant)
-  k * ncol(design$X) + sum((order * (order + 1) / 2)[free]) * (if (design$random$common) 1 else k) +
+  k * (ncol(straight_columns(design)) + sum(is.na(told$smooth_constant))) +
+    sum((order * (order + 1) / 2)[free]) * (if (design$random$common) 1 else k) +
     is.null(told$sigma_constant) * (if (design$spec$common_sigma) 1 else k)
 }
 
@@ -175,12 +279,23 @@ curve_df <- function(design, k, told) {
 
 curve_slots <- function(design) {
   blocks <- random_blocks(design)
-  data.frame(name = c(colnames(design$X), paste0("sd__", blocks$label), "covariance", "sigma"),
-             block = rep(c("beta", "sd", "covariance", "sigma"), c(ncol(design$X), nrow(blocks), 1, 1)))
+  beta <- colnames(straight_columns(design))
+  smooth <- smooth_sd_names(design$curves)
+  data.frame(name = c(beta, paste0("sd__", blocks$label), "covariance", smooth, "sigma"),
+             block = rep(c("beta", "sd", "covariance", "smooth", "sigma"),
+                         c(length(beta), nrow(blocks), 1, length(smooth), 1)))
 }
 
-told_curves <- function(priors, slots, design) {
+told_curves <- function(priors, slots, design, method) {
   blocks <- random_blocks(design)
+  smooth <- told_smooths(priors[slots == "smooth"])
+  if (method == "joint" && anyNA(smooth$smooth_constant)) {
+    label <- smooth_sd_names(design$curves)[is.na(smooth$smooth_constant)][1]
+    abort(c("Method \"joint\" cannot estimate the standard deviation of a smooth term: as points,",
+            "coefficients follow it to zero, where the objective is infinite. Hold it,",
+            sprintf("priors(`%s` = constant(1)), or use method \"em\".", label)),
+          "elbo_error_unbounded")
+  }
   told <- told_regression(priors[slots %in% c("beta", "sigma")], slots[slots %in% c("beta", "sigma")])
   held <- priors[slots == "sd"]
   told$multiple_constant <- vapply(unname(held), function(p) if (is_constant(p)) as.double(p$parameters$value) else NA, 0)
@@ -191,13 +306,21 @@ told_curves <- function(priors, slots, design) {
             "say random_covariance = \"diagonal\" or \"identity\"."), "elbo_error_prior")
   }
   for (value in told$multiple_constant) if (!is.na(value)) check_held_sd(value)
-  c(told, told_covariance(priors[slots == "covariance"][[1]], design, blocks))
+  c(told, told_covariance(priors[slots == "covariance"][[1]], design, blocks), smooth)
+}
+
+told_smooths <- function(priors) {
+  held <- constant_values(priors)
+  for (value in held) if (!is.na(value)) check_held_sd(value)
+  priors[vapply(priors, function(p) is_flat(p) || is_constant(p), NA)] <- list(NULL)
+  list(smooth_constant = held, smooth_family = prior_family(priors), smooth_df = prior_df(priors),
+       smooth_scale = prior_field(priors, "scale", 1))
 }
 
 check_held_sd <- function(value) {
   if (is.finite(value) && value > 0) return()
-  abort(sprintf("The standard deviation of a deviation can be held at a positive finite number, not at %s.",
-                format(value)), "elbo_error_prior")
+  abort(c("Standard deviations of deviations and of curves can be held at a positive finite number,",
+          sprintf("not at %s.", format(value))), "elbo_error_prior")
 }
 
 # The law of every block, and of the multiples of given matrices.
@@ -210,27 +333,38 @@ told_covariance <- function(prior, design, blocks) {
                   max(order) - 1, format(df)), "elbo_error_prior")
   }
   scale <- prior$parameters$scale
-  q <- ncol(design$Z)
+  term <- random_terms(design)
+  q <- max(term)
   if (length(scale) > 1 && nrow(scale) != q) {
-    abort(sprintf("The scale of the prior of `covariance` must be a number or a %d x %d matrix, not %d x %d.",
-                  q, q, nrow(scale), ncol(scale)), "elbo_error_prior")
+    abort(c("The scale of the prior of `covariance` must be a number",
+            sprintf("or a %d x %d matrix, not %d x %d.", q, q, nrow(scale), ncol(scale)),
+            if (length(design$random$curves) > 0) "A smooth term counts as one, after the others."),
+          "elbo_error_prior")
   }
   scale <- if (length(scale) == 1) diag(as.double(scale), q) else matrix(as.double(scale), q)
-  list(covariance_df = rep(as.double(df), nrow(blocks)), covariance_scale = scale)
+  # Coefficients of a curve are independent.
+  apart <- outer(term, term, `!=`) | diag(length(term)) == 1
+  list(covariance_df = rep(as.double(df), nrow(blocks)), covariance_scale = scale[term, term] * apart)
 }
 
-# Coefficients and sigma as of regressions; deviations with a tenth of the response's variance.
+# Coefficients and sigma as of regressions; deviations with a tenth of the response's variance, which
+# their terms share; curves as in fit_glmm().
 default_curves <- function(design) {
-  regression <- default_regression(design)
+  regression <- default_regression(replace(design, "X", list(straight_columns(design))))
   blocks <- random_blocks(design)
   order <- ifelse(blocks$kind == "free", blocks$size, 1)
-  q <- ncol(design$Z)
-  spread <- 0.1 * stats::var(design$y) / (q * colMeans(design$Z^2))
-  if (design$random$structure == "multiple") spread[] <- exp(mean(log(spread / diag(random_matrix(design)))))
-  scale <- if (q == 1) signif(unname(spread), 2) else diag(signif(unname(spread), 2))
-  p <- ncol(design$X)
+  size <- drop(rowsum(colMeans(design$Z^2), random_terms(design)))
+  spread <- unname(0.1 * stats::var(design$y) / (length(size) * size))
+  if (design$random$structure == "multiple") {
+    terms <- seq_len(sum(design$random$size))
+    spread[terms] <- exp(mean(log(spread[terms] / diag(random_matrix(design))[terms])))
+  }
+  scale <- if (length(spread) == 1) signif(spread, 2) else diag(signif(spread, 2))
+  p <- length(regression) - 1
+  extents <- curve_extents(list(curves = design$curves, B = curved_columns(design)))
+  smooth <- lapply(extents, function(r) default_sd(stats::sd(design$y) / r))
   c(regression[seq_len(p)], rep(list(NULL), nrow(blocks)),
-    list(distributions$inverse_wishart(max(order) + 2, scale)), regression[p + 1])
+    list(distributions$inverse_wishart(max(order) + 2, scale)), unname(smooth), regression[p + 1])
 }
 
 # Starts ----------------------------------------------------------------------------------------
@@ -238,18 +372,19 @@ default_curves <- function(design) {
 # Each unit's own coefficients, drawn a little towards those of all units where its rows say little.
 curve_features <- function(design) {
   X <- design$X
-  scale <- sqrt(colMeans(X^2))
+  size <- smooth_sizes(design$curves)
+  # A curve counts as one column, in which what is rough is small.
+  term <- c(seq_len(ncol(X) - sum(size)), ncol(X) + rep(seq_along(size), size))
+  scale <- sqrt(drop(rowsum(colMeans(X^2), term))[match(term, sort(unique(term)))])
   X <- X / rep(scale, each = nrow(X))
   y <- working_response(design)
   y <- y - drop(X %*% solve_ridge(crossprod(X), crossprod(X, y), 1e-8 * nrow(X)))
-  kind <- unit_designs(design)
-  first <- design_first(design)
   features <- matrix(0, design$n_unit, ncol(X))
-  for (units in split(seq_along(kind), kind)) {
-    rows <- outer(seq_len(first[units[1] + 1] - first[units[1]]), first[units], `+`)
+  for (units in like_units(design)) {
+    rows <- rows_of_units(design, units)
     Xu <- X[rows[, 1], , drop = FALSE]
-    own <- solve_ridge(crossprod(Xu), crossprod(Xu, matrix(y[rows], nrow(rows))), 0.05 * nrow(X) / design$n_unit)
-    features[units, ] <- t(own)
+    features[units, ] <- t(solve_ridge(crossprod(Xu), crossprod(Xu, matrix(y[rows], nrow(rows))),
+                                       0.05 * nrow(X) / design$n_unit))
   }
   # Distances between coefficients as those between curves.
   features %*% t(chol(crossprod(X) / nrow(X) + diag(1e-10, ncol(X))))
@@ -258,6 +393,39 @@ curve_features <- function(design) {
 solve_ridge <- function(A, b, ridge) solve(A + diag(ridge, nrow(A)), b)
 
 # The way out -------------------------------------------------------------------------------------
+
+# Which entries of theta() are standard deviations of what is nothing beside the residuals, or
+# correlations with that.
+is_nothing <- function(fit) {
+  parameters <- fit$parameters
+  extent <- sd_extents(fit$design)[own_terms(parameters)]
+  nothing <- fit$theta * extent < 1e-10 * min(sigma(fit))
+  nothing[is.na(extent)] <- FALSE
+  blocks <- random_blocks(fit$design)
+  pairs <- lapply(block_names(fit$design)[blocks$kind == "free" & blocks$size > 1], utils::combn, 2)
+  cor <- which(parameters$block == "cor")
+  if (length(cor) == 0) return(unname(nothing))
+  suffix <- ifelse(is.na(parameters$component[cor]), "", paste0("|", parameters$component[cor]))
+  for (side in 1:2) {
+    sds <- paste0("sd__", unlist(lapply(pairs, function(pair) pair[side, ])))
+    nothing[cor] <- nothing[cor] | nothing[match(paste0(sds, suffix), parameters$name)]
+  }
+  unname(nothing)
+}
+
+# Root mean squares over the rows of what has the standard deviation one, by names of theta().
+sd_extents <- function(design) {
+  blocks <- random_blocks(design)
+  size <- colMeans(design$Z^2)
+  of_blocks <- Map(function(first, size_of, kind, label) {
+    here <- size[first + seq_len(size_of) - 1L]
+    if (kind == "free") here else stats::setNames(sum(here), label)
+  }, blocks$first, blocks$size, blocks$kind, blocks$label)
+  deviations <- sqrt(unlist(unname(of_blocks)))
+  names(deviations) <- paste0("sd__", names(deviations))
+  curves <- curve_extents(list(curves = design$curves, B = curved_columns(design)))
+  c(deviations, stats::setNames(curves, smooth_sd_names(design$curves)))
+}
 
 # k x q x q, from the sds and correlations of theta().
 curve_covariances <- function(fit) {
@@ -293,4 +461,29 @@ curve_covariance <- function(design, sd, cor) {
     cor <- cor[setdiff(seq_along(cor), n)]
   }
   Gamma
+}
+
+# Of the components' smooth terms: means under q, or points.
+smooth_coefficients <- function(fit) {
+  terms <- colnames(curved_columns(fit$design))
+  state <- fit$state$curves
+  beta <- if (fit$method == "vb") state$mean else state$coefficients
+  rows <- ncol(fit$design$X) - length(terms) + seq_along(terms)
+  matrix(t(beta[rows, , drop = FALSE]), fit$k, length(terms),
+         dimnames = list(component_labels(fit), terms))
+}
+
+# As curve_summary() of fit_glmm(): by how much the data shrink the prior variance of coefficients,
+# and what has no penalty.
+smooth_edf <- function(fit) {
+  curves <- fit$design$curves
+  state <- fit$state$curves
+  vb <- fit$method == "vb"
+  cov <- if (vb) state$cov else state$smooth_cov
+  last <- nrow(cov) - length(smooth_rows(fit)) + seq_along(smooth_rows(fit))
+  variance <- vapply(seq_len(fit$k), function(j) cov[cbind(last, last, j)], numeric(length(last)))
+  precision <- if (vb) state$smooth_shape / state$smooth_rate else 1 / state$smooth_sd^2
+  left <- rowsum(matrix(variance, length(last)), smooth_rows(fit)) * precision
+  edf <- vapply(curves, straight_parts, 0) + ifelse(is.finite(precision), smooth_sizes(curves) - left, 0)
+  matrix(t(edf), fit$k, dimnames = list(component_labels(fit), curve_labels(curves)))
 }

@@ -13,6 +13,7 @@
 elbo.elbo_mixture <- function(object, theta = NULL, q = NULL, ...) {
   check_dots_empty(...)
   if (is.null(theta) && is.null(q)) return(object$objective)
+  check_no_curves(object$design, "The ELBO at other points", "elbo(fit) is that at the optimum.")
   if (object$method == "vb") {
     abort(c("A fit by method \"vb\" has its ELBO at the optimum only: elbo(fit).",
             "Change the model or its priors and refit to compare."), "elbo_error_not_available")
@@ -62,6 +63,7 @@ component_state <- function(state, j) {
   last <- function(field) {
     if (is.null(dim(field))) return(if (length(field) == 1) field else field[j])
     size <- dim(field)
+    if (size[length(size)] == 1) return(field) # common to all
     array(matrix(field, ncol = size[length(size)])[, j], c(size[-length(size)], 1))
   }
   state <- lapply(state, function(part) lapply(part, last))
@@ -90,6 +92,13 @@ theta_state <- function(fit, theta) {
       state$regression$coefficients <- t(component_values(fit, "beta"))
       sigma <- fit$theta[fit$parameters$block == "sigma"]
       if (length(sigma) > 0) state$regression$sigma <- unname(sigma)
+    },
+    curves = {
+      Gamma <- aperm(curve_covariances(fit), c(2, 3, 1))
+      common <- fit$design$random$common
+      state$curves$coefficients <- t(component_values(fit, "beta"))
+      state$curves$covariance <- if (common) Gamma[, , 1, drop = FALSE] else Gamma
+      state$curves$sigma <- unname(fit$theta[fit$parameters$block == "sigma"])
     },
     classes = {
       parts <- class_components(fit)

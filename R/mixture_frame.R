@@ -22,7 +22,7 @@
 #   variables   classes: data.frame(name, type), type "categorical", "binomial" or "gaussian", and
 #               the list column levels (NULL for numbers)
 #   X, y, trials, weights, offset    regression: y are successes where there are trials
-#   X, Z, y, weights, offset, random    curves: see mixture_curves.R
+#   X, Z, y, weights, offset, random, curves    curves: see mixture_curves.R
 #   spec        what the design was made by: see mixture_frame()
 #   na.action   the rows of the data that were left out
 #
@@ -36,16 +36,18 @@ mixture_frame <- function(call, env, family) {
   formula <- as_formula(eval(call$formula, env), env)
   elsewhere <- c(all.vars(unit), all.vars(membership), all.vars(call$weights), all.vars(call$freq))
   parsed <- parse_mixture(formula, data[setdiff(names(data), elsewhere)])
+  parsed <- take_bar_smooths(take_smooths(parsed))
   spec <- list(kind = mixture_kind(parsed, family, !is.null(call$weights)), family = family,
                lhs = parsed$fixed[[2]], unit = if (!is.null(unit)) term_variables(unit))
   check_curves(spec, parsed)
+  check_smooths(parsed, spec)
   spec$common_sigma <- common_sigma(eval(call$sigma, env), spec)
   structure <- random_structure(eval(call$random_covariance, env), spec$kind)
 
   action <- na_action(eval(call$na.action, env))
   check_bound_columns(spec$lhs, data, environment(formula))
 
-  frame <- evaluate_frame(frame_variables(parsed, spec, membership),
+  frame <- evaluate_frame(frame_variables(parsed, spec, membership, data),
                           c("subset", "weights", "freq"), data, call, env)
   check_responses(frame, spec)
   check_scale(frame, "weights")
@@ -56,13 +58,18 @@ mixture_frame <- function(call, env, family) {
 
   if (is.character(frame[[1]]) && spec$kind == "regression") frame[[1]] <- as.factor(frame[[1]])
 
-  fixed <- terms(parsed$fixed)
+  curves <- build_parts(c(list(parsed$smooths), lapply(parsed$bars, `[[`, "smooths")), frame)
+  check_smooth_size(unlist(curves, recursive = FALSE), frame)
+  fixed <- terms(add_multipliers(parsed$fixed, parsed$smooths, frame))
   if (spec$kind == "classes") fixed <- stats::delete.response(fixed)
   fixed <- described_matrix(fixed, frame)
   member <- if (has_terms(membership)) described_matrix(terms(membership), frame)
   spec$membership <- member[c("terms", "xlevels", "contrasts")]
-  random <- if (spec$kind == "curves") random_design(parsed, frame, structure)
-  design <- mixture_design(frame, spec, fixed$matrix, member$matrix, random)
+  random <- if (spec$kind == "curves") {
+    random_design(parsed$bars, frame, structure, unlist(curves[-1], recursive = FALSE))
+  }
+  X <- cbind(fixed$matrix, smooth_matrix(curves[[1]], frame))
+  design <- mixture_design(frame, spec, X, member$matrix, random, curves[[1]])
   check_mixture_design(design)
   c(list(formula = parsed$formula, frame = frame), fixed[c("terms", "xlevels", "contrasts")],
     list(design = drop_aliased(design)))
@@ -169,13 +176,15 @@ common_sigma <- function(sigma, spec) {
 
 # The model frame -------------------------------------------------------------------------------
 
-# A one- or two-sided formula of all variables. The responses of classes are variables each.
-frame_variables <- function(parsed, spec, membership) {
+# A one- or two-sided formula of all variables. The responses of classes are variables each. Columns of
+# the data that regressions transform are kept as they are too: pictures are drawn against them.
+frame_variables <- function(parsed, spec, membership, data) {
   fixed <- term_variables(parsed$fixed)
+  raw <- if (spec$kind != "classes") lapply(intersect(all.vars(parsed$fixed[[3]]), names(data)), as.name)
   random <- unlist(lapply(parsed$bars, function(bar) term_variables(bar$terms)), recursive = FALSE)
   classes <- spec$kind == "classes"
   right <- c(if (classes) unname(as.list(spec$lhs)[-1]), fixed[-1], random,
-             if (!is.null(membership)) term_variables(membership), spec$unit)
+             if (!is.null(membership)) term_variables(membership), spec$unit, raw)
   sum <- Reduce(function(a, b) call("+", a, b), unique(right), 1)
   variables <- if (classes) call("~", sum) else call("~", spec$lhs, sum)
   stats::as.formula(variables, environment(parsed$fixed))
@@ -349,7 +358,7 @@ check_freq <- function(frame) {
 # The design ------------------------------------------------------------------------------------
 
 # X and W have a row for each of `frame`, in its order.
-mixture_design <- function(frame, spec, X = NULL, W = NULL, random = NULL) {
+mixture_design <- function(frame, spec, X = NULL, W = NULL, random = NULL, curves = NULL) {
   units <- units_of(if (!is.null(spec$unit)) frame_factor(spec$unit, frame), nrow(frame))
   rows <- switch(spec$kind,
     normal = list(Y = normal_matrix(frame[[1]], spec$lhs)),
@@ -362,7 +371,7 @@ mixture_design <- function(frame, spec, X = NULL, W = NULL, random = NULL) {
                   offset = as_double(stats::model.offset(frame)))
   )
   design <- arrange_design(rows, units, W, as_double(frame[["(freq)"]]), attr(frame, "row.names"))
-  c(list(kind = spec$kind), design, list(spec = spec, random = random$random),
+  c(list(kind = spec$kind), design, list(spec = spec, random = random$random, curves = curves),
     list(na.action = attr(frame, "na.action")))
 }
 
@@ -538,17 +547,21 @@ check_regression <- function(design) {
     abort(c(sprintf("The response `%s` is %s in all rows: there is nothing to fit.",
                     deparse_line(design$spec$lhs), format(share[1]))), "elbo_error_data")
   }
-  if (design$n_row > ncol(design$X)) return()
+  n <- ncol(straight_columns(design))
+  if (design$n_row > n) return()
   abort(sprintf("There are no more rows (%d) than coefficients of one component (%d).",
-                design$n_row, ncol(design$X)), "elbo_error_data")
+                design$n_row, n), "elbo_error_data")
 }
 
-# Columns of X and W that say nothing new are dropped and reported, as by lm().
+# Columns of X and W that say nothing new are dropped and reported, as by lm(). Those of smooth terms
+# stay: their law makes them different.
 drop_aliased <- function(design) {
   for (name in c("X", "W")) {
-    keep <- independent_columns(design[[name]])
+    columns <- if (name == "X" && !is.null(design$X)) straight_columns(design) else design[[name]]
+    keep <- independent_columns(columns)
     if (all(keep)) next
-    aliased <- colnames(design[[name]])[!keep]
+    aliased <- colnames(columns)[!keep]
+    keep <- !colnames(design[[name]]) %in% aliased
     message("Dropped from ", if (name == "X") "the design" else "`membership`",
             ", since they say nothing new: ", quote_names(aliased), ".")
     design[[name]] <- design[[name]][, keep, drop = FALSE]
@@ -595,16 +608,17 @@ mixture_newdata <- function(fit, newdata, response = TRUE) {
   }
   design <- arrange_design(rows, units, W, NULL, attr(newdata, "row.names"))
   c(list(kind = spec$kind), design,
-    list(variables = fit$design$variables, random = fit$design$random, spec = spec))
+    fit$design[c("variables", "random", "curves")], list(spec = spec))
 }
 
 vars_of <- function(expressions) unique(unlist(lapply(expressions, all.vars)))
 
 new_covariates <- function(fit, newdata) {
   terms <- stats::delete.response(fit$terms)
-  X <- new_columns(terms, newdata, fit$xlevels, fit$contrasts)
+  frame <- new_frame(terms, newdata, fit$xlevels)
+  X <- cbind(stats::model.matrix(terms, frame, fit$contrasts), smooth_matrix(fit$design$curves, frame))
   list(X = X[, colnames(fit$design$X), drop = FALSE],
-       offset = as_double(stats::model.offset(new_frame(terms, newdata, fit$xlevels))),
+       offset = as_double(stats::model.offset(frame)),
        weights = as_double(new_extra(fit, "weights", newdata)))
 }
 

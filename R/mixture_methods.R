@@ -18,6 +18,13 @@
 #' components, \eqn{\sum_j q(z_i=j)\,E[y\mid z_i=j]}{sum_j q(z = j) E[y | z = j]};
 #' `predict(fit, newdata, type = "response")` uses the probabilities before the response.
 #'
+#' `logLik()` of mixtures of curves with smooth terms, `s()` outside of ( | ), is a lower bound of the
+#' log-likelihood when there are several components, the ELBO (less the log prior, if there is one): the
+#' coefficients of these terms are latent variables of the components, and `"em"` takes the best law of
+#' them in which they are independent of the components of units. How far it is from the log-likelihood
+#' depends on how clearly the units are classified: where each has a component of probability one it is
+#' equal. `AIC()`, `BIC()` and [selection()] use it.
+#'
 #' @param object,x a fit made by [fit_mixture()].
 #' @param type of residuals: `"response"`, or `"pearson"`: divided by the standard deviation within
 #'   components, \eqn{\{\sum_j q(z_i=j)\,\mathrm{var}(y\mid z_i=j)\}^{1/2}}{sqrt(sum_j q(z = j)
@@ -151,7 +158,7 @@ by_frame_row <- function(fit, values) {
 }
 
 #' @exportS3Method
-has_latent.elbo_mixture <- function(fit) fit$k > 1
+has_latent.elbo_mixture <- function(fit) fit$k > 1 || fit$kind == "curves"
 
 # ---- what C says -------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@
 #   mixture_priors(prior, design, k, method)             list(stated, default, told): the prior of
 #                                        each group of parameters, whether it is a default, and the
 #                                        same by the names of C
-#   mixture_parameters(design, k, covariance, told)      theta: name, block, component, fixed
+#   mixture_parameters(design, k, covariance, told)      what C calls theta: name, block, component,
+#                                        fixed; the block "latent" is no part of theta()
 #   mixture_df(design, k, covariance, told)              number of free parameters
 #   covariance_models(covariance, d, method)             names of models, checked
 
@@ -127,7 +128,7 @@ mixture_parameters <- function(design, k, covariance, told) {
 # `terms` of each of `components`, term by term within a component.
 parameter_rows <- function(terms, block, components, fixed = FALSE) {
   name <- paste0(rep(terms, length(components)), "|", rep(components, each = length(terms)))
-  data.frame(name = name, block = rep(block, length(name)),
+  data.frame(name = name, block = rep_len(block, length(name)),
              component = rep(components, each = length(terms)), fixed = rep_len(fixed, length(name)))
 }
 
@@ -215,7 +216,7 @@ prior_slots <- function(design) {
 mixture_priors <- function(prior, design, k, method) {
   check_component_names(prior)
   slots <- prior_slots(design)
-  stated <- resolve_priors(prior, slots)
+  stated <- resolve_priors(prior, slots, design$random$group)
   Map(check_mixture_prior, stated, slots$name, slots$block, method)
   default <- logical(length(stated))
   if (method == "vb") {
@@ -230,7 +231,7 @@ mixture_priors <- function(prior, design, k, method) {
   told[[design$kind]] <- switch(design$kind,
     normal = told_normal(rest[[1]], colnames(design$Y)),
     regression = told_regression(rest, slots$block[-1]),
-    curves = told_curves(rest, slots$block[-1], design),
+    curves = told_curves(rest, slots$block[-1], design, method),
     classes = told_classes(rest, slots$block[-1])
   )
   list(stated = stated, default = default, told = told)
@@ -253,7 +254,8 @@ mixture_distributions <- list(
     beta = c("normal", "flat"),
     sigma = c("half_t", "half_cauchy", "half_normal", "inverse_gamma", "flat", "constant"),
     prob = c("dirichlet", "flat"),
-    sd = "constant"
+    sd = "constant",
+    smooth = c("half_t", "half_cauchy", "half_normal", "inverse_gamma", "flat", "constant")
   ),
   vb = list(
     weight = c("dirichlet", "stick_breaking", "constant"),
@@ -262,7 +264,8 @@ mixture_distributions <- list(
     beta = "normal",
     sigma = c("half_t", "half_cauchy", "constant"),
     prob = "dirichlet",
-    sd = "constant"
+    sd = "constant",
+    smooth = c("half_t", "half_cauchy", "constant")
   )
 )
 
@@ -429,12 +432,6 @@ default_wishart <- function(Y) {
   )
 }
 
-# To a tenth of the standard deviation, which is all that the data are asked for.
-default_centre <- function(mean, sd) {
-  sd[!is.finite(sd) | sd == 0] <- 1
-  unname(round(mean, 1 - floor(log10(sd))))
-}
-
 default_class <- function(y, type) {
   if (type == "gaussian") default_wishart(cbind(y)) else distributions$dirichlet(1)
 }
@@ -444,27 +441,15 @@ default_membership <- function(W) {
   distributions$normal(0, signif(10 / min(1, sd[sd > 0]), 3))
 }
 
-# On the scale of the linear predictor, with s the sd of a Gaussian response, else 1: coefficients
-# normal(0, 10 s / sd(x)); the intercept so that the predictor at mean(x) is as uncertain as that.
+# On the scale of the linear predictor: binomial and Poisson responses have unit one.
 default_regression <- function(design) {
   family <- design$spec$family
   y <- design$y / if (is.null(design$trials)) 1 else design$trials
   gaussian <- family$family == "gaussian"
-  unit <- if (gaussian) stats::sd(y) else 1
-  if (!is.finite(unit) || unit == 0) unit <- 1
-  X <- design$X
-  sd <- apply(X, 2, stats::sd)
-  constant <- sd == 0
-  sd[constant] <- abs(X[1, constant])
+  unit <- if (gaussian) default_unit(y) else 1
   offset <- if (is.null(design$offset)) 0 else mean(design$offset)
-  centre <- default_centre(family$linkfun(mean(y)) - offset, unit)
-  from_zero <- sqrt(1 + sum((colMeans(X) / sd)[!constant]^2))
-  beta <- lapply(seq_len(ncol(X)), function(j) {
-    spread <- 10 * unit / sd[j]
-    if (constant[j]) distributions$normal(centre / X[1, j], unname(signif(spread * from_zero, 3)))
-    else distributions$normal(0, unname(signif(spread, 3)))
-  })
-  c(beta, if (gaussian) list(distributions$half_t(3, signif(2.5 * unit, 3))))
+  c(default_coefficients(design$X, family$linkfun(mean(y)) - offset, unit),
+    if (gaussian) list(default_sd(unit)))
 }
 
 # A stated inverse Wishart says nothing of means, which keep their default.

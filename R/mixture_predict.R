@@ -33,7 +33,15 @@
 #'
 #' The mean response averages over components. Of the rows of the fit it does so by the
 #' probabilities that their responses give (it is [fitted()]); for `newdata` by those before the
-#' response, so that the prediction of a response does not look at it.
+#' response, so that the prediction of a response does not look at it. Only of mixtures of curves a
+#' unit of the fit, which `newdata` names by its `unit`, is predicted with what the fit knows of it:
+#' the probabilities of its components and its own deviation from their curves, at any times.
+#' `by_component` gives the curves of the components themselves. Beyond the data smooth terms go on as
+#' straight lines.
+#'
+#' With smooth terms in the curves of the components the `"density"` is by method `"em"` too a lower
+#' bound, \eqn{\exp E_q[\log p(y\mid b)]}{exp E_q[log p(y | b)]} in the place of the density of a component,
+#' and so are the probabilities made of these.
 #' @return By unit (a row, or a level of `unit`), with names:
 #' * `"class"`: integer vector of components;
 #' * `"prob"`: matrix, units x k;
@@ -87,8 +95,20 @@ predict_response <- function(object, newdata, by_component) {
     probability <- unit_weights(object, design)
   }
   values <- if (by_component) component_array(object, design)
+            else if (object$kind == "curves") cbind(unit_curves(object, design, probability))
             else averaged_means(object, design, probability)
   frame_order(values, design)
+}
+
+# The curves of units: of one that the fit knows with its probabilities and its deviation.
+unit_curves <- function(fit, design, probability) {
+  known <- match(design$unit_names, if (!is.null(design$unit)) fit$design$unit_names)
+  seen <- !is.na(known)
+  probability[seen, ] <- unit_probability(fit)[known[seen], ]
+  deviation <- matrix(0, design$n_unit, ncol(design$Z))
+  deviation[seen, ] <- averaged_deviations(fit)[known[seen], ]
+  averaged_means(fit, design, probability) +
+    rowSums(design$Z * deviation[unit_of_row(design), , drop = FALSE])
 }
 
 # ---- by unit -----------------------------------------------------------------------------
@@ -150,7 +170,7 @@ component_means <- function(fit, design) {
     normal = component_values(fit, "mean", "mean__"),
     classes = class_values(fit, identity, component_values(fit, "mean", "mean__")),
     regression = ,
-    curves = fit$family$linkinv(design$X %*% t(component_values(fit, "beta")) +
+    curves = fit$family$linkinv(design$X %*% t(component_coefficients(fit)) +
                                   design_offset(design))
   )
 }
@@ -333,8 +353,7 @@ simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL,
   draw <- function() {
     thetas <- if (object$method == "vb") posterior_theta(object, nsim)
     lapply(seq_len(nsim), function(i) {
-      if (!is.null(thetas)) object$theta[] <- thetas[i, ]
-      draw_responses(object, design)
+      draw_responses(if (is.null(thetas)) object else at_draw(object, thetas[i, ]), design)
     })
   }
   state <- generator_state(seed)

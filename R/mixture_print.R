@@ -152,7 +152,10 @@ posterior_sd_table <- function(posterior) {
 #' @exportS3Method
 integrated_words.elbo_mixture <- function(fit) {
   switch(fit$method,
-    em = if (fit$k == 1) "theta a point" else "z integrated exactly, theta a point",
+    em = if (!has_latent(fit)) "theta a point"
+         else if (is_bound(fit))
+           "z and curves integrated, q(z) apart from q of the curves, theta a point"
+         else "z integrated exactly, theta a point",
     joint = "z and theta points, nothing integrated",
     vb = "everything integrated, q(z) apart from q of the parameters"
   )
@@ -199,8 +202,21 @@ error_words <- function(fit) {
 #' @exportS3Method
 objective_words.elbo_mixture <- function(fit) {
   words <- objective_words.elbo_fit(fit)
+  if (is_bound(fit)) return(bound_words(fit))
   if (fit$method != "joint") return(words)
   sub("no log-likelihood", "a classification likelihood, no log-likelihood", words)
+}
+
+# The components' curves are latent, and given the responses they and the components of units depend
+# on each other, which q leaves out.
+is_bound <- function(fit) fit$method == "em" && has_curves(fit) && fit$k > 1
+
+bound_words <- function(fit) {
+  log_prior <- fit$objective - fit$log_evidence
+  sprintf("log-likelihood at least %s%s = ELBO %s, in which q takes %s for independent",
+          fixed_text(fit$log_evidence, 1),
+          if (informed(fit)) paste(" + log prior", fixed_text(log_prior, 1)) else "",
+          fixed_text(fit$objective, 1), "the curves and the components of units")
 }
 
 # The information takes two passes over the data for each parameter: for print() not more than some
@@ -373,7 +389,7 @@ missing_words <- function(fit) {
 
 # ---- the table ---------------------------------------------------------------------------
 
-component_blocks <- c("weight", "membership", "mean", "beta", "prob", "sd", "sigma", "cor")
+component_blocks <- c("weight", "membership", "mean", "beta", "smooth", "prob", "sd", "sigma", "cor")
 
 # A row for each term, a column of text for each component; then what is common to all.
 write_components <- function(fit, blocks) {
@@ -399,15 +415,17 @@ component_table <- function(fit, blocks) {
   at_end <- on_boundary(fit)
   estimate[at_end] <- round(estimate[at_end])
   se <- unname(shown_errors(fit))
+  edf <- if (has_curves(fit) && fit$method != "joint") smooth_edf(fit) else matrix(0, fit$k, 0)
   columns <- lapply(occupied(fit), function(j) {
     row <- match(paste(terms$block, terms$term, j),
                  paste(parameters$block, parameters$term, parameters$component))
     present <- which(!is.na(row)) # the first component has no coefficients of membership
     at <- row[present]
-    replace(character(length(row)), present,
-            estimate_and_error(estimate[at], se[at], parameters$fixed[at]))
+    text <- estimate_and_error(c(estimate[at], edf[j, ]), c(se[at], NA * edf[j, ]),
+                               c(parameters$fixed[at], logical(ncol(edf))))
+    c(replace(character(length(row)), present, text[seq_along(at)]), text[-seq_along(at)])
   })
-  labels <- term_labels(terms$term, terms$block)
+  labels <- c(term_labels(terms$term, terms$block), paste("edf", colnames(edf), recycle0 = TRUE))
   if (!is.null(fit$design$W)) {
     columns <- Map(c, fixed_text(components(fit)$weight[occupied(fit)], 3), columns)
     labels <- c("mean weight", labels)

@@ -53,7 +53,7 @@ tidy.elbo_mixture <- function(x, effects = c("fixed", "ran_pars"), conf.int = FA
 
 tidy_parameters <- function(fit, level) {
   parameters <- fit$parameters
-  scales <- parameters$block %in% c("sd", "cor", "sigma")
+  scales <- parameters$block %in% c("sd", "smooth", "cor", "sigma")
   se <- unname(standard_errors(fit))
   estimate <- as.vector(fit$theta)
   tested <- parameters$block %in% c("beta", "membership")
@@ -69,7 +69,7 @@ tidy_parameters <- function(fit, level) {
 }
 
 tidy_terms <- function(parameters) {
-  term <- parameter_terms(parameters$name)
+  term <- own_terms(parameters)
   dotted <- parameters$block %in% c("mean", "prob", "membership")
   term[dotted] <- sub("__", ".", term[dotted], fixed = TRUE)
   term[parameters$block == "weight"] <- "proportion"

@@ -2,8 +2,9 @@
 # and the derivative J of theta in coordinates eta without constraint (under vb the natural
 # parameters of q).
 #
-#   mixture_information(fit)    list(eta_cov, jacobian): inverse information of eta, and J; computed
-#                               once and kept in fit$cache
+#   mixture_information(fit)    list(eta_cov, jacobian, latent, V): inverse information of eta, J, and
+#                               that of what is no part of theta, the coefficients of smooth terms,
+#                               component by component; V of vb. Kept in fit$cache
 #   unit_scores(fit)            derivative of log p(y_i | theta) by eta, units x eta
 #   on_boundary(fit)            which entries of theta no standard error describes
 
@@ -83,7 +84,18 @@ mixture_information <- function(fit) {
 
 information_at <- function(fit) {
   answer <- call_information(fit)
-  list(eta_cov = invert_information(-answer$hessian), jacobian = answer$jacobian)
+  c(information_parts(fit, invert_information(-answer$hessian), answer$jacobian), list(V = answer$V))
+}
+
+information_parts <- function(fit, eta_cov, jacobian) {
+  latent <- latent_parameters(fit)
+  list(eta_cov = eta_cov, jacobian = jacobian[!latent, , drop = FALSE],
+       latent = jacobian[latent, , drop = FALSE])
+}
+
+# Which of the rows of C's theta are no part of theta().
+latent_parameters <- function(fit) {
+  mixture_parameters(fit$design, fit$k, fit$covariance, fit$priors$told)$block == "latent"
 }
 
 # Where C finds none, next to a collapsed component say, nothing is known of any parameter.
@@ -102,7 +114,7 @@ call_information <- function(fit) {
 # its place.
 labelled_information <- function(fit) {
   label <- unit_component(fit)
-  known <- fit
+  known <- if (has_curves(fit)) with_smooths_as_points(fit) else fit
   known$method <- "em"
   known$priors$told$weights$coefficient_sd <- 10 * beyond_doubt
   known$design$W <- outer(label, seq_len(fit$k), `==`) + 0
@@ -116,8 +128,13 @@ labelled_information <- function(fit) {
   eta <- seq_along(answer$gradient) > of_labels
   theta <- seq_len(nrow(answer$jacobian)) > of_labels
   weights <- weights_information(fit)
-  list(eta_cov = two_blocks(weights$eta_cov, invert_information(-answer$hessian[eta, eta])),
-       jacobian = two_blocks(weights$jacobian, answer$jacobian[theta, eta]))
+  jacobian <- two_blocks(weights$jacobian, answer$jacobian[theta, eta])
+  # The sds of smooth terms, all held, are not among those known.
+  block <- mixture_parameters(fit$design, fit$k, fit$covariance, fit$priors$told)$block
+  all <- matrix(0, length(block), ncol(jacobian))
+  all[block != "smooth", ] <- jacobian
+  eta_cov <- two_blocks(weights$eta_cov, invert_information(-answer$hessian[eta, eta]))
+  information_parts(fit, eta_cov, all)
 }
 
 beyond_doubt <- 2000
@@ -158,6 +175,7 @@ on_boundary <- function(fit) {
   value <- unname(fit$theta)
   share <- block %in% c("weight", "prob")
   at_end <- (share & (value < 1e-7 | value > 1 - 1e-7)) | (block == "cor" & abs(value) > 1 - 1e-10)
+  if (fit$kind == "curves") at_end <- at_end | is_nothing(fit)
   fit$method != "vb" & at_end & !fit$parameters$fixed
 }
 
@@ -175,6 +193,7 @@ sandwich_eta_cov <- function(fit) {
 # columns of d theta / d eta, in the model without constraints between the parameters, so that a
 # step along a tangent stays in it.
 unit_scores <- function(fit) {
+  check_no_curves(fit$design, "A sandwich covariance", "Use type = \"observed\", or bootstrap().")
   jacobian <- mixture_information(fit)$jacobian
   scale <- parameter_scale(fit)
   log_density <- function(theta) {

@@ -11,8 +11,10 @@
 #   take_smooths(parsed)           what parse_formula() gave, each s() of the fixed part replaced by
 #                                  its straight line; `smooths`: list(label, x, by, k), x and by
 #                                  expressions
+#   take_bar_smooths(parsed)       likewise the `terms` and `smooths` of each of its bars
 #   build_smooths(smooths, frame)  a list with an element a curve (one for each level of a factor
 #                                  `by`): list(label, x, by, level, basis), x and by names in frames
+#   build_parts(parts, frame)      that of several lists of smooths, each smooth being built once
 #   smooth_matrix(curves, frame)   the columns of all of them, side by side
 
 # Bases -------------------------------------------------------------------------------------------
@@ -106,16 +108,34 @@ double_integral_of_hats <- function(u, knots) {
 # Formulas ----------------------------------------------------------------------------------------
 
 take_smooths <- function(parsed) {
-  expr <- parsed$fixed[[3]]
-  env <- environment(parsed$fixed)
-  parsed$smooths <- lapply(find_smooths(expr), read_smooth, env)
-  labels <- vapply(parsed$smooths, `[[`, "", "label")
+  parsed$smooths <- read_smooths(parsed$fixed)
+  parsed$fixed <- straight_formula(parsed$fixed)
+  parsed
+}
+
+take_bar_smooths <- function(parsed) {
+  parsed$bars <- lapply(parsed$bars, function(bar) {
+    bar$smooths <- read_smooths(bar$terms)
+    bar$terms <- straight_formula(bar$terms)
+    bar
+  })
+  parsed
+}
+
+# Of the right-hand side.
+read_smooths <- function(formula) {
+  smooths <- lapply(find_smooths(formula[[length(formula)]]), read_smooth, environment(formula))
+  labels <- vapply(smooths, `[[`, "", "label")
   if (anyDuplicated(labels)) {
     abort(sprintf("`formula` has the smooth term %s twice; keep one.",
                   labels[anyDuplicated(labels)]), "elbo_error_formula")
   }
-  parsed$fixed[[3]] <- straighten(expr, env)
-  parsed
+  smooths
+}
+
+straight_formula <- function(formula) {
+  formula[[length(formula)]] <- straighten(formula[[length(formula)]], environment(formula))
+  formula
 }
 
 is_smooth <- function(expr) is_call_to(expr, "s")
@@ -179,19 +199,26 @@ straighten <- function(expr, env) {
 }
 
 # A number that multiplies a curve multiplies its level too; that of a factor is the user's.
-add_multipliers <- function(fixed, smooths, frame) {
+add_multipliers <- function(formula, smooths, frame) {
+  right <- length(formula)
   for (smooth in smooths) {
     if (!is.null(smooth$by) && is.null(by_levels(frame[[deparse_line(smooth$by)]]))) {
-      fixed[[3]] <- call("+", fixed[[3]], smooth$by)
+      formula[[right]] <- call("+", formula[[right]], smooth$by)
     }
   }
-  fixed
+  formula
 }
 
 # Curves ------------------------------------------------------------------------------------------
 
-build_smooths <- function(smooths, frame) {
-  unlist(lapply(smooths, build_smooth, frame), recursive = FALSE)
+build_smooths <- function(smooths, frame) build_parts(list(smooths), frame)[[1]]
+
+build_parts <- function(parts, frame) {
+  distinct <- unique(unlist(parts, recursive = FALSE))
+  curves <- lapply(distinct, build_smooth, frame)
+  lapply(parts, function(smooths) {
+    unlist(curves[match(smooths, distinct)], recursive = FALSE)
+  })
 }
 
 build_smooth <- function(smooth, frame) {

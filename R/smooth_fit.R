@@ -132,12 +132,13 @@ curve_summary <- function(fit) {
   variance <- diag(fit$smooth$coef_cov)[names(fit$smooth$mean)]
   if (fit$method == "vb") sd <- fit$vb$smooth # of the law whose coefficients these are
   left <- drop(rowsum(variance, smooth_rows(fit))) / sd^2
-  straight <- vapply(curves, function(curve) {
-    if (is.null(curve$by) || !is.null(curve$level)) 1 else 2
-  }, 0)
+  straight <- vapply(curves, straight_parts, 0)
   data.frame(term = curve_labels(curves), edf = straight + ifelse(sd > 0, size - left, 0),
              most = straight + size, sd = unname(fit$theta[smooth_sd_names(curves)]))
 }
+
+# What of a curve no penalty is on: a line, and the level of a number that multiplies it.
+straight_parts <- function(curve) if (is.null(curve$by) || !is.null(curve$level)) 1 else 2
 
 curve_words <- function(fit) {
   if (!has_curves(fit)) return()

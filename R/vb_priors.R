@@ -4,31 +4,16 @@
 #   glmm_vb(prior, design, held, factorization)   list of stated (the prior of each entry of theta),
 #                                                 default (whether it is one), told (what C takes)
 
-# In units of the response's sd: coefficients N(0, (10 / sd(x))^2), the intercept around the mean;
-# sds half-t(3, 2.5 / rms(z)), those of curves alike, the residual half-t(3, 2.5).
 glmm_default_priors <- function(design, held) {
   y <- design$y - design$offset
-  unit <- stats::sd(y)
-  if (!is.finite(unit) || unit == 0) unit <- 1
-  spread <- function(x) {
-    s <- stats::sd(x)
-    if (is.finite(s) && s > 0) s else 1
-  }
-  constant_one <- function(x) x[1] == 1 && all(x == 1)
-  X <- design$X
-  beta <- lapply(seq_len(ncol(X)), function(j) {
-    if (constant_one(X[, j])) distributions$normal(signif(mean(y), 3), signif(10 * unit, 3))
-    else distributions$normal(0, signif(10 * unit / spread(X[, j]), 3))
-  })
-  sd <- lapply(seq_len(ncol(design$Z)), function(k) {
-    distributions$half_t(3, signif(2.5 * unit / sqrt(mean(design$Z[, k]^2)), 3))
-  })
-  cor <- vector("list", sum(held$block == "cor"))
-  smooth <- lapply(curve_extents(design), function(r) {
-    distributions$half_t(3, signif(2.5 * unit / r, 3))
-  })
-  sigma <- rep(list(distributions$half_t(3, signif(2.5 * unit, 3))), sum(held$block == "sigma"))
-  c(beta, sd, cor, smooth, sigma)
+  unit <- default_unit(y)
+  extents <- unname(sqrt(colMeans(design$Z^2))) # of what a term with sd one gives the rows
+  count <- function(block) sum(held$block == block)
+  c(default_coefficients(design$X, mean(y), unit),
+    lapply(unit / extents, default_sd),
+    vector("list", count("cor")),
+    lapply(unname(unit / curve_extents(design)), default_sd),
+    rep(list(default_sd(unit)), count("sigma")))
 }
 
 glmm_vb <- function(prior, design, held, factorization) {

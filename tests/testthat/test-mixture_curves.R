@@ -130,11 +130,30 @@ test_that("deviations, fitted values and simulations are those of the mixed mode
   expect_equal(as.matrix(ranef(fit)$id), as.matrix(ranef(same)$id), tolerance = 1e-6, ignore_attr = TRUE)
   expect_equal(fitted(fit), fitted(same), tolerance = 1e-6, ignore_attr = TRUE)
   expect_equal(residuals(fit), residuals(same), tolerance = 1e-6, ignore_attr = TRUE)
-  expect_equal(predict(fit, data[1:3, ], type = "response"), drop(cbind(1, 0:2) %*% coef(fit)[1:2]),
+  expect_equal(predict(fit, data[1:3, -1], type = "response"), drop(cbind(1, 0:2) %*% coef(fit)[1:2]),
                ignore_attr = TRUE)
+  expect_equal(predict(fit, data[5:9, 1:2], type = "response"), predict(same, data[5:9, 1:2]), tolerance = 1e-6)
   drawn <- as.matrix(simulate(fit, 400, seed = 1))
   V <- cbind(1, 0:6) %*% components(fit)$covariance[1, , ] %*% rbind(1, 0:6) +
     diag(components(fit)$sigma[[1]]^2, 7)
   S <- crossprod(matrix(drawn - drop(cbind(1, data$t) %*% coef(fit)[1:2]), 7) |> t()) / (400 * 20)
   expect_lt(max(abs(S - V) / outer(sqrt(diag(V)), sqrt(diag(V)))), 0.06) # 4 sd of 1 / sqrt(8000)
+})
+
+test_that("deviations that are not there are on the boundary", {
+  # Residuals of lines: the rows of a unit leave no room for deviations of intercept and slope.
+  set.seed(4)
+  data <- data.frame(id = gl(30, 6), time = rep(1:6, 30))
+  residual <- apply(matrix(rnorm(180), 6), 2, function(e) residuals(lm(e ~ seq_along(e))))
+  kind <- rep(1:2, each = 6, length.out = 180)
+  data$y <- c(0, 3)[kind] + c(0.1, -0.2)[kind] * data$time + as.vector(residual)
+  for (shared in c("own", "common")) {
+    fit <- fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id, control = elbo_control(n_starts = 2),
+                       random_covariance = c("free", if (shared == "common") shared))
+    unknown <- names(which(is.na(diag(vcov(fit, full = TRUE)))))
+    expect_equal(unknown, grep("^(sd|cor)__", names(theta(fit)), value = TRUE))
+    expect_lt(max(theta(fit)[grep("^sd__", names(theta(fit)))]), 1e-10)
+  }
+  expect_equal(tidy(fit, "ran_pars")$term, c("sd__(Intercept)", "sd__time", "cor__(Intercept).time",
+                                             "sd__Observation", "sd__Observation"))
 })

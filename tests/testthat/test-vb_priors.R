@@ -21,8 +21,11 @@ test_that("defaults are weak and on the scale of the data", {
   unit <- sd(d$y)
   text <- function(format, ...) sprintf(format, ...)
   short <- function(x) format(signif(x, 3))
+  # The predictor at zero is z / sd(z) and arm / sd(arm) standard deviations away from its mean.
+  at_zero <- sqrt(1 + (mean(d$z) / sd(d$z))^2 + (0.5 / sd(d$arm == "b"))^2)
+  expect_true(unit > 1 && unit < 10) # to a tenth of it is one decimal
   expect_identical(unname(stated(fit)), c(
-    text("normal(%s, %s)", short(mean(d$y)), short(10 * unit)),
+    text("normal(%s, %s)", format(round(mean(d$y), 1)), short(10 * unit * at_zero)),
     text("normal(0, %s)", short(10 * unit / sd(d$z))),
     text("normal(0, %s)", short(10 * unit / sd(d$arm == "b"))),
     text("half_t(3, %s)", short(2.5 * unit)),
@@ -44,6 +47,32 @@ test_that("an offset is no part of the scale, and a constant response has unit o
   design <- fit_glmm(y ~ 1 + (1 | group), d, se = rep(1, nrow(d)))$design
   defaults <- glmm_default_priors(design, glmm_parameters(design))
   expect_identical(vapply(defaults, format, ""), c("normal(2, 10)", "half_t(3, 2.5)"))
+})
+
+test_that("by default neither the origin of the response nor that of a covariate matters", {
+  d <- prior_data()
+  fit <- vb_fit(data = d)
+  # The response far from zero: a centre of three digits would be 4,567 units away.
+  far <- vb_fit(data = transform(d, y = y + 1234567))
+  # The data round to 1e-10, of a standard deviation near one.
+  expect_equal(theta(far) - c(1234567, 0, 0, 0), theta(fit), tolerance = 1e-7)
+  expect_equal(far$objective, fit$objective, tolerance = 1e-7)
+  # Any response: within a tenth of a standard deviation of the mean.
+  for (shift in c(0, 0.123456, -98765.4321, 1e9)) {
+    centre <- vb_fit(data = transform(d, y = y + shift))$priors$stated[[1]]
+    expect_lt(abs(centre$parameters$mean - mean(d$y + shift)), sd(d$y) / 10)
+  }
+  # A covariate such as a year. The prior of the intercept is wider, so that what it says of the
+  # predictor in the middle of the data is even less; before it weighed about 1 / 1000 of the 10 groups.
+  year <- vb_fit(formula = y ~ year + (1 | group), data = transform(d, year = x + 2000))
+  expect_equal(theta(year)[2:4], theta(fit)[2:4], tolerance = 2e-3, ignore_attr = "names")
+})
+
+test_that("a column of zeros has no say in the defaults", {
+  d <- prior_data()
+  d$none <- 0
+  fit <- suppressMessages(vb_fit(formula = y ~ x + none + (1 | group), data = d))
+  expect_identical(theta(fit), theta(vb_fit(data = d)))
 })
 
 test_that("stated priors replace defaults one by one, and follow update()", {
