@@ -6,7 +6,8 @@
 #' Plot a mixture
 #'
 #' @param x,object a fit made by [fit_mixture()].
-#' @param type which pictures; by default those that suit the fit, on one page.
+#' @param type which pictures; by default those that suit the fit, on one page (of curves the curves
+#'   alone).
 #' * `"selection"`: by the number of components how far the criterion of each candidate is from the
 #'   best, which is ringed, on a square-root scale; a line for each covariance model.
 #' * `"classification"`: the units in the plane of two responses (all pairs, up to six of them) by
@@ -14,15 +15,27 @@
 #' * `"density"`: of a single response: histogram, density, and each component's share in it.
 #' * `"regression"`: the response against the covariate with each component's curve, at the
 #'   medians of other covariates; without a numeric covariate the response by component.
+#' * `"curves"`: of curves, a panel for each component (the 20 largest): its curve with a band of
+#'   confidence over the observed curves of its members, the units that most probably belong to
+#'   it (300 of them at most). The strip has their number and the component's weight. Levels of
+#'   factors in the formula, arms or strains say, differ by colour and line; replicates are
+#'   averaged.
+#' * `"deviations"`: of curves, whether the deviations of units from their component's curve
+#'   follow the normal law posited for them. What a unit says of its deviations has a squared
+#'   distance from zero that is chi-squared under the law; its normal score is drawn against what
+#'   normal quantiles are, and lies on the line if the law holds. Points over the line at the
+#'   right are units further off than any normal deviation: members by default of a component
+#'   that is not theirs.
 #' * `"profiles"`: of latent classes: the probability of each level by component; means of numeric
 #'   variables in standard deviations from the overall mean.
 #' * `"uncertainty"`: the probability that a unit's component is another one, in the order of size.
 #'   Half would be a toss between two; most units should lie flat on the floor.
 #' * `"objective"`: the ascent, as of [other fits][plot.elbo_fit].
+#' @param level of the bands of curves.
 #' @param ... not used.
 #' @return `plot()` returns its argument invisibly; `autoplot()` returns a plot of ggplot2, of one
-#'   type: `"classification"` (of two responses), `"density"`, `"selection"`, `"uncertainty"` or
-#'   `"objective"`.
+#'   type: `"classification"` (of two responses), `"density"`, `"curves"`, `"deviations"`,
+#'   `"selection"`, `"uncertainty"` or `"objective"`.
 #' @details More than 5,000 rows are thinned evenly.
 #' @family what a mixture answers
 #' @examples
@@ -30,14 +43,22 @@
 #'                    covariance = c("EEE", "VVV"))
 #' plot(fit)
 #' plot(fit, type = "uncertainty")
+#'
+#' genes <- sim_curves(150, k = 4, seed = 1)
+#' fit <- fit_mixture(expr ~ splines::bs(time, df = 6) + (1 | gene), genes, k = 4, unit = ~ gene)
+#' plot(fit)
 #' @name plot.elbo_mixture
 NULL
 
 #' @rdname plot.elbo_mixture
 #' @export
-plot.elbo_mixture <- function(x, type = NULL, ...) {
+plot.elbo_mixture <- function(x, type = NULL, level = 0.95, ...) {
   check_dots_empty(...)
+  level <- check_between(level, "level", 0, 1)
   type <- check_pictures(type, x)
+  if ("curves" %in% type) plot_archetypes(x, level)
+  type <- setdiff(type, "curves")
+  if (length(type) == 0) return(invisible(x))
   panels <- vapply(type, function(picture) panel_count(x, picture), 0L)
   old <- graphics::par(mfrow = panel_grid(sum(panels)), mar = c(4, 4.5, 3, 1), mgp = c(2.4, 0.7, 0),
                        las = 1)
@@ -49,6 +70,7 @@ plot.elbo_mixture <- function(x, type = NULL, ...) {
       density = plot_density(x),
       regression = plot_regression(x),
       profiles = plot_profiles(x),
+      deviations = plot_deviations(x),
       uncertainty = plot_uncertainty(x),
       objective = {
         plot_objective(x)
@@ -63,6 +85,7 @@ picture_types <- function(fit) {
   response <- switch(fit$kind,
     normal = if (ncol(fit$design$Y) == 1) "density" else "classification",
     regression = "regression",
+    curves = c(if (!is.null(regression_covariate(fit))) "curves", "deviations"),
     classes = "profiles"
   )
   c(if (NROW(fit$selection) > 1) "selection", response, if (fit$k > 1) "uncertainty", "objective")
@@ -70,7 +93,7 @@ picture_types <- function(fit) {
 
 check_pictures <- function(type, fit) {
   known <- picture_types(fit)
-  if (is.null(type)) return(known)
+  if (is.null(type)) return(if ("curves" %in% known) "curves" else known)
   ok <- is.character(type) && length(type) > 0 && all(type %in% known)
   what <- paste("some of", paste0("\"", known, "\"", collapse = ", "), "for this fit")
   check(ok, "type", what, type)
@@ -133,7 +156,8 @@ plot_selection <- function(fit) {
   n <- length(models)
   margin <- if (n > 1) 0.4 * diff(range(table$k)) else 0 # where the legend covers nothing
   graphics::plot(table$k, sqrt(table$behind), type = "n", xlab = "components", ylab = "",
-                 xlim = range(table$k) + c(0, margin), xaxt = "n", yaxt = "n", main = selection_title(fit))
+                 xlim = range(table$k) + c(0, margin), xaxt = "n", yaxt = "n",
+                 main = selection_title(fit))
   graphics::axis(1, sort(unique(table$k)))
   ticks <- signif(pretty(sqrt(table$behind))^2, 2)
   graphics::axis(2, sqrt(ticks), ticks)
@@ -356,21 +380,25 @@ plot_uncertainty <- function(fit) {
   graphics::points(table$share, table$uncertainty, pch = component_symbols(fit$k)[table$component],
                    col = component_colours(fit$k)[table$component],
                    cex = if (nrow(table) > 500) 0.5 else 0.8)
-  component_legend(fit, "topleft")
+  component_legend(fit, "topleft", ncol = ceiling(length(occupied(fit)) / 4))
 }
 
 # ---- ggplot2 -----------------------------------------------------------------------------
 
 #' @rdname plot.elbo_mixture
 #' @exportS3Method ggplot2::autoplot
-autoplot.elbo_mixture <- function(object, type = NULL, ...) {
+autoplot.elbo_mixture <- function(object, type = NULL, level = 0.95, ...) {
+  check_dots_empty(...)
+  level <- check_between(level, "level", 0, 1)
   known <- setdiff(picture_types(object), c("regression", "profiles"))
-  if (is.null(type)) type <- known[1]
+  if (is.null(type)) type <- intersect(c("curves", known), known)[1]
   type <- check_choice(type, "type", known)
   switch(type,
     selection = ggplot_selection(object),
     classification = ggplot_classification(object),
     density = ggplot_density(object),
+    curves = ggplot_archetypes(object, level),
+    deviations = ggplot_deviations(object),
     uncertainty = ggplot_uncertainty(object),
     objective = ggplot_objective(object)
   )

@@ -79,3 +79,98 @@ test_that("autoplot() makes the same pictures with ggplot2", {
     }
   }
 })
+
+curves_example <- function(...) {
+  d <- sim_curves(60, times = c(0, 2, 4, 8, 12, 24), k = 3, missing = 0.1, seed = 1, ...)
+  d <- d[sample(nrow(d)), ]
+  right <- if (is.null(d$strain)) ~ splines::bs(time, df = 4) + (1 | gene)
+           else ~ strain * poly(time, 2) + (1 | gene)
+  fit_mixture(stats::update(right, expr ~ .), d, k = 3, unit = ~ gene, sigma = ~ 1)
+}
+
+test_that("archetypal curves are drawn with their members and band", {
+  fit <- withr::with_seed(1, curves_example())
+  expect_identical(picture_types(fit), c("curves", "deviations", "uncertainty", "objective"))
+  to_nowhere({
+    before <- graphics::par(no.readonly = TRUE)[c("mfrow", "mar", "oma", "las", "fig")]
+    expect_identical(plot(fit), fit)
+    expect_identical(plot(fit, type = picture_types(fit)), fit)
+    expect_identical(graphics::par(no.readonly = TRUE)[names(before)], before)
+  })
+  members <- curve_members(fit)
+  expect_equal(nrow(members), fit$design$n_row)
+  expect_equal(members$component, unname(predict(fit))[members$unit])
+  data <- model.frame(fit)
+  at <- match(paste(fit$design$unit_names[members$unit], members$x), paste(data$gene, data$time))
+  expect_equal(members$y, data$expr[at])
+  curves <- archetypes(fit, 0.95)
+  second <- curves[curves$component == 2, ]
+  expect_equal(second$estimate, unname(predict(fit, data.frame(time = second$x), type = "response",
+                                               by_component = TRUE)[, 2]))
+  # By the covariance of the coefficients, from their names.
+  X <- cbind(1, predict(splines::bs(data$time, df = 4), second$x))
+  rows <- paste0(c("(Intercept)", paste0("splines::bs(time, df = 4)", 1:4)), "|2")
+  se <- sqrt(diag(X %*% vcov(fit)[rows, rows] %*% t(X)))
+  expect_equal(second$high - second$low, 2 * qnorm(0.975) * se, tolerance = 1e-8)
+})
+
+test_that("arms are curves of the same panel, and replicates are averaged", {
+  fit <- withr::with_seed(1, curves_example(arms = 2, replicates = 2))
+  expect_identical(levels(curve_arms(fit)), c("A", "B"))
+  members <- curve_members(fit)
+  expect_false(anyDuplicated(members[c("unit", "arm", "x")]) > 0)
+  data <- model.frame(fit)
+  means <- aggregate(expr ~ gene + strain + time, data, mean)
+  at <- match(paste(fit$design$unit_names[members$unit], c("A", "B")[members$arm], members$x),
+              paste(means$gene, means$strain, means$time))
+  expect_equal(members$y, means$expr[at])
+  curves <- archetypes(fit, 0.9)
+  one <- curves[curves$component == 1 & curves$arm == 2, ]
+  new <- data.frame(time = one$x, strain = "B")
+  expect_equal(one$estimate, unname(predict(fit, new, type = "response", by_component = TRUE)[, 1]))
+  to_nowhere(expect_identical(plot(fit), fit))
+})
+
+test_that("panels fill the page", {
+  expect_equal(filled_grid(10), c(2, 5))
+  expect_equal(filled_grid(6), c(2, 3))
+  expect_equal(filled_grid(5), c(2, 3))
+  expect_equal(filled_grid(1), c(1, 1))
+  for (n in 1:20) expect_gte(prod(filled_grid(n)), n)
+})
+
+# Weighted least squares of the residuals on Z, from dense matrices.
+test_that("deviations have the distance of their generalised least squares", {
+  fit <- withr::with_seed(1, curves_example())
+  found <- deviation_distances(fit)
+  parts <- components(fit)
+  data <- model.frame(fit)
+  z <- predict(fit)
+  mean <- predict(fit, type = "response", by_component = TRUE)
+  for (gene in names(z)[c(1, 7, 60)]) {
+    rows <- data$gene == gene
+    Z <- matrix(1, sum(rows), 1)
+    V <- parts$covariance[z[gene], 1, 1] + diag(parts$sigma[z[gene]]^2, sum(rows))
+    r <- (data$expr - mean[, z[gene]])[rows]
+    information <- t(Z) %*% solve(V, Z)
+    u <- solve(information, t(Z) %*% solve(V, r))
+    expect_equal(found$distance[match(gene, names(z))], drop(t(u) %*% information %*% u))
+  }
+  expect_equal(found$df, rep(1, 60))
+})
+
+test_that("under the model the scores of deviations are standard normal", {
+  d <- sim_curves(400, k = 1, sd = c(0.5, 0), seed = 3)
+  fit <- fit_mixture(expr ~ splines::bs(time, df = 8) + (1 | gene), d, k = 1, unit = ~ gene)
+  # At the maximum the mean of the distances, each chi-squared with one degree of freedom, is one.
+  expect_equal(mean(deviation_distances(fit)$distance), 1, tolerance = 1e-6)
+  expect_gt(ks.test(deviation_data(fit)$score, "pnorm")$p.value, 0.01)
+})
+
+test_that("autoplot() draws curves and deviations", {
+  skip_if_not_installed("ggplot2")
+  for (fit in list(withr::with_seed(1, curves_example()), withr::with_seed(1, curves_example(arms = 2)))) {
+    for (type in picture_types(fit)) to_nowhere(expect_no_error(print(ggplot2::autoplot(fit, type = type))))
+    expect_identical(ggplot2::autoplot(fit)$labels$x, "time")
+  }
+})
