@@ -38,7 +38,7 @@ weights_part <- function(design, k, told) {
   alpha <- told$alpha
   if (told$law == "dirichlet") alpha <- rep(alpha, k)
   list(W = design$W, n_w = if (is.null(design$W)) 0L else ncol(design$W),
-       constant = if (told$equal) rep(1 / k, k),
+       constant = if (told$equal || k == 1) rep(1 / k, k), # a weight of one is no parameter
        law = match(told$law, c("flat", "dirichlet", "stick_breaking")) - 1L,
        alpha = alpha, coefficient_sd = told$coefficient_sd)
 }

@@ -1,14 +1,36 @@
-# How the posterior means of a mixture by method "vb" move with its priors: with g the gradient of
-# the ELBO by eta, H its derivative and alpha a number in a prior (implicit function theorem),
+# How the posterior means of a mixture by method "vb" move with its priors, and the expected
+# number of its occupied components: with g the gradient of the ELBO by eta, H its derivative and
+# alpha a number in a prior (implicit function theorem),
 #
-#   d E_q[theta] / d alpha = J (-H)^{-1} dg/d alpha,
+#   d eta / d alpha = (-H)^{-1} dg/d alpha,   d E_q[theta] / d alpha = J d eta / d alpha,
 #
-# the formula of linear response. g is C's; its derivative by alpha a central difference.
+# the formula of linear response. g is V times the natural gradient, which is C's; its derivative by
+# alpha a central difference, and so is that of the number of components along d eta / d alpha.
 
 #' @rdname sensitivity
 #' @details
 #' Of a mixture by method `"vb"` `to = "prior"` gives the derivatives of all posterior means; a
 #' prior scale matrix moves as a whole, by a factor. `to = "data"` is not available.
+#'
+#' Two more estimates of a mixture are `components`, the expected number of components that some
+#' unit of the sample belongs to, \eqn{\sum_j (1-\prod_i(1-r_{ij}))}{sum_j (1 - prod_i (1 -
+#' r_ij))} with \eqn{r_{ij}}{r_ij} the probabilities of [latent()], and `components, new sample`,
+#' that of as many new units, \eqn{\sum_j (1-E_q[(1-\pi_j)^n])}{sum_j (1 - E_q[(1 - pi_j)^n])}
+#' (not with `membership`). Their derivative by `alpha`, the concentration of `stick_breaking()`
+#' or `dirichlet()`, says how far the number of components is the prior's choice (Giordano, Liu,
+#' Jordan and Broderick 2023). Their values are the attribute `"components"`, so that value +
+#' derivative x change is the linear prediction for another prior; they have no `per_sd`.
+#' @references
+#' Giordano, R., Liu, R., Jordan, M. I. and Broderick, T. (2023). Evaluating sensitivity to the
+#' stick-breaking prior in Bayesian nonparametrics. *Bayesian Analysis* 18, 287--366.
+#' \doi{10.1214/22-BA1309}
+#' @examples
+#' genes <- sim_curves(60, k = 3, seed = 1)
+#' fit <- fit_mixture(expr ~ poly(time, 3) + (1 | gene), genes, k = 6, unit = ~ gene, method = "vb",
+#'                    prior = priors(weight = stick_breaking(1)))
+#' s <- sensitivity(fit)
+#' attr(s, "components")
+#' subset(s, grepl("components", estimate) & prior == "weight")
 #' @export
 sensitivity.elbo_mixture <- function(object, to = c("prior", "data"), ...) {
   to <- check_choice(to, "to", c("prior", "data"))
@@ -25,19 +47,23 @@ sensitivity.elbo_mixture <- function(object, to = c("prior", "data"), ...) {
   }
   numbers <- mixture_prior_numbers(object)
   free <- which(!object$parameters$fixed)
-  information <- mixture_information(object)
+  counts <- expected_components(object, object$state, unit_probability(object))
+  estimates <- c(object$parameters$name[free], names(counts))
   slopes <- vapply(numbers, function(number) {
-    score <- score_by_prior(object, number)
-    drop(information$jacobian %*% information$eta_cov %*% score)[free]
-  }, numeric(length(free)))
-  slopes <- matrix(slopes, length(free))
+    direction <- eta_by_prior(object, number)
+    means <- mixture_information(object)$jacobian %*% direction
+    c(means[free], components_along(object, direction))
+  }, numeric(length(estimates)))
   field <- function(name) vapply(numbers, `[[`, vector(mode(numbers[[1]][[name]]), 1), name)
-  rows <- rep(seq_along(numbers), each = length(free))
-  data.frame(
-    estimate = rep(object$parameters$name[free], length(numbers)),
+  rows <- rep(seq_along(numbers), each = length(estimates))
+  sd <- c(standard_errors(object)[free], NA * counts)
+  table <- data.frame(
+    estimate = rep(estimates, length(numbers)),
     prior = field("prior")[rows], number = field("number")[rows], value = field("value")[rows],
-    derivative = as.vector(slopes), per_sd = as.vector(slopes / standard_errors(object)[free])
+    derivative = as.vector(slopes), per_sd = as.vector(slopes / sd)
   )
+  attr(table, "components") <- counts
+  table
 }
 
 # Every number in a prior: prior (names of what shares it), number (in words), value; slots and
@@ -49,7 +75,9 @@ mixture_prior_numbers <- function(fit) {
   shared <- names(stated) %in% fit$design$variables$name[fit$design$variables$type != "gaussian"]
   groups <- c(as.list(names(stated)[!shared]), if (any(shared)) list(names(stated)[shared]))
   unlist(lapply(groups, function(slots) {
-    numbers <- numbers_of_prior(stated[[slots[1]]])
+    prior <- stated[[slots[1]]]
+    if (slots[1] == "membership") prior$parameters$mean <- NULL # zero, whatever the labels
+    numbers <- numbers_of_prior(prior)
     lapply(numbers, c, list(prior = toString(slots), slots = slots))
   }), recursive = FALSE)
 }
@@ -79,13 +107,17 @@ location_unit <- function(prior, i = 1) {
   sqrt(diag(scale)[min(i, nrow(scale))] / prior$parameters$kappa)
 }
 
-score_by_prior <- function(fit, number) {
+# d eta / d alpha at the optimum.
+eta_by_prior <- function(fit, number) {
   step <- 1e-4 * number$unit
-  gradient <- function(step) {
-    .Call(C_mixture_information, fit_model(move_prior(fit, number, step)), fit$state)$gradient
-  }
-  (gradient(step) - gradient(-step)) / (2 * step)
+  slope <- function(step) mixture_slope(move_prior(fit, number, step))$slope
+  information <- mixture_information(fit)
+  by_alpha <- information$V %*% (slope(step) - slope(-step)) / (2 * step)
+  drop(information$eta_cov %*% by_alpha)
 }
+
+# The natural gradient of the ELBO, the probabilities of z and the state of q, where eta is moved.
+mixture_slope <- function(fit, move = NULL) .Call(C_mixture_slope, fit_model(fit), fit$state, move)
 
 # The fit under a prior of which one number is moved, q as it is.
 move_prior <- function(fit, number, step) {
@@ -99,4 +131,58 @@ move_prior <- function(fit, number, step) {
   prior <- structure(stated[lengths(stated) > 0], class = "elbo_priors")
   fit$priors <- mixture_priors(prior, fit$design, fit$k, fit$method)
   fit
+}
+
+# ---- the number of components ------------------------------------------------------------
+
+# In the sample, and in a new one of the same size.
+expected_components <- function(fit, state, probability) {
+  log_empty <- colSums(unit_freq(fit) * log1p(-probability))
+  counts <- c(components = -sum(expm1(log_empty)))
+  fit$state <- state
+  empty <- empty_in_new_sample(weight_factors(fit)$weights, nobs(fit))
+  if (!is.null(empty)) counts["components, new sample"] <- sum(1 - empty)
+  counts
+}
+
+# E_q[(1 - pi_j)^n] of each component; NULL where weights have covariates or are held.
+empty_in_new_sample <- function(q, n) {
+  if (is.null(q)) return(NULL)
+  if (q$family == "Dirichlet") {
+    others <- sum(q$alpha) - q$alpha
+    return(exp(lbeta(q$alpha, others + n) - lbeta(q$alpha, others)))
+  }
+  v <- stick_points(q$shape1, q$shape2)
+  left <- rep(1, nrow(v))
+  empty <- numeric(ncol(v) + 1)
+  for (s in seq_along(empty)) {
+    broken <- if (s <= ncol(v)) v[, s] else 1
+    empty[s] <- mean((1 - left * broken)^n)
+    left <- left * (1 - broken)
+  }
+  empty
+}
+
+# Independent beta variables at the evenly spread points of Richtmyer's sequence (multiples of
+# roots of primes), so that means over them are smooth functions of the shapes, without chance.
+stick_points <- function(shape1, shape2, points = 1000) {
+  primes <- Filter(function(x) all(x %% seq_len(sqrt(x))[-1] != 0), 2:(10 + length(shape1)^2))
+  root <- sqrt(primes[seq_along(shape1)])
+  u <- (outer(seq_len(points) - 0.5, root)) %% 1
+  vapply(seq_along(shape1), function(s) stats::qbeta(u[, s], shape1[s], shape2[s]), numeric(points))
+}
+
+# Their derivative along a direction of eta, over a distance that changes q by little: the
+# variance of direction'T, T the sufficient statistics, is its squared length.
+components_along <- function(fit, direction) {
+  length <- sqrt(sum(direction * (mixture_information(fit)$V %*% direction)))
+  if (!is.finite(length) || length == 0) {
+    return(0 * expected_components(fit, fit$state, unit_probability(fit)))
+  }
+  step <- 1e-3 / length
+  at <- function(step) {
+    moved <- mixture_slope(fit, step * direction)
+    expected_components(fit, moved$state, moved$probability)
+  }
+  (at(step) - at(-step)) / (2 * step)
 }

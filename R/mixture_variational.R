@@ -8,10 +8,14 @@
 #' other (`shape1`, `shape2`, and `order`, the component of each stick), or a normal distribution of
 #' coefficients of membership; for each component `mean, Sigma|1` and so on, a normal inverse
 #' Wishart distribution (`mean`, `kappa`, `df`, `scale`: mean given Sigma is N(mean, Sigma /
-#' kappa)), in a model without correlations normal inverse gamma (`shape`, `rate` of each
-#' variance); of regressions `beta|1`, normal, and `sigma^2|1`, inverse gamma; of categories
-#' `prob__x|1`, Dirichlet; and last `z`, categorical, with the `probability` of each unit. What
-#' components share has no number.
+#' kappa)), in a model without correlations normal inverse gamma (`shape`, `rate` of each variance);
+#' of regressions `beta|1`, normal, and `sigma^2|1`, inverse gamma; of curves besides these
+#' `Sigma__TERMS|1`, inverse Wishart, the covariance matrix of the deviations of one `( | )`, or
+#' `sd^2__TERM|1`, inverse gamma, where a deviation, or the multiple of a given matrix, has a
+#' variance alone, and so for the smooth terms of a component, whose coefficients are the last of
+#' `beta|1` (the deviations themselves are normal given the rest, and `ranef()` has their means); of
+#' categories `prob__x|1`, Dirichlet; and last `z`, categorical, with the `probability` of each
+#' unit. What components share has no number.
 #' @export
 variational.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
@@ -22,6 +26,7 @@ variational.elbo_mixture <- function(object, ...) {
   responses <- switch(object$kind,
     normal = normal_factors(object),
     regression = regression_factors(object),
+    curves = curve_factors(object),
     classes = class_factors(object)
   )
   z <- list(family = "categorical", probability = unit_probability(object))
@@ -80,20 +85,69 @@ normal_factors <- function(fit) {
 has_correlations <- function(fit) substr(fit$covariance, 3, 3) %in% c("E", "V")
 
 regression_factors <- function(fit) {
-  state <- fit$state$regression
+  c(coefficient_factors(fit, fit$state$regression), sigma_factors(fit, fit$state$regression))
+}
+
+coefficient_factors <- function(fit, state) {
   terms <- colnames(fit$design$X)
   beta <- lapply(seq_len(fit$k), function(j) {
     cov <- matrix(state$cov, length(terms)^2)[, j]
     list(family = "normal", mean = stats::setNames(state$mean[, j], terms),
          cov = matrix(cov, length(terms), dimnames = list(terms, terms)), dimension = length(terms))
   })
-  names(beta) <- factor_names("beta", fit)
-  free <- is.finite(state$shape)
-  sigma <- Map(function(shape, rate) list(family = "inverse gamma", shape = shape, scale = rate),
-               state$shape[free], state$rate[free])
-  names(sigma) <- if (length(state$shape) == 1) rep("sigma^2", length(sigma))
-                  else factor_names("sigma^2", fit)[free]
-  c(beta, sigma)
+  stats::setNames(beta, factor_names("beta", fit))
+}
+
+sigma_factors <- function(fit, state) {
+  names <- if (fit$design$spec$common_sigma) "sigma^2" else factor_names("sigma^2", fit)
+  variance_factors(state$shape, state$rate, names)
+}
+
+# Inverse gamma; of those held there are none.
+variance_factors <- function(shape, rate, names) {
+  factors <- Map(function(shape, rate) list(family = "inverse gamma", shape = shape, scale = rate),
+                 as.vector(shape), as.vector(rate))
+  stats::setNames(factors, names)[is.finite(shape)]
+}
+
+curve_factors <- function(fit) {
+  state <- fit$state$curves
+  design <- fit$design
+  q <- ncol(design$Z)
+  groups <- if (design$random$common) "" else paste0("|", seq_len(fit$k))
+  deviations <- lapply(seq_along(groups), function(g) {
+    df <- matrix(state$df, ncol = length(groups))[, g]
+    scale <- matrix(matrix(state$scale, q * q)[, g], q, dimnames = rep(list(colnames(design$Z)), 2))
+    deviation_factors(design, df, scale, groups[g])
+  })
+  c(coefficient_factors(fit, state), smooth_factors(fit, state),
+    unlist(deviations, recursive = FALSE), sigma_factors(fit, state))
+}
+
+smooth_factors <- function(fit, state) {
+  labels <- paste0("sd^2__", curve_labels(fit$design$curves), recycle0 = TRUE)
+  names <- as.vector(outer(labels, seq_len(fit$k), paste, sep = "|"))
+  variance_factors(state$smooth_shape, state$smooth_rate, names)
+}
+
+# Of one covariance matrix: the blocks on its diagonal.
+deviation_factors <- function(design, df, scale, group) {
+  blocks <- random_blocks(design)
+  given <- diag(random_matrix(design))
+  factors <- lapply(seq_len(nrow(blocks)), function(i) {
+    at <- blocks$first[i] + seq_len(blocks$size[i]) - 1L
+    multiple <- blocks$kind[i] == "multiple"
+    if (blocks$size[i] > 1 && !multiple) {
+      return(list(family = "inverse Wishart", df = df[i], scale = scale[at, at]))
+    }
+    # A multiple stands in scale times its matrix.
+    largest <- at[which.max(given[at])]
+    unit <- if (multiple) given[largest] else 1
+    list(family = "inverse gamma", shape = df[i] / 2, scale = scale[largest, largest] / unit / 2)
+  })
+  matrices <- vapply(factors, function(f) f$family == "inverse Wishart", NA)
+  what <- ifelse(matrices, "Sigma__", "sd^2__")
+  stats::setNames(factors, paste0(what, blocks$label, group))[is.finite(df)]
 }
 
 class_factors <- function(fit) {
@@ -127,7 +181,10 @@ class_factors <- function(fit) {
 mean_field_covariance <- function(fit) {
   names <- fit$parameters$name
   V <- matrix(0, length(names), length(names), dimnames = list(names, names))
-  for (block in mean_field_blocks(fit)) V[block$name, block$name] <- block$cov
+  for (block in mean_field_blocks(fit)) {
+    rows <- block$name %in% names # not the coefficients of smooth terms, which are latent
+    V[block$name[rows], block$name[rows]] <- as.matrix(block$cov)[rows, rows]
+  }
   same <- shared_scales(fit)
   for (key in unique(same[!is.na(same)])) {
     rows <- which(same == key)
@@ -154,10 +211,9 @@ mean_field_blocks <- function(fit) {
   j <- seq_len(fit$k)
   c(weight_blocks(fit), switch(fit$kind,
     normal = unlist(lapply(j, function(j) normal_blocks(fit, j)), recursive = FALSE),
-    regression = regression_blocks(fit),
-    classes = class_blocks(fit),
-    abort("Mean-field covariances of curves are not in this version; use type = \"linear_response\".",
-          "elbo_error_not_available")
+    regression = factor_blocks(regression_factors(fit)),
+    curves = factor_blocks(curve_factors(fit)),
+    classes = class_blocks(fit)
   ))
 }
 
@@ -205,33 +261,42 @@ normal_blocks <- function(fit, j) {
   f <- normal_factors(fit)[[j]]
   variables <- names(f$mean)
   d <- length(variables)
+  suffix <- paste0("|", j)
   full <- f$family == "normal inverse Wishart"
-  of <- function(prefix, terms) paste0(prefix, terms, "|", j)
-  df <- if (full) f$df else 2 * f$shape
-  scale <- if (full) f$scale else diag(2 * f$rate, d)
-  order <- if (full) d else 1
-  expected <- scale / (df - order - 1) # E[Sigma]
-  sd <- lapply(diag(scale), function(S) vb_sd(sqrt(S / df), df, order)$variance)
-  blocks <- list(list(name = of("mean__", variables), cov = expected / f$kappa),
-                 list(name = of("sd__", variables), cov = diag(unlist(sd), d)))
-  if (d == 1) return(blocks)
-  pairs <- utils::combn(variables, 2)
-  cor <- apply(pairs, 2, function(pair) {
-    if (!full) return(0)
-    vb_cor(stats::cov2cor(scale[pair, pair])[1, 2], df, d)$variance
-  })
-  c(blocks, list(list(name = of("cor__", paste(pairs[1, ], pairs[2, ], sep = ".")),
-                      cov = diag(cor, length(cor)))))
+  expected <- if (full) f$scale / (f$df - d - 1) else diag(f$rate / (f$shape - 1), d) # E[Sigma]
+  means <- list(list(name = paste0("mean__", variables, suffix), cov = expected / f$kappa))
+  if (full) return(c(means, wishart_blocks(f$df, f$scale, suffix)))
+  sd <- vapply(f$rate, function(rate) inverse_gamma_sd_variance(f$shape, rate), 0)
+  c(means, list(list(name = paste0("sd__", variables, suffix), cov = diag(sd, d))))
 }
 
-regression_blocks <- function(fit) {
-  factors <- regression_factors(fit)
-  lapply(names(factors), function(name) {
+# The name of a factor says whose it is: `sd^2__x|1` is of sd__x|1.
+factor_blocks <- function(factors) {
+  blocks <- lapply(names(factors), function(name) {
     f <- factors[[name]]
-    suffix <- sub("^[^|]*", "", name)
-    if (f$family == "normal") return(list(name = paste0(names(f$mean), suffix), cov = f$cov))
-    list(name = paste0("sigma", suffix), cov = inverse_gamma_sd_variance(f$shape, f$scale))
+    suffix <- sub("^.*?([|][0-9]+)?$", "\\1", name, perl = TRUE)
+    switch(f$family,
+      normal = list(list(name = paste0(names(f$mean), suffix), cov = f$cov)),
+      `inverse gamma` = list(list(name = sub("^2", "", name, fixed = TRUE),
+                                  cov = inverse_gamma_sd_variance(f$shape, f$scale))),
+      `inverse Wishart` = wishart_blocks(f$df, f$scale, suffix)
+    )
   })
+  unlist(blocks, recursive = FALSE)
+}
+
+# Standard deviations and correlations of Sigma ~ inverse Wishart(df, scale), of order two or more.
+wishart_blocks <- function(df, scale, suffix) {
+  variables <- colnames(scale)
+  d <- length(variables)
+  sd <- vapply(diag(scale), function(S) vb_sd(sqrt(S / df), df, d)$variance, 0)
+  pairs <- utils::combn(variables, 2)
+  cor <- apply(pairs, 2, function(pair) {
+    vb_cor(stats::cov2cor(scale[pair, pair])[1, 2], df, d)$variance
+  })
+  list(list(name = paste0("sd__", variables, suffix), cov = diag(sd, d)),
+       list(name = paste0("cor__", pairs[1, ], ".", pairs[2, ], suffix),
+            cov = diag(cor, length(cor))))
 }
 
 inverse_gamma_sd_variance <- function(shape, scale) {
@@ -347,6 +412,8 @@ factor_words <- function(f) {
     `normal inverse gamma` = sprintf("normal inverse gamma(kappa = %s, shape = %s, rate = %s)",
                                      number(f$kappa), number(f$shape), several(f$rate)),
     `inverse gamma` = sprintf("inverse gamma(%s, %s)", number(f$shape), number(f$scale)),
+    `inverse Wishart` = sprintf("inverse Wishart(%s, %d x %d)", number(f$df), nrow(f$scale),
+                                nrow(f$scale)),
     `normal inverse Wishart` = sprintf("normal inverse Wishart(kappa = %s, df = %s, %d x %d)",
                                        number(f$kappa), number(f$df), nrow(f$scale), nrow(f$scale)),
     categorical = sprintf("categorical(%d) of each of %s", ncol(f$probability),

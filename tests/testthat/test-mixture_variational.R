@@ -187,3 +187,218 @@ test_that("simulate() of vb draws parameters anew", {
   expected <- sqrt(w * (1 - w) / 200 + vcov(fit, full = TRUE)[1, 1])
   expect_equal(sd(share), expected, tolerance = 0.15)
 })
+
+vb_curves <- function(formula = expr ~ time + (time | gene), covariance = "free", ...) {
+  genes <- sim_curves(50, times = c(0, 1, 2, 3, 4), k = 2, curves = rbind(0:4, 4:0), sd = c(0.5, 0.4),
+                      sigma = 0.3, seed = 1)
+  fit_mixture(formula, genes, k = 2, unit = ~ gene, method = "vb", random_covariance = covariance, ...)
+}
+
+# Draws from the factors themselves: 40,000 give the variance of an sd to 1 %.
+test_that("the factors of curves have the means and mean-field covariances that are told", {
+  n <- 40000
+  fit <- vb_curves()
+  q <- variational(fit)
+  expect_named(q, c("weights", "beta|1", "beta|2", "Sigma__(Intercept) + time|1", "Sigma__(Intercept) + time|2", "sigma^2|1",
+                    "sigma^2|2", "z"))
+  V <- vcov(fit, full = TRUE, type = "mean_field")
+  expect_identical(dimnames(V)[[1]], names(theta(fit)))
+  beta <- c("(Intercept)|2", "time|2")
+  expect_equal(unname(theta(fit)[beta]), unname(q[["beta|2"]]$mean), tolerance = 1e-12)
+  expect_equal(unname(V[beta, beta]), unname(q[["beta|2"]]$cov))
+  f <- q[["Sigma__(Intercept) + time|2"]]
+  Sigma <- withr::with_seed(1, apply(rWishart(n, f$df, solve(f$scale)), 3, solve))
+  sd <- sqrt(Sigma[c(1, 4), ])
+  cor <- Sigma[2, ] / (sd[1, ] * sd[2, ])
+  names <- c("sd__(Intercept)|2", "sd__time|2", "cor__(Intercept).time|2")
+  drawn <- rbind(sd, cor)
+  expect_true(all(abs(theta(fit)[names] - rowMeans(drawn)) < 4 * apply(drawn, 1, stats::sd) / sqrt(n)))
+  expect_equal(unname(diag(V)[names]), unname(apply(drawn, 1, var)), tolerance = 0.05)
+  s <- q[["sigma^2|1"]]
+  sigma <- withr::with_seed(2, sqrt(1 / rgamma(n, s$shape, s$scale)))
+  expect_equal(theta(fit)[["sigma|1"]], mean(sigma), tolerance = 4 * stats::sd(sigma) / sqrt(n) / mean(sigma))
+  expect_equal(V["sigma|1", "sigma|1"], var(sigma), tolerance = 0.05)
+  expect_equal(V["sigma|1", "sigma|2"], 0)
+  # Linear response knows what the factors do to each other.
+  free <- !attr(theta(fit), "fixed")
+  expect_true(all(diag(vcov(fit, full = TRUE))[beta] >= diag(V)[beta] * (1 - 1e-6)))
+  expect_true(all(diag(V)[free] > 0))
+})
+
+# E[sd] and var(sd) of an inverse gamma variance, by their formulas.
+test_that("single, common and held variances of curves, and multiples of a matrix", {
+  moments <- function(f) {
+    sd <- sqrt(f$scale) * exp(lgamma(f$shape - 0.5) - lgamma(f$shape))
+    c(sd, f$scale / (f$shape - 1) - sd^2)
+  }
+  expect_moments <- function(fit, factor, name) {
+    V <- vcov(fit, full = TRUE, type = "mean_field")
+    expect_equal(c(theta(fit)[[name]], V[name, name]), moments(variational(fit)[[factor]]), tolerance = 1e-8)
+  }
+  expect_moments(vb_curves(expr ~ time + (1 | gene)), "sd^2__(Intercept)|2", "sd__(Intercept)|2")
+  expect_moments(vb_curves(covariance = "diagonal"), "sd^2__time|1", "sd__time|1")
+  smooth <- vb_curves(expr ~ s(time) + (1 | gene))
+  expect_moments(smooth, "sd^2__s(time)|2", "sd__s(time)|2")
+  expect_named(variational(smooth)[["beta|1"]]$mean, colnames(smooth$design$X))
+  expect_moments(vb_curves(expr ~ time + (s(time) | gene)), "sd^2__s(time)|gene|1", "sd__s(time)|gene|1")
+  common <- vb_curves(covariance = list("common", "diagonal"), sigma = ~ 1)
+  expect_moments(common, "sd^2__time", "sd__time")
+  expect_moments(common, "sigma^2", "sigma")
+  multiple <- vb_curves(covariance = rbind(c(2, 0.5), c(0.5, 1)))
+  sd <- grep("^sd__.*[|]1$", names(theta(multiple)), value = TRUE)
+  expect_length(sd, 1)
+  expect_moments(multiple, sub("sd__", "sd^2__", sd), sd)
+  held <- vb_curves(expr ~ time + (1 | gene), prior = priors(`sd__(Intercept)` = constant(0.5)))
+  expect_false(any(grepl("^sd", names(variational(held)))))
+  expect_identical(unname(vcov(held, full = TRUE, type = "mean_field")["sd__(Intercept)|1", 1]), NA_real_)
+  expect_output(print(variational(multiple)), "q(sd^2__(Intercept) + time|1) = inverse gamma(", fixed = TRUE)
+  expect_output(print(variational(vb_curves())), "q(Sigma__(Intercept) + time|2) = inverse Wishart(", fixed = TRUE)
+})
+
+# ---- curves: q as a whole ----------------------------------------------------------------
+
+# Draws of everything from q, and log p(y, all) - log q(all), whose mean is the ELBO: the deviations
+# given z and beta are normal with Gamma and sigma^2 at E[Gamma^-1]^-1 and E[sigma^-2]^-1, the half-t
+# prior of sigma is a mixture of inverse gammas (Wand, Ormerod, Padoan and Fruehwirth 2011, result 5), and
+# so is that of sd__s(time); coefficients of s(time), the last ones, are N(0, sd^2).
+elbo_by_draws <- function(fit, priors, Z, n) {
+  q <- variational(fit)
+  design <- fit$design
+  rows <- split(seq_len(design$n_row), design$unit)
+  log_ig <- function(x, shape, rate) shape * log(rate) - lgamma(shape) - (shape + 1) * log(x) - rate / x
+  log_normal <- function(e, S) {
+    root <- chol(S)
+    -0.5 * (length(e) * log(2 * pi) + 2 * sum(log(diag(root))) + sum(backsolve(root, e, transpose = TRUE)^2))
+  }
+  log_wishart <- function(S, df, scale) { # inverse Wishart of order two
+    -(df * log(2) + 0.5 * log(pi) + lgamma(df / 2) + lgamma((df - 1) / 2)) + df / 2 * log(det(scale)) -
+      (df + 3) / 2 * log(det(S)) - sum(diag(solve(S, scale))) / 2
+  }
+  log_dirichlet <- function(x, alpha) lgamma(sum(alpha)) - sum(lgamma(alpha)) + sum((alpha - 1) * log(x))
+  j <- seq_len(fit$k)
+  beta_q <- q[paste0("beta|", j)]
+  Sigma_q <- q[grep("^Sigma__", names(q))]
+  sigma_q <- q[paste0("sigma^2|", j)]
+  smooth_q <- q[grep("^sd.2__s", names(q))]
+  fixed <- seq_along(setdiff(colnames(design$X), grep("^s[(]", colnames(design$X), value = TRUE)))
+  # A variance from q, with log p - log q of it and of the rate of its prior.
+  draw_variance <- function(f, df, scale) {
+    shape <- (df + 1) / 2
+    rate <- 1 / scale^2 + df * f$shape / f$scale
+    x <- 1 / rgamma(1, f$shape, f$scale)
+    aux <- 1 / rgamma(1, shape, rate)
+    list(x = x, value = log_ig(x, df / 2, df / aux) + log_ig(aux, 0.5, 1 / scale^2) -
+           log_ig(aux, shape, rate) - log_ig(x, f$shape, f$scale))
+  }
+  one <- function() {
+    g <- rgamma(fit$k, q$weights$alpha)
+    w <- g / sum(g)
+    value <- log_dirichlet(w, rep(priors$alpha, fit$k)) - log_dirichlet(w, q$weights$alpha)
+    beta <- Sigma <- list()
+    variance <- numeric(fit$k)
+    for (i in j) {
+      b <- beta_q[[i]]
+      beta[[i]] <- b$mean + drop(t(chol(b$cov)) %*% rnorm(length(b$mean)))
+      value <- value + sum(dnorm(beta[[i]][fixed], priors$mean, priors$sd, log = TRUE)) -
+        log_normal(beta[[i]] - b$mean, b$cov)
+      if (length(smooth_q) > 0) {
+        drawn <- draw_variance(smooth_q[[i]], priors$smooth_df, priors$smooth_scale)
+        value <- value + drawn$value + sum(dnorm(beta[[i]][-fixed], 0, sqrt(drawn$x), log = TRUE))
+      }
+      S <- Sigma_q[[i]]
+      Sigma[[i]] <- solve(rWishart(1, S$df, solve(S$scale))[, , 1])
+      value <- value + log_wishart(Sigma[[i]], priors$df, priors$scale) - log_wishart(Sigma[[i]], S$df, S$scale)
+      drawn <- draw_variance(sigma_q[[i]], priors$sigma_df, priors$sigma_scale)
+      variance[i] <- drawn$x
+      value <- value + drawn$value
+    }
+    for (i in seq_along(rows)) {
+      r <- q$z$probability[i, ]
+      z <- sample(j, 1, prob = r)
+      Zi <- Z[rows[[i]], , drop = FALSE]
+      e <- design$y[rows[[i]]] - design$X[rows[[i]], , drop = FALSE] %*% beta[[z]]
+      v <- sigma_q[[z]]$scale / sigma_q[[z]]$shape
+      cov <- solve(crossprod(Zi) / v + solve(Sigma_q[[z]]$scale) * Sigma_q[[z]]$df)
+      mean <- cov %*% crossprod(Zi, e) / v
+      u <- mean + t(chol(cov)) %*% rnorm(2)
+      value <- value + log(w[z]) - log(r[z]) + log_normal(u, Sigma[[z]]) - log_normal(u - mean, cov) +
+        sum(dnorm(e - Zi %*% u, 0, sqrt(variance[z]), log = TRUE))
+    }
+    value
+  }
+  vapply(seq_len(n), function(i) one(), 0)
+}
+
+test_that("the ELBO of curves is the mean of log p - log q under q", {
+  genes <- sim_curves(10, times = 0:3, k = 2, curves = rbind(0:3, 3:0), sd = c(0.6, 0.4), sigma = 0.5, seed = 1)
+  told <- list(alpha = 1.5, mean = 0.5, sd = 2, sigma_df = 3, sigma_scale = 0.7, df = 5,
+               scale = rbind(c(1, 0.2), c(0.2, 0.5)), smooth_df = 4, smooth_scale = 1.5)
+  as_told <- priors(weight = dirichlet(1.5), beta = normal(0.5, 2), sigma = half_t(3, 0.7),
+                    covariance = inverse_wishart(5, rbind(c(1, 0.2), c(0.2, 0.5))), smooth = half_t(4, 1.5))
+  for (formula in c(expr ~ time + (time | gene), expr ~ s(time, k = 4) + (time | gene))) {
+    smooth <- length(formula[[3]][[2]]) > 1
+    fit <- fit_mixture(formula, genes, k = 2, unit = ~ gene, method = "vb",
+                       prior = if (smooth) as_told else structure(as_told[-5], class = "elbo_priors"))
+    draws <- withr::with_seed(1, elbo_by_draws(fit, told, cbind(1, fit$design$X[, "time"]), 2000))
+    expect_lt(stats::sd(draws), 20) # so that the comparison says something
+    expect_lt(abs(elbo(fit) - mean(draws)), 4 * stats::sd(draws) / sqrt(2000))
+  }
+})
+
+test_that("one component has factors and covariances too", {
+  genes <- sim_curves(20, times = 0:4, k = 1, seed = 1)
+  for (formula in c(expr ~ time, expr ~ time + (1 | gene))) {
+    fit <- fit_mixture(formula, genes, k = 1, unit = ~ gene, method = "vb")
+    expect_true(all(c("beta|1", "sigma^2|1") %in% names(variational(fit))))
+    for (type in c("mean_field", "linear_response")) {
+      V <- vcov(fit, full = TRUE, type = type)
+      expect_true(all(diag(V)[c("(Intercept)|1", "time|1", "sigma|1")] > 0))
+    }
+  }
+})
+
+# The prior of a coefficient, the same in all components, moved: a tilt by the sum of the
+# coefficients over its variance.
+test_that("linear response of curves is what refits under a tilted prior find", {
+  genes <- sim_curves(40, times = 0:4, k = 2, curves = rbind(0:4, 4:0), sd = c(0.5, 0.4), sigma = 0.6,
+                      missing = 0.1, seed = 1)
+  fit_at <- function(mean) {
+    fit_mixture(expr ~ time + (time | gene), genes, k = 2, unit = ~ gene, method = "vb",
+                prior = priors(time = normal(mean, 0.5), weight = dirichlet(2)),
+                control = elbo_control(tol = 1e-12))
+  }
+  V <- vcov(fit_at(0.3), full = TRUE)
+  response <- rowSums(V[, c("time|1", "time|2")]) / 0.5^2
+  h <- 1e-3
+  refits <- c(theta(fit_at(0.3 + h)) - theta(fit_at(0.3 - h))) / (2 * h)
+  expect_equal(unname(refits), unname(response), tolerance = 1e-4)
+  expect_gt(max(abs(response)), 1e-3)
+})
+
+# By dense normals from components() alone: labels are points, the deviations integrated.
+test_that("method joint of curves assigns every unit to one component, and climbs", {
+  genes <- sim_curves(60, times = seq(0, 48, by = 8), k = 3, sd = c(0.5, 0.5), missing = 0.1, seed = 1)
+  fit <- fit_mixture(expr ~ poly(time, 3) + (time | gene), genes, k = 3, unit = ~ gene, method = "joint",
+                     control = elbo_control(seed = 1))
+  expect_true(all(predict(fit, type = "prob") %in% c(0, 1)))
+  parts <- components(fit)
+  data <- model.frame(fit)
+  X <- cbind(1, data[["poly(time, 3)"]])
+  Z <- cbind(1, genes$time)
+  log_joint <- vapply(1:3, function(j) {
+    vapply(split(seq_len(nrow(data)), data$gene), function(rows) {
+      V <- Z[rows, ] %*% parts$covariance[j, , ] %*% t(Z[rows, ]) + diag(parts$sigma[j]^2, length(rows))
+      e <- data$expr[rows] - X[rows, ] %*% parts$coefficients[j, ]
+      log(parts$weight[j]) -
+        0.5 * (length(rows) * log(2 * pi) + as.numeric(determinant(V)$modulus) + sum(e * solve(V, e)))
+    }, 0)
+  }, numeric(60))
+  z <- predict(fit)
+  expect_equal(unname(z), max.col(log_joint))
+  expect_equal(elbo(fit), sum(log_joint[cbind(1:60, z)]), tolerance = 1e-12)
+  expect_equal(unname(parts$weight), tabulate(z) / 60)
+  trace <- elbo_trace(fit)$elbo
+  expect_true(all(diff(trace) > -1e-11 * abs(elbo(fit))))
+  # What em maximises is below it: with labels as points nothing is averaged.
+  expect_lt(elbo(fit), as.numeric(logLik(update(fit, method = "em"))))
+})
