@@ -326,6 +326,10 @@ check_held_sd <- function(value) {
 # The law of every block, and of the multiples of given matrices.
 told_covariance <- function(prior, design, blocks) {
   if (is_flat(prior)) return(list(covariance_df = NULL, covariance_scale = NULL))
+  if (prior$distribution != "inverse_wishart") {
+    abort(c(sprintf("The prior %s cannot be used for `covariance` of deviations, whose mean is zero;",
+                    format(prior)), "inverse_wishart(df, scale) can."), "elbo_error_prior")
+  }
   order <- ifelse(blocks$kind == "free", blocks$size, 1)
   df <- prior$parameters$df
   if (df <= max(order) - 1) {

@@ -156,7 +156,8 @@ integrated_words.elbo_mixture <- function(fit) {
          else if (is_bound(fit))
            "z and curves integrated, q(z) apart from q of the curves, theta a point"
          else "z integrated exactly, theta a point",
-    joint = "z and theta points, nothing integrated",
+    joint = if (fit$kind == "curves") "deviations integrated, z and theta points"
+            else "z and theta points, nothing integrated",
     vb = "everything integrated, q(z) apart from q of the parameters"
   )
 }

@@ -76,6 +76,19 @@
 #'   - `beta` or the name of a term, coefficients of regressions: `normal(mean, sd)`; by default as
 #'     below, an intercept as uncertain as the predictor is where the covariates have their means.
 #'   - `sigma`, residual standard deviations: as above, and by default as below.
+#'   - of curves, whose formula has `( | )` terms, the deviations of units: `covariance`, their
+#'     covariance matrices, those of several `( | )` and of smooth terms in them alike:
+#'     `inverse_wishart(df, scale)`, the scale a number or a matrix of all terms; by `"vb"` by
+#'     default with df two more than the terms of the largest `( | )` and a diagonal scale by which
+#'     the deviations have a tenth of the variance of the response, in equal parts from each term.
+#'     `sd`, or the name of the unit, or of one of them, `sd__TERM` (of a multiple of a matrix
+#'     `sd__` and the words of its `( | )`): `constant(value)`, for deviations with a variance of
+#'     their own (`random_covariance` `"diagonal"`, `"identity"` or a matrix; a single term).
+#'   - `smooth` or `sd__s(x)`, standard deviations of the smooth terms of the components' curves:
+#'     `half_t(df, scale)`, `half_cauchy(scale)`, `half_normal(scale)`,
+#'     `inverse_gamma(shape, scale)`, `constant(value)`; by `"vb"` the first two and `constant()`,
+#'     by default as below; by `"joint"` `constant()` only, since with the curve as a point its
+#'     maximum is at zero or unbounded.
 #'   - `prob` or the name of a variable, probabilities of categories: `dirichlet(alpha)` with alpha
 #'     at least 1; by `"vb"` any, by default 1.
 #'

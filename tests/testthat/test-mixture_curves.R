@@ -157,3 +157,10 @@ test_that("deviations that are not there are on the boundary", {
   expect_equal(tidy(fit, "ran_pars")$term, c("sd__(Intercept)", "sd__time", "cor__(Intercept).time",
                                              "sd__Observation", "sd__Observation"))
 })
+
+test_that("covariances of deviations, whose mean is zero, take no prior of a mean", {
+  d <- sim_curves(20, k = 2, seed = 1)
+  expect_error(fit_mixture(expr ~ time + (1 | gene), d, unit = ~ gene, k = 2, method = "vb",
+                           prior = priors(covariance = normal_inverse_wishart(0, 1, 3, 1))),
+               "whose mean is zero", class = "elbo_error_prior")
+})

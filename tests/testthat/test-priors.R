@@ -128,3 +128,34 @@ test_that("the covariance block of each parameter follows from the columns of Z"
   parameters <- data.frame(block = c("beta", "sd", "sd", "sd", "cor", "sigma", "sigma"))
   expect_equal(covariance_index(parameters, c(1L, 2L, 2L)), c(NA, 1, 2, 2, 2, NA, NA))
 })
+
+# The numbers of the help page, section Mixtures.
+test_that("priors of curves: their names, and the defaults of vb", {
+  genes <- sim_curves(30, times = 0:5, k = 2, seed = 1)
+  curves <- function(formula, ...) {
+    fit_mixture(formula, genes, k = 2, unit = ~ gene, control = elbo_control(n_starts = 1), ...)
+  }
+  fit <- curves(expr ~ s(time) + (time | gene), method = "vb")
+  stated <- fit$priors$stated
+  expect_named(stated, c("weight", "(Intercept)", "time", "sd__(Intercept) + time", "covariance",
+                         "sd__s(time)", "sigma"))
+  s <- sd(genes$expr)
+  expect_equal(stated$covariance$parameters$df, 4)
+  shares <- colMeans(cbind(1, genes$time)^2) * diag(stated$covariance$parameters$scale)
+  expect_equal(shares, rep(0.1 * s^2 / 2, 2), tolerance = 0.05) # rounded to two digits
+  expect_equal(stated$time$parameters$sd, 10 * s / sd(genes$time), tolerance = 5e-3)
+  expect_equal(stated$sigma, distributions$half_t(3, signif(2.5 * s, 3)))
+  expect_identical(stated[["sd__s(time)"]]$distribution, "half_t")
+
+  held <- function(...) {
+    fit <- curves(expr ~ time + (time | gene), random_covariance = "diagonal", prior = priors(...))
+    theta(fit)[attr(theta(fit), "fixed")]
+  }
+  expect_equal(unname(held(sd = constant(0.2))), rep(0.2, 4))
+  expect_equal(unname(held(gene = constant(0.2))), rep(0.2, 4))
+  expect_equal(held(sd__time = constant(0.1)), c("sd__time|1" = 0.1, "sd__time|2" = 0.1), ignore_attr = "fixed")
+  expect_error(held(nothing = constant(1)), "sd__time", class = "elbo_error_prior")
+  expect_error(curves(expr ~ time + (time | gene), prior = priors(sd = constant(1))), "random_covariance",
+               class = "elbo_error_prior")
+  expect_error(curves(expr ~ s(time) + (1 | gene), method = "joint"), class = "elbo_error")
+})
