@@ -43,10 +43,11 @@ knit_print.summary.elbo_fit <- function(x, options, ...) {
 #' @exportS3Method knitr::knit_print
 knit_print.summary.elbo_mixture <- function(x, options, ...) {
   fit <- x$fit
+  counted <- if (fit$design$n_unit < fit$design$n_row) "Units" else "Rows"
   said <- c(classification_words(x$classification, fit), start_words(fit), selection_words(fit))
   knit_markdown(
     x, head_markdown(fit), components_markdown(fit, component_blocks),
-    table_markdown(glance_table(glance(fit))), words_markdown(said), closing_markdown(fit)
+    table_markdown(glance_table(glance(fit), counted)), words_markdown(said), closing_markdown(fit)
   )
 }
 
@@ -177,9 +178,9 @@ tidy_table <- function(tidied) {
   stats::setNames(as.data.frame(table, col.names = columns), headings[columns])
 }
 
-# What glance() knows, which is not the same of all fits.
-glance_table <- function(facts) {
-  headings <- c(nobs = "Rows", logLik = "Log-likelihood", AIC = "AIC", BIC = "BIC",
+# What glance() knows, which is not the same of all fits. nobs() counts rows, of a mixture units.
+glance_table <- function(facts, counted = "Rows") {
+  headings <- c(nobs = counted, logLik = "Log-likelihood", AIC = "AIC", BIC = "BIC",
                 elbo = "ELBO")
   facts <- facts[intersect(names(headings), names(facts)[!is.na(unlist(facts))])]
   table <- lapply(facts, function(x) fixed_text(x, if (x == round(x)) 0 else 1))
