@@ -135,6 +135,18 @@ component_legend <- function(fit, where, lines = FALSE, ...) {
                    lty = lty, ...)
 }
 
+# Above all points, where headroom() has left the room for it.
+legend_above <- function(fit) {
+  component_legend(fit, "top", lines = TRUE, ncol = min(length(occupied(fit)), legend_columns))
+}
+
+headroom <- function(fit, range) {
+  lines <- 1 + ceiling(length(occupied(fit)) / legend_columns)
+  range + c(0, 0.08 * lines * diff(range))
+}
+
+legend_columns <- 5L
+
 # ---- choice ------------------------------------------------------------------------------
 
 # How far each candidate is from the best, on a square-root scale: the best are the most crowded.
@@ -187,7 +199,9 @@ plot_pair <- function(fit, pair, legend) {
   many <- length(rows) > 500
   rings <- component_rings(fit, pair)
   limits <- rbind(Y, do.call(rbind, lapply(rings, `[[`, "ring")))
-  graphics::plot(limits, type = "n", xlab = pair[1], ylab = pair[2], main = "Classification")
+  room <- if (legend) headroom(fit, range(limits[, 2], na.rm = TRUE))
+  graphics::plot(limits, type = "n", xlab = pair[1], ylab = pair[2], main = "Classification",
+                 ylim = room)
   graphics::points(Y, pch = component_symbols(fit$k)[component], cex = if (many) 0.5 else 0.8,
                    col = grDevices::adjustcolor(component_colours(fit$k), 0.7)[component])
   for (one in rings) {
@@ -196,7 +210,7 @@ plot_pair <- function(fit, pair, legend) {
   }
   mean <- components(fit)$mean[, pair, drop = FALSE]
   for (j in occupied(fit)) mark_component(mean[j, ], j, fit$k)
-  if (legend) component_legend(fit, emptiest_corner(limits), lines = TRUE)
+  if (legend) legend_above(fit)
 }
 
 # Ellipses that hold half and 95 % of each component.
@@ -222,17 +236,6 @@ ellipse <- function(mean, covariance, level, n = 120) {
   spectrum <- eigen(covariance, symmetric = TRUE)
   root <- spectrum$vectors %*% diag(sqrt(pmax(spectrum$values, 0)))
   t(mean + sqrt(stats::qchisq(level, 2)) * root %*% rbind(cos(angle), sin(angle)))
-}
-
-emptiest_corner <- function(xy) {
-  xy <- xy[stats::complete.cases(xy), , drop = FALSE]
-  unit <- apply(xy, 2, function(x) (x - min(x)) / max(diff(range(x)), .Machine$double.xmin))
-  unit <- matrix(unit, ncol = 2)
-  corners <- cbind(x = c(0, 1, 0, 1), y = c(0, 0, 1, 1))
-  near <- apply(corners, 1, function(at) {
-    sum(abs(unit[, 1] - at[1]) < 0.3 & abs(unit[, 2] - at[2]) < 0.35)
-  })
-  c("bottomleft", "bottomright", "topleft", "topright")[which.min(near)]
 }
 
 # ---- a single normal response ------------------------------------------------------------
@@ -317,12 +320,13 @@ plot_regression <- function(fit) {
   lines <- regression_curves(fit)
   graphics::plot(x[rows], y[rows], xlab = covariate, ylab = name, pch = symbol[rows],
                  cex = if (length(rows) > 500) 0.5 else 0.8, col = colour[rows],
-                 ylim = range(y, lines$mean[, occupied(fit)]), main = "Regression by component")
+                 ylim = headroom(fit, range(y, lines$mean[, occupied(fit)])),
+                 main = "Regression by component")
   for (j in occupied(fit)) {
     graphics::lines(lines$x, lines$mean[, j], col = component_colours(fit$k)[j], lwd = 3,
                     lty = component_lines(fit$k)[j])
   }
-  component_legend(fit, emptiest_corner(cbind(x, y)), lines = TRUE)
+  legend_above(fit)
 }
 
 # ---- latent classes ----------------------------------------------------------------------

@@ -81,6 +81,12 @@ step_colour <- function(step) {
 
 step_symbol <- function(step) c(1, 19, 17, 18, 15)[step_kind(step)]
 
+# Steps as elbo_trace() has them, in words.
+step_words <- function(steps) {
+  named <- c(start = "at the start", squarem = "after SQUAREM", newton = "after Newton")
+  ifelse(steps %in% names(named), named[steps], paste("after", steps))
+}
+
 # ---- the objective -----------------------------------------------------------------------
 
 plot_objective <- function(fit) {
@@ -93,7 +99,7 @@ plot_objective <- function(fit) {
   evidence <- if (has_evidence(trace)) c("log evidence", "KL")
   early <- stats::median(trace$elbo) > mean(range(trace$elbo))
   graphics::legend(
-    if (early) "bottomright" else "topleft", c(paste("after", steps), evidence), bty = "n",
+    if (early) "bottomright" else "topleft", c(step_words(steps), evidence), bty = "n",
     pch = c(step_symbol(steps), NA, NA)[seq_along(c(steps, evidence))],
     lty = c(rep(0, length(steps)), if (has_evidence(trace)) c(2, 1)),
     col = c(step_colour(steps), if (has_evidence(trace)) c("black", colours[["orange"]]))
