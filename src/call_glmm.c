@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "math_la.h"
+#include "math_sd_prior.h"
 #include "math_simd.h"
 #include "model_lmm.h"
 
@@ -25,7 +26,8 @@ static double *scratch(size_t n) { return (double *)R_alloc(n > 0 ? n : 1, sizeo
 
 static int dimension(SEXP x, int which, const char *name) {
   const SEXP dim = Rf_getAttrib(x, R_DimSymbol);
-  if (TYPEOF(dim) != INTSXP || Rf_length(dim) != 2) Rf_error("internal error: `%s` must be a matrix", name);
+  if (TYPEOF(dim) != INTSXP || Rf_length(dim) != 2)
+    Rf_error("internal error: `%s` must be a matrix", name);
   return INTEGER_RO(dim)[which];
 }
 
@@ -45,7 +47,8 @@ static void unpack_model(SEXP model, glmm *g) {
   rows->q = dimension(Z, 1, "Z");
   if (rows->n < 1) Rf_error("internal error: no rows");
   if (rows->q > LMM_MAX_TERMS) Rf_error("more than %d random-effects terms", LMM_MAX_TERMS);
-  if (rows->q > 0 && dimension(Z, 0, "Z") != rows->n) Rf_error("internal error: `Z` must have a row for each of `X`");
+  if (rows->q > 0 && dimension(Z, 0, "Z") != rows->n)
+    Rf_error("internal error: `Z` must have a row for each of `X`");
   const R_xlen_t n = rows->n;
   rows->X = call_doubles(model, "X", n * rows->p, 0);
   rows->Z = call_doubles(model, "Z", rows->q > 0 ? n * rows->q : -1, 0);
@@ -63,7 +66,8 @@ static void unpack_model(SEXP model, glmm *g) {
   law->n_block = call_int(model, "n_block", 0, rows->q);
   law->block = call_ints(model, "block", rows->q, 0);
   for (int k = 0; k < rows->q; k++)
-    if (law->block[k] < 0 || law->block[k] >= law->n_block || (k > 0 && law->block[k] < law->block[k - 1]))
+    if (law->block[k] < 0 || law->block[k] >= law->n_block ||
+        (k > 0 && law->block[k] < law->block[k - 1]))
       Rf_error("internal error: `block` must be non-decreasing");
   law->sd = call_doubles(model, "sd", rows->q, 0);
   law->cor = call_doubles(model, "cor", law->n_block, 0);
@@ -74,7 +78,8 @@ static void unpack_model(SEXP model, glmm *g) {
   law->smooth_sd = call_doubles(model, "smooth_sd", law->n_smooth, 0);
   for (int k = 0; k < law->n_smooth; k++)
     if (law->smooth_size[k] < 1) Rf_error("internal error: `smooth_size` must be positive");
-  if (lmm_law_smooth_columns(law) > rows->p) Rf_error("internal error: more smooth columns than columns");
+  if (lmm_law_smooth_columns(law) > rows->p)
+    Rf_error("internal error: more smooth columns than columns");
 }
 
 /* ---- units -------------------------------------------------------------------------------------- */
@@ -93,15 +98,23 @@ static void beta_to_user(const glmm *g, double *B, double *origin) {
   for (int j = 0; j < p && g->beta_origin != NULL; j++) origin[j] += g->beta_origin[j];
 }
 
+static void beta_in_user_units(const glmm *g, const double *beta, double *user) {
+  const int p = g->stats.p;
+  double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p);
+  beta_to_user(g, B, origin);
+  la_multiply(B, beta, p, p, 1, user);
+  for (int j = 0; j < p; j++) user[j] += origin[j];
+}
+
 /* Densities of scaled sds to those of sds in the caller's units. */
 static double log_jacobian(const glmm *g) {
   const lmm_parameters *par = &g->work.par;
   const int q = g->stats.q;
   double sum = 0.0;
   for (int k = 0; k < q; k++)
-    if (g->prior.family[k] != LMM_FLAT) sum += log(par->T[k + q * k]);
+    if (g->prior.family[k] != SD_FLAT) sum += log(par->T[k + q * k]);
   for (int l = 0; l < g->stats.n_level; l++)
-    if (g->prior.family[q + l] != LMM_FLAT) sum += log(par->sigma_scale);
+    if (g->prior.family[q + l] != SD_FLAT) sum += log(par->sigma_scale);
   return sum;
 }
 
@@ -175,11 +188,9 @@ static void summarise(glmm *g) {
     return;
   /* The law of smooth terms has its mean at zero: theirs stay in the response. */
   const int n = g->rows.n, p = g->rows.p, fixed = p - lmm_law_smooth_columns(&g->law);
-  double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p), *beta = scratch((size_t)p);
-  double *y = scratch((size_t)n);
-  beta_to_user(g, B, origin);
-  la_multiply(B, g->work.beta, p, p, 1, beta);
-  for (int j = 0; j < p; j++) beta[j] = j < fixed ? beta[j] + origin[j] : 0.0;
+  double *beta = scratch((size_t)p), *y = scratch((size_t)n);
+  beta_in_user_units(g, g->work.beta, beta);
+  for (int j = fixed; j < p; j++) beta[j] = 0.0;
   memcpy(y, g->rows.y, (size_t)n * sizeof(double));
   for (int j = 0; j < fixed; j++)
     for (int i = 0; i < n; i++) {
@@ -208,10 +219,8 @@ static void sandwich(const double *B, const double *A, int p, double *out) {
 static void add_beta(call_list *out, const glmm *g, const double *beta, const double *C) {
   const int p = g->stats.p, square[2] = {p, p};
   double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p);
+  beta_in_user_units(g, beta, call_list_doubles(out, "beta", &p, 1));
   beta_to_user(g, B, origin);
-  double *user = call_list_doubles(out, "beta", &p, 1);
-  la_multiply(B, beta, p, p, 1, user);
-  for (int j = 0; j < p; j++) user[j] += origin[j];
   sandwich(B, C, p, call_list_doubles(out, "beta_cov", square, 2));
 }
 
@@ -406,33 +415,34 @@ static void set_smooth(glmm *g, const double *sd) {
   lmm_smooth_unpack(&g->work);
 }
 
-/* Sigma (q x q), sigma (n_level), smooth and, unless NULL, beta in the caller's units to the model's
- * state. */
-static void set_theta(glmm *g, SEXP theta) {
+/* Sigma (q x q), sigma (n_level), sds of smooth terms in the caller's units to the model's state. */
+static void set_scales(glmm *g, const double *Sigma, const double *sigma, const double *smooth) {
   lmm_work *w = &g->work;
-  const SEXP Sigma = call_element(theta, "Sigma"), sigma = call_element(theta, "sigma");
-  const SEXP beta = call_element(theta, "beta");
-  const int q = g->stats.q, p = g->stats.p;
-  if (TYPEOF(Sigma) != REALSXP || Rf_xlength(Sigma) != (R_xlen_t)q * q)
-    Rf_error("internal error: `Sigma` must be q x q");
-  if (TYPEOF(sigma) != REALSXP || Rf_xlength(sigma) != g->stats.n_level)
-    Rf_error("internal error: `sigma` must have a value for each level");
-  if (beta != R_NilValue && (TYPEOF(beta) != REALSXP || Rf_xlength(beta) != p))
-    Rf_error("internal error: `beta` must have a value for each column of `X`");
-  double *half = scratch((size_t)(q * q)), *A = scratch((size_t)(p * p));
-  double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p), *shifted = scratch((size_t)p);
-  la_multiply(w->par.T, REAL_RO(Sigma), q, q, q, half);
+  const int q = g->stats.q;
+  double *half = scratch((size_t)(q * q));
+  la_multiply(w->par.T, Sigma, q, q, q, half);
   la_multiply_t(half, w->par.T, q, q, q, w->Sigma);
   la_chol_semidefinite(w->Sigma, q, 1e-15, w->L);
   lmm_set_root(w);
   for (int l = 0; l < g->stats.n_level; l++)
-    w->variance[l] = pow(REAL_RO(sigma)[l] * w->par.sigma_scale, 2.0);
-  if (g->law.n_smooth > 0) set_smooth(g, call_doubles(theta, "smooth", g->law.n_smooth, 0));
-  if (beta == R_NilValue) return;
+    w->variance[l] = pow(sigma[l] * w->par.sigma_scale, 2.0);
+  if (g->law.n_smooth > 0) set_smooth(g, smooth);
+}
+
+/* list(Sigma, sigma, smooth, beta) to the model's state, which keeps its beta where that is NULL. */
+static void set_theta(glmm *g, SEXP theta) {
+  const int q = g->stats.q, p = g->stats.p, n_smooth = g->law.n_smooth;
+  const double *beta = call_doubles(theta, "beta", p, 1);
+  set_scales(g, call_doubles(theta, "Sigma", (R_xlen_t)q * q, 0),
+             call_doubles(theta, "sigma", g->stats.n_level, 0),
+             n_smooth > 0 ? call_doubles(theta, "smooth", n_smooth, 0) : NULL);
+  if (beta == NULL) return;
+  double *A = scratch((size_t)(p * p)), *B = scratch((size_t)(p * p));
+  double *origin = scratch((size_t)p), *shifted = scratch((size_t)p);
   beta_from_user(g, A);
   beta_to_user(g, B, origin);
-  for (int j = 0; j < p; j++) shifted[j] = REAL_RO(beta)[j] - origin[j];
-  la_multiply(A, shifted, p, p, 1, w->beta);
+  for (int j = 0; j < p; j++) shifted[j] = beta[j] - origin[j];
+  la_multiply(A, shifted, p, p, 1, g->work.beta);
 }
 
 /* The exact posterior of the latent variables at beta, and the best beta's covariance. */
@@ -454,8 +464,7 @@ SEXP call_glmm_at(SEXP model, SEXP theta) {
   const SEXP beta = call_element(theta, "beta");
   double value;
   set_theta(&g, theta);
-  const elbo_status status =
-      lmm_objective(w, beta != R_NilValue, w->beta, w->C, &value);
+  const elbo_status status = lmm_objective(w, beta != R_NilValue, w->beta, w->C, &value);
   call_list out = call_list_new(8);
   call_list_int(&out, "status", status);
   if (status == ELBO_OK) {
@@ -508,10 +517,7 @@ static void refit(glmm *g, const elbo_control *control, int n_starts, double *ou
   for (int i = 0; i < n; i++) out[i] = NA_REAL;
   out[n - 1] = status;
   if (status < 0) return;
-  double *B = scratch((size_t)p * (size_t)p), *origin = scratch((size_t)p);
-  beta_to_user(g, B, origin);
-  la_multiply(B, g->work.beta, p, p, 1, out);
-  for (int j = 0; j < p; j++) out[j] += origin[j];
+  beta_in_user_units(g, g->work.beta, out);
   lmm_parameters_natural(&g->work.par, g->work.eta, out + p, g->work.jacobian, out + p + q * q);
   const lmm_smooth *s = &g->work.smooth;
   for (int k = 0; k < s->n; k++)
@@ -558,7 +564,8 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
   const size_t n_draws = lmm_n_draws(&g.stats);
   double *draws = scratch(n_draws), *chi_square = scratch((size_t)n_level);
   double *df = scratch((size_t)n_level), *memory = scratch(lmm_simulate_size(&g.stats));
-  double *L = scratch((size_t)(q * q)), *beta = scratch((size_t)p), *variance = scratch((size_t)n_level);
+  double *L = scratch((size_t)(q * q)), *beta = scratch((size_t)p),
+         *variance = scratch((size_t)n_level);
   memcpy(L, w->L, (size_t)(q * q) * sizeof(double));
   memcpy(beta, w->beta, (size_t)p * sizeof(double));
   memcpy(variance, w->variance, (size_t)n_level * sizeof(double));
@@ -582,45 +589,44 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
   return out;
 }
 
+/* One column of call_glmm_evaluate(): `out` from the scales at `from`. */
+static elbo_status evaluate(glmm *g, const double *from, double *out) {
+  lmm_work *w = &g->work;
+  const int q = g->stats.q, p = g->stats.p, n_level = g->stats.n_level;
+  double of_q = 0.0; /* what belongs to q, not to the posterior */
+  set_scales(g, from, from + q * q, from + q * q + n_level);
+  elbo_status status = w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &of_q);
+  if (status == ELBO_OK) status = lmm_smooth_prior(w, &of_q);
+  if (status == ELBO_OK) status = lmm_objective(w, 0, w->beta, w->C, out);
+  if (status != ELBO_OK) return status;
+  double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
+  *out++ -= of_q;
+  beta_in_user_units(g, w->beta, out);
+  beta_to_user(g, B, origin);
+  sandwich(B, w->C, p, out + p);
+  return ELBO_OK;
+}
+
 /* Log marginal likelihood, beta integrated under its prior, with the best beta and its covariance, at
- * each column of `at`: Sigma (q x q), sigma (n_level) and sds of curves.  A column of the answer: value, beta (p),
- * covariance (p x p). */
+ * each column of `at`: Sigma (q x q), sigma (n_level) and sds of curves.  A column of the answer: value,
+ * beta (p), covariance (p x p). */
 SEXP call_glmm_evaluate(SEXP model, SEXP at) {
   glmm g;
   build(model, &g);
   set_prior(model, &g);
-  lmm_work *w = &g.work;
   if (g.law.method != LMM_VB) Rf_error("internal error: only for method vb");
   g.prior.mean_field = 0; /* the model, not an approximation to it */
-  const int q = g.stats.q, p = g.stats.p, n_level = g.stats.n_level;
-  const int n_at = q * q + n_level + g.law.n_smooth;
+  const int q = g.stats.q, p = g.stats.p, n_at = q * q + g.stats.n_level + g.law.n_smooth;
   if (TYPEOF(at) != REALSXP || dimension(at, 0, "at") != n_at)
     Rf_error("internal error: `at` must have %d rows", n_at);
   const int n = dimension(at, 1, "at"), n_out = 1 + p + p * p;
-  double *half = scratch((size_t)(q * q)), *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
   SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n_out, n));
-  beta_to_user(&g, B, origin);
   for (int i = 0; i < n; i++) {
     const void *mark = vmaxget();
-    const double *from = REAL_RO(at) + (size_t)n_at * (size_t)i;
-    double *to = REAL(out) + (size_t)n_out * (size_t)i, prior;
+    double *to = REAL(out) + (size_t)n_out * (size_t)i;
     if (i % 64 == 0) R_CheckUserInterrupt();
-    la_multiply(w->par.T, from, q, q, q, half);
-    la_multiply_t(half, w->par.T, q, q, q, w->Sigma);
-    la_chol_semidefinite(w->Sigma, q, 1e-15, w->L);
-    lmm_set_root(w);
-    for (int l = 0; l < n_level; l++) w->variance[l] = pow(from[q * q + l] * w->par.sigma_scale, 2.0);
-    set_smooth(&g, from + q * q + n_level);
-    if (w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK ||
-        lmm_smooth_prior(w, &prior) != ELBO_OK ||
-        lmm_objective(w, 0, w->beta, w->C, to) != ELBO_OK) {
+    if (evaluate(&g, REAL_RO(at) + (size_t)n_at * (size_t)i, to) != ELBO_OK)
       for (int j = 0; j < n_out; j++) to[j] = NA_REAL;
-      continue;
-    }
-    to[0] -= prior; /* what belongs to q, not to the posterior */
-    la_multiply(B, w->beta, p, p, 1, to + 1);
-    for (int j = 0; j < p; j++) to[1 + j] += origin[j];
-    sandwich(B, w->C, p, to + 1 + p);
     vmaxset(mark);
   }
   UNPROTECT(1);

@@ -14,24 +14,24 @@ SEXP call_element(SEXP list, const char *name) {
   Rf_error("internal error: `%s` is missing", name);
 }
 
-static int is_vector_of(SEXP x, SEXPTYPE type, R_xlen_t n) {
-  return TYPEOF(x) == (int)type && (n < 0 || Rf_xlength(x) == n);
+/* Element `name`, a vector of that type and length; NULL for the object NULL, where that may be. */
+static SEXP vector_element(SEXP list, const char *name, SEXPTYPE type, R_xlen_t n, int or_null) {
+  const SEXP x = call_element(list, name);
+  if (or_null && x == R_NilValue) return NULL;
+  if (TYPEOF(x) != (int)type || (n >= 0 && Rf_xlength(x) != n))
+    Rf_error("internal error: `%s` must be %lld of type %s", name, (long long)n,
+             Rf_type2char(type));
+  return x;
 }
 
 const double *call_doubles(SEXP list, const char *name, R_xlen_t n, int or_null) {
-  const SEXP x = call_element(list, name);
-  if (or_null && x == R_NilValue) return NULL;
-  if (!is_vector_of(x, REALSXP, n))
-    Rf_error("internal error: `%s` must be %lld doubles", name, (long long)n);
-  return REAL_RO(x);
+  const SEXP x = vector_element(list, name, REALSXP, n, or_null);
+  return x == NULL ? NULL : REAL_RO(x);
 }
 
 const int *call_ints(SEXP list, const char *name, R_xlen_t n, int or_null) {
-  const SEXP x = call_element(list, name);
-  if (or_null && x == R_NilValue) return NULL;
-  if (!is_vector_of(x, INTSXP, n))
-    Rf_error("internal error: `%s` must be %lld integers", name, (long long)n);
-  return INTEGER_RO(x);
+  const SEXP x = vector_element(list, name, INTSXP, n, or_null);
+  return x == NULL ? NULL : INTEGER_RO(x);
 }
 
 int call_int(SEXP list, const char *name, int least, int most) {
@@ -45,8 +45,8 @@ double call_double(SEXP list, const char *name) { return call_doubles(list, name
 
 elbo_control call_control(SEXP list) {
   elbo_control control;
-  control.accelerate = (elbo_accelerate)call_int(list, "accelerate", ELBO_ACCELERATE_NONE,
-                                                 ELBO_ACCELERATE_AUTO);
+  control.accelerate =
+      (elbo_accelerate)call_int(list, "accelerate", ELBO_ACCELERATE_NONE, ELBO_ACCELERATE_AUTO);
   control.max_iter = call_int(list, "max_iter", 1, 2147483647);
   control.threads = call_int(list, "threads", 0, 1024);
   control.tol = call_double(list, "tol");
@@ -120,8 +120,8 @@ static void tell_progress(call_trace *t, int iteration, double elbo) {
   const double now = (double)clock() / CLOCKS_PER_SEC;
   if (t->progress == R_NilValue || now - t->told < 0.25) return;
   t->told = now;
-  SEXP call = PROTECT(Rf_lang3(t->progress, PROTECT(Rf_ScalarInteger(iteration)),
-                               PROTECT(Rf_ScalarReal(elbo))));
+  SEXP call = PROTECT(
+      Rf_lang3(t->progress, PROTECT(Rf_ScalarInteger(iteration)), PROTECT(Rf_ScalarReal(elbo))));
   Rf_eval(call, R_GlobalEnv);
   UNPROTECT(3);
 }

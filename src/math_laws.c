@@ -48,12 +48,19 @@ void law_wishart_natural(int n, double df, const double *S, double *eta) {
     for (int b = 0; b <= a; b++) *eta++ = (a == b ? -0.5 : -1.0) * S[a + n * b];
 }
 
-elbo_status law_wishart_from_natural(int n, const double *eta, double *df, double *S, double *work) {
+elbo_status law_wishart_from_natural(int n, const double *eta, double *df, double *S,
+                                     double *work) {
   *df = -2.0 * *eta++ - n - 1.0;
   for (int a = 0; a < n; a++)
     for (int b = 0; b <= a; b++) S[a + n * b] = S[b + n * a] = (a == b ? -2.0 : -1.0) * *eta++;
   memcpy(work, S, (size_t)(n * n) * sizeof(double));
   return *df > n - 1.0 ? la_chol(work, n) : ELBO_E_NOT_PD;
+}
+
+double law_wishart_log_constant(int n, double df, double log_det_S) {
+  double sum = 0.5 * df * (log_det_S - n * log_2) - 0.25 * n * (n - 1.0) * log_pi;
+  for (int i = 0; i < n; i++) sum -= lgamma(0.5 * (df - i));
+  return sum;
 }
 
 static double sum_digamma(int n, double df) {
@@ -77,13 +84,7 @@ void law_wishart_moments(int n, double df, const double *S, double *m, double *w
     for (int b = 0; b <= a; b++) *m++ = df * work[a + n * b];
 }
 
-/* The logarithm of what normalises the density, and tr(S0 S^{-1}). */
-static double log_constant(int n, double df, double log_det_S) {
-  double sum = 0.5 * df * (log_det_S - n * log_2) - 0.25 * n * (n - 1.0) * log_pi;
-  for (int i = 0; i < n; i++) sum -= lgamma(0.5 * (df - i));
-  return sum;
-}
-
+/* tr(A B), both symmetric. */
 static double trace(int n, const double *A, const double *B) {
   double sum = 0.0;
   for (int i = 0; i < n * n; i++) sum += A[i] * B[i];
@@ -94,8 +95,8 @@ double law_wishart_log_density(int n, double df, const double *S, const double *
   const double log_det_X = log_det(n, X, work);
   if (isnan(log_det_X)) return -HUGE_VAL;
   la_inverse_from_chol(work, n);
-  return log_constant(n, df, log_det(n, S, work + n * n)) - 0.5 * (df + n + 1.0) * log_det_X -
-         0.5 * trace(n, S, work);
+  return law_wishart_log_constant(n, df, log_det(n, S, work + n * n)) -
+         0.5 * (df + n + 1.0) * log_det_X - 0.5 * trace(n, S, work);
 }
 
 double law_wishart_minus_kl(int n, double df, const double *S, double df0, const double *S0,
@@ -103,12 +104,12 @@ double law_wishart_minus_kl(int n, double df, const double *S, double df0, const
   const double log_det_S = log_det(n, S, work), log_det_S0 = log_det(n, S0, work + n * n);
   const double log_det_X = log_det_S - n * log_2 - sum_digamma(n, df);
   la_inverse_from_chol(work, n);
-  return log_constant(n, df0, log_det_S0) - log_constant(n, df, log_det_S) +
+  return law_wishart_log_constant(n, df0, log_det_S0) - law_wishart_log_constant(n, df, log_det_S) +
          0.5 * (df - df0) * log_det_X - 0.5 * df * (trace(n, S0, work) - n);
 }
 
 double law_mean_sd(double shape, double rate) {
-  return sqrt(rate) * exp(lgamma(shape - 0.5) - lgamma(shape));
+  return shape > 0.5 ? sqrt(rate) * exp(lgamma(shape - 0.5) - lgamma(shape)) : HUGE_VAL;
 }
 
 /* Inversion changes the sign of a correlation of two, so this is that of a Wishart (Hotelling 1953, J. R.
@@ -137,7 +138,8 @@ double law_half_t_rate(double df, double scale, double precision) {
 double law_half_t_minus_kl(double df, double scale, double shape, double rate) {
   const double log_variance = log(rate) - math_digamma(shape);
   const double entropy = shape + log(rate) + lgamma(shape) - (shape + 1.0) * math_digamma(shape);
-  return 0.5 * df * log(df) - lgamma(0.5 * df) - log(scale) - 0.5 * log_pi + lgamma(0.5 * (df + 1.0)) -
+  return 0.5 * df * log(df) - lgamma(0.5 * df) - log(scale) - 0.5 * log_pi +
+         lgamma(0.5 * (df + 1.0)) -
          0.5 * (df + 1.0) * log(auxiliary_rate(df, scale, shape / rate)) -
          (0.5 * df + 1.0) * log_variance + entropy;
 }

@@ -22,6 +22,8 @@ int law_wishart_size(int n);
 void law_wishart_natural(int n, double df, const double *S, double *eta);
 elbo_status law_wishart_from_natural(int n, const double *eta, double *df, double *S, double *work);
 void law_wishart_moments(int n, double df, const double *S, double *m, double *work);
+/* The logarithm of what normalises the density, from log |S|. */
+double law_wishart_log_constant(int n, double df, double log_det_S);
 /* E log |X| - log |E[X^{-1}]^{-1}|, E[X^{-1}]^{-1} = S / df. */
 double law_wishart_excess(int n, double df);
 /* log p(X); -Inf where X is singular.  work: 2 n x n. */
@@ -29,7 +31,7 @@ double law_wishart_log_density(int n, double df, const double *S, const double *
 /* -KL(inverse Wishart(df, S) || inverse Wishart(df0, S0)).  work: 2 n x n. */
 double law_wishart_minus_kl(int n, double df, const double *S, double df0, const double *S0,
                             double *work);
-/* E[sqrt x] of inverse gamma(shape, rate). */
+/* E[sqrt x] of inverse gamma(shape, rate): infinite for shape <= 1/2. */
 double law_mean_sd(double shape, double rate);
 /* E of the correlation of a 2 x 2 inverse Wishart with df n whose scale has correlation r. */
 double law_mean_correlation(double n, double r);

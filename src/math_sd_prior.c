@@ -23,6 +23,19 @@ double sd_prior_log_density(const sd_prior *prior, double x, double *by_x) {
   }
 }
 
+double sd_prior_curvature(const sd_prior *prior, double x) {
+  switch (prior->family) {
+    case SD_HALF_T: {
+      const double c = prior->df * prior->scale * prior->scale;
+      return 0.5 * (prior->df + 1.0) / ((c + x) * (c + x));
+    }
+    case SD_INVERSE_GAMMA:
+      return ((prior->df + 1.0) - 1.5 * prior->scale / sqrt(x)) / (2.0 * x * x);
+    default:
+      return 0.0;
+  }
+}
+
 /* The positive root of a z^2 + b z = c (a, c >= 0), without cancellation. */
 static double positive_root(double a, double b, double c) {
   const double root = sqrt(b * b + 4.0 * a * c);

@@ -13,6 +13,8 @@ typedef struct {
 
 /* log p(sd) at x = sd^2; *by_x its derivative by x. */
 double sd_prior_log_density(const sd_prior *prior, double x, double *by_x);
+/* Its second derivative by x. */
+double sd_prior_curvature(const sd_prior *prior, double x);
 /* The x that maximises -n/2 log x - S / (2 x) + log p(sqrt x). */
 double sd_prior_mode(const sd_prior *prior, double n, double S);
 

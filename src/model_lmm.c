@@ -13,9 +13,7 @@
 /* Where an inner ascent of the M-step ends, relative to the parameters. */
 #define SMALL_STEP 1e-7
 
-size_t lmm_posterior_stride(int q, int p) {
-  return (size_t)(q + q * q + q * p) * SIMD_LANES;
-}
+size_t lmm_posterior_stride(int q, int p) { return (size_t)(q + q * q + q * p) * SIMD_LANES; }
 
 void lmm_set_origin(lmm_work *w, const double *beta) {
   const lmm_stats *st = w->stats;
@@ -129,8 +127,7 @@ static elbo_status unpack(void *work, const double *eta) {
   lmm_work *w = (lmm_work *)work;
   memcpy(w->eta, eta, (size_t)w->par.n_eta * sizeof(double));
   lmm_set_eta(w);
-  const elbo_status status =
-      lmm_objective(w, 0, w->beta, w->C, &w->evidence);
+  const elbo_status status = lmm_objective(w, 0, w->beta, w->C, &w->evidence);
   w->evidence_valid = status == ELBO_OK;
   if (status == ELBO_OK) lmm_set_origin(w, w->beta);
   return status;
@@ -173,9 +170,8 @@ void lmm_posterior(lmm_work *w, const double *beta, double spread, double *poste
   for (int r = 0; r < st->n_run; r++) {
     const lmm_run *run = st->run + r;
     double *out = posterior + stride * (size_t)run->first_block;
-    w->kernels->posterior(run, q, p, w->root, w->unit,
-                          cell_variances(run, w->variance, w->cells), beta, spread, out, log_det,
-                          w->work);
+    w->kernels->posterior(run, q, p, w->root, w->unit, cell_variances(run, w->variance, w->cells),
+                          beta, spread, out, log_det, w->work);
     /* Lanes without a group would count as groups without rows. */
     if (run->n_block == 0) continue;
     const int *group = st->group_of_lane + (run->first_block + run->n_block - 1) * SIMD_LANES;
@@ -201,8 +197,8 @@ static elbo_status find_exact(lmm_work *w) {
   if (coefficients_latent(w)) {
     const int integrated = integrates_beta(w);
     if (!integrated) memcpy(w->q_next_beta, w->beta, (size_t)p * sizeof(double));
-    const elbo_status status = lmm_objective(w, !integrated, w->q_next_beta,
-                                             mean_field(w) ? w->C : w->q_next_C, &value);
+    const elbo_status status =
+        lmm_objective(w, !integrated, w->q_next_beta, mean_field(w) ? w->C : w->q_next_C, &value);
     if (status != ELBO_OK) return status;
     if (integrated) memcpy(w->beta, w->q_next_beta, (size_t)p * sizeof(double));
     if (has_smooth(w)) lmm_smooth_keep(w);
@@ -236,15 +232,15 @@ static void summarise(lmm_work *w) {
     if (C)
       for (int j = 0; j < p; j++)
         for (int k = 0; k < p; k++)
-          w->trace[l] += C[j + p * k] * st->within[(size_t)l * size + (size_t)(j >= k ? j + p1 * k : k + p1 * j)];
+          w->trace[l] += C[j + p * k] *
+                         st->within[(size_t)l * size + (size_t)(j >= k ? j + p1 * k : k + p1 * j)];
   }
   for (int r = 0; r < st->n_run; r++) {
     const lmm_run *run = st->run + r;
     double *trace = w->cells, *cross = w->cells + run->n_cell;
     memset(trace, 0, (size_t)run->n_cell * (1 + size) * sizeof(double));
-    w->kernels->moments(run, q, p, w->q_root, w->origin,
-                        w->q + stride * (size_t)run->first_block, C, w->second, cross, trace,
-                        w->work);
+    w->kernels->moments(run, q, p, w->q_root, w->origin, w->q + stride * (size_t)run->first_block,
+                        C, w->second, cross, trace, w->work);
     for (int c = 0; c < run->n_cell; c++) {
       w->trace[run->level[c]] += trace[c];
       add_to(w->residual + (size_t)run->level[c] * size, cross + (size_t)c * size, size);
@@ -301,9 +297,8 @@ static elbo_status elbo_value(void *work, double *value) {
                   expected_square(w, l) / w->variance[l]);
   /* log p(b) and the entropy of q, in the coordinates of theta; of points log p(u) and none. */
   sum -= 0.5 * (m * n_law * LOG_2PI + whitened_square(w, M));
-  sum += w->method == LMM_JOINT
-             ? -m * log_det_root(w)
-             : 0.5 * (m * q * (1.0 + LOG_2PI) + w->q_log_det) + m * log_det;
+  sum += w->method == LMM_JOINT ? -m * log_det_root(w)
+                                : 0.5 * (m * q * (1.0 + LOG_2PI) + w->q_log_det) + m * log_det;
   if (has_smooth(w)) {
     status = lmm_smooth_elbo(w, &sum);
   } else if (integrates_beta(w)) {
@@ -330,8 +325,7 @@ static elbo_status log_evidence(void *work, double *value) {
   if (!w->evidence_valid) {
     const int integrated = integrates_beta(w);
     double *beta = integrated ? w->profile_beta : w->beta;
-    const elbo_status status =
-        lmm_objective(w, !integrated, beta, w->C, &w->evidence);
+    const elbo_status status = lmm_objective(w, !integrated, beta, w->C, &w->evidence);
     if (status != ELBO_OK) return status;
     w->evidence_valid = 1;
   }
@@ -358,9 +352,9 @@ static elbo_status kl_value(void *work, double *value) {
   for (int r = 0; r < st->n_run; r++) {
     const lmm_run *run = st->run + r;
     const size_t at = stride * (size_t)run->first_block;
-    w->kernels->divergence(run, q, p, w->root, w->unit,
-                           cell_variances(run, w->variance, w->cells), M, w->q + at, exact + at,
-                           shift, latent ? w->q_C : NULL, &trace, w->work);
+    w->kernels->divergence(run, q, p, w->root, w->unit, cell_variances(run, w->variance, w->cells),
+                           M, w->q + at, exact + at, shift, latent ? w->q_C : NULL, &trace,
+                           w->work);
   }
   double twice = trace - m * (q + 2.0 * log_det) + exact_log_det - w->q_log_det;
   if (has_smooth(w)) {
@@ -399,13 +393,14 @@ static void add_prior_gradient(lmm_work *w, double *G) {
   }
 }
 
-/* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no closed form, by Fisher
- * scoring with halving: a generalised M-step (Dempster, Laird & Rubin 1977). */
+/* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no
+ * closed form, by Fisher scoring with halving: a generalised M-step (Dempster, Laird & Rubin 1977). */
 static elbo_status improve_Sigma(lmm_work *w) {
   const int q = w->stats->q, m = w->stats->m;
   const int n = w->par.n_eta - w->par.n_sigma - w->par.n_smooth;
   double *M = w->scratch + square(q), *inverse = M + square(q), *G = inverse + square(q);
-  double *SJ = G + square(q), *info = SJ + square(q) * 2, *step = info + square(n), *from = step + n;
+  double *SJ = G + square(q), *info = SJ + square(q) * 2, *step = info + square(n),
+         *from = step + n;
   double best = -HUGE_VAL;
   int halvings = 0;
   memcpy(from, w->eta, (size_t)n * sizeof(double));
@@ -478,8 +473,8 @@ static elbo_status improve_Sigma(lmm_work *w) {
 static elbo_status global_step(lmm_work *w) {
   double *square_sum = w->cells;
   for (int l = 0; l < w->stats->n_level; l++) square_sum[l] = expected_square(w, l);
-  const elbo_status status = w->prior->update(w->prior, &w->par, w->second_u, square_sum, w->Sigma,
-                                              w->variance);
+  const elbo_status status =
+      w->prior->update(w->prior, &w->par, w->second_u, square_sum, w->Sigma, w->variance);
   lmm_parameters_pack(&w->par, w->Sigma, w->variance, w->eta);
   if (has_smooth(w)) lmm_smooth_m_step(w);
   lmm_set_eta(w);
@@ -595,7 +590,8 @@ static int settle(void *work) {
   lmm_work *w = (lmm_work *)work;
   const lmm_parameters *par = &w->par;
   const double small = scalbn(1.0, SMALL_EXPONENT);
-  double before, after, residual = 0.0, *kept = w->scratch + 3 * square(w->stats->p + 1) + 7 * square(par->q);
+  double before, after, residual = 0.0,
+                        *kept = w->scratch + 3 * square(w->stats->p + 1) + 7 * square(par->q);
   int moved = 0;
   if (lmm_objective(w, 0, w->profile_beta, w->C, &before) != ELBO_OK) return 0;
   for (int l = 0; l < par->n_level; l++) residual = fmax(residual, w->variance[l]);

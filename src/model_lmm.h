@@ -37,13 +37,13 @@ typedef struct {
 typedef struct {
   lmm_method method;
   int n_block;
-  const int *block;       /* q: block of each latent term, 0-based and non-decreasing */
-  const double *sd;       /* q: constant sd, Inf for no law, NaN where free */
-  const double *cor;      /* n_block: constant correlation of a block of two, NaN where free */
-  const double *sigma;    /* n_level: constant residual sd, NaN where free */
-  int fixed_origin;       /* 1: the latent terms keep their origin (their sds have priors) */
-  int n_smooth;           /* smooth terms, see model_lmm_smooth.c */
-  const int *smooth_size; /* n_smooth: the columns of each, the last ones of X */
+  const int *block;        /* q: block of each latent term, 0-based and non-decreasing */
+  const double *sd;        /* q: constant sd, Inf for no law, NaN where free */
+  const double *cor;       /* n_block: constant correlation of a block of two, NaN where free */
+  const double *sigma;     /* n_level: constant residual sd, NaN where free */
+  int fixed_origin;        /* 1: the latent terms keep their origin (their sds have priors) */
+  int n_smooth;            /* smooth terms, see model_lmm_smooth.c */
+  const int *smooth_size;  /* n_smooth: the columns of each, the last ones of X */
   const double *smooth_sd; /* n_smooth: constant sd, NaN where free */
 } lmm_law;
 
@@ -78,9 +78,10 @@ typedef struct {
   double *within;     /* n_level x (p + 1) x (p + 1): sum of [X y]'[X y] of the within rows */
   double *n_rows;     /* n_level: rows */
   double *n_within;   /* n_level: rows less the q rows per cell of the between part */
-  double *n_distinct; /* n_level: rows less min(rows, q) for each cell: the within rows that exist */
-  double log_weight;  /* sum log w */
-  double rounding;    /* error that the scaled response carries from being computed; 0 if it is data */
+  double
+      *n_distinct;   /* n_level: rows less min(rows, q) for each cell: the within rows that exist */
+  double log_weight; /* sum log w */
+  double rounding; /* error that the scaled response carries from being computed; 0 if it is data */
   lmm_scaling scaling;
 } lmm_stats;
 
@@ -102,7 +103,13 @@ size_t lmm_simulate_size(const lmm_stats *stats);
 
 /* Row j of the Cholesky factor L of a covariance block is free, or of given length (a constant
  * sd: angles), or of given direction (a constant correlation: a length), or both. */
-typedef enum { LMM_ROW_FREE = 0, LMM_ROW_LENGTH, LMM_ROW_DIRECTION, LMM_ROW_FIXED, LMM_ROW_NO_LAW } lmm_row_kind;
+typedef enum {
+  LMM_ROW_FREE = 0,
+  LMM_ROW_LENGTH,
+  LMM_ROW_DIRECTION,
+  LMM_ROW_FIXED,
+  LMM_ROW_NO_LAW
+} lmm_row_kind;
 
 typedef struct {
   int q, n_block, n_level, n_eta, n_sigma; /* n_sigma: free residual sds, after Sigma in eta */
@@ -116,7 +123,7 @@ typedef struct {
   double *length, *cor;                    /* q (scaled), n_block */
   double *sigma;                           /* n_level: constant, scaled */
   int *pair_a, *pair_b, *no_law;
-  double *T, *Ti; /* q x q: scaled latent variable = T u, and the inverse */
+  double *T, *Ti;     /* q x q: scaled latent variable = T u, and the inverse */
   double sigma_scale; /* scaled residual sd = sigma_scale * sigma */
 } lmm_parameters;
 
@@ -156,14 +163,13 @@ struct lmm_prior {
                        const double *variance, double *value);
   /* By the entries of Sigma in pairs (direction e_a e_b' + e_b e_a', or e_a e_a') and the residual
    * variances: added to gradient (n) and hessian (n x n, lower). */
-  elbo_status (*derivatives)(const lmm_prior *prior, const lmm_parameters *par,
-                             const double *Sigma, const double *variance, double *gradient,
-                             double *hessian);
+  elbo_status (*derivatives)(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                             const double *variance, double *gradient, double *hessian);
   /* The coordinate step given q(u): second (q x q) and square (n_level). NULL: there is no closed
    * form, and the M-step climbs. */
   elbo_status (*update)(const lmm_prior *prior, const lmm_parameters *par, const double *second,
                         const double *square, double *Sigma, double *variance);
-  const int *family;                    /* of each sd, then of each sigma (map only) */
+  const int *family;                    /* sd_family of each sd, then of each sigma (map only) */
   const double *df, *scale;             /* n_block (map: q), q; scaled */
   const double *sigma_df, *sigma_scale; /* n_level */
   double n_group;
@@ -174,8 +180,6 @@ struct lmm_prior {
 };
 
 void lmm_prior_vb(lmm_prior *prior);
-/* Families of a map prior: the density of an sd. */
-typedef enum { LMM_FLAT = 0, LMM_HALF_T, LMM_HALF_NORMAL, LMM_INVERSE_GAMMA } lmm_family;
 void lmm_prior_map(lmm_prior *prior);
 /* Independent normal priors of beta (mean, sd: p; sd infinite where flat) where
  * beta = B (scaled beta) + origin. */
@@ -186,9 +190,9 @@ void lmm_prior_set_beta(lmm_prior *prior, int p, const double *B, const double *
 
 /* Which derivatives, at which point; scalars shared by all groups. */
 typedef struct {
-  const double *beta;  /* p */
-  const double *C;     /* p x p covariance of beta, or NULL (reml: it takes part) */
-  int log_det;         /* 1: z integrated; 0: z points */
+  const double *beta; /* p */
+  const double *C;    /* p x p covariance of beta, or NULL (reml: it takes part) */
+  int log_det;        /* 1: z integrated; 0: z points */
   int n_pair;
   const int *pair_a, *pair_b;
 } lmm_point;
@@ -196,10 +200,10 @@ typedef struct {
 /* Derivatives with respect to the entries of Sigma in pairs and the residual variances of the
  * run's cells, n = n_pair + n_cell of them: all added to. */
 typedef struct {
-  double *gradient;   /* n */
-  double *hessian;    /* n x n, lower */
-  double *cross;      /* n x p: d^2 / d parameter d beta */
-  double *spread;     /* n x p x p: X' V^-1 dV V^-1 X, lower */
+  double *gradient; /* n */
+  double *hessian;  /* n x n, lower */
+  double *cross;    /* n x p: d^2 / d parameter d beta */
+  double *spread;   /* n x p x p: X' V^-1 dV V^-1 X, lower */
 } lmm_derivatives;
 
 /* q(b), where u = root b: per block q (means), q x q (covariances), q x p (gain: -d mean / d beta), by
@@ -212,8 +216,8 @@ typedef struct {
   /* Rotate the rows of one cell; see model_lmm_kernels.h. */
   void (*reduce)(double *rows, int n_rows, int stride, int q, int n_columns, double *within);
   void (*objective)(const lmm_run *run, int q, int p, const double *L, const double *prior,
-                    const double *variance, const double *origin, double *cross,
-                    double *log_det, double *work);
+                    const double *variance, const double *origin, double *cross, double *log_det,
+                    double *work);
   void (*derivatives)(const lmm_run *run, int q, int p, const double *L, const double *prior,
                       const double *variance, const lmm_point *point, lmm_derivatives *out,
                       double *work);
@@ -221,11 +225,11 @@ typedef struct {
                     const double *variance, const double *beta, double spread, double *posterior,
                     double *log_det, double *work);
   void (*moments)(const lmm_run *run, int q, int p, const double *L, const double *origin,
-                  const double *posterior, const double *C, double *second, double *cross, double *trace, double *work);
+                  const double *posterior, const double *C, double *second, double *cross,
+                  double *trace, double *work);
   void (*divergence)(const lmm_run *run, int q, int p, const double *L, const double *prior,
-                     const double *variance, const double *M, const double *from,
-                     const double *to, const double *shift, const double *C, double *trace,
-                     double *work);
+                     const double *variance, const double *M, const double *from, const double *to,
+                     const double *shift, const double *C, double *trace, double *work);
   size_t (*work_size)(int q, int p, int n_cell, int n_pair);
 } lmm_kernels;
 
@@ -247,10 +251,10 @@ typedef struct {
   const double *df, *scale; /* n: scale scaled.  Under variational Bayes half-t */
   double *extent;           /* n: X'X summed over the columns, in units of sd */
   /* at theta, from lmm_smooth_solve() */
-  double *A, *gradient;     /* X'V^{-1}X with the prior of beta, X'V^{-1}(y - X beta) */
-  double *M_inverse, *P;    /* covariance of (beta, c); of c given beta, 1 and 0 for beta */
-  double *C;                /* covariance under q of (beta, b): 0 for points */
-  double *c;                /* p: 0 for beta */
+  double *A, *gradient;  /* X'V^{-1}X with the prior of beta, X'V^{-1}(y - X beta) */
+  double *M_inverse, *P; /* covariance of (beta, c); of c given beta, 1 and 0 for beta */
+  double *C;             /* covariance under q of (beta, b): 0 for points */
+  double *c;             /* p: 0 for beta */
   /* q, in coordinates where its prior is N(0, I) */
   double *q_sd, *q_c, *q_next_c, *q_P, *q_next_P;
   double *scratch;
@@ -274,24 +278,25 @@ typedef struct {
    * E-step) */
   double *q, *q_next;
   double *root, *q_root, *q_next_root; /* of theta, of q, of the exact posterior */
-  double *unit; /* q: prior precision of b, 0 for terms without a law */
+  double *unit;                        /* q: prior precision of b, 0 for terms without a law */
   double q_log_det, q_next_log_det;
   double *q_beta, *q_next_beta, *q_C, *q_next_C; /* reml: q(beta) */
   int q_next_valid, q_is_exact;
   double evidence; /* log evidence at theta */
   int evidence_valid;
   /* summaries of q */
-  double *second;  /* q x q: sum_g E[b b'] */
+  double *second;   /* q x q: sum_g E[b b'] */
   double *second_u; /* q x q: sum_g E[u u'] */
-  double *residual; /* n_level x (p+1) x (p+1): [X, y - X summary_origin - Z E u] cross-products, within
+  double *
+      residual; /* n_level x (p+1) x (p+1): [X, y - X summary_origin - Z E u] cross-products, within
                     * included */
-  double *trace;   /* n_level: the rest of E |y - X beta - Z u|^2 */
+  double *trace; /* n_level: the rest of E |y - X beta - Z u|^2 */
   /* scratch */
   double *cross, *C, *cells, *work, *scratch, *jacobian;
   lmm_derivatives run_d, all_d;
   double *level_cross; /* n_level x p x p: X'X by level (mean field) */
-  double *spread_eta; /* n_eta x p x p: X' V^-1 (dV / d eta_j) V^-1 X */
-  double *cross_eta;  /* n_eta x p: d^2 objective / d eta d beta */
+  double *spread_eta;  /* n_eta x p x p: X' V^-1 (dV / d eta_j) V^-1 X */
+  double *cross_eta;   /* n_eta x p: d^2 objective / d eta d beta */
 } lmm_work;
 
 elbo_status lmm_work_init(lmm_work *work, const lmm_stats *stats, const lmm_law *law,

@@ -24,7 +24,8 @@ static inline void add_to(double *x, const double *y, size_t n) {
 }
 
 /* Residual variances of a run's cells. */
-static inline const double *cell_variances(const lmm_run *run, const double *variance, double *out) {
+static inline const double *cell_variances(const lmm_run *run, const double *variance,
+                                           double *out) {
   for (int c = 0; c < run->n_cell; c++) out[c] = variance[run->level[c]];
   return out;
 }
@@ -81,8 +82,9 @@ void lmm_set_eta(lmm_work *w);
 /* Objective, gradient and Hessian with beta profiled out: H + cross C cross'. */
 elbo_status lmm_profile_information(void *work, double *value, double *gradient, double *hessian);
 
-/* log p(sd) at x = sd^2, and its first and second derivative by x. */
-void lmm_log_density(lmm_family family, double df, double scale, double x, double *out);
+/* What of the ELBO does not depend on S, under half-t(nu, A_k) priors of the sds of a covariance of
+ * order q that n units have (see model_lmm_prior.c). */
+double lmm_half_t_constant(int q, double nu, double n, const double *A);
 
 /* ---- smooth terms: nothing of this is called where there are none -------------------------------- */
 
@@ -97,8 +99,8 @@ void lmm_smooth_init(lmm_work *w, const lmm_law *law, const elbo_memory *mem);
 /* With w->cross at theta: beta (unless given) and b at their best, C (as lmm_objective), the penalised
  * sum of squares, and what integrating b (reml, vb: beta and b) adds to log |V|; for points log of their
  * law. */
-elbo_status lmm_smooth_solve(lmm_work *w, int beta_given, double *beta, double *C, double *quadratic,
-                             double *log_det);
+elbo_status lmm_smooth_solve(lmm_work *w, int beta_given, double *beta, double *C,
+                             double *quadratic, double *log_det);
 /* Keeps the solution as the exact q, and makes the exact q the current one. */
 void lmm_smooth_keep(lmm_work *w);
 void lmm_smooth_e_step(lmm_work *w);

@@ -181,10 +181,9 @@ INLINE void objective_body(int q, int n_cell, int p1, const lmm_run *run, const 
 }
 
 KERNEL void SIMD_NAME(objective)(const lmm_run *run, int q, int p, const double *L,
-                                 const double *prior, const double *variance,
-                                 const double *origin, double *cross, double *log_det,
-                                 double *work) {
-#define BODY(Q, C)                                                                             \
+                                 const double *prior, const double *variance, const double *origin,
+                                 double *cross, double *log_det, double *work) {
+#define BODY(Q, C) \
   objective_body(Q, C, p + 1, run, L, prior, variance, origin, cross, log_det, (v8 *)work)
   if (run->n_cell == 1 && q == 1)
     BODY(1, 1);
@@ -204,15 +203,16 @@ KERNEL void SIMD_NAME(objective)(const lmm_run *run, int q, int p, const double 
  *   d2/dSigma dSigma = tr(P E P F) / 2 - tr(N E P F)
  * and alike with columns of the identity in place of R for residual variances. */
 INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const double *L,
-                             const double *prior, const double *variance, const lmm_point *point, lmm_derivatives *out, v8 *work) {
+                             const double *prior, const double *variance, const lmm_point *point,
+                             lmm_derivatives *out, v8 *work) {
   const int p1 = p + 1, K = q * n_cell, rows = K + q, n_x = q + p1, n_t = n_x + K;
   const int n_pair = point->n_pair, n = n_pair + n_cell, reml = point->C != NULL;
   const double trace_on = point->log_det ? 1.0 : 0.0;
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  v8 *basis = work, *T = basis + rows * q, *d = T + rows * n_t; /* d: weights */
+  v8 *basis = work, *T = basis + rows * q, *d = T + rows * n_t;                /* d: weights */
   v8 *r = d + rows, *s = r + rows, *P = s + q, *B = P + q * q, *N = B + q * p; /* B by row: q x p */
-  v8 *t = N + q * q, *TR = t + K, *TX = TR + K * q, *W = TX + K * p;     /* rows of V^{-1}[r R X I] */
-  v8 *BC = W + K * K, *TXC = BC + q * p;                                  /* B C and TX C */
+  v8 *t = N + q * q, *TR = t + K, *TX = TR + K * q, *W = TX + K * p; /* rows of V^{-1}[r R X I] */
+  v8 *BC = W + K * K, *TXC = BC + q * p;                             /* B C and TX C */
   v8 *gradient = TXC + K * p, *hessian = gradient + n, *cross = hessian + n * n;
   v8 *spread = cross + n * p;
   set_zero(gradient, n + n * n + n * p + n * p * p);
@@ -362,7 +362,8 @@ INLINE void precision(int q, int n_cell, int p1, const v8 *restrict x, const dou
 }
 
 /* M = diag(prior) + L'AL (lower); H is scratch. */
-INLINE void whiten_precision(int q, const v8 *A, const double *L, const double *prior, v8 *H, v8 *M) {
+INLINE void whiten_precision(int q, const v8 *A, const double *L, const double *prior, v8 *H,
+                             v8 *M) {
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
   for (int i = 0; i < q; i++)
     for (int j = 0; j < q; j++) {
@@ -401,7 +402,7 @@ INLINE void posterior_body(int q, int n_cell, int p, const lmm_run *run, const d
       }
     for (int i = 0; i < q; i++)
       for (int j = 0; j < q; j++) H[i + q * j] = zero + (i == j ? 1.0 : 0.0);
-    for (int j = 0; j < q; j++) {  /* M = U D U', H = U^{-1} */
+    for (int j = 0; j < q; j++) { /* M = U D U', H = U^{-1} */
       /* A lane without a group has nothing to say of a term without a law. */
       const v8i positive = (v8i)(M[j + q * j] > 0.0);
       M[j + q * j] = (v8)(((v8i)M[j + q * j] & positive) | (~positive & 0x3ff0000000000000LL));
@@ -449,9 +450,8 @@ KERNEL void SIMD_NAME(posterior)(const lmm_run *run, int q, int p, const double 
  * per cell, cross = [X e]'[X e] with e = y - X origin - R L E[b] (p1 x p1, lower) and trace = the rest of
  * E |y - X beta - R u|^2.  Lanes without a group hold zeros. */
 KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L,
-                               const double *origin, const double *posterior,
-                               const double *C, double *second,
-                               double *cross, double *trace, double *work) {
+                               const double *origin, const double *posterior, const double *C,
+                               double *second, double *cross, double *trace, double *work) {
   const int p1 = p + 1, n_cell = run->n_cell, K = q * n_cell, n_x = q + p1;
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
   v8 *sum_second = (v8 *)work, *sum_cross = sum_second + q * q;
@@ -559,15 +559,15 @@ KERNEL void SIMD_NAME(divergence)(const lmm_run *run, int q, int p, const double
 static size_t SIMD_NAME(work_size)(int q, int p, int n_cell, int n_pair) {
   const size_t Q = (size_t)q, P = (size_t)p, K = Q * (size_t)n_cell, n = (size_t)(n_pair + n_cell);
   const size_t p1 = P + 1, rows = K + Q, n_t = Q + p1 + K;
-  const size_t derivatives = rows * Q + K * K + rows * n_t + 3 * rows + Q + 2 * Q * Q + 2 * Q * P + K * Q +
-                             2 * K * P + n + n * n + n * P + n * P * P;
+  const size_t derivatives = rows * Q + K * K + rows * n_t + 3 * rows + Q + 2 * Q * Q + 2 * Q * P +
+                             K * Q + 2 * K * P + n + n * n + n * P + n * P * P;
   const size_t moments = Q * Q + (size_t)n_cell * (p1 * p1 + 1) + p1 + Q * P + Q;
   const size_t others = 6 * Q * Q + 4 * Q * p1 + Q + p1 * p1 + rows * n_t + rows * Q + rows;
   return SIMD_LANES * (derivatives + moments + others);
 }
 
-#define KERNEL_TABLE                                                                          \
-  {                                                                                           \
-    SIMD_NAME(reduce), SIMD_NAME(objective), SIMD_NAME(derivatives), SIMD_NAME(posterior),    \
-        SIMD_NAME(moments), SIMD_NAME(divergence), SIMD_NAME(work_size)                       \
+#define KERNEL_TABLE                                                                       \
+  {                                                                                        \
+    SIMD_NAME(reduce), SIMD_NAME(objective), SIMD_NAME(derivatives), SIMD_NAME(posterior), \
+        SIMD_NAME(moments), SIMD_NAME(divergence), SIMD_NAME(work_size)                    \
   }

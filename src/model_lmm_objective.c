@@ -107,7 +107,8 @@ elbo_status lmm_objective(lmm_work *w, int beta_given, double *beta, double *C, 
   if (status == ELBO_OK && has_smooth(w)) status = lmm_smooth_prior(w, &prior);
   if (status != ELBO_OK) return status;
   evaluate(w, w->root, variance, &log_det);
-  status = (has_smooth(w) ? lmm_smooth_solve : solve)(w, beta_given, beta, C, &quadratic, &log_det_x);
+  status =
+      (has_smooth(w) ? lmm_smooth_solve : solve)(w, beta_given, beta, C, &quadratic, &log_det_x);
   if (status != ELBO_OK) return status;
   double twice = st->n * LOG_2PI + quadratic;
   if (has_smooth(w)) twice += log_det_x;
@@ -120,8 +121,10 @@ elbo_status lmm_objective(lmm_work *w, int beta_given, double *beta, double *C, 
       if (mean_field_C(w, variance, w->q_next_C, &log_det_x) != ELBO_OK) return ELBO_E_NOT_PD;
       log_det_x = -log_det_x;
     }
-    if (has_smooth(w) && integrates_beta(w)) twice -= w->smooth.first * LOG_2PI;
-    else if (integrates_beta(w)) twice += log_det_x - p * LOG_2PI;
+    if (has_smooth(w) && integrates_beta(w))
+      twice -= w->smooth.first * LOG_2PI;
+    else if (integrates_beta(w))
+      twice += log_det_x - p * LOG_2PI;
   }
   *value = w->constant + prior - 0.5 * twice;
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
@@ -179,7 +182,7 @@ int lmm_unbounded_level(lmm_work *w) {
   const size_t size = square(st->p + 1);
   /* Integrating coefficients takes a row for each. */
   const int all = integrates_beta(w), some = w->method == LMM_EM ? w->smooth.n_column : 0;
-  int may_vanish = 1, rank;               /* Sigma */
+  int may_vanish = 1, rank; /* Sigma */
   for (int k = 0; k < st->q; k++)
     may_vanish &= w->par.kind[k] == LMM_ROW_FREE || w->par.kind[k] == LMM_ROW_DIRECTION;
   for (int l = 0; l < st->n_level; l++) {
@@ -232,11 +235,13 @@ static void differentiate(lmm_work *w) {
       d->gradient[to] += e->gradient[i];
       for (int j = 0; j <= i; j++) {
         const int with = j < n_pair ? j : n_pair + run->level[j - n_pair];
-        d->hessian[(to > with ? to : with) + n * (to > with ? with : to)] += e->hessian[i + n_e * j];
+        d->hessian[(to > with ? to : with) + n * (to > with ? with : to)] +=
+            e->hessian[i + n_e * j];
       }
       for (int j = 0; j < p; j++) {
         d->cross[to + n * j] += e->cross[i + n_e * j];
-        for (int k = 0; k <= j; k++) d->spread[to + n * (j + p * k)] += e->spread[i + n_e * (j + p * k)];
+        for (int k = 0; k <= j; k++)
+          d->spread[to + n * (j + p * k)] += e->spread[i + n_e * (j + p * k)];
       }
     }
   }
@@ -297,7 +302,8 @@ static void chain_matrix(lmm_work *w, double *J) {
   lmm_parameters_sigma_jacobian(par, w->eta, w->jacobian);
   for (int k = 0; k < n_eta; k++)
     for (int e = 0; e < par->n_pair; e++)
-      J[e + n * k] = w->jacobian[square(q) * (size_t)k + (size_t)(par->pair_a[e] + q * par->pair_b[e])];
+      J[e + n * k] =
+          w->jacobian[square(q) * (size_t)k + (size_t)(par->pair_a[e] + q * par->pair_b[e])];
   for (int l = 0; l < par->n_level; l++)
     if (par->eta_of_sigma[l] >= 0)
       J[par->n_pair + l + n * par->eta_of_sigma[l]] = 2.0 * w->variance[l];
@@ -307,13 +313,13 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
   const lmm_parameters *par = &w->par;
   const int p = w->stats->p, q = par->q, n_eta = par->n_eta, n_pair = par->n_pair;
   const int n = n_pair + par->n_level;
-  const elbo_status status =
-      lmm_objective(w, 0, w->profile_beta, w->C, value);
+  const elbo_status status = lmm_objective(w, 0, w->profile_beta, w->C, value);
   if (status != ELBO_OK || gradient == NULL) return status;
   differentiate(w);
   if (mean_field(w)) differentiate_mean_field(w);
   if (w->prior)
-    w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient, w->all_d.hessian);
+    w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient,
+                          w->all_d.hessian);
   fill_upper(w->all_d.hessian, n);
   const lmm_derivatives *d = &w->all_d;
   double *J = w->scratch, *HJ = J + (size_t)n * (size_t)n_eta, *G = HJ + n;
@@ -365,7 +371,8 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
       }
     }
   }
-  if (has_smooth(w) && lmm_smooth_information(w, gradient, hessian) != ELBO_OK) return ELBO_E_NOT_PD;
+  if (has_smooth(w) && lmm_smooth_information(w, gradient, hessian) != ELBO_OK)
+    return ELBO_E_NOT_PD;
   for (int k = 0; k < n_eta; k++)
     if (!isfinite(gradient[k]) || !isfinite(hessian[k * (n_eta + 1)])) return ELBO_E_NOT_FINITE;
   return ELBO_OK;
@@ -412,10 +419,13 @@ elbo_status lmm_least_squares(lmm_work *w, double *mean_square, double *explaine
 
 static double start_sd(const lmm_parameters *par, int term, double variance) {
   switch (par->kind[term]) {
-    case LMM_ROW_NO_LAW: return 0.0;
+    case LMM_ROW_NO_LAW:
+      return 0.0;
     case LMM_ROW_LENGTH:
-    case LMM_ROW_FIXED: return par->length[term];
-    default: return sqrt(variance);
+    case LMM_ROW_FIXED:
+      return par->length[term];
+    default:
+      return sqrt(variance);
   }
 }
 
@@ -456,8 +466,7 @@ elbo_status lmm_starts(lmm_work *w, int n_starts, double *eta, double *objective
       lmm_smooth_start(w, k, smooth_ratio(i, k + (q > 0)) * pooled, eta);
     memcpy(w->eta, eta, (size_t)par->n_eta * sizeof(double));
     lmm_set_eta(w);
-    if (lmm_objective(w, 0, w->beta, w->C, objective + i) != ELBO_OK)
-      objective[i] = -HUGE_VAL;
+    if (lmm_objective(w, 0, w->beta, w->C, objective + i) != ELBO_OK) objective[i] = -HUGE_VAL;
   }
   return ELBO_OK;
 }

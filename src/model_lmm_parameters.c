@@ -31,10 +31,14 @@ static int local(const lmm_parameters *par, int row) { return row - block_start(
 
 int lmm_row_size(const lmm_parameters *par, int row) {
   switch (par->kind[row]) {
-    case LMM_ROW_FREE: return local(par, row) + 1;
-    case LMM_ROW_LENGTH: return local(par, row);
-    case LMM_ROW_DIRECTION: return 1;
-    default: return 0;
+    case LMM_ROW_FREE:
+      return local(par, row) + 1;
+    case LMM_ROW_LENGTH:
+      return local(par, row);
+    case LMM_ROW_DIRECTION:
+      return 1;
+    default:
+      return 0;
   }
 }
 
@@ -159,7 +163,8 @@ static void row_of_L(const lmm_parameters *par, const double *eta, int r, int k,
       out[1] = length * sqrt(1.0 - cor * cor);
       break;
     }
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -206,7 +211,8 @@ void lmm_parameters_pack_root(const lmm_parameters *par, const double *L, const 
         for (int c = 0; c <= j; c++) rest = hypot(rest, L[r + q * (first + c)]);
         x[0] = rest;
         break;
-      default: break;
+      default:
+        break;
     }
   }
   for (int l = 0; l < par->n_level; l++)

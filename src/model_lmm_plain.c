@@ -10,9 +10,12 @@ const lmm_kernels lmm_kernels_plain = KERNEL_TABLE;
 const lmm_kernels *lmm_kernels_current(void) {
   switch (simd_current()) {
 #if SIMD_X86
-    case SIMD_AVX512: return &lmm_kernels_avx512;
-    case SIMD_AVX2: return &lmm_kernels_avx2;
+    case SIMD_AVX512:
+      return &lmm_kernels_avx512;
+    case SIMD_AVX2:
+      return &lmm_kernels_avx2;
 #endif
-    default: return &lmm_kernels_plain;
+    default:
+      return &lmm_kernels_plain;
   }
 }

@@ -14,11 +14,8 @@
  *
  * So the ELBO is the log marginal likelihood at (S, v), beta integrated, plus h: the ascent, the
  * derivatives and linear response of the marginal likelihood serve variational Bayes unchanged. */
-#include <math.h>
-#include <string.h>
-
-#include "math_la.h"
-#include "model_lmm.h"
+#include "math_laws.h"
+#include "model_lmm_inside.h"
 
 static const double LOG_PI = 1.144729885849400174143427351353;
 
@@ -64,28 +61,20 @@ static int next_scale(const lmm_prior *prior, const lmm_parameters *par, const d
   return *status == ELBO_OK;
 }
 
-/* log of the multivariate gamma function. */
-static double log_gamma(double x, int q) {
-  double sum = 0.25 * q * (q - 1) * LOG_PI;
-  for (int i = 0; i < q; i++) sum += lgamma(x - 0.5 * i);
+double lmm_half_t_constant(int q, double nu, double n, const double *A) {
+  const double d = n + nu + q - 1.0;
+  double sum = law_wishart_log_constant(q, nu + q - 1.0, q * log(2.0 * nu)) + 0.5 * d * q -
+               law_wishart_log_constant(q, d, q * log(d));
+  for (int k = 0; k < q; k++) sum += lgamma(0.5 * (nu + q)) - log(A[k]) - 0.5 * LOG_PI;
   return sum;
 }
 
-/* What of the ELBO does not depend on S. */
-static double constant_of(const scale *s) {
-  const int q = s->q;
-  const double nu = s->nu, d = s->n + nu + q - 1.0, log_2 = log(2.0);
-  double sum = 0.5 * (nu + q - 1.0) * q * (log(2.0 * nu) - log_2) - log_gamma(0.5 * (nu + q - 1.0), q);
-  for (int k = 0; k < q; k++) sum += lgamma(0.5 * (nu + q)) - log(s->A[k]) - 0.5 * LOG_PI;
-  return sum + 0.5 * d * q * (1.0 + log_2 - log(d)) + log_gamma(0.5 * d, q);
-}
-
-static elbo_status vb_value(const lmm_prior *prior, const lmm_parameters *par,
-                            const double *Sigma, const double *variance, double *value) {
+static elbo_status vb_value(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                            const double *variance, double *value) {
   elbo_status status;
   *value = 0.0;
   for (scale s = {.b = -1}; next_scale(prior, par, Sigma, variance, &s, &status);) {
-    *value += constant_of(&s) - 0.5 * (s.nu + s.q - 1.0) * s.log_det;
+    *value += lmm_half_t_constant(s.q, s.nu, s.n, s.A) - 0.5 * (s.nu + s.q - 1.0) * s.log_det;
     for (int k = 0; k < s.q; k++) *value -= 0.5 * (s.nu + s.q) * log(s.c[k]);
   }
   return status;
@@ -111,9 +100,11 @@ static elbo_status vb_derivatives(const lmm_prior *prior, const lmm_parameters *
       for (int f = 0; f <= e; f++) {
         if (!lmm_direction(par, f, s.level, s.first, q, &a2, &b2)) continue;
         const double k2 = a2 == b2 ? 0.5 : 1.0;
-        double sum = (nu + q - 1.0) * (V[a1 + q * a2] * V[b1 + q * b2] + V[a1 + q * b2] * V[b1 + q * a2]);
+        double sum =
+            (nu + q - 1.0) * (V[a1 + q * a2] * V[b1 + q * b2] + V[a1 + q * b2] * V[b1 + q * a2]);
         for (int k = 0; k < q; k++) {
-          const double va = V[k + q * a1], vb = V[k + q * b1], wa = V[k + q * a2], wb = V[k + q * b2];
+          const double va = V[k + q * a1], vb = V[k + q * b1], wa = V[k + q * a2],
+                       wb = V[k + q * b2];
           /* (S^-1 E S^-1)_kk = 2 va vb and (S^-1 E S^-1 F S^-1)_kk for the two directions. */
           const double both = va * V[b1 + q * a2] * wb + va * V[b1 + q * b2] * wa +
                               vb * V[a1 + q * a2] * wb + vb * V[a1 + q * b2] * wa;

@@ -14,6 +14,7 @@
  *
  * Under em q(c) is normal given beta.  Its covariance P is kept with an identity for beta, which has
  * neither entropy nor divergence, so that one code serves em and reml. */
+#include "math_laws.h"
 #include "math_sd_prior.h"
 #include "model_lmm_inside.h"
 
@@ -64,7 +65,7 @@ void lmm_smooth_set_prior(lmm_work *w, const int *family, const double *df, cons
   double *scaled = elbo_doubles(mem, (size_t)s->n);
   for (int k = 0; k < s->n; k++) {
     scaled[k] = scale[k] / s->to_user[k];
-    if (w->method != LMM_VB && family[k] != LMM_FLAT) w->constant -= log(s->to_user[k]);
+    if (w->method != LMM_VB && family[k] != SD_FLAT) w->constant -= log(s->to_user[k]);
   }
   s->family = family;
   s->df = df;
@@ -196,14 +197,17 @@ elbo_status lmm_smooth_solve(lmm_work *w, int beta_given, double *beta, double *
 /* Half-t(df, scale) under variational Bayes: what model_lmm_prior.c says of the case q = 1, as a
  * function of x = E[sd^{-2}]^{-1} with n coefficients; and its derivatives. */
 static void half_t_bound(double df, double scale, int n, double x, double *out) {
-  const double d = n + df, precision_scale = 1.0 / (scale * scale);
+  const double precision_scale = 1.0 / (scale * scale);
   const double slope = 0.5 * df * (df + 1.0), bottom = x * (df + x * precision_scale);
-  const double constant = 0.5 * df * log(df) - lgamma(0.5 * df) + lgamma(0.5 * (df + 1.0)) -
-                          log(scale) - 0.5 * log(acos(-1.0)) + 0.5 * d * (1.0 - log(0.5 * d)) +
-                          lgamma(0.5 * d);
-  out[0] = constant - 0.5 * df * log(x) - 0.5 * (df + 1.0) * log(df / x + precision_scale);
+  out[0] = lmm_half_t_constant(1, df, n, &scale) - 0.5 * df * log(x) -
+           0.5 * (df + 1.0) * log(df / x + precision_scale);
   out[1] = -0.5 * df / x + slope / bottom;
   out[2] = 0.5 * df / (x * x) - slope * (df + 2.0 * x * precision_scale) / (bottom * bottom);
+}
+
+static sd_prior prior_of(const lmm_smooth *s, int k) {
+  const sd_prior prior = {(sd_family)s->family[k], s->df[k], s->scale[k]};
+  return prior;
 }
 
 /* Value and derivatives by x = sd^2 of term k. */
@@ -212,9 +216,13 @@ static void log_prior(const lmm_work *w, int k, double *out) {
   const double x = s->sd[k] * s->sd[k];
   out[0] = out[1] = out[2] = 0.0;
   if (s->df == NULL) return;
-  if (w->method == LMM_VB && s->eta_of[k] >= 0)
+  if (w->method != LMM_VB) {
+    const sd_prior prior = prior_of(s, k);
+    out[0] = sd_prior_log_density(&prior, x, &out[1]);
+    out[2] = sd_prior_curvature(&prior, x);
+  } else if (s->eta_of[k] >= 0) {
     half_t_bound(s->df[k], s->scale[k], n_columns(s, k), x, out);
-  if (w->method != LMM_VB) lmm_log_density((lmm_family)s->family[k], s->df[k], s->scale[k], x, out);
+  }
 }
 
 elbo_status lmm_smooth_prior(const lmm_work *w, double *value) {
@@ -328,11 +336,10 @@ void lmm_smooth_m_step(lmm_work *w) {
     double x = square_sum / n;
     if (s->eta_of[k] < 0) continue;
     if (s->df != NULL && w->method == LMM_VB) {
-      const double df = s->df[k],
-                   c = df / (s->sd[k] * s->sd[k]) + 1.0 / (s->scale[k] * s->scale[k]);
-      x = (square_sum + df * (df + 1.0) / c) / (n + df);
+      const double df = s->df[k], precision = 1.0 / (s->sd[k] * s->sd[k]);
+      x = (square_sum + 2.0 * law_half_t_rate(df, s->scale[k], precision)) / (n + df);
     } else if (s->df != NULL) {
-      const sd_prior prior = {(sd_family)s->family[k], s->df[k], s->scale[k]};
+      const sd_prior prior = prior_of(s, k);
       x = sd_prior_mode(&prior, n, square_sum);
     }
     w->eta[s->eta_of[k]] = sqrt(x);

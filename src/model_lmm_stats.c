@@ -197,10 +197,10 @@ static int find_runs(const cell_table *cells, int m, int n_level, int *represent
  * the root of the weight if any.  One pass reads the columns in their order and writes a record at
  * once; reading the rows of a cell from columns all over memory would be several times slower. */
 typedef struct {
-  int size;        /* doubles a record */
-  int *at;         /* q + p + 1: place of each column in the record, -1 for a column of ones */
-  int weight;      /* place of the root of the weight, -1 where there are no weights */
-  double *data;    /* n x size */
+  int size;     /* doubles a record */
+  int *at;      /* q + p + 1: place of each column in the record, -1 for a column of ones */
+  int weight;   /* place of the root of the weight, -1 where there are no weights */
+  double *data; /* n x size */
 } record_table;
 
 static const double *column_of(const lmm_rows *rows, int c) {
@@ -255,7 +255,8 @@ static void read_records(const record_table *records, int n_col, int first, int 
     if (records->at[c] < 0)
       for (int i = 0; i < count; i++) to[i] = 1.0 - pivot[c];
     else
-      for (int i = 0; i < count; i++) to[i] = from[(size_t)i * size + (size_t)records->at[c]] - pivot[c];
+      for (int i = 0; i < count; i++)
+        to[i] = from[(size_t)i * size + (size_t)records->at[c]] - pivot[c];
     if (records->weight >= 0)
       for (int i = 0; i < count; i++) to[i] *= from[(size_t)i * size + (size_t)records->weight];
   }
@@ -333,7 +334,8 @@ elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_la
     run->n_block = (count[r] + SIMD_LANES - 1) / SIMD_LANES;
     run->first_block = stats->n_block;
     stats->n_block += run->n_block;
-    const size_t size = (size_t)run->n_block * (size_t)(q * run->n_cell) * (size_t)n_col * SIMD_LANES;
+    const size_t size =
+        (size_t)run->n_block * (size_t)(q * run->n_cell) * (size_t)n_col * SIMD_LANES;
     run->data = elbo_doubles(mem, size);
     memset(run->data, 0, size * sizeof(double));
     run->n_between = elbo_ints(mem, (size_t)run->n_block * (size_t)run->n_cell * SIMD_LANES);
@@ -421,8 +423,8 @@ size_t lmm_simulate_size(const lmm_stats *stats) {
 }
 
 void lmm_stats_simulate(lmm_stats *stats, const double *L, const double *beta,
-                               const double *variance, const double *draws,
-                               const double *chi_square, double *memory) {
+                        const double *variance, const double *draws, const double *chi_square,
+                        double *memory) {
   const int p = stats->p, p1 = p + 1, q = stats->q, n_col = q + p1;
   double *A = memory, *R = A + p * p, *noise = R + p * p, *u = noise + p;
   /* Within: y = X beta + sigma e, so X'y = X'X beta + sigma R'z with X'X = R'R, and what of e is

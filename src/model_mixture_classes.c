@@ -14,6 +14,7 @@
 
 #include "math_digamma.h"
 #include "math_dirichlet.h"
+#include "math_laws.h"
 #include "math_simplex.h"
 
 static const double LOG_2PI = 1.837877066409345483560659472811;
@@ -464,16 +465,11 @@ static double *theta_discrete(const classes_work *w, int v, int binomial, double
   return out;
 }
 
-/* E[1 / sqrt(lambda)] of lambda ~ gamma(shape, rate), which is infinite for shape <= 1/2. */
-static double expected_sd(double shape, double rate) {
-  return shape > 0.5 ? sqrt(rate) * exp(lgamma(shape - 0.5) - lgamma(shape)) : HUGE_VAL;
-}
-
 static double *theta_gaussian(const classes_work *w, int g, double *out) {
   for (int j = 0; j < w->spec.k; j++) *out++ = w->mean[at_of(w, j, g)];
   for (int j = 0; j < w->spec.k; j++) {
     const int at = at_of(w, j, g);
-    *out++ = w->spec.method == MIXTURE_VB ? expected_sd(w->shape[at], w->rate[at])
+    *out++ = w->spec.method == MIXTURE_VB ? law_mean_sd(w->shape[at], w->rate[at])
                                           : sqrt(w->variance[at]);
   }
   return out;

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "math_la.h"
+#include "math_laws.h"
 #include "math_rows.h"
 #include "model_mixture_normal_vb.h"
 
 #define LOG_2PI 1.83787706640934548356065947281
-#define LOG_PI 1.14472988584940017414342735135
 
 /* Under every method the law of a row is, for the E-step, a normal one times a constant,
  *
@@ -330,9 +330,7 @@ static double log_prior(const void *work) {
   double sum = 0.0, constant;
   memcpy(w->one, w->spec.prior_scale, square(w) * sizeof(double));
   la_chol(w->one, d); /* positive definite: checked on the way in */
-  constant = 0.5 * df * la_log_det_from_chol(w->one, d) - 0.5 * df * d * log(2.0) -
-             0.25 * d * (d - 1.0) * LOG_PI;
-  for (int a = 0; a < d; a++) constant -= lgamma(0.5 * (df - a));
+  constant = law_wishart_log_constant(d, df, la_log_det_from_chol(w->one, d));
   constant -= d * (d + 1.0) * log(w->unit); /* to the density of Sigma as the caller has it */
   for (int j = 0; j < w->cov.n_distinct; j++) {
     const double *M = w->M + square(w) * (size_t)j;

@@ -3,11 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "math_digamma.h"
 #include "math_la.h"
+#include "math_laws.h"
 
-#define LOG_2 0.693147180559945309417232121458
-#define LOG_PI 1.14472988584940017414342735135
 #define LOG_2PI 1.83787706640934548356065947281
 
 static size_t square(const normal_vb *vb) { return (size_t)vb->d * (size_t)vb->d; }
@@ -130,14 +128,14 @@ elbo_status normal_vb_prepare(normal_vb *vb, double *M, double *constant, int *c
   const size_t d2 = square(vb);
   for (int g = 0; g < vb->n_group; g++) {
     const double df = vb->q.df[g], root = sqrt(df);
-    double *L = vb->one, *inverse = vb->two, log_det;
+    double *L = vb->one, *inverse = vb->two;
     memcpy(L, vb->q.scale + d2 * (size_t)g, d2 * sizeof(double));
     *component = vb->n_group == 1 ? -1 : g;
     if (!(df > vb->order - 1.0) || la_chol(L, d) != ELBO_OK) return ELBO_E_NOT_PD;
     vb->log_scale[g] = la_log_det_from_chol(L, d);
-    log_det = vb->copies * vb->order * LOG_2 - vb->share * vb->log_scale[g];
-    for (int a = 0; a < vb->order; a++) log_det += vb->copies * math_digamma(0.5 * (df - a));
-    vb->log_det[g] = log_det / vb->share;
+    vb->log_det[g] =
+        vb->copies / vb->share * (vb->order * log(df) - law_wishart_excess(vb->order, df)) -
+        vb->log_scale[g];
     la_lower_inverse(L, d, inverse);
     for (int j = g; j < end_of(vb, g); j++) {
       double *Mj = M + d2 * (size_t)j;
@@ -153,17 +151,9 @@ elbo_status normal_vb_prepare(normal_vb *vb, double *M, double *constant, int *c
   return ELBO_OK;
 }
 
-/* log of the multivariate gamma function. */
-static double log_gamma(double x, int order) {
-  double sum = 0.25 * order * (order - 1) * LOG_PI;
-  for (int a = 0; a < order; a++) sum += lgamma(x - 0.5 * a);
-  return sum;
-}
-
 /* The logarithm of what normalises the law of Lambda. */
 static double log_constant(const normal_vb *vb, double df, double log_scale) {
-  return 0.5 * df * vb->share * log_scale -
-         vb->copies * (0.5 * df * vb->order * LOG_2 + log_gamma(0.5 * df, vb->order));
+  return vb->copies * law_wishart_log_constant(vb->order, df, vb->share / vb->copies * log_scale);
 }
 
 /* E log p(Lambda) / q(Lambda), and for each mean E log p(mean | Lambda) / q(mean | Lambda), where
@@ -338,25 +328,6 @@ void normal_vb_moments(const normal_vb *vb, double *m) {
 
 /* ---- on the natural scale -------------------------------------------------------------------- */
 
-/* E[sigma], sigma^2 ~ inverse gamma(shape, rate). */
-static double mean_sd(double shape, double rate) {
-  if (!(shape > 0.5)) return HUGE_VAL;
-  return sqrt(rate) * exp(lgamma(shape - 0.5) - lgamma(shape));
-}
-
-/* E[rho] of a 2 x 2 inverse Wishart with df n whose scale has correlation r.  Inversion changes the
- * sign of a correlation of two, so this is that of a Wishart (Hotelling 1953, J. R. Stat. Soc. B
- * 15:193): 2/n (Gamma((n + 1)/2) / Gamma(n/2))^2 r F(1/2, 1/2; n/2 + 1; r^2). */
-static double mean_correlation(double n, double r) {
-  const double ratio = exp(lgamma(0.5 * (n + 1.0)) - lgamma(0.5 * n));
-  double term = 1.0, sum = 1.0;
-  for (int i = 0; term > 1e-17 * sum && i < 100000; i++) {
-    term *= (i + 0.5) * (i + 0.5) / ((0.5 * n + 1.0 + i) * (i + 1.0)) * r * r;
-    sum += term;
-  }
-  return 2.0 / n * ratio * ratio * r * sum;
-}
-
 void normal_vb_theta(const normal_vb *vb, double *theta) {
   const int d = vb->d;
   memcpy(theta, vb->q.mean, (size_t)(d * vb->k) * sizeof(double));
@@ -364,7 +335,7 @@ void normal_vb_theta(const normal_vb *vb, double *theta) {
   for (int j = 0; j < vb->k; j++) {
     const double *scale = vb->q.scale + square(vb) * (size_t)group_of(vb, j);
     const double shape = 0.5 * (vb->q.df[group_of(vb, j)] - vb->order + 1.0);
-    for (int a = 0; a < d; a++) *theta++ = mean_sd(shape, 0.5 * scale[a * (d + 1)]);
+    for (int a = 0; a < d; a++) *theta++ = law_mean_sd(shape, 0.5 * scale[a * (d + 1)]);
   }
   for (int j = 0; j < vb->k; j++) {
     const double *scale = vb->q.scale + square(vb) * (size_t)group_of(vb, j);
@@ -372,7 +343,7 @@ void normal_vb_theta(const normal_vb *vb, double *theta) {
     for (int a = 0; a < d; a++)
       for (int b = a + 1; b < d; b++) {
         const double r = scale[a + d * b] / sqrt(scale[a * (d + 1)] * scale[b * (d + 1)]);
-        *theta++ = vb->structure == NORMAL_VB_FULL ? mean_correlation(n, r) : 0.0;
+        *theta++ = vb->structure == NORMAL_VB_FULL ? law_mean_correlation(n, r) : 0.0;
       }
   }
 }

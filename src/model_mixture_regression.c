@@ -269,7 +269,7 @@ static void allocate(regression *w, const elbo_memory *mem) {
   for (size_t i = 0; i < sizeof of_p / sizeof of_p[0]; i++) *of_p[i] = elbo_doubles(mem, n);
   for (size_t i = 0; i < sizeof of_pp / sizeof of_pp[0]; i++) *of_pp[i] = elbo_doubles(mem, pp);
   for (size_t i = 0; i < sizeof of_natural / sizeof of_natural[0]; i++)
-    *of_natural[i] = elbo_doubles(mem, natural_size(p));
+    *of_natural[i] = elbo_doubles(mem, (size_t)law_normal_size(p));
   w->zeros = elbo_doubles(mem, n + 1);
   memset(w->zeros, 0, (n + 1) * sizeof(double));
   w->beta = elbo_doubles(mem, n * k);

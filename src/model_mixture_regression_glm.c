@@ -301,18 +301,19 @@ static void natural_goal(const regression *w, const double *gamma, double *eta) 
   multiply(w->A, gamma, p, w->step);
   for (int a = 0; a < p; a++) w->linear[a] += w->step[a] + w->prior_linear[a];
   for (int a = 0; a < p * p; a++) w->A[a] += w->prior_precision[a];
-  regression_natural(p, w->A, w->linear, eta);
+  law_normal_natural(p, w->A, w->linear, eta);
 }
 
 /* From `from` towards `goal`, all the way or half and so on, as far as does not lower the
  * objective. */
 static int vb_search(const regression *w, const double *r, int j, double *value) {
-  const int p = w->spec.p, n = (int)natural_size(p);
+  const int p = w->spec.p, n = law_normal_size(p);
   double factor = 1.0;
   for (int tries = 0; tries < HALVINGS; tries++, factor *= 0.5) {
     for (int a = 0; a < n; a++) w->mix[a] = w->from[a] + factor * (w->goal[a] - w->from[a]);
-    if (regression_from_natural(p, w->mix, w->trial, w->trial_V, w->trial_root) != ELBO_OK)
-      continue;
+    if (law_normal_from_natural(p, w->mix, w->trial, w->trial_V) != ELBO_OK) continue;
+    memcpy(w->trial_root, w->trial_V, square(p) * sizeof(double));
+    if (la_chol(w->trial_root, p) != ELBO_OK) continue;
     const double next = vb_objective(w, r, j, w->trial, w->trial_V, w->trial_root);
     if (is_rounding(next, *value)) return 0;
     if (!(next >= *value)) continue;
@@ -347,7 +348,7 @@ static elbo_status vb_target(void *work, const double *stat, const double *r, do
   const regression *w = (const regression *)work;
   const int p = w->spec.p;
   (void)stat;
-  for (int j = 0; j < w->spec.k; j++, eta += natural_size(p)) {
+  for (int j = 0; j < w->spec.k; j++, eta += law_normal_size(p)) {
     const double *gamma = w->gamma + p * j;
     pass(w, r, j, gamma, w->root + p * p * j, w->linear, w->A);
     natural_goal(w, gamma, eta);

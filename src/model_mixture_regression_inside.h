@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "math_la.h"
+#include "math_laws.h"
 #include "math_rows.h"
 #include "math_sd_prior.h"
 #include "model_mixture_regression.h"
@@ -129,13 +130,7 @@ void regression_set_q(const regression *w, int j, const double *gamma, const dou
 /* -KL(N(gamma, V) || p(gamma)), V = root root'. */
 double regression_minus_kl(const regression *w, const double *gamma, const double *V,
                            const double *root);
-/* Natural parameters of a normal, for T = (gamma, lower triangle of gamma gamma' by rows): from its
- * precision and precision times mean; and back to mean, covariance and root (may be V itself). */
-static inline size_t natural_size(int p) { return (size_t)p + packed_size(p); }
-void regression_natural(int p, const double *precision, const double *linear, double *eta);
-elbo_status regression_from_natural(int p, const double *eta, double *gamma, double *V,
-                                    double *root);
-/* Those of q(gamma_j). */
+/* Natural parameters of q(gamma_j), as law_normal_natural() has them. */
 void regression_natural_q(const regression *w, int j, double *eta);
 
 #endif

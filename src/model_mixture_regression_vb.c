@@ -1,13 +1,6 @@
 /* Variational Bayes for the mixture of regressions: q(beta_j) normal, q(sigma^2) inverse gamma
- * (shape, rate) and, of gaussian rows, the coordinate steps.
- *
- * A half-t law of sigma is sigma^2 | a ~ inverse gamma(df/2, df/a), a ~ inverse gamma(1/2, 1/A^2)
- * (Wand et al. 2011, Bayesian Analysis 6:847).  With q(a) at its best all that the ELBO has of
- * them is a function of q(sigma^2); with c = 1/A^2 + df E[1/sigma^2],
- *
- *   E[1/a] = (df + 1)/2 / c,
- *   h = df/2 log df - lgamma(df/2) - log A - 1/2 log pi + lgamma((df + 1)/2) - (df + 1)/2 log c
- *       - (df/2 + 1) E[log sigma^2] + entropy of q(sigma^2). */
+ * (shape, rate), with the auxiliary variables of half-t laws at their best (math_laws.h); and, of
+ * gaussian rows, the coordinate steps. */
 #include "math_digamma.h"
 #include "model_mixture_regression_inside.h"
 
@@ -21,33 +14,11 @@ static void precision_of(int p, const double *root, double *precision) {
   la_inverse_from_chol(precision, p);
 }
 
-void regression_natural(int p, const double *precision, const double *linear, double *eta) {
-  memcpy(eta, linear, (size_t)p * sizeof(double));
-  eta += p;
-  for (int a = 0; a < p; a++)
-    for (int b = 0; b <= a; b++) *eta++ = (a == b ? -0.5 : -1.0) * precision[a + p * b];
-}
-
-elbo_status regression_from_natural(int p, const double *eta, double *gamma, double *V,
-                                    double *root) {
-  const double *linear = eta;
-  eta += p;
-  for (int a = 0; a < p; a++)
-    for (int b = 0; b <= a; b++) V[a + p * b] = V[b + p * a] = (a == b ? -2.0 : -1.0) * *eta++;
-  elbo_status status = la_chol(V, p);
-  if (status == ELBO_OK) status = la_inverse_from_chol(V, p);
-  if (status != ELBO_OK) return status;
-  multiply(V, linear, p, gamma);
-  if (root == V) return ELBO_OK;
-  memcpy(root, V, square(p) * sizeof(double));
-  return la_chol(root, p);
-}
-
 void regression_natural_q(const regression *w, int j, double *eta) {
   const int p = w->spec.p;
   precision_of(p, w->root + p * p * j, w->inverse);
   multiply(w->inverse, w->gamma + p * j, p, w->step);
-  regression_natural(p, w->inverse, w->step, eta);
+  law_normal_natural(p, w->inverse, w->step, eta);
 }
 
 double regression_minus_kl(const regression *w, const double *gamma, const double *V,
@@ -102,26 +73,14 @@ static elbo_status prepare(void *work, int *component) {
   return w->n_sigma > 0 ? regression_gaussian_prepare(w, component) : ELBO_OK;
 }
 
-/* c = 1/A^2 + df E[1/sigma^2]. */
-static double auxiliary_rate(const regression *w, double precision) {
-  const sd_prior *prior = &w->sigma_prior;
-  return 1.0 / (prior->scale * prior->scale) + prior->df * precision;
+static double sigma_minus_kl(const regression *w, int s) {
+  return law_half_t_minus_kl(w->sigma_prior.df, w->sigma_prior.scale, w->shape[s],
+                             w->rate[s] * w->y_scale * w->y_scale);
 }
 
-/* df E[1/a]: what the prior gives to the rate. */
+/* What the prior gives to the rate of q(sigma^2). */
 static double prior_rate(const regression *w, double precision) {
-  const double df = w->sigma_prior.df;
-  return 0.5 * df * (df + 1.0) / auxiliary_rate(w, precision);
-}
-
-/* The function h of the head of this file. */
-static double sigma_term(const regression *w, int s) {
-  const double df = w->sigma_prior.df, a = w->shape[s];
-  const double log_rate = log(w->rate[s] * w->y_scale * w->y_scale);
-  const double entropy = a + log_rate + lgamma(a) - (a + 1.0) * math_digamma(a);
-  return 0.5 * df * log(df) - lgamma(0.5 * df) - log(w->sigma_prior.scale) - 0.5 * log(acos(-1.0)) +
-         lgamma(0.5 * (df + 1.0)) - 0.5 * (df + 1.0) * log(auxiliary_rate(w, w->precision[s])) -
-         (0.5 * df + 1.0) * w->log_variance[s] + entropy;
+  return law_half_t_rate(w->sigma_prior.df, w->sigma_prior.scale, precision);
 }
 
 static double log_prior(const void *work) {
@@ -131,7 +90,7 @@ static double log_prior(const void *work) {
   for (int j = 0; j < w->spec.k; j++)
     sum += regression_minus_kl(w, w->gamma + p * j, w->V + p * p * j, w->root + p * p * j);
   for (int s = 0; s < w->n_sigma; s++)
-    if (sigma_free(w, s)) sum += sigma_term(w, s);
+    if (sigma_free(w, s)) sum += sigma_minus_kl(w, s);
   return sum;
 }
 
@@ -141,7 +100,7 @@ static double log_prior(const void *work) {
  * sigma)^2. */
 static void pack(const void *work, double *eta) {
   const regression *w = (const regression *)work;
-  for (int j = 0; j < w->spec.k; j++, eta += natural_size(w->spec.p))
+  for (int j = 0; j < w->spec.k; j++, eta += law_normal_size(w->spec.p))
     regression_natural_q(w, j, eta);
   for (int s = 0; s < w->n_sigma; s++) {
     if (!sigma_free(w, s)) continue;
@@ -152,9 +111,8 @@ static void pack(const void *work, double *eta) {
 
 static elbo_status unpack(void *work, const double *eta) {
   const regression *w = (const regression *)work;
-  for (int j = 0; j < w->spec.k; j++, eta += natural_size(w->spec.p)) {
-    const elbo_status status =
-        regression_from_natural(w->spec.p, eta, w->trial, w->trial_V, w->trial_V);
+  for (int j = 0; j < w->spec.k; j++, eta += law_normal_size(w->spec.p)) {
+    const elbo_status status = law_normal_from_natural(w->spec.p, eta, w->trial, w->trial_V);
     if (status != ELBO_OK) return status;
     regression_set_q(w, j, w->trial, w->trial_V);
   }
@@ -170,13 +128,8 @@ static elbo_status unpack(void *work, const double *eta) {
 static void moments(const void *work, double *m) {
   const regression *w = (const regression *)work;
   const int p = w->spec.p;
-  for (int j = 0; j < w->spec.k; j++) {
-    const double *gamma = w->gamma + p * j, *V = w->V + p * p * j;
-    memcpy(m, gamma, (size_t)p * sizeof(double));
-    m += p;
-    for (int a = 0; a < p; a++)
-      for (int b = 0; b <= a; b++) *m++ = V[a + p * b] + gamma[a] * gamma[b];
-  }
+  for (int j = 0; j < w->spec.k; j++, m += law_normal_size(p))
+    law_normal_moments(p, w->gamma + p * j, w->V + p * p * j, m);
   for (int s = 0; s < w->n_sigma; s++) {
     if (!sigma_free(w, s)) continue;
     *m++ = w->log_variance[s];
@@ -184,15 +137,12 @@ static void moments(const void *work, double *m) {
   }
 }
 
-/* E sigma = sqrt(rate) Gamma(shape - 1/2) / Gamma(shape). */
 static void theta(const void *work, double *out) {
   const regression *w = (const regression *)work;
   const int n = w->spec.p * w->spec.k;
   memcpy(out, w->beta, (size_t)n * sizeof(double));
-  for (int s = 0; s < w->n_sigma; s++) {
-    const double a = w->shape[s];
-    out[n + s] = sqrt(w->rate[s]) * (sigma_free(w, s) ? exp(lgamma(a - 0.5) - lgamma(a)) : 1.0);
-  }
+  for (int s = 0; s < w->n_sigma; s++)
+    out[n + s] = sigma_free(w, s) ? law_mean_sd(w->shape[s], w->rate[s]) : sqrt(w->rate[s]);
 }
 
 /* ---- gaussian rows --------------------------------------------------------------------------- */
@@ -258,11 +208,11 @@ static elbo_status target(void *work, const double *stat, const double *r, doubl
   const regression *w = (const regression *)work;
   const int p = w->spec.p;
   (void)r;
-  for (int j = 0; j < w->spec.k; j++, eta += natural_size(p)) {
+  for (int j = 0; j < w->spec.k; j++, eta += law_normal_size(p)) {
     conjugate(w, stat, j, w->precision[sigma_of(w, j)]);
     multiply(w->A, stat_origin(w, stat, j), p, w->step);
     for (int a = 0; a < p; a++) w->linear[a] += w->step[a];
-    regression_natural(p, w->A, w->linear, eta);
+    law_normal_natural(p, w->A, w->linear, eta);
   }
   for (int s = 0; s < w->n_sigma; s++) {
     double n, S;
@@ -300,7 +250,7 @@ static elbo_status start(regression *w) {
 }
 
 elbo_status regression_vb(mixture_part *part, regression *w) {
-  part->n_eta = (int)natural_size(w->spec.p) * w->spec.k + 2 * n_free_sigma(w);
+  part->n_eta = law_normal_size(w->spec.p) * w->spec.k + 2 * n_free_sigma(w);
   part->restore = restore;
   part->prepare = prepare;
   part->log_prior = log_prior;

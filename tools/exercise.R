@@ -4,7 +4,7 @@
 library(elbo)
 
 set.seed(1)
-sites <- data.frame(site = gl(4, 3), x = rep(-1:1, 4), arm = gl(2, 1, 12))
+sites <- data.frame(site = gl(4, 3), x = rep(-1:1, 4), arm = gl(2, 1, 12), time = 1:12)
 sites$y <- 2 + sites$x + rep(rnorm(4), each = 3) + rnorm(12, sd = 0.5)
 control <- elbo_control(progress = FALSE)
 
@@ -21,6 +21,7 @@ exercise_mixtures <- function() {
       ))
       predict(fit, units[2:3, ], type = "prob")
       if (method != "joint") vcov(fit, full = TRUE)
+      if (method == "vb") sensitivity(fit, to = "prior")
     }
     prior <- priors(covariance = inverse_wishart(4, 1))
     for (model in c("EII", "VVI", "VVV")) {
@@ -29,6 +30,19 @@ exercise_mixtures <- function() {
     mixture(b ~ w, sigma = ~ 1)
     mixture(count ~ w, family = poisson(), prior = priors(beta = normal(0, 2)))
     mixture(responses(up, kind) ~ 1)
+  }
+}
+
+# Curves of units, with each law of their deviations.
+exercise_curves <- function() {
+  few <- elbo_control(progress = FALSE, max_iter = 3, threads = 2)
+  for (method in c("em", "vb")) {
+    for (law in c("free", "diagonal", "identity")) {
+      fit <- suppressWarnings(fit_mixture(y ~ x + (x | site), sites, k = 2, method = method,
+                                          unit = ~ site, random_covariance = law,
+                                          start = c(1, 1, 2, 2), control = few))
+    }
+    predict(fit, sites[1:3, ], type = "prob")
   }
 }
 
@@ -49,10 +63,16 @@ exercise <- function() {
            control = control)
   fit_glmm(y ~ 1 + (1 | site), sites[c(1, 4, 7, 10), ], se = rep(0.3, 4), control = control)
   bootstrap(fit, nsim = 2)
+  fit <- fit_glmm(y ~ x + (1 | site), sites, control = control,
+                  prior = priors(sigma = inverse_gamma(2, 1), x = normal(0, 1)))
+  anova(fit, update(fit, y ~ x), nsim = 2)
+  fit_glmm(y ~ s(time, k = 4) + (1 | site), sites, method = "reml", control = control)
+  fit_glmm(y ~ s(time, k = 4) + (1 | site), sites, method = "vb", control = control)
   fit <- fit_glmm(y ~ x + (1 | site), sites, method = "vb", control = control)
   convergence(fit, check = TRUE)
   sensitivity(fit, to = "prior")
   exercise_mixtures()
+  exercise_curves()
   try(fit_glmm(y ~ x + (1 | site), transform(sites, y = NA), control = control), silent = TRUE)
 }
 

@@ -9,8 +9,7 @@
 #include "elbo.h"
 #include "harness.h"
 
-/* ---- memory
- * --------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 enum { MOST_ARRAYS = 4096 };
 
@@ -52,8 +51,7 @@ static inline double *copy_doubles(const double *x, int n) {
   return copy;
 }
 
-/* ---- random numbers: xorshift64* (Vigna 2016), normals by Box and Muller
- * ----------------------- */
+/* ---- random numbers: xorshift64* (Vigna 2016), normals by Box and Muller --------------------- */
 
 static unsigned long long random_state = 88172645463325252ULL;
 
@@ -73,8 +71,7 @@ static inline double random_normal(void) {
   return radius * cos(6.283185307179586477 * random_uniform());
 }
 
-/* ---- comparison
- * ------------------------------------------------------------------------------ */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 static inline double largest(const double *x, int n) {
   double most = 0.0;

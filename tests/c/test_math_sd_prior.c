@@ -11,6 +11,10 @@ static const sd_prior law[] = {{SD_FLAT, 0, 0},
                                {SD_INVERSE_GAMMA, 2, 3}};
 enum { LAWS = sizeof law / sizeof *law };
 
+static void slope_of_x(void *ctx, const double *x, double *out) {
+  sd_prior_log_density((const sd_prior *)ctx, *x, out);
+}
+
 static void of_x(void *ctx, const double *x, double *out) {
   double by_x;
   *out = sd_prior_log_density((const sd_prior *)ctx, *x, &by_x);
@@ -29,10 +33,13 @@ static void test_density(void) {
       sd_prior_log_density(law + l, x, &by_x);
       differences(of_x, (void *)(law + l), &x, 1, 0, 1e-2 * x, &slope, 1);
       CHECK_CLOSE(by_x, slope, 1e-10);
+      differences(slope_of_x, (void *)(law + l), &x, 1, 0, 1e-2 * x, &slope, 1);
+      CHECK_CLOSE(sd_prior_curvature(law + l, x), slope, 1e-9);
     }
   }
   double none;
   CHECK(sd_prior_log_density(law, 2.0, &none) == 0.0 && none == 0.0);
+  CHECK(sd_prior_curvature(law, 2.0) == 0.0);
 }
 
 static double objective(const sd_prior *prior, double n, double S, double x) {

@@ -3,32 +3,10 @@
  * the caller's units and shares nothing with the code under test. */
 #include <string.h>
 
+#include "lmm_fixture.h"
 #include "math_simd.h"
-#include "model_lmm.h"
-#include "reference.h"
 
-static const double log_2pi = 1.8378770664093454836;
-
-/* ---- dense
- * ------------------------------------------------------------------------------------ */
-
-/* A^{-1} in place of a symmetric positive definite A, by Gauss and Jordan; returns log |A|. */
-static double dense_invert(double *A, int n) {
-  double log_det = 0.0;
-  for (int k = 0; k < n; k++) {
-    const double pivot = A[k * (n + 1)];
-    log_det += log(pivot);
-    A[k * (n + 1)] = 1.0;
-    for (int j = 0; j < n; j++) A[k + n * j] /= pivot;
-    for (int i = 0; i < n; i++) {
-      const double factor = A[i + n * k];
-      if (i == k) continue;
-      A[i + n * k] = 0.0;
-      for (int j = 0; j < n; j++) A[i + n * j] -= factor * A[k + n * j];
-    }
-  }
-  return log_det;
-}
+/* ---- dense ----------------------------------------------------------------------------------- */
 
 /* D' A D (k x k) for A n x n. */
 static double *dense_sandwich(const double *D, const double *A, int n, int k) {
@@ -47,11 +25,6 @@ static double *dense_sandwich(const double *D, const double *A, int n, int k) {
 typedef struct {
   double *Sigma, *sigma, *beta;
 } theta;
-
-typedef struct {
-  lmm_rows rows;
-  lmm_law law;
-} example;
 
 static int has_no_law(const example *e, int term) { return isinf(e->law.sd[term]); }
 
@@ -181,8 +154,7 @@ static double dense_elbo(const example *e, const theta *from, const theta *to, i
   return value;
 }
 
-/* ---- examples
- * ----------------------------------------------------------------------------------- */
+/* ---- examples -------------------------------------------------------------------------------- */
 
 typedef enum {
   HELD_NONE = 0,
@@ -268,28 +240,6 @@ static example new_example(const configuration *c) {
   return e;
 }
 
-typedef struct {
-  example e;
-  lmm_stats stats;
-  lmm_work work;
-  elbo_model model;
-} fixture;
-
-static void fixture_init(fixture *f, const example *e) {
-  f->e = *e;
-  CHECK(lmm_stats_build(&f->stats, &e->rows, &e->law, &test_memory) == ELBO_OK);
-  CHECK(lmm_work_init(&f->work, &f->stats, &e->law, &test_memory) == ELBO_OK);
-  f->model = lmm_model(&f->work);
-}
-
-static double *random_eta(const lmm_parameters *par) {
-  double *eta = new_doubles(par->n_eta);
-  for (int j = 0; j < par->n_eta; j++) eta[j] = 0.4 + 1.2 * random_uniform();
-  for (int l = 0; l < par->n_level; l++)
-    if (par->eta_of_sigma[l] >= 0) eta[par->eta_of_sigma[l]] = 0.5 * random_normal() - 0.5;
-  return eta;
-}
-
 static theta current_theta(const fixture *f) {
   const lmm_parameters *par = &f->work.par;
   const lmm_scaling *s = &f->stats.scaling;
@@ -302,20 +252,7 @@ static theta current_theta(const fixture *f) {
   return t;
 }
 
-/* ---- one configuration
- * ------------------------------------------------------------------------ */
-
-static double value_of(fixture *f, elbo_status (*what)(void *, double *)) {
-  double value = NAN;
-  CHECK(what(&f->work, &value) == ELBO_OK);
-  return value;
-}
-
-static double objective(fixture *f) {
-  double value = NAN;
-  CHECK(f->model.derivatives(&f->work, &value, NULL, NULL) == ELBO_OK);
-  return value;
-}
+/* ---- one configuration ----------------------------------------------------------------------- */
 
 /* Relative 1e-10: a few hundred terms of size up to a hundred times the sum. */
 static void check_objective(fixture *f) {
@@ -339,19 +276,6 @@ static void check_objective(fixture *f) {
   theta other = current_theta(f);
   CHECK_CLOSE(elsewhere, dense_log_evidence(&f->e, &other), 1e-10);
   memcpy(w->beta, beta, (size_t)f->stats.p * sizeof(double));
-}
-
-static void objective_at(void *ctx, const double *eta, double *out) {
-  fixture *f = (fixture *)ctx;
-  CHECK(f->model.unpack(&f->work, eta) == ELBO_OK);
-  *out = objective(f);
-}
-
-static void gradient_at(void *ctx, const double *eta, double *out) {
-  fixture *f = (fixture *)ctx;
-  double value, *hessian = new_doubles(f->model.n_eta * f->model.n_eta);
-  CHECK(f->model.unpack(&f->work, eta) == ELBO_OK);
-  CHECK(f->model.derivatives(&f->work, &value, out, hessian) == ELBO_OK);
 }
 
 /* X'V^{-1}X and the score of beta at a beta that stays. */
@@ -404,15 +328,6 @@ static void check_derivatives(fixture *f, const double *eta) {
 
 static double dense_elbo_of(const fixture *f, const theta *from, const theta *to) {
   return dense_elbo(&f->e, from, to, f->work.method == LMM_REML, f->work.method == LMM_JOINT);
-}
-
-/* ELBO = log evidence - KL, KL >= 0; for joint there is the ELBO alone. */
-static void check_identity(fixture *f) {
-  if (f->work.method == LMM_JOINT) return;
-  const double elbo = value_of(f, f->model.elbo), evidence = value_of(f, f->model.log_evidence);
-  const double kl = value_of(f, f->model.kl);
-  CHECK_CLOSE(elbo + kl, evidence, 1e-9);
-  CHECK(kl >= -1e-9 && elbo <= evidence + 1e-9 * fabs(evidence));
 }
 
 static void check_e_step(fixture *f, const double *eta) {
@@ -518,8 +433,7 @@ static void test_plain(void) {
   simd_limit(SIMD_AVX512);
 }
 
-/* ---- special cases
- * -------------------------------------------------------------------------------- */
+/* ---- special cases --------------------------------------------------------------------------- */
 
 /* `m` groups of k rows around given means, with residuals of sum zero and sum of squares k in
  * every group. */

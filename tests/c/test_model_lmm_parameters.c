@@ -55,8 +55,7 @@ static double *random_eta(const lmm_parameters *par) {
   return eta;
 }
 
-/* ---- values
- * ---------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void test_free_rows(void) {
   model m;
@@ -179,8 +178,7 @@ static void test_boundary(void) {
   CHECK(distance(back, zero, 4) == 0.0);
 }
 
-/* ---- units
- * ----------------------------------------------------------------------------------- */
+/* ---- units ----------------------------------------------------------------------------------- */
 
 /* y halved and doubled in scale, terms 1 and 2 shifted to an intercept: the scaled variable of
  * Z u = sum (Z_k - shift_k) scale_k (T u)_k. */
@@ -238,8 +236,7 @@ static void test_constant_units(void) {
   CHECK_CLOSE(sigma[0], 1.7, 1e-15);
 }
 
-/* ---- derivatives
- * ------------------------------------------------------------------------------- */
+/* ---- derivatives ----------------------------------------------------------------------------- */
 
 typedef struct {
   const lmm_parameters *par;
