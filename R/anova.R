@@ -2,8 +2,8 @@
 #'
 #' @param object A fit.
 #' @param ... Further fits to the same response.
-#' @param test `"auto"` takes the chi-square law of the likelihood ratio, or, where the smaller model
-#'   puts a variance of the larger at zero, the parametric bootstrap: on the boundary the
+#' @param test `"auto"` takes the chi-square law of the likelihood ratio, or, where the smaller
+#'   model puts a variance of the larger at zero, the parametric bootstrap: on the boundary the
 #'   chi-square law does not hold (Self and Liang 1987). `"chisq"` and `"bootstrap"` insist.
 #' @param nsim,seed For the bootstrap.
 #' @return A data frame of class `anova`, fits sorted by their number of parameters: `npar`,
@@ -146,7 +146,8 @@ term_test <- function(fit, columns) {
   k <- length(columns)
   E <- sum(ifelse(df > 2, df / (df - 2), 1)[df > 2])
   denominator <- if (k == 1) df else if (E > k) 2 * E / (E - k) else Inf
-  F <- mean(t2)
-  data.frame(`F value` = F, NumDF = k, DenDF = denominator,
-             `Pr(>F)` = stats::pf(F, k, denominator, lower.tail = FALSE), check.names = FALSE)
+  statistic <- mean(t2)
+  data.frame(`F value` = statistic, NumDF = k, DenDF = denominator,
+             `Pr(>F)` = stats::pf(statistic, k, denominator, lower.tail = FALSE),
+             check.names = FALSE)
 }

@@ -6,8 +6,8 @@
 #   refit_response(fit, Y)        theta and objective for each column of Y
 #   refit_evidence(fit, Y)        log_evidence for each column of Y
 #   refit_held(fit, name, value)  best objective with an entry of theta held
-#   refit_method(fit, method)     the fit by another method, from its design: unlike update() it needs
-#                                 no data
+#   refit_method(fit, method)     the fit by another method, from its design: unlike update() it
+#                                 needs no data
 
 held_of <- function(fit) {
   data.frame(name = fit$parameters$name, block = fit$parameters$block,

@@ -74,7 +74,7 @@
 #'     `normal_inverse_wishart(mean, kappa, df, scale)`, by default with the mean of the data, 0.01,
 #'     d + 2 and the covariance of the data over \eqn{3^{2/d}}{3^(2/d)}.
 #'   - `beta` or the name of a term, coefficients of regressions: `normal(mean, sd)`; by default as
-#'     below, an intercept as uncertain as the predictor is where the covariates have their means.
+#'     below.
 #'   - `sigma`, residual standard deviations: as above, and by default as below.
 #'   - of curves, whose formula has `( | )` terms, the deviations of units: `covariance`, their
 #'     covariance matrices, those of several `( | )` and of smooth terms in them alike:
@@ -100,14 +100,18 @@
 #' @section Default priors of method "vb":
 #' Variational Bayes needs proper priors. Where none is stated they are weak, and follow the
 #' units of the data: with s the standard deviation of the response (less its offset),
-#'   - the intercept is `normal(mean(y), 10 s)`, the coefficient of a covariate x
-#'     `normal(0, 10 s / sd(x))`;
+#'   - the coefficient of a covariate x is `normal(0, 10 s / sd(x))`; the intercept is
+#'     `normal(mean(y), 10 s c)`, where c is the root of one plus the sum of
+#'     \eqn{(\mathrm{mean}(x) / \mathrm{sd}(x))^2}{(mean(x) / sd(x))^2}: as uncertain as the predictor is at
+#'     zero when it is `normal(mean(y), 10 s)` where the covariates have their means, so that the origin
+#'     of a covariate, a year say, does not matter;
 #'   - the standard deviation of a random term z is `half_t(3, 2.5 s / r)`, r the root of the
 #'     mean square of z: of an intercept `half_t(3, 2.5 s)`; that of a smooth term alike, r the root
 #'     of the mean square of a curve with standard deviation one;
 #'   - the residual standard deviation is `half_t(3, 2.5 s)`,
 #'
-#' all numbers rounded to three digits, and s taken as 1 for a constant response. `summary()` of
+#' all numbers rounded to three digits, but mean(y) to a tenth of s or finer, and s taken as 1 for a
+#' constant response. `summary()` of
 #' the fit prints them, marked as defaults. They take from the data only the order of magnitude;
 #' with few groups they matter all the same, so state your own, and see
 #' `sensitivity(fit, to = "prior")`.

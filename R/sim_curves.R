@@ -3,31 +3,34 @@
 #' Draws genes (or other units) that are followed over time: a gene's expression is the curve of its
 #' cluster, plus its own smooth deviation from it, plus noise,
 #' \deqn{y_{it} = \mu_{z_i}(t) + a_i + d_i(t) + e_{it},}{y_it = mu_z(t) + a_i + d_i(t) + e_it,}
-#' with an offset \eqn{a_i\sim N(0, sd_1^2)}{a_i ~ N(0, sd_1^2)}, a Gaussian process \eqn{d_i}{d_i} with
-#' standard deviation \eqn{sd_2}{sd_2} and correlation \eqn{\exp(-(t-s)^2/(2\ell^2))}{exp(-(t - s)^2 /
-#' (2 l^2))}, \eqn{\ell}{l} a quarter of the range of times, and noise of standard deviation `sigma`:
-#' a mixture of mixed-effects curves, which [fit_mixture()] approximates by splines.
+#' with an offset \eqn{a_i\sim N(0, sd_1^2)}{a_i ~ N(0, sd_1^2)}, a Gaussian process
+#' \eqn{d_i}{d_i} with standard deviation \eqn{sd_2}{sd_2} and correlation
+#' \eqn{\exp(-(t-s)^2/(2\ell^2))}{exp(-(t - s)^2 / (2 l^2))}, \eqn{\ell}{l} a quarter of the
+#' range of times, and noise of standard deviation `sigma`: a mixture of mixed-effects curves,
+#' which [fit_mixture()] approximates by splines.
 #'
 #' @param n number of genes.
 #' @param times at least two distinct times, at which every gene is measured.
 #' @param k number of clusters, up to 10 without `curves`: the first k of an early response, a
-#'   sustained and a late one, a biphasic, a cyclic and a flat curve, an early and a late repression, a
-#'   peak in the middle, and a second cycle in antiphase.
+#'   sustained and a late one, a biphasic, a cyclic and a flat curve, an early and a late
+#'   repression, a peak in the middle, and a second cycle in antiphase.
 #' @param weight k positive numbers, proportional to the probabilities of the clusters.
 #' @param curves the clusters' curves, instead of those: a k x times matrix, with several arms a
 #'   k x times x arms array, or a function that makes it of `times`. Row names name the curves.
-#' @param sd two numbers >= 0: the standard deviations of a gene's offset and of its smooth deviation.
+#' @param sd two numbers >= 0: the standard deviations of a gene's offset and of its smooth
+#'   deviation.
 #' @param sigma residual standard deviation, one or one for each cluster.
-#' @param missing share of the rows that are missing, from 0 to less than 1: they are chosen at random
-#'   and left out, but every gene keeps one.
-#' @param arms number of arms, such as strains of a virus, under each of which every gene is measured.
-#'   Without `curves` the curve of a cluster is, from one arm to the next, the same, half as high, or
-#'   flat, in turn over the clusters; a gene's deviation is common to all arms.
+#' @param missing share of the rows that are missing, from 0 to less than 1: they are chosen at
+#'   random and left out, but every gene keeps one.
+#' @param arms number of arms, such as strains of a virus, under each of which every gene is
+#'   measured. Without `curves` the curve of a cluster is, from one arm to the next, the same,
+#'   half as high, or flat, in turn over the clusters; a gene's deviation is common to all arms.
 #' @param replicates measurements at each time (of each arm).
 #' @param seed a number for reproducible draws; `NULL` takes R's generator as it is.
-#' @return A data frame of `n * length(times) * arms * replicates` rows, less those missing: `gene` (a
-#'   factor), `strain` (a factor, with several arms), `time`, `replicate` (with several) and `expr`.
-#'   [truth()] gives, components in the order of their weights, largest first,
+#' @return A data frame of `n * length(times) * arms * replicates` rows, less those missing:
+#'   `gene` (a factor), `strain` (a factor, with several arms), `time`, `replicate` (with
+#'   several) and `expr`. [truth()] gives, components in the order of their weights, largest
+#'   first,
 #'   \describe{
 #'     \item{`theta`}{weights and residual standard deviations, named as [theta()] names them;}
 #'     \item{`latent`}{data frame of the `unit` and the `component` that was drawn;}
@@ -51,11 +54,12 @@
 #' # Curves of one's own
 #' waves <- function(time) outer(1:3, time, function(j, t) sin(2 * pi * j * t / 48))
 #' truth(sim_curves(60, curves = waves))$curves[, 1:4, 1]
-sim_curves <- function(n = 200, times = seq(0, 48, by = 4), k = 6, weight = rep(1, k), curves = NULL,
-                       sd = c(0.3, 0.3), sigma = 0.3, missing = 0, arms = 1, replicates = 1,
-                       seed = NULL) {
+sim_curves <- function(n = 200, times = seq(0, 48, by = 4), k = 6, weight = rep(1, k),
+                       curves = NULL, sd = c(0.3, 0.3), sigma = 0.3, missing = 0, arms = 1,
+                       replicates = 1, seed = NULL) {
   n <- check_count(n, "n")
-  is_times <- is.numeric(times) && length(times) > 1 && all(is.finite(times)) && !anyDuplicated(times)
+  is_times <- is.numeric(times) && length(times) > 1 && all(is.finite(times)) &&
+    !anyDuplicated(times)
   check(is_times, "times", "at least two distinct finite numbers", times)
   arms <- check_count(arms, "arms")
   replicates <- check_count(replicates, "replicates")
@@ -66,8 +70,8 @@ sim_curves <- function(n = 200, times = seq(0, 48, by = 4), k = 6, weight = rep(
   check(is_finite_vector(sd, 2) && all(sd >= 0), "sd", "two numbers >= 0", sd)
   order <- order(weight, decreasing = TRUE)
   sigma <- check_scales(sigma, "sigma", order)
-  check(is_number(missing) && missing >= 0 && missing < 1, "missing", "a number from 0 to less than 1",
-        missing)
+  check(is_number(missing) && missing >= 0 && missing < 1, "missing",
+        "a number from 0 to less than 1", missing)
   weight <- weight[order] / sum(weight)
   curves <- curves[order, , , drop = FALSE]
   covariance <- sd[1]^2 + sd[2]^2 * smooth_correlation(times)
@@ -107,15 +111,16 @@ check_cluster_curves <- function(curves, times, k, arms) {
   }
   if (is.function(curves)) curves <- curves(times)
   size <- c(length(times), arms)
-  if (length(dim(curves)) == 2) curves <- array(curves, c(dim(curves), 1), c(named_rows(curves), list(NULL)))
-  ok <- is.numeric(curves) && length(dim(curves)) == 3 && all(dim(curves)[-1] == size) && all(is.finite(curves))
+  if (length(dim(curves)) == 2) {
+    curves <- array(curves, c(dim(curves), 1), list(rownames(curves), NULL, NULL))
+  }
+  ok <- is.numeric(curves) && length(dim(curves)) == 3 && all(dim(curves)[-1] == size) &&
+    all(is.finite(curves))
   check(ok, "curves", sprintf("finite numbers, clusters x %d times%s", size[1],
                               if (arms > 1) sprintf(" x %d arms", arms) else ""), curves)
   dimnames(curves) <- list(rownames(curves), times, if (arms > 1) LETTERS[seq_len(arms)])
   curves
 }
-
-named_rows <- function(x) list(rownames(x), NULL)
 
 # Changes of log2 expression against the share of time that has passed, s.
 cluster_shapes <- list(

@@ -2,15 +2,15 @@
 #
 # q(beta, u) is normal; q(Sigma) of each ( | ) inverse Wishart(d, d S) and q(sigma^2) inverse gamma
 # (the case q = 1), with known d (see src/model_lmm_prior.c). What C finds is S and v. Posterior
-# means of sd, cor and sigma are closed forms of (d, S), and linear response is the inverse Hessian of
-# the ELBO in (S, d), beta and u at their best, carried to those means:
+# means of sd, cor and sigma are closed forms of (d, S), and linear response is the inverse Hessian
+# of the ELBO in (S, d), beta and u at their best, carried to those means:
 #
 #   cov(theta) = J (-H)^{-1} J',   J = d E_q[theta] / d (eta, d).
 #
 # For beta it adds to the covariance at fixed scales the response of E[beta] to the scales.
 
-# E[sd] for Sigma ~ inverse Wishart(d, d S), q x q: Sigma_kk is inverse gamma((d - q + 1) / 2, d S_kk / 2).
-# A list of value and its slopes by sqrt(S_kk) and by d, and the variance under q.
+# E[sd] for Sigma ~ inverse Wishart(d, d S), q x q: Sigma_kk is inverse gamma((d - q + 1) / 2,
+# d S_kk / 2). A list of value and its slopes by sqrt(S_kk) and by d, and the variance under q.
 vb_sd <- function(root, d, q) {
   shape <- (d - q + 1) / 2
   ratio <- exp(lgamma(shape - 0.5) - lgamma(shape))
@@ -22,8 +22,8 @@ vb_sd <- function(root, d, q) {
 }
 
 # E[cor]: under an inverse Wishart a correlation has the law of a sample correlation with
-# n = d - q + 2 degrees of freedom (Anderson 2003, An Introduction to Multivariate Statistical Analysis,
-# 4.2; the mean is Hotelling's 1953 series), r the one of S.
+# n = d - q + 2 degrees of freedom (Anderson 2003, An Introduction to Multivariate Statistical
+# Analysis, 4.2; the mean is Hotelling's 1953 series), r the one of S.
 vb_cor <- function(r, d, q) {
   mean <- function(r, n) {
     2 / n * exp(2 * (lgamma((n + 1) / 2) - lgamma(n / 2))) * r *
@@ -68,7 +68,7 @@ vb_rows <- function(design) {
   if (is.null(design$level)) length(design$y) else tabulate(design$level)
 }
 
-# Of each sd, cor and sigma: the factor that it belongs to, its degrees of freedom d and its order q.
+# Of each sd, cor and sigma: the factor that it belongs to, its degrees of freedom d, its order q.
 vb_factors <- function(design, priors, block) {
   df <- vb_df(design, priors)
   pairs <- covariance_pairs(design$block)

@@ -11,8 +11,8 @@ default_unit <- function(y) {
   if (is.finite(unit) && unit > 0) unit else 1
 }
 
-# To a tenth of the standard deviation, which is all that the data are asked for: with a fixed number
-# of digits a mean that is many standard deviations from zero would be missed.
+# To a tenth of the standard deviation, which is all that the data are asked for: a fixed number of
+# digits would miss a mean that is many standard deviations from zero.
 default_centre <- function(mean, sd) {
   sd[!is.finite(sd) | sd == 0] <- 1
   unname(round(mean, 1 - floor(log10(sd))))

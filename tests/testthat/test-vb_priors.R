@@ -62,8 +62,8 @@ test_that("by default neither the origin of the response nor that of a covariate
     centre <- vb_fit(data = transform(d, y = y + shift))$priors$stated[[1]]
     expect_lt(abs(centre$parameters$mean - mean(d$y + shift)), sd(d$y) / 10)
   }
-  # A covariate such as a year. The prior of the intercept is wider, so that what it says of the
-  # predictor in the middle of the data is even less; before it weighed about 1 / 1000 of the 10 groups.
+  # A covariate such as a year. The prior of the intercept is wider, so that it says even less of
+  # the predictor in the middle of the data, of which it said about 1 / 1000 of what the groups say.
   year <- vb_fit(formula = y ~ year + (1 | group), data = transform(d, year = x + 2000))
   expect_equal(theta(year)[2:4], theta(fit)[2:4], tolerance = 2e-3, ignore_attr = "names")
 })
