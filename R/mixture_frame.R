@@ -6,7 +6,6 @@
 #                                      list(formula, frame, terms, xlevels, contrasts, kind, design)
 #   mixture_newdata(fit, newdata, response)   the design of new data, with responses or without
 #   subset_units(design, units)        the design of some of its units
-#   in_data_order(design, x)           x, a value or a row for each unit, for each row of the frame
 #
 # A design is a list of
 #   kind        "normal", "regression", "classes" or "curves"
@@ -490,11 +489,6 @@ subset_units <- function(design, units) {
 unit_of_row <- function(design) {
   units <- seq_len(design$n_unit)
   if (is.null(design$first)) units else rep(units, diff(design$first))
-}
-
-in_data_order <- function(design, x) {
-  by_row <- if (is.null(design$first)) x else take_rows(x, unit_of_row(design))
-  if (is.null(design$row_order)) by_row else take_rows(by_row, order(design$row_order))
 }
 
 # What cannot be fitted, whatever k ---------------------------------------------------------------

@@ -41,8 +41,6 @@ test_that("rows of a unit come together, and the way back is remembered", {
   expect_equal(design$unit_names, c("1", "2", "3"))
   expect_equal(design$freq, c(1, 2, 3))
   expect_equal(unname(design$W), cbind(1, c(10, 20, 30)))
-  expect_equal(in_data_order(design, c(10, 20, 30)), rows$w)
-  expect_equal(in_data_order(design, cbind(1:3, 4:6))[, 2], c(6, 4, 5, 4, 6, 5))
 })
 
 test_that("units of one row each, in order, change nothing", {
