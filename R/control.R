@@ -15,7 +15,7 @@
 #' @param n_starts Number of starting points, or `NULL` for the model's own choice: for
 #'   [fit_glmm()] one, and 18 where the likelihood is known to have local maxima, with a residual
 #'   standard deviation for each level or several covariance blocks; for [fit_mixture()]
-#'   20, and by method `"vb"` as many again with fewer groups.
+#'   20, by method `"vb"` half of them with fewer groups.
 #' @param quadrature Number of quadrature points for each latent variable where its posterior
 #'   is not available in closed form, or `NULL` for the model's own choice.
 #' @param seed A whole number, from which random starts follow, or `NULL` for 1: the same call gives

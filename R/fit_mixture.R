@@ -69,7 +69,17 @@
 #' and in sphered coordinates, of regressions also from fits to a few random units each, and at
 #' random. From each a short run is made, the best quarter are climbed (Biernacki, Celeux and
 #' Govaert 2003), and the objective of every start is kept in `fit$starts`. Of more than 20,000
-#' units the starts see a sample. By `"vb"` as many starts again have fewer groups than components.
+#' units the starts see a sample. By `"vb"` half of the starts have fewer groups than components.
+#'
+#' Moves. From the best of these ascents, split-and-merge moves (Ueda, Nakano, Ghahramani and Hinton
+#' 2000) are tried: a component is given up, its units going to the others, and another one is split
+#' in its place; by `"vb"` one also without the other. A move that leads higher is kept, until rounds
+#' of them bring nothing; none leads to a component that is much narrower than all before, where the
+#' likelihood has spurious maxima. Of several `k` and `covariance` moves are tried of candidates
+#' whose BIC is within 10 of the best (ELBO: 5). The last row of `fit$starts` says how many there
+#' were. They are not made from a given `start`, nor of curves that are measured at many different sets
+#' of times, of which an iteration is dear.
+#'
 #' Everything follows from `control$seed` (1 by default); the session's random numbers are left
 #' alone.
 #'
@@ -145,6 +155,11 @@
 #' Biernacki, C., Celeux, G. and Govaert, G. (2003). Choosing starting values for the EM algorithm
 #' for getting the highest likelihood in multivariate Gaussian mixture models. *Computational
 #' Statistics & Data Analysis* 41, 561--575. \doi{10.1016/S0167-9473(02)00163-9}
+#'
+#' Ueda, N., Nakano, R., Ghahramani, Z. and Hinton, G. E. (2000). SMEM algorithm for mixture models.
+#' *Neural Computation* 12, 2109--2128. \doi{10.1162/089976600300015088}
+#'
+#' McLachlan, G. J. and Peel, D. (2000). *Finite Mixture Models*. Wiley.
 #'
 #' Arthur, D. and Vassilvitskii, S. (2007). k-means++: the advantages of careful seeding.
 #' *Proceedings of the 18th Annual ACM-SIAM Symposium on Discrete Algorithms*, 1027--1035.

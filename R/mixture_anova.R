@@ -91,5 +91,7 @@ drawn_ratio <- function(small, large) {
 refit_from_starts <- function(fit) {
   units <- starting_units(fit$design, start_seed(fit$control))
   starts <- mixture_starts(units, fit$k, fit$control)
-  best_ascent(fit_model(fit), fit_model(fit, units$design), starts, fit$control)
+  candidate <- list(k = fit$k, model = fit_model(fit), short = fit_model(fit, units$design))
+  candidate$result <- best_ascent(candidate$model, candidate$short, starts, fit$control)
+  moved_candidate(candidate, units, fit$control)
 }

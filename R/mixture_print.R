@@ -260,8 +260,12 @@ component_size <- function(fit) {
 # Several runs that end at the same objective are no proof, but one alone is a warning.
 start_words <- function(fit) {
   starts <- fit$starts
-  climbed <- starts$objective[starts$status == "climbed"]
   if (NROW(starts) < 2) return(character())
+  climbed <- starts$objective[starts$status == "climbed"]
+  if (any(starts$status == "moved")) {
+    return(sprintf("Best found by splitting and merging components of the best of %d starts.",
+                   sum(starts$status != "moved")))
+  }
   best <- sum(max(climbed) - climbed < same_objective)
   collapsed <- sum(starts$status == "collapsed")
   c(sprintf("Best found in %d of the %d starts climbed to the end, the most promising of %d%s.",

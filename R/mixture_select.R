@@ -22,16 +22,22 @@ select_mixture <- function(design, k, models, method, prior, start, control) {
                                                      method, prior, starts, control)))
     }
   }
-  choose_candidate(candidates, design, method, control)
+  choose_candidate(candidates, units, design, method, control)
 }
 
 # The best candidate is climbed to the end; where it collapses on the way, the next best.
-choose_candidate <- function(candidates, design, method, control) {
+choose_candidate <- function(candidates, units, design, method, control) {
   row <- function(candidate) candidate_row(candidate, design, method)
   table <- do.call(rbind, lapply(candidates, row))
   finish <- method != "joint" && control$accelerate == "auto"
+  moved <- rep(FALSE, length(candidates))
   repeat {
     if (all(is.na(table$criterion))) abort_collapsed(candidates[[1]], design, length(candidates))
+    for (i in which(!moved & within_reach(table$criterion, method))) {
+      candidates[[i]]$result <- moved_candidate(candidates[[i]], units, control)
+      table[i, ] <- row(candidates[[i]])
+      moved[i] <- TRUE
+    }
     chosen <- if (method == "vb") which.max(table$criterion) else which.min(table$criterion)
     candidate <- candidates[[chosen]]
     if (!finish) break
@@ -43,12 +49,20 @@ choose_candidate <- function(candidates, design, method, control) {
   c(candidate, list(selection = table))
 }
 
+# Candidates that moves may make the best: a difference of BIC beyond 10, of log evidence beyond 5, is
+# very strong evidence (Kass and Raftery 1995).
+within_reach <- function(criterion, method) {
+  loss <- if (method == "vb") 2 * (max(criterion, na.rm = TRUE) - criterion)
+          else criterion - min(criterion, na.rm = TRUE)
+  !is.na(loss) & loss <= 10
+}
+
 fit_candidate <- function(design, sample, k, covariance, method, prior, starts, control) {
   priors <- mixture_priors(prior, design, k, method)
   model <- mixture_model(design, k, method, covariance, priors$told)
   short <- if (sample$n_unit == design$n_unit) model
            else mixture_model(sample, k, method, covariance, priors$told)
-  list(k = k, covariance = covariance, priors = priors, model = model,
+  list(k = k, covariance = covariance, priors = priors, model = model, short = short,
        result = best_ascent(model, short, starts, control))
 }
 
@@ -84,12 +98,15 @@ candidate_status <- function(result) {
   )
 }
 
-# Without the log prior: of the responses, or under joint of responses and components.
+# Without the log prior: of the responses, or under joint of responses and components. With smooth
+# terms "em" has a lower bound, in which the law of their coefficients is no prior.
 log_likelihood <- function(candidate, method) {
-  if (method == "em") return(candidate$result$log_evidence)
+  smooth <- isTRUE(candidate$model$parts$curves$n_smooth > 0)
+  if (method == "em" && !smooth) return(candidate$result$log_evidence)
   if (all(vapply(candidate$priors$stated, is_vague, NA))) return(candidate$result$objective)
-  at <- .Call(C_mixture_evaluate, candidate$model, candidate$result$state)
-  candidate$result$objective - at$log_prior
+  log_prior <- function(model) .Call(C_mixture_evaluate, model, candidate$result$state)$log_prior
+  candidate$result$objective - log_prior(candidate$model) +
+    (if (smooth) log_prior(flat_model(candidate$model)) else 0)
 }
 
 is_vague <- function(prior) is_flat(prior) || is_constant(prior)

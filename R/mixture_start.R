@@ -33,30 +33,35 @@ starting_units <- function(design, seed) {
 }
 
 # The same for a k whatever other k are tried. By vb components may be empty, and where there are
-# more than the data ask for the best ascents start so: as many starts again have fewer groups.
+# more than the data ask for the best ascents start so: half of the starts have fewer groups.
 mixture_starts <- function(units, k, control, method = "em") {
-  design <- units$design
-  if (k == 1) return(list(new_start("one component", rep(1L, design$n_unit))))
+  if (k == 1) return(list(new_start("one component", rep(1L, units$design$n_unit))))
   n <- if (is.null(control$n_starts)) default_starts else control$n_starts
-  makers <- rep_len(start_makers(design$kind), n)
+  makers <- rep_len(start_makers(units$design$kind), n)
   groups <- rep(k, n)
   if (method == "vb") {
-    fewer <- round(seq(k - 1, 1, length.out = min(k - 1, 10)))
-    groups <- c(groups, rep_len(rep(fewer, each = 2), n))
-    makers <- c(makers, makers)
+    full <- ceiling(n / 2)
+    fewer <- round(seq(k - 1, 1, length.out = min(k - 1, 5)))
+    groups <- c(rep(k, full), rep_len(rep(fewer, each = 2), n - full))
+    makers <- rep_len(makers[seq_len(full)], n)
   }
   starts <- with_seed(start_seed(control), Map(function(maker, n) {
-    at <- units$coordinates[[maker$coordinates]]
-    label <- switch(maker$name,
-      hierarchical = hierarchical_labels(at, n),
-      `k-means++` = kmeans_labels(at$x, n, design$freq),
-      seeds = kmeans_labels(at$x, n, design$freq, sweeps = 0),
-      `few units` = elemental_labels(design, n),
-      random = random_labels(design$n_unit, n)
-    )
+    label <- partition_units(maker, units, n)
     if (!is.null(label)) new_start(maker$name, label_by_size(label, n))
   }, makers, groups))
   different_starts(starts[lengths(starts) > 0])
+}
+
+partition_units <- function(maker, units, n) {
+  design <- units$design
+  at <- units$coordinates[[maker$coordinates]]
+  switch(maker$name,
+    hierarchical = hierarchical_labels(at, n),
+    `k-means++` = kmeans_labels(at$x, n, design$freq),
+    seeds = kmeans_labels(at$x, n, design$freq, sweeps = 0),
+    `few units` = elemental_labels(design, n),
+    random = random_labels(design$n_unit, n)
+  )
 }
 
 new_start <- function(name, label) list(name = name, start = list(label = label))
@@ -353,10 +358,10 @@ best_ascent <- function(model, short, starts, control) {
 
 # Near enough to compare. Newton's method waits for finish_ascent(): it is dear, and far from a
 # maximum may leave the basin that EM climbs in.
-climb <- function(model, start, control) {
+climb <- function(model, start, control, most = long_run) {
   auto <- control$accelerate == "auto"
   result <- ascend_mixture(model, start, control, if (auto) "squarem" else control$accelerate,
-                           min(if (auto) long_run, control$max_iter))
+                           min(if (auto) most, control$max_iter))
   refuse_collapsing(model, result)
 }
 

@@ -8,7 +8,7 @@
 #
 #   share    of the starts of fit_mixture() that end within 1e-3 of the best log-likelihood known (of
 #            all its starts, mclust's, and EM from the truth), all of them climbed to the end
-#   best     whether the fit as it comes, twenty starts of which five are climbed, is that best one
+#   best     whether the fit as it comes, twenty starts, five climbs and moves, is that best one
 #   mclust   whether mclust's is, from its one hierarchical start
 #   below    by how much mclust falls short of the best, on average
 #

@@ -443,6 +443,27 @@ static void test_em_boundary(void) {
   CHECK_CLOSE(result.objective, -25.0 * 0.7, 1e-9);
 }
 
+static int tv_settle_early(void *work) {
+  two_variances *w = (two_variances *)work;
+  const int moved = w->tau != 0.0 && fabs(w->tau) < 0.1;
+  if (moved) w->tau = 0.0;
+  return moved && tv_e_step(w) == ELBO_OK;
+}
+
+/* Without second derivatives an ascent comes near the boundary and is put onto it all the same. */
+static void test_boundary_without_newton(void) {
+  elbo_model model = tv_model;
+  model.newton_from = 0.0;
+  model.settle = tv_settle_early;
+  for (int accelerate = ELBO_ACCELERATE_SQUAREM; accelerate <= ELBO_ACCELERATE_AUTO; accelerate++) {
+    two_variances w = {50, 0.7, 3.0, 0.0, 0.0};
+    elbo_result result;
+    CHECK(run(&model, &w, (elbo_accelerate)accelerate, 2000, NULL, &result) == ELBO_OK);
+    CHECK(w.tau == 0.0);
+    CHECK_CLOSE(result.objective, -25.0 * 0.7, 1e-14);
+  }
+}
+
 /* A model whose parameters are all given has nothing to climb. */
 static elbo_status settled_derivatives(void *work, double *value, double *gradient,
                                        double *hessian) {
@@ -492,6 +513,7 @@ int main(void) {
   test_stop();
   test_em();
   test_em_boundary();
+  test_boundary_without_newton();
   test_nothing_free();
   return FINISH();
 }

@@ -60,8 +60,14 @@ test_that("the remedy in the refusal is one", {
 })
 
 test_that("the fit of one k does not depend on the others that are tried", {
-  alone <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVE")
+  alone <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "EEE")
   among <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2:3,
-                       covariance = c("EII", "VVE"))
+                       covariance = c("EII", "EEE"))
+  expect_equal(among$objective, alone$objective)
   expect_equal(among$selection$objective[4], alone$selection$objective)
+})
+
+test_that("moves are tried of the candidates that they may make the best", {
+  expect_equal(within_reach(c(110, NA, 100, 110.1), "em"), c(TRUE, FALSE, TRUE, FALSE))
+  expect_equal(within_reach(c(-105, NA, -100, -105.1), "vb"), c(TRUE, FALSE, TRUE, FALSE))
 })

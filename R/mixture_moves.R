@@ -1,0 +1,155 @@
+# Moves from one optimum to a better one.
+#
+#   moved_candidate(candidate, units, control)   what C finds for a candidate when moves have been tried
+#   moved_ascent(model, run, units, control)     the last of the ascents that moves from `run` led to, or
+#                                                `run`; with how many there were, `moves`
+#
+# A component is given up, its units going to the others, and another one is split in two: the
+# split-and-merge moves of Ueda, Nakano, Ghahramani and Hinton (2000). Where components may be empty, by
+# vb, one comes without the other too: the emptiest component costs nothing, so that a split into it is
+# a birth, and to give up one without a split is a death. A round splits each component once, in the
+# place of the one that costs least, looks at all of them by short runs and climbs the most promising;
+# after a round without success the place is that of the next in cost. A move is a partition like those
+# that ascents start from, so that one piece of code serves mixtures of all kinds by all methods.
+
+move_run <- 10L      # iterations before moves are compared
+move_look <- 40L     # before a climb goes on or is given up
+move_climb <- 120L   # at most, before it is seen whether it leads higher
+moves_climbed <- 2L  # of a round
+most_deaths <- 8L    # of a round
+patience <- 50L      # moves without success, and not more rounds than components
+near_enough <- 1e-3  # the gain still to come where a climb ends
+worthwhile <- 0.1    # the gain that makes a move
+most_factors <- 1000L # of an iteration, components x designs
+
+moved_ascent <- function(model, run, units, control) {
+  run$moves <- failed <- round <- 0L
+  with_seed(start_seed(control), {
+    while (failed < min(ceiling(patience / model$k), model$k)) {
+      round <- round + 1L
+      better <- best_move(model, run, units, control, round, failed)
+      failed <- failed + 1L
+      if (is.null(better)) next
+      better$moves <- run$moves + 1L
+      run <- better
+      failed <- 0L
+    }
+  })
+  run
+}
+
+# The first of the most promising moves of a round that leads higher, or NULL.
+best_move <- function(model, run, units, control, round, failed) {
+  at <- .Call(C_mixture_evaluate, model, run$state)
+  runs <- lapply(proposed_moves(model, at, units, failed), function(move) {
+    start <- moved_probability(move, at, units, round)
+    if (is.null(start)) return(list(status = ascent_status[["unbounded"]]))
+    ascend_mixture(model, list(probability = start), control, "none", min(move_run, control$max_iter))
+  })
+  runs <- runs[vapply(runs, alive, NA)]
+  objective <- vapply(runs, `[[`, 0, "objective")
+  for (s in utils::head(order(-objective), moves_climbed)) {
+    better <- climb_above(model, runs[[s]], control, run$objective + worthwhile)
+    if (!is.null(better) && !narrower(model, better, run)) return(better)
+  }
+  NULL
+}
+
+# The likelihood has spurious maxima in the neighbourhood of its infinities, where a component is on a
+# few units that happen to be close (McLachlan and Peel 2000, section 3.10): no move leads there.
+narrower <- function(model, to, from) {
+  least_variance(model, to$state) < 0.1 * least_variance(model, from$state)
+}
+
+# list(gone, split) of components; a death has no split.
+proposed_moves <- function(model, at, units, failed) {
+  size <- colSums(at$probability)
+  gone <- order(loss_without(at$probability, units$design$freq))
+  split <- which(size >= 2)
+  births <- lapply(split, function(j) {
+    others <- setdiff(gone, j)
+    list(gone = others[failed %% length(others) + 1L], split = j)
+  })
+  if (model$method != 2L) return(births)
+  deaths <- utils::head(gone[size[gone] > 0.5], most_deaths)
+  c(births, lapply(deaths, function(j) list(gone = j)))
+}
+
+# What the log-likelihood loses at most where a component is left out, but for a constant.
+loss_without <- function(probability, freq) {
+  if (is.null(freq)) freq <- 1
+  vapply(seq_len(ncol(probability)), function(j) {
+    -sum(freq * log(rowSums(without(probability, j))))
+  }, 0)
+}
+
+# A unit that no other component accounts for belongs to all of them.
+without <- function(probability, j) pmax(probability[, -j, drop = FALSE], 1e-300)
+
+moved_probability <- function(move, at, units, round) {
+  probability <- at$probability
+  rest <- without(probability, move$gone)
+  probability[, -move$gone] <- rest / rowSums(rest)
+  probability[, move$gone] <- 0
+  if (is.null(move$split)) return(probability)
+  whole <- probability[, move$split]
+  share <- split_share(whole, at, units, round + move$split)
+  if (is.null(share)) return(NULL)
+  probability[, move$split] <- whole * share
+  probability[, move$gone] <- whole * (1 - share)
+  probability
+}
+
+# What of each unit goes to the first half of a component: by a partition of its units as ascents start
+# from, or by how well they fit (halves of one place and different spread). The ways take turns.
+split_share <- function(whole, at, units, turn) {
+  chosen <- which(whole >= 1 / ncol(at$probability))
+  makers <- Filter(function(maker) maker$name != "hierarchical", unique(start_makers(units$design$kind)))
+  turn <- turn %% (length(makers) + 1L)
+  fit <- at$log_density[chosen]
+  label <- if (turn == 0) 1L + (fit > stats::median(fit))
+           else partition_units(makers[[turn]], some_units(units, chosen), 2L)
+  if (length(unique(label)) < 2) return()
+  share <- rep(0.5, length(whole))
+  share[chosen] <- label == 1L
+  share
+}
+
+some_units <- function(units, chosen) {
+  at <- function(coordinates) list(x = coordinates$x[chosen, , drop = FALSE])
+  list(design = subset_units(units$design, chosen), coordinates = lapply(units$coordinates, at))
+}
+
+# An ascent that by the rate of its first steps will not come near the goal is given up.
+climb_above <- function(model, run, control, goal) {
+  look <- climb(model, list(state = run$state), control, move_look)
+  if (!alive(look) || isTRUE(look$objective + 3 * look$still_to_gain < goal)) return()
+  result <- climb(model, list(state = look$state), control, move_climb)
+  if (alive(result) && result$objective > goal) result
+}
+
+# Units that do not share their rows have factors of their own, so that the thousands of iterations that
+# moves take would cost many times what the starts do.
+worth_moving <- function(candidate, design) {
+  design$kind != "curves" || candidate$k * max(unit_designs(design)) <= most_factors
+}
+
+# Of a candidate, see fit_candidate(), with all its units at the end; as it is where there is nothing to
+# start moves from.
+moved_candidate <- function(candidate, units, control) {
+  result <- candidate$result
+  if (candidate$k == 1 || is.null(units$coordinates) || !alive(result)) return(result)
+  if (!worth_moving(candidate, units$design)) return(result)
+  sample <- candidate$short$n_unit < candidate$model$n_unit
+  run <- if (sample) climb(candidate$short, list(state = result$state), control) else result
+  if (!alive(run)) return(result)
+  loose <- replace(control, "tol", max(near_enough, control$tol))
+  moved <- moved_ascent(candidate$short, run, units, loose)
+  if (moved$moves == 0) return(result)
+  better <- climb(candidate$model, list(state = moved$state), control)
+  if (!alive(better) || better$objective <= result$objective) return(result)
+  better$others <- c(list(result), result$others)
+  better$starts <- rbind(result$starts, data.frame(start = paste("moves:", moved$moves),
+                                                   objective = better$objective, status = "moved"))
+  better
+}

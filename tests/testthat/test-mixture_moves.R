@@ -1,0 +1,76 @@
+moves_of <- function(fit, ...) {
+  list(model = mixture_model(fit$design, fit$k, fit$method, fit$covariance, fit$priors$told),
+       units = starting_units(fit$design, 1), control = elbo_control(...))
+}
+
+# Four clusters; k-means-like optima with two components on one and one on two others are stable.
+four <- local({
+  x <- stats::qnorm(stats::ppoints(50), sd = 0.3)
+  centre <- c(-10, -8, 8, 10)
+  data.frame(a = rep(centre, each = 50) + x, b = rev(x)[(rep(1:50, 4) * 17) %% 50 + 1],
+             group = rep(1:4, each = 50))
+})
+trap <- with(four, ifelse(group == 1, ifelse(b > 0, 1, 2), ifelse(group == 2, 3, 4)))
+
+test_that("moves lead out of an optimum that EM is held in", {
+  held <- fit_mixture(cbind(a, b) ~ 1, four, k = 4, covariance = "EII", start = trap)
+  m <- moves_of(held)
+  best <- fit_mixture(cbind(a, b) ~ 1, four, k = 4, covariance = "EII", start = four$group)
+  expect_lt(held$objective, best$objective - 100)
+  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = held$state), m$control), m$units,
+                        m$control)
+  expect_gte(moved$moves, 1)
+  expect_equal(moved$objective, best$objective, tolerance = 1e-6)
+})
+
+test_that("vb moves are births and deaths too", {
+  start <- cbind(four$group <= 2, four$group > 2, 0, 0, 0)
+  held <- fit_mixture(cbind(a, b) ~ 1, four, k = 5, covariance = "EII", method = "vb", start = start)
+  m <- moves_of(held)
+  at <- .Call(C_mixture_evaluate, m$model, held$state)
+  moves <- proposed_moves(m$model, at, m$units, 0)
+  expect_true(any(lengths(lapply(moves, `[[`, "split")) == 0))
+  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = held$state), m$control), m$units,
+                        m$control)
+  expect_gt(sum(moved$size > 1), sum(held$size > 1))
+  expect_equal(sort(round(moved$size)), c(0, 50, 50, 50, 50))
+})
+
+test_that("a component given up leaves its units to the others, and a split its own to two", {
+  at <- list(probability = rbind(c(0.5, 0.25, 0.25), c(0, 0.5, 0.5), c(1, 0, 0)), log_density = 1:3 / 10)
+  units <- list(design = list(kind = "normal"))
+  gone <- moved_probability(list(gone = 1L), at, units, 1L)
+  expect_equal(gone, rbind(c(0, 0.5, 0.5), c(0, 0.5, 0.5), c(0, 0.5, 0.5)))
+  # What goes missing: log(1/2) + log(1) + log(2e-300), by hand.
+  expect_equal(loss_without(at$probability, NULL)[1], -log(0.5) - log(2e-300))
+  expect_equal(loss_without(at$probability, c(2, 1, 0))[1], -2 * log(0.5))
+  fit <- fit_mixture(waiting ~ 1, faithful, k = 3, covariance = "E")
+  m <- moves_of(fit)
+  at <- .Call(C_mixture_evaluate, m$model, fit$state)
+  for (round in 1:5) { # all the ways of splitting
+    split <- moved_probability(list(gone = 2L, split = 1L), at, m$units, round)
+    expect_equal(rowSums(split), rep(1, 272))
+    expect_true(all(colSums(split) > 0))
+  }
+})
+
+test_that("no move leads to a component on a few units that are close", {
+  fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVV")
+  # -1119.214 is mclust's; there is a maximum at -1114.440 with a standard deviation of 0.06.
+  expect_equal(fit$objective, -1119.214, tolerance = 1e-6)
+  m <- moves_of(fit)
+  thin <- fit$state
+  thin$normal$covariance[, , 1] <- thin$normal$covariance[, , 1] / 1e4
+  expect_true(narrower(m$model, list(state = thin), fit))
+  expect_false(narrower(m$model, fit, fit))
+})
+
+test_that("moves are recorded, and not made from a given start or of one component", {
+  fit <- fit_mixture(as.matrix(iris[1:4]) ~ 1, k = 4, covariance = "VVV")
+  expect_equal(fit$starts$status[nrow(fit$starts)], "moved")
+  expect_equal(fit$objective, fit$starts$objective[nrow(fit$starts)], tolerance = 1e-6)
+  given <- fit_mixture(cbind(a, b) ~ 1, four, k = 4, covariance = "EII", start = trap)
+  expect_equal(nrow(given$starts), 1)
+  one <- fit_mixture(cbind(a, b) ~ 1, four, k = 1, covariance = "EII")
+  expect_equal(one$starts$status, "climbed")
+})
