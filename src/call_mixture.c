@@ -54,7 +54,8 @@ static elbo_status weights_part(mixture_part *part, const mixture_spec *s, SEXP 
   w.n_w = call_int(list, "n_w", 0, s->units.n_unit + 1000);
   w.W = call_doubles(list, "W", (R_xlen_t)w.n_unit * w.n_w, 1);
   w.constant = call_doubles(list, "constant", s->k, 1);
-  w.law = (mixture_weights_law)call_int(list, "law", MIXTURE_WEIGHTS_FLAT, MIXTURE_WEIGHTS_STICK_BREAKING);
+  w.law = (mixture_weights_law)call_int(list, "law", MIXTURE_WEIGHTS_FLAT,
+                                        MIXTURE_WEIGHTS_STICK_BREAKING);
   w.alpha = call_doubles(list, "alpha", w.law == MIXTURE_WEIGHTS_DIRICHLET ? s->k : 1,
                          w.law == MIXTURE_WEIGHTS_FLAT);
   w.coefficient_sd = call_double(list, "coefficient_sd");
@@ -152,7 +153,8 @@ static elbo_status curves_part(mixture_part *part, const mixture_spec *s, SEXP l
   c.beta_mean = call_doubles(list, "beta_mean", c.p, 1);
   c.beta_sd = call_doubles(list, "beta_sd", c.p, 1);
   c.covariance_df = call_doubles(list, "covariance_df", c.n_block, s->method != MIXTURE_VB);
-  c.covariance_scale = call_doubles(list, "covariance_scale", (R_xlen_t)c.q * c.q, c.covariance_df == NULL);
+  c.covariance_scale =
+      call_doubles(list, "covariance_scale", (R_xlen_t)c.q * c.q, c.covariance_df == NULL);
   c.sigma_family = call_int(list, "sigma_family", 0, 100);
   c.sigma_df = call_double(list, "sigma_df");
   c.sigma_scale = call_double(list, "sigma_scale");
@@ -172,11 +174,8 @@ static const struct {
   const char *name;
   elbo_status (*make)(mixture_part *part, const mixture_spec *s, SEXP list, const elbo_memory *mem);
 } kinds[] = {
-    {"weights", weights_part},
-    {"normal", normal_part},
-    {"regression", regression_part},
-    {"classes", classes_part},
-    {"curves", curves_part},
+    {"weights", weights_part}, {"normal", normal_part}, {"regression", regression_part},
+    {"classes", classes_part}, {"curves", curves_part},
 };
 
 enum { N_KIND = sizeof kinds / sizeof *kinds };
@@ -213,8 +212,9 @@ static void add_state(call_list *out, const mixture *w, const char **name) {
     const mixture_part *part = w->spec.part + p;
     call_list fields = call_list_new(part->n_field);
     for (int f = 0; f < part->n_field; f++)
-      memcpy(call_list_doubles(&fields, part->field[f].name, part->field[f].dim, part->field[f].n_dim),
-             part->field[f].value, field_size(part->field + f) * sizeof(double));
+      memcpy(
+          call_list_doubles(&fields, part->field[f].name, part->field[f].dim, part->field[f].n_dim),
+          part->field[f].value, field_size(part->field + f) * sizeof(double));
     call_list_add(&state, name[p], fields.list);
     UNPROTECT(2);
   }
@@ -229,7 +229,8 @@ static elbo_status set_state(SEXP state, mixture *w, const char **name) {
     for (int f = 0; f < part->n_field; f++) {
       const mixture_field *field = part->field + f;
       const size_t size = field_size(field);
-      memcpy(field->value, call_doubles(fields, field->name, (R_xlen_t)size, 0), size * sizeof(double));
+      memcpy(field->value, call_doubles(fields, field->name, (R_xlen_t)size, 0),
+             size * sizeof(double));
     }
   }
   return mixture_restore(w);
@@ -293,7 +294,8 @@ SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress) {
     call_list_double(&out, "log_evidence", w.spec.method == MIXTURE_EM ? w.q.value : R_NaN);
     call_list_double(&out, "entropy", w.entropy);
     call_list_int(&out, "n_eta", w.n_eta);
-    memcpy(call_list_doubles(&out, "size", &w.spec.k, 1), w.q.size, (size_t)w.spec.k * sizeof(double));
+    memcpy(call_list_doubles(&out, "size", &w.spec.k, 1), w.q.size,
+           (size_t)w.spec.k * sizeof(double));
     add_state(&out, &w, name);
     add_theta(&out, &w);
   }
@@ -331,7 +333,8 @@ SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
   if (status == ELBO_OK && !Rf_isNull(move)) {
     const double *step = REAL_RO(move);
     double *eta = (double *)R_alloc((size_t)w.n_eta, sizeof(double));
-    if (Rf_xlength(move) != w.n_eta) Rf_error("internal error: `move` must have %d elements", w.n_eta);
+    if (Rf_xlength(move) != w.n_eta)
+      Rf_error("internal error: `move` must have %d elements", w.n_eta);
     table.pack(&w, eta);
     for (int a = 0; a < w.n_eta; a++) eta[a] += step[a];
     status = table.unpack(&w, eta);

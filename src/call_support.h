@@ -42,7 +42,8 @@ typedef struct {
 
 int call_poll(void *ctx); /* R_CheckUserInterrupt */
 elbo_hooks call_hooks(call_trace *trace, SEXP progress);
-void call_list_result(call_list *out, const elbo_result *result); /* counts, gradient, gain, objective */
+void call_list_result(call_list *out,
+                      const elbo_result *result); /* counts, gradient, gain, objective */
 void call_list_trace(call_list *out, const call_trace *trace);
 
 /* Entry points. */

@@ -30,17 +30,29 @@ typedef struct {
 double *elbo_doubles(const elbo_memory *mem, size_t n);
 int *elbo_ints(const elbo_memory *mem, size_t n);
 
-typedef enum { ELBO_ACCELERATE_NONE = 0, ELBO_ACCELERATE_SQUAREM, ELBO_ACCELERATE_AUTO } elbo_accelerate;
+typedef enum {
+  ELBO_ACCELERATE_NONE = 0,
+  ELBO_ACCELERATE_SQUAREM,
+  ELBO_ACCELERATE_AUTO
+} elbo_accelerate;
 
 typedef struct {
   elbo_accelerate accelerate;
   int max_iter; /* of all kinds of step together */
   int threads;
-  double tol; /* on the scaled gradient, max_j |g_j| se_j; without second derivatives, on the gain to come */
+  double
+      tol; /* on the scaled gradient, max_j |g_j| se_j; without second derivatives, on the gain to come */
 } elbo_control;
 
-typedef enum { ELBO_STEP_START = 0, ELBO_STEP_E, ELBO_STEP_M, ELBO_STEP_SQUAREM, ELBO_STEP_NEWTON,
-               ELBO_STEP_LOCAL, ELBO_STEP_GLOBAL } elbo_step;
+typedef enum {
+  ELBO_STEP_START = 0,
+  ELBO_STEP_E,
+  ELBO_STEP_M,
+  ELBO_STEP_SQUAREM,
+  ELBO_STEP_NEWTON,
+  ELBO_STEP_LOCAL,
+  ELBO_STEP_GLOBAL
+} elbo_step;
 
 /* `poll` may not return (R_CheckUserInterrupt jumps); a non-zero answer stops the ascent.
  * `trace` is told every step.  Both may be NULL. */
@@ -81,7 +93,7 @@ typedef struct {
   int iterations, em, squarem, newton; /* steps of each kind; iterations is their sum */
   double objective;                    /* at the optimum */
   double gradient; /* max_j |g_j| se_j; NaN where Newton's method was not used */
-  double gain;     /* g' I^{-1} g / 2: what a further Newton step would gain; or by the rate of EM */
+  double gain; /* g' I^{-1} g / 2: what a further Newton step would gain; or by the rate of EM */
 } elbo_result;
 
 /* Doubles needed by elbo_ascend. */

@@ -26,8 +26,8 @@ typedef struct {
   const elbo_control *control;
   const elbo_hooks *hooks;
   elbo_result *result;
-  double elbo;       /* at the last half-step */
-  double em_gain;    /* of the last EM step, and by their rate of all that would follow it */
+  double elbo;    /* at the last half-step */
+  double em_gain; /* of the last EM step, and by their rate of all that would follow it */
   double em_to_come;
   double *gradient, *hessian, *vectors, *values, *eigen_work;
   double *eta, *eta1, *eta2, *step, *rotated;
@@ -35,7 +35,8 @@ typedef struct {
 
 size_t elbo_ascend_size(const elbo_model *model) {
   const size_t n = (size_t)model->n_eta;
-  const size_t second_order = model->newton_from > 0.0 ? 2 * n * n + la_eigen_size(model->n_eta) : 0;
+  const size_t second_order =
+      model->newton_from > 0.0 ? 2 * n * n + la_eigen_size(model->n_eta) : 0;
   return second_order + 7 * n + 7;
 }
 
@@ -302,7 +303,11 @@ static elbo_status climb(ascent *a) {
 elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control *control,
                         const elbo_hooks *hooks, double *memory, elbo_result *result) {
   const size_t n = (size_t)model->n_eta;
-  ascent a = {.model = model, .work = work, .control = control, .hooks = hooks, .result = result,
+  ascent a = {.model = model,
+              .work = work,
+              .control = control,
+              .hooks = hooks,
+              .result = result,
               .elbo = -HUGE_VAL};
   double **vector[] = {&a.gradient, &a.values, &a.eta, &a.eta1, &a.eta2, &a.step, &a.rotated};
   memset(result, 0, sizeof *result);

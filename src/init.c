@@ -9,19 +9,15 @@
 #include "math_simd.h"
 #include "math_threads.h"
 
-#define ENTRY(name, arguments) {#name, (DL_FUNC)&call_##name, arguments}
+#define ENTRY(name, arguments) \
+  { #name, (DL_FUNC)&call_##name, arguments }
 
 static const R_CallMethodDef entries[] = {
-    ENTRY(glmm_fit, 3),
-    ENTRY(glmm_at, 2),
-    ENTRY(glmm_at_eta, 2),
-    ENTRY(glmm_evaluate, 2),
-    ENTRY(glmm_refit, 3),
-    ENTRY(glmm_bootstrap, 4),
-    ENTRY(mixture_fit, 4),
-    ENTRY(mixture_evaluate, 2),
-    ENTRY(mixture_slope, 3),
-    ENTRY(mixture_information, 2),
+    ENTRY(glmm_fit, 3),      ENTRY(glmm_at, 2),
+    ENTRY(glmm_at_eta, 2),   ENTRY(glmm_evaluate, 2),
+    ENTRY(glmm_refit, 3),    ENTRY(glmm_bootstrap, 4),
+    ENTRY(mixture_fit, 4),   ENTRY(mixture_evaluate, 2),
+    ENTRY(mixture_slope, 3), ENTRY(mixture_information, 2),
     {NULL, NULL, 0},
 };
 

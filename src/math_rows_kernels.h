@@ -26,7 +26,8 @@ static const vec zero = {0};
  * into the exponent by adding it, shifted, to the bits.  Below -708 the answer is 0, above 709 it
  * is that of 709: densities need no more. */
 INLINE void vec_exp(vec *at) {
-  const double magic = 6755399441055744.0; /* 1.5 * 2^52: the last bits of the sum are the integer */
+  const double magic =
+      6755399441055744.0; /* 1.5 * 2^52: the last bits of the sum are the integer */
   vec x = *at;
   const veci in_range = (veci)(x >= -708.0);
   x = CHOOSE(in_range, x, ALL(-708.0));
@@ -101,7 +102,8 @@ KERNEL void SIMD_NAME(quadratic)(int ld, int d, const double *x, const double *c
   vec t[SIDE * d];
   for (int i = 0; i < ld; i += SIDE * SIMD_WIDTH) {
     int at[SIDE]; /* beyond the end, the last vector's work is done again and forgotten */
-    for (int u = 0; u < SIDE; u++) at[u] = i + u * SIMD_WIDTH < ld ? i + u * SIMD_WIDTH : ld - SIMD_WIDTH;
+    for (int u = 0; u < SIDE; u++)
+      at[u] = i + u * SIMD_WIDTH < ld ? i + u * SIMD_WIDTH : ld - SIMD_WIDTH;
     for (int b = 0; b < d; b++) {
       const double *from = x + (size_t)ld * (size_t)b;
       for (int u = 0; u < SIDE; u++) t[SIDE * b + u] = *(const vec *)(from + at[u]) - centre[b];
@@ -222,8 +224,8 @@ KERNEL void SIMD_NAME(posterior)(int ld, int k, double *l, double *lse) {
   }
 }
 
-#define KERNEL_TABLE                                                                         \
-  {                                                                                          \
-    SIMD_NAME(quadratic), SIMD_NAME(crossprod), SIMD_NAME(posterior), SIMD_NAME(rows_exp),   \
-        SIMD_NAME(rows_log)                                                                  \
+#define KERNEL_TABLE                                                                       \
+  {                                                                                        \
+    SIMD_NAME(quadratic), SIMD_NAME(crossprod), SIMD_NAME(posterior), SIMD_NAME(rows_exp), \
+        SIMD_NAME(rows_log)                                                                \
   }

@@ -9,9 +9,12 @@ const row_kernels row_kernels_plain = KERNEL_TABLE;
 const row_kernels *row_kernels_current(void) {
   switch (simd_current()) {
 #if SIMD_X86
-    case SIMD_AVX512: return &row_kernels_avx512;
-    case SIMD_AVX2: return &row_kernels_avx2;
+    case SIMD_AVX512:
+      return &row_kernels_avx512;
+    case SIMD_AVX2:
+      return &row_kernels_avx2;
 #endif
-    default: return &row_kernels_plain;
+    default:
+      return &row_kernels_plain;
   }
 }

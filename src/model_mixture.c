@@ -226,7 +226,8 @@ static elbo_status run_pass(mixture *w, const partition *given, mixture_pass *pa
     double *stat = w->slot_stat + (size_t)slot * stride;
     double *memory = w->thread_scratch + (size_t)threads_this() * w->n_scratch;
     for (int c = w->slot_first[slot]; c < w->slot_first[slot + 1]; c++)
-      chunk_pass(w, given, w->chunk + c, memory, stat, stat + w->n_stat, stat + w->n_stat + k, pass->r);
+      chunk_pass(w, given, w->chunk + c, memory, stat, stat + w->n_stat, stat + w->n_stat + k,
+                 pass->r);
   }
   memset(pass->stat, 0, w->n_stat * sizeof(double));
   memset(pass->size, 0, k * sizeof(double));
@@ -264,7 +265,8 @@ static elbo_status expected(const mixture *w, const mixture_pass *pass, double *
   for (int p = 0; p < w->spec.n_part; p++) {
     const mixture_part *part = w->spec.part + p;
     double term;
-    const elbo_status status = part->expected(part->work, pass->stat + w->stat_at[p], pass->r, &term);
+    const elbo_status status =
+        part->expected(part->work, pass->stat + w->stat_at[p], pass->r, &term);
     if (status != ELBO_OK) return status;
     *value += term;
   }
@@ -524,8 +526,10 @@ elbo_status mixture_permute(mixture *w, const int *order) {
       if (!field->by_component) continue;
       for (int i = 0; i < field->n_dim - 1; i++) stride *= (size_t)field->dim[i];
       for (size_t i = 0; i < stride; i++) { /* an entry at a time, over components */
-        for (int j = 0; j < w->spec.k; j++) w->by_component[j] = field->value[i + stride * (size_t)order[j]];
-        for (int j = 0; j < w->spec.k; j++) field->value[i + stride * (size_t)j] = w->by_component[j];
+        for (int j = 0; j < w->spec.k; j++)
+          w->by_component[j] = field->value[i + stride * (size_t)order[j]];
+        for (int j = 0; j < w->spec.k; j++)
+          field->value[i + stride * (size_t)j] = w->by_component[j];
       }
     }
   return mixture_restore(w);
@@ -542,7 +546,8 @@ void mixture_posterior(mixture *w, double *log_density, double *probability) {
     row_kernels_current()->posterior(c->ld, s->k, l, lse);
     memcpy(log_density + c->unit, lse, (size_t)c->n_unit * sizeof(double));
     for (int j = 0; j < s->k; j++)
-      memcpy(probability + n * (size_t)j + c->unit, l + c->ld * j, (size_t)c->n_unit * sizeof(double));
+      memcpy(probability + n * (size_t)j + c->unit, l + c->ld * j,
+             (size_t)c->n_unit * sizeof(double));
   }
 }
 

@@ -50,9 +50,9 @@ enum { MIXTURE_MAX_FIELDS = 8 };
  * Between calls of m_step, unpack or restore and the next of anything else, `prepare` is called. */
 typedef struct {
   void *work;
-  int by_unit;      /* l_ij comes by unit, not by row */
-  int keeps_r;      /* m_step, expected, gradient, target need r itself: statistics do not suffice */
-  size_t n_stat;    /* doubles of sufficient statistics, all components together */
+  int by_unit;   /* l_ij comes by unit, not by row */
+  int keeps_r;   /* m_step, expected, gradient, target need r itself: statistics do not suffice */
+  size_t n_stat; /* doubles of sufficient statistics, all components together */
   size_t n_scratch; /* doubles of scratch for a chunk of `ld` rows: n_scratch * ld */
   int n_eta;        /* free parameters; under vb natural parameters of q */
   int n_theta;      /* entries of theta() */
@@ -129,18 +129,18 @@ typedef struct {
   size_t n_stat, n_scratch, stat_at[MIXTURE_MAX_PARTS];
   int n_chunk, largest_ld, n_slot;
   mixture_chunk *chunk;
-  int *slot_first;          /* n_slot + 1: chunks of a slot */
-  double *slot_stat;        /* n_slot x (n_stat + k + 1) */
-  double *thread_scratch;   /* threads x n_scratch */
-  mixture_pass q, next;     /* q: that the E-step holds; next: for looking elsewhere */
-  mixture_pass *here;       /* the one of them at the present parameters, or NULL */
-  double entropy;           /* of q */
-  int second_order;         /* second derivatives are worth their cost while fitting */
-  double *eta, *at, *h;     /* n_eta: where differences are taken, a scratch, and their steps */
-  double *low, *high;       /* largest of n_eta, n_theta: values on both sides */
-  double *V;                /* n_eta x n_eta: dm / deta; NULL unless vb and second_order */
-  double *by_component;     /* k of scratch */
-  int component;            /* which one collapsed, or -1 */
+  int *slot_first;        /* n_slot + 1: chunks of a slot */
+  double *slot_stat;      /* n_slot x (n_stat + k + 1) */
+  double *thread_scratch; /* threads x n_scratch */
+  mixture_pass q, next;   /* q: that the E-step holds; next: for looking elsewhere */
+  mixture_pass *here;     /* the one of them at the present parameters, or NULL */
+  double entropy;         /* of q */
+  int second_order;       /* second derivatives are worth their cost while fitting */
+  double *eta, *at, *h;   /* n_eta: where differences are taken, a scratch, and their steps */
+  double *low, *high;     /* largest of n_eta, n_theta: values on both sides */
+  double *V;              /* n_eta x n_eta: dm / deta; NULL unless vb and second_order */
+  double *by_component;   /* k of scratch */
+  int component;          /* which one collapsed, or -1 */
 } mixture;
 
 elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory *mem);

@@ -58,17 +58,17 @@ static elbo_status factor_cell(const curves *w, curve_design *d, int j) {
   for (int a = 0; a < m; a++)
     for (int b = 0; b < m; b++) M[b + m * a] = w->two[a + m * b];
   la_multiply(d->R, w->beta + w->spec.p * j, m, w->spec.p, 1, d->centre + m * j);
-  d->constant[j] =
-      d->half_log_weight + d->n_row * log(w->y_scale) -
-      0.5 * (d->n_row * (LOG_2PI + w->log_variance[s]) + m * -log(w->variance[s]) +
-             la_log_det_from_chol(V, m) + w->excess[g] + uncertainty_of_mean(w, d, j));
+  d->constant[j] = d->half_log_weight + d->n_row * log(w->y_scale) -
+                   0.5 * (d->n_row * (LOG_2PI + w->log_variance[s]) + m * -log(w->variance[s]) +
+                          la_log_det_from_chol(V, m) + w->excess[g] + uncertainty_of_mean(w, d, j));
   return ELBO_OK;
 }
 
 static elbo_status factor_all(const curves *w) {
   elbo_status status = ELBO_OK;
   for (int d = 0; d < w->n_design && status == ELBO_OK; d++)
-    for (int j = 0; j < w->spec.k && status == ELBO_OK; j++) status = factor_cell(w, w->design + d, j);
+    for (int j = 0; j < w->spec.k && status == ELBO_OK; j++)
+      status = factor_cell(w, w->design + d, j);
   return status;
 }
 
@@ -130,7 +130,8 @@ static void accumulate(const void *work, const mixture_chunk *c, const double *r
     const int ld = rows_padded(n), at = unit - c->unit;
     load(w, unit, n, block);
     for (int j = 0; j < w->spec.k; j++) {
-      double *cell = stat + d->stat_at + cell_size(d->m) * (size_t)j, *rest = cell + cell_size(d->m) - 1;
+      double *cell = stat + d->stat_at + cell_size(d->m) * (size_t)j,
+             *rest = cell + cell_size(d->m) - 1;
       for (int i = 0; i < ld; i++) weight[i] = i < n ? r[at + i + c->ld * j] : 0.0;
       w->kernels->crossprod(ld, d->m, block, d->centre + d->m * j, weight, cell);
       for (int i = 0; i < n; i++) *rest += weight[i] * w->rest[unit + i];
@@ -181,7 +182,8 @@ static void unpack_cell(curve_cell *cell, int m, const double *packed, const dou
     cell->s[a] = row[0] - cell->n * shift[a];
     for (int b = 0; b <= a; b++)
       cell->C[a + m * b] = cell->C[b + m * a] =
-          row[1 + b] - row[0] * shift[b] - shift[a] * (packed[packed_size(b + 1)] - cell->n * shift[b]);
+          row[1 + b] - row[0] * shift[b] -
+          shift[a] * (packed[packed_size(b + 1)] - cell->n * shift[b]);
   }
 }
 
@@ -233,8 +235,8 @@ static elbo_status expected(const void *work, const double *stat, const double *
       if (!(w->cell->n > 0.0)) continue;
       sandwich(d->M + square(m) * (size_t)j, w->cell->C, m, w->one, w->two);
       for (int a = 0; a < m; a++) trace += w->two[a + m * a];
-      *value += w->cell->n * d->constant[j] -
-                0.5 * (trace + w->cell->rest / w->variance[sigma_of(w, j)]);
+      *value +=
+          w->cell->n * d->constant[j] - 0.5 * (trace + w->cell->rest / w->variance[sigma_of(w, j)]);
     }
   return ELBO_OK;
 }
@@ -355,8 +357,8 @@ void curves_put(const curves *w, const curve_block *b, const double *block, doub
 }
 
 /* n Gamma + Gamma H Gamma; of a multiple c of a matrix B, tr(B^{-1} of it) = c (n rank + c tr(B H)). */
-void curves_second_moment(const curves *w, int g, const curve_block *block, double n, const double *H,
-                          double *out) {
+void curves_second_moment(const curves *w, int g, const curve_block *block, double n,
+                          const double *H, double *out) {
   const int q = w->spec.q, o = block->size, at = block->first * (q + 1);
   const double *Gamma = gamma_at(w, g) + at;
   H += at;
@@ -447,13 +449,15 @@ static void update_variances(curves *w, const double *stat, const double *r) {
   const curve_totals *all = w->totals;
   curves_collect(w, stat, r, OF_VARIANCES);
   for (int g = 0; g < w->n_gamma; g++)
-    (vb ? curves_vb_gamma : curves_em_gamma)(w, g, all->n[g], all->H + square(w->spec.q) * (size_t)g);
+    (vb ? curves_vb_gamma : curves_em_gamma)(w, g, all->n[g],
+                                             all->H + square(w->spec.q) * (size_t)g);
   for (int s = 0; s < w->n_sigma; s++)
     (vb ? curves_vb_sigma : curves_em_sigma)(w, s, all->rows[s], all->square[s]);
 }
 
 /* Covariances without a prior, from where EM over deviations left them. */
-static elbo_status climb_covariances(curves *w, const double *stat, const double *r, int *component) {
+static elbo_status climb_covariances(curves *w, const double *stat, const double *r,
+                                     int *component) {
   elbo_status status = curves_factor(w, component);
   int scalar = 0;
   for (int i = 0; i < w->n_block; i++) scalar = scalar || w->block[i].order == 1;
@@ -467,7 +471,8 @@ static elbo_status climb_covariances(curves *w, const double *stat, const double
   for (int i = 0; i < w->n_block && status == ELBO_OK; i++) {
     if (w->block[i].order == 1) continue;
     if (scalar || i > 0) status = curves_factor(w, component);
-    for (int g = 0; g < w->n_gamma && status == ELBO_OK; g++) curves_em_root(w, stat, r, g, w->block + i);
+    for (int g = 0; g < w->n_gamma && status == ELBO_OK; g++)
+      curves_em_root(w, stat, r, g, w->block + i);
   }
   return status;
 }
@@ -495,7 +500,8 @@ void curves_publish_beta(const curves *w, int j) {
   double *field = w->coefficients + p * j;
   for (int a = 0; a < p; a++) field[a] = w->beta[a + p * j] * beta_unit(w, a);
   if (w->intercept >= 0)
-    field[w->intercept] += w->y_centre / w->spec.X[(size_t)w->spec.units.n_row * (size_t)w->intercept];
+    field[w->intercept] +=
+        w->y_centre / w->spec.X[(size_t)w->spec.units.n_row * (size_t)w->intercept];
 }
 
 void curves_read_beta(const curves *w, int j) {
@@ -503,7 +509,8 @@ void curves_read_beta(const curves *w, int j) {
   double *beta = w->beta + p * j;
   memcpy(beta, w->coefficients + p * j, (size_t)p * sizeof(double));
   if (w->intercept >= 0)
-    beta[w->intercept] -= w->y_centre / w->spec.X[(size_t)w->spec.units.n_row * (size_t)w->intercept];
+    beta[w->intercept] -=
+        w->y_centre / w->spec.X[(size_t)w->spec.units.n_row * (size_t)w->intercept];
   for (int a = 0; a < p; a++) beta[a] /= beta_unit(w, a);
 }
 
@@ -585,7 +592,8 @@ static void build_blocks(curves *w, const elbo_memory *mem) {
   w->matrix = elbo_doubles(mem, square(q));
   for (int a = 0; a < q; a++)
     for (int b = 0; b < q; b++)
-      w->matrix[a + q * b] = s->matrix ? s->matrix[a + q * b] / (w->z_scale[a] * w->z_scale[b]) : 0.0;
+      w->matrix[a + q * b] =
+          s->matrix ? s->matrix[a + q * b] / (w->z_scale[a] * w->z_scale[b]) : 0.0;
   for (int i = 0, first = 0; i < s->n_block; first += s->block_size[i++]) {
     curve_block *b = w->block + i;
     memset(b, 0, sizeof *b);
@@ -683,7 +691,8 @@ static void allocate(curves *w, const elbo_memory *mem) {
   w->totals->rows = elbo_doubles(mem, n_sigma);
   w->totals->square = elbo_doubles(mem, n_sigma);
   w->totals->b = elbo_doubles(mem, p * k);
-  const int law = w->spec.method == MIXTURE_VB || (w->spec.method == MIXTURE_EM && w->spec.n_smooth > 0);
+  const int law =
+      w->spec.method == MIXTURE_VB || (w->spec.method == MIXTURE_EM && w->spec.n_smooth > 0);
   w->totals->K = law ? elbo_doubles(mem, p * p * k) : NULL;
   w->beta_cov = law ? elbo_doubles(mem, p * p * k) : NULL;
 }
@@ -694,8 +703,10 @@ static void allocate_scratch(curves *w, const elbo_memory *mem) {
   w->cell = mem->get(mem->ctx, sizeof *w->cell);
   double **const squares[] = {&w->one, &w->two, &w->three, &w->four, &w->cell->C};
   double **const vectors[] = {&w->step, &w->trial, &w->unit, &w->cell->s};
-  for (size_t i = 0; i < sizeof squares / sizeof *squares; i++) *squares[i] = elbo_doubles(mem, most * most);
-  for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) *vectors[i] = elbo_doubles(mem, most);
+  for (size_t i = 0; i < sizeof squares / sizeof *squares; i++)
+    *squares[i] = elbo_doubles(mem, most * most);
+  for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+    *vectors[i] = elbo_doubles(mem, most);
   w->cell_H = elbo_doubles(mem, square(w->spec.q));
   w->prior_work = elbo_doubles(mem, 2 * square(w->spec.q));
   w->packed = elbo_doubles(mem, packed_size((int)most + 1));
@@ -711,7 +722,8 @@ static size_t place_statistics(curves *w) {
     size += cell_size(w->design[i].m) * k;
   }
   w->by_cell = size <= MOST_CELL_DOUBLES;
-  w->inner_steps = smaller(w->spec.units.n_unit / (UNITS_PER_INNER_STEP * w->n_design), MOST_INNER_STEPS);
+  w->inner_steps =
+      smaller(w->spec.units.n_unit / (UNITS_PER_INNER_STEP * w->n_design), MOST_INNER_STEPS);
   w->inner_steps = w->by_cell ? larger(w->inner_steps, 1) : 1;
   return w->by_cell ? size + (size_t)w->spec.p * k : 0;
 }
@@ -747,6 +759,7 @@ elbo_status mixture_curves_part(mixture_part *part, const mixture_curves_spec *s
   part->expected = expected;
   part->m_step = m_step;
   part->n_theta = (spec->p + spec->n_smooth) * spec->k + w->n_sigma;
-  for (int i = 0; i < w->n_block; i++) part->n_theta += w->n_gamma * (int)packed_size(w->block[i].order);
+  for (int i = 0; i < w->n_block; i++)
+    part->n_theta += w->n_gamma * (int)packed_size(w->block[i].order);
   return (spec->method == MIXTURE_VB ? curves_vb : curves_em)(part, w, mem);
 }

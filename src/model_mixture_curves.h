@@ -30,25 +30,28 @@ typedef struct {
   int k;
   mixture_units units;
   int p, q;
-  const double *X, *Z, *y;         /* n_row x p and n_row x q by column, n_row */
-  const double *weights, *offset;  /* n_row, weights positive; or NULL */
+  const double *X, *Z, *y;        /* n_row x p and n_row x q by column, n_row */
+  const double *weights, *offset; /* n_row, weights positive; or NULL */
   int n_block;
-  const int *block_size;           /* n_block: columns of Z, which sum to q */
-  const int *block_kind;           /* n_block: a curves_kind; independent terms are blocks of size 1 */
-  const double *matrix;            /* q x q: of the blocks that are multiples, what they are multiples of */
-  const double *multiple_constant; /* n_block: the root of a multiple held; NaN where free; or NULL */
+  const int *block_size; /* n_block: columns of Z, which sum to q */
+  const int *block_kind; /* n_block: a curves_kind; independent terms are blocks of size 1 */
+  const double *matrix;  /* q x q: of the blocks that are multiples, what they are multiples of */
+  const double
+      *multiple_constant; /* n_block: the root of a multiple held; NaN where free; or NULL */
   int common_covariance, common_sigma; /* one Gamma, one sigma for all components */
-  const double *sigma_constant;    /* k (1 if common): NaN where free; or NULL: all free */
-  const double *beta_mean, *beta_sd; /* p: normal law of each coefficient, sd Inf where flat; or NULL */
+  const double *sigma_constant;        /* k (1 if common): NaN where free; or NULL: all free */
+  const double *beta_mean,
+      *beta_sd; /* p: normal law of each coefficient, sd Inf where flat; or NULL */
   /* Each free block ~ inverse Wishart(covariance_df, its block of covariance_scale), each multiple likewise,
    * of order 1 with the first diagonal element of that block.  covariance_df NULL: flat (em). */
   const double *covariance_df, *covariance_scale; /* n_block, q x q */
-  int sigma_family;                /* an sd_family: the law of a free sigma */
+  int sigma_family;                               /* an sd_family: the law of a free sigma */
   double sigma_df, sigma_scale;
-  int n_smooth;                    /* 0: none */
-  const int *smooth_size;          /* n_smooth: runs of columns, the last of X */
-  const double *smooth_constant;   /* n_smooth: sds held (joint: all), positive; NaN free; or NULL: all free */
-  const int *smooth_family;        /* n_smooth: an sd_family; or NULL: flat (em) */
+  int n_smooth;           /* 0: none */
+  const int *smooth_size; /* n_smooth: runs of columns, the last of X */
+  const double
+      *smooth_constant; /* n_smooth: sds held (joint: all), positive; NaN free; or NULL: all free */
+  const int *smooth_family;               /* n_smooth: an sd_family; or NULL: flat (em) */
   const double *smooth_df, *smooth_scale; /* n_smooth */
 } mixture_curves_spec;
 

@@ -10,12 +10,12 @@ static int first_row(const curves *w, int unit) {
   return w->spec.units.first ? w->spec.units.first[unit] : unit;
 }
 
-static int rows_of(const curves *w, int unit) { return first_row(w, unit + 1) - first_row(w, unit); }
+static int rows_of(const curves *w, int unit) {
+  return first_row(w, unit + 1) - first_row(w, unit);
+}
 
 /* Columns of X, then of Z, then the weights. */
-static int n_column(const curves *w) {
-  return w->spec.p + w->spec.q + (w->spec.weights != NULL);
-}
+static int n_column(const curves *w) { return w->spec.p + w->spec.q + (w->spec.weights != NULL); }
 
 static const double *column(const curves *w, int c) {
   const size_t n = (size_t)w->spec.units.n_row;

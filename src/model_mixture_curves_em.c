@@ -83,7 +83,8 @@ static void add_equations(int o, const double *A, const double *E, const double 
 }
 
 /* E = n I + L'H L: sum r E[b b'] of standardised deviations b, u = L b. */
-static void standard_moment(int o, double n, const double *H, const double *L, double *between, double *E) {
+static void standard_moment(int o, double n, const double *H, const double *L, double *between,
+                            double *E) {
   la_multiply(H, L, o, o, o, between);
   for (int a = 0; a < o; a++)
     for (int c = 0; c < o; c++) {
@@ -96,7 +97,7 @@ static void standard_moment(int o, double n, const double *H, const double *L, d
  * (Meng & van Dyk 1998, J. R. Stat. Soc. B 60:559).  It is fast where EM over u is slow, and turns the
  * range of a singular covariance, which EM over u cannot.  A = S'S / sigma^2. */
 void curves_em_root(const curves *w, const double *stat, const double *r, int g,
-                           const curve_block *b) {
+                    const curve_block *b) {
   const int o = b->order, size = (int)packed_size(o), common = w->spec.common_covariance;
   double *L = w->root, *A = L + o * o, *H = A + o * o, *E = H + o * o, *N = w->equations;
   double *score = N + size * size;
@@ -203,7 +204,8 @@ static void theta(const void *work, double *out) {
       const curve_block *b = w->block + i;
       const double *Gamma = w->covariance + q * q * g;
       if (b->multiple) *out++ = sqrt(multiple_of(w, g, b)) / w->y_scale;
-      for (int a = b->first; !b->multiple && a < b->first + b->size; a++) *out++ = sqrt(Gamma[a * (q + 1)]);
+      for (int a = b->first; !b->multiple && a < b->first + b->size; a++)
+        *out++ = sqrt(Gamma[a * (q + 1)]);
     }
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
@@ -285,7 +287,8 @@ static elbo_status unpack(void *work, const double *eta) {
       if (b->held) continue;
       memset(w->one, 0, square(o) * sizeof(double));
       for (int a = 0; a < o; a++)
-        for (int c = 0; c <= a; c++) w->one[a + o * c] = kept_root(w, g, b)[a + w->spec.q * c] = *eta++;
+        for (int c = 0; c <= a; c++)
+          w->one[a + o * c] = kept_root(w, g, b)[a + w->spec.q * c] = *eta++;
       la_multiply_t(w->one, w->one, o, o, o, w->two);
       curves_put(w, b, w->two, gamma_at(w, g));
     }
@@ -298,8 +301,8 @@ static elbo_status unpack(void *work, const double *eta) {
 
 /* Twice the derivative by a block: H of it, of a multiple tr(B H); and of the prior
  * Gamma^{-1} (S - (df + order + 1) Gamma) Gamma^{-1}. */
-static elbo_status derivative_of_block(const curves *w, int g, const curve_block *b, const double *H,
-                                       double *out) {
+static elbo_status derivative_of_block(const curves *w, int g, const curve_block *b,
+                                       const double *H, double *out) {
   const int o = b->order;
   dual_of(w, b, H, out);
   if (w->covariance_scale == NULL) return ELBO_OK;
@@ -403,14 +406,15 @@ elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem) {
   w->roots = elbo_doubles(mem, square(q) * (size_t)w->n_gamma);
   curves_em_take_roots(w);
   part->field[part->n_field++] = (mixture_field){"coefficients", w->coefficients, 2, {p, k, 0}, 1};
-  part->field[part->n_field++] = (mixture_field){"covariance", w->covariance, 3, {q, q, w->n_gamma},
-                                                 !w->spec.common_covariance};
+  part->field[part->n_field++] = (mixture_field){
+      "covariance", w->covariance, 3, {q, q, w->n_gamma}, !w->spec.common_covariance};
   part->field[part->n_field++] =
       (mixture_field){"sigma", w->sigma, 1, {w->n_sigma, 0, 0}, !w->spec.common_sigma};
   curves_smooth_fields(w, part, mem);
   for (int j = 0; j < k; j++) curves_smooth_spread(w, j);
   part->n_eta = p * k + curves_smooth_n_eta(w);
-  for (int i = 0; i < w->n_block; i++) part->n_eta += w->block[i].held ? 0 : w->n_gamma * (int)packed_size(w->block[i].order);
+  for (int i = 0; i < w->n_block; i++)
+    part->n_eta += w->block[i].held ? 0 : w->n_gamma * (int)packed_size(w->block[i].order);
   for (int s = 0; s < w->n_sigma; s++) part->n_eta += sigma_free(w, s);
   part->restore = restore;
   part->prepare = prepare;

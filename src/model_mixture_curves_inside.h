@@ -31,15 +31,15 @@
 #define LOG_2PI 1.837877066409345483560659472811
 
 typedef struct {
-  int n_row, m;         /* rows of a unit; dimensions of t */
-  int n_unit;           /* units of this design */
-  const int *unit;      /* n_unit: which ones, in order */
-  double *R, *S;        /* m x p, m x q */
+  int n_row, m;           /* rows of a unit; dimensions of t */
+  int n_unit;             /* units of this design */
+  const int *unit;        /* n_unit: which ones, in order */
+  double *R, *S;          /* m x p, m x q */
   double half_log_weight; /* half the sum of the logarithms of the weights */
-  double *M;            /* m x m x k, by row */
-  double *centre;       /* m x k: R beta_j */
-  double *constant;     /* k */
-  size_t stat_at;       /* where its cells are among the statistics */
+  double *M;              /* m x m x k, by row */
+  double *centre;         /* m x k: R beta_j */
+  double *constant;       /* k */
+  size_t stat_at;         /* where its cells are among the statistics */
 } curve_design;
 
 /* A block of Gamma. */
@@ -47,26 +47,26 @@ typedef struct {
   int first, size; /* columns of Z */
   int multiple;    /* of a given matrix: order 1 in what follows; else free */
   int order;       /* of the inverse Wishart law: size, or 1 */
-  int count;       /* latent values of a unit that speak of it, over its order: 1, or the matrix's rank */
-  int reference;   /* of a multiple: the column with the largest element of the matrix's diagonal */
+  int count; /* latent values of a unit that speak of it, over its order: 1, or the matrix's rank */
+  int reference; /* of a multiple: the column with the largest element of the matrix's diagonal */
   int held;
-  double df;       /* of the prior */
+  double df; /* of the prior */
 } curve_block;
 
 /* Cross-products of the units of one design under r_ij, about R beta_j. */
 typedef struct {
-  double n;        /* sum r */
-  double rest;     /* sum r |y - Q t|^2 */
-  double *s, *C;   /* m, m x m: sum r (t - R beta), sum r (t - R beta)(t - R beta)' */
+  double n;      /* sum r */
+  double rest;   /* sum r |y - Q t|^2 */
+  double *s, *C; /* m, m x m: sum r (t - R beta), sum r (t - R beta)(t - R beta)' */
 } curve_cell;
 
 /* Sums over the units of component j, at the present parameters; w = S'V^{-1}(t - R beta). */
 typedef struct {
-  double n, rows;  /* sum r, sum r n_i */
-  double square;   /* sum r E|y - X beta - Z u|^2 */
-  double *K, *b;   /* p x p, p: sum r X'V^{-1}X, sum r X'V^{-1}(y - X beta) */
-  double *T;       /* q x q: sum r S'V^{-1}S */
-  double *H;       /* q x q: sum r E[w w'] - T, with which sum r E[u u'] = n Gamma + Gamma H Gamma */
+  double n, rows; /* sum r, sum r n_i */
+  double square;  /* sum r E|y - X beta - Z u|^2 */
+  double *K, *b;  /* p x p, p: sum r X'V^{-1}X, sum r X'V^{-1}(y - X beta) */
+  double *T;      /* q x q: sum r S'V^{-1}S */
+  double *H;      /* q x q: sum r E[w w'] - T, with which sum r E[u u'] = n Gamma + Gamma H Gamma */
 } curve_sums;
 
 /* Which of them: K and b; the others. */
@@ -74,17 +74,17 @@ enum { OF_COEFFICIENTS = 1, OF_VARIANCES = 2 };
 
 /* The same for all components, and added up over those that share a Gamma (n, H) or a sigma. */
 typedef struct {
-  double *b, *K;          /* p x k, p x p x k (where coefficients have laws) */
-  double *n, *T, *H;      /* n_gamma, q x q x n_gamma twice */
-  double *rows, *square;  /* n_sigma */
+  double *b, *K;         /* p x k, p x p x k (where coefficients have laws) */
+  double *n, *T, *H;     /* n_gamma, q x q x n_gamma twice */
+  double *rows, *square; /* n_sigma */
 } curve_totals;
 
 /* Coefficients at their best at given sds of smooths: see model_mixture_curves_smooth.c. */
 typedef struct {
   double value;
-  double *sd;             /* n: of smooths */
-  double *x;              /* p: beta less what it was; of smooths c, b = sd c */
-  double *M_inverse, *P;  /* p x p: Cov(beta, c); of what has a law, 0 elsewhere */
+  double *sd;            /* n: of smooths */
+  double *x;             /* p: beta less what it was; of smooths c, b = sd c */
+  double *M_inverse, *P; /* p x p: Cov(beta, c); of what has a law, 0 elsewhere */
 } curve_solution;
 
 /* Smooths; n may be 0. */
@@ -121,7 +121,7 @@ typedef struct {
   double *beta_mean, *beta_precision; /* p */
   double *covariance_scale;           /* q x q, or NULL */
   sd_prior sigma_prior;
-  double *sigma_constant;             /* n_sigma: of y~; NaN where free */
+  double *sigma_constant; /* n_sigma: of y~; NaN where free */
 
   /* The fields. */
   double *coefficients, *covariance, *sigma, *cov, *df, *scale, *shape, *rate;
@@ -131,11 +131,12 @@ typedef struct {
   double *Gamma;        /* q x q x n_gamma */
   double *variance;     /* n_sigma */
   double *log_variance; /* n_sigma: E log sigma^2 */
-  double *roots;        /* q x q x n_gamma, em: L, Gamma = L L', of each block; of a multiple its root */
-  double *beta_cov;     /* p x p x k: of q(beta) (em: of smooths, 0 elsewhere); NULL where there is none */
+  double *roots; /* q x q x n_gamma, em: L, Gamma = L L', of each block; of a multiple its root */
+  double
+      *beta_cov; /* p x p x k: of q(beta) (em: of smooths, 0 elsewhere); NULL where there is none */
   curve_smooth smooth;
-  double *Scale;        /* q x q x n_gamma, vb: of inverse Wishart laws */
-  double *excess;       /* n_gamma: E log |Gamma| - log |E[Gamma^{-1}]^{-1}| */
+  double *Scale;  /* q x q x n_gamma, vb: of inverse Wishart laws */
+  double *excess; /* n_gamma: E log |Gamma| - log |E[Gamma^{-1}]^{-1}| */
 
   /* Scratch of what runs alone: not of log_density and accumulate. */
   curve_cell *cell;
@@ -194,8 +195,8 @@ void curves_collect(const curves *w, const double *stat, const double *r, int wh
 void curves_take(const curves *w, const curve_block *b, const double *A, double *out);
 void curves_put(const curves *w, const curve_block *b, const double *block, double *A);
 /* The block of sum r E[u u'] at H, n: out (order x order). */
-void curves_second_moment(const curves *w, int g, const curve_block *block, double n, const double *H,
-                          double *out);
+void curves_second_moment(const curves *w, int g, const curve_block *block, double n,
+                          const double *H, double *out);
 /* Coefficients of component j between the field and beta. */
 void curves_publish_beta(const curves *w, int j);
 void curves_read_beta(const curves *w, int j);
@@ -240,7 +241,8 @@ elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem);
 void curves_em_gamma(curves *w, int g, double n, const double *H);
 void curves_em_take_roots(const curves *w);
 void curves_mm_gamma(const curves *w, int g, const double *T, const double *H);
-void curves_em_root(const curves *w, const double *stat, const double *r, int g, const curve_block *b);
+void curves_em_root(const curves *w, const double *stat, const double *r, int g,
+                    const curve_block *b);
 void curves_em_sigma(curves *w, int s, double rows, double sum_square);
 
 /* ---- model_mixture_curves_vb.c ------------------------------------------------------------------------ */

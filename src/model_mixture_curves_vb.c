@@ -133,7 +133,8 @@ static void theta(const void *work, double *out) {
         continue;
       }
       for (int a = 0; a < b->order; a++) {
-        const double unit = b->multiple ? 1.0 / w->y_scale : sqrt(gamma_unit(w, b->first + a, b->first + a));
+        const double unit =
+            b->multiple ? 1.0 / w->y_scale : sqrt(gamma_unit(w, b->first + a, b->first + a));
         *out++ = unit * law_mean_sd(shape, 0.5 * w->one[a * (b->order + 1)]);
       }
     }
@@ -143,8 +144,9 @@ static void theta(const void *work, double *out) {
       const double *scale = scale_at(w, g) + b->first * (q + 1);
       for (int a = 0; a < b->order; a++)
         for (int c = a + 1; c < b->order; c++)
-          *out++ = law_mean_correlation(*df_at(w, g, b) - b->order + 2.0,
-                                        scale[a + q * c] / sqrt(scale[a * (q + 1)] * scale[c * (q + 1)]));
+          *out++ = law_mean_correlation(
+              *df_at(w, g, b) - b->order + 2.0,
+              scale[a + q * c] / sqrt(scale[a * (q + 1)] * scale[c * (q + 1)]));
     }
   for (int s = 0; s < w->n_sigma; s++)
     *out++ = sigma_free(w, s) ? law_mean_sd(w->shape[s], w->rate[s]) : sqrt(w->rate[s]);
@@ -284,7 +286,8 @@ static elbo_status target(void *work, const double *stat, const double *r, doubl
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
       if (b->held) continue;
-      const double df = best_wishart(w, g, b, all->n[g], all->H + square(w->spec.q) * (size_t)g, w->two);
+      const double df =
+          best_wishart(w, g, b, all->n[g], all->H + square(w->spec.q) * (size_t)g, w->two);
       law_wishart_natural(b->order, df, w->two, eta);
       eta += law_wishart_size(b->order);
     }

@@ -19,8 +19,8 @@ static inline void check_count(int ok, const char *what, const char *file, int l
 }
 
 /* |a - b| <= tol * max(1, |b|): absolute near zero, relative elsewhere; never true of NaN. */
-static inline void check_close(double a, double b, double tol, const char *what,
-                               const char *file, int line) {
+static inline void check_close(double a, double b, double tol, const char *what, const char *file,
+                               int line) {
   int ok = fabs(a - b) <= tol * fmax(1.0, fabs(b));
   check_count(ok, what, file, line);
   if (!ok) printf("  %.17g is not %.17g to %g\n", a, b, tol);
@@ -28,7 +28,6 @@ static inline void check_close(double a, double b, double tol, const char *what,
 
 #define CHECK(condition) check_count((condition) != 0, #condition, __FILE__, __LINE__)
 #define CHECK_CLOSE(a, b, tol) check_close(a, b, tol, #a " ~ " #b, __FILE__, __LINE__)
-#define FINISH() \
-  (printf("%d passed, %d failed\n", checks_passed, checks_failed), checks_failed > 0)
+#define FINISH() (printf("%d passed, %d failed\n", checks_passed, checks_failed), checks_failed > 0)
 
 #endif

@@ -92,7 +92,8 @@ static elbo_status plane_unpack(void *work, const double *eta) {
   return ELBO_OK;
 }
 
-static const elbo_model plane_model = {.n_eta = 2, .newton_from = HUGE_VAL,
+static const elbo_model plane_model = {.n_eta = 2,
+                                       .newton_from = HUGE_VAL,
                                        .e_name = ELBO_STEP_E,
                                        .m_name = ELBO_STEP_M,
                                        .e_step = no_step,
@@ -380,7 +381,8 @@ static int tv_settle(void *work) {
   return 1;
 }
 
-static const elbo_model tv_model = {.n_eta = 1, .newton_from = HUGE_VAL,
+static const elbo_model tv_model = {.n_eta = 1,
+                                    .newton_from = HUGE_VAL,
                                     .e_name = ELBO_STEP_E,
                                     .m_name = ELBO_STEP_M,
                                     .e_step = tv_e_step,

@@ -20,7 +20,8 @@ static void test_exp_log(const row_kernels *kernels) {
   double worst_exp = 0.0, worst_log = 0.0;
   double x[8], y[8];
   for (int i = 0; i < 20000; i++) {
-    for (int l = 0; l < 8; l++) x[l] = 700.0 * (2.0 * random_uniform() - 1.0) * (i % 2 ? 1.0 : 1e-3);
+    for (int l = 0; l < 8; l++)
+      x[l] = 700.0 * (2.0 * random_uniform() - 1.0) * (i % 2 ? 1.0 : 1e-3);
     kernels->exp(8, x, y);
     for (int l = 0; l < 8; l++) worst_exp = fmax(worst_exp, ulps(y[l], exp(x[l])));
     for (int l = 0; l < 8; l++) x[l] = i % 2 ? exp(x[l]) : 0.5 + 2.0 * random_uniform();
@@ -79,9 +80,9 @@ static void test_crossprod(const row_kernels *kernels) {
 static void test_posterior(const row_kernels *kernels) {
   double l[LD * K], given[LD * K], lse[LD];
   for (int i = 0; i < LD * K; i++) l[i] = 50.0 * random_normal() - 1e4;
-  for (int j = 0; j < K; j++) l[LD * j] = -HUGE_VAL;           /* impossible */
+  for (int j = 0; j < K; j++) l[LD * j] = -HUGE_VAL; /* impossible */
   for (int j = 0; j < K; j++) l[1 + LD * j] = j == 1 ? -1e300 : -HUGE_VAL;
-  for (int j = 0; j < K; j++) l[2 + LD * j] = 3.0;             /* no telling */
+  for (int j = 0; j < K; j++) l[2 + LD * j] = 3.0; /* no telling */
   memcpy(given, l, sizeof l);
   kernels->posterior(LD, K, l, lse);
   CHECK(lse[0] == -HUGE_VAL && l[0] == 0.0 && l[LD] == 0.0 && l[2 * LD] == 0.0);
@@ -91,7 +92,8 @@ static void test_posterior(const row_kernels *kernels) {
     for (int j = 0; j < K; j++) most = fmax(most, given[i + LD * j]);
     for (int j = 0; j < K; j++) sum += exp(given[i + LD * j] - most);
     CHECK_CLOSE(lse[i], most + log(sum), 1e-15);
-    for (int j = 0; j < K; j++) CHECK_CLOSE(l[i + LD * j], exp(given[i + LD * j] - most) / sum, 1e-15);
+    for (int j = 0; j < K; j++)
+      CHECK_CLOSE(l[i + LD * j], exp(given[i + LD * j] - most) / sum, 1e-15);
   }
 }
 

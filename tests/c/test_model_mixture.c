@@ -27,7 +27,8 @@ static double *make_data(int n, int d) {
   double *Y = new_doubles(n * d);
   for (int i = 0; i < n; i++)
     for (int a = 0; a < d; a++)
-      Y[i + n * a] = (i % 3 ? 1.5 : 1.0) * random_normal() + (i % 3 ? 0.0 : 3.0) + (a ? 0.4 * Y[i] : 0.0);
+      Y[i + n * a] =
+          (i % 3 ? 1.5 : 1.0) * random_normal() + (i % 3 ? 0.0 : 3.0) + (a ? 0.4 * Y[i] : 0.0);
   return Y;
 }
 
@@ -43,9 +44,16 @@ static elbo_status make(fixture *f, mixture_method method, covariance_model mode
   f->spec.units.first = first;
   f->spec.units.freq = freq;
   f->spec.n_part = 2;
-  const mixture_weights_spec weights = {.method = method, .k = k, .n_unit = n_unit, .coefficient_sd = HUGE_VAL};
-  const mixture_normal_spec normal = {.method = method, .k = k, .n_row = n, .d = d, .Y = Y, .model = model,
-                                      .prior_df = d + 2.0, .prior_scale = prior_scale};
+  const mixture_weights_spec weights = {
+      .method = method, .k = k, .n_unit = n_unit, .coefficient_sd = HUGE_VAL};
+  const mixture_normal_spec normal = {.method = method,
+                                      .k = k,
+                                      .n_row = n,
+                                      .d = d,
+                                      .Y = Y,
+                                      .model = model,
+                                      .prior_df = d + 2.0,
+                                      .prior_scale = prior_scale};
   elbo_status status = mixture_weights_part(f->spec.part, &weights, &test_memory);
   if (status == ELBO_OK) status = mixture_normal_part(f->spec.part + 1, &normal, &test_memory);
   if (status == ELBO_OK) status = mixture_init(&f->w, &f->spec, &test_memory);
@@ -191,7 +199,8 @@ static void test_models(void) {
     double scale[D * D] = {1, .2, 0, .2, 1, 0, 0, 0, 2};
     random_seed(7);
     double *Y = make_data(N, D);
-    CHECK(make(&f, MIXTURE_EM, (covariance_model)model, N, D, K, Y, NULL, N, NULL, model % 2 ? scale : NULL, 1) == ELBO_OK);
+    CHECK(make(&f, MIXTURE_EM, (covariance_model)model, N, D, K, Y, NULL, N, NULL,
+               model % 2 ? scale : NULL, 1) == ELBO_OK);
     CHECK(mixture_start(&f.w, labels(N, K), NULL) == ELBO_OK);
     check_likelihood(&f, Y);
     check_gap(&f, Y);
@@ -220,7 +229,8 @@ static void test_missing(void) {
     double *Y = make_data(N, D);
     for (int i = 0; i < N; i += 2) Y[i + N * (i / 2 % D)] = NAN;
     for (int i = 0; i < N; i += 10) Y[i + N * ((i / 2 + 1) % D)] = NAN;
-    CHECK(make(&f, MIXTURE_EM, (covariance_model)model, N, D, K, Y, NULL, N, NULL, NULL, 1) == ELBO_OK);
+    CHECK(make(&f, MIXTURE_EM, (covariance_model)model, N, D, K, Y, NULL, N, NULL, NULL, 1) ==
+          ELBO_OK);
     CHECK(mixture_start(&f.w, labels(N, K), NULL) == ELBO_OK);
     check_likelihood(&f, Y);
     check_derivatives(&f);
@@ -274,7 +284,8 @@ static void test_units(void) {
   for (int i = 0, u = 0; i < UNITS; i++)
     for (int copy = 0; copy < (int)freq[i]; copy++, u++)
       for (int j = 0; j < K; j++) start[u + units * j] = law[i + UNITS * j];
-  CHECK(make(&twice, MIXTURE_EM, COVARIANCE_VVV, rows, D, K, doubled, first_twice, units, NULL, NULL, 1) == ELBO_OK);
+  CHECK(make(&twice, MIXTURE_EM, COVARIANCE_VVV, rows, D, K, doubled, first_twice, units, NULL,
+             NULL, 1) == ELBO_OK);
   CHECK(mixture_start(&twice.w, NULL, start) == ELBO_OK);
   CHECK(ascend(&twice, ELBO_ACCELERATE_AUTO, &again) == ELBO_OK);
   CHECK_CLOSE(again.objective, result.objective, ROUNDING);
@@ -292,7 +303,8 @@ static void test_threads(void) {
   const int *label = labels(MANY, K);
   make(&one, MIXTURE_EM, COVARIANCE_VVV, MANY, D, K, Y, NULL, MANY, NULL, NULL, 1);
   make(&two, MIXTURE_EM, COVARIANCE_VVV, MANY, D, K, Y, NULL, MANY, NULL, NULL, 3);
-  CHECK(mixture_start(&one.w, label, NULL) == ELBO_OK && mixture_start(&two.w, label, NULL) == ELBO_OK);
+  CHECK(mixture_start(&one.w, label, NULL) == ELBO_OK &&
+        mixture_start(&two.w, label, NULL) == ELBO_OK);
   CHECK(ascend(&one, ELBO_ACCELERATE_SQUAREM, &result) == ELBO_OK);
   const double objective = result.objective;
   CHECK(ascend(&two, ELBO_ACCELERATE_SQUAREM, &result) == ELBO_OK);
@@ -316,7 +328,8 @@ static void test_joint(void) {
   for (int i = 0; i < N; i++) {
     double best = -HUGE_VAL, y[D];
     for (int a = 0; a < D; a++) y[a] = Y[i + N * a];
-    for (int j = 0; j < K; j++) best = fmax(best, log(weight[j]) + log_normal(y, mean + D * j, S + D * D * j, D));
+    for (int j = 0; j < K; j++)
+      best = fmax(best, log(weight[j]) + log_normal(y, mean + D * j, S + D * D * j, D));
     sum += best;
   }
   CHECK(f.model.elbo(&f.w, &value) == ELBO_OK);

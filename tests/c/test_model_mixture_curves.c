@@ -7,8 +7,20 @@
 
 enum { P = 3, Q = 2, K = 3, N_UNIT = 41 };
 
-enum { SHARED = 1, WEIGHTS = 2, OFFSET = 4, DIAGONAL = 8, MULTIPLE = 16, HELD = 32, COMMON_GAMMA = 64,
-       COMMON_SIGMA = 128, CONSTANT_SIGMA = 256, PRIOR = 512, FAR = 1024, NO_INTERCEPT = 2048 };
+enum {
+  SHARED = 1,
+  WEIGHTS = 2,
+  OFFSET = 4,
+  DIAGONAL = 8,
+  MULTIPLE = 16,
+  HELD = 32,
+  COMMON_GAMMA = 64,
+  COMMON_SIGMA = 128,
+  CONSTANT_SIGMA = 256,
+  PRIOR = 512,
+  FAR = 1024,
+  NO_INTERCEPT = 2048
+};
 
 typedef struct {
   mixture_curves_spec spec;
@@ -57,7 +69,8 @@ static part_test problem_part(problem *f, mixture_method method, int options) {
   static const int sizes[] = {Q}, single[] = {1, 1}, free_kind[] = {CURVES_FREE, CURVES_FREE};
   static const int multiple[] = {CURVES_MULTIPLE};
   static const double matrix[] = {2.0, 0.3, 0.3, 0.5}, held[] = {1.3}, df[] = {4.5, 3.5};
-  static const double scale[] = {1.2, 0.1, 0.1, 0.8}, mean[] = {1.0, 0.5, -0.2}, sd[] = {9.0, 2.0, 3.0};
+  static const double scale[] = {1.2, 0.1, 0.1, 0.8}, mean[] = {1.0, 0.5, -0.2},
+                      sd[] = {9.0, 2.0, 3.0};
   static const double constant[] = {NAN, 1.5, NAN}, common[] = {1.5};
   mixture_curves_spec *s = &f->spec;
   mixture_part part;
@@ -98,7 +111,8 @@ static const double *field(const part_test *t, const char *name) {
 }
 
 /* Covariance of the rows of unit i: Z Gamma Z' + variance / weight. */
-static void dense_covariance(const problem *f, int i, const double *Gamma, double variance, double *V) {
+static void dense_covariance(const problem *f, int i, const double *Gamma, double variance,
+                             double *V) {
   const mixture_curves_spec *s = &f->spec;
   const int first = f->first[i], n = f->first[i + 1] - first, N = s->units.n_row;
   for (int a = 0; a < n; a++)
@@ -144,7 +158,8 @@ static void check_densities(const problem *f, const part_test *t, double tol) {
 /* Somewhere that no symmetry helps. */
 static void wander(part_test *t, double size) {
   double *eta = part_eta(t);
-  for (int a = 0; a < t->part.n_eta; a++) eta[a] += size * random_normal() * fmax(0.3, fabs(eta[a]));
+  for (int a = 0; a < t->part.n_eta; a++)
+    eta[a] += size * random_normal() * fmax(0.3, fabs(eta[a]));
   part_move(t, eta);
 }
 
@@ -193,7 +208,7 @@ static void check_settle(void) {
   CHECK(!t.part.settle(t.part.work, t.stat, t.r)); /* none is small */
   eta[P * K] = 1e-7;
   part_move(&t, eta);
-  CHECK(!t.part.settle(t.part.work, t.stat, t.r)); /* one is, but is asked for more */
+  CHECK(!t.part.settle(t.part.work, t.stat, t.r));        /* one is, but is asked for more */
   double *y = copy_doubles(f.spec.y, f.spec.units.n_row); /* without deviations of the first kind */
   for (int i = 0; i < N_UNIT; i++)
     for (int row = f.first[i]; row < f.first[i + 1]; row++)
