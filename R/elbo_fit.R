@@ -177,16 +177,19 @@ ascent_convergence <- function(result, vb = FALSE) {
             if (utils::tail(count, 1) == 1) "step" else "steps")
   }
   # Without second derivatives there is no gradient in units of standard errors.
-  where <- if (is.nan(result$gradient)) paste("gain to come", format(result$still_to_gain, digits = 1))
-           else paste("gradient", format(result$gradient, digits = 1))
+  left <- result$still_to_gain
+  to_gain <- function(verb) {
+    if (is.finite(left)) sprintf(" %.2g of log-likelihood %s still to gain.", left, verb)
+    else " How much is still to gain the last steps do not tell."
+  }
+  where <- if (!is.nan(result$gradient)) paste("gradient", format(result$gradient, digits = 1))
+           else paste("gain to come", if (is.finite(left)) format(left, digits = 1) else "unknown")
   message <- switch(status,
     converged = paste0("At a maximum: ", where, " ", steps),
-    max_iter = paste0("Not at a maximum: ", where, " ", steps, sprintf(
-      " %.2g of log-likelihood is still to gain. Raise `max_iter` in elbo_control(), or use %s.",
-      result$still_to_gain, "accelerate = \"auto\"")),
+    max_iter = paste0("Not at a maximum: ", where, " ", steps, to_gain("is"),
+                      " Raise `max_iter` in elbo_control(), or use accelerate = \"auto\"."),
     stopped = paste0("Not at a maximum: no step raises the objective, ", where, " ", steps,
-                     sprintf(" %.2g of log-likelihood seems still to gain.", result$still_to_gain),
-                     " The data may say nothing of some parameter; simplify the model.")
+                     to_gain("seems"), " The data may say nothing of some parameter; simplify the model.")
   )
   list(status = status, iterations = result$iterations, em = result$em,
        squarem = result$squarem, newton = result$newton, gradient = result$gradient,

@@ -12,12 +12,12 @@
 # after a round without success the place is that of the next in cost. A move is a partition like those
 # that ascents start from, so that one piece of code serves mixtures of all kinds by all methods.
 
-move_run <- 10L      # iterations before moves are compared
+move_run <- 10L      # iterations before moves are compared; by vb, which has twice as many, half of it
 move_look <- 40L     # before a climb goes on or is given up
 move_climb <- 120L   # at most, before it is seen whether it leads higher
 moves_climbed <- 2L  # of a round
 most_deaths <- 8L    # of a round
-patience <- 50L      # moves without success, and not more rounds than components
+patience <- 40L      # moves without success, and not more rounds than components
 near_enough <- 1e-3  # the gain still to come where a climb ends
 worthwhile <- 0.1    # the gain that makes a move
 most_factors <- 1000L # of an iteration, components x designs
@@ -41,10 +41,11 @@ moved_ascent <- function(model, run, units, control) {
 # The first of the most promising moves of a round that leads higher, or NULL.
 best_move <- function(model, run, units, control, round, failed) {
   at <- .Call(C_mixture_evaluate, model, run$state)
+  short <- if (model$method == 2L) move_run %/% 2L else move_run
   runs <- lapply(proposed_moves(model, at, units, failed), function(move) {
     start <- moved_probability(move, at, units, round)
     if (is.null(start)) return(list(status = ascent_status[["unbounded"]]))
-    ascend_mixture(model, list(probability = start), control, "none", min(move_run, control$max_iter))
+    ascend_mixture(model, list(probability = start), control, "none", min(short, control$max_iter))
   })
   runs <- runs[vapply(runs, alive, NA)]
   objective <- vapply(runs, `[[`, 0, "objective")
