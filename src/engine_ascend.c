@@ -292,6 +292,7 @@ static elbo_status climb(ascent *a) {
     }
   } else {
     status = climb_by_gain(a, m->newton_from, CYCLES_FIRST);
+    if (status == ELBO_OK && m->settle) m->settle(a->work);
   }
   if (status == ELBO_OK) status = newton(a);
   if (status == ELBO_OK && m->settle && m->settle(a->work)) status = newton(a);

@@ -7,6 +7,7 @@
 #include "model_mixture_curves_inside.h"
 
 static const double NOTHING = 1e-10; /* a variance relative to the residuals' */
+static const double FADED = 1e-4;    /* beside the largest eigenvalue */
 
 /* ---- variances ----------------------------------------------------------------------------------------- */
 
@@ -373,24 +374,58 @@ static int is_gone(const curves *w, int g, const curve_block *b) {
   return gamma_at(w, g)[at] > 0.0 && gamma_at(w, g)[at] < NOTHING * least && h <= 0.0;
 }
 
+/* Eigenvalues of a free block that fade are put at zero where the objective says so: towards a covariance
+ * that loses a dimension EM creeps, and Newton's method covers a third of the way in a step. */
+static int drop_dimensions(const curves *w, int g, const curve_block *b) {
+  const int o = b->order, q = w->spec.q;
+  double *vectors = w->one, *H = w->two, *values = w->spectrum, *Gamma = w->three;
+  int moved = 0;
+  curves_take(w, b, gamma_at(w, g), vectors);
+  if (la_eigen(vectors, o, values, w->spectrum + o) != ELBO_OK) return 0;
+  curves_take(w, b, w->totals->H + square(q) * (size_t)g, H);
+  for (int k = 0; k < o - 1; k++) {
+    if (!(values[k] < FADED * values[o - 1])) break;
+    double h = 0.0;
+    for (int a = 0; a < o; a++)
+      for (int c = 0; c < o; c++) h += vectors[a + o * k] * H[a + o * c] * vectors[c + o * k];
+    if (values[k] <= 0.0 || h > 0.0) continue;
+    values[k] = 0.0;
+    moved = 1;
+  }
+  if (!moved) return 0;
+  for (int a = 0; a < o; a++)
+    for (int c = 0; c < o; c++) {
+      Gamma[a + o * c] = 0.0;
+      for (int k = 0; k < o; k++)
+        Gamma[a + o * c] += fmax(values[k], 0.0) * vectors[a + o * k] * vectors[c + o * k];
+    }
+  curves_put(w, b, Gamma, gamma_at(w, g));
+  return 1;
+}
+
 static int settle(void *work, const double *stat, const double *r) {
   curves *w = work;
   const double zero = 0.0;
-  int moved = 0;
+  int moved = 0, faded = 0;
   curves_collect(w, stat, r, OF_VARIANCES);
   for (int g = 0; g < w->n_gamma && w->covariance_scale == NULL; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
-      if (b->order > 1 || b->held || !is_gone(w, g, b)) continue;
+      if (b->order > 1) {
+        faded |= drop_dimensions(w, g, b);
+        continue;
+      }
+      if (b->held || !is_gone(w, g, b)) continue;
       curves_put(w, b, &zero, gamma_at(w, g));
       *kept_root(w, g, b) = 0.0;
       moved = 1;
     }
+  if (faded) curves_em_take_roots(w);
   for (int j = 0; j < w->spec.k && w->smooth.n > 0; j++) {
     curves_sums(w, stat, r, j, OF_COEFFICIENTS);
     moved |= curves_smooth_settle(w, j);
   }
-  return moved;
+  return moved || faded;
 }
 
 /* ---- construction -------------------------------------------------------------------------------------- */
@@ -404,6 +439,7 @@ elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem) {
   w->covariance = elbo_doubles(mem, square(q) * (size_t)w->n_gamma);
   w->sigma = elbo_doubles(mem, (size_t)w->n_sigma);
   w->roots = elbo_doubles(mem, square(q) * (size_t)w->n_gamma);
+  w->spectrum = elbo_doubles(mem, (size_t)most + la_eigen_size(most));
   curves_em_take_roots(w);
   part->field[part->n_field++] = (mixture_field){"coefficients", w->coefficients, 2, {p, k, 0}, 1};
   part->field[part->n_field++] = (mixture_field){

@@ -146,6 +146,7 @@ typedef struct {
   double *step, *trial, *unit;      /* largest of m, p, q */
   double *cell_H;                   /* q x q */
   double *prior_work;               /* q x q twice */
+  double *spectrum;                 /* em: of a block, and la_eigen()'s work */
   double *root, *equations;         /* em: of curves_em_root */
   double *packed, *rows;            /* of the kernel crossprod: its answer, and a block of units */
 } curves;
