@@ -83,8 +83,8 @@ typedef struct {
   double newton_from;
   /* Local charts of eta are centred at the present parameters.  NULL where charts are global. */
   void (*anchor)(void *work);
-  /* Put what is within rounding of the boundary of the parameter space onto it; 1 if anything
-   * moved.  NULL where there is no boundary. */
+  /* Put what fades towards the boundary of the parameter space, or is within rounding of it, onto it;
+   * 1 if anything moved.  NULL where there is no boundary. */
   int (*settle)(void *work);
 } elbo_model;
 

@@ -61,7 +61,8 @@ typedef struct {
 
   /* After the fields were written from outside: what is held besides them.  May be NULL. */
   elbo_status (*restore)(void *work, int *component);
-  /* em: what is within rounding of the boundary of the parameter space, and no better off it, is put onto it;
+  /* em: what fades towards the boundary of the parameter space, or is within rounding of it, and is no better
+   * off it, is put onto it;
    * 1 if anything moved.  stat and r are of the present parameters.  May be NULL. */
   int (*settle)(void *work, const double *stat, const double *r);
   /* Factors and constants from the fields.  ELBO_E_UNBOUNDED where a component has collapsed
