@@ -6,8 +6,8 @@
 #include "math_laws.h"
 #include "model_mixture_curves_inside.h"
 
-static const double NOTHING = 1e-10; /* a variance relative to the residuals' */
-static const double FADED = 1e-4;    /* beside the largest eigenvalue */
+static const double NOTHING = 1e-10;            /* a variance relative to the residuals' */
+static const double FADED = 1e-4, ZERO = 1e-14; /* beside the largest eigenvalue */
 
 /* ---- variances ----------------------------------------------------------------------------------------- */
 
@@ -364,14 +364,18 @@ static elbo_status gradient(void *work, const double *stat, const double *r, dou
 
 /* ---- the boundary -------------------------------------------------------------------------------------- */
 
-/* A block of order one whose variance is nothing beside the residuals', and is not asked for more. */
-static int is_gone(const curves *w, int g, const curve_block *b) {
+/* A block of order one whose variance is nothing beside the residuals', and is not asked for more, is put
+ * at zero. */
+static int drop_variance(const curves *w, int g, const curve_block *b) {
   const int common = w->spec.common_covariance, at = b->reference * (w->spec.q + 1);
+  const double c = gamma_at(w, g)[at], zero = 0.0;
   double h, least = HUGE_VAL;
   for (int j = first_of(common, g); j < last_of(common, w->spec.k, g); j++)
     least = fmin(least, w->variance[sigma_of(w, j)]);
   dual_of(w, b, w->totals->H + square(w->spec.q) * (size_t)g, &h);
-  return gamma_at(w, g)[at] > 0.0 && gamma_at(w, g)[at] < NOTHING * least && h <= 0.0;
+  if (b->held || !(c > 0.0) || !(c < NOTHING * least) || h > 0.0) return 0;
+  curves_put(w, b, &zero, gamma_at(w, g));
+  return 1;
 }
 
 /* Eigenvalues of a free block that fade are put at zero where the objective says so: towards a covariance
@@ -383,12 +387,11 @@ static int drop_dimensions(const curves *w, int g, const curve_block *b) {
   curves_take(w, b, gamma_at(w, g), vectors);
   if (la_eigen(vectors, o, values, w->spectrum + o) != ELBO_OK) return 0;
   curves_take(w, b, w->totals->H + square(q) * (size_t)g, H);
-  for (int k = 0; k < o - 1; k++) {
-    if (!(values[k] < FADED * values[o - 1])) break;
+  for (int k = 0; k < o - 1 && values[k] < FADED * values[o - 1]; k++) {
     double h = 0.0;
     for (int a = 0; a < o; a++)
       for (int c = 0; c < o; c++) h += vectors[a + o * k] * H[a + o * c] * vectors[c + o * k];
-    if (values[k] <= 0.0 || h > 0.0) continue;
+    if (values[k] <= ZERO * values[o - 1] || h > 0.0) continue; /* gone before, or asked for more */
     values[k] = 0.0;
     moved = 1;
   }
@@ -405,27 +408,17 @@ static int drop_dimensions(const curves *w, int g, const curve_block *b) {
 
 static int settle(void *work, const double *stat, const double *r) {
   curves *w = work;
-  const double zero = 0.0;
-  int moved = 0, faded = 0;
+  int moved = 0;
   curves_collect(w, stat, r, OF_VARIANCES);
   for (int g = 0; g < w->n_gamma && w->covariance_scale == NULL; g++)
-    for (int i = 0; i < w->n_block; i++) {
-      const curve_block *b = w->block + i;
-      if (b->order > 1) {
-        faded |= drop_dimensions(w, g, b);
-        continue;
-      }
-      if (b->held || !is_gone(w, g, b)) continue;
-      curves_put(w, b, &zero, gamma_at(w, g));
-      *kept_root(w, g, b) = 0.0;
-      moved = 1;
-    }
-  if (faded) curves_em_take_roots(w);
+    for (int i = 0; i < w->n_block; i++)
+      moved |= (w->block[i].order > 1 ? drop_dimensions : drop_variance)(w, g, w->block + i);
+  if (moved) curves_em_take_roots(w);
   for (int j = 0; j < w->spec.k && w->smooth.n > 0; j++) {
     curves_sums(w, stat, r, j, OF_COEFFICIENTS);
     moved |= curves_smooth_settle(w, j);
   }
-  return moved || faded;
+  return moved;
 }
 
 /* ---- construction -------------------------------------------------------------------------------------- */

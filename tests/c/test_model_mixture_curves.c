@@ -231,6 +231,42 @@ static void check_settle(void) {
   test_free();
 }
 
+/* Levels differ by unit and slopes do not: a free covariance loses a dimension, and is put there. */
+static void check_dropped_dimension(void) {
+  problem f;
+  part_test t = problem_part(&f, MIXTURE_EM, SHARED);
+  part_gather(&t);
+  CHECK(!t.part.settle(t.part.work, t.stat, t.r)); /* none fades */
+  double *y = copy_doubles(f.spec.y, f.spec.units.n_row);
+  for (int i = 0; i < N_UNIT; i++)
+    for (int row = f.first[i]; row < f.first[i + 1]; row++)
+      y[row] = 3.0 * (i % 5) + (row % 2 ? 0.5 : -0.5) * (row % 3);
+  f.spec.y = y;
+  mixture_part part;
+  CHECK(mixture_curves_part(&part, &f.spec, &test_memory) == ELBO_OK);
+  t = part_test_of(part, N_UNIT, K);
+  CHECK(part_prepare(&t));
+  part_gather(&t);
+  double before = 0.0;
+  int settled = 0, steps = 0;
+  for (; steps < 100 && !settled; steps++) {
+    part_m_step(&t);
+    before = part_objective(&t);
+    settled = t.part.settle(t.part.work, t.stat, t.r);
+  }
+  CHECK(settled);
+  CHECK(part_prepare(&t));
+  int singular = 0;
+  for (int j = 0; j < K; j++) {
+    const double *C = field(&t, "covariance") + Q * Q * j;
+    singular += fabs(C[0] * C[3] - C[1] * C[2]) < 1e-14 * (C[0] + C[3]) * (C[0] + C[3]);
+  }
+  CHECK(singular > 0);
+  CHECK(part_objective(&t) > before); /* EM was on its way */
+  CHECK(!t.part.settle(t.part.work, t.stat, t.r));
+  test_free();
+}
+
 /* Two units of one grid have the same statistics whether its design is shared or not; weights of one
  * change nothing. */
 static void check_restore(int options, mixture_method method) {
@@ -352,5 +388,6 @@ int main(void) {
   check_unbounded();
   check_signs();
   check_settle();
+  check_dropped_dimension();
   return FINISH();
 }

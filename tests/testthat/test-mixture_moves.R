@@ -74,3 +74,12 @@ test_that("moves are recorded, and not made from a given start or of one compone
   one <- fit_mixture(cbind(a, b) ~ 1, four, k = 1, covariance = "EII")
   expect_equal(one$starts$status, "climbed")
 })
+
+test_that("curves at many different sets of times make no moves", {
+  design_of <- function(missing) {
+    data <- sim_curves(300, k = 4, missing = missing, seed = 1)
+    fit_mixture(expr ~ time + (1 | gene), data, k = 1, unit = ~ gene)$design
+  }
+  expect_true(worth_moving(list(k = 4), design_of(0)))
+  expect_false(worth_moving(list(k = 4), design_of(0.3)))
+})
