@@ -19,13 +19,14 @@ ifeq ($(shell uname),Linux)
 export LANG ?= C.UTF-8
 endif
 
-.PHONY: demo test deps developer document build install ctest testthat check pure api c23 \
-        lint format asan valgrind gctorture coverage bench clean
+.PHONY: demo test deps developer document build install ctest testthat ecosystem check pure api \
+        c23 lint format asan valgrind gctorture coverage bench clean
 
 demo: deps install
 	@$(WITH_LIB) $(RSCRIPT) demo/run.R
 
 test: deps install
+	@tools/install-dependencies ecosystem
 	@$(WITH_LIB) tools/run-tests "$(MAKE)"
 
 deps:
@@ -56,6 +57,11 @@ ctest:
 
 testthat: install
 	@$(WITH_LIB) $(RSCRIPT) tools/testthat.R
+
+# The packages around, those that only CRAN has included (`make test` takes these if they are there).
+ecosystem: deps install
+	@ELBO_TEST_LEVEL=$${ELBO_TEST_LEVEL:-2} tools/install-dependencies ecosystem
+	@$(WITH_LIB) $(RSCRIPT) tools/ecosystem.R
 
 # Twice: as CRAN does it, and with nothing installed but what the package imports.
 check: deps build

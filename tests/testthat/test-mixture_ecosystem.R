@@ -1,8 +1,6 @@
 fit <- mixture_example("gaussian")
 
 test_that("what is not for mixtures says so", {
-  skip_if_not_installed("emmeans")
-  expect_error(emmeans::emmeans(fit, ~ x1), "not for mixtures")
   skip_if_not_installed("sandwich")
   expect_error(sandwich::estfun(fit), class = "elbo_error_not_available")
   expect_error(sandwich::bread(fit), class = "elbo_error_not_available")
@@ -19,10 +17,8 @@ test_that("predictions follow the coefficients that were set", {
   expect_identical(unique(several$group), c("eruptions", "waiting"))
 })
 
-test_that("lmtest and the criteria of stats work", {
+test_that("the criteria of stats work", {
   expect_equal(AIC(fit), -2 * as.numeric(logLik(fit)) + 2 * attr(logLik(fit), "df"))
   expect_equal(deviance(fit), -2 * as.numeric(logLik(fit)))
   expect_equal(extractAIC(fit), c(7, AIC(fit)))
-  skip_if_not_installed("lmtest")
-  expect_equal(unclass(lmtest::coeftest(fit))[, 1], c(coef(fit)), ignore_attr = "fixed")
 })
