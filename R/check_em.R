@@ -6,10 +6,8 @@
 #               = log p(y | theta) - KL(q || p(z | y, theta)).
 #
 #   check_em()                       exported; the verdict, of class "elbo_em_check"
-#   read_law(q)                      what the student's q means: a "law" to integrate over
-#   expected_joint(law, theta, ...)  E_q[log p], by unit
-#   negative_entropy_units(law)      E_q[log q], by unit
-#   exact_posterior(law, theta, ...) log evidence by unit, and the posterior's moments
+#   follow_em(em)                    the run, half-step by half-step
+#   generalised_or_not(state, em)    whether an M-step short of the maximum still gets there
 #   mstep_gain(...)                  how much a better theta would add
 
 #' Check an EM algorithm
@@ -39,6 +37,8 @@
 #' @param data whatever the three functions need.
 #' @param max_iter iterations to follow, at most; fewer when the algorithm has converged.
 #' @param tol differences up to this many units of log-likelihood count as rounding.
+#' @param weights `NULL`, or how often each unit was observed: with four phenotypes and their counts
+#'   the units are the phenotypes, and `log_joint` returns the log density of one of each.
 #' @details
 #' The E-step is right if q is the posterior \eqn{p(z | y, \theta)}{p(z | y, theta)}: if
 #' \eqn{KL(q \| p(z | y, \theta))}{KL(q || p(z | y, theta))}, the log evidence less the ELBO, is
@@ -48,19 +48,27 @@
 #' The M-step is right if \eqn{E_q[\log p(y, z | \theta)]}{E_q[log p(y, z | theta)]}, with the
 #' student's q, is not less at the new theta than at the old one, and cannot be raised by a
 #' numerical optimiser that starts there. So an M-step is judged by the q that it was given, and
-#' is not blamed for a wrong one. A step that goes up, but not to the maximum, is reported too
-#' (it is a generalised EM, which still climbs).
+#' is not blamed for a wrong one. A step that goes up, but not to the maximum, makes a generalised
+#' EM (one step of Newton's method, one parameter at a time as in ECM), if it stays only where
+#' nothing is to gain: that is no fault. Whether it does is seen by going on, up to `20 * max_iter`
+#' iterations, until theta stays where it is. If something is still to gain there, the step is
+#' wrong.
 #'
-#' Neighbouring entries of `theta` that sum to one before and after the M-step are taken for
-#' probabilities, and symmetric matrices in a list for symmetric: they stay so while a better
-#' theta is sought.
+#' What holds in `start` is expected to hold in every theta: that a part, a row or column of a
+#' matrix, or neighbours sum to one (where without that the density would grow without end), that a
+#' number is positive or a matrix symmetric (where the density is not defined otherwise). What is
+#' broken is named, rather than its consequences. While a better theta is sought, entries that sum
+#' to one go on doing so, and symmetric matrices stay symmetric. Parameters have the names that they
+#' have in `start`.
 #' @return A list of class `elbo_em_check`:
 #' \describe{
 #'   \item{`ok`}{`TRUE` if both steps are right.}
 #'   \item{`fault`}{`"none"`, `"E"`, `"M"` or `"both"`.}
 #'   \item{`e_step`, `m_step`}{each a list of `ok`; `iteration`, the first in which it was wrong,
-#'     or `NA`; `kind`: `"right"`, `"not_posterior"` (E), `"falls"`, `"not_maximal"` (M),
-#'     `"invalid"` (it failed, or what it returned cannot be used), or `"not_run"`; `amount`: the
+#'     or `NA`; `kind`: `"right"`, `"not_posterior"` (E), `"falls"`, `"not_maximal"`,
+#'     `"generalised"` (M; `ok`), `"constraint"` (M: one that holds in `start` is broken),
+#'     `"exchanged"` (E and M in each other's place), `"invalid"` (it failed, or what it returned cannot be used), or
+#'     `"not_run"`; `amount`: the
 #'     KL divergence (E) or what is still to gain (M), in log-likelihood; `message`, in words.}
 #'   \item{`fall`}{`NULL`, or a list of `iteration`, `step` (`"E"` or `"M"`), `amount`: where the
 #'     objective fell first.}
@@ -97,16 +105,20 @@
 #' forgetful <- function(q, y) mean((y - q$mean)^2)
 #' check_em(estep, forgetful, log_joint, start = 2, data = y)
 #' @export
-check_em <- function(estep, mstep, log_joint, start, data, max_iter = 50, tol = 1e-6) {
+check_em <- function(estep, mstep, log_joint, start, data, max_iter = 50, tol = 1e-6,
+                     weights = NULL) {
   for (name in c("estep", "mstep", "log_joint")) {
     check(is.function(get(name)), name, "a function", get(name))
   }
   check_theta_start(start)
-  max_iter <- check_count(max_iter, "max_iter")
-  check_positive(tol, "tol")
-  joint <- function(theta, z) suppressWarnings(log_joint(theta, z, data))
-  run <- follow_em(function(theta) estep(theta, data), function(q) mstep(q, data), joint,
-                   start, max_iter, tol)
+  check_em_weights(weights)
+  em <- list(
+    estep = function(theta) estep(theta, data), mstep = function(q) mstep(q, data),
+    joint = function(theta, z) suppressWarnings(log_joint(theta, z, data)),
+    start = start, copies = weights, n_data = NROW(data),
+    max_iter = check_count(max_iter, "max_iter"), tol = check_positive(tol, "tol")
+  )
+  run <- follow_em(em)
   faults <- c(E = isFALSE(run$e_step$ok), M = isFALSE(run$m_step$ok))
   fault <- if (all(faults)) "both" else c(names(which(faults)), "none")[1]
   structure(c(list(ok = !any(faults), fault = fault), run, list(tol = tol)),
@@ -122,62 +134,108 @@ check_theta_start <- function(start) {
   }
 }
 
+check_em_weights <- function(weights) {
+  if (is.null(weights)) return(invisible())
+  ok <- is.numeric(weights) && length(weights) > 0 && all(is.finite(weights)) && all(weights >= 0)
+  check(ok, "weights", "how often each unit was observed, numbers of zero or more", weights)
+}
+
 # ---- the run -----------------------------------------------------------------------------
 
 # Follows the algorithm, half-step by half-step, until it has converged or cannot go on.
-follow_em <- function(estep, mstep, joint, start, max_iter, tol) {
-  state <- list(theta = start, e_step = step_verdict("right"), m_step = step_verdict("right"),
+follow_em <- function(em) {
+  state <- list(theta = em$start, e_step = step_verdict("right"), m_step = step_verdict("right"),
                 trace = NULL, units = NA_integer_, stopped = FALSE)
-  for (i in seq_len(max_iter)) {
-    state <- e_half_step(state, i, estep, joint, tol)
+  for (i in seq_len(em$max_iter)) {
+    state <- e_half_step(state, i, em)
     if (state$stopped) break
-    state <- m_half_step(state, i, mstep, joint, start, tol)
-    if (state$stopped || em_converged(state$trace, tol)) break
+    state <- m_half_step(state, i, em)
+    if (state$stopped || em_converged(state$trace, em$tol)) break
   }
-  if (is.null(state$trace)) state$m_step <- step_verdict("not_run", ok = NA)
-  c(state[c("e_step", "m_step")], list(fall = first_fall(state$trace, tol)),
-    state[c("trace", "theta", "units")],
-    list(iterations = i, converged = !state$stopped && em_converged(state$trace, tol)))
+  if (is.null(state$trace) && state$m_step$kind == "right") {
+    state$m_step <- step_verdict("not_run", ok = NA)
+  }
+  fall <- first_fall(state$trace, em$tol)
+  if (state$m_step$kind == "not_maximal" && is.null(fall) && !state$stopped) {
+    state$m_step <- generalised_or_not(state, em)
+  }
+  c(state[c("e_step", "m_step")], list(fall = fall), state[c("trace", "theta", "units")],
+    list(iterations = i, converged = !state$stopped && em_converged(state$trace, em$tol)))
 }
 
-e_half_step <- function(state, i, estep, joint, tol) {
-  answer <- attempt(estep(state$theta))
+e_half_step <- function(state, i, em) {
+  answer <- attempt(em$estep(state$theta))
   law <- if (is.null(answer$problem)) read_law(answer$value) else answer
-  if (is.null(law$problem)) law$problem <- check_log_joint(law, state$theta, joint, i == 1)
+  if (i == 1) {
+    if (!is.null(law$problem) && exchanged(em)) return(say_exchanged(state))
+    check_joint_at_start(law, answer$value, em)
+  }
+  if (is.null(law$problem)) law$problem <- law_size_problem(law, state$theta, em)
   if (!is.null(law$problem)) {
     state$e_step <- first_fault(state$e_step, "invalid", i, NA, law$problem)
     state$stopped <- TRUE
     return(state)
   }
   state$q <- answer$value
+  law$copies <- if (is.null(em$copies)) rep(1, law$n) else em$copies
   state$law <- law
   state$units <- law$n
-  posterior <- exact_posterior(law, state$theta, joint)
-  elbo <- expected_joint(law, state$theta, joint) - negative_entropy_units(law)
-  state$e_step <- judge_estep(state$e_step, i, law, elbo, posterior, tol)
-  state$stopped <- !is.finite(sum(elbo))
-  record(state, i, "E", sum(elbo), sum(posterior$log_evidence))
+  posterior <- exact_posterior(law, state$theta, em$joint)
+  if (i == 1) check_evidence_at_start(posterior$log_evidence, law)
+  elbo <- expected_joint(law, state$theta, em$joint) - negative_entropy_units(law)
+  state$e_step <- judge_estep(state$e_step, i, law, elbo, posterior, em$tol)
+  state$stopped <- !is.finite(over_units(law, elbo))
+  record(state, i, "E", over_units(law, elbo), over_units(law, posterior$log_evidence))
 }
 
-m_half_step <- function(state, i, mstep, joint, start, tol) {
+# The sum over all that were observed.
+over_units <- function(law, value) sum(weighted(law$copies, value))
+
+m_half_step <- function(state, i, em) {
   law <- state$law
-  expected <- function(theta) sum(expected_joint(law, theta, joint))
-  answer <- attempt(mstep(state$q))
+  expected <- function(theta) over_units(law, expected_joint(law, theta, em$joint))
+  answer <- named_step(em, state$q)
   problem <- answer$problem
-  if (is.null(problem)) problem <- theta_problem(answer$value, start)
-  if (is.null(problem) && !is.finite(expected(answer$value))) {
-    problem <- sprintf("The expected log joint density is not finite at its theta (%s).",
-                       theta_text(answer$value))
+  if (is.null(problem)) problem <- theta_problem(answer$value, em$start)
+  if (is.null(problem) && i == 1) check_start_sums(em$start, answer$value, expected)
+  broken <- if (is.null(problem)) broken_constraint(em$start, state$theta, answer$value, expected)
+  if (is.null(problem) && is.null(broken)) {
+    problem <- joint_problem(expected, answer$value, em$start)
   }
-  if (!is.null(problem)) {
-    state$m_step <- first_fault(state$m_step, "invalid", i, NA, problem)
+  if (!is.null(problem) || !is.null(broken)) {
+    kind <- if (is.null(broken)) "invalid" else "constraint"
+    state$m_step <- first_fault(state$m_step, kind, i, NA, c(problem, broken))
     state$stopped <- TRUE
     return(state)
   }
-  state$m_step <- judge_mstep(state$m_step, i, expected, state$theta, answer$value, tol)
+  state$m_step <- judge_mstep(state$m_step, i, expected, state$theta, answer$value, em)
   state$theta <- answer$value
-  record(state, i, "M", expected(state$theta) - sum(negative_entropy_units(law)),
-         sum(exact_posterior(law, state$theta, joint)$log_evidence))
+  record(state, i, "M", expected(state$theta) - over_units(law, negative_entropy_units(law)),
+         over_units(law, exact_posterior(law, state$theta, em$joint)$log_evidence))
+}
+
+# The M-step's theta, with the names of `start` where it has none.
+named_step <- function(em, q) {
+  answer <- attempt(em$mstep(q))
+  if (is.null(names(answer$value)) && length(answer$value) == length(em$start)) {
+    names(answer$value) <- names(em$start)
+  }
+  answer
+}
+
+# The functions given in each other's place: what should take q makes one of theta.
+exchanged <- function(em) {
+  answer <- attempt(em$mstep(em$start))
+  is.null(answer$problem) && is.null(read_law(answer$value)$problem)
+}
+
+say_exchanged <- function(state) {
+  words <- paste("The E- and the M-step seem to be exchanged: `mstep` makes a law of the latent",
+                 "variables of a theta, `estep` does not.")
+  state$e_step <- step_verdict("exchanged", FALSE, 1L, NA_real_, words)
+  state$m_step <- step_verdict("exchanged", FALSE, 1L, NA_real_, "Exchanged with the E-step.")
+  state$stopped <- TRUE
+  state
 }
 
 record <- function(state, iteration, step, elbo, log_evidence) {
@@ -190,6 +248,42 @@ record <- function(state, iteration, step, elbo, log_evidence) {
 em_converged <- function(trace, tol) {
   n <- NROW(trace)
   n > 3 && abs(trace$elbo[n] - trace$elbo[n - 2]) < tol / 100
+}
+
+# An M-step that goes up, though not to the maximum, is part of a generalised EM if the points at
+# which it stays are those at which nothing is to gain: so it is followed until it stays.
+generalised_or_not <- function(state, em) {
+  end <- run_until_still(state$theta, em)
+  if (is.null(end)) return(state$m_step)
+  expected <- function(theta) over_units(state$law, expected_joint(end$law, theta, em$joint))
+  left <- mstep_gain(expected, end$before, end$theta, em)$gain
+  climbing <- !end$still && left < state$m_step$amount / 10
+  if (!isTRUE(left <= em$tol || climbing)) {
+    if (end$still) {
+      state$m_step$message <- paste0(state$m_step$message, sprintf(
+        " Nor does it get there in many iterations: where it stays, %s is still to gain.",
+        signif_text(left, 3)))
+    }
+    return(state$m_step)
+  }
+  step_verdict("generalised", TRUE, state$m_step$iteration, state$m_step$amount,
+               state$m_step$message)
+}
+
+# list(theta, before, law, still): the law is that from which the last M-step was made.
+run_until_still <- function(theta, em) {
+  for (i in seq_len(20 * em$max_iter)) {
+    before <- theta
+    q <- attempt(em$estep(before))
+    answer <- if (is.null(q$problem)) named_step(em, q$value) else q
+    if (!is.null(answer$problem) || !is.null(theta_problem(answer$value, em$start))) return(NULL)
+    theta <- answer$value
+    old <- unlist(before)
+    still <- all(abs(unlist(theta) - old) <= 1e-9 * (abs(old) + 1e-3))
+    if (still) break
+  }
+  law <- read_law(q$value)
+  if (is.null(law$problem)) list(theta = theta, before = before, law = law, still = still)
 }
 
 step_verdict <- function(kind, ok = TRUE, iteration = NA_integer_, amount = 0, message = "") {
@@ -214,316 +308,85 @@ attempt <- function(expr) {
            error = function(e) list(problem = paste0("It stopped: ", conditionMessage(e))))
 }
 
-# The model is not the student's: what is wrong with it is an error here.
-check_log_joint <- function(law, theta, joint, first) {
-  value <- joint(theta, law_point(law))
+# The model is not the student's, nor is `start`: what is wrong with them is an error here. Tried
+# at every value of a discrete z, and at middle and far points of a continuous one.
+check_joint_at_start <- function(law, q, em) {
+  for (z in if (is.null(law$problem)) law_points(law) else shape_points(q, em$n_data)) {
+    value <- tryCatch(em$joint(em$start, z), error = identity)
+    certain <- is.null(law$problem) # otherwise z may be of the wrong shape, the student's fault
+    if (inherits(value, "error")) {
+      if (certain) abort(sprintf("`log_joint` stops at `start` with %s: %s", point_words(law, z),
+                                 conditionMessage(value)), "elbo_error_argument")
+      return(invisible())
+    }
+    if (certain) check_joint_value(value, law, z)
+    else if (undefined_at(value, q)) abort_start(em$start, which(is.nan(value))[1])
+    if (certain && anyNA(value)) abort_start(em$start, which(is.na(value))[1], point_words(law, z))
+  }
+}
+
+# No number (but not for want of an entry with this z, which is NA and not NaN).
+undefined_at <- function(value, q) {
+  if (!is.numeric(value) || length(value) == 0) return(FALSE)
+  if (is.matrix(q) && length(value) == nrow(q)) any(is.nan(value)) else all(is.nan(value))
+}
+
+check_joint_value <- function(value, law, z) {
   if (!is.numeric(value) || (length(value) == 1 && law$n > 1)) {
     abort(c(sprintf("`log_joint` must return a number for each of the %d units, not %s.", law$n,
                     describe_value(value)), "Leave out the sum over units."), "elbo_error_argument")
   }
-  if (length(value) != law$n) {
+}
+
+abort_start <- function(start, unit, where = NULL) {
+  abort(c(
+    sprintf("`log_joint` is not a number at `start` (%s) for unit %d%s:", theta_text(start), unit,
+            if (is.null(where)) "" else paste0(" with ", where)),
+    "`start` is outside the parameter space, or `log_joint` has a fault.",
+    "Start where the model is defined."
+  ), "elbo_error_argument")
+}
+
+check_evidence_at_start <- function(log_evidence, law) {
+  unit <- which(!is.finite(log_evidence) & law$copies > 0)[1]
+  if (is.na(unit)) return(invisible())
+  abort(c(sprintf("`start` gives what unit %d has the density %s: log p(y | theta) is %s.", unit,
+                  format(exp(log_evidence[unit])), format(log_evidence[unit])),
+          "Start where all that was observed is possible."), "elbo_error_argument")
+}
+
+law_size_problem <- function(law, theta, em) {
+  value <- attempt(em$joint(theta, law_point(law)))
+  if (!is.null(value$problem)) {
+    return(sub("^It stopped", "With its q `log_joint` stops", value$problem))
+  }
+  if (length(value$value) != law$n) {
     return(sprintf("q has %d units, but with it `log_joint` returns %d values, not one for each.",
-                   law$n, length(value)))
+                   law$n, length(value$value)))
   }
-  if (first && anyNA(value)) {
-    abort(c(sprintf("`log_joint` is not a number at `start` for unit %d.", which(is.na(value))[1]),
-            "Start where the model is defined."), "elbo_error_argument")
-  }
-  NULL
-}
-
-theta_problem <- function(theta, start) {
-  if (is.list(start)) {
-    same <- is.list(theta) && identical(lengths(theta), lengths(start)) &&
-      all(vapply(theta, is.numeric, NA))
-    if (!same) {
-      return(sprintf("It must return, like `start`, %s; it returned %s.",
-                     describe_returned(start), describe_returned(theta)))
-    }
-  } else if (!is.numeric(theta) || length(theta) != length(start)) {
-    return(sprintf("It must return %s, like `start`; it returned %s.",
-                   count_numbers(length(start)), describe_returned(theta)))
-  }
-  bad <- which(!is.finite(unlist(theta)))
-  if (length(bad) > 0) {
-    return(sprintf("It returned a theta that is not finite: %s.", theta_text(theta)))
+  if (!is.null(em$copies) && length(em$copies) != law$n) {
+    abort(sprintf("`weights` must have a number for each of the %d units, not %d.", law$n,
+                  length(em$copies)), "elbo_error_argument")
   }
   NULL
 }
 
-count_numbers <- function(n) ifelse(n == 1, "a number", sprintf("%d numbers", n))
-
-describe_returned <- function(x) {
-  if (is.numeric(x)) return(count_numbers(length(x)))
-  if (!is.list(x) || is.null(names(x))) return(describe_value(x))
-  sprintf("a list of %s", enumerate(sprintf("`%s` (%s)", names(x), count_numbers(lengths(x))), 6))
-}
-
-theta_names <- function(theta) {
-  names <- names(unlist(theta))
-  empty <- sprintf("theta[%d]", seq_along(unlist(theta)))
-  if (is.null(names)) names <- if (length(empty) == 1) "theta" else empty
-  ifelse(nzchar(names), names, empty)
-}
-
-theta_text <- function(theta) {
-  enumerate(paste(theta_names(theta), "=", signif_text(unlist(theta), 4)), 6)
-}
-
-# ---- what q means ------------------------------------------------------------------------
-
-# A law: list(n, kind, ...) with, for "discrete", probability (n x K); for continuous ones d,
-# nodes (J x d) and weights for N(0, I), and at(x), which takes x ~ N(0, I) (n x d) to
-# list(z, log_q): coordinates in which q is standard normal. Or list(problem).
-read_law <- function(q) {
-  has <- function(type, ...) is.list(q) && all(vapply(list(...), function(x) type(q[[x]]), NA))
-  if (is.matrix(q) && is.numeric(q)) return(discrete_law(q))
-  if (has(is.function, "quantile", "log_density")) return(quantile_law(q))
-  if (has(is.numeric, "mean", "sd")) return(normal_law(q$mean, q$sd))
-  if (has(is.numeric, "mean", "cov")) return(joint_normal_law(q$mean, q$cov))
-  list(problem = paste(
-    "It must return q as a matrix of probabilities, list(mean, sd), list(mean, cov) or",
-    sprintf("list(quantile, log_density), not %s.", describe_returned(q))
-  ))
-}
-
-discrete_law <- function(q) {
-  if (!all(is.finite(q))) {
-    return(list(problem = "Some of its probabilities are missing or infinite."))
+# What is wrong with the expected log joint density at a new theta.
+joint_problem <- function(expected, theta, start) {
+  value <- attempt(expected(theta))
+  if (!is.null(value$problem)) {
+    return(sprintf("At its theta (%s) `log_joint` stops: %s", theta_text(theta, start),
+                   sub("^It stopped: ", "", value$problem)))
   }
-  if (any(q < 0)) {
-    return(list(problem = paste0("It returned a negative probability, ", signif_text(min(q), 3),
-                                 ".")))
-  }
-  wrong <- which(abs(rowSums(q) - 1) > 1e-8)
-  if (length(wrong) > 0) {
-    turned <- ncol(q) != nrow(q) && all(abs(colSums(q) - 1) < 1e-8)
-    return(list(problem = paste(
-      sprintf("The probabilities of unit %d sum to %s, not to 1.", wrong[1],
-              format(sum(q[wrong[1], ]), digits = 4)),
-      if (turned) "The matrix seems to be turned: it needs a row for each unit."
-      else if (length(wrong) > 1) sprintf("So do those of %d more.", length(wrong) - 1)
-    )))
-  }
-  list(kind = "discrete", n = nrow(q), probability = q)
-}
-
-normal_law <- function(mean, sd) {
-  mean <- as.vector(mean)
-  if (length(sd) == 1) sd <- rep(sd, length(mean))
-  if (length(sd) != length(mean)) {
-    return(list(problem = sprintf("Its mean has %d values and its sd %d; each unit has one.",
-                                  length(mean), length(sd))))
-  }
-  if (!all(is.finite(mean), is.finite(sd))) {
-    return(list(problem = "Some of its means or sds are missing or infinite."))
-  }
-  if (any(sd <= 0)) return(list(problem = not_a_law(which(sd <= 0)[1], min(sd))))
-  continuous_law("normal", length(mean), 1, function(x) {
-    list(z = mean + sd * x[, 1], log_q = stats::dnorm(x[, 1], log = TRUE) - log(sd))
-  })
-}
-
-not_a_law <- function(unit, sd) {
-  if (sd < 0) return(sprintf("The sd of unit %d is negative.", unit))
-  sprintf(paste("The sd of unit %d is 0: a point, whose entropy is not defined, where the E-step",
-                "has to return the law p(z | y, theta)."), unit)
-}
-
-joint_normal_law <- function(mean, cov) {
-  mean <- as.matrix(mean)
-  n <- nrow(mean)
-  d <- ncol(mean)
-  if (!identical(as.integer(dim(cov)), c(d, d, n))) {
-    return(list(problem = sprintf("Its cov must be a %d x %d x %d array, as mean is %d x %d.",
-                                  d, d, n, n, d)))
-  }
-  if (d > 4) return(list(problem = "It has more than 4 latent variables in each unit."))
-  if (!all(is.finite(mean), is.finite(cov))) {
-    return(list(problem = "Some of its means or covariances are missing or infinite."))
-  }
-  roots <- array(0, dim(cov))
-  for (i in seq_len(n)) {
-    root <- try(t(chol(matrix(cov[, , i], d))), silent = TRUE)
-    if (inherits(root, "try-error")) {
-      return(list(problem = sprintf("The covariance of unit %d is not positive definite.", i)))
-    }
-    roots[, , i] <- root
-  }
-  log_det <- vapply(seq_len(n), function(i) sum(log(diag(matrix(roots[, , i], d)))), 0)
-  continuous_law("normal", n, d, function(x) {
-    list(z = mean + multiply_units(roots, x),
-         log_q = rowSums(stats::dnorm(x, log = TRUE)) - log_det)
-  })
-}
-
-quantile_law <- function(q) {
-  middle <- attempt(q$quantile(0.5))
-  n <- length(middle$value)
-  probe <- attempt(q$log_density(q$quantile(rep(0.5, n))))
-  if (!is.numeric(middle$value) || !is.numeric(probe$value) || length(probe$value) != n ||
-      !all(is.finite(middle$value), is.finite(probe$value))) {
-    return(list(problem = paste("Its quantile(p) and log_density(z) must return a finite number",
-                                "for each unit.")))
-  }
-  continuous_law("quantile", n, 1, function(x) {
-    z <- q$quantile(stats::pnorm(x[, 1]))
-    list(z = z, log_q = q$log_density(z))
-  })
-}
-
-continuous_law <- function(kind, n, d, at) {
-  rule <- hermite_rule(c(20, 12, 8, 6)[d])
-  grid <- as.matrix(expand.grid(rep(list(seq_along(rule$x)), d)))
-  list(kind = kind, n = n, d = d, at = at, nodes = matrix(rule$x[grid], ncol = d),
-       weights = apply(matrix(rule$weight[grid], ncol = d), 1, prod))
-}
-
-# Gauss-Hermite quadrature for the standard normal law (Golub and Welsch 1969).
-hermite_rule <- function(n) {
-  off <- sqrt(seq_len(n - 1))
-  jacobi <- matrix(0, n, n)
-  jacobi[cbind(seq_len(n - 1), seq_len(n - 1) + 1)] <- off
-  spectrum <- eigen(jacobi + t(jacobi), symmetric = TRUE)
-  list(x = spectrum$values, weight = spectrum$vectors[1, ]^2)
-}
-
-# (A_i x_i)' for each unit i: A is d x d x n, x is n x d.
-multiply_units <- function(A, x) {
-  d <- ncol(x)
-  A <- matrix(A, nrow(x), d * d, byrow = TRUE)
-  columns_of(d, nrow(x), function(j) rowSums(A[, j + d * (seq_len(d) - 1), drop = FALSE] * x))
-}
-
-# A matrix of k columns of n values; vapply() would make a vector of a single row.
-columns_of <- function(k, n, column) matrix(vapply(seq_len(k), column, numeric(n)), n, k)
-
-same_for_all <- function(law, node) matrix(node, law$n, law$d, byrow = TRUE)
-
-# A value of z for each unit, in the middle of q.
-law_point <- function(law) {
-  if (law$kind == "discrete") return(max.col(law$probability, "first"))
-  law$at(matrix(0, law$n, law$d))$z
-}
-
-# ---- expectations ------------------------------------------------------------------------
-
-# log p(y, z | theta) at each value of a discrete z, n x K.
-joint_table <- function(law, theta, joint) {
-  columns_of(ncol(law$probability), law$n, function(k) joint(theta, rep(k, law$n)))
-}
-
-weighted <- function(weight, value) ifelse(weight == 0, 0, weight * value)
-
-expected_joint <- function(law, theta, joint) {
-  if (law$kind == "discrete") {
-    return(rowSums(weighted(law$probability, joint_table(law, theta, joint))))
-  }
-  over_nodes(law, function(point) joint(theta, point$z))
-}
-
-negative_entropy_units <- function(law) {
-  if (law$kind == "discrete") return(rowSums(weighted(law$probability, log(law$probability))))
-  over_nodes(law, function(point) point$log_q)
-}
-
-over_nodes <- function(law, g) {
-  total <- numeric(law$n)
-  for (j in seq_along(law$weights)) {
-    total <- total + law$weights[j] * g(law$at(same_for_all(law, law$nodes[j, ])))
-  }
-  total
-}
-
-log_sum_exp <- function(x) {
-  top <- apply(x, 1, max)
-  top <- ifelse(is.finite(top), top, 0)
-  top + log(rowSums(exp(x - top)))
-}
-
-# ---- the exact posterior -----------------------------------------------------------------
-
-# log p(y_n | theta), and the moments of p(z_n | y_n, theta) (first coordinate), by unit.
-exact_posterior <- function(law, theta, joint) {
-  if (law$kind == "discrete") {
-    table <- joint_table(law, theta, joint)
-    log_evidence <- log_sum_exp(table)
-    return(list(log_evidence = log_evidence, probability = exp(table - log_evidence)))
-  }
-  # In coordinates x in which q is N(0, I), the density of (y, x).
-  log_density <- function(x) {
-    point <- law$at(x)
-    value <- joint(theta, point$z) - point$log_q + rowSums(stats::dnorm(x, log = TRUE))
-    ifelse(is.finite(value), value, -Inf)
-  }
-  peak <- find_peaks(log_density, law$n, law$d)
-  log_root <- vapply(seq_len(law$n), function(i) log_det(matrix(peak$root[, , i], law$d)), 0)
-  terms <- first <- matrix(0, law$n, length(law$weights))
-  for (j in seq_along(law$weights)) {
-    x <- peak$centre + multiply_units(peak$root, same_for_all(law, law$nodes[j, ]))
-    terms[, j] <- log(law$weights[j]) + log_density(x) + log_root -
-      sum(stats::dnorm(law$nodes[j, ], log = TRUE))
-    first[, j] <- as.matrix(law$at(x)$z)[, 1]
-  }
-  log_evidence <- log_sum_exp(terms)
-  weight <- exp(terms - log_evidence)
-  mean <- rowSums(weighted(weight, first))
-  list(log_evidence = log_evidence, mean = mean,
-       sd = sqrt(rowSums(weighted(weight, (first - mean)^2))))
-}
-
-# Mode and scale of a log density of each unit, near enough for quadrature: Newton's method with
-# differences over half a standard deviation. log f(centre + root u) becomes near -u'u / 2.
-find_peaks <- function(log_density, n, d) {
-  centre <- matrix(0, n, d)
-  root <- array(diag(d), c(d, d, n))
-  reach <- 0.5
-  at <- function(u) log_density(centre + multiply_units(root, matrix(u, n, d, byrow = TRUE)))
-  unit <- diag(reach, d)
-  for (round in 1:40) {
-    middle <- at(numeric(d))
-    up <- columns_of(d, n, function(j) at(unit[j, ]))
-    down <- columns_of(d, n, function(j) at(-unit[j, ]))
-    gradient <- (up - down) / (2 * reach)
-    hessian <- array(0, c(d, d, n))
-    for (j in seq_len(d)) {
-      hessian[j, j, ] <- (up[, j] - 2 * middle + down[, j]) / reach^2
-      for (k in seq_len(j - 1)) {
-        both <- at(unit[j, ] + unit[k, ])
-        hessian[j, k, ] <- hessian[k, j, ] <- (both - up[, j] - up[, k] + middle) / reach^2
-      }
-    }
-    moved <- 0
-    for (i in seq_len(n)) {
-      step <- newton_step(gradient[i, ], matrix(hessian[, , i], d))
-      root_i <- matrix(root[, , i], d)
-      centre[i, ] <- centre[i, ] + root_i %*% step$move
-      root[, , i] <- root_i %*% step$root
-      moved <- max(moved, abs(step$move), abs(step$root - diag(d)))
-    }
-    if (moved < 0.05) break
-  }
-  list(centre = centre, root = root)
-}
-
-# Where the density is too flat to tell, look further; where it ends, look nearer.
-newton_step <- function(gradient, hessian) {
-  d <- length(gradient)
-  if (!all(is.finite(gradient), is.finite(hessian))) {
-    return(list(move = numeric(d), root = diag(0.5, d)))
-  }
-  inverse <- try(chol2inv(chol(-hessian)), silent = TRUE)
-  if (inherits(inverse, "try-error") || any(diag(inverse) > 100)) {
-    return(list(move = 2 * gradient / max(1, abs(gradient)), root = diag(2, d)))
-  }
-  move <- as.vector(inverse %*% gradient)
-  list(move = move * min(1, 3 / sqrt(sum(move^2))), root = t(chol(inverse)))
+  if (is.finite(value$value)) return(NULL)
+  sprintf("The expected log joint density is not finite at its theta (%s).",
+          theta_text(theta, start))
 }
 
 # ---- the verdicts ------------------------------------------------------------------------
 
 judge_estep <- function(verdict, i, law, elbo, posterior, tol) {
-  kl <- posterior$log_evidence - elbo
+  kl <- weighted(law$copies, posterior$log_evidence - elbo)
   if (sum(kl) <= tol) return(verdict)
   worst <- which.max(kl)
   message <- paste0(
@@ -550,10 +413,11 @@ describe_miss <- function(law, posterior, i) {
           signif_text(sd, 3), signif_text(posterior$mean[i], 3), signif_text(posterior$sd[i], 3))
 }
 
-judge_mstep <- function(verdict, i, expected, old, theta, tol) {
+judge_mstep <- function(verdict, i, expected, old, theta, em) {
   if (!verdict$ok) return(verdict)
+  tol <- em$tol
   fall <- expected(old) - expected(theta)
-  better <- mstep_gain(expected, old, theta, tol)
+  better <- mstep_gain(expected, old, theta, em)
   if (fall <= tol && better$gain <= tol) return(verdict)
   where <- if (better$gain > tol) paste0(" ", better$words) else ""
   if (fall > tol) {
@@ -568,10 +432,14 @@ judge_mstep <- function(verdict, i, expected, old, theta, tol) {
 
 # What a better theta, near the student's, would add to the expected log joint density. A slope
 # in no direction means a maximum; otherwise an optimiser goes and looks.
-mstep_gain <- function(expected, old, theta, tol) {
+mstep_gain <- function(expected, old, theta, em) {
   here <- unlist(theta, use.names = FALSE)
   directions <- free_directions(old, theta)
-  value <- function(delta) expected(with_values(theta, here + as.vector(directions %*% delta)))
+  value <- function(delta) {
+    there <- with_values(theta, here + as.vector(directions %*% delta))
+    number <- attempt(expected(there))
+    if (is.null(number$problem)) number$value else NA_real_
+  }
   origin <- value(numeric(ncol(directions)))
   local <- vapply(seq_len(ncol(directions)), function(j) {
     slope_along(function(t) value(replace(numeric(ncol(directions)), j, t)), origin,
@@ -579,7 +447,7 @@ mstep_gain <- function(expected, old, theta, tol) {
   }, numeric(2))
   promised <- ifelse(local["curvature", ] < 0, local["slope", ]^2 / (-2 * local["curvature", ]),
                      abs(local["slope", ]))
-  if (!any(promised > tol / 100, na.rm = TRUE)) return(list(gain = 0))
+  if (!any(promised > em$tol / 100, na.rm = TRUE)) return(list(gain = 0))
   scale <- sqrt(abs(local["curvature", ]))
   scale[!is.finite(scale) | scale == 0] <- 1
   best <- stats::nlminb(numeric(ncol(directions)), function(delta) {
@@ -587,10 +455,19 @@ mstep_gain <- function(expected, old, theta, tol) {
     if (is.finite(result)) result else Inf
   }, scale = scale)
   there <- here + as.vector(directions %*% best$par)
+  list(gain = -best$objective, words = better_words(here, there, theta_names(theta, em$start)))
+}
+
+better_words <- function(here, there, names) {
   moved <- abs(there - here) > 1e-4 * pmax(abs(here), abs(there))
-  words <- sprintf("%s: yours %s, best near %s", theta_names(theta)[moved],
-                   signif_text(here[moved], 4), signif_text(there[moved], 4))
-  list(gain = -best$objective, words = paste0(paste(utils::head(words, 4), collapse = "; "), "."))
+  endless <- abs(there) > 1e5 * pmax(abs(here), 1)
+  if (any(endless)) {
+    return(sprintf("It grows without end with %s: theta lacks a constraint that the model needs.",
+                   enumerate(names[endless], 4)))
+  }
+  words <- sprintf("%s: yours %s, best near %s", names[moved], signif_text(here[moved], 4),
+                   signif_text(there[moved], 4))
+  paste0(paste(utils::head(words, 4), collapse = "; "), ".")
 }
 
 # Slope and curvature of g at 0 by differences; nearer where it is not finite.
@@ -607,64 +484,6 @@ slope_along <- function(g, origin, size) {
   c(slope = NA_real_, curvature = NA_real_)
 }
 
-with_values <- function(theta, values) {
-  if (is.list(theta)) return(utils::relist(values, theta))
-  theta[] <- values
-  theta
-}
-
-# Directions in which theta may be varied, in columns: each entry, but neighbours that sum to one
-# are varied so that they still do, and the halves of a symmetric matrix together.
-free_directions <- function(old, theta) {
-  D <- diag(length(unlist(theta)))
-  position <- relist_positions(theta)
-  mirrored <- integer()
-  for (part in position) {
-    if (!is_symmetric_part(part, theta, old)) next
-    for (j in seq_len(ncol(part))) for (i in seq_len(j - 1)) {
-      D[part[j, i], part[i, j]] <- 1
-      mirrored <- c(mirrored, part[j, i])
-    }
-  }
-  drop <- mirrored
-  for (run in runs_to_one(unlist(old, use.names = FALSE), unlist(theta, use.names = FALSE))) {
-    for (k in utils::head(run, -1)) D[k + 1, k] <- -1
-    drop <- c(drop, utils::tail(run, 1))
-  }
-  if (length(drop) > 0) D <- D[, -drop, drop = FALSE]
-  D
-}
-
-relist_positions <- function(theta) {
-  if (!is.list(theta)) return(list())
-  ends <- cumsum(lengths(theta))
-  Map(function(part, end) {
-    place <- end - length(part) + seq_along(part)
-    if (is.matrix(part)) matrix(place, nrow(part)) else place
-  }, theta, ends)
-}
-
-is_symmetric_part <- function(part, theta, old) {
-  if (!is.matrix(part) || nrow(part) != ncol(part) || nrow(part) == 1) return(FALSE)
-  symmetric <- function(x) isSymmetric(matrix(unlist(x, use.names = FALSE)[part], nrow(part)))
-  symmetric(theta) && symmetric(old)
-}
-
-# Runs of two or more neighbours, positive and of sum one in both vectors; the longest first.
-runs_to_one <- function(old, new) {
-  n <- length(new)
-  taken <- logical(n)
-  runs <- list()
-  sums_to_one <- function(x) all(x > 0) && abs(sum(x) - 1) < 1e-8
-  for (size in rev(seq_len(max(0, n - 1)) + 1)) for (from in seq_len(n - size + 1)) {
-    run <- from:(from + size - 1)
-    if (any(taken[run]) || !sums_to_one(old[run]) || !sums_to_one(new[run])) next
-    taken[run] <- TRUE
-    runs <- c(runs, list(run))
-  }
-  runs
-}
-
 # ---- in words ----------------------------------------------------------------------------
 
 #' @rdname check_em
@@ -672,8 +491,10 @@ runs_to_one <- function(old, new) {
 #' @param ... not used.
 #' @export
 print.elbo_em_check <- function(x, ...) {
+  generalised <- x$ok && x$m_step$kind == "generalised"
   verdict <- switch(EXPR = x$fault, none = "both steps are right", E = "the E-step is at fault",
                     M = "the M-step is at fault", both = "both steps are at fault")
+  if (generalised) verdict <- "a generalised EM, which climbs but not as fast"
   units <- if (is.na(x$units)) "" else sprintf(" on %d units", x$units)
   writeLines(sprintf("EM, %d iteration%s%s: %s", x$iterations, if (x$iterations > 1) "s" else "",
                      units, verdict))
@@ -685,9 +506,16 @@ print.elbo_em_check <- function(x, ...) {
 
 print_step <- function(name, verdict, praise) {
   if (is.na(verdict$ok)) return(writeLines(paste0(name, ": not reached.")))
-  if (verdict$ok) return(write_wrapped(paste0(name, ": right. ", praise)))
-  write_wrapped(sprintf("%s: wrong, first in iteration %d. %s", name, verdict$iteration,
-                        verdict$message))
+  words <- if (verdict$kind == "generalised") {
+    sprintf(paste("goes up every time, but not to the maximum, first in iteration %d. %s It stays",
+                  "only where nothing is to gain, so that the end is EM's, after more iterations."),
+            verdict$iteration, verdict$message)
+  } else if (verdict$ok) {
+    paste("right.", praise)
+  } else {
+    sprintf("wrong, first in iteration %d. %s", verdict$iteration, verdict$message)
+  }
+  write_wrapped(paste0(name, ": ", words))
 }
 
 em_ending <- function(x) {

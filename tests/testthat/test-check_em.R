@@ -161,7 +161,7 @@ test_that("wrong steps for mixtures are found", {
   expect_identical(both$m_step$kind, "falls")
 })
 
-test_that("a generalised EM climbs, and is told that its M-step is no maximum", {
+test_that("a generalised EM climbs, and is told from a wrong M-step", {
   half_way <- function(q, y) {
     theta <- mixture_mstep(q, y)
     theta$mean <- (theta$mean + attr(q, "before")) / 2
@@ -169,8 +169,182 @@ test_that("a generalised EM climbs, and is told that its M-step is no maximum", 
   }
   estep <- function(theta, y) structure(mixture_estep(theta, y), before = theta$mean)
   x <- check_mixture(estep, half_way)
-  expect_identical(c(x$fault, x$m_step$kind), c("M", "not_maximal"))
+  expect_identical(c(x$fault, x$m_step$kind), c("none", "generalised"))
+  expect_true(x$ok && x$m_step$ok)
   expect_null(x$fall)
+  # Means half way: q is 200 rows, and E_q log p falls off by n_k (m_k - best_k)^2 / (2 sd_k^2) with
+  # sds about the best means that are too small for these: the first step's loss, written out.
+  q <- estep(mixture_start, points)
+  best <- mixture_mstep(q, points)
+  value <- function(theta) {
+    sum(q * cbind(mixture_joint(theta, 1, points), mixture_joint(theta, 2, points)))
+  }
+  expect_equal(x$m_step$amount, value(best) - value(half_way(q, points)), tolerance = 1e-6)
+  # Three iterations say the same as fifty.
+  expect_identical(check_mixture(estep, half_way, max_iter = 3)$m_step$kind, "generalised")
+  expect_output(print(x), "generalised EM")
+  # One group of parameters in each iteration (ECM in its cyclic form).
+  in_turn <- function() {
+    turn <- 0
+    function(q, y) {
+      turn <<- turn + 1
+      theta <- attr(q, "before")
+      best <- mixture_mstep(q, y)
+      theta$weight <- best$weight
+      if (turn %% 2 == 1) {
+        theta$mean <- best$mean
+      } else {
+        theta$sd <- sqrt(colSums(q * outer(y, theta$mean, "-")^2) / colSums(q))
+      }
+      theta
+    }
+  }
+  whole <- function(theta, y) structure(mixture_estep(theta, y), before = theta)
+  expect_identical(check_mixture(whole, in_turn())$m_step$kind, "generalised")
+  # A weight that never moves does not end at a maximum, however long.
+  stuck <- function(q, y) replace(mixture_mstep(q, y), "weight", list(c(0.5, 0.5)))
+  expect_identical(check_mixture(mstep = stuck)$m_step$kind, "not_maximal")
+})
+
+# Blood groups: theta are the frequencies of three alleles, z = 2 says heterozygous. Counts of
+# Bernstein's, as in the textbooks on EM (A 186, B 38, AB 13, O 284).
+blood <- c(A = 186, B = 38, AB = 13, O = 284)
+blood_start <- c(A = 0.3, B = 0.2, O = 0.5)
+blood_estep <- function(theta, y) {
+  het <- ifelse(y %in% c("A", "B"), 2 * theta["O"] / (theta[y] + 2 * theta["O"]), 0)
+  cbind(1 - het, het)
+}
+blood_joint <- function(theta, z, y) {
+  p <- theta[c("A", "B", "O")]
+  one <- c(A = p[[1]]^2, B = p[[2]]^2, AB = 2 * p[[1]] * p[[2]], O = p[[3]]^2)
+  two <- c(A = 2 * p[[1]] * p[[3]], B = 2 * p[[2]] * p[[3]], AB = 0, O = 0)
+  unname(log(ifelse(z == 1, one[y], two[y])))
+}
+blood_mstep <- function(copies = function(y) rep(1, length(y)), divide = 2) {
+  function(q, y) {
+    n <- copies(y)
+    of <- function(type) sum((n * (2 * q[, 1] + q[, 2]))[y == type])
+    both <- sum(n[y == "AB"])
+    hidden <- sum((n * q[, 2])[y %in% c("A", "B")])
+    c(A = of("A") + both, B = of("B") + both, O = hidden + 2 * sum(n[y == "O"])) /
+      (divide * sum(n))
+  }
+}
+
+test_that("units may be phenotypes with their counts", {
+  each <- check_em(blood_estep, blood_mstep(), blood_joint, blood_start,
+                   rep(names(blood), blood))
+  counted <- check_em(blood_estep, blood_mstep(function(y) blood[y]), blood_joint, blood_start,
+                      names(blood), weights = blood)
+  expect_true(each$ok && counted$ok)
+  expect_identical(c(each$units, counted$units), c(521L, 4L))
+  expect_equal(counted$trace$elbo, each$trace$elbo, tolerance = 1e-12)
+  # The multinomial likelihood of the phenotypes, maximised by optim().
+  log_lik <- function(p) {
+    p <- c(p, 1 - sum(p))
+    if (any(p <= 0)) return(-1e10)
+    sum(blood * log(c(p[1]^2 + 2 * p[1] * p[3], p[2]^2 + 2 * p[2] * p[3], 2 * p[1] * p[2], p[3]^2)))
+  }
+  best <- optim(c(0.3, 0.2), log_lik, control = list(fnscale = -1, reltol = 1e-14))
+  expect_equal(counted$theta[1:2], best$par, tolerance = 1e-4, ignore_attr = TRUE)
+  expect_equal(tail(counted$trace$log_evidence, 1), best$value, tolerance = 1e-9)
+  wrong <- check_em(function(theta, y) 0 * blood_estep(theta, y) + 0.5, blood_mstep(), blood_joint,
+                    blood_start, names(blood), weights = blood)
+  expect_identical(wrong$fault, "E")
+  for (weights in list(1:3, -blood, "a")) {
+    expect_error(check_em(blood_estep, blood_mstep(), blood_joint, blood_start, names(blood),
+                          weights = weights), "weights", class = "elbo_error_argument")
+  }
+})
+
+test_that("constraints that hold in `start` and break are named first", {
+  says <- function(x, pattern) {
+    expect_identical(c(x$fault, x$m_step$kind), c("M", "constraint"))
+    expect_match(x$m_step$message, pattern)
+  }
+  y <- rep(names(blood), blood)
+  halved <- check_em(blood_estep, blood_mstep(divide = 1), blood_joint, blood_start, y)
+  says(halved, "A, B and O sum to 1 there, and sum to 2 here[.] Divided by their sum")
+  says(check_mixture(mstep = function(q, y) {
+    replace(mixture_mstep(q, y), "weight", list(colSums(q)))
+  }), "weight1 and weight2 sum to 1 there, and sum to 200 here")
+  expect_match(check_pairs(mstep = function(q, y) -1)$m_step$message,
+               "theta is positive there, and is -1 here")
+  says(check_mixture(mstep = function(q, y) {
+    replace(mixture_mstep(q, y), "sd", list(c(-1, 1)))
+  }), "sd1 is positive there, and is -1 here")
+  says(check_mixture(mstep = function(q, y) {
+    replace(mixture_mstep(q, y), "weight", list(c(-0.2, 1.2)))
+  }), "weight1 is positive there, and is -0.2 here")
+  # What sums to one by chance in `start` is no constraint: means of a half.
+  lucky <- replace(mixture_start, "mean", list(c(0.1, 0.9)))
+  expect_true(check_em(mixture_estep, mixture_mstep, mixture_joint, lucky, points, max_iter = 5)$ok)
+})
+
+test_that("of a matrix whose rows and columns sum to one the rows may go on alone", {
+  # Two raters' marks of items of two kinds: confusion[kind, mark], as Dawid and Skene have it.
+  set.seed(5)
+  kind <- rbinom(150, 1, 0.4) + 1
+  marks <- cbind(ifelse(runif(150) < 0.8, kind, 3 - kind), ifelse(runif(150) < 0.9, kind, 3 - kind),
+                 ifelse(runif(150) < 0.7, kind, 3 - kind))
+  joint <- function(theta, z, y) {
+    log(theta$weight[z]) + rowSums(log(matrix(theta$confusion[cbind(z, c(y))], ncol = 3)))
+  }
+  estep <- function(theta, y) {
+    p <- exp(sapply(1:2, function(k) joint(theta, rep(k, nrow(y)), y)))
+    p / rowSums(p)
+  }
+  mstep <- function(q, y) {
+    counts <- sapply(1:2, function(m) colSums(q * rowSums(y == m)))
+    list(weight = colMeans(q), confusion = counts / rowSums(counts))
+  }
+  start <- list(weight = c(0.5, 0.5), confusion = matrix(c(0.7, 0.3, 0.3, 0.7), 2))
+  expect_true(check_em(estep, mstep, joint, start, marks, max_iter = 10)$ok)
+  columns <- check_em(estep, function(q, y) {
+    counts <- sapply(1:2, function(m) colSums(q * rowSums(y == m)))
+    list(weight = colMeans(q), confusion = counts / nrow(y))
+  }, joint, start, marks)
+  expect_identical(columns$m_step$kind, "constraint")
+})
+
+test_that("steps in each other's place are recognised", {
+  x <- check_em(mixture_mstep, mixture_estep, mixture_joint, mixture_start, points)
+  expect_identical(c(x$fault, x$e_step$kind, x$m_step$kind), c("both", "exchanged", "exchanged"))
+  expect_output(print(x), "exchanged")
+  expect_identical(check_em(pairs_mstep, pairs_estep, pairs_joint, 2, pairs)$e_step$kind,
+                   "exchanged")
+})
+
+test_that("a start outside the parameter space is not the student's fault", {
+  outside <- function(start, ...) {
+    expect_error(check_em(mixture_estep, mixture_mstep, mixture_joint, start, points), ...,
+                 class = "elbo_error_argument")
+  }
+  outside(replace(mixture_start, "sd", list(c(-1, 1))), "sd1 = -1.*outside the parameter space")
+  outside(replace(mixture_start, "weight", list(c(-0.2, 1.2))), "outside the parameter space")
+  outside(replace(mixture_start, "weight", list(c(0.5, 0.7))), "weight2 sum to 1.2, after the M-step")
+  expect_error(check_em(blood_estep, blood_mstep(), blood_joint, c(A = 0, B = 0.5, O = 0.5),
+                        names(blood)), "log p.y | theta. is -Inf", class = "elbo_error_argument")
+})
+
+test_that("`log_joint` is tried at every z before anything is judged", {
+  picky <- function(theta, z, y) {
+    if (any(z > 1)) stop("z is 0 or 1")
+    mixture_joint(theta, z, y)
+  }
+  expect_error(check_em(mixture_estep, mixture_mstep, picky, mixture_start, points),
+               "`log_joint` stops at `start` with z = 2: z is 0 or 1", class = "elbo_error_argument")
+  short <- function(theta, z, y) if (any(z > 1)) 0 else mixture_joint(theta, z, y)
+  expect_error(check_em(mixture_estep, mixture_mstep, short, mixture_start, points),
+               "for each of the 200 units", class = "elbo_error_argument")
+})
+
+test_that("parameters have the names of `start`", {
+  unnamed <- function(q, y) unname(blood_mstep()(q, y))
+  expect_true(check_em(blood_estep, unnamed, blood_joint, blood_start, rep(names(blood), blood))$ok)
+  x <- check_em(blood_estep, function(q, y) c(0.2, 0.3, 0.5), blood_joint, blood_start,
+                rep(names(blood), blood))
+  expect_match(x$m_step$message, "A: yours 0.2, best near")
 })
 
 test_that("what a step returns in the wrong shape is its fault, in words", {
@@ -196,7 +370,7 @@ test_that("what a step returns in the wrong shape is its fault, in words", {
   says(check_mixture(mstep = function(q, y) lapply(mixture_mstep(q, y), `*`, NaN)), "M",
        "not finite: weight1 = NaN")
   says(check_pairs(mstep = function(q, y) c(1, 2)), "M", "a number, like `start`; it returned 2")
-  says(check_pairs(mstep = function(q, y) -1), "M", "not finite at its theta")
+  says(check_pairs(mstep = function(q, y) 1e-320), "M", "not finite at its theta")
   says(check_pairs(mstep = function(q, y) stop("no")), "M", "It stopped: no")
   point <- check_pairs(function(theta, y) list(mean = rowMeans(y), sd = 0))
   says(point, "E", "The sd of unit 1 is 0: a point")
@@ -330,8 +504,11 @@ test_that("the quadrature integrates polynomials of degree 2 n - 1 exactly", {
   expect_equal(moments, c(1, 1, 3, 15, 105, 945))
 })
 
-test_that("neighbours that sum to one are found, the longest run first", {
-  expect_identical(runs_to_one(c(5, 0.2, 0.3, 0.5), c(7, 0.1, 0.1, 0.8)), list(2:4))
-  expect_identical(runs_to_one(c(0.5, 0.5, 1), c(0.4, 0.7, 1)), list())
-  expect_identical(runs_to_one(1, 1), list())
+test_that("entries that sum to one are found: parts, rows, columns, the longest neighbours", {
+  bare <- function(...) groups_to_one(..1, ...)
+  expect_identical(bare(c(5, 0.2, 0.3, 0.5), c(7, 0.1, 0.1, 0.8)), list(2:4))
+  expect_identical(bare(c(0.5, 0.5, 1), c(0.4, 0.7, 1)), list())
+  expect_identical(bare(1, 1), list())
+  rows <- list(p = matrix(c(0.1, 0.4, 0.9, 0.6), 2), w = c(0.3, 0.7))
+  expect_identical(groups_to_one(rows, unlist(rows)), list(5:6, c(1L, 3L), c(2L, 4L)))
 })
