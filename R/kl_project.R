@@ -20,7 +20,7 @@
 #' | `"independent"` | `"p\|\|q"` | `"kl"` | mean `mu`, variances `Sigma[j, j]`: covers p |
 #' | the two above | `"q\|\|p"` | `"no_entropy"` | none: q collapses on the maximum of log p |
 #' | the two above | `"q\|\|p"` | `"no_log_p"` | none: q spreads without end |
-#' | `"point"` | either | `"kl"` | undefined: no common dominating measure |
+#' | `"point"` | either | `"kl"` | none: the divergence is infinite for every point |
 #' | `"point"` | `"q\|\|p"` | `"no_entropy"` | the point at the maximum of log p |
 #' | `"point"`, `sd` | either | `"kl"` | mean `mu`, as a point would |
 #'
@@ -41,17 +41,18 @@
 #' @return A list of class `elbo_kl`:
 #' \describe{
 #'   \item{`status`}{`"optimum"`; `"collapse"` or `"dispersion"` where the objective improves for
-#'     ever as q narrows or spreads; `"indifferent"` where every mean is as good; `"undefined"`.}
+#'     ever as q narrows or spreads; `"indifferent"` where every mean is as good; `"undefined"` where
+#'     the objective is infinite for every q.}
 #'   \item{`mean`, `cov`}{of the optimal q, or of the limit: zero covariances after a collapse,
 #'     infinite variances after a dispersion, `NA` for what is not determined.}
 #'   \item{`value`}{the objective there (minimised), with all constants: `-Inf` after a
-#'     dispersion, `NA` where undefined.}
+#'     dispersion, `Inf` where undefined.}
 #'   \item{`target`}{list of `mean` and `cov`.}
 #'   \item{`family`, `direction`, `objective`, `sd`}{as asked.}
 #' }
 #' `print()` says it in words. `plot()` draws regions that hold 50 % and 95 % of p and of the
-#' optimal q (of the coordinates `which`; densities in one dimension) and returns its argument
-#' invisibly.
+#' optimal q (of the coordinates `which`, on axes of the same scale unless their sds are more than
+#' 20 times apart; densities in one dimension) and returns its argument invisibly.
 #' @references
 #' Blei, D. M., Kucukelbir, A. and McAuliffe, J. D. (2017). Variational inference: a review for
 #' statisticians. *Journal of the American Statistical Association* 112, 859--877.
@@ -130,12 +131,13 @@ kl_result <- function(status, mean, cov, value) {
   list(status = status, mean = mean, cov = cov, value = value)
 }
 
-# A point has no log q to take the expectation of, and needs none without the entropy.
+# No point mass is absolutely continuous with respect to p, nor p to it: the divergence is infinite
+# either way, as is the limit of each term with log q. Without the entropy there is no log q.
 point_optimum <- function(target, direction, objective) {
   if (direction == "q||p" && objective == "no_entropy") {
     return(kl_limit(target, "optimum", "point"))
   }
-  kl_result("undefined", NA * target$mean, NA * target$cov, NA_real_)
+  kl_result("undefined", NA * target$mean, NA * target$cov, Inf)
 }
 
 # Where q goes as it narrows to a point, or spreads.
@@ -181,9 +183,9 @@ print.elbo_kl <- function(x, ...) {
     columns <- c(columns, list("q mean" = shown(x$mean), "q sd" = shown(sqrt(diag(x$cov)))))
   }
   writeLines(table_lines(columns))
-  if (x$status %in% c("optimum", "collapse")) {
+  if (x$status %in% c("optimum", "collapse", "undefined")) {
     cat(kl_formula(x), if (x$status == "collapse") " tends to " else " = ",
-        formatC(x$value, digits = 4, format = "fg"), "\n", sep = "")
+        trimws(formatC(x$value, digits = 4, format = "fg")), "\n", sep = "")
   }
   write_wrapped(kl_words(x))
   invisible(x)
@@ -205,9 +207,9 @@ kl_formula <- function(x) {
 kl_words <- function(x) {
   if (x$status == "undefined") {
     return(paste(
-      "Undefined: a point mass has no density with respect to the measure in which p has one (no",
-      "common dominating measure), so log q is not a number. Normals of small fixed variance are",
-      "a way out: give `sd`; or leave out the entropy: objective = \"no_entropy\"."
+      "Infinite for every point: what has probability 1 under a point mass has probability 0 under",
+      "p, and the other way round, so that no point is better than another. Normals of small fixed",
+      "variance are a way out: give `sd`; or leave out the entropy: objective = \"no_entropy\"."
     ))
   }
   if (x$status == "collapse") {
@@ -222,11 +224,12 @@ kl_words <- function(x) {
   if (x$status == "indifferent") {
     return("Every mean is as good: the entropy does not depend on it.")
   }
+  if (x$family == "full") return("q = p: the family contains the target.")
+  if (isTRUE(all.equal(x$cov, x$target$cov, tolerance = 1e-10))) {
+    return("q = p: this target is one of the family.")
+  }
   if (x$family == "point") {
     return("q acts as a point mass at the maximum of log p, whatever the covariance of p.")
-  }
-  if (x$family == "full") {
-    return("q = p: the family contains the target.")
   }
   if (x$direction == "q||p") {
     return(paste(
@@ -253,19 +256,25 @@ plot.elbo_kl <- function(x, which = c(1, 2), ...) {
     plot_kl_ellipses(x, which)
   }
   graphics::title(kl_family(x), line = 1.7, cex.main = title_size(kl_family(x)))
-  graphics::mtext(paste("smallest", kl_formula(x)), line = 0.5,
-                  cex = 0.9 * graphics::par("cex"))
+  said <- if (x$status == "undefined") "%s is infinite for every q" else "smallest %s"
+  graphics::mtext(sprintf(said, kl_formula(x)), line = 0.5, cex = 0.9 * graphics::par("cex"))
   falling <- d > 1 && x$target$cov[which[1], which[2]] < 0
-  graphics::legend(if (falling) "topright" else "topleft", c("p", kl_legend(x)), bg = "white",
-                   box.col = NA, inset = 0.01, lwd = c(6, 2), lty = c(1, kl_lty(x)), seg.len = 2.5,
-                   col = c("grey75", colours[["blue"]]))
+  kl_key(x, if (falling) "topright" else "topleft")
   graphics::box()
   invisible(x)
 }
 
+kl_key <- function(x, where) {
+  key <- c("p", kl_legend(x))
+  drawn <- seq_along(key)
+  graphics::legend(where, key, bg = "white", box.col = NA, inset = 0.01, lwd = c(6, 2)[drawn],
+                   lty = c(1, kl_lty(x))[drawn], seg.len = 2.5,
+                   col = c("grey75", colours[["blue"]])[drawn])
+}
+
 kl_legend <- function(x) {
   switch(x$status,
-    optimum = "q", collapse = "q narrows", dispersion = "q spreads", undefined = "q undefined",
+    optimum = "q", collapse = "q narrows", dispersion = "q spreads", undefined = NULL,
     indifferent = "q, any mean"
   )
 }
@@ -293,7 +302,8 @@ plot_kl_ellipses <- function(x, which) {
   reach <- sqrt(stats::qchisq(0.95, 2) * diag(cov)) * if (x$status == "dispersion") 2.7 else 1.35
   labels <- names(mean)
   graphics::plot(NA, xlim = mean[1] + c(-1, 1) * reach[1], xlab = labels[1],
-                 ylim = mean[2] + c(-1, 1) * reach[2], ylab = labels[2], las = 1)
+                 ylim = mean[2] + c(-1, 1) * reach[2], ylab = labels[2], las = 1,
+                 asp = if (max(reach) < 20 * min(reach)) 1 else NA)
   for (level in c(0.95, 0.5)) {
     graphics::polygon(normal_ellipse(mean, cov, level), border = "grey55", lwd = 1.5,
                       col = grDevices::adjustcolor("black", 0.13))

@@ -149,13 +149,15 @@ test_that("without log p q spreads without end, in whatever place", {
                tolerance = 1e-8)
 })
 
-test_that("point masses are undefined, and the object says why", {
+test_that("the divergence is infinite for every point, and the object says why", {
   for (direction in c("q||p", "p||q")) for (objective in c("kl", "no_log_p")) {
     x <- kl_project(mu, Sigma, "point", direction, objective)
     expect_s3_class(x, "elbo_kl")
     expect_identical(x$status, "undefined")
-    expect_true(is.na(x$value) && all(is.na(x$mean)) && all(is.na(x$cov)))
-    expect_output(print(x), "no\\s+common dominating measure")
+    expect_identical(x$value, Inf)
+    expect_true(all(is.na(x$mean)) && all(is.na(x$cov)))
+    expect_output(print(x), "Infinite for every point")
+    expect_output(print(x), "= Inf")
   }
   # The divergence of ever narrower normals grows beyond all bounds: log(10) per coordinate.
   narrow <- vapply(10^-(1:4), function(s) kl_project(mu, Sigma, "point", sd = s)$value, 0)
@@ -168,6 +170,36 @@ test_that("one dimension is a case, with numbers for its moments", {
     expect_equal(unname(x$cov), matrix(4))
     expect_equal(x$value, 0)
   }
+})
+
+test_that("a target that is in the family is recognised as its own best q", {
+  for (direction in c("q||p", "p||q")) {
+    x <- kl_project(c(0, 1), diag(c(1, 4)), "independent", direction)
+    expect_equal(x$value, 0)
+    expect_output(print(x), "q = p")
+    expect_output(print(kl_project(c(0, 1), diag(4, 2), "point", direction, sd = 2)), "q = p")
+    expect_output(print(kl_project(c(0, 1), diag(4, 2), "point", direction, sd = 1)), "q acts as")
+  }
+})
+
+test_that("pictures have axes of the same scale, and no key for a q that is not drawn", {
+  drawn <- function(x) {
+    grDevices::pdf(NULL, width = 9, height = 4)
+    on.exit(grDevices::dev.off())
+    plot(x)
+    # Inches for a unit of each axis.
+    edges <- graphics::par("usr")
+    graphics::par("pin") / c(diff(edges[1:2]), diff(edges[3:4]))
+  }
+  for (family in c("full", "independent", "point")) {
+    x <- kl_project(mu[1:2], Sigma[1:2, 1:2], family)
+    scale <- drawn(x)
+    expect_equal(scale[1], scale[2])
+    expect_identical(kl_legend(x), if (family != "point") "q")
+  }
+  # Scales of 1 and 100 would make a line of it.
+  scale <- drawn(kl_project(c(0, 0), diag(c(1, 1e4))))
+  expect_gt(scale[1] / scale[2], 20)
 })
 
 test_that("names are kept, from the mean or from the covariance", {
