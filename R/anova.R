@@ -6,6 +6,11 @@
 #'   model puts a variance of the larger at zero, the parametric bootstrap: on the boundary the
 #'   chi-square law does not hold (Self and Liang 1987). `"chisq"` and `"bootstrap"` insist.
 #' @param nsim,seed For the bootstrap.
+#' @param refit As in lme4: whether fits by `"reml"` are refitted by `"em"`; by default where it is
+#'   needed.
+#' @param model.names Names of the fits in the table; by default those of the arguments, or else the
+#'   expressions given.
+#' @param ddf As in lmerTest; Satterthwaite's degrees of freedom are the only ones.
 #' @return A data frame of class `anova`, fits sorted by their number of parameters: `npar`,
 #'   `logLik`, `AIC`, `BIC`, `Chisq`, `Df` and `Pr(>Chisq)`; the heading says which law the last
 #'   comes from. Fits by `"reml"` with different fixed effects are refitted by `"em"`, with a
@@ -22,22 +27,39 @@
 #' anova(level, update(level, . ~ . + Sex))
 #' @export
 anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), nsim = 1000L,
-                           seed = NULL) {
+                           seed = NULL, refit = NULL, model.names = NULL, ddf = NULL) {
   test <- check_choice(test, "test", c("auto", "chisq", "bootstrap"))
-  fits <- list(object, ...)
-  labels <- as.character(lapply(as.list(substitute(list(object, ...)))[-1], deparse_line))
+  check_ddf(ddf, "ddf")
+  # A list of named fits, by do.call(), names none of them `object`.
+  fits <- if (missing(object)) list(...) else list(object, ...)
+  expressions <- as.list(substitute(list(...)))[-1]
+  if (!missing(object)) expressions <- c(list(substitute(object)), expressions)
+  labels <- compared_names(fits, expressions, model.names)
   check_comparable(fits)
-  if (length(fits) == 1) return(anova_terms(object))
-  fits <- comparable_likelihoods(fits)
+  if (length(fits) == 1) return(anova_terms(fits[[1]]))
+  fits <- comparable_likelihoods(fits, refit)
   order <- order(vapply(fits, `[[`, 0, "df_parameters"))
   fits <- fits[order]
-  labels <- make.unique(labels[order])
+  labels <- labels[order]
   ratios <- Map(function(small, large) likelihood_ratio(small, large, test, nsim, seed),
                 fits[-length(fits)], fits[-1])
   table <- do.call(rbind, Map(anova_row, fits, c(list(NULL), ratios)))
   rownames(table) <- labels
   structure(table, heading = anova_heading(fits, labels, ratios),
             class = c("anova", "data.frame"))
+}
+
+# Names of the fits in `...`; what has a name there and is no fit is an argument that we do not
+# have.
+compared_names <- function(fits, expressions, model.names) {
+  given <- names(expressions)
+  if (is.null(given)) given <- character(length(fits))
+  stray <- which(nzchar(given) & !vapply(fits, inherits, NA, "elbo_fit"))
+  if (length(stray) > 0) refuse_argument(given[stray[1]], fits[[stray[1]]])
+  if (is.null(model.names)) return(fit_names(given, expressions))
+  check(is.character(model.names) && length(model.names) == length(fits), "model.names",
+        sprintf("%d names", length(fits)), model.names)
+  make.unique(model.names)
 }
 
 anova_heading <- function(fits, labels, ratios) {
@@ -67,13 +89,22 @@ check_comparable <- function(fits) {
         "elbo_error_argument")
 }
 
-comparable_likelihoods <- function(fits) {
+# `refit`: NULL where needed, as lme4 TRUE for all fits by "reml", FALSE for none.
+comparable_likelihoods <- function(fits, refit = NULL) {
+  if (!is.null(refit)) check_flag(refit, "refit")
   reml <- vapply(fits, function(f) f$method == "reml", NA)
   same_fixed <- vapply(fits, function(f) {
     setequal(names(coef(f)), names(coef(fits[[1]])))
   }, NA)
-  if (!any(reml) || (all(reml) && all(same_fixed))) return(fits)
-  message("Refitting by method \"em\": restricted likelihoods of different fixed effects cannot ",
+  if (!any(reml)) return(fits)
+  comparable <- all(reml) && all(same_fixed)
+  if (comparable && !isTRUE(refit)) return(fits)
+  if (isFALSE(refit)) {
+    abort(c("`refit` = FALSE: restricted likelihoods of different fixed effects, or beside",
+            "marginal ones, cannot be compared."), "elbo_error_argument")
+  }
+  if (comparable) message("Refitting by method \"em\".")
+  else message("Refitting by method \"em\": restricted likelihoods of different fixed effects cannot ",
           "be compared.")
   lapply(fits, function(f) if (f$method == "reml") refit_method(f, "em") else f)
 }

@@ -69,6 +69,7 @@ with_seed <- function(seed, code) {
 #' @rdname bootstrap
 #' @export
 print.elbo_bootstrap <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   cat(sprintf("Parametric bootstrap: %d refits by method \"%s\"%s\n", nrow(x$theta), x$method,
               if (x$failed > 0) sprintf(", %d without an answer", x$failed) else ""))
   table <- cbind(Estimate = as.vector(x$estimate), Bias = colMeans(x$theta, na.rm = TRUE) - x$estimate,
@@ -81,6 +82,7 @@ print.elbo_bootstrap <- function(x, ...) {
 #' @rdname bootstrap
 #' @export
 confint.elbo_bootstrap <- function(object, parm = NULL, level = 0.95, ...) {
+  check_dots_empty(..., .but = passed_along$confint)
   level <- check_between(level, "level", 0, 1)
   parm <- interval_parameters(parm, names(object$estimate))
   tails <- c((1 - level) / 2, (1 + level) / 2)
@@ -91,11 +93,15 @@ confint.elbo_bootstrap <- function(object, parm = NULL, level = 0.95, ...) {
 
 #' @rdname bootstrap
 #' @export
-vcov.elbo_bootstrap <- function(object, ...) stats::cov(object$theta, use = "complete.obs")
+vcov.elbo_bootstrap <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$vcov)
+  stats::cov(object$theta, use = "complete.obs")
+}
 
 #' @rdname bootstrap
 #' @param row.names,optional Not used.
 #' @export
 as.data.frame.elbo_bootstrap <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots_empty(..., .but = passed_along$as.data.frame)
   as.data.frame(x$theta, optional = TRUE)
 }

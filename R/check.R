@@ -6,7 +6,6 @@
 #   check_count(x, name), check_whole(x, name), check_flag(x, name)
 #   check_choice(x, name, choices)            one of several words; all of them means the first
 #   check_data_frame(x, name)
-#   check_dots_empty(...)                     nothing was left over for a method's `...`
 
 check <- function(ok, name, what, x) {
   if (isTRUE(ok)) return(invisible(x))
@@ -49,13 +48,5 @@ check_data_frame <- function(x, name) {
   if (is.data.frame(x)) return(invisible(x))
   remedy <- if (is.matrix(x) || is.list(x)) sprintf("Try as.data.frame(%s).", name)
   abort(c(sprintf("`%s` must be a data frame, not %s.", name, describe_value(x)), remedy),
-        "elbo_error_argument")
-}
-
-check_dots_empty <- function(...) {
-  if (...length() == 0) return(invisible())
-  name <- ...names()[1]
-  extra <- if (length(name) && nzchar(name)) quote_names(name) else describe_value(..1)
-  abort(sprintf("There is no argument %s here; see the help page for its arguments.", extra),
         "elbo_error_argument")
 }

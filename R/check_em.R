@@ -491,6 +491,7 @@ slope_along <- function(g, origin, size) {
 #' @param ... not used.
 #' @export
 print.elbo_em_check <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   generalised <- x$ok && x$m_step$kind == "generalised"
   verdict <- switch(EXPR = x$fault, none = "both steps are right", E = "the E-step is at fault",
                     M = "the M-step is at fault", both = "both steps are at fault")

@@ -38,8 +38,13 @@ compare_fits <- function(...) {
   structure(comparison, facts = facts, held = held, class = c("elbo_comparison", "data.frame"))
 }
 
+# The names given, or the expressions where they are short; do.call() has the fits themselves in
+# the place of expressions.
 fit_names <- function(given, expressions) {
-  said <- vapply(expressions, deparse_line, "")
+  said <- vapply(seq_along(expressions), function(i) {
+    text <- if (is.language(expressions[[i]])) deparse_line(expressions[[i]])
+    if (is.null(text) || nchar(text) > 60) paste0("fit", i) else text
+  }, "")
   make.unique(if (is.null(given)) said else ifelse(nzchar(given), given, said))
 }
 
@@ -59,6 +64,7 @@ fit_facts <- function(fit, name) {
 #' @rdname compare_fits
 #' @export
 print.elbo_comparison <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   facts <- attr(x, "facts")
   if (is.null(facts) || !all(c("fit", "term", "estimate", "std.error") %in% names(x))) {
     print(as.data.frame(unclass(x)))
@@ -108,6 +114,7 @@ print_columns <- function(terms, columns) {
 #' @rdname compare_fits
 #' @export
 plot.elbo_comparison <- function(x, level = 0.95, ...) {
+  check_dots_empty(...)
   terms <- unique(x$term)
   fits <- unique(x$fit)
   margin <- 1.5 + max(graphics::strwidth(fits, "inches", cex = 0.8)) / 0.2

@@ -1,7 +1,8 @@
 #' Intervals for all parameters
 #'
 #' @param object A fit.
-#' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free.
+#' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free, `"beta_"` for
+#'   the fixed effects, `"theta_"` for the others, as in lme4.
 #' @param level Confidence level, between 0 and 1.
 #' @param type `"wald"`: fixed effects by Satterthwaite's t, standard deviations on the log scale
 #'   and correlations on Fisher's z scale, so that none leaves its range; `NA` for a parameter on
@@ -10,7 +11,9 @@
 #'   `"reml"` fit by the marginal likelihood, since restricted likelihoods have none.
 #'   `"bootstrap"`: percentiles of [bootstrap()].
 #' @param nsim,seed For the bootstrap.
-#' @param ... Not used.
+#' @param ... Nothing further; see [elbo_fit-methods] for what may stand here.
+#' @param method,boot.type lme4's words: `"Wald"`, `"profile"` or `"boot"` for `type`, and `"perc"`, the
+#'   only kind of bootstrap interval.
 #' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`.
 #' @section Coverage:
 #' Share (%) of 1,000 simulated data sets in which the nominal 90 % interval held the truth, under em /
@@ -65,16 +68,16 @@
 #' @export
 confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
                              type = c("wald", "profile", "bootstrap"), nsim = 1000L, seed = NULL,
-                             ...) {
-  type <- check_choice(type, "type", c("wald", "profile", "bootstrap"))
+                             ..., method = NULL, boot.type = "perc") {
+  check_dots_empty(..., .but = passed_along$confint)
+  type <- interval_type(type, c("wald", "profile", "bootstrap"), method, boot.type)
   level <- check_between(level, "level", 0, 1)
   if (type == "profile" && object$method == "vb") {
     abort(c("A fit by method \"vb\" has no likelihood to profile;",
             "its intervals are confint(fit), or quantiles of as_draws(fit)."),
           "elbo_error_not_available")
   }
-  free <- object$parameters$name[!object$parameters$fixed]
-  parm <- if (is.null(parm)) free else interval_parameters(parm, object$parameters$name)
+  parm <- asked_parameters(object, parm)
   switch(type,
     wald = wald_intervals(object, parm, level),
     profile = profile_intervals(object, parm, level),
@@ -82,9 +85,40 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
   )
 }
 
+# `type`, or the word for it that lme4 has in `method`.
+interval_type <- function(type, types, method, boot.type) {
+  check_choice(boot.type, "boot.type", "perc")
+  if (is.null(method)) return(check_choice(type, "type", types))
+  words <- c(wald = "wald", profile = "profile", boot = "bootstrap", bootstrap = "bootstrap")
+  words <- words[words %in% types]
+  asked <- if (is.character(method) && length(method) == 1) tolower(method)
+  if (is.null(asked) || !asked %in% names(words)) check_choice(method, "method", names(words))
+  if (length(type) == 1 && type != words[[asked]]) {
+    abort(sprintf("`method` = \"%s\" and `type` = \"%s\" contradict each other.", method, type),
+          "elbo_error_argument")
+  }
+  words[[asked]]
+}
+
+# All that are free by default. lme4 calls the fixed effects "beta_", all others "theta_".
+asked_parameters <- function(fit, parm) {
+  names <- fit$parameters$name
+  coefficient <- names %in% names(coef(fit))
+  free <- !fit$parameters$fixed
+  if (is.null(parm)) return(names[free])
+  if (identical(parm, "beta_")) return(names[free & coefficient])
+  if (identical(parm, "theta_")) return(names[free & !coefficient])
+  interval_parameters(parm, names)
+}
+
 interval_parameters <- function(parm, names) {
   if (is.null(parm)) return(names)
-  if (is.numeric(parm)) parm <- names[parm]
+  if (is.numeric(parm)) {
+    if (all(parm %in% seq_along(names))) return(names[parm])
+    abort(sprintf("`parm` must be names, or numbers from 1 to %d, not %s.", length(names),
+                  describe_value(parm)), "elbo_error_argument")
+  }
+  check(is.character(parm), "parm", "names or numbers of parameters", parm)
   unknown <- setdiff(parm, names)
   if (length(unknown) == 0) return(parm)
   abort(sprintf("`parm` has %s, which is not a parameter of this fit; those are %s.",

@@ -22,6 +22,7 @@
 #'   the same fit, and the session's generator is left as it was.
 #' @param progress `TRUE` to report the progress of long fits, `FALSE` to be silent, or `NULL`
 #'   to report in interactive sessions only.
+#' @param ... Nothing further: words of other packages are refused with ours for them.
 #' @return A list of class `elbo_control` with one element an argument.
 #' @examples
 #' elbo_control(accelerate = "none", max_iter = 50)
@@ -29,7 +30,8 @@
 #' @family what a fit is told
 #' @export
 elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", threads = NULL,
-                         n_starts = NULL, quadrature = NULL, seed = NULL, progress = NULL) {
+                         n_starts = NULL, quadrature = NULL, seed = NULL, progress = NULL, ...) {
+  check_dots_empty(..., .words = foreign_words$control)
   optional <- function(x, name, check) if (!is.null(x)) check(x, name)
   structure(
     list(
@@ -48,6 +50,7 @@ elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", thr
 
 #' @export
 print.elbo_control <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   shown <- vapply(x, function(value) if (is.null(value)) "default" else format(value), "")
   cat("Settings of the ascent\n", sprintf("  %-10s %s\n", names(x), shown), sep = "")
   invisible(x)

@@ -67,6 +67,7 @@ convergence <- function(object, ...) UseMethod("convergence")
 #' @rdname convergence
 #' @export
 convergence.elbo_fit <- function(object, check = FALSE, ...) {
+  check_dots_empty(...)
   check_flag(check, "check")
   state <- object$convergence
   if (check && object$method == "vb") {
@@ -78,6 +79,7 @@ convergence.elbo_fit <- function(object, check = FALSE, ...) {
 
 #' @export
 print.elbo_convergence <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   for (sentence in c(x$message, x$verdict)) cat(strwrap(sentence), sep = "\n")
   invisible(x)
 }

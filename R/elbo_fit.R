@@ -222,7 +222,10 @@ theta <- function(object, ...) UseMethod("theta")
 
 #' @rdname theta
 #' @export
-theta.elbo_fit <- function(object, ...) object$theta
+theta.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
+  object$theta
+}
 
 #' Covariance matrix of the estimates
 #'
@@ -251,6 +254,7 @@ theta.elbo_fit <- function(object, ...) object$theta
 #' sqrt(diag(vcov(fit, full = TRUE, type = "sandwich")))
 #' @export
 vcov.elbo_fit <- function(object, full = FALSE, type = NULL, ...) {
+  check_dots_empty(..., .but = passed_along$vcov)
   check_flag(full, "full")
   types <- if (object$method == "vb") c("linear_response", "mean_field")
            else c("observed", "full_observed", "sandwich")
@@ -319,14 +323,36 @@ natural_covariance <- function(fit, eta_cov) {
   V
 }
 
+#' @rdname elbo_fit-methods
 #' @export
-logLik.elbo_fit <- function(object, ...) {
+logLik.elbo_fit <- function(object, ..., REML = NULL) {
+  check_dots_empty(...)
   if (is.na(object$log_evidence)) {
     abort(c(sprintf("A fit by method \"%s\" has no marginal log-likelihood;", object$method),
             "its objective is elbo(fit)."), "elbo_error_loglik")
   }
-  structure(object$log_evidence, df = object$df_parameters, nobs = nobs(object),
+  structure(evidence_by(object, REML), df = object$df_parameters, nobs = nobs(object),
             nall = nobs(object), class = "logLik")
+}
+
+# The marginal (REML = FALSE) or restricted (TRUE) log-likelihood at the estimates of the other
+# method, as lme4 and nlme have it: the ratios of the variances as they are, and the scale common
+# to all of them at its best.
+evidence_by <- function(fit, REML) {
+  if (is.null(REML)) return(fit$log_evidence)
+  check_flag(REML, "REML")
+  if (REML == (fit$method == "reml")) return(fit$log_evidence)
+  if (!inherits(fit, "elbo_glmm")) {
+    not_for_mixtures("REML = TRUE", "There is no restricted likelihood of a mixture.")
+  }
+  n <- nobs(fit)
+  residual <- n - length(fit$information$free_beta)
+  scale <- fit$parameters$block %in% c("sd", "smooth", "sigma")
+  bound <- fit$design$known_se || any(fit$parameters$fixed[scale]) || informed(fit)
+  if (!bound) fit$theta[scale] <- fit$theta[scale] * sqrt(if (REML) n / residual else residual / n)
+  fit$method <- if (REML) "reml" else "em"
+  state <- glmm_posterior(fit)
+  state$objective - log_prior(fit$priors, fit$theta, match(fit$method, c("joint", "em", "reml")) - 1L)
 }
 
 #' The steps of the ascent
@@ -352,7 +378,10 @@ elbo_trace <- function(object, ...) UseMethod("elbo_trace")
 
 #' @rdname elbo_trace
 #' @export
-elbo_trace.elbo_fit <- function(object, ...) object$trace
+elbo_trace.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
+  object$trace
+}
 
 #' The objective of a fit
 #'

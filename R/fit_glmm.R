@@ -40,6 +40,11 @@
 #' @param factorization For `"vb"`: `"structured"`, q(beta, u), or `"mean_field"`, q(beta) q(u), which
 #'   shows what the independence of the two costs.
 #' @param control Settings made by [elbo_control()].
+#' @param contrasts Codings of the factors of the fixed part, as in [stats::lm()]:
+#'   `list(f = "contr.sum")`.
+#' @param REML lme4's word: `TRUE` for `method = "reml"`, `FALSE` for `"em"`. `method = "REML"` and
+#'   `"ML"`, as in nlme, are understood too.
+#' @param ... Nothing further: words of other packages are refused with ours for them.
 #'
 #' @details
 #' Rows are reduced once to sufficient statistics for each group, so that an iteration costs
@@ -144,11 +149,14 @@
 fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml", "vb", "joint"),
                      prior = NULL, weights = NULL, offset = NULL, sigma = ~ 1, se = NULL, subset,
                      na.action, factorization = c("structured", "mean_field"),
-                     control = elbo_control()) {
+                     control = elbo_control(), contrasts = NULL, REML = NULL, ...) {
   started <- proc.time()[["elapsed"]]
   call <- match.call()
+  check_dots_empty(..., .words = foreign_words$fit_glmm)
   family <- check_gaussian(family)
-  method <- check_choice(method, "method", c("em", "reml", "vb", "joint"))
+  method <- glmm_method(method, REML)
+  if (!is.null(REML)) call$method <- method
+  call$REML <- NULL
   factorization <- check_choice(factorization, "factorization", c("structured", "mean_field"))
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
 
@@ -174,6 +182,21 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   warn_unfinished(fit)
   warn_unidentified(fit)
   fit
+}
+
+# lme4 and nlme say it by `REML`, or "REML" and "ML".
+glmm_method <- function(method, REML) {
+  methods <- c("em", "reml", "vb", "joint")
+  said <- !identical(method, methods)
+  if (identical(method, "ML")) method <- "em"
+  if (identical(method, "REML")) method <- "reml"
+  method <- check_choice(method, "method", methods)
+  if (is.null(REML)) return(method)
+  check_flag(REML, "REML")
+  if (!said) return(if (REML) "reml" else "em")
+  if (REML == (method == "reml")) return(method)
+  abort(sprintf("`REML` = %s and `method` = \"%s\" contradict each other; leave out `REML`.", REML,
+                method), "elbo_error_argument")
 }
 
 check_gaussian <- function(family) {

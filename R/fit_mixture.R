@@ -62,6 +62,8 @@
 #'   classes are not left to `na.action`: they are integrated out, and what is observed of a row
 #'   counts. Rows of which nothing is observed are left out, with a message.
 #' @param control Settings made by [elbo_control()]; here `n_starts`, `seed` and `threads` matter.
+#' @param contrasts Codings of the factors of the formula, as in [stats::lm()].
+#' @param ... Nothing further: words of other packages are refused with ours for them.
 #'
 #' @details
 #' Starts. The objective has many local maxima. `control$n_starts` partitions (20 by default) come
@@ -201,9 +203,11 @@
 fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", "vb", "joint"),
                         covariance = NULL, random_covariance = "free", sigma = ~ component,
                         membership = ~ 1, unit = NULL, prior = NULL, weights = NULL, freq = NULL,
-                        start = NULL, subset, na.action, control = elbo_control()) {
+                        start = NULL, subset, na.action, control = elbo_control(),
+                        contrasts = NULL, ...) {
   started <- proc.time()[["elapsed"]]
   call <- match.call()
+  check_mixture_dots(names(sys.call()), ...)
   family <- check_mixture_family(family)
   method <- check_choice(method, "method", c("em", "vb", "joint"))
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
@@ -227,6 +231,12 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
   fit$time <- proc.time()[["elapsed"]] - started
   warn_unfinished(fit)
   fit
+}
+
+# `random` by itself would be taken for the beginning of `random_covariance`.
+check_mixture_dots <- function(given, ...) {
+  if ("random" %in% given) refuse_argument("random", NULL, foreign_words$fit_mixture)
+  check_dots_empty(..., .words = foreign_words$fit_mixture)
 }
 
 check_mixture_family <- function(family) {

@@ -31,7 +31,8 @@ glmm_frame <- function(call, env) {
   factors <- vapply(frame, is.factor, NA)
   frame[factors] <- lapply(frame[factors], drop_levels)
   parsed$fixed <- add_multipliers(parsed$fixed, parsed$smooths, frame)
-  c(list(formula = parsed$formula, frame = frame), build_design(parsed, sigma, frame))
+  c(list(formula = parsed$formula, frame = frame),
+    build_design(parsed, sigma, frame, eval(call$contrasts, env)))
 }
 
 # Like lm(), from a string too.
@@ -243,11 +244,11 @@ check_scale <- function(frame, name) {
 
 # The design ----------------------------------------------------------------------------------
 
-build_design <- function(parsed, sigma, frame) {
+build_design <- function(parsed, sigma, frame, contrasts = NULL) {
   fixed <- term_description(terms(parsed$fixed), frame)
   random <- lapply(parsed$bars, describe_bar, frame)
   check_cells(c(list(fixed), random), frame)
-  X <- model.matrix(fixed$terms, frame)
+  X <- coded_matrix(fixed, frame, contrasts)
   curves <- build_smooths(parsed$smooths, frame)
   check_smooth_size(curves, frame)
   Z <- lapply(random, function(block) model.matrix(block$terms, frame))
@@ -270,6 +271,19 @@ build_design <- function(parsed, sigma, frame) {
       level = if (length(sigma)) frame_level(sigma, frame)
     ), if (length(curves) > 0) list(curves = curves, B = smooth_matrix(curves, frame)))
   )
+}
+
+# The model matrix, with the factors coded as asked for.
+coded_matrix <- function(described, frame, contrasts) {
+  factors <- names(described$xlevels)
+  named <- is.list(contrasts) && !is.null(names(contrasts)) && all(names(contrasts) %in% factors)
+  check(is.null(contrasts) || named, "contrasts",
+        paste("a list named by factors of the model", if (length(factors) > 0)
+              sprintf("(%s)", quote_names(factors)) else "(which has none)"), contrasts)
+  tryCatch(model.matrix(described$terms, frame, contrasts.arg = contrasts), error = function(e) {
+    if (is.null(contrasts)) stop(e)
+    abort(c("`contrasts` cannot be used:", conditionMessage(e)), "elbo_error_argument")
+  })
 }
 
 # Terms that know the bases of their variables, and the levels of their factors.

@@ -173,6 +173,7 @@ cross_entropy <- function(A, B) {
 #' @param ... not used.
 #' @export
 print.elbo_kl <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   cat(kl_family(x), ", smallest ", kl_formula(x), "\n", sep = "")
   shown <- function(value) {
     ifelse(is.na(value), "any", trimws(formatC(value, digits = 4, format = "fg")))
@@ -246,6 +247,7 @@ kl_words <- function(x) {
 #' @param which the two coordinates to draw.
 #' @export
 plot.elbo_kl <- function(x, which = c(1, 2), ...) {
+  check_dots_empty(...)
   d <- length(x$target$mean)
   if (d == 1) {
     plot_kl_densities(x)

@@ -23,12 +23,14 @@ NULL
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_fit <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   knit_markdown(x, head_markdown(x), estimates_markdown(x), closing_markdown(x))
 }
 
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.summary.elbo_fit <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   knit_markdown(
     x, head_markdown(x$fit), words_markdown(group_size_words(x$fit)), estimates_markdown(x$fit),
     if (!is.null(x$posterior)) {
@@ -42,6 +44,7 @@ knit_print.summary.elbo_fit <- function(x, options, ...) {
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.summary.elbo_mixture <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   fit <- x$fit
   counted <- if (fit$design$n_unit < fit$design$n_row) "Units" else "Rows"
   said <- c(classification_words(x$classification, fit), start_words(fit), selection_words(fit))
@@ -54,6 +57,7 @@ knit_print.summary.elbo_mixture <- function(x, options, ...) {
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_comparison <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   facts <- attr(x, "facts")
   if (is.null(facts)) return(knitr::normal_print(x))
   knit_markdown(

@@ -29,6 +29,7 @@ latent <- function(object, ...) UseMethod("latent")
 #' @rdname latent
 #' @export
 latent.elbo_fit <- function(object, type = NULL, ...) {
+  check_dots_empty(...)
   mean <- object$latent$mean
   groups <- data.frame(
     group = rep_len(as.character(object$design$group_name), length(mean)),
@@ -73,7 +74,8 @@ latent_sd <- function(fit, type = NULL) {
 #' @param condVar whether to attach the posterior covariances.
 #' @param x an object made by `ranef()`.
 #' @param row.names,optional not used.
-#' @param ... not used.
+#' @param ... nothing further.
+#' @param whichel,postVar as in lme4: names of elements to return; another name of `condVar`.
 #' @return A list of class `ranef.elbo_fit`, named by the grouping factor: a data frame with a
 #'   row per level and a column per term, whose attribute `postVar` is the q x q x m array of
 #'   posterior covariances. A smooth term is an element with its penalised coefficients as rows. `as.data.frame()` gives `grpvar`, `term`, `grp`, `condval` and
@@ -84,19 +86,27 @@ latent_sd <- function(fit, type = NULL) {
 #' head(ranef(fit)$Subject)
 #' head(as.data.frame(ranef(fit)))
 #' @export
-ranef.elbo_fit <- function(object, condVar = TRUE, ...) {
+ranef.elbo_fit <- function(object, condVar = TRUE, ..., whichel = NULL, postVar = condVar) {
+  check_dots_empty(...)
+  condVar <- check_flag(condVar, "condVar") && check_flag(postVar, "postVar")
   effects <- as.data.frame(object$latent$mean, optional = TRUE)
   if (condVar) {
     attr(effects, "postVar") <- object$latent$cov
   }
   effects <- if (ncol(effects) > 0) list(effects) else list()
   effects <- c(stats::setNames(effects, object$design$group_name), ranef_smooth(object, condVar))
+  if (!is.null(whichel)) {
+    check(is.character(whichel) && all(whichel %in% names(effects)), "whichel",
+          paste("some of", paste0("\"", names(effects), "\"", collapse = ", ")), whichel)
+    effects <- effects[whichel]
+  }
   structure(effects, class = "ranef.elbo_fit")
 }
 
 #' @rdname ranef.elbo_fit
 #' @export
 as.data.frame.ranef.elbo_fit <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots_empty(..., .but = passed_along$as.data.frame)
   long <- lapply(names(x), function(group) {
     effects <- x[[group]]
     cov <- attr(effects, "postVar")
@@ -117,6 +127,7 @@ as.data.frame.ranef.elbo_fit <- function(x, row.names = NULL, optional = FALSE, 
 #' @rdname ranef.elbo_fit
 #' @export
 print.ranef.elbo_fit <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   for (group in names(x)) {
     cat("$", group, "\n", sep = "")
     effects <- x[[group]]
@@ -151,6 +162,7 @@ print.ranef.elbo_fit <- function(x, ...) {
 #' as.data.frame(VarCorr(fit))
 #' @export
 VarCorr.elbo_fit <- function(x, sigma = 1, ...) {
+  check_dots_empty(...)
   blocks <- unique(x$design$block)
   matrices <- lapply(blocks, function(block) block_covariance(x, block))
   names(matrices) <- make.unique(rep_len(as.character(x$design$group_name), length(blocks)))
@@ -216,6 +228,7 @@ cor_names <- function(pairs, group) sprintf("cor__%s.%s|%s", pairs[1, ], pairs[2
 #' @rdname VarCorr.elbo_fit
 #' @export
 as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE, ...) {
+  check_dots_empty(..., .but = passed_along$as.data.frame)
   of_block <- function(group) {
     sd <- attr(x[[group]], "stddev")
     pairs <- which(lower.tri(x[[group]]), arr.ind = TRUE)
@@ -241,6 +254,7 @@ as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE
 #' @rdname VarCorr.elbo_fit
 #' @export
 print.VarCorr.elbo_fit <- function(x, digits = 4, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   table <- as.data.frame(x)
   is_sd <- is.na(table$var2)
   shown <- data.frame(

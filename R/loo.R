@@ -55,7 +55,7 @@
 #' loo::loo_compare(by_age, loo::loo(update(fit, . ~ . + Sex), ndraws = 500, seed = 1))
 #' @exportS3Method loo::loo
 loo.elbo_glmm <- function(x, ndraws = 1000L, seed = NULL, ...) {
-  check_dots_empty(...)
+  check_dots_empty(..., .but = passed_along$loo)
   if (x$method != "vb") {
     abort(c(sprintf("loo() is for fits by method \"vb\", not \"%s\".", x$method),
             "Use update(fit, method = \"vb\")."), "elbo_error_method")

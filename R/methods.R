@@ -24,7 +24,14 @@
 #'   (divided by the residual standard deviation of the row). Of a model matrix: `"fixed"`
 #'   (\eqn{X}) or `"random"` (\eqn{Z}, a column for each term). Of weights: only `"prior"`.
 #' @param fit,scale,k as in [stats::extractAIC()]; `fit` is the fit, `scale` is not used.
-#' @param ... not used.
+#' @param scope,test,trace as in [stats::drop1()], of terms of the fixed part: labels, or a formula such as
+#'   `~ . + x`.
+#' @param ... nothing further: what a generic's usual callers pass along is accepted, anything else is
+#'   an error.
+#' @param REML as in lme4: `TRUE` or `FALSE` for the restricted or the marginal likelihood at the
+#'   estimates of the other method, the scale common to all variances at its best.
+#' @param random.only whether to return the random part only.
+#' @param scaled whether to divide by the residual standard deviation (`"pearson"` ones always are).
 #' @return
 #' * `coef()`, `fixef()`: named numeric vector of length p, those held constant included.
 #' * `sigma()`: the residual standard deviation; with `sigma = ~ f` a vector named by the
@@ -53,16 +60,21 @@ NULL
 #' @rdname elbo_fit-methods
 #' @export
 coef.elbo_fit <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$coef)
   object$theta[object$parameters$block == "beta"]
 }
 
 #' @rdname elbo_fit-methods
 #' @export
-fixef.elbo_fit <- function(object, ...) coef(object)
+fixef.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
+  coef(object)
+}
 
 #' @rdname elbo_fit-methods
 #' @export
 sigma.elbo_fit <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$sigma)
   if (object$design$known_se) return(1)
   values <- unname(object$theta[object$parameters$block == "sigma"])
   names(values) <- levels(object$design$level)
@@ -71,15 +83,24 @@ sigma.elbo_fit <- function(object, ...) {
 
 #' @rdname elbo_fit-methods
 #' @export
-nobs.elbo_fit <- function(object, ...) length(object$design$y)
+nobs.elbo_fit <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$nobs)
+  length(object$design$y)
+}
 
 #' @rdname elbo_fit-methods
 #' @export
-df.residual.elbo_fit <- function(object, ...) nobs(object) - object$df_parameters
+df.residual.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
+  nobs(object) - object$df_parameters
+}
 
 #' @rdname elbo_fit-methods
 #' @export
-formula.elbo_fit <- function(x, fixed.only = FALSE, ...) {
+formula.elbo_fit <- function(x, fixed.only = FALSE, ..., random.only = FALSE) {
+  check_dots_empty(...)
+  check_flag(fixed.only, "fixed.only")
+  if (check_flag(random.only, "random.only")) return(random_part(x))
   if (!fixed.only) return(x$formula)
   if (length(x$design$curves) == 0) return(formula(x$terms))
   fixed <- x$formula
@@ -87,52 +108,86 @@ formula.elbo_fit <- function(x, fixed.only = FALSE, ...) {
   fixed
 }
 
-#' @rdname elbo_fit-methods
-#' @export
-terms.elbo_fit <- function(x, ...) x$terms
-
-#' @rdname elbo_fit-methods
-#' @export
-model.frame.elbo_fit <- function(formula, ...) formula$frame
-
-#' @rdname elbo_fit-methods
-#' @export
-model.matrix.elbo_fit <- function(object, type = c("fixed", "random"), ...) {
-  switch(match.arg(type), fixed = object$design$X, random = object$design$Z)
+# The sum of the ( | ), with the response.
+random_part <- function(fit) {
+  formula <- fit$formula
+  bars <- lapply(find_bars(formula[[3]]), function(bar) call("(", bar))
+  formula[[3]] <- if (length(bars) == 0) 0 else Reduce(function(a, b) call("+", a, b), bars)
+  formula
 }
 
 #' @rdname elbo_fit-methods
 #' @export
-family.elbo_fit <- function(object, ...) object$family
+terms.elbo_fit <- function(x, ..., fixed.only = TRUE) {
+  check_dots_empty(...)
+  if (check_flag(fixed.only, "fixed.only")) x$terms else attr(x$frame, "terms")
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+model.frame.elbo_fit <- function(formula, ..., fixed.only = FALSE) {
+  check_dots_empty(...)
+  frame <- formula$frame
+  if (!check_flag(fixed.only, "fixed.only")) return(frame)
+  fixed <- vapply(as.list(attr(formula$terms, "variables"))[-1], deparse_line, "")
+  structure(frame[intersect(names(frame), fixed)], terms = formula$terms)
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+model.matrix.elbo_fit <- function(object, type = c("fixed", "random"), ...) {
+  check_dots_empty(...)
+  type <- check_choice(type, "type", c("fixed", "random"))
+  switch(type, fixed = object$design$X, random = object$design$Z)
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+family.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
+  object$family
+}
 
 #' @rdname elbo_fit-methods
 #' @export
 weights.elbo_fit <- function(object, type = "prior", ...) {
-  match.arg(type)
+  check_dots_empty(...)
+  check_choice(type, "type", "prior")
   stats::naresid(attr(object$frame, "na.action"), prior_weights(object))
 }
 
 #' @rdname elbo_fit-methods
 #' @export
 fitted.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
   by_row(object, fitted_rows(object))
 }
 
 #' @rdname elbo_fit-methods
 #' @export
-residuals.elbo_fit <- function(object, type = c("response", "pearson"), ...) {
-  by_row(object, residual_rows(object, match.arg(type)))
+residuals.elbo_fit <- function(object, type = c("response", "pearson"), ..., scaled = FALSE) {
+  check_dots_empty(...)
+  type <- check_choice(type, "type", c("response", "pearson"))
+  residuals <- residual_rows(object, type)
+  if (check_flag(scaled, "scaled") && type == "response") {
+    residuals <- residuals / (residual_sd(object) * sqrt(prior_weights(object)))
+  }
+  by_row(object, residuals)
 }
 
 #' @rdname elbo_fit-methods
 #' @export
-deviance.elbo_fit <- function(object, ...) -2 * as.numeric(logLik(object))
+deviance.elbo_fit <- function(object, ..., REML = NULL) {
+  check_dots_empty(...)
+  -2 * as.numeric(logLik(object, REML = REML))
+}
 
 #' @rdname elbo_fit-methods
 #' @export
 extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
+  check_dots_empty(..., .but = passed_along$extractAIC)
   # step() puts the terms of the fixed part in the place of the formula.
-  if (inherits(fit$formula, "terms") && has_latent(fit)) {
+  if (inherits(fit$formula, "terms") && loses_terms(fit)) {
     abort(c("step() would lose the random terms of the fit;",
             "use drop1(), add1() and update() step by step."), "elbo_error_not_available")
   }
@@ -144,12 +199,62 @@ extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
   c(df, -2 * as.numeric(log_lik) + k * df)
 }
 
+# Terms that terms(fit) does not have.
+loses_terms <- function(fit) length(fit$design$random) > 0 || has_curves(fit)
+
 # The labels that stats::drop1() goes by are those of straight lines.
-#' @importFrom stats drop1
+#' @rdname elbo_fit-methods
+#' @importFrom stats add1 drop1
 #' @export
-drop1.elbo_fit <- function(object, scope, ...) {
+drop1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k = 2,
+                           trace = FALSE, ...) {
+  check_dots_empty(...)
   check_no_curves(object$design, "drop1()", "Compare fits without a term by anova() or AIC().")
-  NextMethod()
+  test <- check_choice(test, "test", c("none", "Chisq"))
+  labels <- attr(terms(object), "term.labels")
+  dropped <- if (missing(scope)) stats::drop.scope(object) else scope_labels(object, scope)
+  unknown <- setdiff(dropped, labels)
+  if (length(unknown) > 0) {
+    abort(sprintf("`scope` has `%s`, which is not a term of the fixed part; those are %s.",
+                  unknown[1], if (length(labels) > 0) quote_names(labels) else "none"),
+          "elbo_error_argument")
+  }
+  # NextMethod() would hand on the scope as it was given.
+  default <- utils::getS3method("drop1", "default")
+  default(object, dropped, scale = scale, test = test, k = k, trace = trace)
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+add1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k = 2,
+                          trace = FALSE, ...) {
+  check_dots_empty(...)
+  check_no_curves(object$design, "add1()", "Compare fits with a further term by anova() or AIC().")
+  test <- check_choice(test, "test", c("none", "Chisq"))
+  if (missing(scope)) scope <- NULL
+  added <- setdiff(scope_labels(object, scope), attr(terms(object), "term.labels"))
+  if (length(added) == 0) {
+    abort(c("`scope` must name terms to be added to the fixed part, as in ~ . + x;",
+            "of random terms anova(fit, update(fit, ~ . + (1 | g))) is the test."),
+          "elbo_error_argument")
+  }
+  default <- utils::getS3method("add1", "default")
+  default(object, added, scale = scale, test = test, k = k, trace = trace)
+}
+
+# Labels of the fixed terms in a scope: labels, or a formula in which `.` is that of the fit. A
+# term goes after those that it contains.
+scope_labels <- function(fit, scope) {
+  if (is.character(scope)) return(scope)
+  check(inherits(scope, "formula"), "scope", "a formula such as ~ . + x, or labels of terms", scope)
+  formula <- stats::update.formula(formula(fit), scope)
+  rest <- drop_bars(formula[[3]])
+  formula[[3]] <- if (is.null(rest)) 1 else rest
+  labels <- attr(terms(formula), "term.labels")
+  present <- attr(terms(fit), "term.labels")
+  # A term is a candidate once all that it contains are there.
+  reachable <- stats::add.scope(terms(fit), terms(formula))
+  labels[labels %in% c(present, reachable)]
 }
 
 # ---- by row ------------------------------------------------------------------------------

@@ -11,6 +11,8 @@
 #' @param ... Further fits to the same responses.
 #' @param test `"auto"` takes the chi-square law where it holds; `"chisq"` and `"bootstrap"` insist.
 #' @param nsim,seed For the bootstrap.
+#' @param model.names Names of the fits in the table; by default those of the arguments, or else the
+#'   expressions given.
 #' @return A data frame of class `anova`, fits sorted by their number of parameters: `npar`,
 #'   `logLik`, `AIC`, `BIC`, `Chisq`, `Df` and `Pr(>Chisq)`; the heading says which law the last
 #'   comes from. That the smaller model is a case of the larger one is taken on trust. Fits whose
@@ -26,15 +28,17 @@
 #' anova(one, two, nsim = 19, seed = 1)
 #' @export
 anova.elbo_mixture <- function(object, ..., test = c("auto", "chisq", "bootstrap"), nsim = 199L,
-                               seed = NULL) {
+                               seed = NULL, model.names = NULL) {
   test <- check_choice(test, "test", c("auto", "chisq", "bootstrap"))
   nsim <- check_count(nsim, "nsim")
-  fits <- list(object, ...)
-  labels <- as.character(lapply(as.list(substitute(list(object, ...)))[-1], deparse_line))
+  fits <- if (missing(object)) list(...) else list(object, ...)
+  expressions <- as.list(substitute(list(...)))[-1]
+  if (!missing(object)) expressions <- c(list(substitute(object)), expressions)
+  labels <- compared_names(fits, expressions, model.names)
   check_comparable_mixtures(fits)
   order <- order(vapply(fits, `[[`, 0, "df_parameters"))
   fits <- fits[order]
-  labels <- make.unique(labels[order])
+  labels <- labels[order]
   ratios <- Map(function(small, large) mixture_ratio(small, large, test, nsim, seed),
                 fits[-length(fits)], fits[-1])
   table <- do.call(rbind, Map(anova_row, fits, c(list(NULL), ratios)))

@@ -61,7 +61,7 @@ mixture_frame <- function(call, env, family) {
   check_smooth_size(unlist(curves, recursive = FALSE), frame)
   fixed <- terms(add_multipliers(parsed$fixed, parsed$smooths, frame))
   if (spec$kind == "classes") fixed <- stats::delete.response(fixed)
-  fixed <- described_matrix(fixed, frame)
+  fixed <- described_matrix(fixed, frame, eval(call$contrasts, env))
   member <- if (has_terms(membership)) described_matrix(terms(membership), frame)
   spec$membership <- member[c("terms", "xlevels", "contrasts")]
   random <- if (spec$kind == "curves") {
@@ -75,10 +75,10 @@ mixture_frame <- function(call, env, family) {
 }
 
 # Terms that know their bases and levels, and their matrix.
-described_matrix <- function(terms, frame) {
+described_matrix <- function(terms, frame, contrasts = NULL) {
   described <- term_description(terms, frame)
   check_cells(list(described), frame)
-  matrix <- model.matrix(described$terms, frame)
+  matrix <- coded_matrix(described, frame, contrasts)
   c(described, list(contrasts = attr(matrix, "contrasts"), matrix = matrix))
 }
 

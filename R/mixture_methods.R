@@ -53,6 +53,7 @@ NULL
 #' @rdname elbo_mixture-methods
 #' @export
 coef.elbo_mixture <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$coef)
   object$theta[object$parameters$block %in% coefficient_blocks]
 }
 
@@ -61,6 +62,7 @@ coefficient_blocks <- c("membership", "mean", "beta", "prob")
 #' @rdname elbo_mixture-methods
 #' @export
 sigma.elbo_mixture <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$sigma)
   if (object$kind != "normal") {
     values <- object$theta[object$parameters$block == "sigma"]
     if (length(values) == 0) return(1)
@@ -73,7 +75,10 @@ sigma.elbo_mixture <- function(object, ...) {
 
 #' @rdname elbo_mixture-methods
 #' @export
-nobs.elbo_mixture <- function(object, ...) sum(unit_freq(object))
+nobs.elbo_mixture <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$nobs)
+  sum(unit_freq(object))
+}
 
 unit_freq <- function(fit) {
   if (is.null(fit$design$freq)) rep(1, fit$design$n_unit) else fit$design$freq
@@ -82,7 +87,8 @@ unit_freq <- function(fit) {
 #' @rdname elbo_mixture-methods
 #' @export
 weights.elbo_mixture <- function(object, type = "prior", ...) {
-  match.arg(type)
+  check_dots_empty(...)
+  check_choice(type, "type", "prior")
   design <- object$design
   given <- if (is.null(design$trials)) design$weights else design$trials
   by_frame_row(object, if (is.null(given)) rep(1, design$n_row) else given)
@@ -91,13 +97,17 @@ weights.elbo_mixture <- function(object, type = "prior", ...) {
 #' @rdname elbo_mixture-methods
 #' @export
 fitted.elbo_mixture <- function(object, ...) {
+  check_dots_empty(...)
   by_frame_row(object, fitted_means(object))
 }
 
 #' @rdname elbo_mixture-methods
 #' @export
-residuals.elbo_mixture <- function(object, type = c("response", "pearson"), ...) {
-  type <- match.arg(type)
+residuals.elbo_mixture <- function(object, type = c("response", "pearson"), ..., scaled = FALSE) {
+  check_dots_empty(...)
+  type <- check_choice(type, "type", c("response", "pearson"))
+  # There is no other scale than that of a row.
+  if (check_flag(scaled, "scaled")) type <- "pearson"
   probability <- unit_probability(object)
   residual <- response_values(object) - fitted_means(object)
   if (type == "pearson") {
@@ -111,6 +121,7 @@ residuals.elbo_mixture <- function(object, type = c("response", "pearson"), ...)
 #' @rdname elbo_mixture-methods
 #' @export
 model.matrix.elbo_mixture <- function(object, ...) {
+  check_dots_empty(...)
   stats::model.matrix(stats::delete.response(object$terms), object$frame,
                       contrasts.arg = object$contrasts)
 }
@@ -118,6 +129,7 @@ model.matrix.elbo_mixture <- function(object, ...) {
 #' @rdname elbo_mixture-methods
 #' @export
 ranef.elbo_mixture <- function(object, ...) {
+  check_dots_empty(..., .but = "condVar")
   if (object$kind != "curves") {
     not_for_mixtures("ranef()", "The latent variables are components: latent(fit).")
   }
@@ -136,6 +148,7 @@ fitted_means <- function(fit) {
 #' @rdname elbo_mixture-methods
 #' @export
 VarCorr.elbo_mixture <- function(x, ...) {
+  check_dots_empty(...)
   not_for_mixtures("VarCorr()", "Covariances of the components are in components(fit).")
 }
 

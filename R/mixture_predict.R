@@ -293,7 +293,7 @@ latent.elbo_mixture <- function(object, ...) {
 #' head(augment(fit, faithful))
 #' @export
 augment.elbo_mixture <- function(x, data = model.frame(x), newdata = NULL, ...) {
-  check_dots_empty(...)
+  check_dots_empty(..., .but = passed_along$augment)
   regression <- means_by_row(x)
   if (is.null(newdata)) {
     check_data_frame(data, "data")
@@ -329,7 +329,8 @@ row_labels <- function(x) if (is.null(dim(x))) names(x) else rownames(x)
 #' @param seed `NULL` to draw from the session's generator, or a whole number, from which the
 #'   same responses follow each time and which leaves the session's generator as it was.
 #' @param newdata A data frame to simulate for; `NULL` for the rows of the fit.
-#' @param ... Not used.
+#' @param ... Nothing further.
+#' @param re.form,use.u Words of lme4: `NA` and `FALSE`, since the components are always drawn anew.
 #' @details
 #' The component of every unit is drawn anew, then its rows. Parameters are taken as they were
 #' estimated; by method `"vb"` they are drawn from the posterior, anew for each simulation. A row
@@ -345,8 +346,12 @@ row_labels <- function(x) if (is.null(dim(x))) names(x) else rownames(x)
 #' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
 #' head(simulate(fit, 1, seed = 1)$sim_1)
 #' @export
-simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL, ...) {
+simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL, ...,
+                                  re.form = NA, use.u = FALSE) {
   check_dots_empty(...)
+  if (includes_latent(re.form) || check_flag(use.u, "use.u")) {
+    not_for_mixtures("Simulation that keeps the components", "Draw anew, with re.form = NA.")
+  }
   nsim <- check_count(nsim, "nsim")
   design <- if (is.null(newdata)) object$design
             else mixture_newdata(object, newdata, response = FALSE)

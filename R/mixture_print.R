@@ -47,6 +47,7 @@ NULL
 #' @rdname print.elbo_mixture
 #' @export
 print.elbo_mixture <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   write_head(x)
   write_wrapped(covariance_sentence(x))
   writeLines(c("", sprintf("Components (%s):", error_words(x))))
@@ -61,7 +62,7 @@ print.elbo_mixture <- function(x, ...) {
 #' @rdname print.elbo_mixture
 #' @export
 summary.elbo_mixture <- function(object, ...) {
-  check_dots_empty(...)
+  check_dots_empty(..., .but = passed_along$summary)
   se <- standard_errors(object)
   estimate <- coef(object)
   attr(estimate, "fixed") <- NULL
@@ -88,6 +89,7 @@ summary.elbo_mixture <- function(object, ...) {
 #' @rdname print.elbo_mixture
 #' @export
 print.summary.elbo_mixture <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   fit <- x$fit
   write_head(fit)
   write_wrapped(covariance_sentence(fit))

@@ -33,14 +33,19 @@ NULL
 #' @rdname tidy.elbo_mixture
 #' @export
 tidy.elbo_mixture <- function(x, effects = c("fixed", "ran_pars"), conf.int = FALSE,
-                              conf.level = 0.95, exponentiate = FALSE, ...) {
-  check_dots_empty(...)
+                              conf.level = 0.95, exponentiate = FALSE, ...,
+                              conf.method = "Wald", nsim = 1000L, seed = NULL) {
+  check_dots_empty(..., .but = passed_along$tidy)
   known <- c("fixed", "ran_pars", "ran_vals")
   check(is.character(effects) && length(effects) > 0 && all(effects %in% known), "effects",
         paste("some of", paste0("\"", known, "\"", collapse = ", ")), effects)
   check_flag(conf.int, "conf.int")
   check_flag(exponentiate, "exponentiate")
-  table <- tidy_parameters(x, if (conf.int) check_between(conf.level, "conf.level", 0, 1))
+  limits <- if (conf.int) {
+    confint(x, x$parameters$name, check_between(conf.level, "conf.level", 0, 1), nsim = nsim,
+            seed = seed, method = conf.method)
+  }
+  table <- tidy_parameters(x, limits)
   if (exponentiate) table <- exponentiate_rows(table, x$parameters$block)
   table <- table[table$effect %in% effects, ]
   if ("ran_vals" %in% effects) table <- add_rows(table, tidy_components(x))
@@ -51,7 +56,7 @@ tidy.elbo_mixture <- function(x, effects = c("fixed", "ran_pars"), conf.int = FA
   table
 }
 
-tidy_parameters <- function(fit, level) {
+tidy_parameters <- function(fit, limits) {
   parameters <- fit$parameters
   scales <- parameters$block %in% c("sd", "smooth", "cor", "sigma")
   se <- unname(standard_errors(fit))
@@ -63,8 +68,7 @@ tidy_parameters <- function(fit, level) {
     term = tidy_terms(parameters), estimate = estimate, std.error = se,
     statistic = statistic, p.value = 2 * stats::pnorm(-abs(statistic))
   )
-  if (is.null(level)) return(table)
-  limits <- confint(fit, parameters$name, level)
+  if (is.null(limits)) return(table)
   cbind(table, conf.low = unname(limits[, 1]), conf.high = unname(limits[, 2]))
 }
 
@@ -101,7 +105,7 @@ exponentiate_rows <- function(table, block) {
 #' @rdname tidy.elbo_mixture
 #' @export
 glance.elbo_mixture <- function(x, ...) {
-  check_dots_empty(...)
+  check_dots_empty(..., .but = passed_along$glance)
   criteria <- mixture_criteria(x)
   sigma <- x$theta[x$parameters$block == "sigma"]
   state <- convergence(x)

@@ -387,6 +387,7 @@ share_groups <- function(fit) {
 
 #' @export
 print.elbo_mixture_variational <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   component <- sub("^.*[|]([0-9]+)$", "\\1", names(x))
   empty <- attr(x, "empty")
   shown <- x[!component %in% empty]

@@ -49,7 +49,7 @@
 #' sqrt(diag(vcov(fit, full = TRUE, type = "sandwich")))
 #' @export
 vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
-  check_dots_empty(...)
+  check_dots_empty(..., .but = passed_along$vcov)
   check_flag(full, "full")
   types <- switch(object$method, em = c("observed", "sandwich"), joint = "observed",
                   vb = c("linear_response", "mean_field"))
@@ -226,13 +226,16 @@ parameter_scale <- function(fit) {
 #' Intervals for the parameters of a mixture
 #'
 #' @param object A fit made by [fit_mixture()].
-#' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free.
+#' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free, `"beta_"` for
+#'   what `coef()` gives, `"theta_"` for the others.
 #' @param level Confidence level, between 0 and 1.
 #' @param type `"wald"`: normal quantiles of standard errors, of standard deviations on the log
 #'   scale, of correlations on Fisher's z scale and of weights and probabilities on the logit
 #'   scale, so that none leaves its range. `"bootstrap"`: percentiles of [bootstrap()].
 #' @param nsim,seed For the bootstrap.
-#' @param ... Not used.
+#' @param ... Nothing further.
+#' @param method,boot.type lme4's words: `"Wald"` or `"boot"` for `type`, and `"perc"`, the only kind
+#'   of bootstrap interval.
 #' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`; `NA` for a
 #'   parameter that is held or on the boundary of its range.
 #' @family what a mixture answers
@@ -241,12 +244,12 @@ parameter_scale <- function(fit) {
 #' confint(fit)
 #' @export
 confint.elbo_mixture <- function(object, parm = NULL, level = 0.95, type = c("wald", "bootstrap"),
-                                 nsim = 1000L, seed = NULL, ...) {
-  check_dots_empty(...)
-  type <- check_choice(type, "type", c("wald", "bootstrap"))
+                                 nsim = 1000L, seed = NULL, ..., method = NULL,
+                                 boot.type = "perc") {
+  check_dots_empty(..., .but = passed_along$confint)
+  type <- interval_type(type, c("wald", "bootstrap"), method, boot.type)
   level <- check_between(level, "level", 0, 1)
-  free <- object$parameters$name[!object$parameters$fixed]
-  parm <- if (is.null(parm)) free else interval_parameters(parm, object$parameters$name)
+  parm <- asked_parameters(object, parm)
   if (type == "bootstrap") return(confint(bootstrap(object, nsim, seed), parm, level))
   rows <- match(parm, object$parameters$name)
   half_width <- stats::qnorm((1 + level) / 2) * standard_errors(object)[rows]

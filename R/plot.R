@@ -40,6 +40,7 @@ NULL
 #' @export
 plot.elbo_fit <- function(x, type = c("objective", "curves", "latent", "residuals"), level = 0.95,
                           ...) {
+  check_dots_empty(...)
   type <- match.arg(type, several.ok = TRUE)
   if (!has_groups(x)) type <- setdiff(type, "latent")
   if (!has_curves(x)) type <- setdiff(type, "curves")
@@ -268,6 +269,7 @@ utils::globalVariables(".data")
 #' @exportS3Method ggplot2::autoplot
 autoplot.elbo_fit <- function(object, type = c("objective", "curves", "latent", "residuals"),
                               level = 0.95, ...) {
+  check_dots_empty(...)
   switch(match.arg(type),
     objective = ggplot_objective(object),
     curves = ggplot_curves(object, level),

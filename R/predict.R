@@ -26,7 +26,8 @@
 #'   observation; with `re.form = NA` one of a group not seen before.
 #' @param level Confidence level.
 #' @param na.action What to do with missing values in `newdata`; by default they give `NA`.
-#' @param ... Not used.
+#' @param ... Nothing further.
+#' @param REForm,ReForm,REform Spellings of `re.form` that lme4 has had.
 #'
 #' @details
 #' Standard errors contain the uncertainty of the fixed effects and of the latent variables,
@@ -82,8 +83,9 @@
 predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response"),
                               re.form = NULL, allow.new.levels = FALSE, se.fit = FALSE,
                               interval = c("none", "confidence", "prediction"), level = 0.95,
-                              na.action = na.pass, ...) {
+                              na.action = na.pass, ..., REForm, ReForm, REform) {
   check_dots_empty(...)
+  if (missing(re.form)) re.form <- re_form(re.form, REForm, ReForm, REform)
   check_choice(type, "type", c("link", "response"))
   interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))
   check_flag(allow.new.levels, "allow.new.levels")
@@ -110,6 +112,12 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
   if (!se.fit) return(fit)
   list(fit = fit, se.fit = pad_prediction(object, data, sqrt(variance)),
        residual.scale = sigma(object))
+}
+
+# lme4 has had other spellings of `re.form`.
+re_form <- function(re.form, REForm, ReForm, REform) {
+  if (!missing(REForm)) REForm else if (!missing(ReForm)) ReForm
+  else if (!missing(REform)) REform else re.form
 }
 
 includes_latent <- function(re.form) {

@@ -19,7 +19,8 @@
 #'
 #' @param x a fit, or its summary.
 #' @param object a fit.
-#' @param ... not used.
+#' @param ... nothing that has an effect: what other packages' methods take, as `digits`, is ignored.
+#' @param ddf as in lmerTest; Satterthwaite's degrees of freedom are the only ones.
 #' @return `print()` returns its argument invisibly. `summary()` returns a list of class
 #'   `summary.elbo_fit` with the components
 #' \describe{
@@ -50,6 +51,7 @@ NULL
 #' @rdname print.elbo_fit
 #' @export
 print.elbo_fit <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   write_head(x)
   write_estimates(coefficient_text(x), variance_text(x))
   for (words in curve_words(x)) write_wrapped(words)
@@ -62,7 +64,9 @@ print.elbo_fit <- function(x, ...) {
 
 #' @rdname print.elbo_fit
 #' @export
-summary.elbo_fit <- function(object, ...) {
+summary.elbo_fit <- function(object, ..., ddf = NULL) {
+  check_dots_empty(..., .but = passed_along$summary)
+  check_ddf(ddf, "ddf")
   estimate <- coef(object)
   se <- standard_errors(object)
   df <- fit_df(object)
@@ -99,6 +103,7 @@ posterior_summary <- function(fit) {
 #' @rdname print.elbo_fit
 #' @export
 print.summary.elbo_fit <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   fit <- x$fit
   write_head(fit)
   writeLines(group_size_words(fit))

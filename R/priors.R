@@ -225,6 +225,7 @@ is_covariance <- function(x) {
 
 #' @export
 format.elbo_prior <- function(x, ...) {
+  check_dots_empty(...)
   show <- function(value) {
     if (length(value) == 1) return(format(value))
     if (is.matrix(value) && nrow(value) > 2) {
@@ -237,17 +238,20 @@ format.elbo_prior <- function(x, ...) {
 
 #' @export
 format.elbo_priors <- function(x, ...) {
+  check_dots_empty(...)
   vapply(unclass(x), format, "")
 }
 
 #' @export
 print.elbo_prior <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   cat(format(x), "\n", sep = "")
   invisible(x)
 }
 
 #' @export
 print.elbo_priors <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   cat(if (length(x) == 0) "No priors\n", sprintf("%s = %s\n", names(x), format(x)), sep = "")
   invisible(x)
 }

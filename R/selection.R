@@ -59,6 +59,7 @@ criterion_name <- function(fit) switch(fit$method, em = "BIC", joint = "ICL", vb
 #' @rdname selection
 #' @export
 print.elbo_selection <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   columns <- c("k", "covariance", "criterion", "status")
   if (is.null(attr(x, "chosen")) || !all(columns %in% names(x))) {
     print(as.data.frame(unclass(x)))

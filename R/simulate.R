@@ -8,7 +8,10 @@
 #' @param re.form `NA` or `~ 0` draws the latent variables anew from their law in each
 #'   simulation, those of smooth terms too, so that each has curves of its own; `NULL` keeps them at
 #'   their posterior means (`"vb"`: draws them from their posterior).
-#' @param ... Not used.
+#' @param ... Nothing further.
+#' @param use.u,REForm,ReForm,REform Words of lme4: `use.u = TRUE` is `re.form = NULL`, `FALSE` is `NA`.
+#' @param allow.new.levels As in lme4; without effect, as `re.form = NA` takes any groups and `NULL`
+#'   those of the fit only.
 #' @details
 #' Parameters are taken as they were estimated; by method `"vb"` they are drawn from the
 #' posterior, anew for each simulation, and so are the latent variables under `re.form = NULL`.
@@ -26,8 +29,12 @@
 #' @importFrom stats simulate
 #' @export
 simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re.form = NA,
-                               ...) {
+                               ..., use.u = NULL, allow.new.levels = FALSE, REForm, ReForm,
+                               REform) {
   check_dots_empty(...)
+  if (missing(re.form)) re.form <- re_form(re.form, REForm, ReForm, REform)
+  if (!is.null(use.u)) re.form <- if (!check_flag(use.u, "use.u")) NA
+  check_flag(allow.new.levels, "allow.new.levels")
   nsim <- check_count(nsim, "nsim")
   given <- includes_latent(re.form)
   latent <- ncol(object$design$Z) > 0

@@ -19,7 +19,11 @@
 #' @param newdata data frame to predict for, instead of `data`.
 #' @param se_fit whether to add standard errors of the fitted values.
 #' @param interval `"none"`, `"confidence"` or `"prediction"`, as in [predict.elbo_fit()].
-#' @param ... not used.
+#' @param ... nothing further.
+#' @param conf.method how intervals are made, as in broom.mixed: `"Wald"`, `"profile"` or `"boot"`, the
+#'   `type` of [confint()].
+#' @param ddf.method as in broom.mixed; Satterthwaite's is the only one.
+#' @param nsim,seed for bootstrap intervals.
 #' @return
 #' `tidy()`: a data frame with those of the columns `effect`, `group`, `level`, `term`,
 #' `estimate`, `std.error`, `statistic`, `p.value`, `conf.low`, `conf.high` that the effects
@@ -46,12 +50,23 @@ NULL
 #' @rdname tidy.elbo_fit
 #' @export
 tidy.elbo_fit <- function(x, effects = c("fixed", "ran_pars"), conf.int = FALSE,
-                          conf.level = 0.95, exponentiate = FALSE, ...) {
+                          conf.level = 0.95, exponentiate = FALSE, ..., conf.method = "Wald",
+                          ddf.method = NULL, nsim = 1000L, seed = NULL) {
+  check_dots_empty(..., .but = passed_along$tidy)
   effects <- check_effects(effects)
+  check_flag(conf.int, "conf.int")
+  check_flag(exponentiate, "exponentiate")
+  check_ddf(ddf.method, "ddf.method")
+  limits <- if (conf.int) {
+    check_between(conf.level, "conf.level", 0, 1)
+    function(names) {
+      confint(x, names, conf.level, nsim = nsim, seed = seed, method = conf.method)
+    }
+  }
   makers <- list(fixed = tidy_fixed, ran_pars = tidy_variances, ran_vals = tidy_latent,
                  ran_coefs = tidy_coefficients)
   rows <- lapply(effects, function(effect) {
-    table <- makers[[effect]](x, if (conf.int) conf.level)
+    table <- makers[[effect]](x, limits, conf.level)
     cbind(effect = rep(effect, nrow(table)), table)
   })
   columns <- c("effect", "group", "level", "term", "estimate", "std.error", "statistic",
@@ -72,16 +87,16 @@ check_effects <- function(effects) {
   known[known %in% effects]
 }
 
-tidy_fixed <- function(fit, level) {
+tidy_fixed <- function(fit, limits, level) {
   table <- summary(fit)$coefficients
   with_intervals(data.frame(
     term = as.character(rownames(table)),
     estimate = table[, "Estimate"], std.error = table[, "Std. Error"],
     statistic = table[, "t value"], p.value = table[, "Pr(>|t|)"]
-  ), fit, rownames(table), level)
+  ), fit, rownames(table), limits)
 }
 
-tidy_variances <- function(fit, level) {
+tidy_variances <- function(fit, limits, level) {
   variances <- variance_parameters(fit)
   residual <- variances$kind == "sigma"
   # The names of theta() are TERM|GROUP.
@@ -96,27 +111,27 @@ tidy_variances <- function(fit, level) {
     std.error = unname(standard_errors(fit)[variances$name])
   )
   if (is.null(fit$design$level)) table$level <- NULL
-  with_intervals(table, fit, variances$name, level)
+  with_intervals(table, fit, variances$name, limits)
 }
 
-with_intervals <- function(table, fit, names, level) {
-  if (is.null(level)) return(table)
+# `limits` gives the intervals of parameters by their names; NULL where none are asked for.
+with_intervals <- function(table, fit, names, limits) {
+  if (is.null(limits)) return(table)
   interval <- matrix(NA_real_, length(names), 2, dimnames = list(names, NULL))
-  known <- confint(fit, level = level)
-  rows <- intersect(names, rownames(known))
-  interval[rows, ] <- known[rows, ]
+  free <- intersect(names, fit$parameters$name[!fit$parameters$fixed])
+  if (length(free) > 0) interval[free, ] <- limits(free)
   cbind(table, conf.low = unname(interval[, 1]), conf.high = unname(interval[, 2]))
 }
 
-tidy_latent <- function(fit, level) {
+tidy_latent <- function(fit, limits, level) {
   table <- latent(fit)
   names(table)[names(table) %in% c("mean", "sd")] <- c("estimate", "std.error")
-  if (is.null(level)) return(table)
+  if (is.null(limits)) return(table)
   half_width <- stats::qnorm((1 + level) / 2) * table$std.error
   cbind(table, conf.low = table$estimate - half_width, conf.high = table$estimate + half_width)
 }
 
-tidy_coefficients <- function(fit, level) {
+tidy_coefficients <- function(fit, limits, level) {
   deviations <- fit$latent$mean
   fixed <- coef(fit)
   terms <- union(names(fixed), colnames(deviations))
@@ -145,6 +160,7 @@ exponentiate_fixed <- function(table) {
 #' @rdname tidy.elbo_fit
 #' @export
 glance.elbo_fit <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$glance)
   sigma <- sigma(x)
   information <- information(x)
   state <- convergence(x)
@@ -164,6 +180,7 @@ glance.elbo_fit <- function(x, ...) {
 #' @export
 augment.elbo_fit <- function(x, data = model.frame(x), newdata = NULL, se_fit = FALSE,
                              interval = c("none", "confidence", "prediction"), ...) {
+  check_dots_empty(..., .but = passed_along$augment)
   interval <- match.arg(interval)
   if (is.null(newdata)) {
     fitted <- fitted(x)

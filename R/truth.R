@@ -23,6 +23,7 @@ truth <- function(x, ...) UseMethod("truth")
 #' @rdname truth
 #' @export
 truth.default <- function(x, ...) {
+  check_dots_empty(...)
   answer <- attr(x, "truth", exact = TRUE)
   if (is.null(answer)) {
     abort(c(

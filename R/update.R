@@ -26,11 +26,13 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
     abort("Arguments of update() after the formula must be named, as in method = \"reml\".",
           "elbo_error_argument")
   }
+  if ("REML" %in% names(changes)) call$method <- NULL # another word for it
+  if ("method" %in% names(changes)) call$REML <- NULL
   kept <- setdiff(names(call)[-1], c(names(changes), "formula", evaluated_in_data))
   for (name in names(changes)) call[[name]] <- changes[[name]]
   formula <- formula(object)
   if (!missing(formula.)) {
-    formula <- stats::update.formula(formula, formula.)
+    formula <- updated_formula(formula, formula.)
     call$formula <- formula
   }
   if (!evaluate) return(call)
@@ -46,10 +48,24 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
     if (!is.null(value) && !is.function(value)) complete[[name]] <- value
   }
   fit <- eval_as(complete, call, parent.frame())
+  if ("REML" %in% names(changes)) call <- fit$call
   fit$call <- call
   fit$given_in <- object$given_in
   for (name in names(changes)) fit$given_in[[name]] <- parent.frame()
   fit
+}
+
+# A formula that says nothing of random terms is one that forgot them: lmtest and others ask for
+# `. ~ 1`.
+updated_formula <- function(old, new) {
+  formula <- tryCatch(stats::update.formula(old, new), error = function(e) NULL)
+  check(inherits(formula, "formula"), "formula.", "a formula such as . ~ . + x", new)
+  if (!has_bar(old) || has_bar(formula) || has_bar(stats::as.formula(new))) return(formula)
+  bars <- vapply(find_bars(old[[3]]), function(bar) sprintf("(%s)", deparse_line(bar)), "")
+  abort(c(sprintf("`%s` would drop the random terms without a word.", deparse_line(new)),
+          sprintf("Keep them, as in %s + %s, or take them off,", deparse_line(new),
+                  paste(bars, collapse = " + ")),
+          sprintf("as in . ~ . %s.", paste("-", bars, collapse = " "))), "elbo_error_formula")
 }
 
 # The value of `complete`, whose conditions show `call`, without the values filled in.

@@ -204,6 +204,7 @@ variational <- function(object, ...) UseMethod("variational")
 #' @rdname variational
 #' @export
 variational.elbo_glmm <- function(object, ...) {
+  check_dots_empty(...)
   if (object$method != "vb") {
     abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", object$method),
             "there latent() is the exact posterior of the latent variables."), "elbo_error_method")
@@ -239,6 +240,7 @@ variational.elbo_glmm <- function(object, ...) {
 
 #' @export
 print.elbo_variational <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   words <- vapply(names(x), function(name) {
     f <- x[[name]]
     arguments <- switch(f$family,

@@ -44,3 +44,20 @@ test_that("a comparison is drawn with a panel for each parameter", {
   expect_identical(plot(comparison), comparison)
   expect_identical(graphics::par("mfrow"), before)
 })
+
+test_that("lists of fits are compared under short names", {
+  small <- fit_glmm(distance ~ 1 + (1 | Subject), nlme::Orthodont)
+  large <- update(small, . ~ . + age)
+  expect_identical(rownames(do.call(anova, list(small, large))), c("fit1", "fit2"))
+  expect_identical(rownames(do.call(anova, list(one = large, two = small))), c("two", "one"))
+  expect_identical(rownames(anova(small, b = large)), c("small", "b"))
+  expect_identical(rownames(anova(small, large, model.names = c("a", "b"))), c("a", "b"))
+  expect_identical(attr(do.call(compare_fits, list(small, large)), "facts")$fit,
+                   c("fit1", "fit2"))
+  expect_identical(attr(do.call(compare_fits, list(a = small, large)), "facts")$fit,
+                   c("a", "fit2"))
+  one <- fit_mixture(waiting ~ 1, faithful, k = 1)
+  two <- update(one, k = 2, covariance = "E")
+  table <- do.call(anova, list(few = one, many = two, nsim = 5, seed = 1))
+  expect_identical(rownames(table), c("few", "many"))
+})

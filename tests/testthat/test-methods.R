@@ -98,3 +98,28 @@ test_that("without random terms all of it is least squares", {
   expect_equal(sigma(fit)^2, mean(residuals(peer)^2), tolerance = 1e-8)
   expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(peer)), tolerance = 1e-10)
 })
+
+test_that("add1() and drop1() take formulas and labels of the fixed part, and no others", {
+  skip_if_not_installed("lme4")
+  fit <- fit_glmm(distance ~ age + (1 | Subject), orthodont)
+  peer <- lme4::lmer(distance ~ age + (1 | Subject), orthodont, REML = FALSE)
+  larger <- update(peer, . ~ . + Sex)
+  for (scope in list(~ . + Sex, "Sex", ~ Sex + age + (1 | Subject))) {
+    table <- add1(fit, scope, test = "Chisq")
+    expect_equal(table$AIC, c(AIC(peer), AIC(larger)), tolerance = 1e-8)
+    expect_equal(table[["Pr(>Chi)"]][2], anova(peer, larger)[["Pr(>Chisq)"]][2],
+                 tolerance = 1e-5)
+  }
+  # An interaction is a candidate only beside its main effects.
+  expect_identical(rownames(add1(fit, ~ . + age * Sex)), c("<none>", "Sex"))
+  both <- update(fit, . ~ . + Sex)
+  expect_identical(rownames(drop1(both, ~ .)), c("<none>", "age", "Sex"))
+  expect_identical(rownames(drop1(both, "age")), c("<none>", "age"))
+  refused <- function(expr) expect_error(expr, "scope", class = "elbo_error_argument")
+  refused(add1(fit, ~ .))
+  refused(add1(fit))
+  refused(add1(fit, ~ . + (0 + age | Subject)))
+  refused(drop1(fit, "1 | Subject"))
+  refused(drop1(fit, 1))
+  expect_error(drop1(fit, test = "F"), class = "elbo_error_argument")
+})

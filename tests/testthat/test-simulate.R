@@ -77,7 +77,7 @@ test_that("what cannot be drawn is refused", {
     refusal(simulate(lawless))
     refusal(simulate(fit, 0))
     refusal(simulate(fit, seed = "a"))
-    refusal(simulate(fit, use.u = TRUE))
+    refusal(simulate(fit, use.u = 2))
   })
   expect_error(simulate(lawless), class = "elbo_error_no_law")
   expect_equal(nrow(simulate(lawless, re.form = NULL)), 108)

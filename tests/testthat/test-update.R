@@ -94,3 +94,20 @@ test_that("what an update was given is found again where it was given", {
     expect_equal(fixef(update(fit, method = "em")), fixef(fit))
   }
 })
+
+test_that("random terms are not dropped without a word", {
+  fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+  refused <- function(expr) {
+    expect_error(expr, "(age | Subject)", fixed = TRUE, class = "elbo_error_formula")
+  }
+  refused(update(fit, . ~ 1))
+  refused(update(fit, . ~ Sex))
+  refused(update(fit, formula = distance ~ age))
+  refused(update(fit, . ~ 1, evaluate = FALSE))
+  expect_equal(update(fit, . ~ 1 + (1 | Subject))$formula, distance ~ (1 | Subject),
+               ignore_formula_env = TRUE)
+  expect_identical(has_latent(update(fit, . ~ . - (age | Subject))), FALSE)
+  expect_error(update(fit, 3), "formula.", class = "elbo_error_argument")
+  curves <- fit_mixture(distance ~ age + (1 | Subject), nlme::Orthodont, k = 1, unit = ~ Subject)
+  expect_error(update(curves, . ~ 1), class = "elbo_error_formula")
+})
