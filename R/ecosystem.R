@@ -3,27 +3,45 @@
 
 # ---- emmeans -----------------------------------------------------------------------------
 
+# emmeans reads the transformation of the response from the first argument of the call, and the
+# data from what it is given, so the call has the formula itself and not the name of one.
 #' @exportS3Method emmeans::recover_data
-recover_data.elbo_fit <- function(object, ...) {
-  emmeans::recover_data(object$call, stats::delete.response(terms(object)),
-                        attr(object$frame, "na.action"), frame = model.frame(object), ...)
+recover_data.elbo_fit <- function(object, data = NULL, ...) {
+  call <- object$call
+  call$formula <- formula(object)
+  emmeans::recover_data(call, stats::delete.response(terms(object)), NULL,
+                        data = if (is.null(data)) fit_data(object) else data,
+                        frame = model.frame(object), ...)
 }
 
+# X has the columns that were dropped too, with NA for their coefficients: emmeans finds by `nbasis`
+# what is not estimable.
 #' @exportS3Method emmeans::emm_basis
 emm_basis.elbo_fit <- function(object, trms, xlev, grid, ...) {
   frame <- stats::model.frame(trms, grid, na.action = stats::na.pass, xlev = xlev)
   X <- stats::model.matrix(trms, frame, contrasts.arg = object$contrasts)
+  coefficients <- coef(object)[colnames(X)]
   # A df for each contrast, by the rule of summary(). emmeans moves this function out of our
   # namespace, so it is handed what it calls.
   dffun <- function(k, dfargs) dfargs$fit_df(dfargs$object, matrix(k, 1))
-  X <- X[, names(coef(object)), drop = FALSE]
+  nbasis <- null_basis(colnames(X), object$design$aliased_by)
   if (has_curves(object)) {
     X <- cbind(X, smooth_matrix(object$design$curves, frame))
+    coefficients <- c(coefficients, object$smooth$mean)
+    if (!anyNA(nbasis)) nbasis <- rbind(nbasis, matrix(0, ncol(X) - nrow(nbasis), ncol(nbasis)))
     dffun <- function(k, dfargs) Inf # as predict()
   }
-  list(X = X, bhat = unname(all_coefficients(object)),
-       nbasis = matrix(NA), V = all_coefficients_cov(object), dffun = dffun,
-       dfargs = list(object = object, fit_df = fit_df), misc = list())
+  list(X = X, bhat = unname(coefficients), nbasis = nbasis, V = all_coefficients_cov(object),
+       dffun = dffun, dfargs = list(object = object, fit_df = fit_df), misc = list())
+}
+
+# Orthonormal directions of the coefficients in which no mean of the data moves; NA if there are none.
+null_basis <- function(columns, by) {
+  if (is.null(by)) return(matrix(NA))
+  basis <- matrix(0, length(columns), ncol(by), dimnames = list(columns, NULL))
+  basis[rownames(by), ] <- -by
+  basis[colnames(by), ] <- diag(ncol(by))
+  unname(qr.Q(qr(basis)))
 }
 
 # ---- sandwich ----------------------------------------------------------------------------

@@ -380,6 +380,10 @@ ascend_glmm <- function(design, held, method, control, make_priors = function(..
     aliased <- aliased_columns(model$X[, fixed, drop = FALSE], result$pivots[fixed],
                                any(is.infinite(model$sd)))
     keep <- !colnames(design$X) %in% aliased
+    if (!any(is.infinite(model$sd))) {
+      design$aliased_by <- aliased_by(design$X[, keep, drop = FALSE],
+                                      design$X[, aliased, drop = FALSE])
+    }
     design$X <- keep_columns(design$X, keep)
     held <- held[!(held$block == "beta" & held$name %in% aliased), ]
     design$aliased <- aliased

@@ -444,3 +444,98 @@ check_group_levels <- function(group, group_name) {
           sprintf("its standard deviations, as by priors(`%s` = constant(1)).", group_name)),
         "elbo_error_data")
 }
+
+# Columns that say nothing new ----------------------------------------------------------------
+
+# Coefficients of the columns that are kept, kept x dropped, which give those that were dropped; with
+# the sizes of these.
+aliased_by <- function(kept, dropped) {
+  solved <- qr.coef(qr(kept), dropped)
+  structure(replace(solved, is.na(solved), 0), size = apply(abs(dropped), 2, max))
+}
+
+# Rows of new data where what was dropped is not the combination of the other columns that it is in
+# the data, so that their mean is not identified.
+not_estimable <- function(X, by) {
+  if (is.null(by)) return(rep(FALSE, nrow(X)))
+  kept <- X[, rownames(by), drop = FALSE]
+  dropped <- X[, colnames(by), drop = FALSE]
+  size <- abs(kept) %*% abs(by) + abs(dropped) + rep(attr(by, "size"), each = nrow(X))
+  off <- abs(dropped - kept %*% by) > 1e-6 * size
+  rowSums(off, na.rm = TRUE) > 0
+}
+
+# The columns of new rows that were kept, with NA in rows whose mean is not identified; `tell`: and
+# a warning that names them.
+kept_columns <- function(X, fit, data, tell = FALSE) {
+  bad <- not_estimable(X, fit$design$aliased_by)
+  kept <- X[, !colnames(X) %in% fit$design$aliased, drop = FALSE]
+  if (!any(bad)) return(kept)
+  if (tell) warn_not_estimable(X, fit, data, which(bad))
+  kept[bad, ] <- NA
+  kept
+}
+
+warn_not_estimable <- function(X, fit, data, rows) {
+  dropped <- fit$design$aliased
+  labels <- attr(fit$terms, "term.labels")[attr(X, "assign")[colnames(X) %in% dropped]]
+  variables <- intersect(unique(unlist(lapply(labels, function(x) all.vars(str2lang(x))))),
+                         names(data))
+  values <- vapply(data[rows[1], variables, drop = FALSE], format, "")
+  cell <- if (length(values) > 0) {
+    sprintf(", with %s", paste(variables, "=", values, collapse = ", "))
+  }
+  warn(c(sprintf("The data do not identify the mean of %s of `newdata`%s:",
+                 list_rows(row.names(data)[rows]), paste(cell, collapse = "")),
+         sprintf("%s %s dropped from the design. Predictions there are NA.", quote_names(dropped),
+                 if (length(dropped) > 1) "were" else "was")),
+       "elbo_warning_not_identified")
+}
+
+# The data of a fit ---------------------------------------------------------------------------
+
+# fit_data(fit): the rows of the fit with all columns of the user's data, and the variables that were
+# found elsewhere. Where the data are gone, or are no longer those that were fitted, the columns of
+# the model frame that are variables.
+fit_data <- function(fit) {
+  env <- environment(formula(fit))
+  given_in <- fit$given_in$data
+  frame <- model.frame(fit)
+  data <- tryCatch(eval(fit$call$data, if (is.null(given_in)) env else given_in),
+                   error = function(e) NULL)
+  if (is.null(data)) data <- rows_without_data(fit)
+  if (!is.data.frame(data)) return(frame_columns(frame))
+  data <- as.data.frame(data)
+  n <- nrow(data)
+  for (name in setdiff(all_variables(fit), names(data))) {
+    value <- tryCatch(eval(as.name(name), env), error = function(e) NULL)
+    if (is.atomic(value) && NROW(value) == n && n > 1) data[[name]] <- value
+  }
+  rows <- match(row.names(frame), row.names(data))
+  if (anyNA(rows)) return(frame_columns(frame))
+  data <- data[rows, , drop = FALSE]
+  if (same_columns(data, frame)) data else frame_columns(frame)
+}
+
+# As many rows as the variables have that were not given as `data`.
+rows_without_data <- function(fit) {
+  y <- tryCatch(eval(formula(fit)[[2]], environment(formula(fit))), error = function(e) NULL)
+  if (!is.null(y)) data.frame(row.names = seq_len(NROW(y)))
+}
+
+# Names of the variables of every part of the model, in its call.
+all_variables <- function(fit) {
+  arguments <- c("sigma", "membership", "unit", evaluated_in_data)
+  unique(c(all.vars(formula(fit)), unlist(lapply(as.list(fit$call)[arguments], all.vars))))
+}
+
+frame_columns <- function(frame) {
+  variable <- names(frame) == make.names(names(frame)) & vapply(frame, function(x) is.null(dim(x)), NA)
+  data.frame(unclass(frame)[variable], row.names = row.names(frame))
+}
+
+same_columns <- function(data, frame) {
+  shared <- intersect(names(data), names(frame))
+  plain <- function(x) if (is.factor(x)) as.character(x) else as.vector(x)
+  all(vapply(shared, function(name) identical(plain(data[[name]]), plain(frame[[name]])), NA))
+}

@@ -559,7 +559,11 @@ drop_aliased <- function(design) {
     message("Dropped from ", if (name == "X") "the design" else "`membership`",
             ", since they say nothing new: ", quote_names(aliased), ".")
     design[[name]] <- design[[name]][, keep, drop = FALSE]
-    if (name == "X") design$aliased <- aliased
+    if (name == "X") {
+      design$aliased <- aliased
+      design$aliased_by <- aliased_by(columns[, !colnames(columns) %in% aliased, drop = FALSE],
+                                      columns[, aliased, drop = FALSE])
+    }
   }
   design
 }
@@ -610,7 +614,8 @@ vars_of <- function(expressions) unique(unlist(lapply(expressions, all.vars)))
 new_covariates <- function(fit, newdata) {
   terms <- stats::delete.response(fit$terms)
   frame <- new_frame(terms, newdata, fit$xlevels)
-  X <- cbind(stats::model.matrix(terms, frame, fit$contrasts), smooth_matrix(fit$design$curves, frame))
+  X <- kept_columns(stats::model.matrix(terms, frame, fit$contrasts), fit, newdata, tell = TRUE)
+  X <- cbind(X, smooth_matrix(fit$design$curves, frame))
   list(X = X[, colnames(fit$design$X), drop = FALSE],
        offset = as_double(stats::model.offset(frame)),
        weights = as_double(new_extra(fit, "weights", newdata)))

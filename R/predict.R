@@ -52,6 +52,9 @@
 #' standard deviations by linear response, and the variances of residuals and of new groups
 #' posterior means.
 #'
+#' A row of `newdata` whose mean the data do not identify, as that of a combination of factor levels
+#' without observations, is `NA`, with a warning that names it.
+#'
 #' Prediction intervals add the residual variance. If the fit has `weights` or `se`, these are
 #' evaluated in `newdata`, and so is an `offset`.
 #'
@@ -133,7 +136,7 @@ includes_latent <- function(re.form) {
 # `group`: index into the levels of the fit, 0 for a group not seen before, NA where it is
 # missing; NULL for the population.
 row_mean <- function(object, data, group = NULL) {
-  mean <- drop(row_fixed(object, data) %*% coef(object)) + row_offset(object, data)
+  mean <- drop(row_fixed(object, data, tell = TRUE) %*% coef(object)) + row_offset(object, data)
   if (has_curves(object)) mean <- mean + drop(row_smooth(object, data) %*% object$smooth$mean)
   if (!is.null(group)) {
     latent <- rbind(0, object$latent$mean)
@@ -247,11 +250,11 @@ pad_prediction <- function(object, data, x) {
   stats::napredict(attr(if (is.null(data)) object$frame else data, "na.action"), x)
 }
 
-row_fixed <- function(object, data) {
+row_fixed <- function(object, data, tell = FALSE) {
   if (is.null(data)) return(object$design$X)
   terms <- stats::delete.response(object$terms)
   X <- new_columns(terms, data, object$xlevels, object$contrasts)
-  X[, !colnames(X) %in% object$design$aliased, drop = FALSE]
+  kept_columns(X, object, data, tell)
 }
 
 row_smooth <- function(object, data) {

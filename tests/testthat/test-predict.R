@@ -232,3 +232,32 @@ test_that("new data that do not fit the model are refused", {
   expect_error(predict(slopes, children["age"]), class = "elbo_error_data")
   expect_error(predict(slopes, level = 95), class = "elbo_error_argument")
 })
+
+test_that("the mean of an empty cell is NA, with a warning that names it", {
+  cells <- expand.grid(a = factor(1:2), b = factor(1:2), g = factor(1:8), r = 1:3)
+  cells <- cells[!(cells$a == 2 & cells$b == 2), ]
+  cells$y <- withr::with_seed(1, rnorm(nrow(cells)))
+  expect_message(gaps <- fit_glmm(y ~ a * b + (1 | g), cells), "a2:b2")
+  new <- expand.grid(a = factor(1:2), b = factor(1:2))
+  expect_warning(means <- predict(gaps, new, re.form = NA, interval = "confidence"),
+                 "row 4 of `newdata`, with a = 2, b = 2: `a2:b2`",
+                 class = "elbo_warning_not_identified")
+  expect_identical(is.na(means[, "fit"]), c(`1` = FALSE, `2` = FALSE, `3` = FALSE, `4` = TRUE))
+  expect_identical(is.na(means[, "lwr"]), is.na(means[, "fit"]))
+  # A mean of all rows of a cell, as the design is saturated but for the empty one.
+  expect_equal(means[1, "fit"], mean(cells$y[cells$a == 1 & cells$b == 1]))
+  expect_warning(predict(gaps, data.frame(new, g = factor(1))), "row 4")
+  expect_no_warning(predict(gaps, new[1:3, ], re.form = NA))
+  expect_message(lines <- fit_mixture(y ~ a * b, cells, k = 1), "a2:b2")
+  expect_warning(means <- predict(lines, new, type = "response"), "row 4")
+  expect_identical(is.na(means), c(`1` = FALSE, `2` = FALSE, `3` = FALSE, `4` = TRUE))
+})
+
+test_that("a covariate that is a sum of others is identified where it is that sum", {
+  d <- data.frame(x = 1:20, w = sqrt(1:20), g = gl(5, 4))
+  d$total <- d$x + 2 * d$w
+  d$y <- withr::with_seed(1, rnorm(20))
+  expect_message(fit <- fit_glmm(y ~ x + w + total + (1 | g), d), "total")
+  expect_no_warning(predict(fit, data.frame(x = 3, w = 5, total = 13), re.form = NA))
+  expect_warning(predict(fit, data.frame(x = 3, w = 5, total = 14), re.form = NA), "total = 14")
+})
