@@ -289,7 +289,7 @@ mixture_estimates <- function(chosen, design, method) {
   latent <- parameters$block == "latent"
   parameters <- parameters[!latent, ]
   row.names(parameters) <- NULL
-  theta <- stats::setNames(result$theta[!latent], parameters$name)
+  theta <- stats::setNames(theta_of(result, chosen$model, latent), parameters$name)
   attr(theta, "fixed") <- parameters$fixed
   row <- chosen$selection$k == chosen$k & chosen$selection$covariance %in% chosen$covariance
   list(

@@ -33,7 +33,7 @@ refit_mixture <- function(fit) {
   answer <- ascend_mixture(fit_model(fit), list(state = fit$state), fit$control)
   if (!alive(answer)) return(NULL)
   fit$state <- answer$state
-  fit$theta[] <- answer$theta[!latent_parameters(fit)]
+  fit$theta[] <- theta_of(answer, fit_model(fit), latent_parameters(fit))
   fit$objective <- answer$objective
   fit$cache <- new.env(parent = emptyenv())
   fit

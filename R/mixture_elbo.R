@@ -33,7 +33,8 @@ elbo.elbo_mixture <- function(object, theta = NULL, q = NULL, ...) {
 }
 
 check_theta <- function(theta, fit) {
-  ok <- is.numeric(theta) && length(theta) == length(fit$theta) && all(is.finite(theta))
+  ok <- is.numeric(theta) && length(theta) == length(fit$theta) &&
+    all(is.finite(theta) | !is.finite(fit$theta))
   check(ok, "theta", sprintf("%d finite numbers, like theta(fit)", length(fit$theta)), theta)
 }
 
@@ -89,7 +90,7 @@ theta_state <- function(fit, theta) {
       state$normal <- list(mean = t(parts$mean), covariance = aperm(parts$covariance, c(2, 3, 1)))
     },
     regression = {
-      state$regression$coefficients <- t(component_values(fit, "beta"))
+      state$regression$coefficients <- t(finite_coefficients(fit))
       sigma <- fit$theta[fit$parameters$block == "sigma"]
       if (length(sigma) > 0) state$regression$sigma <- unname(sigma)
     },

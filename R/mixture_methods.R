@@ -113,7 +113,7 @@ residuals.elbo_mixture <- function(object, type = c("response", "pearson"), ...,
   if (type == "pearson") {
     variance <- average_components(object, component_variances(object, object$design),
                                    object$design, probability)
-    residual <- residual / sqrt(variance)
+    residual <- ifelse(residual == 0 & variance == 0, 0, residual / sqrt(variance))
   }
   by_frame_row(object, residual)
 }

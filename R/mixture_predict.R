@@ -169,10 +169,13 @@ component_means <- function(fit, design) {
   switch(fit$kind,
     normal = component_values(fit, "mean", "mean__"),
     classes = class_values(fit, identity, component_values(fit, "mean", "mean__")),
-    regression = ,
-    curves = fit$family$linkinv(design$X %*% t(component_coefficients(fit)) +
-                                  design_offset(design))
+    regression = snap_means(fit, row_means(fit, finite_coefficients(fit), design)),
+    curves = row_means(fit, component_coefficients(fit), design)
   )
+}
+
+row_means <- function(fit, coefficients, design) {
+  fit$family$linkinv(design$X %*% t(coefficients) + design_offset(design))
 }
 
 # Means that differ by row.

@@ -303,7 +303,7 @@ informed.elbo_mixture <- function(fit) {
 #' @exportS3Method
 notes.elbo_mixture <- function(fit) {
   c(prior_words(fit), constant_words(fit), joint_words(fit), empty_words(fit), tie_words(fit),
-    share_words(fit), unknown_words(fit), missing_words(fit), left_out_words(fit))
+    limit_words(fit), share_words(fit), unknown_words(fit), missing_words(fit), left_out_words(fit))
 }
 
 # Correlations that a diagonal covariance model does not have are not worth a word.
@@ -420,7 +420,8 @@ component_table <- function(fit, blocks) {
   terms <- unique(parameters[order, ][shown[order], c("block", "term")])
   estimate <- as.vector(fit$theta)
   at_end <- on_boundary(fit)
-  estimate[at_end] <- round(estimate[at_end])
+  shares <- at_end & parameters$block %in% c("weight", "prob", "cor")
+  estimate[shares] <- round(estimate[shares])
   se <- unname(shown_errors(fit))
   edf <- if (has_curves(fit) && fit$method != "joint") smooth_edf(fit) else matrix(0, fit$k, 0)
   columns <- lapply(occupied(fit), function(j) {

@@ -136,7 +136,7 @@ abort_collapsed <- function(candidate, design, n_candidates) {
             "one, and look for outliers."), "elbo_error_not_finite")
   }
   abort(c(tried, "from every start", culprit(result, "a component"), "collapses",
-          collapse_reason(design), collapse_remedy(design, candidate$k)),
+          collapse_reason(), collapse_remedy(design, candidate$k)),
         "elbo_error_unbounded", component = result$component)
 }
 
@@ -144,14 +144,7 @@ culprit <- function(result, unknown) {
   if (result$component > 0) sprintf("component %d", result$component) else unknown
 }
 
-collapse_reason <- function(design) {
-  family <- design$spec$family$family
-  if (design$kind == "regression" && family != "gaussian") {
-    single <- family == "binomial" && is.null(design$first) && all(design$trials == 1)
-    return(c("onto rows that its coefficients fit perfectly, and they run off to infinity.",
-             if (single) c("Units of one trial each cannot tell components apart: give them",
-                           "several, as cbind(successes, failures) or by `unit`.")))
-  }
+collapse_reason <- function() {
   "onto so few different rows that its variance goes to zero and the likelihood to infinity."
 }
 

@@ -200,12 +200,6 @@ static void build(SEXP model, int threads, mixture *w, const char **name) {
 
 /* ---- the state ------------------------------------------------------------------------------------ */
 
-static size_t field_size(const mixture_field *f) {
-  size_t size = 1;
-  for (int i = 0; i < f->n_dim; i++) size *= (size_t)f->dim[i];
-  return size;
-}
-
 static void add_state(call_list *out, const mixture *w, const char **name) {
   call_list state = call_list_new(w->spec.n_part);
   for (int p = 0; p < w->spec.n_part; p++) {
@@ -214,7 +208,7 @@ static void add_state(call_list *out, const mixture *w, const char **name) {
     for (int f = 0; f < part->n_field; f++)
       memcpy(
           call_list_doubles(&fields, part->field[f].name, part->field[f].dim, part->field[f].n_dim),
-          part->field[f].value, field_size(part->field + f) * sizeof(double));
+          part->field[f].value, mixture_field_size(part->field + f) * sizeof(double));
     call_list_add(&state, name[p], fields.list);
     UNPROTECT(2);
   }
@@ -228,7 +222,7 @@ static elbo_status set_state(SEXP state, mixture *w, const char **name) {
     const SEXP fields = call_element(state, name[p]);
     for (int f = 0; f < part->n_field; f++) {
       const mixture_field *field = part->field + f;
-      const size_t size = field_size(field);
+      const size_t size = mixture_field_size(field);
       memcpy(field->value, call_doubles(fields, field->name, (R_xlen_t)size, 0),
              size * sizeof(double));
     }

@@ -57,7 +57,7 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   const size_t k = (size_t)spec->k;
   size_t scratch = 3 * k + 1; /* densities by unit and by row, responsibilities by row; lse */
   size_t part_scratch = 0;
-  size_t work_per_row = 0;
+  size_t work_per_row = 0, n_kept = 0;
   int keep = 0;
   memset(w, 0, sizeof *w);
   w->spec = *spec;
@@ -78,6 +78,7 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
     w->n_theta += part->n_theta;
     if (part->n_scratch > part_scratch) part_scratch = part->n_scratch;
     keep = keep || part->keeps_r;
+    for (int f = 0; f < part->n_field; f++) n_kept += mixture_field_size(part->field + f);
     work_per_row += part->n_stat + (part->keeps_r ? 10 * (size_t)part->n_theta : 0);
   }
   w->n_chunk = cut(units, NULL);
@@ -100,6 +101,7 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   w->by_component = elbo_doubles(mem, k);
   w->at = elbo_doubles(mem, (size_t)w->n_eta);
   w->h = elbo_doubles(mem, (size_t)w->n_eta);
+  w->kept = elbo_doubles(mem, n_kept);
   w->low = elbo_doubles(mem, n_value);
   w->high = elbo_doubles(mem, n_value);
   memset(w->h, 0, (size_t)w->n_eta * sizeof(double));
@@ -490,13 +492,28 @@ static elbo_status derivatives(void *work, double *value, double *gradient, doub
   return mixture_information(w, gradient, hessian, w->V, NULL);
 }
 
+/* The fields of all parts to w->kept, or back. */
+static elbo_status keep_fields(mixture *w, int back) {
+  double *kept = w->kept;
+  if (back) w->here = NULL;
+  for (int p = 0; p < w->spec.n_part; p++)
+    for (int f = 0; f < w->spec.part[p].n_field; f++) {
+      const mixture_field *field = w->spec.part[p].field + f;
+      const size_t n = mixture_field_size(field);
+      if (back) memcpy(field->value, kept, n * sizeof(double));
+      if (!back) memcpy(kept, field->value, n * sizeof(double));
+      kept += n;
+    }
+  return back ? mixture_restore(w) : ELBO_OK;
+}
+
 /* Of all parts, with the laws of z as they are here; taken back where the objective falls. */
 static int settle(void *work) {
   mixture *w = work;
   double before, after;
   int moved = 0;
   if (log_evidence(w, &before) != ELBO_OK) return 0;
-  pack(w, w->eta);
+  keep_fields(w, 0);
   for (int p = 0; p < w->spec.n_part; p++) {
     const mixture_part *part = w->spec.part + p;
     if (part->settle) moved |= part->settle(part->work, w->here->stat + w->stat_at[p], w->here->r);
@@ -504,7 +521,7 @@ static int settle(void *work) {
   if (!moved) return 0;
   moved = prepare(w) == ELBO_OK && log_evidence(w, &after) == ELBO_OK &&
           after >= before - 1e-9 * (1.0 + fabs(before));
-  if (!moved) unpack(w, w->eta);
+  if (!moved) keep_fields(w, 1);
   return e_step(w) == ELBO_OK && moved;
 }
 

@@ -45,6 +45,12 @@ typedef struct {
 
 enum { MIXTURE_MAX_FIELDS = 8 };
 
+static inline size_t mixture_field_size(const mixture_field *field) {
+  size_t size = 1;
+  for (int i = 0; i < field->n_dim; i++) size *= (size_t)field->dim[i];
+  return size;
+}
+
 /* A part of the model.  Every function but those marked may not be NULL.
  *
  * Between calls of m_step, unpack or restore and the next of anything else, `prepare` is called. */
@@ -141,6 +147,7 @@ typedef struct {
   double *low, *high;     /* largest of n_eta, n_theta: values on both sides */
   double *V;              /* n_eta x n_eta: dm / deta; NULL unless vb and second_order */
   double *by_component;   /* k of scratch */
+  double *kept;           /* all fields, while settling */
   int component;          /* which one collapsed, or -1 */
 } mixture;
 

@@ -209,7 +209,10 @@ static void em_pack(const void *work, double *eta) {
 static elbo_status em_unpack(void *work, const double *eta) {
   regression *w = (regression *)work;
   const int p = w->spec.p;
-  for (int j = 0; j < w->spec.k; j++, eta += p) regression_set_gamma(w, j, eta);
+  for (int j = 0; j < w->spec.k; j++, eta += p) {
+    for (int a = 0; a < p; a++) w->trial[a] = is_held(w, j, a) ? w->gamma[a + p * j] : eta[a];
+    regression_set_gamma(w, j, w->trial);
+  }
   for (int s = 0; s < w->n_sigma; s++) {
     if (!sigma_free(w, s)) continue;
     w->sigma[s] = exp(*eta++) / w->y_scale;
@@ -264,7 +267,7 @@ static void allocate(regression *w, const elbo_memory *mem) {
   double **const of_p[] = {&w->centre, &w->scale,  &w->origin, &w->reach, &w->prior_linear,
                            &w->unit,   &w->linear, &w->step,   &w->trial};
   double **const of_pp[] = {&w->B,       &w->B_inverse, &w->prior_precision, &w->A,         &w->L,
-                            &w->inverse, &w->C,         &w->trial_V,         &w->trial_root};
+                            &w->inverse, &w->trial_V,   &w->trial_root};
   double **const of_natural[] = {&w->from, &w->goal, &w->mix};
   for (size_t i = 0; i < sizeof of_p / sizeof of_p[0]; i++) *of_p[i] = elbo_doubles(mem, n);
   for (size_t i = 0; i < sizeof of_pp / sizeof of_pp[0]; i++) *of_pp[i] = elbo_doubles(mem, pp);
@@ -285,6 +288,9 @@ static void allocate(regression *w, const elbo_memory *mem) {
     w->rate = vb ? elbo_doubles(mem, n_sigma) : NULL;
   } else {
     w->block = elbo_doubles(mem, regression_glm_block(p));
+    w->plain = elbo_doubles(mem, n);
+    w->boundary = vb ? NULL : elbo_doubles(mem, n * k);
+    if (!vb) memset(w->boundary, 0, n * k * sizeof(double));
   }
   if (!vb) return;
   w->cov = elbo_doubles(mem, pp * k);
@@ -301,6 +307,7 @@ static void add_fields(mixture_part *part, const regression *w) {
   const int p = w->spec.p, k = w->spec.k, each = !w->spec.common_sigma, vb = w->cov != NULL;
   add_field(part, vb ? "mean" : "coefficients", w->beta, 2, p, k, 0, 1);
   if (vb) add_field(part, "cov", w->cov, 3, p, p, k, 1);
+  if (w->boundary) add_field(part, "boundary", w->boundary, 2, p, k, 0, 1);
   if (w->n_sigma == 0) return;
   if (vb) {
     add_field(part, "shape", w->shape, 1, w->n_sigma, 0, 0, each);

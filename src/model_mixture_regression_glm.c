@@ -7,7 +7,7 @@
 #include "math_softplus.h"
 #include "model_mixture_regression_inside.h"
 
-enum { BLOCK_ROWS = 256, NEWTON_STEPS = 5, HALVINGS = 30 };
+enum { BLOCK_ROWS = 256, NEWTON_STEPS = 5, STEPS_OUT = 60, HALVINGS = 30 };
 
 /* ---- a block of rows ------------------------------------------------------------------------- */
 
@@ -91,11 +91,14 @@ static void log_density(const void *work, const mixture_chunk *chunk, double *sc
 
 /* ---- passes over the rows -------------------------------------------------------------------- */
 
-/* r_ij of a block of rows; zero beyond them. */
+/* r_ij of a block of rows; zero beyond them, and where it is less than w->least copies. */
 static void load_r(const regression *w, const double *r, int j, int row, int n, int ld,
                    double *out) {
-  const double *rj = r + (size_t)w->spec.units.n_unit * (size_t)j;
-  for (int i = 0; i < n; i++) out[i] = rj[w->unit_of_row ? w->unit_of_row[row + i] : row + i];
+  const double *rj = r + (size_t)w->spec.units.n_unit * (size_t)j, *freq = w->spec.units.freq;
+  for (int i = 0; i < n; i++) {
+    const int unit = w->unit_of_row ? w->unit_of_row[row + i] : row + i;
+    out[i] = rj[unit] < w->least * (freq ? freq[unit] : 1.0) ? 0.0 : rj[unit];
+  }
   for (int i = n; i < ld; i++) out[i] = 0.0;
 }
 
@@ -108,8 +111,24 @@ static void add_cross(const double *packed, int p, double *A) {
     }
 }
 
+static double trials_of(const regression *w, int row) {
+  return w->spec.family == REGRESSION_BINOMIAL && w->spec.weights ? w->spec.weights[row] : 1.0;
+}
+
+/* sum r x~^2 of a block of rows, by trial, to w->plain. */
+static void add_plain(const regression *w, int row, int n, int ld, const block_columns *c) {
+  for (int i = 0; i < n; i++) c->work[i] = c->r[i] * trials_of(w, row + i);
+  for (int a = 0; a < w->spec.p; a++) {
+    const double *x = c->x + (size_t)ld * (size_t)a;
+    double sum = 0.0;
+    for (int i = 0; i < n; i++) sum += c->work[i] * x[i] * x[i];
+    w->plain[a] += sum;
+  }
+}
+
 /* sum_i r_ij E log p at q(gamma_j) = N(gamma, root root') (root = NULL: a point).  Unless A is NULL
- * also the gradient sum r (y - E b') x~ (p) and A = sum r E b'' x~ x~' (p x p). */
+ * also the gradient sum r (y - E b') x~ (p), A = sum r E b'' x~ x~' (p x p) and, in w->plain, what the
+ * diagonal of A would be if b'' were 1 (by trial). */
 static double pass(const regression *w, const double *r, int j, const double *gamma,
                    const double *root, double *gradient, double *A) {
   const int p = w->spec.p, n_row = w->spec.units.n_row;
@@ -117,6 +136,7 @@ static double pass(const regression *w, const double *r, int j, const double *ga
   if (A) {
     memset(gradient, 0, (size_t)p * sizeof(double));
     memset(A, 0, square(p) * sizeof(double));
+    memset(w->plain, 0, (size_t)p * sizeof(double));
   }
   for (int row = 0; row < n_row; row += BLOCK_ROWS) {
     const int n = n_row - row < BLOCK_ROWS ? n_row - row : BLOCK_ROWS, ld = rows_padded(n);
@@ -135,26 +155,9 @@ static double pass(const regression *w, const double *r, int j, const double *ga
     memset(cross, 0, sizeof cross);
     w->kernels->crossprod(ld, p, c.x, w->zeros, c.second, cross);
     add_cross(cross, p, A);
+    add_plain(w, row, n, ld, &c);
   }
   return value;
-}
-
-/* C = sum r weight x~ x~' (weight: trials, or 1): what A is where rows tell most. */
-static void plain_cross(const regression *w, const double *r, int j, double *C) {
-  const int p = w->spec.p, n_row = w->spec.units.n_row;
-  const double *trials = w->spec.family == REGRESSION_BINOMIAL ? w->spec.weights : NULL;
-  double cross[packed_size(p + 1)];
-  memset(C, 0, square(p) * sizeof(double));
-  for (int row = 0; row < n_row; row += BLOCK_ROWS) {
-    const int n = n_row - row < BLOCK_ROWS ? n_row - row : BLOCK_ROWS, ld = rows_padded(n);
-    const block_columns c = columns_of(w->block, p, ld, 0);
-    regression_load(w, row, n, ld, c.x);
-    load_r(w, r, j, row, n, ld, c.r);
-    for (int i = 0; trials && i < n; i++) c.r[i] *= trials[row + i];
-    memset(cross, 0, sizeof cross);
-    w->kernels->crossprod(ld, p, c.x, w->zeros, c.r, cross);
-    add_cross(cross, p, C);
-  }
 }
 
 static void nothing(const void *work, const mixture_chunk *chunk, const double *r, double *scratch,
@@ -175,12 +178,18 @@ static elbo_status expected(const void *work, const double *stat, const double *
 /* ---- Newton steps ---------------------------------------------------------------------------- */
 
 /* Gradient (of sum r log p, then of the objective, in w->linear), A + P (in w->A) and the Newton
- * step (w->step), from the pass at gamma that left w->linear and w->A. */
-static void newton_step(const regression *w, const double *gamma) {
+ * step (w->step), from the pass at gamma that left w->linear and w->A.  All are zero in coefficients
+ * that are held at the boundary. */
+static void newton_step(const regression *w, int j, const double *gamma) {
   const int p = w->spec.p;
   multiply(w->prior_precision, gamma, p, w->step);
   for (int a = 0; a < p; a++) w->linear[a] += w->prior_linear[a] - w->step[a];
   for (int a = 0; a < p * p; a++) w->A[a] += w->prior_precision[a];
+  for (int a = 0; a < p; a++) {
+    if (!is_held(w, j, a)) continue;
+    w->linear[a] = 0.0;
+    for (int b = 0; b < p; b++) w->A[a + p * b] = w->A[b + p * a] = 0.0;
+  }
   regression_solve(w, w->A, w->linear, w->step);
 }
 
@@ -194,23 +203,6 @@ static double reach_of(const regression *w) {
   double sum = 0.0;
   for (int a = 0; a < w->spec.p; a++) sum += fabs(w->step[a]) * w->reach[a];
   return sum;
-}
-
-/* Where rows are fitted without error in some direction, b'' vanishes in it and the coefficients
- * run off to infinity: their variance A^{-1} (its diagonal is in w->unit after newton_step) is
- * beyond all measure of the one that the same rows would leave if b'' were 1. */
-static int is_separated(const regression *w, const double *r, int j) {
-  const int p = w->spec.p;
-  double most = 0.0;
-  if (w->n_proper == p) return 0;
-  memcpy(w->trial, w->unit, (size_t)p * sizeof(double));
-  for (int a = 0; a < p; a++) most = fmax(most, w->trial[a]);
-  if (most < 1e8) return 0;
-  plain_cross(w, r, j, w->C);
-  regression_solve(w, w->C, w->linear, w->mix);
-  for (int a = 0; a < p; a++)
-    if (w->trial[a] > 1e9 * w->unit[a] && w->unit[a] > 0.0) return 1;
-  return 0;
 }
 
 static double em_objective(const regression *w, const double *r, int j, const double *gamma) {
@@ -240,33 +232,163 @@ static int em_search(const regression *w, const double *r, double *gamma, int j,
   return 0;
 }
 
+/* ---- the boundary ------------------------------------------------------------------------------
+ *
+ * Where a direction d of the coefficients only takes rows further to where they are fitted without
+ * error, the likelihood rises to a limit, in which these rows have mean 0 (or probability 0 or 1).
+ * The limit is the estimate.  A component is put so far out along d that the rows are there to all
+ * digits of a double, and one coefficient is held for each such d, the others being free: what rows
+ * say of them does not change any more. */
+
+static const double FAR = 40.0;      /* e^-40 = 4e-18 */
+static const double FLAT = 1e-6;     /* part of the information that a direction has left */
+static const double FADING = 1e-2;   /* the same, where it is worth while to look */
+static const double UNLIKELY = 0.02; /* r of rows that may have to leave */
+
+/* The first column from `from` on of which the rows, given the columns before it, say less than the
+ * part `tol` of what they could, or -1; by A + P (w->A) and w->plain.  d is the direction in which
+ * they say it, one in that column. */
+static int flat_column(const regression *w, int from, double tol, double *d) {
+  const int p = w->spec.p;
+  double *L = w->L, *s = w->unit;
+  for (int a = 0; a < p; a++) {
+    s[a] = w->plain[a] > 0.0 && w->A[a + p * a] > 0.0 ? 1.0 / sqrt(w->plain[a]) : 0.0;
+    double left = s[a] > 0.0 ? w->A[a + p * a] * s[a] * s[a] : HUGE_VAL;
+    for (int c = 0; c < a; c++) {
+      double sum = w->A[a + p * c] * s[a] * s[c];
+      for (int e = 0; e < c; e++) sum -= L[a + p * e] * L[c + p * e];
+      L[a + p * c] = L[c + p * c] > 0.0 ? sum / L[c + p * c] : 0.0;
+      left -= L[a + p * c] * L[a + p * c];
+    }
+    L[a + p * a] = left > tol && s[a] > 0.0 ? sqrt(left) : 0.0;
+    if (s[a] == 0.0 || left > tol || a < from) continue;
+    memset(d, 0, (size_t)p * sizeof(double));
+    d[a] = 1.0;
+    for (int c = a - 1; c >= 0; c--) {
+      if (!(L[c + p * c] > 0.0)) continue;
+      double sum = L[a + p * c];
+      for (int e = c + 1; e < a; e++) sum += L[e + p * c] * d[e] * s[a] / (s[e] > 0.0 ? s[e] : 1.0);
+      d[c] = -sum / L[c + p * c] * s[c] / s[a];
+    }
+    return a;
+  }
+  return -1;
+}
+
+/* What moves along d do to the rows. */
+typedef struct {
+  double most, square, score, far;
+} rows_along;
+
+/* x~' d of a block of rows to c->work. */
+static void along(const regression *w, int ld, const double *d, const block_columns *c) {
+  memset(c->work, 0, (size_t)ld * sizeof(double));
+  for (int a = 0; a < w->spec.p; a++) {
+    const double *x = c->x + (size_t)ld * (size_t)a;
+    for (int i = 0; i < ld; i++) c->work[i] += d[a] * x[i];
+  }
+}
+
+/* most: largest |x~' d|; square: sum r (x~' d)^2 by trial; score: positive where d takes rows out;
+ * far: how far to go until all that d moves are FAR out (given most). */
+static void look_along(const regression *w, const double *r, int j, const double *gamma,
+                       const double *d, rows_along *to) {
+  const int p = w->spec.p, n_row = w->spec.units.n_row;
+  const double enough = 1e-4 * to->most;
+  for (int row = 0; row < n_row; row += BLOCK_ROWS) {
+    const int n = n_row - row < BLOCK_ROWS ? n_row - row : BLOCK_ROWS, ld = rows_padded(n);
+    const block_columns c = columns_of(w->block, p, ld, 0);
+    regression_load(w, row, n, ld, c.x);
+    load_r(w, r, j, row, n, ld, c.r);
+    predictor(w, row, n, ld, gamma, NULL, &c);
+    along(w, ld, d, &c);
+    for (int i = 0; i < n; i++) {
+      const double v = c.work[i], size = fabs(v), x = c.mean[i];
+      if (!(c.r[i] > 0.0)) continue;
+      const double out = w->spec.family == REGRESSION_POISSON ? -1.0 : tanh(0.5 * x);
+      if (enough > 0.0 && size > enough) to->far = fmax(to->far, (FAR - copysign(x, x * v)) / size);
+      if (enough > 0.0) continue;
+      to->most = fmax(to->most, size);
+      to->square += c.r[i] * trials_of(w, row + i) * v * v;
+      to->score += c.r[i] * trials_of(w, row + i) * v * out;
+    }
+  }
+}
+
+/* Out along the first flat direction in which that does not lower the objective; 0 if there is none.
+ * From newton_step(); where it moved, w->linear and w->A are of the pass at the new gamma. */
+static int to_boundary(const regression *w, const double *r, int j, double *gamma, double *value) {
+  const int p = w->spec.p;
+  double *d = w->goal;
+  for (int a = flat_column(w, 0, FLAT, d); a >= 0; a = flat_column(w, a + 1, FLAT, d)) {
+    rows_along rows = {0.0, 0.0, 0.0, 0.0};
+    look_along(w, r, j, gamma, d, &rows);
+    /* Columns that depend on each other in the rows of a component are another matter. */
+    if (!(rows.square > 1e-6 * w->plain[a] * d[a] * d[a])) continue;
+    if (rows.score < 0.0)
+      for (int b = 0; b < p; b++) d[b] = -d[b];
+    look_along(w, r, j, gamma, d, &rows);
+    for (int b = 0; b < p; b++) w->trial[b] = gamma[b] + rows.far * d[b];
+    const double next = em_objective(w, r, j, w->trial);
+    const int better = next >= *value || is_rounding(next, *value);
+    if (better) {
+      memcpy(gamma, w->trial, (size_t)p * sizeof(double));
+      w->boundary[a + p * j] = 1.0;
+      *value = next;
+      return 1;
+    }
+    em_objective(w, r, j, gamma);
+    newton_step(w, j, gamma);
+  }
+  return 0;
+}
+
 /* b'' changes by no more than the factor e^t where x moves by t (|b'''| <= b''), so a step of small
  * reach raises the objective for sure; and, of reach 1e-5, leaves nothing to another. */
-static elbo_status em_climb(const regression *w, const double *r, int j) {
+static void em_climb(const regression *w, const double *r, int j, int steps) {
   const int p = w->spec.p;
   double *gamma = w->gamma + p * j;
   double value = em_objective(w, r, j, gamma);
-  for (int step = 0; step < NEWTON_STEPS; step++) {
-    newton_step(w, gamma);
+  for (int step = 0; step < steps; step++) {
+    newton_step(w, j, gamma);
     const int last = reach_of(w) <= 1e-5;
+    if (to_boundary(w, r, j, gamma, &value)) continue;
     for (int a = 0; last && a < p; a++) gamma[a] += w->step[a];
-    if (is_separated(w, r, j)) return ELBO_E_UNBOUNDED;
     if (last || !em_search(w, r, gamma, j, &value)) break;
   }
   regression_set_gamma(w, j, gamma);
-  return ELBO_OK;
 }
 
 static elbo_status em_m_step(void *work, const double *stat, const double *r, int *component) {
   const regression *w = (const regression *)work;
+  (void)stat, (void)component;
+  for (int j = 0; j < w->spec.k; j++) em_climb(w, r, j, NEWTON_STEPS);
+  return ELBO_OK;
+}
+
+/* Components whose likely rows alone would go to the boundary. */
+static int em_settle(void *work, const double *stat, const double *r) {
+  regression *w = (regression *)work;
+  const int p = w->spec.p;
+  int moved = 0;
   (void)stat;
   for (int j = 0; j < w->spec.k; j++) {
-    const elbo_status status = em_climb(w, r, j);
-    if (status == ELBO_OK) continue;
-    *component = j;
-    return status;
+    double *gamma = w->gamma + p * j, *held = w->boundary + p * j;
+    int before = 0, after = 0;
+    w->least = UNLIKELY;
+    em_objective(w, r, j, gamma);
+    newton_step(w, j, gamma);
+    if (flat_column(w, 0, FADING, w->goal) >= 0) {
+      for (int a = 0; a < p; a++) before += held[a] > 0.0;
+      memcpy(w->from, gamma, (size_t)p * sizeof(double));
+      em_climb(w, r, j, STEPS_OUT);
+      for (int a = 0; a < p; a++) after += held[a] > 0.0;
+      if (after == before) regression_set_gamma(w, j, w->from);
+    }
+    w->least = 0.0;
+    moved |= after > before;
   }
-  return ELBO_OK;
+  return moved;
 }
 
 static elbo_status em_gradient(void *work, const double *stat, const double *r, double *gradient) {
@@ -276,9 +398,8 @@ static elbo_status em_gradient(void *work, const double *stat, const double *r, 
   for (int j = 0; j < w->spec.k; j++, gradient += p) {
     const double *gamma = w->gamma + p * j;
     pass(w, r, j, gamma, NULL, w->linear, w->A);
-    newton_step(w, gamma);
+    newton_step(w, j, gamma);
     memcpy(gradient, w->linear, (size_t)p * sizeof(double));
-    if (is_separated(w, r, j)) return ELBO_E_UNBOUNDED;
   }
   return ELBO_OK;
 }
@@ -366,6 +487,9 @@ void regression_glm(mixture_part *part, const regression *w) {
   part->accumulate = nothing;
   part->expected = expected;
   part->m_step = vb ? vb_m_step : em_m_step;
-  if (w->spec.method == MIXTURE_EM) part->gradient = em_gradient;
+  if (w->spec.method == MIXTURE_EM) {
+    part->gradient = em_gradient;
+    part->settle = em_settle;
+  }
   if (vb) part->target = vb_target;
 }

@@ -43,6 +43,8 @@ typedef struct {
    * (covariance; p x p x k, NULL unless vb) are what is held, and the fields their image. */
   double *beta, *sigma, *cov, *shape, *rate;
   double *gamma, *V;
+  /* glm, em: ones in p x k where gamma is held at the boundary, NULL otherwise; a field. */
+  double *boundary;
   /* Made by prepare: Cholesky factors of V, E[1 / sigma^2] and E[log sigma^2] (n_sigma), and the
    * rows M of the kernel `quadratic` (gaussian: (p + 1) x n_quadratic x k). */
   double *root, *precision, *log_variance, *M;
@@ -52,7 +54,8 @@ typedef struct {
   double *linear, *step, *trial;  /* p each */
   double *from, *goal, *mix;      /* vb: natural parameters of one normal, each */
   double *trial_V, *trial_root;   /* vb: p x p each */
-  double *C, *block;              /* glm: p x p, and a block of rows */
+  double *plain, *block;          /* glm: p, and a block of rows */
+  double least;                   /* glm: copies of a row that count at least; zero but in settle */
 } regression;
 
 static inline size_t square(int n) { return (size_t)n * (size_t)n; }
@@ -69,6 +72,10 @@ static inline int n_free_sigma(const regression *w) {
   int n = 0;
   for (int s = 0; s < w->n_sigma; s++) n += sigma_free(w, s);
   return n;
+}
+
+static inline int is_held(const regression *w, int j, int a) {
+  return w->boundary && w->boundary[a + w->spec.p * j] > 0.0;
 }
 
 /* out (n) = A x for square A. */

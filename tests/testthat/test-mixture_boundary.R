@@ -1,0 +1,95 @@
+# The likelihood of counts and shares is bounded, also where a component has mean 0 or a probability 0
+# or 1. Maxima beside them are by direct optimisation of the zero-inflated likelihood.
+
+set.seed(2)
+inflated <- data.frame(y = c(rep(0, 80), rpois(120, 4)))
+zero <- fit_mixture(y ~ 1, inflated, k = 1:3, family = poisson())
+
+zero_inflated_poisson <- function(p, y) {
+  sum(log(plogis(p[1]) * dpois(y, exp(p[2])) + plogis(-p[1]) * (y == 0)))
+}
+
+test_that("zero inflation is found, and chosen", {
+  direct <- optim(c(0, 1), zero_inflated_poisson, y = inflated$y, method = "BFGS",
+                  control = list(fnscale = -1, reltol = 1e-15))
+  expect_equal(zero$k, 2)
+  expect_equal(as.numeric(logLik(zero)), direct$value, tolerance = 1e-9)
+  expect_equal(round(as.numeric(logLik(zero)), 3), -375.161)
+  expect_equal(unname(theta(zero)[1:3]), c(plogis(direct$par[1]), plogis(-direct$par[1]), direct$par[2]),
+               tolerance = 1e-5, ignore_attr = TRUE)
+  expect_identical(theta(zero)[["(Intercept)|2"]], -Inf)
+  expect_equal(selection(zero)$status, rep("ok", 3))
+})
+
+test_that("what is at the boundary is said, and everything else answers", {
+  expect_output(print(zero), "Component 2 has mean 0: on the boundary")
+  parameters <- summary(zero)$parameters
+  expect_equal(parameters$name[parameters$boundary], "(Intercept)|2")
+  V <- vcov(zero, full = TRUE)
+  expect_true(all(is.na(V[, "(Intercept)|2"])))
+  # The others as in the model that has no other parameter: numerical second derivatives.
+  at <- c(qlogis(theta(zero)[[1]]), theta(zero)[[3]])
+  H <- optimHess(at, zero_inflated_poisson, y = inflated$y)
+  expect_equal(sqrt(-solve(H)[2, 2]), sqrt(V["(Intercept)|1", "(Intercept)|1"]), tolerance = 1e-4)
+  expect_equal(unname(predict(zero, data.frame(x = 1), type = "response", by_component = TRUE)[1, 2]), 0)
+  expect_equal(unname(predict(zero, data.frame(y = 0:1), type = "prob")[2, 2]), 0, tolerance = 1e-15)
+  expect_equal(tidy(zero, conf.int = TRUE)$std.error[4], NA_real_)
+  expect_equal(unname(confint(zero)["(Intercept)|2", ]), c(NA_real_, NA_real_))
+  expect_true(all(simulate(zero, 1, seed = 1)$sim_1[attr(simulate(zero, 1, seed = 1), "component") == 2] == 0))
+  expect_equal(elbo(zero, theta = theta(zero)), zero$objective)
+  expect_identical(components(zero)$coefficients[["2", "(Intercept)"]], -Inf)
+  b <- bootstrap(zero, 5, seed = 1)
+  expect_true(all(b$theta[, "(Intercept)|2"] == -Inf))
+  expect_false(anyNA(residuals(zero, "pearson")))
+  expect_equal(elbo(update(zero, k = 2)), elbo(zero), tolerance = 1e-10)
+})
+
+test_that("points on the components have their mean of 0 too; vb has a prior", {
+  joint <- update(zero, k = 2, method = "joint")
+  expect_identical(theta(joint)[["(Intercept)|2"]], -Inf)
+  n <- as.vector(table(inflated$y > 0)) # every zero to one component, every other count to the other
+  rest <- inflated$y[inflated$y > 0]
+  expect_equal(joint$objective,
+               sum(dpois(rest, mean(rest), log = TRUE)) + sum(n * log(n / 200)), tolerance = 1e-9)
+  vb <- update(zero, k = 2, method = "vb")
+  expect_lt(theta(vb)[["(Intercept)|2"]], -5)
+  expect_true(is.finite(elbo(vb)))
+})
+
+test_that("shares have a component of failures, and one of successes", {
+  set.seed(8)
+  shares <- data.frame(s = c(rep(0, 50), rbinom(100, 10, 0.4), rep(10, 30)))
+  fit <- fit_mixture(cbind(s, 10 - s) ~ 1, shares, k = 3, family = binomial())
+  direct <- optim(c(0, 0, 0), function(p) {
+    w <- exp(c(0, p[1:2])) / sum(exp(c(0, p[1:2])))
+    sum(log(w[1] * dbinom(shares$s, 10, plogis(p[3])) + w[2] * (shares$s == 0) + w[3] * (shares$s == 10)))
+  }, method = "BFGS", control = list(fnscale = -1, reltol = 1e-15))
+  expect_equal(as.numeric(logLik(fit)), direct$value, tolerance = 1e-9)
+  expect_equal(unname(theta(fit)[4:6]), c(direct$par[3], -Inf, Inf), tolerance = 1e-4, ignore_attr = TRUE)
+  expect_output(print(fit), "Component 3 has probability 1")
+})
+
+test_that("with covariates the coefficient that leaves is told from those that are not identified", {
+  set.seed(6)
+  d <- data.frame(f = gl(3, 1, 360), x = rnorm(360), unit = rep(1:90, each = 4))
+  d$y <- ifelse(d$unit <= 40, 0, rpois(nrow(d), exp(1 + (d$f == 2))))
+  # A component of zeros whatever the level and x.
+  fit <- fit_mixture(y ~ f + x, d, k = 2, family = poisson(), unit = ~ unit)
+  beta <- theta(fit)[fit$parameters$block == "beta" & fit$parameters$component == 2]
+  expect_identical(unname(as.vector(beta)), c(-Inf, NA, NA, NA))
+  own <- glm(y ~ f + x, poisson, d[d$unit > 40, ])
+  expect_equal(unname(theta(fit)[fit$parameters$block == "beta" & fit$parameters$component == 1]),
+               unname(coef(own)), tolerance = 1e-6, ignore_attr = TRUE)
+  expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(own)) + 40 * log(4 / 9) + 50 * log(5 / 9),
+               tolerance = 1e-6) # units of four rows are classified but for 1e-7
+  expect_output(print(fit), "Not identified")
+  # Level 3 has only zeros in the second component.
+  d$y <- ifelse(d$unit <= 40, ifelse(d$f == 3, 0, rpois(nrow(d), 20)), rpois(nrow(d), 3))
+  fit <- fit_mixture(y ~ f, d, k = 2, family = poisson(), unit = ~ unit)
+  own <- glm(y ~ f, poisson, d[d$unit <= 40 & d$f != 3, ])
+  beta <- theta(fit)[fit$parameters$block == "beta" & fit$parameters$component == 2]
+  expect_equal(unname(as.vector(beta)), c(unname(coef(own)), -Inf), tolerance = 1e-6)
+  se <- sqrt(diag(vcov(fit)))
+  expect_equal(unname(se[c("(Intercept)|2", "f2|2")]), unname(sqrt(diag(vcov(own)))), tolerance = 1e-4)
+  expect_equal(se[["f3|2"]], NA_real_)
+})
