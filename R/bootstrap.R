@@ -53,16 +53,22 @@ check_simulates <- function(fit, what) {
         "elbo_error_simulate")
 }
 
-# Evaluates with the generator seeded, and leaves the session's as it was.
+# What a seed means: R's own default generators, so that the same numbers follow from it in every session.
+seeded_kind <- c("Mersenne-Twister", "Inversion", "Rejection")
+
+# Evaluates with the generator seeded, and leaves the session's as it was, its kind too.
 with_seed <- function(seed, code) {
   if (is.null(seed)) return(code)
   seed <- check_whole(seed, "seed")
   old <- get0(".Random.seed", globalenv(), inherits = FALSE)
+  kind <- RNGkind()
   on.exit({
+    # A warning that sampling is not uniform belongs to whoever chose it.
+    suppressWarnings(RNGkind(kind[1], kind[2], kind[3]))
     if (is.null(old)) rm(list = ".Random.seed", envir = globalenv())
     else assign(".Random.seed", old, envir = globalenv())
   })
-  set.seed(seed)
+  set.seed(seed, seeded_kind[1], seeded_kind[2], seeded_kind[3])
   code
 }
 
@@ -74,6 +80,7 @@ print.elbo_bootstrap <- function(x, ...) {
               if (x$failed > 0) sprintf(", %d without an answer", x$failed) else ""))
   table <- cbind(Estimate = as.vector(x$estimate), Bias = colMeans(x$theta, na.rm = TRUE) - x$estimate,
                  `Std. Error` = apply(x$theta, 2, stats::sd, na.rm = TRUE))
+  table[is.nan(table)] <- NA # of what is infinite
   rownames(table) <- names(x$estimate)
   print(table, digits = 4)
   invisible(x)

@@ -92,7 +92,7 @@ curve_sampler <- function(object, data) {
 
 # As stats::simulate() has it: without a seed the state of the generator, with one the seed.
 generator_state <- function(seed) {
-  if (!is.null(seed)) return(structure(check_whole(seed, "seed"), kind = as.list(RNGkind())))
+  if (!is.null(seed)) return(structure(check_whole(seed, "seed"), kind = as.list(seeded_kind)))
   if (!exists(".Random.seed", envir = globalenv(), inherits = FALSE)) stats::runif(1)
   get(".Random.seed", envir = globalenv())
 }

@@ -64,3 +64,30 @@ test_that("latent variables without a law cannot be drawn", {
   fit <- fit_glmm(y ~ 0 + (1 | pair), pairs, prior = priors(pair = constant(Inf)))
   expect_error(bootstrap(fit), class = "elbo_error_simulate")
 })
+
+test_that("a seed gives the same numbers whatever generator the session has, and leaves that alone", {
+  kind <- RNGkind()
+  on.exit(suppressWarnings(RNGkind(kind[1], kind[2], kind[3])))
+  draw <- function() with_seed(1, c(runif(2), rnorm(2), sample.int(100, 2)))
+  set.seed(1)
+  expected <- c(runif(2), rnorm(2), sample.int(100, 2))
+  d <- data.frame(x = seq(-2, 2, length.out = 60))
+  d$y <- sin(5 * d$x) + d$x
+  fit <- function() theta(fit_mixture(y ~ x, d, k = 3, control = elbo_control(n_starts = 3)))
+  like <- fit()
+  sims <- simulate(fit_mixture(y ~ x, d, k = 1), 1, seed = 3)
+  for (other in list(c("L'Ecuyer-CMRG", "Inversion", "Rejection"), c("Wichmann-Hill", "Box-Muller", "Rounding"),
+                     c("Mersenne-Twister", "Ahrens-Dieter", "Rounding"))) {
+    suppressWarnings(RNGkind(other[1], other[2], other[3]))
+    set.seed(9)
+    here <- .Random.seed
+    expect_identical(draw(), expected)
+    expect_identical(fit(), like)
+    expect_identical(simulate(fit_mixture(y ~ x, d, k = 1), 1, seed = 3), sims)
+    expect_identical(.Random.seed, here)
+    expect_identical(RNGkind(), other)
+  }
+  rm(".Random.seed", envir = globalenv())
+  expect_identical(draw(), expected)
+  expect_false(exists(".Random.seed", globalenv(), inherits = FALSE))
+})
