@@ -41,7 +41,8 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
   refits <- refit_table(object, table)
   theta <- refits[, -ncol(refits), drop = FALSE]
   structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = object$theta,
-                 failed = sum(is.na(refits[, ncol(refits)])), method = object$method),
+                 failed = sum(is.na(refits[, ncol(refits)])), method = object$method,
+                 labels = parameter_labels(object)),
             class = "elbo_bootstrap")
 }
 
@@ -76,14 +77,24 @@ with_seed <- function(seed, code) {
 #' @export
 print.elbo_bootstrap <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
-  cat(sprintf("Parametric bootstrap: %d refits by method \"%s\"%s\n", nrow(x$theta), x$method,
-              if (x$failed > 0) sprintf(", %d without an answer", x$failed) else ""))
-  table <- cbind(Estimate = as.vector(x$estimate), Bias = colMeans(x$theta, na.rm = TRUE) - x$estimate,
+  cat(bootstrap_words(x), "\n", sep = "")
+  print(bootstrap_summary(x), digits = 4)
+  invisible(x)
+}
+
+bootstrap_words <- function(x) {
+  sprintf("Parametric bootstrap: %d refits by method \"%s\"%s", nrow(x$theta), x$method,
+          if (x$failed > 0) sprintf(", %d without an answer", x$failed) else "")
+}
+
+# A row for each parameter.
+bootstrap_summary <- function(x) {
+  bias <- colMeans(x$theta, na.rm = TRUE) - x$estimate
+  table <- cbind(Estimate = as.vector(x$estimate), Bias = bias,
                  `Std. Error` = apply(x$theta, 2, stats::sd, na.rm = TRUE))
   table[is.nan(table)] <- NA # of what is infinite
-  rownames(table) <- names(x$estimate)
-  print(table, digits = 4)
-  invisible(x)
+  rownames(table) <- x$labels[names(x$estimate)]
+  table
 }
 
 #' @rdname bootstrap

@@ -6,17 +6,24 @@
 #' The objectives of different methods are not comparable: a density of points, a likelihood
 #' and a restricted likelihood are different quantities. The estimates are.
 #'
-#' @param ... fits. Their names are those of the arguments, or else the expressions given.
+#' Fits to different responses or rows, and log-likelihoods with and without a law of the latent
+#' variables (one is the density of the data, the other an integral over Lebesgue measure), are
+#' shown beside each other with a warning of class `elbo_warning_comparison`.
+#'
+#' @param ... fits. Their names are those of the arguments, or else the expressions given; where
+#'   these are not names (`do.call(compare_fits, fits)`), `fit1`, `fit2` and so on.
 #' @param x a comparison, made by `compare_fits()`.
 #' @param level of the intervals drawn: a normal quantile of standard errors to both sides, on
 #'   the log scale for standard deviations and Fisher's z scale for correlations.
 #' @return A data frame of class `elbo_comparison`, a row for each fit and parameter: `fit`,
 #'   `method`, `term` (a name of [theta()]), `estimate`, `std.error` (`NA` where the parameter
 #'   is held, which printing marks, or on its boundary). The attribute `held` says which rows
-#'   are held by [priors()]. The attribute `facts` is a data frame with a row for each
-#'   fit: `fit`, `method`, `integrated` (in words), `objective`, `log_likelihood` (`NA` where
-#'   there is none), `rows`, `seconds`. `plot()` draws a panel for each parameter and returns
-#'   its argument invisibly.
+#'   are held by [priors()], `labels` has the names shown of the terms, `doubts` what was warned
+#'   of. The attribute `facts` is a data frame with a row for each fit: `fit`, `method`,
+#'   `integrated` (in words), `objective`, `log_likelihood` (`NA` where there is none), `rows`
+#'   (what [nobs()] says), `counted` (`"row"` or `"unit"`), `seconds`. `plot()` draws a panel for
+#'   each parameter, twenty on a page, with a line at zero where that is in sight, and returns its
+#'   argument invisibly.
 #' @family what a fit answers
 #' @examples
 #' pairs <- sim_pairs(200, theta = 1)
@@ -35,7 +42,11 @@ compare_fits <- function(...) {
   comparison <- do.call(rbind, unname(Map(fit_estimates, fits, names(fits))))
   facts <- do.call(rbind, unname(Map(fit_facts, fits, names(fits))))
   held <- unlist(lapply(unname(fits), function(fit) fit$parameters$fixed))
-  structure(comparison, facts = facts, held = held, class = c("elbo_comparison", "data.frame"))
+  labels <- unlist(lapply(unname(fits), parameter_labels))
+  doubts <- c(data_doubts(fits), law_doubts(fits))
+  for (doubt in doubts) warn(doubt, "elbo_warning_comparison")
+  structure(comparison, facts = facts, held = held, labels = labels[!duplicated(names(labels))],
+            doubts = doubts, class = c("elbo_comparison", "data.frame"))
 }
 
 # The names given, or the expressions where they are short; do.call() has the fits themselves in
@@ -48,6 +59,40 @@ fit_names <- function(given, expressions) {
   make.unique(if (is.null(given)) said else ifelse(nzchar(given), given, said))
 }
 
+# Fits that differ in what was observed.
+data_doubts <- function(fits) {
+  observed <- lapply(fits, function(fit) {
+    unname(as.matrix(as.data.frame(unclass(stats::model.response(model.frame(fit))))))
+  })
+  same <- vapply(observed, function(y) identical(c(y), c(observed[[1]])), NA)
+  if (all(same)) return(NULL)
+  rows <- vapply(observed, NROW, 0L)
+  other <- which(!same)[1]
+  why <- if (rows[other] != rows[1]) {
+    sprintf("%s rows and %s", format(rows[1], big.mark = ","), format(rows[other], big.mark = ","))
+  } else {
+    "the responses differ"
+  }
+  sprintf(paste("`%s` and `%s` are not fits to the same data (%s): their objectives and",
+                "log-likelihoods cannot be compared. Fit them to the same rows and response."),
+          names(fits)[1], names(fits)[other], why)
+}
+
+# Likelihoods with and without a law of the latent variables.
+law_doubts <- function(fits) {
+  with_value <- vapply(fits, function(fit) !is.na(information(fit)[["logLik"]]), NA)
+  without <- vapply(fits, function(fit) {
+    scales <- fit$parameters$block == "sd"
+    has_latent(fit) && any(is.infinite(theta(fit)[scales]))
+  }, NA)
+  proper <- names(fits)[with_value & !without]
+  improper <- names(fits)[with_value & without]
+  if (length(proper) == 0 || length(improper) == 0) return(NULL)
+  sprintf(paste("The latent variables of `%s` have no law, those of `%s` do: the log-likelihoods",
+                "are densities of different things and cannot be compared. The estimates can."),
+          improper[1], proper[1])
+}
+
 fit_estimates <- function(fit, name) {
   data.frame(fit = name, method = fit$method, term = names(fit$theta),
              estimate = unname(c(fit$theta)), std.error = unname(standard_errors(fit)))
@@ -57,7 +102,7 @@ fit_facts <- function(fit, name) {
   data.frame(
     fit = name, method = fit$method, integrated = integrated_words(fit),
     objective = fit$objective, log_likelihood = information(fit)[["logLik"]],
-    rows = nobs(fit), seconds = fit$time
+    rows = nobs(fit), counted = counted_noun(fit), seconds = fit$time
   )
 }
 
@@ -71,15 +116,36 @@ print.elbo_comparison <- function(x, ...) {
     return(invisible(x))
   }
   log_likelihood <- fixed_text(facts$log_likelihood, 1)
-  writeLines(table_lines(list(
+  columns <- list(
     facts$fit, method = facts$method, objective = fixed_text(facts$objective, 1),
     "log-lik." = ifelse(is.na(facts$log_likelihood), "none", log_likelihood),
-    rows = as.character(facts$rows), seconds = fixed_text(facts$seconds, 3)
-  )))
-  writeLines(paste0("  ", facts$fit, ": ", facts$integrated))
+    count = count_column(facts), seconds = fixed_text(facts$seconds, 3)
+  )
+  names(columns)[5] <- counted_heading(facts)
+  writeLines(table_lines(columns))
+  for (words in paste0(facts$fit, ": ", facts$integrated)) {
+    writeLines(strwrap(words, getOption("width") + 1, indent = 2, exdent = 4))
+  }
+  for (doubt in attr(x, "doubts")) write_wrapped(doubt)
   cat("\nEstimates (standard errors):\n")
-  print_columns(unique(x$term), comparison_columns(x))
+  print_columns(comparison_labels(x), comparison_columns(x))
   invisible(x)
+}
+
+# Rows or units, if all fits count the same; otherwise the word beside the number.
+counted_heading <- function(facts) {
+  if (length(unique(facts$counted)) == 1) paste0(facts$counted[1], "s") else "observed"
+}
+
+count_column <- function(facts) {
+  if (length(unique(facts$counted)) == 1) return(format(facts$rows, big.mark = ",", trim = TRUE))
+  unname(mapply(count_words, facts$rows, facts$counted))
+}
+
+comparison_labels <- function(x) {
+  terms <- unique(x$term)
+  labels <- attr(x, "labels")
+  unname(ifelse(terms %in% names(labels), labels[terms], terms))
 }
 
 # A column of text for each fit, a row for each term.
@@ -116,32 +182,62 @@ print_columns <- function(terms, columns) {
 plot.elbo_comparison <- function(x, level = 0.95, ...) {
   check_dots_empty(...)
   terms <- unique(x$term)
+  labels <- comparison_labels(x)
   fits <- unique(x$fit)
   margin <- 1.5 + max(graphics::strwidth(fits, "inches", cex = 0.8)) / 0.2
-  old <- graphics::par(mfrow = panel_grid(length(terms)),
-                       mar = c(3, margin, 3, 1), mgp = c(2, 0.6, 0), las = 1)
+  grid <- panel_grid(min(length(terms), comparison_panels))
+  old <- graphics::par(mfrow = grid, mar = c(2.5, margin, 3, 1), mgp = c(2, 0.6, 0), las = 1,
+                       oma = c(1.6, 0, 0, 0))
   on.exit(graphics::par(old))
-  for (term in terms) {
-    plot_estimates(x[x$term == term & is.finite(x$estimate), ], fits, level, term)
+  if (length(terms) > comparison_panels && grDevices::dev.interactive()) {
+    ask <- grDevices::devAskNewPage(TRUE)
+    on.exit(grDevices::devAskNewPage(ask), add = TRUE)
+  }
+  for (i in seq_along(terms)) {
+    plot_estimates(x[x$term == terms[i] & is.finite(x$estimate), ], fits, level, terms[i],
+                   labels[i])
+    if (i %% prod(grid) == 1 || prod(grid) == 1) {
+      graphics::mtext(sprintf("estimate, interval of %s %%", format(100 * level)), 1, outer = TRUE,
+                      line = 0.4, cex = 0.8)
+    }
   }
   invisible(x)
 }
 
-# A row for each fit, the first one on top; a bare point where there is no standard error.
-plot_estimates <- function(rows, fits, level, title) {
+comparison_panels <- 20L
+
+# estimate, low, high, and the range of the axis: with zero where it is not far.
+interval_data <- function(rows, level, term) {
   half_width <- stats::qnorm((1 + level) / 2) * rows$std.error
-  limits <- wald_limits(rows$estimate, half_width, term_block(title))
+  limits <- wald_limits(rows$estimate, half_width, term_block(term))
   limits <- ifelse(is.na(limits), rows$estimate, limits)
-  place <- match(rows$fit, rev(fits))
-  colour <- colours[c("blue", "orange", "green", "grey")][(match(rows$fit, fits) - 1) %% 4 + 1]
+  range <- if (nrow(rows) > 0) range(limits) else c(0, 1)
+  reach <- diff(range)
+  if (reach == 0) reach <- max(abs(range), 1) / 2
+  signed <- term_block(term) %in% c("beta", "cor")
+  if (signed && range[1] > 0 && range[1] < reach) range[1] <- 0
+  if (signed && range[2] < 0 && range[2] > -reach) range[2] <- 0
+  list(table = data.frame(fit = rows$fit, estimate = rows$estimate, low = limits[, 1],
+                          high = limits[, 2]),
+       range = range + c(-0.06, 0.06) * max(diff(range), reach))
+}
+
+# A row for each fit, the first one on top; a bare point where there is no standard error.
+plot_estimates <- function(rows, fits, level, term, title) {
+  data <- interval_data(rows, level, term)
+  table <- data$table
+  place <- match(table$fit, rev(fits))
+  kind <- (match(table$fit, fits) - 1) %% 4 + 1
+  colour <- colours[c("blue", "orange", "green", "grey")][kind]
   graphics::plot(
-    rows$estimate, place, type = "n", yaxt = "n", xlab = "", ylab = "", main = title,
-    cex.main = title_size(title), xlim = if (nrow(rows) > 0) range(limits) else c(0, 1),
-    ylim = c(0.5, length(fits) + 0.5)
+    table$estimate, place, type = "n", yaxt = "n", xlab = "", ylab = "", main = title,
+    cex.main = title_size(title), xlim = data$range, ylim = c(0.5, length(fits) + 0.5)
   )
+  graphics::abline(v = 0, col = "grey40", lty = 2)
   graphics::axis(2, seq_along(fits), rev(fits), tick = FALSE, cex.axis = 0.8)
-  graphics::segments(limits[, 1], place, limits[, 2], place, col = colour, lwd = 2)
-  graphics::points(rows$estimate, place, pch = 19, col = colour)
+  graphics::segments(table$low, place, table$high, place, col = colour, lwd = 2)
+  graphics::points(table$estimate, place, pch = c(19, 17, 15, 18)[kind], col = colour,
+                   cex = 1.2)
 }
 
 # The block of a parameter, which a comparison knows by its name alone.

@@ -34,7 +34,7 @@ knit_print.summary.elbo_fit <- function(x, options, ...) {
   knit_markdown(
     x, head_markdown(x$fit), words_markdown(group_size_words(x$fit)), estimates_markdown(x$fit),
     if (!is.null(x$posterior)) {
-      c("Priors, and posterior standard deviations:", table_markdown(posterior_table(x$posterior)))
+      c("Priors, and posterior standard deviations:", table_markdown(posterior_table(x$posterior, x$fit)))
     },
     "Residuals divided by their standard deviation:", table_markdown(residual_table(x$residuals)),
     words_markdown(information_words(x)), closing_markdown(x$fit)
@@ -193,17 +193,18 @@ glance_table <- function(facts, counted = "Rows") {
 
 facts_table <- function(facts) {
   evidence <- fixed_text(facts$log_likelihood, 1)
-  data.frame(
+  table <- data.frame(
     Fit = facts$fit, Method = facts$method, Objective = fixed_text(facts$objective, 1),
     "Log-lik." = ifelse(is.na(facts$log_likelihood), "", evidence),
-    Rows = format(facts$rows, big.mark = ",", trim = TRUE),
-    Seconds = fixed_text(facts$seconds, 3), check.names = FALSE
+    Rows = count_column(facts), Seconds = fixed_text(facts$seconds, 3), check.names = FALSE
   )
+  names(table)[5] <- sub("^(.)", "\\U\\1", counted_heading(facts), perl = TRUE)
+  table
 }
 
 # As many fits beside each other as a page is wide, then the others below them.
 comparison_tables <- function(comparison) {
-  terms <- unique(comparison$term)
+  terms <- comparison_labels(comparison)
   columns <- lapply(comparison_columns(comparison), trimws)
   widths <- mapply(function(name, cells) max(nchar(c(name, cells))), names(columns), columns)
   page <- cumsum(widths + 2) %/% (90 - max(nchar(terms)))

@@ -14,7 +14,8 @@ bootstrap.elbo_mixture <- function(object, nsim = 1000L, seed = NULL, ...) {
   colnames(theta) <- names(object$theta)
   objective <- vapply(refits, `[[`, 0, "objective")
   structure(list(theta = theta, objective = objective, estimate = object$theta,
-                 failed = sum(is.na(objective)), method = object$method),
+                 failed = sum(is.na(objective)), method = object$method,
+                 labels = parameter_labels(object)),
             class = "elbo_bootstrap")
 }
 

@@ -311,8 +311,9 @@ constant_words <- function(fit) {
   held <- fit$parameters$fixed & fit$parameters$block != "cor"
   if (fit$k == 1) held[fit$parameters$block == "weight"] <- FALSE
   if (!any(held)) return()
-  values <- paste(names(fit$theta), "=", signif_text(fit$theta, 4))[held]
-  sprintf("Held constant: %s.", paste(enumerate(values, 8)))
+  values <- paste(parameter_labels(fit), "=", signif_text(fit$theta, 4))[held]
+  if (length(values) > 8) values <- c(values[1:8], paste(length(values) - 8, "more"))
+  sprintf("Held constant: %s.", paste(values, collapse = "; "))
 }
 
 joint_words <- function(fit) {
@@ -406,9 +407,10 @@ write_components <- function(fit, blocks) {
   estimate <- fit$theta[common]
   se <- shown_errors(fit)[common]
   held <- fit$parameters$fixed[common]
+  labels <- parameter_labels(fit)[common]
   for (i in seq_along(common)) {
     text <- trimws(estimate_and_error(estimate[[i]], se[[i]], held[i]))
-    writeLines(sprintf("%s %s, the same in all components", names(estimate)[i], text))
+    writeLines(sprintf("%s %s, the same in all components", labels[i], text))
   }
 }
 
@@ -433,17 +435,12 @@ component_table <- function(fit, blocks) {
                                c(parameters$fixed[at], logical(ncol(edf))))
     c(replace(character(length(row)), present, text[seq_along(at)]), text[-seq_along(at)])
   })
-  labels <- c(term_labels(terms$term, terms$block), paste("edf", colnames(edf), recycle0 = TRUE))
+  labels <- c(term_labels(terms$term, terms$block, fit$design),
+              paste("edf", colnames(edf), recycle0 = TRUE))
   if (!is.null(fit$design$W)) {
     columns <- Map(c, fixed_text(components(fit)$weight[occupied(fit)], 3), columns)
     labels <- c("mean weight", labels)
   }
   names(columns) <- occupied(fit)
   list(terms = labels, columns = columns)
-}
-
-# "mean a", "sd a", "cor a, b", "prob colour.red", "membership age"; coefficients as they are.
-term_labels <- function(term, block) {
-  label <- sub("__", " ", term, fixed = TRUE)
-  ifelse(block == "beta", term, label)
 }

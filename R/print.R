@@ -122,7 +122,7 @@ print.summary.elbo_fit <- function(x, ...) {
   }
   if (!is.null(x$posterior)) {
     writeLines(c("", "Priors, and posterior standard deviations:",
-                 table_lines(posterior_table(x$posterior))))
+                 table_lines(posterior_table(x$posterior, fit))))
   }
   writeLines(c("", "Residuals / their standard deviation:"))
   print(unlist(residual_table(x$residuals)), quote = FALSE)
@@ -265,16 +265,19 @@ notes.elbo_fit <- function(fit) {
 prior_words <- function(fit) {
   if (!informed(fit)) return()
   stated <- fit$priors$stated[lengths(fit$priors$stated) > 0]
-  sprintf("Priors: %s.", toString(paste(names(stated), "~", vapply(stated, format, ""))))
+  labels <- parameter_labels(fit)
+  names <- ifelse(names(stated) %in% names(labels), labels[names(stated)], names(stated))
+  sprintf("Priors: %s.", paste(names, "~", vapply(stated, format, ""), collapse = "; "))
 }
 
 held_words <- function(fit) {
   held <- fit$theta[fit$parameters$fixed]
   no_law <- is.infinite(held)
-  values <- paste(names(held), "=", signif_text(held, 6))[!no_law]
-  terms <- sub("|", " | ", sub("^sd__", "", names(held)[no_law]), fixed = TRUE)
+  labels <- unname(parameter_labels(fit)[names(held)])
+  values <- paste(labels, "=", signif_text(held, 6))[!no_law]
+  terms <- sub("^sd ", "", labels[no_law])
   c(
-    if (length(values) > 0) sprintf("Held constant: %s.", toString(values)),
+    if (length(values) > 0) sprintf("Held constant: %s.", paste(values, collapse = "; ")),
     if (length(terms) > 0) {
       sprintf("No law for the latent variables %s: they are %s.", toString(terms),
               if (fit$method == "joint") "free points" else "integrated by Lebesgue measure")
@@ -390,23 +393,21 @@ coefficient_table <- function(coefficients) {
 }
 
 variance_table <- function(variances) {
-  label <- variance_label(variances)
-  grouped <- !variances$kind %in% c("sigma", "smooth")
-  label <- ifelse(grouped, paste(label, "|", variances$group), label)
   status <- ifelse(variances$fixed, "held", ifelse(variances$boundary, "boundary", ""))
   decimals <- shown_decimals(variances$estimate, variances$std.error)
   table <- data.frame(
-    Parameter = label, Estimate = decimal_text(variances$estimate, decimals),
+    Parameter = variance_labels(variances),
+    Estimate = decimal_text(variances$estimate, decimals),
     "Std. Error" = decimal_text(variances$std.error, decimals),
     Status = status, check.names = FALSE
   )
   table[c(TRUE, TRUE, TRUE, any(nzchar(status)))]
 }
 
-posterior_table <- function(posterior) {
+posterior_table <- function(posterior, fit) {
   decimals <- shown_decimals(posterior$linear_response, posterior$linear_response)
   data.frame(
-    Parameter = posterior$name,
+    Parameter = unname(parameter_labels(fit)[posterior$name]),
     Prior = paste0(posterior$prior, ifelse(posterior$default, " (default)", "")),
     "Linear response" = decimal_text(posterior$linear_response, decimals),
     "Mean field" = decimal_text(posterior$mean_field, decimals), check.names = FALSE
@@ -416,11 +417,4 @@ posterior_table <- function(posterior) {
 residual_table <- function(residuals) {
   text <- stats::setNames(fixed_text(residuals, 2), c("min", "25 %", "median", "75 %", "max"))
   data.frame(as.list(text), check.names = FALSE)
-}
-
-# "sd age", "cor (Intercept), age", "sigma", "sigma Female".
-variance_label <- function(variances) {
-  terms <- with(variances, ifelse(is.na(var2), var1, paste0(var1, ", ", var2)))
-  kind <- ifelse(variances$kind == "smooth", "sd", variances$kind)
-  ifelse(is.na(terms), kind, paste(kind, terms))
 }

@@ -24,7 +24,7 @@ test_that("the method is put in words", {
                        method = "joint", prior = priors(weight = constant(1 / 2)))
   expect_snapshot(print_wide(joint), transform = scrub)
   expect_match(paste(notes(equal), collapse = " "), "which is k-means", fixed = TRUE)
-  expect_match(paste(notes(equal), collapse = " "), "Held constant: weight|1 = 0.5", fixed = TRUE)
+  expect_match(paste(notes(equal), collapse = " "), "Held constant: weight, component 1 = 0.5", fixed = TRUE)
   vb <- mixture_example("vb_classes")
   expect_snapshot(print_wide(vb), transform = scrub)
   one <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1, covariance = "EII")
@@ -112,7 +112,7 @@ test_that("compare_fits() sets mixtures side by side", {
   expect_identical(attr(fits, "facts")$integrated,
                    c("z and theta points, nothing integrated",
                      "z integrated exactly, theta a point"))
-  expect_output(print(fits), "cor__eruptions.waiting|2", fixed = TRUE)
+  expect_output(print(fits), "cor eruptions, waiting, component 2", fixed = TRUE)
   grDevices::pdf(NULL)
   on.exit(grDevices::dev.off())
   expect_no_error(plot(fits))

@@ -1,0 +1,66 @@
+# Names of parameters for people, one for each everywhere: in print, tables, pictures, Word.
+#
+#   parameter_labels(fit)          of every parameter, named by the names of theta()
+#   variance_labels(variances)     of the rows of variance_parameters()
+
+# "age", "sd (Intercept) | Subject", "cor (Intercept), age | Subject", "sigma Female"; of mixtures
+# "mean waiting, component 2".
+parameter_labels <- function(fit) UseMethod("parameter_labels")
+
+#' @exportS3Method
+parameter_labels.default <- function(fit) {
+  names <- names(theta(fit))
+  stats::setNames(names, names)
+}
+
+#' @exportS3Method
+parameter_labels.elbo_glmm <- function(fit) {
+  variances <- variance_parameters(fit)
+  labels <- parameter_labels.default(fit)
+  labels[variances$name] <- variance_labels(variances)
+  labels
+}
+
+#' @exportS3Method
+parameter_labels.elbo_mixture <- function(fit) {
+  parameters <- fit$parameters
+  labels <- term_labels(own_terms(parameters), parameters$block, fit$design)
+  one <- !is.na(parameters$component)
+  labels[one] <- sprintf("%s, component %s", labels[one], parameters$component[one])
+  stats::setNames(labels, parameters$name)
+}
+
+variance_labels <- function(variances) {
+  label <- variance_label(variances)
+  grouped <- !variances$kind %in% c("sigma", "smooth")
+  ifelse(grouped, paste(label, "|", variances$group), label)
+}
+
+# "sd age", "cor (Intercept), age", "sigma", "sigma Female": where one group is understood.
+variance_label <- function(variances) {
+  terms <- with(variances, ifelse(is.na(var2), var1, paste0(var1, ", ", var2)))
+  kind <- ifelse(variances$kind == "smooth", "sd", variances$kind)
+  ifelse(is.na(terms), kind, paste(kind, terms))
+}
+
+# "mean a", "sd a", "cor a, b", "prob colour.red", "membership age"; coefficients as they are.
+term_labels <- function(term, block, design) {
+  label <- sub("__", " ", term, fixed = TRUE)
+  names <- c(colnames(design$Y), colnames(design$Z))
+  pairs <- if (any(block == "cor")) utils::combn(names, 2) else matrix("", 2, 0)
+  pair <- match(label, sprintf("cor %s.%s", pairs[1, ], pairs[2, ]))
+  both <- !is.na(pair)
+  label[both] <- sprintf("cor %s, %s", pairs[1, pair[both]], pairs[2, pair[both]])
+  ifelse(block == "beta", term, label)
+}
+
+# What nobs() counts.
+counted_noun <- function(fit) UseMethod("counted_noun")
+
+#' @exportS3Method
+counted_noun.default <- function(fit) "row"
+
+#' @exportS3Method
+counted_noun.elbo_mixture <- function(fit) {
+  if (fit$design$n_unit < fit$design$n_row) "unit" else "row"
+}
