@@ -1,0 +1,100 @@
+# What may come of a call: a finite result, a documented NA, or a condition of ours. Everything
+# else is a fault, a list(kind, where, message).
+#
+#   run_case(case)     NULL, or the first fault of a case
+
+seconds_allowed <- 20
+
+run_case <- function(case) {
+  old <- options(case$options)
+  on.exit(options(old))
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off(), add = TRUE)
+  where <- new.env(parent = globalenv())
+  where$d <- case$data
+  for (call in case$calls) {
+    result <- attempt(call, where)
+    fault <- fault_of(result, call)
+    if (!is.null(fault)) return(fault)
+    if (!exists("fit", where, inherits = FALSE)) return(NULL)
+  }
+  NULL
+}
+
+# Value, error, warnings and seconds of a call.
+attempt <- function(call, where) {
+  warnings <- list()
+  error <- NULL
+  value <- NULL
+  started <- proc.time()[["elapsed"]]
+  setTimeLimit(elapsed = 1.5 * seconds_allowed, transient = TRUE)
+  on.exit(setTimeLimit())
+  utils::capture.output(
+    value <- tryCatch(
+      withCallingHandlers(
+        suppressMessages(eval(call, where)),
+        warning = function(w) {
+          warnings[[length(warnings) + 1]] <<- w
+          tryInvokeRestart("muffleWarning")
+        }
+      ),
+      error = function(e) {
+        error <<- e
+        NULL
+      }
+    )
+  )
+  list(value = value, error = error, warnings = warnings,
+       seconds = proc.time()[["elapsed"]] - started)
+}
+
+fault_of <- function(result, call) {
+  fault <- function(kind, message) {
+    list(kind = kind, where = call, message = paste(message, collapse = " "))
+  }
+  if (result$seconds > seconds_allowed) return(fault("slow", sprintf("%.0f s", result$seconds)))
+  error <- result$error
+  if (!is.null(error)) {
+    text <- conditionMessage(error)
+    if (!inherits(error, "elbo_error") && !refused_elsewhere(call, error)) {
+      return(fault("foreign error", text))
+    }
+    if (grepl("internal error|a bug|NaN", text)) return(fault("internal error", text))
+    return(NULL)
+  }
+  for (warning in result$warnings) {
+    if (!inherits(warning, "elbo_warning")) {
+      return(fault("foreign warning", conditionMessage(warning)))
+    }
+  }
+  if (has_nan(result$value)) return(fault("NaN", "NaN in the answer, without a word"))
+  unfit <- unfit_for_use(result$value)
+  if (!is.null(unfit)) fault("not finite", unfit)
+}
+
+# emmeans makes an error of its own of the sentence with which we refuse, and asks for packages.
+refused_elsewhere <- function(call, error) {
+  grepl("emmeans::|knitr::|sandwich::", deparse(call)[1]) &&
+    grepl("emmeans: |there is no package|Perhaps a 'data'", conditionMessage(error))
+}
+
+has_nan <- function(x, depth = 0) {
+  if (is.numeric(x)) return(any(is.nan(x)))
+  if (is.environment(x) || is.function(x) || is.language(x) || depth > 4) return(FALSE)
+  # The data came from us, and the elements of a fit are not its answers.
+  if (inherits(x, "elbo_fit")) return(FALSE)
+  if (is.list(x)) return(any(vapply(x, has_nan, NA, depth = depth + 1)))
+  FALSE
+}
+
+# Of a fit: its objective and its parameters are numbers.
+unfit_for_use <- function(x) {
+  if (!inherits(x, "elbo_fit")) return(NULL)
+  estimates <- elbo::theta(x)
+  if (any(is.nan(estimates))) return("theta() has NaN")
+  objective <- elbo::elbo(x)
+  if (!is.numeric(objective) || length(objective) != 1 || !is.finite(objective)) {
+    return(paste("elbo() is", format(objective)))
+  }
+  NULL
+}
