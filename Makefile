@@ -1,5 +1,6 @@
 # make demo   the main job, from a bare machine to demo/report.html
 # make test   every test, ending with the line "N passed, N failed, N skipped"
+# make quick  installs without help pages and runs the tests with FILTER in their names
 #
 # Everything that is built goes to .build/, the installed package to .build/lib.
 
@@ -19,7 +20,7 @@ ifeq ($(shell uname),Linux)
 export LANG ?= C.UTF-8
 endif
 
-.PHONY: demo test deps developer document build install ctest testthat ecosystem check pure api \
+.PHONY: demo test quick fuzz deps developer document build install ctest testthat ecosystem check pure api \
         c23 lint format asan valgrind gctorture coverage bench clean
 
 demo: deps install
@@ -28,6 +29,11 @@ demo: deps install
 test: deps install
 	@tools/install-dependencies ecosystem
 	@$(WITH_LIB) tools/run-tests "$(MAKE)"
+
+# make quick FILTER=frame: for the minute between two edits; needs what `make deps` installs.
+FILTER :=
+quick:
+	@tools/quick "$(MAKE)" "$(FILTER)"
 
 deps:
 	@tools/install-dependencies
@@ -78,6 +84,11 @@ api: install
 
 c23:
 	@tools/check-c23
+
+# Generated calls, odd and sensible: a result, a documented NA, or a condition of ours.
+CASES := 20000
+fuzz: install
+	@$(WITH_LIB) $(RSCRIPT) tests/fuzz/fuzz.R $(CASES)
 
 # Under memory checkers: the C tests, then the package.
 
