@@ -99,3 +99,30 @@ announce_to_marginaleffects <- function() {
   option <- "marginaleffects_model_classes"
   options(stats::setNames(list(union(getOption(option), "elbo_fit")), option))
 }
+
+# ---- MuMIn -------------------------------------------------------------------------------
+
+# Its dredge() fits all subsets of the fixed terms; the random ones stay in each. It knows
+# ( x | g ), and takes a || for a term to be left out.
+#' @exportS3Method MuMIn::getAllTerms
+getAllTerms.elbo_fit <- function(x, ...) {
+  formula <- formula(x)
+  formula[[3]] <- with_single_bars(formula[[3]], environment(formula))
+  MuMIn::getAllTerms(terms(formula), ...)
+}
+
+with_single_bars <- function(expr, env) {
+  rest <- drop_bars(expr)
+  bars <- unlist(lapply(find_bars(expr), read_bar, env), recursive = FALSE)
+  bars <- lapply(bars, function(bar) call("(", call("|", bar$terms[[2]], bar$group)))
+  Reduce(function(a, b) call("+", a, b), c(if (is.null(rest)) 1 else rest, bars))
+}
+
+#' @exportS3Method MuMIn::makeArgs
+makeArgs.elbo_fit <- function(obj, termNames, opt, ...) {
+  arguments <- NextMethod()
+  if (!is.null(opt$random)) {
+    arguments$formula <- stats::update.formula(arguments$formula, opt$random)
+  }
+  arguments
+}

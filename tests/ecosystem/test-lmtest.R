@@ -10,3 +10,7 @@ test_that("coeftest has the estimates of a mixture", {
   mixture <- fit_of("regression")
   expect_equal(unclass(lmtest::coeftest(mixture))[, 1], c(coef(mixture)), ignore_attr = "fixed")
 })
+
+test_that("a null model without the random terms is refused", {
+  expect_error(lmtest::lrtest(fit), "random terms", class = "elbo_error_formula")
+})
