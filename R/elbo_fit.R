@@ -12,7 +12,7 @@ glmm_estimates <- function(answer) {
   vb <- answer$model$method == 3L
   smooth <- smooth_estimates(result, design, held)
   result <- without_smooth_columns(result, sum(smooth_sizes(design$curves)))
-  natural <- if (vb) vb_parameters(result, design, held, priors)
+  natural <- if (vb) vb_parameters(result, design, held)
              else natural_parameters(result, design, held)
   beta <- held_values(held, "beta")
   beta[is.na(beta)] <- result$beta

@@ -53,9 +53,9 @@
 #' fall of the ELBO is an error. A variance of zero, or a singular covariance, is a legitimate
 #' answer: it is found exactly, and said in words.
 #'
-#' Variational Bayes. With half-t priors on the standard deviations (Huang and Wand 2013) all
-#' factors are known families: q(beta, u) normal, q(Sigma) inverse Wishart, q(sigma^2) inverse
-#' gamma. [theta()] gives the posterior means under q. Factors that are independent of each
+#' Variational Bayes. q(beta, u) is normal, q(Sigma) inverse Wishart, q(sigma^2) inverse gamma: under
+#' half-t priors on the standard deviations (Huang and Wand 2013) in closed form, under other priors with
+#' degrees of freedom at their best, see [priors()]. [theta()] gives the posterior means under q. Factors that are independent of each
 #' other are too narrow; `vcov()`, `summary()`, `confint()` and [latent()] use linear response covariances
 #' (Giordano, Broderick and Jordan 2018), the derivative of the means under a tilt of the
 #' posterior, which puts the dependence back; [convergence()] says how far they may be trusted.

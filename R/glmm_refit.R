@@ -102,7 +102,7 @@ refit_table <- function(fit, table) {
   n_sigma <- sum(parameters$block == "sigma")
   sigma <- table[p + q^2 + seq_len(n_sigma), , drop = FALSE]
   n_smooth <- length(fit$design$curves)
-  smooth <- table[nrow(table) - 2 - n_smooth + seq_len(n_smooth), , drop = FALSE]
+  smooth <- table[p + q^2 + max(1L, nlevels(fit$design$level)) + seq_len(n_smooth), , drop = FALSE]
   theta <- matrix(fit$theta, nrow(parameters), ncol(table))
   free <- !parameters$fixed
   rows <- function(block) free & parameters$block == block
@@ -113,20 +113,25 @@ refit_table <- function(fit, table) {
   theta[rows("sigma"), ] <- sigma[free[parameters$block == "sigma"], ]
   found <- table[nrow(table), ] >= 0
   theta[, !found] <- NA
-  if (fit$method == "vb") theta[, found] <- vb_means(fit, theta[, found, drop = FALSE])
+  if (fit$method == "vb") {
+    n_df <- length(unlist(fit$vb$df))
+    df <- table[nrow(table) - 1 - n_df + seq_len(n_df) - 1, found, drop = FALSE]
+    theta[, found] <- vb_means(fit, theta[, found, drop = FALSE], df)
+  }
   out <- rbind(theta, table[nrow(table) - 1, ])
   rownames(out) <- c(parameters$name, "objective")
   t(out)
 }
 
-# Means of q, where theta, a column a refit, has the scales of S and v.
-vb_means <- function(fit, theta) {
+# Means of q, where theta, a column a refit, has the scales of S and v, and df the degrees of freedom.
+vb_means <- function(fit, theta, df) {
   scales <- fit$parameters[fit$parameters$block != "beta", ]
   rows <- sum(fit$parameters$block == "beta") + seq_len(nrow(scales))
-  of <- vb_factors(fit$design, fit$priors, fit$parameters$block)
+  of <- vb_factors(fit$design, fit$parameters$block)
   for (i in which(!scales$fixed)) {
     moments <- if (scales$block[i] == "cor") vb_cor else vb_sd
-    theta[rows[i], ] <- vapply(theta[rows[i], ], function(x) moments(x, of$d[i], of$q[i])$value, 0)
+    theta[rows[i], ] <- mapply(function(x, d) moments(x, d, of$q[i])$value, theta[rows[i], ],
+                               df[of$factor[i], ])
   }
   theta
 }
@@ -146,7 +151,7 @@ refit_held <- function(fit, name, value) {
   if (result$status < 0) return(NA_real_)
   prior <- fit$priors$stated[[name]]
   of_beta <- held$block[held$name == name] == "beta" # C counts those of scales that are held
-  result$objective + if (of_beta && !is.null(prior)) log_density(prior, value) else 0
+  result$objective + if (of_beta && !is.null(prior)) log_density(prior, value, "beta") else 0
 }
 
 refit_method <- function(fit, method) {

@@ -232,6 +232,12 @@ objective_words.elbo_fit <- function(fit) {
     return(sprintf("log p(y, z | theta) %s is the ELBO of points: no log-likelihood", elbo))
   }
   if (fit$method == "vb") {
+    improper <- improper_parameters(fit)
+    if (length(improper) > 0) {
+      return(sprintf(paste("ELBO %s, known up to a constant since %s under a flat prior, which is no",
+                           "distribution: it does not compare with that of other models"), elbo,
+                     paste(enumerate(improper, 3), if (length(improper) > 1) "are" else "is")))
+    }
     return(sprintf("ELBO %s, a lower bound of the log evidence: no log-likelihood", elbo))
   }
   log_prior <- fit$objective - fit$log_evidence

@@ -26,16 +26,21 @@
 #'   The distributions are found inside `priors()` only, and mask nothing outside it. Their
 #'   arguments may be variables of the caller:
 #'   - `normal(mean, sd)`;
-#'   - `half_t(df, scale)`, `half_cauchy(scale)`, `half_normal(scale)`, for what is positive;
+#'   - `half_t(df, scale)`, `half_cauchy(scale)`, `half_normal(scale)`, `exponential(rate)`, for what
+#'     is positive; there `normal(mean, sd)`, `student_t(df, 0, scale)` and `cauchy(0, scale)` are cut
+#'     at zero, as in Stan and brms;
 #'   - `inverse_gamma(shape, scale)`, with density proportional to
 #'     \eqn{x^{-shape - 1} \exp(-scale / x)}{x^(-shape - 1) exp(-scale / x)};
+#'   - `gamma_precision(shape, rate)`, for a standard deviation whose \eqn{1/sd^2}{1 / sd^2} has a
+#'     gamma distribution, as in BUGS;
 #'   - `inverse_wishart(df, scale)`, for a covariance matrix \eqn{\Sigma} of order d, with density
 #'     proportional to \eqn{|\Sigma|^{-(df + d + 1)/2}\exp(-\mathrm{tr}(scale\,\Sigma^{-1})/2)}{
 #'     |Sigma|^(-(df + d + 1)/2) exp(-tr(scale Sigma^-1)/2)}; `scale` is a positive number s (for s
 #'     times the identity) or a matrix;
 #'   - `normal_inverse_wishart(mean, kappa, df, scale)`, the same with means that are normal with
 #'     covariance matrix \eqn{\Sigma/kappa}{Sigma / kappa} given \eqn{\Sigma}{Sigma};
-#'   - `lkj(eta)` for correlations;
+#'   - `lkj(eta)` for correlations: a density proportional to \eqn{|R|^{eta - 1}}{|R|^(eta - 1)} of
+#'     their matrix, flat for eta of one;
 #'   - `dirichlet(alpha)` and `stick_breaking(alpha)` for weights of components;
 #'   - `flat()`, no information: uniform over the parameter, for scale parameters over the
 #'     standard deviation;
@@ -48,16 +53,24 @@
 #' variables have no law at all: the limit of `constant(s)` as s grows, as in the model of
 #' Neyman and Scott (1948).
 #'
-#' What each method takes, besides `constant()`:
-#'   - `"em"`, `"reml"` and `"joint"`: `normal()` for coefficients; `half_t()`, `half_cauchy()`,
-#'     `half_normal()` and `inverse_gamma()` for standard deviations; `flat()`. The fit is then
-#'     the mode of the marginal (or joint) posterior; `constant()` and `flat()` do not turn
-#'     maximum likelihood into anything else.
-#'   - `"vb"`: `normal()` for coefficients, `half_t()` and `half_cauchy()` for standard
-#'     deviations. A covariance matrix has the prior of Huang and Wand (2013), under which each
-#'     standard deviation is half-t and each correlation has a density proportional to
-#'     \eqn{(1 - \rho^2)^{df/2 - 1}}{(1 - rho^2)^(df/2 - 1)}: flat for two degrees of freedom. So
-#'     the terms of one `( | )` share their `df`, and are held all or not at all.
+#' What is taken, besides `constant()`:
+#'   - of mixed models: `normal()` or `flat()` for coefficients; for standard deviations `half_t()`,
+#'     `half_cauchy()`, `half_normal()`, `exponential()`, `normal()`, `student_t()` and `cauchy()` about
+#'     zero, `inverse_gamma()`, `gamma_precision()` or `flat()`; for the correlations of one `( | )`
+#'     together `lkj()` or `flat()`.
+#'   - By `"em"`, `"reml"` and `"joint"` the fit is then the mode of the marginal (or joint)
+#'     posterior; `constant()` and `flat()` do not turn maximum likelihood into anything else. `lkj()`
+#'     has a mode for eta of one or more.
+#'   - By `"vb"` half-t priors on all standard deviations of one `( | )` with the same `df`, and nothing
+#'     said of its correlations, are the prior of Huang and Wand (2013), in closed form: each
+#'     correlation has a density proportional to
+#'     \eqn{(1 - \rho^2)^{df/2 - 1}}{(1 - rho^2)^(df/2 - 1)}, flat for two degrees of freedom. Under any other
+#'     prior correlations are `lkj(1)` where nothing is said, the standard deviations are
+#'     independent of them and of each other, and the degrees of freedom of the inverse Wishart (or inverse
+#'     gamma) factor are optimised too. Under a flat prior, which is no distribution, the
+#'     ELBO is known up to a constant only, and does not compare with that of another prior or model; with
+#'     fewer than three levels (four for two terms) a flat standard deviation has no posterior and is
+#'     refused. The terms of one `( | )` are held all or not at all.
 #'
 #' @section Mixtures:
 #' Components have no names before they are fitted, so that a prior of [fit_mixture()] is the same
@@ -184,6 +197,19 @@ distributions <- list(
   },
   half_normal = function(scale) {
     new_prior("half_normal", scale = check_positive(scale, "scale"))
+  },
+  exponential = function(rate) new_prior("exponential", rate = check_positive(rate, "rate")),
+  student_t = function(df, location, scale) {
+    new_prior("student_t", df = check_positive(df, "df"),
+              location = check_number(location, "location"), scale = check_positive(scale, "scale"))
+  },
+  cauchy = function(location, scale) {
+    new_prior("cauchy", location = check_number(location, "location"),
+              scale = check_positive(scale, "scale"))
+  },
+  gamma_precision = function(shape, rate) {
+    new_prior("gamma_precision", shape = check_positive(shape, "shape"),
+              rate = check_positive(rate, "rate"))
   },
   inverse_gamma = function(shape, scale) {
     new_prior("inverse_gamma", shape = check_positive(shape, "shape"),

@@ -326,8 +326,8 @@ priors_of <- function(fit, held) {
   told <- list(prior_beta_mean = of_beta, prior_beta_sd = of_beta, prior_sigma_df = of_sigma,
                prior_sigma_scale = of_sigma,
                prior_family = c(rep(TRUE, sum(old$block == "sd")), of_sigma))
-  if (fit$method == "vb") told$prior_family <- NULL
-  priors[c("stated", "default")] <- lapply(priors[c("stated", "default")], `[`, left)
+  priors[c("stated", "default", "block")] <-
+    lapply(priors[c("stated", "default", "block")], `[`, left)
   priors$told[names(told)] <- Map(`[`, priors$told[names(told)], told)
   priors
 }

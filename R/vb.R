@@ -1,9 +1,10 @@
 # Variational Bayes of a mixed model: from the optimum to posterior moments.
 #
 # q(beta, u) is normal; q(Sigma) of each ( | ) inverse Wishart(d, d S) and q(sigma^2) inverse gamma
-# (the case q = 1), with known d (see src/model_lmm_prior.c). What C finds is S and v. Posterior
-# means of sd, cor and sigma are closed forms of (d, S), and linear response is the inverse Hessian
-# of the ELBO in (S, d), beta and u at their best, carried to those means:
+# (the case q = 1), with d known under half-t priors and else at its best given S (see
+# src/model_lmm_prior.c). What C finds is S, v and d. Posterior means of sd, cor and sigma are closed
+# forms of (d, S), and linear response is the inverse Hessian of the ELBO in (S, d), beta and u at
+# their best, carried to those means:
 #
 #   cov(theta) = J (-H)^{-1} J',   J = d E_q[theta] / d (eta, d).
 #
@@ -50,57 +51,67 @@ hypergeometric <- function(a, b, c, x) {
   sum
 }
 
-# -g''(d) of the ELBO at its best d: -(q / d - sum trigamma((d + 1 - i) / 2) / 2) / 2.
-vb_df_information <- function(d, q) {
-  -0.5 * (q / d - 0.5 * sum(trigamma((d + 1 - seq_len(q)) / 2)))
-}
-
-# Degrees of freedom of each inverse Wishart factor, by block, and of those of curves and residuals.
-vb_df <- function(design, priors) {
-  size <- tabulate(design$block, max(0L, design$block))
-  list(block = nlevels(design$group) + unname(priors$told$prior_df) + size - 1, size = size,
-       smooth = smooth_sizes(design$curves) + unname(priors$told$prior_smooth_df),
-       sigma = vb_rows(design) + unname(priors$told$prior_sigma_df))
-}
-
 # Rows of each residual variance.
 vb_rows <- function(design) {
   if (is.null(design$level)) length(design$y) else tabulate(design$level)
 }
 
-# Of each sd, cor and sigma: the factor that it belongs to, its degrees of freedom d, its order q.
-vb_factors <- function(design, priors, block) {
-  df <- vb_df(design, priors)
-  pairs <- covariance_pairs(design$block)
-  factor <- c(design$block, design$block[pairs[, 1]],
-              length(df$size) + seq_len(sum(block %in% c("smooth", "sigma"))))
-  list(df = df, factor = factor, d = c(df$block, df$smooth, df$sigma)[factor],
-       q = c(df$size, rep(1, length(df$smooth) + length(df$sigma)))[factor])
+# Of each sd, cor and sigma the factor of q it belongs to (blocks, curves, residual variances in this
+# order), and its order q.
+vb_factors <- function(design, block) {
+  size <- tabulate(design$block, max(0L, design$block))
+  factor <- c(design$block, cor_blocks(design$block),
+              length(size) + seq_len(sum(block %in% c("smooth", "sigma"))))
+  list(factor = factor, q = c(size, rep(1, sum(block %in% c("smooth", "sigma"))))[factor])
 }
 
-# The counterpart of natural_parameters() for vb: E_q of sd, cor and sigma with slopes by eta; and
-# what uncertainty of d adds to their covariance; and their covariance under q itself.
-vb_parameters <- function(result, design, held, priors) {
+# The degrees of freedom that C found, by block, curve and residual variance.
+vb_df <- function(result, design) {
+  kind <- rep(c("block", "smooth", "sigma"),
+              c(max(0L, design$block), length(design$curves), max(1L, nlevels(design$level))))
+  of <- function(name) result$df[kind == name]
+  list(block = of("block"), smooth = of("smooth"), sigma = of("sigma"))
+}
+
+# The counterpart of natural_parameters() for vb: E_q of sd, cor and sigma with slopes by eta, d
+# following at its best; and what uncertainty of d adds to their covariance; and their covariance under
+# q itself.
+vb_parameters <- function(result, design, held) {
   at_mode <- natural_parameters(result, design, held)
-  of <- vb_factors(design, priors, held$block)
-  d <- of$d
-  q <- of$q
-  fixed <- !is.na(held$constant[held$block != "beta"])
   block <- held$block[held$block != "beta"]
+  of <- vb_factors(design, block)
+  d <- result$df[of$factor]
+  fixed <- !is.na(held$constant[held$block != "beta"])
+  d_slope <- vb_df_slope(result, at_mode, block, of$factor)
   value <- at_mode$value
   by_d <- variance <- numeric(length(value))
   slope <- at_mode$slope
   for (i in which(!fixed)) {
-    m <- if (block[i] == "cor") vb_cor(value[i], d[i], q[i]) else vb_sd(value[i], d[i], q[i])
+    m <- if (block[i] == "cor") vb_cor(value[i], d[i], of$q[i]) else vb_sd(value[i], d[i], of$q[i])
     value[i] <- m$value
-    slope[i, ] <- slope[i, ] * (if (block[i] == "cor") m$by_r else m$by_root)
+    slope[i, ] <- slope[i, ] * (if (block[i] == "cor") m$by_r else m$by_root) +
+      m$by_d * d_slope[of$factor[i], ]
     by_d[i] <- m$by_d
     variance[i] <- m$variance
   }
-  curvature <- mapply(vb_df_information, d, q)
-  df_cov <- outer(by_d, by_d) / curvature * outer(of$factor, of$factor, `==`)
+  df_cov <- outer(by_d, by_d) / result$df_information[of$factor] *
+    outer(of$factor, of$factor, `==`)
+  df_cov[fixed, ] <- df_cov[, fixed] <- 0
   list(value = value, slope = slope, boundary = logical(length(value)), df_cov = df_cov,
-       q_variance = variance, df = of$df)
+       q_variance = variance, df = vb_df(result, design))
+}
+
+# d d / d eta of each factor: C has the slopes by log S_kk.
+vb_df_slope <- function(result, at_mode, block, factor) {
+  out <- matrix(0, length(result$df), length(result$eta))
+  scales <- which(block != "cor")
+  for (k in seq_along(scales)) {
+    i <- scales[k]
+    if (result$df_slope[k] == 0) next
+    out[factor[i], ] <- out[factor[i], ] +
+      result$df_slope[k] * 2 * at_mode$slope[i, ] / at_mode$value[i]
+  }
+  out
 }
 
 # Linear response and mean field covariances of (beta, sd, cor, sigma).

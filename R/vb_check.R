@@ -249,7 +249,8 @@ vb_target <- function(fit) {
 # theta beyond beta; Sigma there; and a list for each free covariance block, variance of a curve
 # or residual variance: its name as a factor of q, the columns of its sds (or sigma) and cors,
 # its terms of Z, its curve or its level (integer() where it has none), the n groups,
-# coefficients or rows it speaks of, df and scale of its prior, and d and S of q.
+# coefficients or rows it speaks of, the laws of its sds (see sd_law()) and eta of its correlations
+# (NA: what half-t laws give), and d and S of q.
 scale_shape <- function(fit) {
   variances <- fit$parameters[fit$parameters$block != "beta", ]
   mode <- unname(fit$theta)[fit$parameters$block != "beta"]
@@ -261,31 +262,31 @@ scale_shape <- function(fit) {
   at_S <- c(root, (S / outer(root, root))[pairs], fit$vb$smooth,
             if (!fit$design$known_se) fit$vb$root_v)
   mode[free] <- at_S[free]
-  cors <- which(kind == "cor")
   design <- fit$design
-  told <- fit$priors$told
+  laws <- lapply(unname(fit$priors$stated)[fit$parameters$block != "beta"], sd_law)
+  size <- list(block = nlevels(design$group), smooth = smooth_sizes(design$curves),
+               sigma = vb_rows(design))
+  scale <- function(kind, i, name, sd, S, ...) {
+    block <- list(name = name, sd = sd, S = as.matrix(S), n = rep_len(size[[kind]], i)[i],
+                  laws = laws[sd], d = fit$vb$df[[kind]][i], lkj = NA_real_)
+    utils::modifyList(c(block, list(cor = integer(), terms = integer(), level = integer(),
+                                    curve = integer())), list(...))
+  }
   n_block <- max(0L, design$block)
   blocks <- lapply(seq_len(n_block), function(b) {
     terms <- which(design$block == b)
-    list(name = if (n_block == 1) "Sigma" else sprintf("Sigma[%d]", b), sd = terms,
-         cor = cors[design$block[pairs[, 1]] == b], terms = terms, level = integer(),
-         curve = integer(),
-         n = nlevels(design$group), df = told$prior_df[b], scale = told$prior_scale[terms],
-         d = fit$vb$df$block[b], S = S[terms, terms, drop = FALSE])
+    scale("block", b, if (n_block == 1) "Sigma" else sprintf("Sigma[%d]", b), terms,
+          S[terms, terms, drop = FALSE], terms = terms,
+          cor = which(kind == "cor")[cor_blocks(design$block) == b],
+          lkj = fit$priors$told$prior_lkj[b])
   })
   levels <- lapply(seq_len(sum(kind == "sigma")), function(l) {
-    name <- paste(c("sigma^2", levels(design$level)[l]), collapse = "|")
-    list(name = name, sd = which(kind == "sigma")[l], cor = integer(), terms = integer(),
-         level = l, curve = integer(), n = vb_rows(design)[l], df = told$prior_sigma_df[l],
-         scale = told$prior_sigma_scale[l], d = fit$vb$df$sigma[l],
-         S = matrix(fit$vb$root_v[l]^2))
+    scale("sigma", l, paste(c("sigma^2", levels(design$level)[l]), collapse = "|"),
+          which(kind == "sigma")[l], fit$vb$root_v[l]^2, level = l)
   })
   curves <- lapply(seq_along(design$curves), function(k) {
-    list(name = sprintf("sd^2|%s", design$curves[[k]]$label), sd = which(kind == "smooth")[k],
-         cor = integer(), terms = integer(), level = integer(), curve = k,
-         n = smooth_sizes(design$curves)[k],
-         df = told$prior_smooth_df[k], scale = told$prior_smooth_scale[k],
-         d = fit$vb$df$smooth[k], S = matrix(fit$vb$smooth[k]^2))
+    scale("smooth", k, sprintf("sd^2|%s", design$curves[[k]]$label), which(kind == "smooth")[k],
+          fit$vb$smooth[k]^2, curve = k)
   })
   blocks <- Filter(function(block) free[block$sd[1]], c(blocks, curves, levels))
   list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v,
@@ -348,22 +349,37 @@ correlation_root <- function(w, q) {
   W
 }
 
-# log density of a covariance matrix under Huang and Wand's prior, auxiliary variables
-# integrated,
+# Whether a block has the prior of Huang and Wand, which gives its correlations theirs.
+is_huang_wand <- function(block) {
+  half_t <- vapply(block$laws, function(law) law$family == 1L, NA)
+  all(half_t) && (length(half_t) == 1 || is.na(block$lkj))
+}
+
+# log density of a block, of (log sd, w) but for the factor prod cosh w. With dR = |R|^{(q + 1)/2} dw
+# times that factor, q the order, sds and correlations R = W W' have their own; or they have
 #
 #   p(Sigma) = c |Sigma|^{-(nu + 2 q)/2} prod_k (nu (Sigma^{-1})_kk + 1/A_k^2)^{-(nu + q)/2},
 #
-# as a density of (log sd, w) but for the factor prod cosh w: d Sigma = 2^q |Sigma|^{(q + 1)/2}
-# times that. A residual variance is the case q = 1.
+# that of Huang and Wand, auxiliary variables integrated, where d Sigma = 2^q |Sigma|^{(q + 1)/2}
+# times that factor. A residual variance is the case q = 1.
 log_scale_prior <- function(sd, W, block) {
-  nu <- block$df
   q <- ncol(sd)
-  inverse <- inverse_diagonal(W) / sd^2
-  log_det <- 2 * rowSums(log(sd))
-  for (i in seq_len(q)) log_det <- log_det + 2 * log(W[, i, i])
+  log_det_R <- numeric(nrow(sd))
+  for (i in seq_len(q)) log_det_R <- log_det_R + 2 * log(W[, i, i])
+  if (is_huang_wand(block)) return(log_huang_wand(sd, W, log_det_R, block))
+  value <- if (q > 1) lkj_log_density(log_det_R, q, block$lkj) + 0.5 * (q + 1) * log_det_R else 0
+  for (k in seq_len(q)) value <- value + sd_log_density(block$laws[[k]], sd[, k]) + log(sd[, k])
+  value
+}
+
+log_huang_wand <- function(sd, W, log_det_R, block) {
+  nu <- block$laws[[1]]$df
+  A <- vapply(block$laws, `[[`, 0, "scale")
+  q <- ncol(sd)
+  log_det <- log_det_R + 2 * rowSums(log(sd))
   constant <- 0.5 * (nu + q - 1) * q * log(nu) - log_gamma_q(0.5 * (nu + q - 1), q) +
-    sum(lgamma(0.5 * (nu + q)) - log(block$scale) - 0.5 * log(pi)) + q * log(2)
-  rate <- nu * inverse + rep(1 / block$scale^2, each = nrow(sd))
+    sum(lgamma(0.5 * (nu + q)) - log(A) - 0.5 * log(pi)) + q * log(2)
+  rate <- nu * inverse_diagonal(W) / sd^2 + rep(1 / A^2, each = nrow(sd))
   constant - 0.5 * (nu + q - 1) * log_det - 0.5 * (nu + q) * rowSums(log(rate))
 }
 

@@ -42,31 +42,63 @@ scale_factors_of <- function(q, fit) {
   })
 }
 
-# E log p(Sigma | a) p(a) - E log q(Sigma) q(a) and what E log|Sigma| exceeds log|S| by.
+# E log p(Sigma) - E log q(Sigma) and what E log|Sigma| exceeds log|S| by.
 scale_value <- function(scale) {
   S <- scale$S
   d <- scale$d
-  nu <- scale$df
   q <- nrow(S)
   log_det <- as.numeric(determinant(S)$modulus)
   excess <- q * log(d / 2) - sum(digamma((d + 1 - seq_len(q)) / 2))
   mean_log <- log_det + excess
-  shape <- (nu + q) / 2
-  rate <- nu * diag(solve(S)) + 1 / scale$scale^2
-  prior <- 0.5 * (nu + q - 1) * q * log(nu) - log_gamma_q(0.5 * (nu + q - 1), q) -
-    (0.5 * nu + q) * mean_log +
-    sum(lgamma(shape) - shape * log(rate) - 0.5 * log(pi) - log(scale$scale))
+  prior <- if (is_huang_wand(scale)) expected_huang_wand(scale, mean_log)
+           else expected_log_scale(scale, mean_log)
   entropy <- log_gamma_q(d / 2, q) - 0.5 * d * (log_det + q * log(d / 2)) +
     0.5 * (d + q + 1) * mean_log + 0.5 * d * q
   prior + entropy - 0.5 * scale$n * excess
 }
 
+# E log p(Sigma | a) p(a) - E log q(a), a at its best.
+expected_huang_wand <- function(scale, mean_log) {
+  nu <- scale$laws[[1]]$df
+  A <- vapply(scale$laws, `[[`, 0, "scale")
+  q <- nrow(scale$S)
+  shape <- (nu + q) / 2
+  rate <- nu * diag(solve(scale$S)) + 1 / A^2
+  0.5 * (nu + q - 1) * q * log(nu) - log_gamma_q(0.5 * (nu + q - 1), q) -
+    (0.5 * nu + q) * mean_log + sum(lgamma(shape) - shape * log(rate) - 0.5 * log(pi) - log(A))
+}
+
+# E log p(Sigma) where p(Sigma) dSigma = p(R) dR prod_k p(sd_k) dsd_k, dSigma = 2^q prod_k sd_k^q dR dsd:
+# Sigma_kk is inverse gamma((d - q + 1) / 2, d S_kk / 2), and what is not a logarithm is integrated.
+expected_log_scale <- function(scale, mean_log) {
+  d <- scale$d
+  q <- nrow(scale$S)
+  shape <- (d - q + 1) / 2
+  mean_log_x <- log(d * diag(scale$S) / 2) - digamma(shape)
+  value <- -q * log(2) - 0.5 * q * sum(mean_log_x)
+  if (q > 1) value <- value + lkj_log_density(mean_log - sum(mean_log_x), q, scale$lkj)
+  for (k in seq_len(q)) {
+    integrand <- function(y) { # y the logarithm of a gamma(shape) number
+      sd_log_density(scale$laws[[k]], sqrt(d * scale$S[k, k] / 2 * exp(-y))) *
+        exp(shape * y - exp(y) - lgamma(shape))
+    }
+    middle <- log(shape)
+    width <- 40 * max(1 / shape, sqrt(1 / shape))
+    value <- value + sum(vapply(c(-1, 1), function(side) {
+      ends <- sort(c(middle, middle + side * width))
+      stats::integrate(integrand, ends[1], ends[2], rel.tol = 1e-10, subdivisions = 1000L)$value
+    }, 0))
+  }
+  value
+}
+
 # E log p(beta).
 expected_log_normal <- function(fit, q) {
   told <- fit$priors$told
-  beta <- seq_along(told$prior_beta_sd)
-  sum(stats::dnorm(q$beta[beta], told$prior_beta_mean, told$prior_beta_sd, log = TRUE) -
-        0.5 * diag(q$beta_cov)[beta] / told$prior_beta_sd^2)
+  beta <- which(is.finite(told$prior_beta_sd)) # others are flat
+  sd <- told$prior_beta_sd[beta]
+  sum(stats::dnorm(q$beta[beta], told$prior_beta_mean[beta], sd, log = TRUE) -
+        0.5 * diag(q$beta_cov)[beta] / sd^2)
 }
 
 # The same factors as those of the fit, with numbers of the same shapes.

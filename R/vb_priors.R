@@ -3,6 +3,8 @@
 #
 #   glmm_vb(prior, design, held, factorization)   list of stated (the prior of each entry of theta),
 #                                                 default (whether it is one), told (what C takes)
+#   vb_told(stated, design, held, mean_field)     the latter from the former
+#   improper_parameters(fit)                      names of those under a flat prior
 
 glmm_default_priors <- function(design, held) {
   y <- design$y - design$offset
@@ -20,60 +22,76 @@ glmm_vb <- function(prior, design, held, factorization) {
   stated <- resolve_priors(prior, held, design$group_name)
   default <- lengths(stated) == 0
   stated[default] <- glmm_default_priors(design, held)[default]
-  for (i in seq_along(stated)) check_vb_prior(stated[[i]], held$name[i], held$block[i])
+  for (i in seq_along(stated)) check_glmm_prior(stated[[i]], held$name[i], held$block[i])
   names(stated) <- held$name
-  check_vb_blocks(design, held, stated)
-  of <- function(block, field, otherwise) prior_field(stated[held$block == block], field, otherwise)
-  free_beta <- is.na(held_values(held, "beta"))
-  df <- of("sd", "df", 1) # a half-Cauchy is a half-t with one degree of freedom
-  told <- list(
-    prior_beta_mean = of("beta", "mean", 0)[free_beta],
-    prior_beta_sd = of("beta", "sd", 1)[free_beta],
-    prior_df = df[match(unique(design$block), design$block)],
-    prior_scale = of("sd", "scale", 1),
-    prior_sigma_df = if (design$known_se) 1 else of("sigma", "df", 1),
-    prior_sigma_scale = if (design$known_se) 1 else of("sigma", "scale", 1),
-    prior_family = NULL,
-    prior_smooth_df = of("smooth", "df", 1),
-    prior_smooth_scale = of("smooth", "scale", 1),
-    prior_smooth_family = NULL,
-    mean_field = as.integer(factorization == "mean_field")
-  )
-  list(stated = stated, default = default, told = told)
+  check_vb_blocks(design, held)
+  check_shared_lkj(design, held, stated)
+  stated[held$block == "cor"] <- vb_cor_priors(design, held, stated)
+  check_enough_units(design, held, stated)
+  mean_field <- as.integer(factorization == "mean_field")
+  list(stated = stated, default = default, block = held$block,
+       cor_block = cor_blocks(design$block), mean_field = mean_field,
+       told = vb_told(stated, design, held, mean_field))
 }
 
-check_vb_prior <- function(prior, name, block) {
-  if (is.null(prior) || is_constant(prior)) return()
-  allowed <- switch(block, beta = "normal", cor = character(), c("half_t", "half_cauchy"))
-  if (prior$distribution %in% allowed) return()
-  remedy <- switch(block,
-    beta = "coefficients take normal(), which may be as wide as you like, or constant()",
-    cor = "correlations get theirs from the half-t priors of the sds (Huang and Wand 2013)",
-    "standard deviations take half_t(), half_cauchy() or constant()"
-  )
-  abort(c(sprintf("The prior %s of `%s` is not one that method \"vb\" can update in closed form:",
-                  format(prior), name), paste0(remedy, ".")), "elbo_error_prior")
+vb_told <- function(stated, design, held, mean_field) {
+  c(told_priors(stated, design, held), list(mean_field = mean_field))
 }
 
-# Terms that share a covariance matrix share their degrees of freedom, and are free or held
-# together.
-check_vb_blocks <- function(design, held, stated) {
-  sds <- which(held$block == "sd")
-  constant <- !is.na(held$constant[sds])
-  df <- vapply(stated[sds], function(p) {
-    if (is.null(p$parameters$df)) 1 else p$parameters$df
-  }, 0)
+# Correlations of which nothing is said have the prior that half-t priors of one df give them (NULL),
+# else a flat one.
+vb_cor_priors <- function(design, held, stated) {
+  sds <- stated[held$block == "sd"]
+  half_t <- prior_family(sds) == 1L
+  df <- prior_df(sds)
+  together <- vapply(seq_len(max(0L, design$block)), function(b) {
+    of <- design$block == b
+    all(half_t[of]) && length(unique(df[of])) == 1
+  }, NA)
+  Map(function(prior, b) if (is.null(prior) && !together[b]) distributions$lkj(1) else prior,
+      stated[held$block == "cor"], cor_blocks(design$block))
+}
+
+# Terms that share a covariance matrix are free or held together.
+check_vb_blocks <- function(design, held) {
+  constant <- !is.na(held_values(held, "sd"))
   for (block in unique(design$block)) {
     rows <- design$block == block
     if (length(unique(c(constant[rows], !is.na(held_cors(held, design, block))))) > 1) {
       abort(c("Method \"vb\" holds all standard deviations and correlations of one ( | ) or none;",
               sprintf("not some of those of `%s`.", design$group_name)), "elbo_error_prior")
     }
-    if (!constant[rows][1] && length(unique(df[rows])) > 1) {
-      abort(c("The half-t priors of one ( | ) must have the same degrees of freedom, not",
-              paste0(toString(unique(df[rows])), ".")), "elbo_error_prior")
-    }
   }
+}
+
+# Under a flat prior of a standard deviation the posterior is proper from three units on, and of a
+# covariance matrix of q terms from q + 2.
+check_enough_units <- function(design, held, stated) {
+  size <- tabulate(design$block, max(0L, design$block))[design$block]
+  needed <- list(sd = ifelse(size > 1, size + 2, 3), smooth = 3, sigma = 3)
+  units <- list(sd = nlevels(design$group), smooth = smooth_sizes(design$curves),
+                sigma = if (design$known_se) integer() else vb_rows(design))
+  for (block in names(needed)) {
+    rows <- which(held$block == block)
+    flat <- prior_family(stated[rows]) == 0L & is.na(held$constant[rows])
+    short <- which(flat & rep_len(units[[block]], length(rows)) < rep_len(needed[[block]], length(rows)))
+    if (length(short) == 0) next
+    what <- switch(block, sd = sprintf("levels of `%s`", design$group_name),
+                   smooth = "coefficients of the curve", "rows")
+    abort(c(sprintf("Under the prior flat() of `%s` the posterior is improper with %d %s:",
+                    held$name[rows[short[1]]], rep_len(units[[block]], length(rows))[short[1]], what),
+            "give it a proper one, as half_t(3, scale)."), "elbo_error_prior")
+  }
+}
+
+# Parameters whose prior is improper, so that the ELBO has no absolute height.
+improper_parameters <- function(fit) {
+  stated <- fit$priors$stated
+  improper <- vapply(seq_along(stated), function(i) {
+    !fit$parameters$fixed[i] && fit$parameters$block[i] != "cor" &&
+      identical(stated[[i]]$distribution, "flat")
+  }, NA)
+  fit$parameters$name[improper]
 }
 
 # The held correlations of a block, NA where free.

@@ -30,37 +30,56 @@ prior_sensitivity <- function(fit) {
 }
 
 # Every number in a prior that is not a constant: prior (the name of its parameter, or of those
-# that share it), number, value, and where C is told of it (field, at).
+# that share it), number, value, its unit, and `rows` of theta, separated by blanks, whose prior has it. The
+# terms of a ( | ) under half-t priors share their df, its correlations their prior.
 prior_numbers <- function(fit) {
   parameters <- fit$parameters
-  free <- !parameters$fixed
   told <- fit$priors$told
-  name <- function(block) parameters$name[free & parameters$block == block]
-  at <- function(block) which(free[parameters$block == block])
-  numbers <- function(prior, number, field, at) {
-    data.frame(prior = prior, number = rep_len(number, length(prior)),
-               value = told[[field]][at], field = rep_len(field, length(prior)), at = at)
+  numbers <- function(rows, names) {
+    prior <- fit$priors$stated[[rows[1]]]
+    value <- unlist(prior$parameters[names])
+    if (length(value) == 0) return(NULL)
+    # A mean has no scale of its own but the prior's sd.
+    unit <- ifelse(names(value) %in% c("mean", "location"),
+                   unlist(prior$parameters[c("sd", "scale")])[1], value)
+    data.frame(prior = toString(parameters$name[rows]), number = names(value), value = unname(value),
+               unit = unname(unit), rows = paste(rows, collapse = " "))
   }
-  blocks <- unique(fit$design$block[at("sd")])
-  sds <- parameters$name[parameters$block == "sd"]
-  shared <- vapply(blocks, function(b) toString(sds[fit$design$block == b]), "")
-  rbind(
-    numbers(name("beta"), "mean", "prior_beta_mean", seq_along(name("beta"))),
-    numbers(name("beta"), "sd", "prior_beta_sd", seq_along(name("beta"))),
-    numbers(shared, "df", "prior_df", blocks),
-    numbers(name("sd"), "scale", "prior_scale", at("sd")),
-    numbers(name("smooth"), "df", "prior_smooth_df", at("smooth")),
-    numbers(name("smooth"), "scale", "prior_smooth_scale", at("smooth")),
-    numbers(name("sigma"), "df", "prior_sigma_df", at("sigma")),
-    numbers(name("sigma"), "scale", "prior_sigma_scale", at("sigma"))
-  )
+  groups <- prior_groups(fit)
+  out <- lapply(groups, function(group) {
+    names <- names(fit$priors$stated[[group$rows[1]]]$parameters)
+    numbers(group$rows, setdiff(if (is.null(group$only)) names else intersect(names, group$only),
+                                c(group$without, if (!is_shiftable(fit, group$rows[1])) "location")))
+  })
+  do.call(rbind, out)
+}
+
+# A location other than zero is not one that an sd may have.
+is_shiftable <- function(fit, row) fit$parameters$block[row] == "beta"
+
+# Rows of theta whose priors move together, in the order of theta.
+prior_groups <- function(fit) {
+  parameters <- fit$parameters
+  free <- which(!parameters$fixed)
+  sds <- which(parameters$block == "sd")
+  cors <- which(parameters$block == "cor")
+  shared <- Filter(function(rows) length(rows) > 1 && all(rows %in% free), lapply(
+    unique(fit$design$block[is.na(fit$priors$told$prior_lkj)[fit$design$block]]),
+    function(b) sds[fit$design$block == b]))
+  single <- function(rows) {
+    lapply(rows, function(i) list(rows = i, without = if (i %in% unlist(shared)) "df"))
+  }
+  of_cors <- split(intersect(cors, free), cor_blocks(fit$design$block)[cors %in% free])
+  c(single(intersect(which(parameters$block == "beta"), free)),
+    lapply(shared, function(rows) list(rows = rows, only = "df")),
+    single(intersect(sds, free)),
+    lapply(unname(of_cors), function(rows) list(rows = rows)),
+    single(intersect(which(parameters$block %in% c("smooth", "sigma")), free)))
 }
 
 # d E_q[theta] by one of them.
 prior_slope <- function(fit, alpha) {
-  # A mean has no scale of its own but the prior's sd.
-  unit <- if (alpha$number == "mean") fit$priors$told$prior_beta_sd[alpha$at] else alpha$value
-  step <- 1e-4 * unit
+  step <- 1e-4 * alpha$unit
   up <- at_priors(fit, alpha, step)
   down <- at_priors(fit, alpha, -step)
   direct <- (up$theta - down$theta) / (2 * step)
@@ -71,12 +90,15 @@ prior_slope <- function(fit, alpha) {
 # E_q[theta] and the gradient of the ELBO by eta under a moved prior, the scales as they are.
 at_priors <- function(fit, alpha, step) {
   eta <- eta_of(fit)
-  fit$priors$told[[alpha$field]][alpha$at] <- alpha$value + step
+  for (i in as.integer(strsplit(alpha$rows, " ")[[1]])) {
+    fit$priors$stated[[i]]$parameters[[alpha$number]] <- alpha$value + step
+  }
+  fit$priors$told <- vb_told(fit$priors$stated, fit$design, held_of(fit), fit$priors$mean_field)
   at <- at_eta(fit, eta)
   theta <- c(fit$theta)
   attr(theta, "fixed") <- NULL
   theta[fit$information$free_beta] <- at$beta[seq_along(fit$information$free_beta)]
   theta[fit$parameters$block != "beta"] <-
-    vb_parameters(at, fit$design, held_of(fit), fit$priors)$value
+    vb_parameters(at, fit$design, held_of(fit))$value
   list(theta = theta, score = at$score)
 }

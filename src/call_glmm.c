@@ -20,6 +20,7 @@ typedef struct {
   lmm_work work;
   lmm_prior prior;
   const double *beta_origin; /* p, or NULL: the response is y - X beta_origin */
+  int scales_given;          /* the scales are looked at as points: their priors are left out */
 } glmm;
 
 static double *scratch(size_t n) { return (double *)R_alloc(n > 0 ? n : 1, sizeof(double)); }
@@ -111,10 +112,14 @@ static double log_jacobian(const glmm *g) {
   const lmm_parameters *par = &g->work.par;
   const int q = g->stats.q;
   double sum = 0.0;
+  /* By variational Bayes densities are those of the prior in scaled units, and a flat one is not. */
+  const int vb = g->law.method == LMM_VB;
   for (int k = 0; k < q; k++)
-    if (g->prior.family[k] != SD_FLAT) sum += log(par->T[k + q * k]);
+    if ((g->prior.family[k] == SD_FLAT) == vb && (!vb || par->kind[k] == LMM_ROW_FREE))
+      sum += (vb ? -1.0 : 1.0) * log(par->T[k + q * k]);
   for (int l = 0; l < g->stats.n_level; l++)
-    if (g->prior.family[q + l] != SD_FLAT) sum += log(par->sigma_scale);
+    if ((g->prior.family[q + l] == SD_FLAT) == vb && (!vb || par->eta_of_sigma[l] >= 0))
+      sum += (vb ? -1.0 : 1.0) * log(par->sigma_scale);
   return sum;
 }
 
@@ -130,29 +135,32 @@ static void set_prior(SEXP model, glmm *g) {
   for (int k = 0; k < q; k++) A[k] = scale[k] * par->T[k + q * k];
   for (int l = 0; l < n_level; l++) A_sigma[l] = sigma_scale[l] * par->sigma_scale;
   lmm_prior *prior = &g->prior;
-  prior->df = call_doubles(model, "prior_df", vb ? g->law.n_block : q, 0);
+  prior->df = call_doubles(model, "prior_df", q, 0);
+  prior->lkj = call_doubles(model, "prior_lkj", g->law.n_block, 0);
   prior->sigma_df = call_doubles(model, "prior_sigma_df", n_level, 0);
-  prior->family = call_ints(model, "prior_family", q + n_level, vb);
+  prior->family = call_ints(model, "prior_family", q + n_level, 0);
   prior->scale = A;
   prior->sigma_scale = A_sigma;
   prior->n_group = g->stats.m;
   prior->n_rows = g->stats.n_rows;
   prior->mean_field = vb && call_int(model, "mean_field", 0, 1);
   prior->cross = scratch((size_t)((p + 1) * (p + 1)));
-  if (vb)
-    lmm_prior_vb(prior);
+  if (g->scales_given)
+    lmm_prior_beta_only(prior);
+  else if (vb)
+    lmm_prior_vb(prior, par);
   else
     lmm_prior_map(prior);
   double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
   beta_to_user(g, B, origin);
   lmm_prior_set_beta(prior, p, B, origin, call_doubles(model, "prior_beta_mean", p, 0),
                      call_doubles(model, "prior_beta_sd", p, 0));
-  if (!vb) prior->constant += log_jacobian(g);
+  if (!g->scales_given) prior->constant += log_jacobian(g);
   lmm_set_prior(&g->work, prior);
   const int n_smooth = g->law.n_smooth;
-  if (n_smooth == 0) return;
+  if (n_smooth == 0 || g->scales_given) return;
   const elbo_memory memory = call_memory();
-  lmm_smooth_set_prior(&g->work, call_ints(model, "prior_smooth_family", n_smooth, vb),
+  lmm_smooth_set_prior(&g->work, call_ints(model, "prior_smooth_family", n_smooth, 0),
                        call_doubles(model, "prior_smooth_df", n_smooth, 0),
                        call_doubles(model, "prior_smooth_scale", n_smooth, 0), &memory);
 }
@@ -329,6 +337,22 @@ static void add_parameters(call_list *out, const glmm *g) {
   add_smooth(out, g);
 }
 
+/* Degrees of freedom of the factors of q, by block, curve and level. */
+static void add_df(call_list *out, const glmm *g) {
+  const lmm_work *w = &g->work;
+  if (g->law.method != LMM_VB) return;
+  const int n_block = g->law.n_block, n_smooth = g->law.n_smooth, n_level = g->stats.n_level;
+  const int q = g->stats.q, n = n_block + n_smooth + n_level, n_sd = q + n_smooth + n_level;
+  double *df = call_list_doubles(out, "df", &n, 1);
+  double *information = call_list_doubles(out, "df_information", &n, 1);
+  double *slope = call_list_doubles(out, "df_slope", &n_sd, 1);
+  lmm_prior_df(&g->prior, &w->par, w->Sigma, w->variance, df, information, slope);
+  memmove(df + n_block + n_smooth, df + n_block, (size_t)n_level * sizeof(double));
+  memmove(information + n_block + n_smooth, information + n_block, (size_t)n_level * sizeof(double));
+  memmove(slope + q + n_smooth, slope + q, (size_t)n_level * sizeof(double));
+  lmm_smooth_df(w, df + n_block, information + n_block, slope + q);
+}
+
 static elbo_hooks quiet_hooks(void) {
   const elbo_hooks hooks = {call_poll, NULL, NULL};
   return hooks;
@@ -386,7 +410,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   const elbo_control settings = call_control(control);
   const elbo_hooks hooks = call_hooks(&trace, progress);
   build(model, &g);
-  call_list out = call_list_new(29);
+  call_list out = call_list_new(32);
   int level;
   elbo_status status = check_design(&g, call_int(model, "full_rank", 0, 1), &out, &level);
   if (status == ELBO_OK) set_prior(model, &g);
@@ -398,6 +422,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   if (status >= 0) {
     call_list_result(&out, &result);
     add_parameters(&out, &g);
+    add_df(&out, &g);
     add_information(&out, &g);
     add_beta(&out, &g, g.work.beta, g.work.C);
     add_q_beta(&out, &g, g.work.q_C);
@@ -487,11 +512,12 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
   if (TYPEOF(eta) != REALSXP || Rf_xlength(eta) != w->par.n_eta)
     Rf_error("internal error: `eta` must have %d values", w->par.n_eta);
   const elbo_status status = lmm_start(w, REAL_RO(eta));
-  call_list out = call_list_new(20);
+  call_list out = call_list_new(23);
   call_list_int(&out, "status", status);
   if (status == ELBO_OK) {
     call_list_double(&out, "objective", w->evidence);
     add_parameters(&out, &g);
+    add_df(&out, &g);
     add_information(&out, &g);
     add_q_beta(&out, &g, g.prior.mean_field ? w->q_next_C : w->C);
     add_posterior(&out, &g);
@@ -502,9 +528,13 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
 
 /* ---- refits --------------------------------------------------------------------------------------- */
 
-/* Rows of a table of refits: beta, Sigma, sigma, sds of smooth terms, objective, status. */
+/* Rows of a table of refits: beta, Sigma, sigma, sds of smooth terms, by vb degrees of freedom of blocks,
+ * smooth terms and levels, objective, status. */
+static int n_scales(const glmm *g) { return g->law.n_block + g->law.n_smooth + g->rows.n_level; }
+
 static int refit_rows(const glmm *g) {
-  return g->rows.p + g->rows.q * g->rows.q + g->rows.n_level + g->law.n_smooth + 2;
+  return g->rows.p + g->rows.q * g->rows.q + g->rows.n_level + g->law.n_smooth + 2 +
+         (g->law.method == LMM_VB ? n_scales(g) : 0);
 }
 
 static void refit(glmm *g, const elbo_control *control, int n_starts, double *out) {
@@ -522,6 +552,13 @@ static void refit(glmm *g, const elbo_control *control, int n_starts, double *ou
   const lmm_smooth *s = &g->work.smooth;
   for (int k = 0; k < s->n; k++)
     out[p + q * q + g->stats.n_level + k] = fabs(s->sd[k]) * s->to_user[k];
+  if (g->law.method == LMM_VB) {
+    call_list df = call_list_new(3);
+    add_df(&df, g);
+    memcpy(out + n - 2 - n_scales(g), REAL_RO(call_element(df.list, "df")),
+           (size_t)n_scales(g) * sizeof(double));
+    UNPROTECT(2);
+  }
   out[n - 2] = result.objective;
 }
 
@@ -593,14 +630,11 @@ SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
 static elbo_status evaluate(glmm *g, const double *from, double *out) {
   lmm_work *w = &g->work;
   const int q = g->stats.q, p = g->stats.p, n_level = g->stats.n_level;
-  double of_q = 0.0; /* what belongs to q, not to the posterior */
   set_scales(g, from, from + q * q, from + q * q + n_level);
-  elbo_status status = w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &of_q);
-  if (status == ELBO_OK) status = lmm_smooth_prior(w, &of_q);
-  if (status == ELBO_OK) status = lmm_objective(w, 0, w->beta, w->C, out);
+  const elbo_status status = lmm_objective(w, 0, w->beta, w->C, out);
   if (status != ELBO_OK) return status;
   double *B = scratch((size_t)(p * p)), *origin = scratch((size_t)p);
-  *out++ -= of_q;
+  out++;
   beta_in_user_units(g, w->beta, out);
   beta_to_user(g, B, origin);
   sandwich(B, w->C, p, out + p);
@@ -613,8 +647,9 @@ static elbo_status evaluate(glmm *g, const double *from, double *out) {
 SEXP call_glmm_evaluate(SEXP model, SEXP at) {
   glmm g;
   build(model, &g);
-  set_prior(model, &g);
   if (g.law.method != LMM_VB) Rf_error("internal error: only for method vb");
+  g.scales_given = 1;
+  set_prior(model, &g);
   g.prior.mean_field = 0; /* the model, not an approximation to it */
   const int q = g.stats.q, p = g.stats.p, n_at = q * q + g.stats.n_level + g.law.n_smooth;
   if (TYPEOF(at) != REALSXP || dimension(at, 0, "at") != n_at)

@@ -202,6 +202,8 @@ static elbo_status newton(ascent *a) {
     if (status != ELBO_OK) return status;
     if (moved) continue;
     if (a->result->gradient < 1e-6) return ELBO_OK;
+    /* A maximum with an edge, as where a prior falls from zero on, is on the boundary itself. */
+    if (a->model->settle && a->model->settle(a->work)) continue;
     /* A coordinate step needs no derivatives: it may lead out of where they mislead. */
     status = em_step(a);
     if (status != ELBO_OK) return status;

@@ -3,9 +3,18 @@
 #ifndef ELBO_MATH_SD_PRIOR_H
 #define ELBO_MATH_SD_PRIOR_H
 
-typedef enum { SD_FLAT = 0, SD_HALF_T, SD_HALF_NORMAL, SD_INVERSE_GAMMA } sd_family;
+typedef enum {
+  SD_FLAT = 0,
+  SD_HALF_T,
+  SD_HALF_NORMAL,
+  SD_INVERSE_GAMMA,  /* of the sd */
+  SD_EXPONENTIAL,    /* mean `scale` */
+  SD_NORMAL,         /* of mean df * scale before it is cut at zero */
+  SD_GAMMA_PRECISION /* 1 / sd^2 ~ gamma(shape df, rate scale^2) */
+} sd_family;
 
-/* df: degrees of freedom of half_t, shape of inverse_gamma (of the sd); unused otherwise. */
+/* df: degrees of freedom of half_t, shape of inverse_gamma and gamma_precision, mean over scale of
+ * normal; unused otherwise.  A change of unit is one of `scale` alone. */
 typedef struct {
   sd_family family;
   double df, scale;
@@ -17,5 +26,11 @@ double sd_prior_log_density(const sd_prior *prior, double x, double *by_x);
 double sd_prior_curvature(const sd_prior *prior, double x);
 /* The x that maximises -n/2 log x - S / (2 x) + log p(sqrt x). */
 double sd_prior_mode(const sd_prior *prior, double n, double S);
+
+/* log p(sd) = constant + by_log log x + sum_r coefficient_r x^power_r, the powers being 1, 1/2, -1/2
+ * and -1; of half_t the rest, -(df + 1) / 2 log(1 + x / (df scale^2)), is left out. */
+enum { SD_POWERS = 4 };
+extern const double sd_prior_power[SD_POWERS];
+void sd_prior_terms(const sd_prior *prior, double *constant, double *by_log, double *coefficient);
 
 #endif

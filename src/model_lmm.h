@@ -169,8 +169,10 @@ struct lmm_prior {
    * form, and the M-step climbs. */
   elbo_status (*update)(const lmm_prior *prior, const lmm_parameters *par, const double *second,
                         const double *square, double *Sigma, double *variance);
-  const int *family;                    /* sd_family of each sd, then of each sigma (map only) */
-  const double *df, *scale;             /* n_block (map: q), q; scaled */
+  const int *family;                    /* sd_family of each sd, then of each sigma */
+  const double *df, *scale;             /* q, scaled; half-t of a covariance share their df */
+  const double *lkj;                    /* n_block: lkj(eta) of the correlations; NaN: none said, by
+                                         * variational Bayes what half-t priors give */
   const double *sigma_df, *sigma_scale; /* n_level */
   double n_group;
   const double *n_rows; /* n_level */
@@ -179,7 +181,14 @@ struct lmm_prior {
   double constant;      /* its normalising constant */
 };
 
-void lmm_prior_vb(lmm_prior *prior);
+void lmm_prior_vb(lmm_prior *prior, const lmm_parameters *par);
+/* Of the coefficients alone. */
+void lmm_prior_beta_only(lmm_prior *prior);
+/* Under variational Bayes the degrees of freedom d of each factor q (n_block + n_level; NaN: held), the
+ * curvature of the ELBO in them, and how they follow the logarithms of the diagonal of S (q +
+ * n_level). */
+void lmm_prior_df(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                  const double *variance, double *df, double *information, double *slope);
 void lmm_prior_map(lmm_prior *prior);
 /* Independent normal priors of beta (mean, sd: p; sd infinite where flat) where
  * beta = B (scaled beta) + origin. */
@@ -248,7 +257,7 @@ typedef struct {
   double *sd, *to_user;     /* n: caller's sd = sd * to_user */
   double *unit, *root;      /* p: 0 and 1 for beta */
   const int *family;        /* n: law of each sd, where these are points; NULL: no priors */
-  const double *df, *scale; /* n: scale scaled.  Under variational Bayes half-t */
+  const double *df, *scale; /* n: scale scaled */
   double *extent;           /* n: X'X summed over the columns, in units of sd */
   /* at theta, from lmm_smooth_solve() */
   double *A, *gradient;  /* X'V^{-1}X with the prior of beta, X'V^{-1}(y - X beta) */
@@ -307,9 +316,11 @@ void lmm_set_prior(lmm_work *work, const lmm_prior *prior);
 void lmm_smooth_unpack(lmm_work *work);
 void lmm_smooth_pack(const lmm_work *work, double *eta);
 /* Priors of the sds of smooth terms (n each, scales in the caller's units): the density of an sd
- * (df: shape of an inverse gamma), half-t under variational Bayes. */
+ * (df: shape of an inverse gamma). */
 void lmm_smooth_set_prior(lmm_work *work, const int *family, const double *df, const double *scale,
                           const elbo_memory *mem);
+/* Of each curve's sd the same as lmm_prior_df() has. */
+void lmm_smooth_df(const lmm_work *work, double *df, double *information, double *slope);
 /* log p(sd), or its part in the ELBO: added to value. */
 elbo_status lmm_smooth_prior(const lmm_work *work, double *value);
 /* The model as the engine sees it. */

@@ -85,6 +85,8 @@ elbo_status lmm_profile_information(void *work, double *value, double *gradient,
 /* What of the ELBO does not depend on S, under half-t(nu, A_k) priors of the sds of a covariance of
  * order q that n units have (see model_lmm_prior.c). */
 double lmm_half_t_constant(int q, double nu, double n, const double *A);
+/* Minus the second derivative of the ELBO by the degrees of freedom d of q(Sigma) there. */
+double lmm_half_t_df_information(int q, double d);
 
 /* ---- smooth terms: nothing of this is called where there are none -------------------------------- */
 

@@ -15,7 +15,7 @@
  * Under em q(c) is normal given beta.  Its covariance P is kept with an identity for beta, which has
  * neither entropy nor divergence, so that one code serves em and reml. */
 #include "math_laws.h"
-#include "math_sd_prior.h"
+#include "math_scale_factor.h"
 #include "model_lmm_inside.h"
 
 /* ---- set-up ------------------------------------------------------------------------------------- */
@@ -66,6 +66,9 @@ void lmm_smooth_set_prior(lmm_work *w, const int *family, const double *df, cons
   for (int k = 0; k < s->n; k++) {
     scaled[k] = scale[k] / s->to_user[k];
     if (w->method != LMM_VB && family[k] != SD_FLAT) w->constant -= log(s->to_user[k]);
+    /* By variational Bayes the prior is that of the scaled sd, where a flat one has another height. */
+    if (w->method == LMM_VB && family[k] == SD_FLAT && s->eta_of[k] >= 0)
+      w->constant += log(s->to_user[k]);
   }
   s->family = family;
   s->df = df;
@@ -210,6 +213,45 @@ static sd_prior prior_of(const lmm_smooth *s, int k) {
   return prior;
 }
 
+/* Any prior under variational Bayes: the same, with d at its best. */
+static elbo_status any_factor(const lmm_smooth *s, int k, scale_factor *factor) {
+  const sd_prior prior = prior_of(s, k);
+  const double log_x = 2.0 * log(fabs(s->sd[k]));
+  return scale_factor_at(1, n_columns(s, k), &prior, 1.0, log_x, &log_x, factor);
+}
+
+static void any_bound(const lmm_smooth *s, int k, double x, double *out) {
+  scale_factor factor;
+  if (any_factor(s, k, &factor) != ELBO_OK) {
+    out[0] = out[1] = out[2] = NAN;
+    return;
+  }
+  /* By log x, then by x. */
+  const double slope = factor.by_log_det + factor.by_log[0];
+  const double r = factor.df_slope[0];
+  out[0] = factor.value;
+  out[1] = slope / x;
+  out[2] = (factor.curvature[0] + r * r * factor.df_information - slope) / (x * x);
+}
+
+void lmm_smooth_df(const lmm_work *w, double *df, double *information, double *slope) {
+  const lmm_smooth *s = &w->smooth;
+  for (int k = 0; k < s->n; k++) {
+    scale_factor factor;
+    df[k] = information[k] = NAN;
+    slope[k] = 0.0;
+    if (s->eta_of[k] < 0 || s->df == NULL) continue;
+    if (s->family[k] == SD_HALF_T) {
+      df[k] = n_columns(s, k) + s->df[k];
+      information[k] = lmm_half_t_df_information(1, df[k]);
+    } else if (any_factor(s, k, &factor) == ELBO_OK) {
+      df[k] = factor.d;
+      information[k] = factor.df_information;
+      slope[k] = factor.df_slope[0];
+    }
+  }
+}
+
 /* Value and derivatives by x = sd^2 of term k. */
 static void log_prior(const lmm_work *w, int k, double *out) {
   const lmm_smooth *s = &w->smooth;
@@ -220,6 +262,8 @@ static void log_prior(const lmm_work *w, int k, double *out) {
     const sd_prior prior = prior_of(s, k);
     out[0] = sd_prior_log_density(&prior, x, &out[1]);
     out[2] = sd_prior_curvature(&prior, x);
+  } else if (s->eta_of[k] >= 0 && s->family[k] != SD_HALF_T) {
+    any_bound(s, k, x, out);
   } else if (s->eta_of[k] >= 0) {
     half_t_bound(s->df[k], s->scale[k], n_columns(s, k), x, out);
   }
@@ -329,13 +373,39 @@ void lmm_smooth_hold(const lmm_work *w, double *A, double *b) {
   }
 }
 
+/* The x that maximises -n/2 log x - S / (2 x) + the part of the prior of term k, from where it is: Newton's
+ * method in log x, each step halved until it climbs. */
+static double climb_bound(lmm_smooth *s, int k, double n, double S) {
+  double part[3], best = -HUGE_VAL, from = s->sd[k] * s->sd[k], step = 0.0;
+  for (int i = 0; i < 100; i++) {
+    const double x = from * exp(step);
+    s->sd[k] = sqrt(x);
+    any_bound(s, k, x, part);
+    const double value = part[0] - 0.5 * (n * log(x) + S / x);
+    if (!(value >= best)) {
+      step *= 0.5;
+      continue;
+    }
+    const double slope = x * part[1] - 0.5 * (n - S / x);
+    const double curvature = x * (part[1] + x * part[2]) - 0.5 * S / x;
+    best = value;
+    from = x;
+    step = fmax(-1.0, fmin(1.0, slope / fmax(fabs(curvature), 1e-3 * n)));
+    if (fabs(step) < 1e-10) break;
+  }
+  s->sd[k] = sqrt(from);
+  return from;
+}
+
 void lmm_smooth_m_step(lmm_work *w) {
   lmm_smooth *s = &w->smooth;
   for (int k = 0; k < s->n; k++) {
     const double n = n_columns(s, k), square_sum = s->q_sd[k] * s->q_sd[k] * second(w, k);
     double x = square_sum / n;
     if (s->eta_of[k] < 0) continue;
-    if (s->df != NULL && w->method == LMM_VB) {
+    if (s->df != NULL && w->method == LMM_VB && s->family[k] != SD_HALF_T) {
+      x = climb_bound(s, k, n, square_sum);
+    } else if (s->df != NULL && w->method == LMM_VB) {
       const double df = s->df[k], precision = 1.0 / (s->sd[k] * s->sd[k]);
       x = (square_sum + 2.0 * law_half_t_rate(df, s->scale[k], precision)) / (n + df);
     } else if (s->df != NULL) {

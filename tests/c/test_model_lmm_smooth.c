@@ -299,6 +299,8 @@ static void test_grid(void) {
 static void set_priors(fixture *f, lmm_prior *prior, int family) {
   const int q = f->e.rows.q, p = f->e.rows.p, n_level = f->e.rows.n_level, n = f->work.smooth.n;
   int *families = new_ints(q + n_level), *of_smooth = new_ints(n);
+  const int vb = f->work.method == LMM_VB;
+  double *lkj = new_doubles(f->e.law.n_block);
   double *df = new_doubles(q + 1), *scale = new_doubles(q), *sigma_df = new_doubles(n_level);
   double *sigma_scale = new_doubles(n_level), *smooth_df = new_doubles(n),
          *smooth_scale = new_doubles(n);
@@ -308,8 +310,11 @@ static void set_priors(fixture *f, lmm_prior *prior, int family) {
   for (int l = 0; l < n_level; l++) sigma_df[l] = 3.0, sigma_scale[l] = 1.0;
   for (int k = 0; k < n; k++) of_smooth[k] = family, smooth_df[k] = 2.0 + k, smooth_scale[k] = 5.0;
   for (int j = 0; j < p; j++) sd[j] = j < P && family < 0 ? 10.0 : HUGE_VAL, B[j * (p + 1)] = 1.0;
+  for (int k = 0; k < q + n_level; k++) families[k] = vb ? SD_HALF_T : SD_FLAT;
+  for (int b = 0; b < f->e.law.n_block; b++) lkj[b] = NAN;
   memset(prior, 0, sizeof *prior);
   prior->family = families;
+  prior->lkj = lkj;
   prior->df = df;
   prior->scale = scale;
   prior->sigma_df = sigma_df;
@@ -318,7 +323,7 @@ static void set_priors(fixture *f, lmm_prior *prior, int family) {
   prior->n_rows = f->stats.n_rows;
   prior->cross = new_doubles((p + 1) * (p + 1));
   if (f->work.method == LMM_VB)
-    lmm_prior_vb(prior);
+    lmm_prior_vb(prior, &f->work.par);
   else
     lmm_prior_map(prior);
   lmm_prior_set_beta(prior, p, B, new_doubles(p), new_doubles(p), sd);

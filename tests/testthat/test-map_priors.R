@@ -40,6 +40,12 @@ test_that("every family of prior enters the objective as its density", {
     list(priors(sd = half_normal(1)), function(x) log(2) + dnorm(x, 0, 1, log = TRUE)),
     list(priors(sd = half_cauchy(2)), function(x) log_half_t(x, 1, 2)),
     list(priors(sd = inverse_gamma(2, 3)), function(x) log_inverse_gamma(x, 2, 3)),
+    list(priors(sd = exponential(0.5)), function(x) dexp(x, 0.5, log = TRUE)),
+    list(priors(sd = normal(2, 1)), function(x) dnorm(x, 2, 1, log = TRUE) - pnorm(2, log.p = TRUE)),
+    list(priors(sd = normal(0, 2)), function(x) log(2) + dnorm(x, 0, 2, log = TRUE)),
+    list(priors(sd = student_t(3, 0, 2)), function(x) log_half_t(x, 3, 2)),
+    list(priors(sd = cauchy(0, 2)), function(x) log_half_t(x, 1, 2)),
+    list(priors(sd = gamma_precision(2, 3)), function(x) dgamma(x^-2, 2, 3, log = TRUE) + log(2 / x^3)),
     list(priors(sd = flat()), function(x) 0)
   )
   for (family in families) {
@@ -91,4 +97,32 @@ test_that("units carry over: a response in other units moves prior and answer to
                   prior = priors(beta = normal(0, 5000), sd = half_t(3, 2000),
                                  sigma = inverse_gamma(3, 2000)))
   expect_equal(as.vector(theta(big)), 1000 * as.vector(theta(fit)), tolerance = 1e-8)
+})
+
+test_that("lkj() enters the objective as the density of the correlation, and has its mode found", {
+  fit <- fit_glmm(distance ~ age + (age | Subject), growth, prior = priors(cor = lkj(3)))
+  r <- theta(fit)[["cor__(Intercept).age|Subject"]]
+  # (1 - r^2)^2 over its integral, 16 / 15.
+  expect_equal(elbo(fit) - as.numeric(logLik(fit)), log((1 - r^2)^2 * 15 / 16), tolerance = 1e-10)
+  expect_identical(convergence(fit)$status, "converged")
+  skip_if_not_installed("numDeriv")
+  free <- fit_glmm(distance ~ age + (age | Subject), growth)
+  value <- function(par) {
+    sum(elbo(free, theta = par)) + log((1 - par[5]^2)^2 * 15 / 16)
+  }
+  at <- as.vector(theta(fit))
+  slope <- numDeriv::grad(value, at)
+  expect_lt(max(abs(slope * sqrt(diag(vcov(fit, full = TRUE))))), 1e-5)
+  expect_error(update(fit, prior = priors(cor = lkj(0.5))), class = "elbo_error_prior")
+})
+
+test_that("a mode on the boundary, where an exponential prior falls from zero on, is found", {
+  set.seed(3)
+  none <- data.frame(g = gl(8, 6), y = rnorm(48), x = rnorm(48))
+  none$y <- none$y - ave(none$y, none$g) # groups say that there is no variation between them
+  for (formula in list(y ~ x + (1 | g), y ~ x + (x | g))) {
+    fit <- fit_glmm(formula, none, prior = priors(sd = exponential(1)))
+    expect_identical(convergence(fit)$status, "converged")
+    expect_identical(theta(fit)[["sd__(Intercept)|g"]], 0)
+  }
 })

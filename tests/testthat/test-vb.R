@@ -294,15 +294,22 @@ test_that("slopes of the moments are derivatives", {
     expect_equal(exact$by_d, slope(function(d) vb_cor(case[1], d, case[3])$value, case[2]),
                  tolerance = 1e-5)
   }
-  # -g''(d) of E log p - E log q in the degrees of freedom, at its best.
-  for (case in list(c(12, 1), c(40, 3))) {
-    d <- case[1]
-    q <- case[2]
+})
+
+test_that("the curvature in the degrees of freedom is that of E log p - E log q", {
+  skip_if_not_installed("numDeriv")
+  fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont, method = "vb")
+  at <- elbo:::at_eta(fit, elbo:::eta_of(fit))
+  # Of q(Sigma), of order two, and of q(sigma^2): 27 Subjects, 108 rows, half-t of three.
+  expect_equal(at$df, c(27 + 3 + 1, 108 + 3))
+  for (i in 1:2) {
+    d <- at$df[i]
+    q <- c(2, 1)[i]
     g <- function(x) {
       spread <- sum(digamma((x + 1 - seq_len(q)) / 2))
       -d / 2 * (q * log(x / 2) - spread) + q * x / 2 + log_multigamma(x / 2, q) - x / 2 * spread
     }
-    expect_equal(vb_df_information(d, q), -numDeriv::hessian(g, d)[1], tolerance = 1e-5)
+    expect_equal(at$df_information[i], -numDeriv::hessian(g, d)[1], tolerance = 1e-5)
   }
 })
 

@@ -71,8 +71,7 @@ test_that("eight schools have the moments of posteriordb's reference draws", {
 test_that("radon has the moments of long JAGS runs of the three models", {
   radon <- read_shared("posteriordb", "radon_mn.csv")
   radon$county <- factor(radon$county_idx)
-  # A half-normal law is a half-t one with many degrees of freedom.
-  prior <- priors(beta = normal(0, 10), sd = half_t(1e6, 1), sigma = half_t(1e6, 1))
+  prior <- priors(beta = normal(0, 10), sd = half_normal(1), sigma = half_normal(1))
   formulas <- list(
     variable_intercept = log_radon ~ floor_measure + (1 | county),
     hierarchical_intercept = log_radon ~ log_uppm + floor_measure + (1 | county),
@@ -97,7 +96,8 @@ test_that("radon has the moments of long JAGS runs of the three models", {
 # ---- its pieces --------------------------------------------------------------------------
 
 test_that("the density of the unconstrained scales is the prior's by change of variables", {
-  block <- list(sd = 1:3, cor = 4:6, terms = 1:3, df = 2.5, scale = c(1, 2, 3))
+  half_t <- function(df, scale) list(family = 1L, df = df, scale = scale)
+  block <- list(sd = 1:3, cor = 4:6, terms = 1:3, laws = lapply(1:3, half_t, df = 2.5), lkj = NA)
   shape <- list(kind = rep(c("sd", "cor"), each = 3), free = rep(TRUE, 6),
                 mode = c(1.5, 0.7, 2, 0.3, -0.5, 0.2), Sigma = diag(3), sigma = numeric(),
                 blocks = list(block))
@@ -116,10 +116,21 @@ test_that("the density of the unconstrained scales is the prior's by change of v
     (entries(1e-5) - entries(-1e-5)) / 2e-5
   }, numeric(6))
   expect_equal(at$log_prior, log_prior_scale(Sigma, 2.5, 1:3) + log_determinant(jacobian))
+  # Independent sds and an LKJ law, which are densities of (sd, cor).
+  shape$blocks[[1]]$lkj <- 1.7
+  slopes <- vapply(1:6, function(i) {
+    value <- function(h) drop(elbo:::constrain_scales(t(replace(x, i, x[i] + h)), shape)$value)
+    (value(1e-5) - value(-1e-5)) / 2e-5
+  }, numeric(6))
+  # Of order 3 the LKJ law is normalised by prod B(a, a) 2^(2 a - 1) over a = eta + 1/2, + 1/2, and eta.
+  a <- c(2.2, 2.2, 1.7)
+  expect_equal(elbo:::constrain_scales(t(x), shape)$log_prior,
+               sum(log_half_t(shape$mode[1:3], 2.5, 1:3)) + 0.7 * log_determinant(R) -
+                 sum(lbeta(a, a) + (2 * a - 1) * log(2)) + log_determinant(slopes))
   # A residual variance: the half-t law itself.
   sigma <- list(kind = "sigma", free = TRUE, mode = 1, Sigma = matrix(0, 0, 0), sigma = 1,
-                blocks = list(list(sd = 1, cor = integer(), terms = integer(), df = 3,
-                                   scale = 2)))
+                blocks = list(list(sd = 1, cor = integer(), terms = integer(),
+                                   laws = list(half_t(3, 2)), lkj = NA)))
   expect_equal(elbo:::constrain_scales(matrix(log(1.7)), sigma)$log_prior,
                log_half_t(1.7, 3, 2) + log(1.7))
 })
