@@ -44,32 +44,6 @@ null_basis <- function(columns, by) {
   unname(qr.Q(qr(basis)))
 }
 
-# ---- sandwich ----------------------------------------------------------------------------
-
-#' @exportS3Method sandwich::estfun elbo_fit
-estfun.elbo_fit <- function(x, ...) {
-  check_likelihood(x, "estfun()")
-  check_no_curves(x$design, "estfun()", "They tie all rows together, so that no scores are independent.")
-  # By Fisher's identity the score of the coefficients is the expected one of the complete
-  # data, sum_i x_i (y_i - x_i'beta - z_i'E[u | y]) / s2_i. Its terms belong to rows but are
-  # independent between groups only: sandwich::vcovCL(fit, cluster = ) sums them by group.
-  scores <- x$design$X * (residual_rows(x, "response") / residual_sd(x)^2)
-  rownames(scores) <- row.names(x$frame)
-  scores
-}
-
-#' @exportS3Method sandwich::bread elbo_fit
-bread.elbo_fit <- function(x, ...) {
-  check_likelihood(x, "bread()")
-  nobs(x) * vcov(x)
-}
-
-check_likelihood <- function(fit, what) {
-  if (!is.na(fit$log_evidence)) return(invisible(fit))
-  abort(c(sprintf("%s needs a likelihood, which method \"%s\" has not.", what, fit$method),
-          "Use update(fit, method = \"em\")."), "elbo_error_method")
-}
-
 # ---- marginaleffects ---------------------------------------------------------------------
 
 #' @exportS3Method marginaleffects::get_coef
@@ -85,13 +59,22 @@ set_coef.elbo_fit <- function(model, coefs, ...) {
 
 #' @exportS3Method marginaleffects::get_vcov
 get_vcov.elbo_fit <- function(model, vcov = NULL, ...) {
-  if (is.matrix(vcov)) vcov else all_coefficients_cov(model)
+  if (isFALSE(vcov)) NULL else named_covariance(model, vcov)
 }
 
+# Rows that marginaleffects has added, so that newdata has every level of a factor, are known by their
+# `rowid`, which must come back. The population is predicted, unless `re.form` says otherwise.
 #' @exportS3Method marginaleffects::get_predict
-get_predict.elbo_fit <- function(model, newdata = model.frame(model), type = "response", ...) {
-  estimate <- predict(model, newdata = newdata, type = type, re.form = NA)
-  data.frame(rowid = seq_along(estimate), estimate = unname(estimate))
+get_predict.elbo_fit <- function(model, newdata = fit_data(model), type = "response", re.form = NA,
+                                 allow.new.levels = FALSE, ...) {
+  estimate <- predict(model, newdata = newdata, type = if (is.null(type)) "response" else type,
+                      re.form = re.form, allow.new.levels = allow.new.levels)
+  with_rowid(data.frame(estimate = unname(estimate)), newdata)
+}
+
+with_rowid <- function(predicted, newdata) {
+  ids <- if (is.null(newdata$rowid)) seq_len(nrow(newdata)) else newdata$rowid
+  cbind(rowid = rep(ids, length.out = nrow(predicted)), predicted)
 }
 
 # For .onLoad(): marginaleffects takes the classes it does not know from an option.

@@ -1,6 +1,10 @@
 # The fit object: what every model's fit holds, and the answers that need no more than that.
 
-new_elbo_fit <- function(x, class) structure(x, class = c(class, "elbo_fit"))
+# stats and sandwich look for the rows that were left out, and for the rows that belong together, here.
+new_elbo_fit <- function(x, class) {
+  x$na.action <- attr(x$frame, "na.action")
+  structure(x, cluster = x$design$group, class = c(class, "elbo_fit"))
+}
 
 # From the optimum that C found to the elements of the fit ---------------------------------------
 

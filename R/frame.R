@@ -504,7 +504,7 @@ fit_data <- function(fit) {
   data <- tryCatch(eval(fit$call$data, if (is.null(given_in)) env else given_in),
                    error = function(e) NULL)
   if (is.null(data)) data <- rows_without_data(fit)
-  if (!is.data.frame(data)) return(frame_columns(frame))
+  if (!is.data.frame(data)) return(plain_columns(frame))
   data <- as.data.frame(data)
   n <- nrow(data)
   for (name in setdiff(all_variables(fit), names(data))) {
@@ -512,9 +512,9 @@ fit_data <- function(fit) {
     if (is.atomic(value) && NROW(value) == n && n > 1) data[[name]] <- value
   }
   rows <- match(row.names(frame), row.names(data))
-  if (anyNA(rows)) return(frame_columns(frame))
+  if (anyNA(rows)) return(plain_columns(frame))
   data <- data[rows, , drop = FALSE]
-  if (same_columns(data, frame)) data else frame_columns(frame)
+  if (same_columns(data, frame)) data else plain_columns(frame)
 }
 
 # As many rows as the variables have that were not given as `data`.
@@ -529,7 +529,7 @@ all_variables <- function(fit) {
   unique(c(all.vars(formula(fit)), unlist(lapply(as.list(fit$call)[arguments], all.vars))))
 }
 
-frame_columns <- function(frame) {
+plain_columns <- function(frame) {
   variable <- names(frame) == make.names(names(frame)) & vapply(frame, function(x) is.null(dim(x)), NA)
   data.frame(unclass(frame)[variable], row.names = row.names(frame))
 }

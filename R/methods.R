@@ -101,11 +101,23 @@ formula.elbo_fit <- function(x, fixed.only = FALSE, ..., random.only = FALSE) {
   check_dots_empty(...)
   check_flag(fixed.only, "fixed.only")
   if (check_flag(random.only, "random.only")) return(random_part(x))
-  if (!fixed.only) return(x$formula)
+  if (!fixed.only) {
+    # It evaluates the terms, and `|` of the groups' names would fail.
+    wants_variables <- identical(sys.function(sys.parent()), stats::expand.model.frame)
+    return(if (wants_variables) frame_formula_of(x) else x$formula)
+  }
   if (length(x$design$curves) == 0) return(formula(x$terms))
   fixed <- x$formula
   fixed[[3]] <- drop_bars(fixed[[3]])
   fixed
+}
+
+# y ~ every variable of the model.
+frame_formula_of <- function(fit) {
+  formula <- fit$formula
+  variables <- all.vars(formula[[3]])
+  formula[[3]] <- Reduce(function(a, b) call("+", a, b), lapply(variables, as.name), 1)
+  formula
 }
 
 # The sum of the ( | ), with the response.

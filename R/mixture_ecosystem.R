@@ -17,13 +17,17 @@ bread.elbo_mixture <- function(x, ...) {
   not_for_mixtures("bread()", "The sandwich is vcov(fit, type = \"sandwich\").")
 }
 
+# Means, or the probabilities of the components of the units, a group each.
 #' @exportS3Method marginaleffects::get_predict
-get_predict.elbo_mixture <- function(model, newdata = model.frame(model), type = "response", ...) {
-  estimate <- predict(model, newdata = newdata, type = "response")
-  if (is.matrix(estimate)) {
-    return(data.frame(rowid = rep(seq_len(nrow(estimate)), ncol(estimate)),
-                      group = rep(colnames(estimate), each = nrow(estimate)),
-                      estimate = as.vector(estimate)))
-  }
-  data.frame(rowid = seq_along(estimate), estimate = unname(estimate))
+get_predict.elbo_mixture <- function(model, newdata = fit_data(model), type = "response", ...) {
+  type <- check_choice(if (is.null(type)) "response" else type, "type", c("response", "prob"))
+  estimate <- predict(model, newdata = newdata, type = type)
+  if (!is.matrix(estimate)) return(with_rowid(data.frame(estimate = unname(estimate)), newdata))
+  with_rowid(data.frame(group = rep(colnames(estimate), each = nrow(estimate)),
+                        estimate = as.vector(estimate)), newdata)
+}
+
+#' @exportS3Method clubSandwich::vcovCR
+vcovCR.elbo_mixture <- function(obj, ...) {
+  not_for_mixtures("vcovCR()", "The sandwich is vcov(fit, type = \"sandwich\").")
 }
