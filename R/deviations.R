@@ -84,7 +84,7 @@ unit_curve_draws <- function(fit, design, component) {
     of <- which(component == j)
     spectrum <- eigen(matrix(Gamma[j, , ], q), symmetric = TRUE)
     root <- spectrum$vectors %*% diag(sqrt(pmax(spectrum$values, 0)), q)
-    gamma[of, ] <- matrix(stats::rnorm(length(of) * q), length(of)) %*% t(root)
+    gamma[of, ] <- matrix(stats::rnorm(length(of) * q), length(of), q) %*% t(root)
   }
   at <- cbind(seq_len(design$n_row), component[unit])
   mean <- component_means(fit, design)[at] + rowSums(design$Z * gamma[unit, , drop = FALSE])

@@ -20,6 +20,7 @@ most_deaths <- 8L    # of a round
 patience <- 40L      # moves without success, and not more rounds than components
 near_enough <- 1e-3  # the gain still to come where a climb ends
 worthwhile <- 0.1    # the gain that makes a move
+start_doubt <- 0.01  # of a unit's half
 most_factors <- 1000L # of an iteration, components x designs
 
 moved_ascent <- function(model, run, units, control) {
@@ -105,6 +106,7 @@ moved_probability <- function(move, at, units, round) {
 # from, or by how well they fit (halves of one place and different spread). The ways take turns.
 split_share <- function(whole, at, units, turn) {
   chosen <- which(whole >= 1 / ncol(at$probability))
+  if (length(chosen) < 2) return() # a component that is next to empty
   makers <- Filter(function(maker) maker$name != "hierarchical", unique(start_makers(units$design$kind)))
   turn <- turn %% (length(makers) + 1L)
   fit <- at$log_density[chosen]
@@ -112,7 +114,9 @@ split_share <- function(whole, at, units, turn) {
            else partition_units(makers[[turn]], some_units(units, chosen), 2L)
   if (length(unique(label)) < 2) return()
   share <- rep(0.5, length(whole))
-  share[chosen] <- label == 1L
+  # A category or a count that a half has none of at the start it never gets: some doubt is left, as
+  # where labels start an ascent.
+  share[chosen] <- ifelse(label == 1L, 1 - start_doubt / 2, start_doubt / 2)
   share
 }
 

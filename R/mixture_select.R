@@ -72,7 +72,7 @@ candidate_row <- function(candidate, design, method) {
   row <- data.frame(k = k, covariance = candidate$covariance, criterion = NA_real_,
                     df = mixture_df(design, k, candidate$covariance, candidate$priors$told),
                     objective = NA_real_, entropy = NA_real_, ICL = NA_real_,
-                    status = candidate_status(result))
+                    status = candidate_status(candidate))
   if (!alive(result)) return(row)
   n <- if (is.null(design$freq)) design$n_unit else sum(design$freq)
   row$objective <- result$objective
@@ -87,8 +87,10 @@ candidate_row <- function(candidate, design, method) {
   row
 }
 
-candidate_status <- function(result) {
+candidate_status <- function(candidate) {
+  result <- candidate$result
   status <- names(ascent_status)[match(result$status, ascent_status)]
+  if (status == "unbounded" && far_apart(candidate)) return("units too far apart")
   switch(status,
     converged = "ok",
     max_iter = , stopped = "not converged",
@@ -96,6 +98,22 @@ candidate_status <- function(result) {
     descent = "the ELBO fell",
     "not finite"
   )
+}
+
+# Turned axes mix the responses, so that the least variance is below the rounding of the largest where
+# their units are too far apart.
+far_apart <- function(candidate) {
+  turned <- c("EVE", "VVE", "EEV", "VEV")
+  if (!candidate$covariance %in% turned) return(FALSE)
+  sd <- column_sds(candidate$model$parts$normal$Y)
+  max(sd) > 1e6 * min(sd)
+}
+
+column_sds <- function(Y) {
+  apply(Y, 2, function(y) {
+    largest <- max(abs(y), na.rm = TRUE)
+    largest * stats::sd(y / largest, na.rm = TRUE)
+  })
 }
 
 # Without the log prior: of the responses, or under joint of responses and components. With smooth
@@ -134,6 +152,11 @@ abort_collapsed <- function(candidate, design, n_candidates) {
   if (result$status != ascent_status[["unbounded"]]) {
     abort(c(tried, "the objective is not finite in these data. Rescale the variables to sizes near",
             "one, and look for outliers."), "elbo_error_not_finite")
+  }
+  if (far_apart(candidate)) {
+    abort(c(tried, "its axes are turned, and the units of the responses are more than a million times",
+            "apart. Rescale them, or use a model for which units do not matter, as \"VVV\"."),
+          "elbo_error_data")
   }
   abort(c(tried, "from every start", culprit(result, "a component"), "collapses",
           collapse_reason(), collapse_remedy(design, candidate$k)),

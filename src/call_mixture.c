@@ -180,8 +180,9 @@ static const struct {
 
 enum { N_KIND = sizeof kinds / sizeof *kinds };
 
-/* The mixture, and the names of its parts in `name`. */
-static void build(SEXP model, int threads, mixture *w, const char **name) {
+/* The mixture, and the names of its parts in `name`.  Not ELBO_OK where a covariance next to that of the
+ * data is singular to all digits. */
+static elbo_status build(SEXP model, int threads, mixture *w, const char **name) {
   const elbo_memory mem = call_memory();
   const SEXP parts = call_element(model, "parts");
   mixture_spec s = unpack_spec(model, threads);
@@ -194,8 +195,8 @@ static void build(SEXP model, int threads, mixture *w, const char **name) {
   if (s.n_part < 2 || !has_element(parts, "weights"))
     Rf_error("internal error: a mixture needs weights and a law of responses");
   if (s.n_part != Rf_xlength(parts)) Rf_error("internal error: a part of no known kind");
-  if (status == ELBO_OK) status = mixture_init(w, &s, &mem);
   if (status != ELBO_OK) Rf_error("internal error: the model cannot be set up (%d)", status);
+  return mixture_init(w, &s, &mem);
 }
 
 /* ---- the state ------------------------------------------------------------------------------------ */
@@ -270,10 +271,10 @@ SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress) {
   const elbo_control settings = call_control(control);
   const elbo_hooks hooks = call_hooks(&trace, progress);
   memset(&result, 0, sizeof result);
-  build(model, settings.threads, &w, name);
+  elbo_status status = build(model, settings.threads, &w, name);
   const elbo_model table = mixture_model(&w);
   double *memory = (double *)R_alloc(elbo_ascend_size(&table), sizeof(double));
-  elbo_status status = set_start(start, &w, name);
+  if (status == ELBO_OK) status = set_start(start, &w, name);
   if (status == ELBO_OK) status = elbo_ascend(&table, &w, &settings, &hooks, memory, &result);
   if (status >= 0) {
     const elbo_status sorted = sort_by_size(&w, &table);
@@ -300,9 +301,9 @@ SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress) {
 SEXP call_mixture_evaluate(SEXP model, SEXP state) {
   mixture w;
   const char *name[MIXTURE_MAX_PARTS];
-  build(model, 1, &w, name);
+  elbo_status status = build(model, 1, &w, name);
   const int dim[2] = {w.spec.units.n_unit, w.spec.k};
-  const elbo_status status = set_state(state, &w, name);
+  if (status == ELBO_OK) status = set_state(state, &w, name);
   call_list out = call_list_new(6);
   call_list_int(&out, "status", status);
   if (status == ELBO_OK) {
@@ -319,11 +320,11 @@ SEXP call_mixture_evaluate(SEXP model, SEXP state) {
 SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
   mixture w;
   const char *name[MIXTURE_MAX_PARTS];
-  build(model, 1, &w, name);
+  elbo_status status = build(model, 1, &w, name);
   if (w.spec.method == MIXTURE_JOINT) Rf_error("internal error: points on z have no slope");
   const elbo_model table = mixture_model(&w);
   const int dim[2] = {w.spec.units.n_unit, w.spec.k};
-  elbo_status status = set_state(state, &w, name);
+  if (status == ELBO_OK) status = set_state(state, &w, name);
   if (status == ELBO_OK && !Rf_isNull(move)) {
     const double *step = REAL_RO(move);
     double *eta = (double *)R_alloc((size_t)w.n_eta, sizeof(double));
@@ -348,10 +349,10 @@ SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
 SEXP call_mixture_information(SEXP model, SEXP state) {
   mixture w;
   const char *name[MIXTURE_MAX_PARTS];
-  build(model, 1, &w, name);
+  elbo_status status = build(model, 1, &w, name);
   if (w.spec.method == MIXTURE_JOINT) Rf_error("internal error: points on z have no information");
   const int n = w.n_eta, square[2] = {n, n}, d_jacobian[2] = {w.n_theta, n};
-  elbo_status status = set_state(state, &w, name);
+  if (status == ELBO_OK) status = set_state(state, &w, name);
   call_list out = call_list_new(8);
   double *gradient = call_list_doubles(&out, "gradient", &n, 1);
   double *hessian = call_list_doubles(&out, "hessian", square, 2);

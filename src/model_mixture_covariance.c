@@ -44,6 +44,11 @@ int covariance_n_parameters(covariance_model model, int d, int k) {
          how_many(name[2], k) * (d * (d - 1) / 2);
 }
 
+int covariance_scales(covariance_model model) {
+  const char *name = NAME[model];
+  return name[1] != 'I' && (name[2] == 'I' || name[2] == name[1]);
+}
+
 void covariance_init(covariance_work *cov, covariance_model model, int d, int k,
                      const double *reference, const elbo_memory *mem) {
   const char *name = NAME[model];

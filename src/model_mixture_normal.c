@@ -14,19 +14,21 @@
  *
  *   l_ij = constant_j - 1/2 |M_j (y_i - mean_j)|^2,   M_j lower triangular, M_j' M_j = P_j,
  *
- * with y in a unit near the data's standard deviations (a power of two, whose logarithm the constant
- * has), and P_j = Sigma_j^{-1}, or under vb E_q[Sigma_j^{-1}].  Statistics of a component are the cross-products of
+ * with each response in a unit near its standard deviation (a power of two; the constant has the
+ * logarithms), or all in one where the covariance model takes the responses to be alike, and P_j = Sigma_j^{-1}, or under vb E_q[Sigma_j^{-1}].  Statistics of a component are the cross-products of
  * (1, y - centre_j), packed, centre_j the mean at which they were gathered; the centres follow. */
 typedef struct {
   double *inside;  /* in the unit, as all of this part */
   double *outside; /* as the caller has it: a field */
   size_t size;
-  double factor;
+  const double *factor; /* of the entries, over and over */
+  size_t n_factor;
 } normal_field;
 
 typedef struct {
   mixture_normal_spec spec; /* priors inside */
-  double unit;
+  double *unit, log_unit; /* d, and the sum of their logarithms */
+  double *unit_square;    /* d x d */
   double *mean;        /* d x k */
   covariance_work cov; /* joint, em */
   normal_vb vb;
@@ -69,11 +71,12 @@ static size_t gap_size(int d) { return (size_t)(d * d) + 3 * (size_t)d; }
 static double gap_density(const normal_work *w, int row, int j, gap *g) {
   const int d = w->spec.d, m = w->missing[row];
   const double *P = w->P + square(w) * (size_t)j, *mean = w->mean + d * j;
-  double quadratic = 0.0;
+  double quadratic = 0.0, log_unit = 0.0;
   for (int a = 0; a < d; a++) {
     const double y = w->spec.Y[(size_t)w->spec.n_row * (size_t)a + (size_t)row];
     g->is_missing[a] = isnan(y);
-    g->t[a] = g->is_missing[a] ? 0.0 : y / w->unit - mean[a];
+    g->t[a] = g->is_missing[a] ? 0.0 : y / w->unit[a] - mean[a];
+    if (g->is_missing[a]) log_unit += log(w->unit[a]);
   }
   for (int a = 0, p = 0; a < d; a++) {
     double sum = 0.0;
@@ -98,7 +101,7 @@ static double gap_density(const normal_work *w, int row, int j, gap *g) {
   }
   for (int a = 0, p = 0; a < d; a++)
     if (g->is_missing[a]) g->t[a] = -g->v[p++];
-  return -0.5 * quadratic + m * (0.5 * LOG_2PI + log(w->unit)) - half_log_det;
+  return -0.5 * quadratic + m * 0.5 * LOG_2PI + log_unit - half_log_det;
 }
 
 /* Adds r (1, t)(1, t)' and the covariance r P_mm^{-1} of what is missing. */
@@ -122,9 +125,11 @@ static void gap_accumulate(gap *g, int d, int m, double r, double *stat) {
 /* Rows of the chunk, missing responses at the data's mean: the kernels need finite numbers. */
 static void load(const normal_work *w, const mixture_chunk *c, double *block) {
   const int d = w->spec.d, ld = c->ld;
-  const double inverse = 1.0 / w->unit;
   rows_load(w->spec.Y, (size_t)w->spec.n_row, d, (size_t)c->row, c->n_row, ld, block);
-  for (int i = 0; i < ld * d; i++) block[i] *= inverse;
+  for (int a = 0; a < d; a++) {
+    const double inverse = 1.0 / w->unit[a];
+    for (int i = 0; i < ld; i++) block[i + ld * a] *= inverse;
+  }
   if (w->missing == NULL) return;
   for (int a = 0; a < d; a++)
     for (int i = 0; i < ld; i++)
@@ -279,7 +284,7 @@ static elbo_status factor(normal_work *w, int *component) {
     memcpy(w->one, w->cov.Sigma + d2 * (size_t)j, d2 * sizeof(double));
     status = la_chol(w->one, d);
     if (status != ELBO_OK) break;
-    w->constant[j] = -0.5 * (d * LOG_2PI + la_log_det_from_chol(w->one, d)) - d * log(w->unit);
+    w->constant[j] = -0.5 * (d * LOG_2PI + la_log_det_from_chol(w->one, d)) - w->log_unit;
     la_lower_inverse(w->one, d, w->two);
     for (int a = 0; a < d; a++)
       for (int b = 0; b < d; b++) M[b + d * a] = w->two[a + d * b];
@@ -289,12 +294,12 @@ static elbo_status factor(normal_work *w, int *component) {
 
 static void export_fields(const normal_work *w) {
   for (const normal_field *f = w->field; f < w->field + 2; f++)
-    for (size_t i = 0; i < f->size; i++) f->outside[i] = f->inside[i] * f->factor;
+    for (size_t i = 0; i < f->size; i++) f->outside[i] = f->inside[i] * f->factor[i % f->n_factor];
 }
 
 static void import_fields(normal_work *w) {
   for (const normal_field *f = w->field; f < w->field + 2; f++)
-    for (size_t i = 0; i < f->size; i++) f->inside[i] = f->outside[i] / f->factor;
+    for (size_t i = 0; i < f->size; i++) f->inside[i] = f->outside[i] / f->factor[i % f->n_factor];
 }
 
 /* What follows from new parameters: the fields, and P = M' M where rows with missing responses
@@ -331,10 +336,10 @@ static double log_prior(const void *work) {
   memcpy(w->one, w->spec.prior_scale, square(w) * sizeof(double));
   la_chol(w->one, d); /* positive definite: checked on the way in */
   constant = law_wishart_log_constant(d, df, la_log_det_from_chol(w->one, d));
-  constant -= d * (d + 1.0) * log(w->unit); /* to the density of Sigma as the caller has it */
+  constant -= (d + 1.0) * w->log_unit; /* to the density of Sigma as the caller has it */
   for (int j = 0; j < w->cov.n_distinct; j++) {
     const double *M = w->M + square(w) * (size_t)j;
-    const double log_det = -2.0 * (w->constant[j] + d * log(w->unit)) - d * LOG_2PI;
+    const double log_det = -2.0 * (w->constant[j] + w->log_unit) - d * LOG_2PI;
     double trace = 0.0;
     for (int a = 0; a < d; a++)
       for (int b = 0; b <= a; b++)
@@ -397,10 +402,10 @@ static elbo_status gradient(void *work, const double *stat, const double *r, dou
 static void theta(const void *work, double *out) {
   const normal_work *w = work;
   const int d = w->spec.d;
-  for (int i = 0; i < d * w->spec.k; i++) *out++ = w->mean[i] * w->unit;
+  for (int i = 0; i < d * w->spec.k; i++) *out++ = w->mean[i] * w->unit[i % d];
   for (int j = 0; j < w->spec.k; j++)
     for (int a = 0; a < d; a++)
-      *out++ = sqrt(w->cov.Sigma[square(w) * (size_t)j + (size_t)(a * (d + 1))]) * w->unit;
+      *out++ = sqrt(w->cov.Sigma[square(w) * (size_t)j + (size_t)(a * (d + 1))]) * w->unit[a];
   for (int j = 0; j < w->spec.k; j++) {
     const double *S = w->cov.Sigma + square(w) * (size_t)j;
     for (int a = 0; a < d; a++)
@@ -414,7 +419,7 @@ static elbo_status vb_prepare(void *work, int *component) {
   normal_work *w = work;
   const elbo_status status = normal_vb_prepare(&w->vb, w->M, w->constant, component);
   if (status != ELBO_OK) return status;
-  for (int j = 0; j < w->spec.k; j++) w->constant[j] -= w->spec.d * log(w->unit);
+  for (int j = 0; j < w->spec.k; j++) w->constant[j] -= w->log_unit;
   follow(w);
   return ELBO_OK;
 }
@@ -466,13 +471,16 @@ static void vb_moments(const void *work, double *m) {
 static void vb_theta(const void *work, double *out) {
   const normal_work *w = work;
   normal_vb_theta(&w->vb, out);
-  for (int i = 0; i < 2 * w->spec.d * w->spec.k; i++) out[i] *= w->unit; /* means, sds */
+  for (int i = 0; i < 2 * w->spec.d * w->spec.k; i++) /* means, sds */
+    out[i] *= w->unit[i % w->spec.d];
 }
 
 /* An array inside, and its field for the caller. */
-static double *outside(normal_work *w, int which, double *inside, size_t size, double factor,
+static double *outside(normal_work *w, int which, double *inside, size_t size,
                        const elbo_memory *mem) {
-  const normal_field f = {inside, elbo_doubles(mem, size), size, factor};
+  const double *factor[] = {w->unit, w->unit_square};
+  const size_t n_factor[] = {(size_t)w->spec.d, square(w)};
+  const normal_field f = {inside, elbo_doubles(mem, size), size, factor[which], n_factor[which]};
   w->field[which] = f;
   return f.outside;
 }
@@ -498,8 +506,8 @@ static void to_vb(mixture_part *part, normal_work *w, const elbo_memory *mem) {
   part->n_eta = vb->n_eta;
   part->n_field = 4;
   const size_t D = (size_t)d, n_scale = D * D * (size_t)vb->n_group;
-  double *mean = outside(w, 0, vb->q.mean, D * (size_t)k, w->unit, mem);
-  double *scale = outside(w, 1, vb->q.scale, n_scale, w->unit * w->unit, mem);
+  double *mean = outside(w, 0, vb->q.mean, D * (size_t)k, mem);
+  double *scale = outside(w, 1, vb->q.scale, n_scale, mem);
   part->field[0] = field("mean", mean, 2, d, k, 1);
   part->field[1] = field("kappa", vb->q.kappa, 1, k, 1, 1);
   part->field[2] = field("df", vb->q.df, 1, vb->n_group, 1, 1);
@@ -520,7 +528,7 @@ static void to_vb(mixture_part *part, normal_work *w, const elbo_memory *mem) {
 
 /* ---- making the part ----------------------------------------------------------------------------------- */
 
-/* Centre and standard deviations of the data, the unit, and which rows have gaps. */
+/* Centre and standard deviations of the data, and which rows have gaps. */
 static void describe(normal_work *w, int *missing) {
   const int n = w->spec.n_row, d = w->spec.d;
   int any = 0;
@@ -546,21 +554,29 @@ static void describe(normal_work *w, int *missing) {
     w->centre[a] = mean + rest * share; /* what rounding took */
     w->sd[a] = squares > 0.0 ? sqrt(squares) : 1.0;
   }
-  double log_sd = 0.0;
-  for (int a = 0; a < d; a++) log_sd += log2(w->sd[a]) / d;
-  w->unit = exp2(round(log_sd));
-  for (int a = 0; a < d; a++) {
-    w->centre[a] /= w->unit;
-    w->sd[a] /= w->unit;
-  }
   w->missing = any ? missing : NULL;
 }
 
-/* A copy of n numbers in another unit. */
-static const double *converted(const double *x, size_t n, double factor, const elbo_memory *mem) {
+static void choose_units(normal_work *w) {
+  const int d = w->spec.d, alone = covariance_scales(w->spec.model);
+  double log_sd = 0.0;
+  for (int a = 0; a < d; a++) log_sd += log2(w->sd[a]) / d;
+  for (int a = 0; a < d; a++) {
+    w->unit[a] = exp2(round(alone ? log2(w->sd[a]) : log_sd));
+    w->log_unit += log(w->unit[a]);
+    w->centre[a] /= w->unit[a];
+    w->sd[a] /= w->unit[a];
+  }
+  for (int a = 0; a < d; a++)
+    for (int b = 0; b < d; b++) w->unit_square[a + d * b] = w->unit[a] * w->unit[b];
+}
+
+/* A copy of n numbers in other units. */
+static const double *converted(const double *x, size_t n, const double *factor,
+                               const elbo_memory *mem) {
   if (x == NULL) return NULL;
   double *copy = elbo_doubles(mem, n);
-  for (size_t i = 0; i < n; i++) copy[i] = x[i] / factor;
+  for (size_t i = 0; i < n; i++) copy[i] = x[i] / factor[i];
   return copy;
 }
 
@@ -581,17 +597,20 @@ elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *s
   w->G = elbo_doubles(mem, D * D * K);
   w->one = elbo_doubles(mem, D * D);
   w->two = elbo_doubles(mem, D * D);
+  w->unit = elbo_doubles(mem, D);
+  w->unit_square = elbo_doubles(mem, D * D);
   describe(w, elbo_ints(mem, (size_t)spec->n_row));
+  choose_units(w);
   w->spec.prior_mean = converted(spec->prior_mean, D, w->unit, mem);
-  w->spec.prior_scale = converted(spec->prior_scale, D * D, w->unit * w->unit, mem);
+  w->spec.prior_scale = converted(spec->prior_scale, D * D, w->unit_square, mem);
   if (w->missing) w->P = elbo_doubles(mem, D * D * K);
   for (int j = 0; j < k; j++) memcpy(w->mean + d * j, w->centre, D * sizeof(double));
   for (int a = 0; a < d; a++) w->one[a] = w->sd[a] * w->sd[a];
   double *mean = NULL, *covariance = NULL;
   if (spec->method != MIXTURE_VB) {
     covariance_init(&w->cov, spec->model, d, k, w->one, mem);
-    mean = outside(w, 0, w->mean, D * K, w->unit, mem);
-    covariance = outside(w, 1, w->cov.Sigma, D * D * K, w->unit * w->unit, mem);
+    mean = outside(w, 0, w->mean, D * K, mem);
+    covariance = outside(w, 1, w->cov.Sigma, D * D * K, mem);
   }
   const mixture_part em = {
       .work = w,

@@ -164,3 +164,15 @@ test_that("covariances of deviations, whose mean is zero, take no prior of a mea
                            prior = priors(covariance = normal_inverse_wishart(0, 1, 3, 1))),
                "whose mean is zero", class = "elbo_error_prior")
 })
+
+test_that("curves are drawn where a component has no unit", {
+  set.seed(1)
+  d <- data.frame(id = gl(10, 4), t = rep(0:3, 10))
+  d$y <- ifelse(as.integer(d$id) > 8, 3, 0) + d$t + rnorm(10)[d$id] + rnorm(40, sd = 0.3)
+  fit <- fit_mixture(y ~ t + (1 | id), d, k = 2, unit = ~ id, sigma = ~ 1)
+  drawn <- simulate(fit, 30, seed = 1)
+  expect_true(any(colSums(attr(drawn, "component") == 2) == 0))
+  expect_false(anyNA(drawn))
+  b <- bootstrap(fit, 10, seed = 1)
+  expect_equal(nrow(b$theta), 10)
+})

@@ -83,3 +83,12 @@ test_that("curves at many different sets of times make no moves", {
   expect_true(worth_moving(list(k = 4), design_of(0)))
   expect_false(worth_moving(list(k = 4), design_of(0.3)))
 })
+
+test_that("a component that is next to empty is not split", {
+  set.seed(14)
+  d <- data.frame(x = rnorm(100), y = rpois(100, 2))
+  fit <- fit_mixture(y ~ x, d, k = 3, family = poisson(), control = elbo_control(n_starts = 3))
+  # Its likelihood cannot be less than that of fewer components.
+  two <- update(fit, k = 2)
+  expect_gte(elbo(fit), elbo(two) - 1e-6)
+})

@@ -71,3 +71,29 @@ test_that("moves are tried of the candidates that they may make the best", {
   expect_equal(within_reach(c(110, NA, 100, 110.1), "em"), c(TRUE, FALSE, TRUE, FALSE))
   expect_equal(within_reach(c(-105, NA, -100, -105.1), "vb"), c(TRUE, FALSE, TRUE, FALSE))
 })
+
+test_that("units of the responses do not matter, but where the covariance model takes them for alike", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(60), w = rexp(60))
+  d$y <- d$x + rnorm(60)
+  models <- c("EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVV", "VVV")
+  turned <- c("EVE", "VVE", "EEV", "VEV")
+  for (size in list(c(1e8, 1), c(1e-100, 1e100))) {
+    scaled <- transform(d, y = y * size[1], w = w * size[2])
+    for (method in c("em", "vb", "joint")) {
+      named <- if (method == "vb") intersect(models, conjugate_models) else models
+      fit <- function(data) fit_mixture(cbind(y, x, w) ~ 1, data, k = 2, covariance = named, method = method)
+      like <- selection(fit(d))
+      table <- selection(fit(scaled))
+      expect_equal(table$objective + 60 * sum(log(size)), like$objective, tolerance = 1e-8)
+    }
+    table <- selection(fit_mixture(cbind(y, x, w) ~ 1, scaled, k = 2))
+    expect_equal(table$covariance[table$status == "units too far apart"], turned)
+  }
+  gaps <- transform(d, y = replace(y, 1:3, NA), w = replace(w, 3:5, NA))
+  fit <- function(data) fit_mixture(cbind(y, x, w) ~ 1, data, k = 2, covariance = "VVV")
+  expect_equal(as.numeric(logLik(fit(transform(gaps, y = y * 1e8)))) + 57 * log(1e8),
+               as.numeric(logLik(fit(gaps))), tolerance = 1e-10)
+  expect_error(fit_mixture(cbind(y, x) ~ 1, transform(d, y = y * 1e9), k = 2, covariance = "EEV"),
+               "Rescale", class = "elbo_error_data")
+})
