@@ -25,28 +25,40 @@ select_mixture <- function(design, k, models, method, prior, start, control) {
   choose_candidate(candidates, units, design, method, control)
 }
 
-# The best candidate is climbed to the end; where it collapses on the way, the next best.
+# Of each number of components the best candidate, as if it were the only number; then the best of these.
 choose_candidate <- function(candidates, units, design, method, control) {
+  table <- do.call(rbind, lapply(candidates, candidate_row, design, method))
+  for (rows in split(seq_along(candidates), table$k)) {
+    candidates[rows] <- settle_candidates(candidates[rows], units, design, method, control)
+  }
+  table <- do.call(rbind, lapply(candidates, candidate_row, design, method))
+  if (all(is.na(table$criterion))) abort_collapsed(candidates[[1]], design, length(candidates))
+  c(candidates[[best_row(table, method)]], list(selection = table))
+}
+
+best_row <- function(table, method) {
+  if (method == "vb") which.max(table$criterion) else which.min(table$criterion)
+}
+
+# Of one number of components: moves where they may make a candidate the best, which is climbed to the end;
+# where it collapses on the way, the next best.
+settle_candidates <- function(candidates, units, design, method, control) {
   row <- function(candidate) candidate_row(candidate, design, method)
   table <- do.call(rbind, lapply(candidates, row))
-  finish <- method != "joint" && control$accelerate == "auto"
   moved <- rep(FALSE, length(candidates))
-  repeat {
-    if (all(is.na(table$criterion))) abort_collapsed(candidates[[1]], design, length(candidates))
+  while (!all(is.na(table$criterion))) {
     for (i in which(!moved & within_reach(table$criterion, method))) {
       candidates[[i]]$result <- moved_candidate(candidates[[i]], units, control)
       table[i, ] <- row(candidates[[i]])
       moved[i] <- TRUE
     }
-    chosen <- if (method == "vb") which.max(table$criterion) else which.min(table$criterion)
-    candidate <- candidates[[chosen]]
-    if (!finish) break
-    candidate$result <- finish_ascent(candidate$model, candidate$result, control)
-    candidates[[chosen]] <- candidate
-    table[chosen, ] <- row(candidate)
-    if (alive(candidate$result)) break
+    if (method == "joint" || control$accelerate != "auto") break
+    best <- best_row(table, method)
+    candidates[[best]]$result <- finish_ascent(candidates[[best]]$model, candidates[[best]]$result, control)
+    table[best, ] <- row(candidates[[best]])
+    if (alive(candidates[[best]]$result)) break
   }
-  c(candidate, list(selection = table))
+  candidates
 }
 
 # Candidates that moves may make the best: a difference of BIC beyond 10, of log evidence beyond 5, is

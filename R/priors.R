@@ -244,9 +244,12 @@ distributions <- list(
   }
 )
 
+# Whatever the units of the variables.
 is_covariance <- function(x) {
-  is.numeric(x) && isSymmetric(unname(x)) &&
-    all(eigen(x, symmetric = TRUE, only.values = TRUE)$values > 0)
+  if (!is.numeric(x) || nrow(x) != ncol(x) || !all(is.finite(x)) || !all(diag(x) > 0)) return(FALSE)
+  sd <- sqrt(diag(x))
+  x <- unname(x) / outer(sd, sd)
+  isSymmetric(x) && all(eigen(x, symmetric = TRUE, only.values = TRUE)$values > 0)
 }
 
 #' @export

@@ -71,8 +71,10 @@ print.elbo_selection <- function(x, ...) {
                         if (name == "ELBO") "larger" else "smaller", candidate_name(chosen)))
   print_columns(as.character(sort(unique(x$k))), criterion_columns(x))
   for (reason in setdiff(unique(x$status), "ok")) {
-    failed <- x[x$status == reason, ]
-    write_wrapped(sprintf("No fit of %s: %s", enumerate(candidate_name(failed), 6), reason))
+    rows <- x[x$status == reason, ]
+    # An ascent that was broken off has a value, which the end of it can only raise.
+    what <- if (all(is.na(rows$criterion))) "No fit of %s: %s." else "Broken off, %s: %s."
+    write_wrapped(sprintf(what, enumerate(candidate_name(rows), 6), reason))
   }
   invisible(x)
 }

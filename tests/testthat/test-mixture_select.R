@@ -97,3 +97,20 @@ test_that("units of the responses do not matter, but where the covariance model 
   expect_error(fit_mixture(cbind(y, x) ~ 1, transform(d, y = y * 1e9), k = 2, covariance = "EEV"),
                "Rescale", class = "elbo_error_data")
 })
+
+test_that("a number of components has the same fit whatever others are tried", {
+  set.seed(7)
+  d <- data.frame(x = rnorm(120), y = rnorm(120) + rep(c(0, 2, 5), 40))
+  together <- selection(fit_mixture(y ~ x, d, k = 1:4, sigma = ~ 1))
+  expect_equal(together$status, rep("ok", 4))
+  for (k in 1:4) {
+    alone <- selection(fit_mixture(y ~ x, d, k = k, sigma = ~ 1))
+    expect_equal(together$objective[k], alone$objective, tolerance = 1e-12)
+    expect_equal(together$status[k], alone$status)
+  }
+  normal <- selection(fit_mixture(cbind(x, y) ~ 1, d, k = 1:3))
+  for (k in 2:3) {
+    alone <- selection(fit_mixture(cbind(x, y) ~ 1, d, k = k))
+    expect_equal(normal$criterion[normal$k == k], alone$criterion, tolerance = 1e-12)
+  }
+})
