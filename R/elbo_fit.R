@@ -363,7 +363,7 @@ evidence_by <- function(fit, REML) {
 #'
 #' @param object A fit.
 #' @param ... For methods.
-#' @return A data frame, one row a step: `iteration`; `step`, one of `"start"`, `"E"`, `"M"`,
+#' @return A data frame of class `elbo_trace`, one row a step: `iteration`; `step`, one of `"start"`, `"E"`, `"M"`,
 #'   `"squarem"`, `"newton"`; `elbo`, the objective; `log_evidence` and `kl`, the
 #'   log-likelihood and the Kullback-Leibler divergence of q from the exact posterior, each
 #'   computed by itself: their difference is the ELBO, and `kl` is zero after each E-step (Neal
@@ -384,7 +384,7 @@ elbo_trace <- function(object, ...) UseMethod("elbo_trace")
 #' @export
 elbo_trace.elbo_fit <- function(object, ...) {
   check_dots_empty(...)
-  object$trace
+  structure(object$trace, class = c("elbo_trace", "data.frame"))
 }
 
 #' The objective of a fit

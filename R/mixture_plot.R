@@ -9,9 +9,12 @@
 #' @param type which pictures; by default those that suit the fit, on one page (of curves the curves
 #'   alone).
 #' * `"selection"`: by the number of components how far the criterion of each candidate is from the
-#'   best, which is ringed, on a square-root scale; a line for each covariance model.
-#' * `"classification"`: the units in the plane of two responses (all pairs, up to six of them) by
-#'   their most probable component, with ellipses that hold half and 95 % of each component.
+#'   best, which is ringed, on a square-root scale; a line for each covariance model, the best six
+#'   of them in colour. Where only one number was tried, a row for each covariance model.
+#' * `"classification"`: the units in the plane of two responses by their most probable component,
+#'   with ellipses that hold half and 95 % of each component. With three responses and more, alone
+#'   on a page, all pairs of the first six; beside other pictures the two responses that tell the
+#'   components apart best.
 #' * `"density"`: of a single response: histogram, density, and each component's share in it.
 #' * `"regression"`: the response against the covariate with each component's curve, at the
 #'   medians of other covariates; without a numeric covariate the response by component.
@@ -30,7 +33,7 @@
 #'   variables in standard deviations from the overall mean.
 #' * `"uncertainty"`: the probability that a unit's component is another one, in the order of size.
 #'   Half would be a toss between two; most units should lie flat on the floor.
-#' * `"objective"`: the ascent, as of [other fits][plot.elbo_fit].
+#' * `"decomposition"`, `"objective"`: the ascent, as of [other fits][plot.elbo_fit].
 #' @param level of the bands of curves.
 #' @param ... not used.
 #' @return `plot()` returns its argument invisibly; `autoplot()` returns a plot of ggplot2, of one
@@ -57,28 +60,34 @@ plot.elbo_mixture <- function(x, type = NULL, level = 0.95, ...) {
   level <- check_between(level, "level", 0, 1)
   type <- check_pictures(type, x)
   if ("curves" %in% type) plot_archetypes(x, level)
-  type <- setdiff(type, "curves")
-  if (length(type) == 0) return(invisible(x))
-  panels <- vapply(type, function(picture) panel_count(x, picture), 0L)
-  old <- graphics::par(mfrow = panel_grid(sum(panels)), mar = c(4, 4.5, 3, 1), mgp = c(2.4, 0.7, 0),
+  if (identical(type, "classification") && length(drawn_responses(x)) > 2) plot_all_pairs(x)
+  else plot_page(x, setdiff(type, "curves"))
+  invisible(x)
+}
+
+# Pictures on one page.
+plot_page <- function(fit, type) {
+  if (length(type) == 0) return(invisible())
+  panels <- vapply(type, function(picture) panel_count(fit, picture), 0L)
+  old <- graphics::par(mfrow = panel_grid(sum(panels)), mar = c(4, 4.8, 3, 1), mgp = c(2.4, 0.7, 0),
                        las = 1)
   on.exit(graphics::par(old))
   for (picture in type) {
     switch(picture,
-      selection = plot_selection(x),
-      classification = plot_classification(x),
-      density = plot_density(x),
-      regression = plot_regression(x),
-      profiles = plot_profiles(x),
-      deviations = plot_deviations(x),
-      uncertainty = plot_uncertainty(x),
+      selection = plot_selection(fit),
+      classification = plot_pair(fit, telling_pair(fit), legend = TRUE),
+      density = plot_density(fit),
+      regression = plot_regression(fit),
+      profiles = plot_profiles(fit),
+      deviations = plot_deviations(fit),
+      uncertainty = plot_uncertainty(fit),
+      decomposition = plot_decomposition(fit),
       objective = {
-        plot_objective(x)
-        plot_gain(x)
+        plot_objective(fit)
+        plot_gain(fit)
       }
     )
   }
-  invisible(x)
 }
 
 picture_types <- function(fit) {
@@ -88,12 +97,15 @@ picture_types <- function(fit) {
     curves = c(if (!is.null(regression_covariate(fit))) "curves", "deviations"),
     classes = "profiles"
   )
-  c(if (NROW(fit$selection) > 1) "selection", response, if (fit$k > 1) "uncertainty", "objective")
+  c(if (NROW(fit$selection) > 1) "selection", response, if (fit$k > 1) "uncertainty",
+    ascent_pictures(fit))
 }
 
 check_pictures <- function(type, fit) {
   known <- picture_types(fit)
-  if (is.null(type)) return(if ("curves" %in% known) "curves" else known)
+  if (is.null(type)) {
+    return(if ("curves" %in% known) "curves" else drop_second_ascent(known))
+  }
   ok <- is.character(type) && length(type) > 0 && all(type %in% known)
   what <- paste("some of", paste0("\"", known, "\"", collapse = ", "), "for this fit")
   check(ok, "type", what, type)
@@ -102,7 +114,6 @@ check_pictures <- function(type, fit) {
 panel_count <- function(fit, picture) {
   type <- fit$design$variables$type
   as.integer(switch(picture,
-    classification = choose(length(drawn_responses(fit)), 2),
     profiles = any(type == "gaussian") + any(type != "gaussian"),
     objective = 2,
     1
@@ -150,49 +161,116 @@ legend_columns <- 5L
 # ---- choice ------------------------------------------------------------------------------
 
 # How far each candidate is from the best, on a square-root scale: the best are the most crowded.
+# `rank` orders the models by their best candidate.
 selection_data <- function(fit) {
   table <- fit$selection[is.finite(fit$selection$criterion), ]
   table$behind <- abs(table$criterion - fit$selection$criterion[chosen_row(fit)])
   table$model <- ifelse(is.na(table$covariance), criterion_name(fit), table$covariance)
-  table
+  best <- sort(tapply(table$behind, table$model, min))
+  table$rank <- match(table$model, names(best))
+  table[order(table$rank, table$k), ]
 }
 
-selection_title <- function(fit) {
+selection_axis <- function(fit) {
   name <- criterion_name(fit)
-  sprintf("%s %s the best", name, if (name == "ELBO") "below" else "above")
+  sprintf("%s %s the best, root scale", name, if (name == "ELBO") "below" else "above")
 }
 
 plot_selection <- function(fit) {
   table <- selection_data(fit)
-  models <- unique(table$model)
-  n <- length(models)
-  margin <- if (n > 1) 0.4 * diff(range(table$k)) else 0 # where the legend covers nothing
+  if (length(unique(table$k)) == 1) return(plot_one_size(fit, table))
+  named <- min(max(table$rank), most_models)
+  margin <- if (max(table$rank) > 1) 0.4 * diff(range(table$k)) else 0 # the key's place
   graphics::plot(table$k, sqrt(table$behind), type = "n", xlab = "components", ylab = "",
                  xlim = range(table$k) + c(0, margin), xaxt = "n", yaxt = "n",
-                 main = selection_title(fit))
+                 main = "Choice of components")
+  graphics::mtext(selection_axis(fit), 2, line = 3.3, las = 0, cex = graphics::par("cex"))
   graphics::axis(1, sort(unique(table$k)))
-  ticks <- signif(pretty(sqrt(table$behind))^2, 2)
-  graphics::axis(2, sqrt(ticks), ticks)
-  for (m in seq_along(models)) {
-    rows <- table[table$model == models[m], ]
-    rows <- rows[order(rows$k), ]
-    graphics::lines(rows$k, sqrt(rows$behind), type = "b", col = component_colours(m)[m],
-                    pch = component_symbols(m)[m], lty = component_lines(m)[m], cex = 0.8)
+  root_axis(2, table$behind)
+  for (m in rev(unique(table$rank))) {
+    rows <- table[table$rank == m, ]
+    style <- model_style(m)
+    graphics::lines(rows$k, sqrt(rows$behind), type = "b", col = style$col, pch = style$pch,
+                    lty = style$lty, cex = 0.8)
   }
   graphics::points(fit$k, 0, cex = 2.6, lwd = 2)
-  if (n == 1) return(invisible())
-  graphics::legend("right", legend = models, bty = "n", cex = 0.75, inset = 0.02,
-                   col = component_colours(n), pch = component_symbols(n), lty = component_lines(n))
+  if (max(table$rank) == 1) return(invisible())
+  styles <- lapply(seq_len(named + (max(table$rank) > named)), model_style)
+  of <- function(what) vapply(styles, function(style) style[[what]], styles[[1]][[what]])
+  names <- c(table$model[match(seq_len(named), table$rank)], "others")[seq_along(styles)]
+  graphics::legend("right", legend = names, bty = "n", cex = 0.8, inset = 0.02, col = of("col"),
+                   pch = of("pch"), lty = of("lty"))
+}
+
+# Covariance models that have a colour and a name: the best ones; the others are grey.
+most_models <- 6L
+
+model_style <- function(rank) {
+  if (rank > most_models) return(list(col = "grey75", pch = 20, lty = 1))
+  list(col = component_colours(rank)[rank], pch = component_symbols(rank)[rank],
+       lty = component_lines(rank)[rank])
+}
+
+root_axis <- function(side, behind) {
+  ticks <- unique(signif(pretty(sqrt(behind))^2, 2))
+  graphics::axis(side, sqrt(ticks), ticks)
+}
+
+# Of a single number of components a row for each model, the best on top.
+plot_one_size <- function(fit, table) {
+  n <- nrow(table)
+  place <- n + 1 - table$rank
+  graphics::plot(sqrt(table$behind), place, type = "n", xlab = selection_axis(fit), ylab = "",
+                 yaxt = "n", xaxt = "n", ylim = c(0.5, n + 0.5),
+                 main = sprintf("Choice of the model, k = %d", table$k[1]))
+  graphics::abline(h = place, col = "grey90")
+  root_axis(1, table$behind)
+  graphics::axis(2, place, table$model, tick = FALSE, line = -0.5, gap.axis = 0,
+                 cex.axis = min(0.9, 14 / n))
+  graphics::points(sqrt(table$behind), place, pch = 19, col = colours[["blue"]])
+  graphics::points(0, n, cex = 2.6, lwd = 2)
 }
 
 # ---- multivariate normal -----------------------------------------------------------------
 
-plot_classification <- function(fit) {
-  pairs <- utils::combn(drawn_responses(fit), 2)
-  for (i in seq_len(ncol(pairs))) plot_pair(fit, pairs[, i], legend = i == 1)
+# The two responses whose means differ most between components, in standard deviations within them.
+telling_pair <- function(fit) {
+  responses <- colnames(fit$design$Y)
+  if (length(responses) == 2) return(responses)
+  parts <- components(fit)
+  share <- as.vector(parts$weight)
+  within <- colSums(share * matrix(apply(parts$covariance, 1, diag), fit$k, byrow = TRUE))
+  between <- colSums(share * sweep(parts$mean, 2, colSums(share * parts$mean))^2)
+  responses[sort(order(between / within, decreasing = TRUE)[1:2])]
 }
 
-plot_pair <- function(fit, pair, legend) {
+# Panels below the diagonal, which share their axes; the key above it.
+plot_all_pairs <- function(fit) {
+  names <- drawn_responses(fit)
+  n <- length(names) - 1
+  old <- graphics::par(mfrow = c(n, n), mar = c(0.4, 0.4, 0, 0), oma = c(4, 4.5, 2.2, 0.8), las = 1,
+                       mgp = c(2.4, 0.6, 0), tcl = -0.3)
+  on.exit(graphics::par(old))
+  for (i in seq_len(n)) for (j in seq_len(n)) {
+    if (j > i) {
+      graphics::plot.new()
+      if (i == 1 && j == n) component_legend(fit, "topright", lines = TRUE)
+      next
+    }
+    plot_pair(fit, c(names[j], names[i + 1]), legend = FALSE, axes = FALSE)
+    graphics::box(col = "grey40")
+    if (j == 1) label_edge(2, names[i + 1])
+    if (i == n) label_edge(1, names[j])
+  }
+  graphics::mtext("Classification", outer = TRUE, line = 0.5, font = 2)
+}
+
+label_edge <- function(side, name) {
+  graphics::axis(side)
+  graphics::mtext(name, side, line = 2.6, las = 0, cex = 0.8)
+}
+
+plot_pair <- function(fit, pair, legend, axes = TRUE) {
   rows <- round(seq(1, fit$design$n_row, length.out = min(fit$design$n_row, 5000)))
   Y <- fit$design$Y[rows, pair, drop = FALSE]
   component <- row_component(fit)[rows]
@@ -200,8 +278,9 @@ plot_pair <- function(fit, pair, legend) {
   rings <- component_rings(fit, pair)
   limits <- rbind(Y, do.call(rbind, lapply(rings, `[[`, "ring")))
   room <- if (legend) headroom(fit, range(limits[, 2], na.rm = TRUE))
-  graphics::plot(limits, type = "n", xlab = pair[1], ylab = pair[2], main = "Classification",
-                 ylim = room)
+  title <- if (ncol(fit$design$Y) > 2) "Classification, most telling pair" else "Classification"
+  graphics::plot(limits, type = "n", ylim = room, axes = axes, xlab = if (axes) pair[1] else "",
+                 ylab = if (axes) pair[2] else "", main = if (axes) title)
   graphics::points(Y, pch = component_symbols(fit$k)[component], cex = if (many) 0.5 else 0.8,
                    col = grDevices::adjustcolor(component_colours(fit$k), 0.7)[component])
   for (one in rings) {
@@ -261,7 +340,8 @@ plot_density <- function(fit) {
   observed <- rep(Y[!is.na(Y)], copies[!is.na(Y)])
   bars <- graphics::hist(observed, breaks = "FD", plot = FALSE)
   graphics::plot(bars, freq = FALSE, col = "grey90", border = "grey70",
-                 xlab = colnames(fit$design$Y), ylab = "", main = "Density", xlim = range(data$y),
+                 xlab = colnames(fit$design$Y), ylab = "density", main = "Density",
+                 xlim = range(data$y),
                  ylim = c(0, max(bars$density, data$density)))
   graphics::lines(data$y, data$density, lwd = 2)
   for (j in occupied(fit)) {
@@ -378,7 +458,7 @@ uncertainty_data <- function(fit) {
 plot_uncertainty <- function(fit) {
   table <- uncertainty_data(fit)
   graphics::plot(table$share, table$uncertainty, type = "n", xlab = "share of the units",
-                 ylab = "", ylim = c(0, max(0.5, table$uncertainty)),
+                 ylab = "probability of another one", ylim = c(0, max(0.5, table$uncertainty)),
                  main = "Uncertainty of the component")
   graphics::abline(h = c(0, 0.1, 0.5), col = "grey80", lty = c(1, 3, 3))
   graphics::points(table$share, table$uncertainty, pch = component_symbols(fit$k)[table$component],
@@ -404,6 +484,7 @@ autoplot.elbo_mixture <- function(object, type = NULL, level = 0.95, ...) {
     curves = ggplot_archetypes(object, level),
     deviations = ggplot_deviations(object),
     uncertainty = ggplot_uncertainty(object),
+    decomposition = ggplot_decomposition(object),
     objective = ggplot_objective(object)
   )
 }
@@ -422,18 +503,21 @@ as_component <- function(component, fit) factor(component, seq_len(fit$k))
 ggplot_selection <- function(fit) {
   table <- selection_data(fit)
   table$model <- factor(table$model, unique(table$model))
-  n <- nlevels(table$model)
+  styles <- lapply(seq_len(nlevels(table$model)), model_style)
+  of <- function(what) vapply(styles, function(style) style[[what]], styles[[1]][[what]])
   chosen <- data.frame(k = fit$k, behind = 0)
   ggplot2::ggplot(table, ggplot2::aes(.data$k, .data$behind, colour = .data$model,
                                       shape = .data$model, linetype = .data$model)) +
-    ggplot2::geom_line() + ggplot2::geom_point() +
+    ggplot2::geom_line() +
+    ggplot2::geom_point() +
     ggplot2::geom_point(ggplot2::aes(.data$k, .data$behind), data = chosen, inherit.aes = FALSE,
                         shape = 1, size = 5) +
-    ggplot2::scale_colour_manual(values = component_colours(n)) +
-    ggplot2::scale_shape_manual(values = component_symbols(n)) +
-    ggplot2::scale_linetype_manual(values = component_lines(n)) +
+    ggplot2::scale_colour_manual(values = of("col")) +
+    ggplot2::scale_shape_manual(values = of("pch")) +
+    ggplot2::scale_linetype_manual(values = of("lty")) +
     ggplot2::scale_y_sqrt() +
-    ggplot2::labs(x = "components", y = NULL, title = selection_title(fit),
+    ggplot2::labs(x = "components", y = selection_axis(fit), title = "Choice of components",
+                  colour = NULL, shape = NULL, linetype = NULL,
                   subtitle = "on a square-root scale; the choice is ringed") +
     ggplot2::theme_bw()
 }

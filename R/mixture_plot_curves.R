@@ -98,8 +98,8 @@ draw_members <- function(members, n_arms) {
   units <- unique(members$unit)
   units <- units[round(seq(1, length(units), length.out = min(length(units), most_members)))]
   members <- members[members$unit %in% units, ]
-  alpha <- min(0.7, max(0.12, 12 / length(units)))
-  colour <- if (n_arms == 1) "grey45" else arm_colours(n_arms)
+  alpha <- min(0.8, max(0.25, 20 / length(units)))
+  colour <- if (n_arms == 1) "grey30" else arm_colours(n_arms)
   colour <- grDevices::adjustcolor(colour, if (n_arms == 1) alpha else alpha / 2)
   # One line for all units of an arm, interrupted between them.
   for (arm in unique(members$arm)) {
@@ -107,7 +107,7 @@ draw_members <- function(members, n_arms) {
     gap <- which(diff(one$unit) != 0)
     at <- order(c(seq_along(one$unit), gap + 0.5))
     interrupted <- function(values) c(values, rep(NA, length(gap)))[at]
-    graphics::lines(interrupted(one$x), interrupted(one$y), lwd = 0.6,
+    graphics::lines(interrupted(one$x), interrupted(one$y), lwd = 0.9,
                     col = colour[min(arm, length(colour))])
   }
 }
@@ -234,7 +234,7 @@ ggplot_archetypes <- function(fit, level) {
   }
   members <- strip(curve_members(fit))
   several <- length(arms) > 1
-  alpha <- min(0.7, max(0.08, 12 * length(shown) / length(unique(members$unit))))
+  alpha <- min(0.8, max(0.25, 20 * length(shown) / length(unique(members$unit))))
   ggplot2::ggplot(strip(archetypes(fit, level)), ggplot2::aes(.data$x, .data$estimate)) +
     member_lines(members, if (several) alpha / 2 else alpha, several) +
     ggplot2::geom_ribbon(ggplot2::aes(ymin = .data$low, ymax = .data$high, fill = .data$arm,
@@ -258,7 +258,7 @@ member_lines <- function(members, alpha, several) {
                        data = members, alpha = alpha, linewidth = 0.25)
   } else {
     ggplot2::geom_line(ggplot2::aes(.data$x, .data$y, group = group), data = members,
-                       colour = "grey45", alpha = alpha, linewidth = 0.25)
+                       colour = "grey30", alpha = alpha, linewidth = 0.35)
   }
 }
 

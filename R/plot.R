@@ -1,28 +1,37 @@
-# Pictures of a fit: its ascent, its latent variables, its residuals. Base graphics always;
-# ggplot2 where it is installed, from the same data.
+# Pictures of a fit: its latent variables, its curves, its residuals. Base graphics always; ggplot2
+# where it is installed, from the same data. The ascent is in plot_objective.R, meta-analyses in
+# plot_forest.R.
 
 #' Plot a fit
 #'
 #' Pictures, each the answer to a question.
+#' * `"decomposition"`: what do the two steps of EM do? The first half-steps as bars: the ELBO and
+#'   on top of it the KL divergence up to the log evidence. The M-step raises the bar and opens a
+#'   gap, the E-step closes it. There by default, in place of the next, for textbook EM
+#'   (`elbo_control(accelerate = "none")`).
 #' * `"objective"`: did the ascent climb to a maximum? The ELBO after each half-step below the
 #'   log evidence; what separates them is the KL divergence, which each E-step brings to zero.
-#'   Under methods `"joint"` and `"vb"` there is no log evidence. Beside it the same on a
-#'   logarithmic scale: how much was still to gain. EM climbs there along a straight line,
-#'   Newton's method ever faster.
+#'   Under methods `"joint"` and `"vb"` there is no log evidence. Beside it on a logarithmic scale
+#'   how far the maximum still was. EM comes down there along a straight line, Newton's method ever
+#'   faster.
 #' * `"latent"`: are the latent variables like the law posited for them? For each term the
 #'   posterior of each level (mean and interval), in the order of the means, over the normal
 #'   law with the estimated standard deviation (bands of one and two standard deviations).
-#' * `"curves"`: what do the smooth terms look like? Each curve less its mean over the rows, with its
-#'   band of confidence ([predict.elbo_glmm()]); a curve times a number for the number 1. Ticks mark
-#'   the data.
+#' * `"curves"`: what do the smooth terms look like? Each curve less its mean over the rows, with
+#'   its band of confidence ([predict.elbo_glmm()]); a curve times a number for the number 1. Ticks
+#'   mark the data.
 #' * `"residuals"`: is the law of the residuals right? Residuals divided by their standard
 #'   deviation against the fitted values, and against normal quantiles. The fitted values
 #'   contain latent variables that are shrunk towards zero, so that a slight slope upwards is
 #'   as it should be.
+#' * `"forest"`: of a meta-analysis (`se`), on request: what does each study say alone, and given
+#'   all? Grey squares are the estimates with their intervals, larger where they are more precise;
+#'   blue dots the effects given all studies, shrunken towards the pooled one; the diamond is the
+#'   pooled effect and its interval (none with moderators, where the studies have no common effect).
 #'
 #' @param x,object a fit.
-#' @param type which pictures, by default all of them that the fit has on one page.
-#' @param level of the intervals of the latent variables and the bands of curves.
+#' @param type which pictures, several on one page; `NULL` for those that suit the fit.
+#' @param level of the intervals of the latent variables, the bands of curves, the forest plot.
 #' @param ... not used.
 #' @return `plot()` returns its argument invisibly; `autoplot()` returns a plot of ggplot2, of
 #'   one type (of `"objective"` the first picture).
@@ -33,34 +42,61 @@
 #' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
 #' plot(fit)
 #' plot(fit, type = "latent")
+#' plot(update(fit, control = elbo_control(accelerate = "none")), type = "decomposition")
+#'
+#' sites <- fit_glmm(estimate ~ 1 + (1 | country), microcredit_sites, se = se, method = "reml")
+#' plot(sites, type = "forest")
 #' @name plot.elbo_fit
 NULL
 
 #' @rdname plot.elbo_fit
 #' @export
-plot.elbo_fit <- function(x, type = c("objective", "curves", "latent", "residuals"), level = 0.95,
-                          ...) {
+plot.elbo_fit <- function(x, type = NULL, level = 0.95, ...) {
   check_dots_empty(...)
-  type <- match.arg(type, several.ok = TRUE)
-  if (!has_groups(x)) type <- setdiff(type, "latent")
-  if (!has_curves(x)) type <- setdiff(type, "curves")
-  panels <- c(objective = 2, curves = length(x$design$curves), latent = ncol(x$design$Z),
-              residuals = 2)
+  level <- check_between(level, "level", 0, 1)
+  type <- check_fit_pictures(type, x)
+  panels <- c(decomposition = 1, objective = 2, curves = length(x$design$curves),
+              latent = NCOL(x$design$Z), residuals = 2, forest = 1)
   old <- graphics::par(mfrow = panel_grid(sum(panels[type])), mar = c(4, 5, 3, 1),
                        mgp = c(2.4, 0.7, 0), las = 1)
   on.exit(graphics::par(old))
   for (picture in type) {
     switch(picture,
+      decomposition = plot_decomposition(x),
       objective = {
         plot_objective(x)
         plot_gain(x)
       },
       curves = for (curve in x$design$curves) plot_curve(x, curve, level),
       latent = plot_latent(x, level),
-      residuals = plot_residuals(x)
+      residuals = plot_residuals(x),
+      forest = plot_forest(x, level)
     )
   }
   invisible(x)
+}
+
+# The pictures that a fit has; the first ones by default.
+fit_pictures <- function(fit) {
+  c(ascent_pictures(fit), if (has_curves(fit)) "curves", if (has_groups(fit)) "latent", "residuals",
+    if (fit$design$known_se) "forest")
+}
+
+check_fit_pictures <- function(type, fit, default = setdiff(fit_pictures(fit), "forest")) {
+  if (is.null(type)) return(drop_second_ascent(default))
+  all <- c("decomposition", "objective", "curves", "latent", "residuals", "forest")
+  what <- paste("some of", paste0("\"", all, "\"", collapse = ", "))
+  check(is.character(type) && length(type) > 0 && all(type %in% all), "type", what, type)
+  missing <- setdiff(type, fit_pictures(fit))
+  if (length(missing) == 0) return(unique(type))
+  why <- switch(missing[1],
+    decomposition = "there is no log evidence under this method",
+    curves = "the formula has no smooth terms s(x)",
+    latent = "the model has no latent variables",
+    forest = "the standard errors of the response are not known (`se`)"
+  )
+  abort(sprintf("There is no picture \"%s\" of this fit: %s. It has %s.", missing[1], why,
+                paste0("\"", fit_pictures(fit), "\"", collapse = ", ")), "elbo_error_not_available")
 }
 
 # Rows and columns, wider than high.
@@ -68,73 +104,6 @@ panel_grid <- function(n) c(floor(sqrt(n)), ceiling(n / floor(sqrt(n))))
 
 # Okabe and Ito's colours, told apart by every kind of colour vision.
 colours <- c(blue = "#0072B2", orange = "#D55E00", green = "#009E73", grey = "grey60")
-
-# How a step is drawn: the start, latent variables (E, local), parameters (M, global), and
-# whatever accelerates.
-step_kind <- function(step) {
-  kinds <- c(start = 1, E = 2, local = 2, M = 3, global = 3, squarem = 4, newton = 5)
-  unname(kinds[as.character(step)])
-}
-
-step_colour <- function(step) {
-  c("black", colours[c("blue", "orange", "grey", "green")])[step_kind(step)]
-}
-
-step_symbol <- function(step) c(1, 19, 17, 18, 15)[step_kind(step)]
-
-# Steps as elbo_trace() has them, in words.
-step_words <- function(steps) {
-  named <- c(start = "at the start", squarem = "after SQUAREM", newton = "after Newton")
-  ifelse(steps %in% names(named), named[steps], paste("after", steps))
-}
-
-# ---- the objective -----------------------------------------------------------------------
-
-plot_objective <- function(fit) {
-  trace <- elbo_trace(fit)
-  graphics::plot(half_steps(trace), trace$elbo, type = "n", xlab = "half-step", ylab = "",
-                 ylim = range(trace$elbo, trace$log_evidence, na.rm = TRUE),
-                 main = objective_title(fit))
-  draw_steps(trace, trace$elbo, trace$log_evidence)
-  steps <- unique(trace$step)
-  evidence <- if (has_evidence(trace)) c("log evidence", "KL")
-  early <- stats::median(trace$elbo) > mean(range(trace$elbo))
-  graphics::legend(
-    if (early) "bottomright" else "topleft", c(step_words(steps), evidence), bty = "n",
-    pch = c(step_symbol(steps), NA, NA)[seq_along(c(steps, evidence))],
-    lty = c(rep(0, length(steps)), if (has_evidence(trace)) c(2, 1)),
-    col = c(step_colour(steps), if (has_evidence(trace)) c("black", colours[["orange"]]))
-  )
-}
-
-# What was still to gain, upwards and on a log scale, down to the rounding of the objective.
-plot_gain <- function(fit) {
-  trace <- elbo_trace(fit)
-  rounding <- 64 * .Machine$double.eps * max(abs(fit$objective), 1)
-  gain <- function(value) pmax(fit$objective - value, rounding)
-  graphics::plot(half_steps(trace), gain(trace$elbo), type = "n", log = "y", ylab = "",
-                 ylim = rev(range(gain(trace$elbo))), xlab = "half-step",
-                 main = "Still to gain")
-  draw_steps(trace, gain(trace$elbo), gain(trace$log_evidence))
-}
-
-draw_steps <- function(trace, elbo, log_evidence) {
-  k <- half_steps(trace)
-  graphics::lines(k, elbo, col = colours[["grey"]])
-  if (has_evidence(trace)) {
-    graphics::lines(k, log_evidence, lty = 2)
-    graphics::segments(k, elbo, k, log_evidence, col = colours[["orange"]])
-  }
-  graphics::points(k, elbo, pch = step_symbol(trace$step), col = step_colour(trace$step))
-}
-
-half_steps <- function(trace) seq_len(nrow(trace)) - 1
-
-has_evidence <- function(trace) !all(is.na(trace$log_evidence))
-
-objective_title <- function(fit) {
-  if (fit$method == "joint") "log p(y, z | theta) by half-step" else "ELBO by half-step"
-}
 
 # ---- the curves --------------------------------------------------------------------------
 
@@ -267,47 +236,22 @@ utils::globalVariables(".data")
 
 #' @rdname plot.elbo_fit
 #' @exportS3Method ggplot2::autoplot
-autoplot.elbo_fit <- function(object, type = c("objective", "curves", "latent", "residuals"),
-                              level = 0.95, ...) {
+autoplot.elbo_fit <- function(object, type = NULL, level = 0.95, ...) {
   check_dots_empty(...)
-  switch(match.arg(type),
+  level <- check_between(level, "level", 0, 1)
+  type <- check_fit_pictures(type, object)[1]
+  switch(type,
+    decomposition = ggplot_decomposition(object),
     objective = ggplot_objective(object),
     curves = ggplot_curves(object, level),
     latent = ggplot_latent(object, level),
-    residuals = ggplot_residuals(object)
+    residuals = ggplot_residuals(object),
+    forest = ggplot_forest(object, level)
   )
-}
-
-ggplot_objective <- function(fit) {
-  trace <- elbo_trace(fit)
-  trace$half_step <- half_steps(trace)
-  trace$step <- factor(trace$step, unique(trace$step))
-  steps <- levels(trace$step)
-  picture <- ggplot2::ggplot(trace, ggplot2::aes(.data$half_step, .data$elbo))
-  if (has_evidence(trace)) {
-    picture <- picture +
-      ggplot2::geom_line(ggplot2::aes(y = .data$log_evidence), linetype = 2) +
-      ggplot2::geom_segment(ggplot2::aes(xend = .data$half_step, yend = .data$log_evidence),
-                            colour = colours[["orange"]])
-  }
-  picture +
-    ggplot2::geom_line(colour = colours[["grey"]]) +
-    ggplot2::geom_point(ggplot2::aes(colour = .data$step, shape = .data$step), size = 2) +
-    ggplot2::scale_colour_manual(values = stats::setNames(step_colour(steps), steps)) +
-    ggplot2::scale_shape_manual(values = stats::setNames(step_symbol(steps), steps)) +
-    ggplot2::labs(
-      x = "half-step", y = NULL, colour = "after", shape = "after",
-      title = objective_title(fit),
-      subtitle = if (has_evidence(trace)) "dashed: log evidence; between them: KL"
-    ) +
-    ggplot2::theme_bw()
 }
 
 ggplot_curves <- function(fit, level) {
   curves <- fit$design$curves
-  if (length(curves) == 0) {
-    abort("The fit has no smooth terms to draw curves of.", "elbo_error_not_available")
-  }
   table <- do.call(rbind, lapply(curves, function(curve) {
     cbind(curve_data(fit, curve, level), term = curve$label)
   }))

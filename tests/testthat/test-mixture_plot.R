@@ -20,7 +20,7 @@ test_that("plot() draws each kind of mixture, and leaves par() as it was", {
 
 test_that("the pictures suit the fit", {
   expect_identical(picture_types(mixture_example("normal")),
-                   c("classification", "uncertainty", "objective"))
+                   c("classification", "uncertainty", "objective", "decomposition"))
   expect_identical(picture_types(mixture_example("univariate"))[1], "density")
   expect_identical(picture_types(mixture_example("poisson"))[1], "regression")
   expect_identical(picture_types(mixture_example("classes"))[1], "profiles")
@@ -31,6 +31,42 @@ test_that("the pictures suit the fit", {
   one <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1, covariance = "VVV")
   expect_false("uncertainty" %in% picture_types(one))
   to_nowhere(expect_no_error(plot(one)))
+})
+
+test_that("the choice of the model is drawn with the best models first, six of them named", {
+  fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3,
+                     control = elbo_control(n_starts = 2))
+  table <- selection_data(fit)
+  best <- tapply(fit$selection$criterion, fit$selection$covariance, min, na.rm = TRUE)
+  best <- sort(best[is.finite(best)])
+  expect_identical(unique(table$model), names(best))
+  expect_equal(unname(tapply(table$behind, table$rank, min)), unname(best - min(best)),
+               ignore_attr = TRUE)
+  styles <- lapply(1:6, model_style)
+  expect_identical(anyDuplicated(vapply(styles, `[[`, "", "col")), 0L)
+  expect_identical(unique(vapply(lapply(7:14, model_style), `[[`, "", "col")), "grey75")
+  one_size <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2,
+                          covariance = c("EEE", "VVV"))
+  to_nowhere({
+    expect_no_error(plot(fit, type = "selection"))
+    expect_no_error(plot(one_size, type = "selection"))
+  })
+})
+
+test_that("of many responses the page shows the two that tell components apart, or all pairs", {
+  set.seed(1)
+  Y <- matrix(rnorm(600), 100, 6, dimnames = list(NULL, letters[1:6]))
+  Y[1:40, c("c", "e")] <- Y[1:40, c("c", "e")] + 5
+  fit <- fit_mixture(cbind(a, b, c, d, e, f) ~ 1, as.data.frame(Y), k = 2, covariance = "EEI",
+                     control = elbo_control(n_starts = 2))
+  expect_identical(telling_pair(fit), c("c", "e"))
+  expect_identical(sum(vapply(picture_types(fit), function(type) panel_count(fit, type), 0L)), 5L)
+  to_nowhere({
+    before <- graphics::par("mfrow", "oma")
+    expect_no_error(plot(fit))
+    expect_no_error(plot(fit, type = "classification"))
+    expect_identical(graphics::par("mfrow", "oma"), before)
+  })
 })
 
 test_that("ellipses hold their share", {
@@ -90,7 +126,8 @@ curves_example <- function(...) {
 
 test_that("archetypal curves are drawn with their members and band", {
   fit <- withr::with_seed(1, curves_example())
-  expect_identical(picture_types(fit), c("curves", "deviations", "uncertainty", "objective"))
+  expect_identical(picture_types(fit), c("curves", "deviations", "uncertainty", "objective",
+                                         "decomposition"))
   to_nowhere({
     before <- graphics::par(no.readonly = TRUE)[c("mfrow", "mar", "oma", "las", "fig")]
     expect_identical(plot(fit), fit)

@@ -24,7 +24,7 @@ test_that("plot() draws each kind of fit, and leaves par() as it was", {
     expect_identical(graphics::par(no.readonly = TRUE)[c("mfrow", "mar", "las")],
                      before[c("mfrow", "mar", "las")])
   })
-  expect_error(plot(fits[[1]], type = "pie"), "arg")
+  expect_error(plot(fits[[1]], type = "pie"), "type", class = "elbo_error_argument")
 })
 
 test_that("latent variables are drawn in the order of their means, with the law's sd", {
