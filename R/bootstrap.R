@@ -16,8 +16,9 @@
 #' @param parm,level As in [confint()].
 #' @param ... Not used.
 #' @return An object of class `elbo_bootstrap`: a list of `theta` (nsim x parameters), `objective`
-#'   (nsim), `estimate` ([theta()] of the fit) and `failed` (number of refits without an answer,
-#'   whose rows are `NA`). `print` shows bias and standard errors, `confint` gives percentile
+#'   (nsim), `estimate` ([theta()] of the fit), `failed` (number of refits without an answer,
+#'   whose rows are `NA`) and `boundary` (names of parameters estimated on the boundary of their range,
+#'   of which the refits, drawn from there, say little). `print` shows bias and standard errors, `confint` gives percentile
 #'   intervals, `vcov` the covariance of the refits, `as.data.frame` the draws.
 #' @references
 #' Efron, B. and Tibshirani, R. (1993). *An Introduction to the Bootstrap*. Chapman and Hall.
@@ -42,7 +43,8 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
   theta <- refits[, -ncol(refits), drop = FALSE]
   structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = object$theta,
                  failed = sum(is.na(refits[, ncol(refits)])), method = object$method,
-                 labels = parameter_labels(object)),
+                 labels = parameter_labels(object),
+                 boundary = object$parameters$name[object$parameters$boundary]),
             class = "elbo_bootstrap")
 }
 
@@ -79,6 +81,11 @@ print.elbo_bootstrap <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
   cat(bootstrap_words(x), "\n", sep = "")
   print(bootstrap_summary(x), digits = 4)
+  if (length(x$boundary) > 0) {
+    write_wrapped(sprintf(paste("On the boundary of its range in the fit: %s. The refits are of data drawn",
+                                "there, so that their spread is not how far off the estimate may be; see",
+                                "confint(fit, type = \"profile\")."), quote_names(x$boundary)))
+  }
   invisible(x)
 }
 

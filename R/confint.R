@@ -7,14 +7,16 @@
 #' @param type `"wald"`: fixed effects by Satterthwaite's t, standard deviations on the log scale
 #'   and correlations on Fisher's z scale, so that none leaves its range; `NA` for a parameter on
 #'   the boundary, where only the other types have an answer. `"profile"`: all values that a
-#'   likelihood ratio test does not reject, everything else at its best; fixed effects of a
-#'   `"reml"` fit by the marginal likelihood, since restricted likelihoods have none.
-#'   `"bootstrap"`: percentiles of [bootstrap()].
+#'   likelihood ratio test does not reject, everything else at its best: under `"em"` by the marginal
+#'   likelihood, under `"reml"` by the restricted one, which has no fixed effects to profile, so that
+#'   theirs are Satterthwaite's t again. `"bootstrap"`: percentiles of [bootstrap()].
 #' @param nsim,seed For the bootstrap.
 #' @param ... Nothing further; see [elbo_fit-methods] for what may stand here.
 #' @param method,boot.type lme4's words: `"Wald"`, `"profile"` or `"boot"` for `type`, and `"perc"`, the
 #'   only kind of bootstrap interval.
-#' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`.
+#' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`. An interval that
+#'   leaves out its own estimate, or has no width, comes with a warning of class
+#'   `elbo_warning_interval`.
 #' @section Coverage:
 #' Share (%) of 1,000 simulated data sets in which the nominal 90 % interval held the truth, under em /
 #' reml, by number of groups; random intercepts, or random slopes besides, 10 rows
@@ -78,11 +80,33 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
           "elbo_error_not_available")
   }
   parm <- asked_parameters(object, parm)
-  switch(type,
+  limits <- switch(type,
     wald = wald_intervals(object, parm, level),
     profile = profile_intervals(object, parm, level),
     bootstrap = confint(bootstrap(object, nsim, seed), parm, level)
   )
+  warn_intervals(limits, object$theta[parm], type)
+  limits
+}
+
+# Percentiles leave out an estimate that the refits miss on one side, and have no width where the
+# refits are all at the boundary that the estimate is on.
+warn_intervals <- function(limits, estimate, type) {
+  slack <- 1e-6 * abs(estimate)
+  out <- which(estimate < limits[, 1] - slack | estimate > limits[, 2] + slack)
+  flat <- which(limits[, 1] == limits[, 2])
+  if (length(out) > 0) {
+    warn(c(sprintf("The %s interval of %s does not contain the estimate.", type,
+                   quote_names(rownames(limits)[out])),
+           if (type == "bootstrap") "Estimates of simulated data are biased to one side: type = \"profile\" is not."
+           else "Climb from more starts: elbo_control(n_starts = 18)."), "elbo_warning_interval")
+  }
+  if (length(flat) > 0) {
+    warn(c(sprintf("The %s interval of %s has no width, because the estimate is on its boundary:", type,
+                   quote_names(rownames(limits)[flat])),
+           "data simulated there cannot say how far off it may be. Use type = \"profile\"."),
+         "elbo_warning_interval")
+  }
 }
 
 # `type`, or the word for it that lme4 has in `method`.
@@ -166,15 +190,19 @@ wald_limits <- function(estimate, half_width, block) {
 # Profile likelihood ------------------------------------------------------------------------------
 
 profile_intervals <- function(fit, parm, level) {
-  limits <- vapply(parm, function(name) profile_limits(fit, name, level), c(0, 0))
-  interval_matrix(t(limits), parm, level)
+  # A restricted likelihood has no coefficients.
+  integrated <- fit$method == "reml" &
+    fit$parameters$block[match(parm, fit$parameters$name)] == "beta"
+  limits <- wald_intervals(fit, parm, level)
+  profiled <- vapply(parm[!integrated], function(name) profile_limits(fit, name, level), c(0, 0))
+  limits[!integrated, ] <- t(profiled)
+  limits
 }
 
 profile_limits <- function(fit, name, level) {
   row <- match(name, fit$parameters$name)
   if (fit$parameters$fixed[row]) return(c(NA, NA))
   block <- fit$parameters$block[row]
-  if (block == "beta" && fit$method == "reml") fit <- refit_method(fit, "em")
   estimate <- fit$theta[[row]]
   if (is.nan(estimate)) return(c(NA, NA))
   range <- switch(block, beta = c(-Inf, Inf), cor = c(-1, 1), c(0, Inf))

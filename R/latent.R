@@ -3,20 +3,34 @@
 #' The posterior of every latent variable
 #'
 #' For each level of the grouping factor and each term of the random part, and for the penalised
-#' coefficients of each smooth term, mean and standard deviation of \eqn{q(z)}. Under methods `"em"` and `"reml"` that is the exact posterior
-#' given the estimates, \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)}, under `"reml"` with the
-#' coefficients integrated and so wider than the conditional one of [ranef.elbo_fit()]; under
-#' `"joint"` it is a point, whose standard deviation is zero.
+#' coefficients of each smooth term, mean and standard deviation of the latent variable given the data.
+#'
+#' Under methods `"em"` and `"reml"` the mean is that of the exact posterior given the estimates,
+#' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)}. Its standard deviation takes the estimates for the truth,
+#' which with few groups or a small variance is far too hopeful: where a variance is estimated at zero, so
+#' are all latent variables, with certainty. By default (`type = "total"`) `sd` therefore has in it that
+#' coefficients and variances are estimated: it is the root of the mean squared error of the prediction to
+#' second order (Kackar and Harville 1984; Prasad and Rao 1990), for `"em"` with the bias of its variances
+#' taken out, and is not zero where a variance is estimated at zero. `type = "conditional"` is the standard
+#' deviation of \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)} itself, under `"reml"` with the coefficients
+#' integrated; [ranef.elbo_fit()] has the one that is given the coefficients too, as lme4. Under `"joint"`
+#' latent variables are points, whose standard deviation is zero.
 #'
 #' @param object a fit.
-#' @param type for method `"vb"`: `"linear_response"` (the default) or `"mean_field"`, the standard
-#'   deviations under q itself.
+#' @param type `"total"` (the default) or `"conditional"`, see above. For method `"vb"`:
+#'   `"linear_response"` (the default) or `"mean_field"`, the standard deviations under q itself.
 #' @param ... for methods.
 #' @return A data frame, one row per level and term: `group`, `level` and `term` (character),
 #'   `mean` and `sd` (numeric, on the scale of the response per unit of the term). Of a smooth
 #'   term, `s(x)` as group and as term, the levels are the numbers of its coefficients, from smooth
 #'   to rough ([fit_glmm()]); the curve itself is what `predict()` gives. A fit without either gives
 #'   no rows.
+#' @references
+#' Kackar, R. N. and Harville, D. A. (1984). Approximations for standard errors of estimators of fixed and
+#' random effects in mixed linear models. *JASA* 79, 853--862. \doi{10.1080/01621459.1984.10477102}
+#'
+#' Prasad, N. G. N. and Rao, J. N. K. (1990). The estimation of the mean squared error of small-area
+#' estimators. *JASA* 85, 163--171. \doi{10.1080/01621459.1990.10475320}
 #' @seealso [ranef.elbo_fit()] for the same in the shape other packages use, and
 #'   `plot(fit, type = "latent")`.
 #' @family what a fit answers
@@ -41,34 +55,46 @@ latent.elbo_fit <- function(object, type = NULL, ...) {
   if (has_curves(object)) rbind(groups, latent_smooth(object, type)) else groups
 }
 
-# m x q. Under reml u_g | beta has the covariance cov_g and the mean moves by -gain_g with
-# beta, so that integrating beta adds gain_g beta_cov gain_g'; and alike with the coefficients of
-# smooth terms.
+# m x q. u_g | beta has the covariance cov_g and the mean moves by -gain_g with beta, so that integrating
+# beta adds gain_g C gain_g'; and alike with the coefficients of smooth terms.
 latent_sd <- function(fit, type = NULL) {
-  if (fit$method == "vb") {
-    types <- c("linear_response", "mean_field")
-    type <- check_choice(if (is.null(type)) types else type, "type", types)
-    return(sqrt(vb_latent_variance(fit, type)))
-  }
-  variance <- fit$latent$mean
-  integrated <- fit$method == "reml" || has_curves(fit)
-  C <- if (has_curves(fit)) fit$smooth$q_cov else coefficient_cov(fit)
-  for (j in seq_len(ncol(variance))) {
-    variance[, j] <- fit$latent$cov[j, j, ]
-    if (integrated) {
-      gain <- matrix(fit$latent$gain[j, , ], nrow(C), nrow(variance))
-      variance[, j] <- variance[, j] + colSums(gain * (C %*% gain))
+  type <- latent_type(fit, type)
+  if (fit$method == "vb") return(sqrt(vb_latent_variance(fit, type)))
+  integrated <- fit$method == "reml" || has_curves(fit) || type == "total"
+  C <- if (integrated) latent_coefficient_cov(fit, type)
+  parts <- list(c(fit$latent[c("cov", "gain")], list(C = C)), if (type == "total") scale_excess(fit))
+  variance <- 0 * fit$latent$mean
+  for (part in parts[lengths(parts) > 0]) {
+    for (j in seq_len(ncol(variance))) {
+      variance[, j] <- variance[, j] + part$cov[j, j, ]
+      if (is.null(part$C)) next
+      gain <- matrix(part$gain[j, , ], nrow(part$C), nrow(variance))
+      variance[, j] <- variance[, j] + colSums(gain * (part$C %*% gain))
     }
   }
   sqrt(variance)
 }
 
+latent_type <- function(fit, type) {
+  if (fit$method == "joint") return("conditional")
+  types <- if (fit$method == "vb") c("linear_response", "mean_field") else c("total", "conditional")
+  check_choice(if (is.null(type)) types else type, "type", types)
+}
+
+# Of the coefficients that come with latent variables: as they are estimated, or under q, where some are
+# points.
+latent_coefficient_cov <- function(fit, type) {
+  under_q <- has_curves(fit) && (fit$method == "joint" || type %in% c("conditional", "mean_field"))
+  if (under_q) fit$smooth$q_cov else coefficient_cov(fit)
+}
+
 #' Random effects of each group
 #'
 #' The posterior means of the latent variables (under method `"joint"` their points), as
-#' [nlme::ranef()] and lme4 give them, and like there their covariances given the
-#' coefficients, under `"reml"` too. [latent()] is the tidy form, with the coefficients
-#' integrated under `"reml"`.
+#' [nlme::ranef()] and lme4 give them, and like there their covariances given all parameters, under
+#' `"reml"` given the coefficients too: `condsd` is what lme4 calls so. It takes the estimates for the truth,
+#' is far too small with few groups and zero where a variance is estimated at zero. [latent()] is the
+#' tidy form, whose `sd` has the uncertainty of the parameters in it.
 #'
 #' @param object a fit.
 #' @param condVar whether to attach the posterior covariances.

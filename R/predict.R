@@ -23,7 +23,9 @@
 #'   latent variables are predicted to be zero, with the full variance of their law.
 #' @param se.fit Whether to give standard errors.
 #' @param interval `"confidence"` for the mean that is predicted, `"prediction"` for a new
-#'   observation; with `re.form = NA` one of a group not seen before.
+#'   observation; with `re.form = NA` one of a group not seen before. In a meta-analysis (`se`) an
+#'   observation has the standard error that `newdata` gives it; without one `"prediction"` is for the true
+#'   effect of the study.
 #' @param level Confidence level.
 #' @param na.action What to do with missing values in `newdata`; by default they give `NA`.
 #' @param ... Nothing further.
@@ -38,10 +40,14 @@
 #' \eqn{x'\beta+z'u_g}{x'beta + z'u_g} is
 #' \deqn{(x-K_g'z)'C(x-K_g'z)+z'S_gz,}{(x - K_g'z)' C (x - K_g'z) + z' S_g z,}
 #' the mean squared error of the prediction when the variance parameters are known (Henderson
-#' 1975); for a group not seen before \eqn{x'Cx+z'\Sigma z}{x'C x + z' Sigma z}. Variance
-#' parameters are taken as they were estimated. Confidence intervals of the population use t
-#' quantiles with Satterthwaite degrees of freedom, all others normal quantiles, which are
-#' short when there are few groups.
+#' 1975); for a group not seen before \eqn{x'Cx+z'\Sigma z}{x'C x + z' Sigma z}. That they are estimated
+#' adds to \eqn{S_g} and \eqn{C} wherever latent variables of the fit are predicted, as in [latent()], where
+#' the coverage is; the interval then has normal quantiles. The mean of the population has the standard
+#' error of `vcov()` and t quantiles with the degrees of freedom of `summary()`, and so have groups not
+#' seen before, whose intervals are thus never shorter than that of the mean. Of a meta-analysis
+#' `predict(fit, newdata, re.form = NA, interval = "prediction")` is the prediction interval
+#' of Higgins, Thompson and Spiegelhalter (2009) for the true effect of a new study, with these degrees of
+#' freedom in place of the number of studies less two.
 #'
 #' Smooth terms are curves of the population, so that `re.form = NA` has them too. Their
 #' coefficients are latent variables (\eqn{b} beside \eqn{\beta}{beta} above), and intervals along a curve are
@@ -66,6 +72,10 @@
 #' Wahba, G. (1983). Bayesian "confidence intervals" for the cross-validated smoothing spline.
 #' *Journal of the Royal Statistical Society B* 45, 133--150.
 #' \doi{10.1111/j.2517-6161.1983.tb01239.x}
+#'
+#' Higgins, J. P. T., Thompson, S. G. and Spiegelhalter, D. J. (2009). A re-evaluation of random-effects
+#' meta-analysis. *Journal of the Royal Statistical Society A* 172, 137--159.
+#' \doi{10.1111/j.1467-985X.2008.00552.x}
 #'
 #' Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a selection
 #' model. *Biometrics* 31, 423--447. \doi{10.2307/2529430}
@@ -107,7 +117,7 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
     if (interval == "prediction") {
       total <- total + row_sd(spread, data)^2 + if (latent) 0 else law_variance(spread, data)
     }
-    df <- if (latent) Inf else population_df(object, data, interval)
+    df <- mean_df(object, data, group)
     half <- sqrt(total) * stats::qt((1 + level) / 2, df)
     fit <- cbind(fit = mean, lwr = mean - half, upr = mean + half)
   }
@@ -145,26 +155,40 @@ row_mean <- function(object, data, group = NULL) {
   stats::setNames(mean, row_names(object, data))
 }
 
+# Where latent variables of groups of the fit are predicted, the uncertainty of their law is in it; the
+# covariance of coefficients alone is that of vcov().
 mean_variance <- function(object, data, group = NULL) {
-  C <- coefficient_cov(object)
   X <- row_coefficients(object, data)
-  if (is.null(group)) return(rowSums((X %*% C) * X))
+  C <- coefficient_cov(object)
+  if (is.null(group)) return(quadratic_rows(X, C))
   Z <- row_random(object, data)
-  q <- ncol(Z)
   vb <- object$method == "vb"
-  if (vb) C <- conditional_cov(object)
-  moved <- X - latent_rows(Z, if (vb) posterior_gain(object) else object$latent$gain, group)
-  variance <- rowSums((moved %*% C) * moved) +
-    if (vb) scale_variance(object, X, Z, group) else 0
-  for (j in seq_len(q)) {
-    for (k in seq_len(q)) {
-      variance <- variance + Z[, j] * Z[, k] * c(0, object$latent$cov[j, k, ])[group + 1]
-    }
+  known <- list(C = if (vb) conditional_cov(object) else C, cov = object$latent$cov,
+                gain = if (vb) posterior_gain(object) else object$latent$gain)
+  variance <- group_variance(X, Z, group, known) + if (vb) scale_variance(object, X, Z, group) else 0
+  seen <- which(group > 0)
+  excess <- if (length(seen) > 0) scale_excess(object)
+  if (!is.null(excess)) {
+    variance[seen] <- variance[seen] + group_variance(X, Z, group, excess)[seen]
   }
   unseen <- which(group == 0)
   variance[unseen] <- variance[unseen] + law_variance(object, data)[unseen]
   variance
 }
+
+# Of x'beta + z'u_g; of x'beta where the group is 0.
+group_variance <- function(X, Z, group, parts) {
+  variance <- quadratic_rows(X - latent_rows(Z, parts$gain, group), parts$C)
+  q <- ncol(Z)
+  for (j in seq_len(q)) {
+    for (k in seq_len(q)) {
+      variance <- variance + Z[, j] * Z[, k] * c(0, parts$cov[j, k, ])[group + 1]
+    }
+  }
+  variance
+}
+
+quadratic_rows <- function(X, C) rowSums((X %*% C) * X)
 
 # The coefficients that are estimated, those of curves included: their columns, and covariance.
 row_coefficients <- function(object, data) {
@@ -212,16 +236,15 @@ latent_law <- function(object) {
   law
 }
 
-# Satterthwaite's where the variance is that of the fixed effects, or of a linear model. Curves have
-# latent variables in it.
-population_df <- function(object, data, interval) {
+# Satterthwaite's of the mean of the population, which a group not seen before has too, so that its
+# intervals are never the shorter ones. Infinite where latent variables of the fit are predicted, those of
+# curves too: their uncertainty is in the variance.
+mean_df <- function(object, data, group = NULL) {
   X <- row_fixed(object, data)
   df <- rep(Inf, nrow(X))
-  known <- stats::complete.cases(X)
   if (has_curves(object)) return(df)
-  if (interval == "confidence" || ncol(object$design$Z) == 0) {
-    df[known] <- fit_df(object, X[known, , drop = FALSE])
-  }
+  rows <- stats::complete.cases(X) & (if (is.null(group)) TRUE else group %in% 0)
+  df[rows] <- fit_df(object, X[rows, , drop = FALSE])
   df
 }
 
@@ -283,10 +306,14 @@ row_sd <- function(object, data) {
   if (is.null(data)) return(residual_sd(object))
   sigma <- sigma(object)
   if (!is.null(object$design$level)) sigma <- unname(sigma[row_level(object, data)])
-  se <- new_extra(object, "se", data)
-  if (!is.null(se)) return(se)
+  if (object$design$known_se) return(new_se(object, data))
   weights <- new_extra(object, "weights", data)
   sigma / sqrt(if (is.null(weights)) rep(1, nrow(data)) else weights)
+}
+
+# The standard errors of new rows; none is asked for the true effect.
+new_se <- function(object, data) {
+  if (all(all.vars(object$call$se) %in% names(data))) new_extra(object, "se", data) else 0
 }
 
 row_group <- function(object, data) {

@@ -13,9 +13,11 @@
 #'
 #' Fewer than ten groups are called few: a standard deviation estimated from m groups has a
 #' relative standard error of at least \eqn{1/\sqrt{2(m-1)}}{1/sqrt(2(m-1))}, 0.24 at ten, and
-#' marginal maximum likelihood loses about one part in m of the variance. Neither Wald nor
-#' Satterthwaite intervals can then be relied on; [bootstrap()] and
-#' `confint(fit, type = "profile")` do better.
+#' marginal maximum likelihood loses about one part in m of the variance. Degrees of freedom are
+#' Satterthwaite's, those of lmerTest; where a variance is estimated at zero they come from the expected
+#' information of the variances, as Kenward and Roger's do, and so are those of the groups, never those of
+#' all rows, for coefficients that the groups tell. How often such intervals hold the truth:
+#' [confint()][confint.elbo_fit].
 #'
 #' @param x a fit, or its summary.
 #' @param object a fit.
@@ -298,15 +300,15 @@ boundary_words <- function(fit) {
   smooth <- variances[variances$kind == "smooth", ]
   cors <- variances[variances$kind == "cor", ]
   singular <- if (!any(variances$kind != "smooth")) singular_blocks(fit)
-  remedy <- "use bootstrap() or anova()."
+  remedy <- "use anova(), or confint(type = \"profile\")."
   c(
     sprintf(paste("sd of %s | %s is 0: on the boundary of its range. The fit is complete; the",
-                  "data show no variation in it between the levels of %s. Its standard error",
+                  "data show no variation in it between the levels of %s, which is not to say that",
+                  "there is none: latent(), predict() and the df allow for some. Its standard error",
                   "is undefined: %s"), sds$var1, sds$group, sds$group, remedy),
     sprintf(paste("sd of %s is 0: on the boundary of its range. The fit is complete; the data",
                   "show no curvature, and the curve is a straight line. Its standard error is",
-                  "undefined: use anova() with bootstrap, or confint(type = \"profile\")."),
-            smooth$var1),
+                  "undefined: %s"), smooth$var1, remedy),
     sprintf(paste("cor of %s and %s | %s is %.0f: on the boundary of its range. The fit is",
                   "complete; the two vary in strict proportion. Its standard error is",
                   "undefined: %s"), cors$var1, cors$var2, cors$group, cors$estimate, remedy),
@@ -344,8 +346,11 @@ few_groups_words <- function(fit) {
   groups <- nlevels(fit$design$group)
   if (groups == 0 || groups >= few_groups || !any(free_sds(fit))) return(NULL)
   if (fit$method == "vb") return(NULL) # the verdict on linear response says it
-  paste0("Only ", count_words(groups, fit$design$group_name), ": standard errors and t tests ",
-         "can be far too hopeful. See bootstrap() and confint(type = \"profile\").")
+  paste0("Only ", count_words(groups, fit$design$group_name), ": ",
+         if (fit$method == "em") "variances by \"em\" are then too small, and standard errors with them; "
+         else "the sds between them are poorly known. ",
+         if (fit$method == "em") "update(fit, method = \"reml\") corrects it. ",
+         "See confint(type = \"profile\") and bootstrap().")
 }
 
 free_sds <- function(fit) fit$parameters$block == "sd" & !fit$parameters$fixed

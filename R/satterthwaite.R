@@ -3,23 +3,27 @@
 # The variance of an estimate L'beta, v(eta) = L'(X'V^{-1}X)^{-1}L, is itself estimated: with g its
 # derivative and A the covariance of the variance parameters, 2 v^2 / (g'Ag) degrees of freedom
 # match the first two moments of a chi-square (Satterthwaite 1946, Biometrics Bulletin 2:110;
-# Giesbrecht & Burns 1985, Biometrics 41:477). Parameters on the boundary count as known.
+# Giesbrecht & Burns 1985, Biometrics 41:477). Where a variance is zero its information on the scale of
+# standard deviations says nothing, and A comes from the expected information of variances.
 
 # `L`: a row a contrast of coef(fit); by default each coefficient.
 fit_df <- function(fit, L = NULL) {
   info <- fit$information
-  p <- sum(fit$parameters$block == "beta")
-  if (is.null(L)) L <- diag(p)
+  if (is.null(L)) L <- diag(sum(fit$parameters$block == "beta"))
   L <- L[, info$free_beta, drop = FALSE]
+  if (fit$method %in% c("em", "reml") && on_boundary(fit)) return(boundary_df(fit, L))
   C <- fit$beta_cov[info$free_beta, info$free_beta, drop = FALSE]
   A <- info$eta_cov
   A[is.na(A)] <- 0
   slopes <- matrix(info$beta_cov_slope, length(C), nrow(A))
   vapply(seq_len(nrow(L)), function(i) {
     l <- L[i, ]
-    v <- drop(l %*% C %*% l)
-    g <- drop(as.vector(l %o% l) %*% slopes)
-    variance <- sum(g * (A %*% g)) # 0 where no scale is free
-    if (variance > 0) 2 * v^2 / variance else Inf
+    satterthwaite_df(drop(l %*% C %*% l), drop(as.vector(l %o% l) %*% slopes), A)
   }, 0)
+}
+
+# `v` with derivatives g by parameters of covariance A: infinite where no scale is free.
+satterthwaite_df <- function(v, g, A) {
+  variance <- sum(g * (A %*% g))
+  if (variance > 0) 2 * v^2 / variance else Inf
 }

@@ -51,8 +51,9 @@ smooth_rows <- function(fit) {
 
 latent_smooth <- function(fit, type) {
   names <- names(fit$smooth$mean)
-  cov <- if (fit$method == "vb" && !identical(type, "mean_field")) coefficient_cov(fit)
-         else fit$smooth$q_cov
+  type <- latent_type(fit, type)
+  cov <- latent_coefficient_cov(fit, type)
+  if (type == "total") cov <- cov + scale_excess(fit)$C
   label <- curve_labels(fit$design$curves)[smooth_rows(fit)]
   data.frame(group = label, level = as.character(sequence(smooth_sizes(fit$design$curves))),
              term = label, mean = unname(fit$smooth$mean),

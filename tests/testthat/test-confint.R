@@ -64,18 +64,37 @@ test_that("on the boundary Wald has no answer, profile and bootstrap have", {
   expect_identical(confint(fit, sd, type = "bootstrap", nsim = 200, seed = 1)[[1]], 0)
 })
 
-test_that("a reml fit is profiled wherever its data are", {
+test_that("a reml fit is profiled by its own likelihood, its coefficients have t intervals", {
   local_data <- growth
   fit <- local({
     inner <- local_data
     fit_glmm(distance ~ age + (1 | Subject), inner, method = "reml")
   })
   em <- fit_glmm(distance ~ age + (1 | Subject), growth)
-  # Coefficients by the marginal likelihood, variances by the restricted one.
-  expect_equal(confint(fit, "age", type = "profile"), confint(em, "age", type = "profile"),
-               tolerance = 1e-5)
-  expect_false(isTRUE(all.equal(confint(fit, "sigma", type = "profile"),
-                                confint(em, "sigma", type = "profile"), tolerance = 1e-3)))
+  expect_equal(confint(fit, "age", type = "profile"), confint(fit, "age"))
+  limits <- confint(fit, "sigma", type = "profile")
+  for (value in limits) {
+    expect_equal(2 * (fit$objective - refit_held(fit, "sigma", value)), qchisq(0.95, 1),
+                 tolerance = 1e-4)
+  }
+  expect_false(isTRUE(all.equal(limits, confint(em, "sigma", type = "profile"), tolerance = 1e-3)))
+})
+
+test_that("an interval contains its estimate, or says that it does not", {
+  # Seven sites of very different precision: the marginal likelihood puts the mean at -.3, the
+  # restricted one at 5.1, which the profile of the former, -1.0 to 1.2, does not contain.
+  reml <- fit_glmm(estimate ~ 1 + (1 | country), microcredit_sites, se = se, method = "reml")
+  expect_silent(limits <- confint(reml, type = "profile"))
+  expect_true(all(limits[, 1] <= theta(reml) & theta(reml) <= limits[, 2]))
+  em <- update(reml, method = "em")
+  expect_warning(limits <- confint(em, type = "bootstrap", nsim = 50, seed = 1),
+                 class = "elbo_warning_interval", regexp = "has no width")
+  expect_identical(unname(limits[2, ]), c(0, 0))
+  shown <- capture.output(print(bootstrap(em, nsim = 20, seed = 1)))
+  expect_match(paste(shown, collapse = " "), "On the boundary of its range in the fit: `?sd__")
+  above <- matrix(1:2, 1, dimnames = list("a", NULL))
+  expect_warning(warn_intervals(above, c(a = 3), "bootstrap"), class = "elbo_warning_interval",
+                 regexp = "does not contain")
 })
 
 test_that("unknown parameters and levels are refused", {

@@ -209,6 +209,8 @@ test_that("Satterthwaite's degrees of freedom are lmerTest's", {
   for (case in lme4_cases()) {
     for (method in c("em", "reml")) {
       peer <- lmer_at_tolerance(case[[1]], case[[2]], method == "reml", polish = FALSE)
+      # Where a variance is zero theirs are those of a model without it.
+      if (lme4::isSingular(peer)) next
       peer <- summary(lmerTest::as_lmerModLmerTest(peer))$coefficients
       ours <- summary(fit_glmm(case[[1]], case[[2]], method = method))$coefficients
       # lmerTest differentiates numerically, twice.

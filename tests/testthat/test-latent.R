@@ -1,9 +1,9 @@
 orthodont <- as.data.frame(nlme::Orthodont)
 
-test_that("latent() is the exact posterior given the estimates, a row per level and term", {
+test_that("conditional latent() is the exact posterior given the estimates, a row per level and term", {
   for (method in c("em", "reml")) {
     fit <- fit_glmm(distance ~ age + (age | Subject), orthodont, method = method)
-    table <- latent(fit)
+    table <- latent(fit, type = "conditional")
     expect_named(table, c("group", "level", "term", "mean", "sd"))
     expect_identical(table$level, rep(levels(fit$design$group), each = 2))
     expect_identical(unique(table$group), "Subject")
@@ -46,7 +46,7 @@ test_that("ranef() holds the same numbers in the shape of lme4", {
 
   long <- as.data.frame(effects)
   expect_named(long, c("grpvar", "term", "grp", "condval", "condsd"))
-  table <- latent(fit)
+  table <- latent(fit, type = "conditional")
   row <- match(paste(long$grp, long$term), paste(table$level, table$term))
   expect_equal(long$condval, table$mean[row])
   expect_equal(long$condsd, table$sd[row])

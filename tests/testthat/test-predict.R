@@ -26,6 +26,13 @@ henderson_variance <- function(fit, X, Z, group) {
   rowSums((L %*% henderson(fit)) * L)
 }
 
+# The same fit with its variances held where they are, so that they are known.
+with_known_scales <- function(fit) {
+  scales <- theta(fit)[fit$parameters$block != "beta"]
+  known <- lapply(unname(scales), function(value) bquote(constant(.(value))))
+  update(fit, prior = do.call(priors, stats::setNames(known, names(scales))))
+}
+
 test_that("predictions for the rows of the fit are its fitted values", {
   expect_equal(predict(slopes), fitted(slopes))
   expect_equal(predict(slopes, growth), fitted(slopes))
@@ -54,7 +61,7 @@ test_that("standard errors are those of Henderson's equations", {
     fit_glmm(distance ~ age + (age || Subject), growth, sigma = ~ Sex, weights = 1 + age / 10),
     fit_glmm(distance ~ poly(age, 2) * Sex + (1 | Subject), growth, offset = age / 3)
   )
-  for (fit in fits) {
+  for (fit in lapply(fits, with_known_scales)) {
     design <- fit$design
     expected <- henderson_variance(fit, design$X, design$Z, as.integer(design$group))
     answer <- predict(fit, se.fit = TRUE)
@@ -163,9 +170,50 @@ test_that("prediction intervals follow weights, known standard errors and levels
   mean <- predict(fit, new, re.form = NA, se.fit = TRUE)$se.fit
   law <- VarCorr(fit)[[1]][1, 1]
   expect_equal(half(predict(fit, new, re.form = NA, interval = "prediction")),
-               unname(z * sqrt(mean^2 + law + new$se^2)))
+               unname(qt(0.975, fit_df(fit)) * sqrt(mean^2 + law + new$se^2)))
   # The population mean asks for neither group nor standard error.
   expect_length(predict(fit, new[0], re.form = NA), 2)
+})
+
+test_that("the interval of a new study is the wider one, by the t of the mean", {
+  # metafor 3.8-1, rma(est, sei = se, test = "t"): mean -0.0961 to 5.2653, predict() -3.9231 to 9.0922,
+  # which uses t with 5 degrees of freedom, the number of studies less one.
+  m <- data.frame(est = c(1, 3.1, 4.2, -1.05, 2, 6), site = 1:6, se = c(1, 0.5, 1, 1, 2, 1))
+  fit <- fit_glmm(est ~ 1 + (1 | site), m, se = se, method = "reml")
+  df <- fit_df(fit)
+  expect_equal(df, 5, tolerance = 0.01)
+  new <- data.frame(site = 9)
+  mean <- predict(fit, new, re.form = NA, interval = "confidence")
+  effect <- predict(fit, new, allow.new.levels = TRUE, interval = "confidence")
+  scale <- qt(0.975, 5) / qt(0.975, df)
+  expect_equal((mean[, "upr"] - mean[, "fit"]) * scale, (5.2653 + 0.0961) / 2, tolerance = 1e-4,
+               ignore_attr = TRUE)
+  expect_equal((effect[, "upr"] - effect[, "fit"]) * scale, (9.0922 + 3.9231) / 2, tolerance = 1e-4,
+               ignore_attr = TRUE)
+  # The true effect is what a prediction without a standard error is of, whatever lies around.
+  se <- 100
+  expect_equal(predict(fit, new, re.form = NA, interval = "prediction"), effect)
+  expect_equal(predict(fit, new, allow.new.levels = TRUE, interval = "prediction"), effect)
+})
+
+test_that("an interval of a new group is never narrower than that of the mean", {
+  set.seed(3)
+  d <- data.frame(x = rnorm(40), f = gl(2, 20), g = gl(5, 8), w = rexp(40) + 0.5)
+  d$y <- d$x + rnorm(5)[d$g] + rnorm(40)
+  new <- data.frame(x = c(-3, 0, 2), f = c("1", "2", "1"), g = "new", w = 1)
+  for (method in c("em", "reml", "vb")) {
+    for (fit in list(
+      fit_glmm(y ~ x + (x | g), d, method = method),
+      fit_glmm(y ~ x + (1 | g), d, method = method, weights = w, offset = x / 2),
+      fit_glmm(y ~ x + f + (1 | g), d, method = method, sigma = ~ f)
+    )) {
+      mean <- predict(fit, new, re.form = NA, interval = "confidence")
+      effect <- predict(fit, new, allow.new.levels = TRUE, interval = "confidence")
+      row <- predict(fit, new, re.form = NA, interval = "prediction")
+      expect_true(all(effect[, "upr"] >= mean[, "upr"] & effect[, "lwr"] <= mean[, "lwr"]))
+      expect_true(all(row[, "upr"] > effect[, "upr"] & row[, "lwr"] < effect[, "lwr"]))
+    }
+  }
 })
 
 test_that("latent variables without a law leave new groups unknown", {
