@@ -271,7 +271,7 @@ static void add_latent(call_list *out, const glmm *g, const double *root, const 
       mean[group + m * a] = sum;
     }
     la_multiply(R, u + q, q, q, q, half);
-    la_multiply_t(half, R, q, q, q, c);
+    la_multiply_t(half, half, q, q, q, c);
     for (int a = 0; a < q; a++) /* stored by row */
       for (int j = 0; j < p; j++) {
         double sum = 0.0;

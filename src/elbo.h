@@ -73,6 +73,9 @@ typedef struct {
   elbo_status (*e_step)(void *work);
   elbo_status (*m_step)(void *work);
   elbo_status (*elbo)(void *work, double *value);
+  /* How far `elbo` may be off by rounding, at its last value, from the sizes of what was added up: a fall
+   * beyond it is an error.  NULL: 1e-9 of 1 + its size. */
+  double (*rounding)(void *work);
   elbo_status (*log_evidence)(void *work, double *value);
   elbo_status (*kl)(void *work, double *value);
   elbo_status (*derivatives)(void *work, double *value, double *gradient, double *hessian);

@@ -10,7 +10,8 @@
  * With second derivatives an ascent ends where max_j |g_j| se_j < tol, se from the observed information,
  * and no direction is left in which the objective is convex.  Where they cost too much it ends where
  * the gain still to come, by the rate at which the last EM steps gained, is below tol.  A coordinate
- * step that lowers the ELBO beyond rounding is an error: it means that a formula is wrong. */
+ * step that lowers the ELBO beyond its rounding, which the model tells, is an error: it means that a formula is
+ * wrong. */
 #include <limits.h>
 #include <math.h>
 #include <string.h>
@@ -27,6 +28,7 @@ typedef struct {
   const elbo_hooks *hooks;
   elbo_result *result;
   double elbo;    /* at the last half-step */
+  double rounding; /* of it */
   double em_gain; /* of the last EM step, and by their rate of all that would follow it */
   double em_to_come;
   double *gradient, *hessian, *vectors, *values, *eigen_work;
@@ -51,7 +53,9 @@ static elbo_status record(ascent *a, elbo_step step, int rises) {
   if (told && status == ELBO_OK && m->kl) status = m->kl(a->work, &kl);
   if (status != ELBO_OK) return status;
   if (told) a->hooks->trace(a->hooks->ctx, a->result->iterations, step, value, evidence, kl);
-  if (rises && value < a->elbo - 1e-9 * (1.0 + fabs(a->elbo))) return ELBO_E_DESCENT;
+  const double before = a->rounding;
+  a->rounding = m->rounding ? m->rounding(a->work) : 1e-9 * (1.0 + fabs(value));
+  if (rises && value < a->elbo - fmax(before, a->rounding)) return ELBO_E_DESCENT;
   a->elbo = value;
   return ELBO_OK;
 }
@@ -167,8 +171,7 @@ static elbo_status newton_step(ascent *a, double value, int *moved) {
     if (move_to(a, a->eta1, &next) != ELBO_OK) continue;
     *moved = next > value;
     /* The last steps gain less than rounding shows; the whole step is right there. */
-    if (!*moved && h == 0 && a->result->gain < 1e-9 * (1.0 + fabs(value)) &&
-        fabs(next - value) < 1e-9 * (1.0 + fabs(value)))
+    if (!*moved && h == 0 && a->result->gain < a->rounding && fabs(next - value) < a->rounding)
       *moved = 1;
   }
   if (!*moved) return a->model->unpack(a->work, a->eta);
@@ -192,8 +195,10 @@ static elbo_status newton(ascent *a) {
     polished = at_maximum;
     if (exhausted(a)) return ELBO_MAX_ITER;
     if (stop_requested(a)) return ELBO_STOPPED;
-    /* Near the end the objective no longer tells steps apart: the gradient does. */
-    if (a->result->gradient < 1e-6) {
+    /* Near the end the objective no longer tells steps apart: the gradient does, if anything. */
+    const int near = a->result->gradient < 1e-6 ||
+                     (a->model->rounding != NULL && a->result->gain < a->rounding);
+    if (near) {
       stalled = a->result->gradient > 0.5 * best_gradient ? stalled + 1 : 0;
       if (stalled > 2) return ELBO_OK;
       best_gradient = fmin(best_gradient, a->result->gradient);
@@ -201,13 +206,13 @@ static elbo_status newton(ascent *a) {
     status = newton_step(a, value, &moved);
     if (status != ELBO_OK) return status;
     if (moved) continue;
-    if (a->result->gradient < 1e-6) return ELBO_OK;
+    if (near) return ELBO_OK;
     /* A maximum with an edge, as where a prior falls from zero on, is on the boundary itself. */
     if (a->model->settle && a->model->settle(a->work)) continue;
     /* A coordinate step needs no derivatives: it may lead out of where they mislead. */
     status = em_step(a);
     if (status != ELBO_OK) return status;
-    if (a->em_gain <= 1e-12 * (1.0 + fabs(a->elbo))) return ELBO_STOPPED;
+    if (a->em_gain <= a->rounding) return ELBO_STOPPED;
   }
 }
 

@@ -8,6 +8,9 @@
  * The ELBO, E_q log p(y, z | theta) - E_q log q, is computed from the summaries of q
  * alone, so E- and M-steps can be checked against it at every half-step (Neal & Hinton 1998). */
 #include "model_lmm_inside.h"
+
+#include <float.h>
+
 #include "math_simd.h"
 
 /* Where an inner ascent of the M-step ends, relative to the parameters. */
@@ -70,6 +73,7 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
   w->q_next_beta = elbo_doubles(mem, (size_t)p);
   w->q_C = elbo_doubles(mem, square(p));
   w->q_next_C = elbo_doubles(mem, square(p));
+  w->C_root = elbo_doubles(mem, square(p));
   w->second = elbo_doubles(mem, square(q));
   w->second_u = elbo_doubles(mem, square(q));
   w->root = elbo_doubles(mem, square(q));
@@ -112,6 +116,16 @@ void lmm_set_root(lmm_work *w) {
 }
 
 void lmm_set_eta(lmm_work *w) {
+  /* In units of the residual sd less than this changes no digit of the objective. */
+  enum { NOTHING_EXPONENT = -30 };
+  double residual = HUGE_VAL;
+  if (w->method != LMM_VB) {
+    for (int l = 0; l < w->par.n_level; l++) {
+      const int at = w->par.eta_of_sigma[l];
+      residual = fmin(residual, at < 0 ? w->par.sigma[l] : exp(w->eta[at]));
+    }
+    lmm_parameters_round(&w->par, scalbn(residual, NOTHING_EXPONENT), w->eta);
+  }
   lmm_parameters_unpack(&w->par, w->eta, w->L, w->Sigma, w->variance);
   lmm_set_root(w);
   if (has_smooth(w)) lmm_smooth_unpack(w);
@@ -135,15 +149,20 @@ static elbo_status unpack(void *work, const double *eta) {
 
 elbo_status lmm_start(lmm_work *w, const double *eta) { return unpack(w, eta); }
 
-/* Where u = from b = to b', b' = M b; and log |det M|.  A direction without variance is a dummy,
- * N(0, 1) before and after. */
+/* Where u = from b = to b', b' = M b; and log |det M|.  M = I + to^{-1} (from - to), by substitution: exact
+ * where nothing has moved.  A direction without variance is a dummy, N(0, 1) before and after. */
 static double whiten(const lmm_work *w, const double *from, const double *to, double *M) {
   const int q = w->stats->q;
-  double *inverse = w->scratch, log_det = 0.0;
-  la_lower_inverse(to, q, inverse);
-  la_multiply(inverse, from, q, q, q, M);
+  double log_det = 0.0;
+  memset(M, 0, square(q) * sizeof(double));
   for (int j = 0; j < q; j++) {
-    if (from[j * (q + 1)] == 0.0 || to[j * (q + 1)] == 0.0) M[j * (q + 1)] = 1.0;
+    const int dummy = from[j * (q + 1)] == 0.0 || to[j * (q + 1)] == 0.0;
+    for (int i = j; i < q && !dummy; i++) {
+      double sum = from[i + q * j] - to[i + q * j];
+      for (int k = j; k < i; k++) sum -= to[i + q * k] * M[k + q * j];
+      if (to[i * (q + 1)] != 0.0) M[i + q * j] = sum / to[i * (q + 1)];
+    }
+    M[j * (q + 1)] += 1.0;
     log_det += log(fabs(M[j * (q + 1)]));
   }
   return log_det;
@@ -218,12 +237,19 @@ static void swap(double **a, double **b) {
   *b = c;
 }
 
+/* A root of the covariance of the coefficients under q; NULL where they are points. */
+static const double *root_of_C(lmm_work *w) {
+  if (!coefficients_latent(w)) return NULL;
+  la_chol_semidefinite(w->q_C, w->stats->p, 0.0, w->C_root);
+  return w->C_root;
+}
+
 /* second, residual and trace from q. */
 static void summarise(lmm_work *w) {
   const lmm_stats *st = w->stats;
   const int p = st->p, p1 = p + 1, q = st->q;
   const size_t size = square(p1), stride = lmm_posterior_stride(q, p);
-  const double *C = coefficients_latent(w) ? w->q_C : NULL;
+  const double *C = coefficients_latent(w) ? w->q_C : NULL, *root = root_of_C(w);
   memset(w->second, 0, square(q) * sizeof(double));
   memcpy(w->residual, w->within, (size_t)st->n_level * size * sizeof(double));
   memcpy(w->summary_origin, w->origin, (size_t)p * sizeof(double));
@@ -240,7 +266,7 @@ static void summarise(lmm_work *w) {
     double *trace = w->cells, *cross = w->cells + run->n_cell;
     memset(trace, 0, (size_t)run->n_cell * (1 + size) * sizeof(double));
     w->kernels->moments(run, q, p, w->q_root, w->origin, w->q + stride * (size_t)run->first_block,
-                        C, w->second, cross, trace, w->work);
+                        root, w->second, cross, trace, w->work);
     for (int c = 0; c < run->n_cell; c++) {
       w->trace[run->level[c]] += trace[c];
       add_to(w->residual + (size_t)run->level[c] * size, cross + (size_t)c * size, size);
@@ -249,6 +275,13 @@ static void summarise(lmm_work *w) {
   fill_upper(w->second, q);
   la_multiply(w->q_root, w->second, q, q, q, w->scratch);
   la_multiply_t(w->scratch, w->q_root, q, q, q, w->second_u);
+}
+
+/* The coefficients: points of theta, means of q. */
+static const double *mean_coefficients(lmm_work *w) {
+  if (!coefficients_latent(w)) return w->beta;
+  if (!integrates_beta(w)) memcpy(w->q_beta, w->beta, (size_t)w->smooth.first * sizeof(double));
+  return w->q_beta;
 }
 
 static elbo_status e_step(void *work) {
@@ -265,15 +298,9 @@ static elbo_status e_step(void *work) {
   if (has_smooth(w)) lmm_smooth_e_step(w);
   w->q_next_valid = 0;
   w->q_is_exact = 1;
+  lmm_set_origin(w, mean_coefficients(w)); /* residuals at the coefficients that E u belongs to */
   summarise(w);
   return ELBO_OK;
-}
-
-/* The coefficients: points of theta, means of q. */
-static const double *mean_coefficients(lmm_work *w) {
-  if (!coefficients_latent(w)) return w->beta;
-  if (!integrates_beta(w)) memcpy(w->q_beta, w->beta, (size_t)w->smooth.first * sizeof(double));
-  return w->q_beta;
 }
 
 /* E_q |y - X beta - Z u|^2 of level l. */
@@ -320,6 +347,31 @@ static elbo_status elbo_value(void *work, double *value) {
   return status != ELBO_OK ? status : isfinite(sum) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
+/* The terms of the ELBO are rounded each; and a residual is off by the rounding of the response, of X beta and
+ * of Z u, so that a sum of squares of residuals is off by twice their product. */
+static double rounding(void *work) {
+  enum { OPERATIONS = 8 }; /* roundings that go into a term and do not cancel */
+  lmm_work *w = (lmm_work *)work;
+  const lmm_stats *st = w->stats;
+  const int q = st->q;
+  const double *beta = mean_coefficients(w);
+  double added = fabs(w->constant) + st->m * q * LOG_2PI + fabs(w->q_log_det), off = 0.0;
+  double size = 1.0; /* of what a residual is the difference of; scaled columns are below 2 */
+  for (int j = 0; j < st->p; j++) size += fabs(beta[j]);
+  for (int k = 0; k < q; k++) {
+    size += sqrt(w->second_u[k * (q + 1)] / st->m);
+    if (w->unit[k] > 0.0 && w->root[k * (q + 1)] != 0.0)
+      added += st->m * (1.0 + fabs(log(fabs(w->root[k * (q + 1)]))));
+  }
+  for (int l = 0; l < st->n_level; l++) {
+    const double v = w->variance[l], n = st->n_rows[l], square_sum = fabs(expected_square(w, l)) / v;
+    const double lost = DBL_EPSILON * size / sqrt(v);
+    added += n * (LOG_2PI + fabs(log(v))) + square_sum;
+    off += 2.0 * sqrt(n * square_sum) * lost + n * lost * lost;
+  }
+  return OPERATIONS * (DBL_EPSILON * added + off);
+}
+
 static elbo_status log_evidence(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
   if (!w->evidence_valid) {
@@ -347,14 +399,13 @@ static elbo_status kl_value(void *work, double *value) {
   const double *exact_C = w->q_is_exact ? w->q_C : w->q_next_C;
   const double exact_log_det = w->q_is_exact ? w->q_log_det : w->q_next_log_det;
   const double log_det = whiten(w, w->q_root, w->root, M);
-  const double *q_beta = mean_coefficients(w);
+  const double *q_beta = mean_coefficients(w), *root = root_of_C(w);
   for (int j = 0; j < p; j++) shift[j] = latent ? q_beta[j] - exact_beta[j] : 0.0;
   for (int r = 0; r < st->n_run; r++) {
     const lmm_run *run = st->run + r;
     const size_t at = stride * (size_t)run->first_block;
     w->kernels->divergence(run, q, p, w->root, w->unit, cell_variances(run, w->variance, w->cells),
-                           M, w->q + at, exact + at, shift, latent ? w->q_C : NULL, &trace,
-                           w->work);
+                           M, w->q + at, exact + at, shift, root, &trace, w->work);
   }
   double twice = trace - m * (q + 2.0 * log_det) + exact_log_det - w->q_log_det;
   if (has_smooth(w)) {
@@ -640,6 +691,7 @@ elbo_model lmm_model(const lmm_work *w) {
       .e_step = e_step,
       .m_step = m_step,
       .elbo = elbo_value,
+      .rounding = rounding,
       .log_evidence = marginal ? log_evidence : NULL,
       .kl = marginal ? kl_value : NULL,
       .derivatives = lmm_profile_information,

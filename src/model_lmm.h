@@ -133,6 +133,9 @@ int lmm_row_size(const lmm_parameters *par, int row); /* free parameters of the 
 /* L (q x q, zero rows where there is no law), Sigma = L L' and variance (n_level) from eta. */
 void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double *L, double *Sigma,
                            double *variance);
+/* In free blocks a diagonal entry of L that is smaller than `small` becomes zero, and so does its column: L is
+ * turned so that Sigma stays as it is. */
+void lmm_parameters_round(const lmm_parameters *par, double small, double *eta);
 /* eta from L, or from Sigma = L L', and variance; constants are taken as they are. */
 void lmm_parameters_pack_root(const lmm_parameters *par, const double *L, const double *variance,
                               double *eta);
@@ -215,8 +218,8 @@ typedef struct {
   double *spread;   /* n x p x p: X' V^-1 dV V^-1 X, lower */
 } lmm_derivatives;
 
-/* q(b), where u = root b: per block q (means), q x q (covariances), q x p (gain: -d mean / d beta), by
- * lanes.  The root is that of Sigma when q was made, with the identity for terms without a law. */
+/* q(b), where u = root b: per block q (means), q x q (N, upper: the covariance is N N'), q x p (gain:
+ * -d mean / d beta), by lanes.  The root is that of Sigma when q was made, with the identity for terms without a law. */
 size_t lmm_posterior_stride(int q, int p);
 
 /* Cross-products of [X y] are taken from y - X origin, origin being a beta near the best one: little is
@@ -290,6 +293,7 @@ typedef struct {
   double *unit;                        /* q: prior precision of b, 0 for terms without a law */
   double q_log_det, q_next_log_det;
   double *q_beta, *q_next_beta, *q_C, *q_next_C; /* reml: q(beta) */
+  double *C_root;                                /* p x p, lower: of q_C */
   int q_next_valid, q_is_exact;
   double evidence; /* log evidence at theta */
   int evidence_valid;

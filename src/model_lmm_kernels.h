@@ -115,10 +115,11 @@ INLINE void weighted_dot(const v8 *T, int n_t, int n, const v8 *weight, int a, i
 
 /* x: K x (q + p1) rows of a block.  T: (K + q) x n_t rows of [R | X y | I; 0] with the q columns of
  * [R L; I] projected out, under the weights of the rows (K + q); multiplies |J + L'AL| into det.
- * basis: (K + q) x q. */
+ * basis: (K + q) x q, orthogonal; inverse_norm: q, 1 over its columns' squared lengths. */
 INLINE void project(int q, int n_cell, int p1, int with_identity, const v8 *restrict x,
                     const double *L, const double *prior, const double *variance,
-                    v8 *restrict basis, v8 *restrict T, v8 *restrict weight, v8_product *det) {
+                    v8 *restrict basis, v8 *restrict T, v8 *restrict weight,
+                    v8 *restrict inverse_norm, v8_product *det) {
   const int K = q * n_cell, n = K + q, n_x = q + p1, n_t = n_x + (with_identity ? K : 0);
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
   for (int i = 0; i < n; i++) {
@@ -135,6 +136,7 @@ INLINE void project(int q, int n_cell, int p1, int with_identity, const v8 *rest
     weighted_dot(basis, q, n, weight, a, a, &norm);
     /* A lane without a group has nothing to say of a term without a law. */
     reciprocal_or_zero(&norm, &inverse);
+    inverse_norm[a] = inverse;
     const v8i positive = (v8i)(norm > 0.0);
     const v8 factor = (v8)(((v8i)norm & positive) | (~positive & 0x3ff0000000000000LL));
     product_times(det, &factor);
@@ -158,13 +160,13 @@ INLINE void objective_body(int q, int n_cell, int p1, const lmm_run *run, const 
                            const double *prior, const double *variance, const double *origin,
                            double *cross, double *log_det, v8 *work) {
   const int K = q * n_cell, n = K + q, n_x = q + p1;
-  v8 *basis = work, *T = basis + n * q, *weight = T + n * n_x, *sum = weight + n;
+  v8 *basis = work, *T = basis + n * q, *weight = T + n * n_x, *norm = weight + n, *sum = norm + q;
   const v8 *x = (const v8 *)run->data;
   v8_product det;
   product_start(&det);
   set_zero(sum, p1 * (p1 + 1) / 2);
   for (int b = 0; b < run->n_block; b++, x += K * n_x) {
-    project(q, n_cell, p1, 0, x, L, prior, variance, basis, T, weight, &det);
+    project(q, n_cell, p1, 0, x, L, prior, variance, basis, T, weight, norm, &det);
     for (int i = 0; i < n; i++) {
       int at = 0;
       for (int j = 0; j < p1 - 1; j++) T[i * n_x + q + p1 - 1] -= T[i * n_x + q + j] * origin[j];
@@ -214,13 +216,13 @@ INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const
   v8 *t = N + q * q, *TR = t + K, *TX = TR + K * q, *W = TX + K * p; /* rows of V^{-1}[r R X I] */
   v8 *BC = W + K * K, *TXC = BC + q * p;                             /* B C and TX C */
   v8 *gradient = TXC + K * p, *hessian = gradient + n, *cross = hessian + n * n;
-  v8 *spread = cross + n * p;
+  v8 *spread = cross + n * p, *norm = spread + n * p * p;
   set_zero(gradient, n + n * n + n * p + n * p * p);
   const v8 *x = (const v8 *)run->data;
   for (int block = 0; block < run->n_block; block++, x += K * n_x) {
     v8_product det;
     product_start(&det);
-    project(q, n_cell, p1, 1, x, L, prior, variance, basis, T, d, &det);
+    project(q, n_cell, p1, 1, x, L, prior, variance, basis, T, d, norm, &det);
     for (int i = 0; i < rows; i++) {
       r[i] = T[i * n_t + q + p];
       for (int j = 0; j < p; j++) r[i] -= T[i * n_t + q + j] * point->beta[j];
@@ -342,95 +344,36 @@ KERNEL void SIMD_NAME(derivatives)(const lmm_run *run, int q, int p, const doubl
 
 /* ---- q(u) ------------------------------------------------------------------------------------- */
 
-/* A = sum_c R_c'R_c / variance_c (q x q) and b = sum_c R_c'[X, y - X beta]_c / variance_c (q x p1, by row). */
-INLINE void precision(int q, int n_cell, int p1, const v8 *restrict x, const double *variance,
-                      const double *beta, v8 *restrict A, v8 *restrict b) {
-  const int K = q * n_cell, n_x = q + p1;
-  set_zero(A, q * q);
-  set_zero(b, q * p1);
-  for (int i = 0; i < K; i++) {
-    const double weight = 1.0 / variance[i / q];
-    v8 residual = x[i * n_x + q + p1 - 1];
-    for (int j = 0; j < p1 - 1; j++) residual -= x[i * n_x + q + j] * beta[j];
-    for (int a = 0; a < q; a++) {
-      const v8 z = x[i * n_x + a] * weight;
-      for (int c = 0; c < q; c++) A[a + q * c] += z * x[i * n_x + c];
-      for (int j = 0; j < p1 - 1; j++) b[a * p1 + j] += z * x[i * n_x + q + j];
-      b[a * p1 + p1 - 1] += z * residual;
-    }
-  }
-}
-
-/* M = diag(prior) + L'AL (lower); H is scratch. */
-INLINE void whiten_precision(int q, const v8 *A, const double *L, const double *prior, v8 *H,
-                             v8 *M) {
-  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  for (int i = 0; i < q; i++)
-    for (int j = 0; j < q; j++) {
-      H[i + q * j] = zero;
-      for (int k = 0; k < q; k++) H[i + q * j] += A[i + q * k] * L[k + q * j];
-    }
-  for (int i = 0; i < q; i++)
-    for (int j = 0; j <= i; j++) {
-      M[i + q * j] = zero + (i == j ? prior[i] : 0.0);
-      for (int k = 0; k < q; k++) M[i + q * j] += L[k + q * i] * H[k + q * j];
-    }
-}
-
 /* The exact posterior of b, where u = L b and b ~ N(0, J^{-1}), J = diag(prior): 1, or 0 for a term
- * without a law (whose column of L is that of the identity).  In b nothing is lost when Sigma = L L' is
- * nearly singular, or the data are strong:
- *   cov S = (J + L'AL)^{-1},  mean S L'b_r (r = y - X beta),  gain S L'b_X.
- * `spread` multiplies S in what is stored (0: points).  log_det: sum log |J + L'AL|. */
+ * without a law (whose column of L is that of the identity), by the same projection: what it takes from
+ * [r; 0] and [X; 0] in the rows of the identity is the least squares solution, and the basis has there, each
+ * column made of length one, a root of S = (J + L'AL)^{-1}.  In b nothing is lost when Sigma = L L' is nearly
+ * singular, or the data are strong; forming J + L'AL would lose its small eigenvalues.
+ *   mean S L'b_r (r = y - X beta),  root N with S = N N' (upper),  gain S L'b_X.
+ * `spread` multiplies N in what is stored (0: points).  log_det: sum log |J + L'AL|. */
 INLINE void posterior_body(int q, int n_cell, int p, const lmm_run *run, const double *L,
                            const double *prior, const double *variance, const double *beta,
                            double spread, double *posterior, double *log_det, v8 *work) {
-  const int p1 = p + 1, K = q * n_cell, n_x = q + p1;
-  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  v8 *A = work, *b = A + q * q, *M = b + q * p1, *H = M + q * q, *S = H + q * q, *Lb = S + q * q;
+  const int p1 = p + 1, K = q * n_cell, n = K + q, n_x = q + p1;
+  v8 *basis = work, *T = basis + n * q, *weight = T + n * n_x, *norm = weight + n;
+  v8 *rows = norm + q; /* [R | X r] */
   const v8 *x = (const v8 *)run->data;
   v8 *out = (v8 *)posterior;
   v8_product det;
   product_start(&det);
   for (int block = 0; block < run->n_block; block++, x += K * n_x, out += q + q * q + q * p) {
-    precision(q, n_cell, p1, x, variance, beta, A, b);
-    whiten_precision(q, A, L, prior, H, M);
-    for (int a = 0; a < q; a++)
-      for (int j = 0; j < p1; j++) {
-        Lb[a * p1 + j] = zero;
-        for (int k = 0; k < q; k++) Lb[a * p1 + j] += b[k * p1 + j] * L[k + q * a];
-      }
-    for (int i = 0; i < q; i++)
-      for (int j = 0; j < q; j++) H[i + q * j] = zero + (i == j ? 1.0 : 0.0);
-    for (int j = 0; j < q; j++) { /* M = U D U', H = U^{-1} */
-      /* A lane without a group has nothing to say of a term without a law. */
-      const v8i positive = (v8i)(M[j + q * j] > 0.0);
-      M[j + q * j] = (v8)(((v8i)M[j + q * j] & positive) | (~positive & 0x3ff0000000000000LL));
-      product_times(&det, M + j + q * j);
-      const v8 inverse = 1.0 / M[j + q * j];
-      for (int i = j + 1; i < q; i++) {
-        const v8 l = M[i + q * j] * inverse;
-        for (int k = j + 1; k <= i; k++) M[i + q * k] -= l * M[k + q * j];
-        for (int c = 0; c <= j; c++) H[i + q * c] -= l * H[j + q * c];
-      }
+    for (int i = 0; i < K; i++) {
+      for (int c = 0; c < n_x; c++) rows[i * n_x + c] = x[i * n_x + c];
+      for (int j = 0; j < p; j++) rows[i * n_x + q + p] -= x[i * n_x + q + j] * beta[j];
     }
-    for (int i = 0; i < q; i++)
-      for (int j = 0; j <= i; j++) {
-        v8 sum = zero;
-        for (int k = i; k < q; k++) sum += H[k + q * i] * H[k + q * j] / M[k + q * k];
-        S[i + q * j] = S[j + q * i] = sum;
-      }
+    project(q, n_cell, p1, 0, rows, L, prior, variance, basis, T, weight, norm, &det);
     for (int a = 0; a < q; a++) {
-      out[a] = zero;
-      for (int c = 0; c < q; c++) {
-        out[a] += S[a + q * c] * Lb[c * p1 + p];
-        out[q + a + q * c] = S[a + q * c] * spread;
-      }
-      for (int j = 0; j < p; j++) {
-        v8 gain = zero;
-        for (int c = 0; c < q; c++) gain += S[a + q * c] * Lb[c * p1 + j];
-        out[q + q * q + a * p + j] = gain;
-      }
+      const v8 *solution = T + (K + a) * n_x + q;
+      out[a] = -solution[p];
+      for (int k = 0; k < q; k++)
+        for (int l = 0; l < SIMD_LANES; l++)
+          out[q + a + q * k][l] = basis[(K + a) * q + k][l] * sqrt(norm[k][l]) * spread;
+      for (int j = 0; j < p; j++) out[q + q * q + a * p + j] = -solution[j];
     }
   }
   *log_det += product_log(&det);
@@ -446,9 +389,9 @@ KERNEL void SIMD_NAME(posterior)(const lmm_run *run, int q, int p, const double 
                    (v8 *)work);
 }
 
-/* What the M-step needs of q(b), u = L b, or of q(beta, b) with cov(beta) = C: second = sum_g E[b b'];
- * per cell, cross = [X e]'[X e] with e = y - X origin - R L E[b] (p1 x p1, lower) and trace = the rest of
- * E |y - X beta - R u|^2.  Lanes without a group hold zeros. */
+/* What the M-step needs of q(b), u = L b, or of q(beta, b) with cov(beta) = C C', C lower: second =
+ * sum_g E[b b']; per cell, cross = [X e]'[X e] with e = y - X origin - R L E[b] (p1 x p1, lower) and trace =
+ * the rest of E |y - X beta - R u|^2.  Lanes without a group hold zeros. */
 KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L,
                                const double *origin, const double *posterior, const double *C,
                                double *second, double *cross, double *trace, double *work) {
@@ -460,18 +403,19 @@ KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L
   set_zero(sum_second, q * q + n_cell * p1 * p1 + n_cell);
   const v8 *x = (const v8 *)run->data, *u = (const v8 *)posterior;
   for (int block = 0; block < run->n_block; block++, x += K * n_x, u += q + q * q + q * p) {
-    const v8 *S = u + q, *gain = S + q * q;
+    const v8 *N = u + q, *gain = N + q * q;
     if (C)
       for (int a = 0; a < q; a++)
         for (int j = 0; j < p; j++) {
           KC[a * p + j] = zero;
-          for (int k = 0; k < p; k++) KC[a * p + j] += gain[a * p + k] * C[k + p * j];
+          for (int k = j; k < p; k++) KC[a * p + j] += gain[a * p + k] * C[k + p * j];
         }
     for (int a = 0; a < q; a++)
       for (int b = 0; b <= a; b++) {
-        v8 e = S[a + q * b] + u[a] * u[b];
+        v8 e = u[a] * u[b];
+        for (int k = a; k < q; k++) e += N[a + q * k] * N[b + q * k];
         if (C)
-          for (int j = 0; j < p; j++) e += KC[a * p + j] * gain[b * p + j];
+          for (int j = 0; j < p; j++) e += KC[a * p + j] * KC[b * p + j];
         sum_second[a + q * b] += e;
       }
     for (int i = 0; i < K; i++) {
@@ -484,16 +428,21 @@ KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L
         for (int b = 0; b < q; b++) z[a] += xi[b] * L[b + q * a];
       }
       for (int a = 0; a < q; a++) {
+        v8 along = zero;
         row[p] -= z[a] * u[a];
-        for (int b = 0; b < q; b++) sum_trace[c] += z[a] * S[a + q * b] * z[b];
+        for (int b = 0; b <= a; b++) along += z[b] * N[b + q * a];
+        sum_trace[c] += along * along;
       }
       for (int j = 0; j < p1; j++)
         for (int k = 0; k <= j; k++) sum_cross[(c * p1 + j) * p1 + k] += row[j] * row[k];
       if (C) { /* x - K'z: what u leaves of x */
         for (int j = 0; j < p; j++)
           for (int a = 0; a < q; a++) row[j] -= gain[a * p + j] * z[a];
-        for (int j = 0; j < p; j++)
-          for (int k = 0; k < p; k++) sum_trace[c] += row[j] * C[j + p * k] * row[k];
+        for (int j = 0; j < p; j++) {
+          v8 along = zero;
+          for (int k = j; k < p; k++) along += row[k] * C[k + p * j];
+          sum_trace[c] += along * along;
+        }
       }
     }
   }
@@ -507,62 +456,73 @@ KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L
   }
 }
 
+/* e'(J + L'AL) e, A = sum_c R_c'R_c / variance_c: z = R L by row. */
+INLINE void length_in_precision(int q, int K, const v8 *z, const double *prior,
+                                const double *variance, const v8 *e, v8 *sum) {
+  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
+  for (int a = 0; a < q; a++) *sum += e[a] * e[a] * prior[a];
+  for (int i = 0; i < K; i++) {
+    v8 along = zero;
+    for (int a = 0; a < q; a++) along += z[i * q + a] * e[a];
+    *sum += along * along * (1.0 / variance[i / q]);
+  }
+}
+
 /* The group sums in KL(from || to), `to` being exact: in the coordinates of `to`, where u = L b and a b of
- * `from` is M b, second = sum E = sum (M S_from M' + d d' + dK C dK'), d = M mean_from - mean_to + gain_to
- * shift and dK = M gain_from - gain_to; and trace = sum tr((J + L'AL) E). */
+ * `from` is M b, trace = sum tr((J + L'AL) E), E = M S_from M' + d d' + dK C C' dK', d = M mean_from - mean_to
+ * + gain_to shift and dK = M gain_from - gain_to: a sum of squares, column by column of [M N, d, dK C]. */
 KERNEL void SIMD_NAME(divergence)(const lmm_run *run, int q, int p, const double *L,
                                   const double *prior, const double *variance, const double *M,
                                   const double *from, const double *to, const double *shift,
                                   const double *C, double *trace, double *work) {
-  const int p1 = p + 1, n_cell = run->n_cell, K = q * n_cell, n_x = q + p1;
+  const int p1 = p + 1, K = q * run->n_cell, n_x = q + p1;
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  v8 *A = (v8 *)work, *b = A + q * q, *P = b + q * p1, *H = P + q * q, *d = H + q * q;
-  v8 *dK = d + q, *KC = dK + q * p, sum_trace = zero;
+  v8 *z = (v8 *)work, *e = z + K * q, *dK = e + q, sum = zero;
   const v8 *x = (const v8 *)run->data, *u = (const v8 *)from, *v = (const v8 *)to;
   const int stride = q + q * q + q * p;
   for (int block = 0; block < run->n_block; block++, x += K * n_x, u += stride, v += stride) {
-    const v8 *S = u + q, *gain_u = S + q * q, *gain_v = v + q + q * q;
-    precision(q, n_cell, p1, x, variance, shift, A, b);
-    whiten_precision(q, A, L, prior, H, P);
+    const v8 *N = u + q, *gain_u = N + q * q, *gain_v = v + q + q * q;
+    for (int i = 0; i < K; i++)
+      for (int a = 0; a < q; a++) {
+        z[i * q + a] = zero;
+        for (int b = 0; b < q; b++) z[i * q + a] += x[i * n_x + b] * L[b + q * a];
+      }
+    for (int k = 0; k < q; k++) {
+      for (int a = 0; a < q; a++) {
+        e[a] = zero;
+        for (int c = 0; c < q; c++) e[a] += M[a + q * c] * N[c + q * k];
+      }
+      length_in_precision(q, K, z, prior, variance, e, &sum);
+    }
     for (int a = 0; a < q; a++) {
-      d[a] = zero - v[a];
-      for (int c = 0; c < q; c++) d[a] += M[a + q * c] * u[c];
+      e[a] = zero - v[a];
+      for (int c = 0; c < q; c++) e[a] += M[a + q * c] * u[c];
       for (int j = 0; j < p; j++) {
-        d[a] += gain_v[a * p + j] * shift[j];
+        e[a] += gain_v[a * p + j] * shift[j];
         dK[a * p + j] = zero - gain_v[a * p + j];
         for (int c = 0; c < q; c++) dK[a * p + j] += M[a + q * c] * gain_u[c * p + j];
       }
-      for (int c = 0; c < q; c++) { /* H = M S */
-        H[a + q * c] = zero;
-        for (int k = 0; k < q; k++) H[a + q * c] += S[k + q * c] * M[a + q * k];
-      }
     }
-    if (C)
-      for (int a = 0; a < q; a++)
-        for (int j = 0; j < p; j++) {
-          KC[a * p + j] = zero;
-          for (int k = 0; k < p; k++) KC[a * p + j] += dK[a * p + k] * C[k + p * j];
-        }
-    for (int a = 0; a < q; a++)
-      for (int c = 0; c <= a; c++) {
-        v8 e = d[a] * d[c];
-        for (int k = 0; k < q; k++) e += H[a + q * k] * M[c + q * k];
-        if (C)
-          for (int j = 0; j < p; j++) e += KC[a * p + j] * dK[c * p + j];
-        sum_trace += P[a + q * c] * e * (a == c ? 1.0 : 2.0);
+    length_in_precision(q, K, z, prior, variance, e, &sum);
+    for (int j = 0; j < p && C; j++) {
+      for (int a = 0; a < q; a++) {
+        e[a] = zero;
+        for (int k = j; k < p; k++) e[a] += dK[a * p + k] * C[k + p * j];
       }
+      length_in_precision(q, K, z, prior, variance, e, &sum);
+    }
   }
-  *trace += lane_sum(&sum_trace);
+  *trace += lane_sum(&sum);
 }
 
 /* Doubles of scratch that any kernel needs. */
 static size_t SIMD_NAME(work_size)(int q, int p, int n_cell, int n_pair) {
   const size_t Q = (size_t)q, P = (size_t)p, K = Q * (size_t)n_cell, n = (size_t)(n_pair + n_cell);
   const size_t p1 = P + 1, rows = K + Q, n_t = Q + p1 + K;
-  const size_t derivatives = rows * Q + K * K + rows * n_t + 3 * rows + Q + 2 * Q * Q + 2 * Q * P +
-                             K * Q + 2 * K * P + n + n * n + n * P + n * P * P;
+  const size_t derivatives = rows * Q + K * K + rows * n_t + 3 * rows + 2 * Q + 2 * Q * Q +
+                             2 * Q * P + K * Q + 2 * K * P + n + n * n + n * P + n * P * P;
   const size_t moments = Q * Q + (size_t)n_cell * (p1 * p1 + 1) + p1 + Q * P + Q;
-  const size_t others = 6 * Q * Q + 4 * Q * p1 + Q + p1 * p1 + rows * n_t + rows * Q + rows;
+  const size_t others = 2 * Q + p1 * p1 + 2 * rows * n_t + rows * Q + rows;
   return SIMD_LANES * (derivatives + moments + others);
 }
 

@@ -189,6 +189,37 @@ void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double 
   }
 }
 
+/* Column c of L without variance of its own: what other rows have in it is turned into their last columns. */
+static void empty_column(const lmm_parameters *par, double *eta, int first, int last, int c) {
+  for (int r = c + 1; r < last; r++) {
+    double *x = eta + par->eta_of_row[r];
+    const double length = hypot(x[c - first], x[r - first]);
+    if (length == 0.0) continue;
+    const double sine = x[c - first] / length, cosine = x[r - first] / length;
+    for (int below = r; below < last; below++) {
+      double *row = eta + par->eta_of_row[below];
+      const double at_c = row[c - first], at_r = row[r - first];
+      row[r - first] = cosine * at_r + sine * at_c;
+      row[c - first] = cosine * at_c - sine * at_r;
+    }
+    x[c - first] = 0.0;
+  }
+}
+
+void lmm_parameters_round(const lmm_parameters *par, double small, double *eta) {
+  for (int b = 0; b < par->n_block; b++) {
+    const int first = par->start[b], last = par->start[b + 1];
+    int free = 1;
+    for (int r = first; r < last; r++) free &= par->kind[r] == LMM_ROW_FREE;
+    for (int c = first; c < last && free; c++) {
+      double *diagonal = eta + par->eta_of_row[c] + (c - first);
+      if (fabs(*diagonal) >= small) continue;
+      *diagonal = 0.0;
+      empty_column(par, eta, first, last, c);
+    }
+  }
+}
+
 void lmm_parameters_pack_root(const lmm_parameters *par, const double *L, const double *variance,
                               double *eta) {
   const int q = par->q;
