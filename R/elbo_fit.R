@@ -188,8 +188,13 @@ ascent_convergence <- function(result, vb = FALSE) {
   }
   where <- if (!is.nan(result$gradient)) paste("gradient", format(result$gradient, digits = 1))
            else paste("gain to come", if (is.finite(left)) format(left, digits = 1) else "unknown")
+  # Along a ridge rounding hides what is left of the climb before the gradient is small.
+  ridge <- isTRUE(result$gradient > 1e-5)
   message <- switch(status,
-    converged = paste0("At a maximum: ", where, " ", steps),
+    converged = if (!ridge) paste0("At a maximum: ", where, " ", steps) else {
+      paste0("As near a maximum as rounding lets the objective tell, ", where, " ", steps, to_gain("is"),
+             " The data say little of some parameter.")
+    },
     max_iter = paste0("Not at a maximum: ", where, " ", steps, to_gain("is"),
                       " Raise `max_iter` in elbo_control(), or use accelerate = \"auto\"."),
     stopped = paste0("Not at a maximum: no step raises the objective, ", where, " ", steps,

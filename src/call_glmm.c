@@ -186,30 +186,37 @@ static void make_statistics(glmm *g) {
 }
 
 /* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There the
- * statistics are made anew from y - X beta, beta from least squares. */
+ * statistics are made anew from y - X beta, beta from least squares, until nothing is lost. */
 static void summarise(glmm *g) {
-  double mean_square, explained, largest = 0.0;
+  enum { MOST = 3 };
+  const int n = g->rows.n, p = g->rows.p, fixed = p - lmm_law_smooth_columns(&g->law);
+  double *beta = NULL, *y = NULL, *more = NULL, largest = 0.0;
   g->beta_origin = NULL;
   make_statistics(g);
-  if (lmm_least_squares(&g->work, &mean_square, &explained) != ELBO_OK ||
-      mean_square > 1e-6 * explained)
-    return;
-  /* The law of smooth terms has its mean at zero: theirs stay in the response. */
-  const int n = g->rows.n, p = g->rows.p, fixed = p - lmm_law_smooth_columns(&g->law);
-  double *beta = scratch((size_t)p), *y = scratch((size_t)n);
-  beta_in_user_units(g, g->work.beta, beta);
-  for (int j = fixed; j < p; j++) beta[j] = 0.0;
-  memcpy(y, g->rows.y, (size_t)n * sizeof(double));
-  for (int j = 0; j < fixed; j++)
-    for (int i = 0; i < n; i++) {
-      const double part = g->rows.X[(size_t)n * (size_t)j + (size_t)i] * beta[j];
-      y[i] -= part;
-      largest = fmax(largest, fabs(part));
+  for (int pass = 0; pass < MOST && lmm_lost_digits(&g->work); pass++) {
+    if (pass == 0) {
+      beta = scratch((size_t)p);
+      more = scratch((size_t)p);
+      y = scratch((size_t)n);
+      memcpy(y, g->rows.y, (size_t)n * sizeof(double));
+      memset(beta, 0, (size_t)p * sizeof(double));
     }
-  g->rows.y = y;
-  g->beta_origin = beta;
-  make_statistics(g);
-  g->stats.rounding = 4.0 * DBL_EPSILON * largest * g->stats.scaling.y_scale;
+    g->beta_origin = NULL;
+    beta_in_user_units(g, g->work.beta, more);
+    /* The law of smooth terms has its mean at zero: theirs stay in the response. */
+    for (int j = 0; j < fixed; j++) {
+      beta[j] += more[j];
+      for (int i = 0; i < n; i++) {
+        const double part = g->rows.X[(size_t)n * (size_t)j + (size_t)i] * more[j];
+        y[i] -= part;
+        largest = fmax(largest, fabs(part));
+      }
+    }
+    g->rows.y = y;
+    make_statistics(g);
+    g->beta_origin = beta;
+    g->stats.rounding = 4.0 * DBL_EPSILON * largest * g->stats.scaling.y_scale;
+  }
 }
 
 static void build(SEXP model, glmm *g) {
@@ -256,7 +263,7 @@ static void add_latent(call_list *out, const glmm *g, const double *root, const 
   double *gain = call_list_doubles(out, "gain", d_gain, 3);
   const size_t stride = lmm_posterior_stride(q, p), Q = (size_t)q, P = (size_t)p;
   double *u = scratch(stride), *half = scratch(Q * (Q + P)), *A = scratch(P * P);
-  double *R = scratch(Q * Q);
+  double *R = scratch(Q * Q), *N = scratch(Q * Q);
   beta_from_user(g, A);
   la_multiply(par->Ti, root, q, q, q, R);
   for (size_t i = 0; i < (size_t)st->n_block * SIMD_LANES; i++) {
@@ -270,7 +277,8 @@ static void add_latent(call_list *out, const glmm *g, const double *root, const 
       for (int b = 0; b < q; b++) sum += R[a + q * b] * u[b];
       mean[group + m * a] = sum;
     }
-    la_multiply(R, u + q, q, q, q, half);
+    lmm_covariance_root(q, u + q, N);
+    la_multiply(R, N, q, q, q, half);
     la_multiply_t(half, half, q, q, q, c);
     for (int a = 0; a < q; a++) /* stored by row */
       for (int j = 0; j < p; j++) {

@@ -18,6 +18,15 @@
 
 size_t lmm_posterior_stride(int q, int p) { return (size_t)(q + q * q + q * p) * SIMD_LANES; }
 
+void lmm_covariance_root(int q, const double *U, double *N) {
+  memset(N, 0, square(q) * sizeof(double));
+  for (int k = 0; k < q; k++) {
+    N[k + q * k] = U[k + q * k];
+    for (int a = k - 1; a >= 0; a--)
+      for (int c = a + 1; c <= k; c++) N[a + q * k] -= U[a + q * c] * N[c + q * k];
+  }
+}
+
 void lmm_set_origin(lmm_work *w, const double *beta) {
   const lmm_stats *st = w->stats;
   const size_t size = square(st->p + 1);

@@ -218,9 +218,12 @@ typedef struct {
   double *spread;   /* n x p x p: X' V^-1 dV V^-1 X, lower */
 } lmm_derivatives;
 
-/* q(b), where u = root b: per block q (means), q x q (N, upper: the covariance is N N'), q x p (gain:
+/* q(b), where u = root b: per block q (means), q x q (U, upper, by lmm_covariance_root()), q x p (gain:
  * -d mean / d beta), by lanes.  The root is that of Sigma when q was made, with the identity for terms without a law. */
 size_t lmm_posterior_stride(int q, int p);
+/* N (q x q, upper) from the U of a group: the covariance is N N'. U is 1 / norm on the diagonal, and above it
+ * what makes N = U_1^{-1} diag(1 / norm), U_1 = U with ones on its diagonal. */
+void lmm_covariance_root(int q, const double *U, double *N);
 
 /* Cross-products of [X y] are taken from y - X origin, origin being a beta near the best one: little is
  * lost then when the residuals are small. */
@@ -332,6 +335,10 @@ elbo_model lmm_model(const lmm_work *work);
 /* Least squares with latent variables left out (those without a law in) into work->beta; the mean
  * squares it leaves and explains. */
 elbo_status lmm_least_squares(lmm_work *work, double *mean_square, double *explained);
+/* Whether X explains nearly all of y, or of y within the groups of a level, so that cross-products of the two say
+ * little of the residuals: below LMM_LOST of it is left. Then work->beta are coefficients that leave so little. */
+#define LMM_LOST 1e-6
+int lmm_lost_digits(lmm_work *work);
 /* The first n_starts (at most LMM_STARTS) starting points from moments, eta (n_eta x n_starts), and
  * their objectives, -Inf where there is none.  LMM_STARTS_SIMPLE of them differ in the ratio of
  * variances only.  With a residual variance for each level the likelihood has local maxima, so that more

@@ -115,11 +115,14 @@ INLINE void weighted_dot(const v8 *T, int n_t, int n, const v8 *weight, int a, i
 
 /* x: K x (q + p1) rows of a block.  T: (K + q) x n_t rows of [R | X y | I; 0] with the q columns of
  * [R L; I] projected out, under the weights of the rows (K + q); multiplies |J + L'AL| into det.
- * basis: (K + q) x q, orthogonal; inverse_norm: q, 1 over its columns' squared lengths. */
+ * basis: (K + q) x q, orthogonal; inverse_norm: q, 1 over its columns' squared lengths.  Where they are not
+ * NULL, U (q x q) has above its diagonal what makes [R L; I] = basis U, and taken (q x n_t, by row) the
+ * coefficients on the basis of what was projected out. */
 INLINE void project(int q, int n_cell, int p1, int with_identity, const v8 *restrict x,
                     const double *L, const double *prior, const double *variance,
                     v8 *restrict basis, v8 *restrict T, v8 *restrict weight,
-                    v8 *restrict inverse_norm, v8_product *det) {
+                    v8 *restrict inverse_norm, v8 *restrict U, v8 *restrict taken,
+                    v8_product *det) {
   const int K = q * n_cell, n = K + q, n_x = q + p1, n_t = n_x + (with_identity ? K : 0);
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
   for (int i = 0; i < n; i++) {
@@ -143,12 +146,14 @@ INLINE void project(int q, int n_cell, int p1, int with_identity, const v8 *rest
     for (int c = a + 1; c < q; c++) {
       weighted_dot(basis, q, n, weight, a, c, &slope);
       slope *= inverse;
+      if (U) U[a + q * c] = slope;
       for (int i = 0; i < n; i++) basis[i * q + c] -= slope * basis[i * q + a];
     }
     for (int c = 0; c < n_t; c++) {
       v8 dot = zero;
       for (int i = 0; i < n; i++) dot += basis[i * q + a] * T[i * n_t + c] * weight[i];
       dot *= inverse;
+      if (taken) taken[a * n_t + c] = dot;
       for (int i = 0; i < n; i++) T[i * n_t + c] -= dot * basis[i * q + a];
     }
   }
@@ -166,7 +171,7 @@ INLINE void objective_body(int q, int n_cell, int p1, const lmm_run *run, const 
   product_start(&det);
   set_zero(sum, p1 * (p1 + 1) / 2);
   for (int b = 0; b < run->n_block; b++, x += K * n_x) {
-    project(q, n_cell, p1, 0, x, L, prior, variance, basis, T, weight, norm, &det);
+    project(q, n_cell, p1, 0, x, L, prior, variance, basis, T, weight, norm, NULL, NULL, &det);
     for (int i = 0; i < n; i++) {
       int at = 0;
       for (int j = 0; j < p1 - 1; j++) T[i * n_x + q + p1 - 1] -= T[i * n_x + q + j] * origin[j];
@@ -222,7 +227,8 @@ INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const
   for (int block = 0; block < run->n_block; block++, x += K * n_x) {
     v8_product det;
     product_start(&det);
-    project(q, n_cell, p1, 1, x, L, prior, variance, basis, T, d, norm, &det);
+    project(q, n_cell, p1, 1, x, L, prior, variance, basis, T, d, norm, NULL, NULL,
+            &det);
     for (int i = 0; i < rows; i++) {
       r[i] = T[i * n_t + q + p];
       for (int j = 0; j < p; j++) r[i] -= T[i * n_t + q + j] * point->beta[j];
@@ -345,38 +351,52 @@ KERNEL void SIMD_NAME(derivatives)(const lmm_run *run, int q, int p, const doubl
 /* ---- q(u) ------------------------------------------------------------------------------------- */
 
 /* The exact posterior of b, where u = L b and b ~ N(0, J^{-1}), J = diag(prior): 1, or 0 for a term
- * without a law (whose column of L is that of the identity), by the same projection: what it takes from
- * [r; 0] and [X; 0] in the rows of the identity is the least squares solution, and the basis has there, each
- * column made of length one, a root of S = (J + L'AL)^{-1}.  In b nothing is lost when Sigma = L L' is nearly
- * singular, or the data are strong; forming J + L'AL would lose its small eigenvalues.
- *   mean S L'b_r (r = y - X beta),  root N with S = N N' (upper),  gain S L'b_X.
- * `spread` multiplies N in what is stored (0: points).  log_det: sum log |J + L'AL|. */
+ * without a law (whose column of L is that of the identity), by the same projection.  With [R L; I] = basis U,
+ * J + L'AL = U' diag(norm) U, so that least squares solutions are those of U, and (norm^{1/2} U)^{-1} is a root
+ * of the covariance.  In b nothing is lost when Sigma = L L' is nearly singular, or the data are strong;
+ * forming J + L'AL would lose its small eigenvalues.
+ *   mean S L'b_r (r = y - X beta),  U with spread / norm^{1/2} on its diagonal (spread 0: points),
+ *   gain S L'b_X.  log_det: sum log |J + L'AL|. */
 INLINE void posterior_body(int q, int n_cell, int p, const lmm_run *run, const double *L,
                            const double *prior, const double *variance, const double *beta,
                            double spread, double *posterior, double *log_det, v8 *work) {
   const int p1 = p + 1, K = q * n_cell, n = K + q, n_x = q + p1;
   v8 *basis = work, *T = basis + n * q, *weight = T + n * n_x, *norm = weight + n;
-  v8 *rows = norm + q; /* [R | X r] */
+  v8 *rows = norm + q, *taken = rows + K * n_x; /* [R | X r] */
   const v8 *x = (const v8 *)run->data;
   v8 *out = (v8 *)posterior;
   v8_product det;
   product_start(&det);
   for (int block = 0; block < run->n_block; block++, x += K * n_x, out += q + q * q + q * p) {
+    v8 *U = out + q;
     for (int i = 0; i < K; i++) {
       for (int c = 0; c < n_x; c++) rows[i * n_x + c] = x[i * n_x + c];
       for (int j = 0; j < p; j++) rows[i * n_x + q + p] -= x[i * n_x + q + j] * beta[j];
     }
-    project(q, n_cell, p1, 0, rows, L, prior, variance, basis, T, weight, norm, &det);
-    for (int a = 0; a < q; a++) {
-      const v8 *solution = T + (K + a) * n_x + q;
-      out[a] = -solution[p];
-      for (int k = 0; k < q; k++)
-        for (int l = 0; l < SIMD_LANES; l++)
-          out[q + a + q * k][l] = basis[(K + a) * q + k][l] * sqrt(norm[k][l]) * spread;
-      for (int j = 0; j < p; j++) out[q + q * q + a * p + j] = -solution[j];
+    set_zero(U, q * q);
+    project(q, n_cell, p1, 0, rows, L, prior, variance, basis, T, weight, norm, U, taken, &det);
+    for (int a = q - 1; a >= 0; a--) {
+      for (int j = 0; j < p1; j++) {
+        v8 *to = j < p ? out + q + q * q + j : out;
+        const int stride = j < p ? p : 1;
+        v8 solution = taken[a * n_x + q + j];
+        for (int c = a + 1; c < q; c++) solution -= U[a + q * c] * to[c * stride];
+        to[a * stride] = solution;
+      }
+      for (int l = 0; l < SIMD_LANES; l++) U[a + q * a][l] = sqrt(norm[a][l]) * spread;
     }
   }
   *log_det += product_log(&det);
+}
+
+/* N, upper, from U as posterior() leaves it: the covariance is N N'. */
+INLINE void covariance_root(int q, const v8 *U, v8 *N) {
+  set_zero(N, q * q);
+  for (int k = 0; k < q; k++) {
+    N[k + q * k] = U[k + q * k];
+    for (int a = k - 1; a >= 0; a--)
+      for (int c = a + 1; c <= k; c++) N[a + q * k] -= U[a + q * c] * N[c + q * k];
+  }
 }
 
 KERNEL void SIMD_NAME(posterior)(const lmm_run *run, int q, int p, const double *L,
@@ -399,11 +419,12 @@ KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
   v8 *sum_second = (v8 *)work, *sum_cross = sum_second + q * q;
   v8 *sum_trace = sum_cross + n_cell * p1 * p1, *row = sum_trace + n_cell, *KC = row + p1;
-  v8 *z = KC + q * p; /* row of R L */
+  v8 *z = KC + q * p, *N = z + q; /* z: row of R L, then of the basis */
   set_zero(sum_second, q * q + n_cell * p1 * p1 + n_cell);
   const v8 *x = (const v8 *)run->data, *u = (const v8 *)posterior;
   for (int block = 0; block < run->n_block; block++, x += K * n_x, u += q + q * q + q * p) {
-    const v8 *N = u + q, *gain = N + q * q;
+    const v8 *U = u + q, *gain = U + q * q;
+    covariance_root(q, U, N);
     if (C)
       for (int a = 0; a < q; a++)
         for (int j = 0; j < p; j++) {
@@ -427,12 +448,7 @@ KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L
         z[a] = zero;
         for (int b = 0; b < q; b++) z[a] += xi[b] * L[b + q * a];
       }
-      for (int a = 0; a < q; a++) {
-        v8 along = zero;
-        row[p] -= z[a] * u[a];
-        for (int b = 0; b <= a; b++) along += z[b] * N[b + q * a];
-        sum_trace[c] += along * along;
-      }
+      for (int a = 0; a < q; a++) row[p] -= z[a] * u[a];
       for (int j = 0; j < p1; j++)
         for (int k = 0; k <= j; k++) sum_cross[(c * p1 + j) * p1 + k] += row[j] * row[k];
       if (C) { /* x - K'z: what u leaves of x */
@@ -443,6 +459,11 @@ KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L
           for (int k = j; k < p; k++) along += row[k] * C[k + p * j];
           sum_trace[c] += along * along;
         }
+      }
+      for (int a = 0; a < q; a++) { /* z N */
+        for (int b = 0; b < a; b++) z[a] -= z[b] * U[b + q * a];
+        const v8 along = z[a] * U[a + q * a];
+        sum_trace[c] += along * along;
       }
     }
   }
@@ -477,11 +498,12 @@ KERNEL void SIMD_NAME(divergence)(const lmm_run *run, int q, int p, const double
                                   const double *C, double *trace, double *work) {
   const int p1 = p + 1, K = q * run->n_cell, n_x = q + p1;
   const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  v8 *z = (v8 *)work, *e = z + K * q, *dK = e + q, sum = zero;
+  v8 *z = (v8 *)work, *N = z + K * q, *e = N + q * q, *dK = e + q, sum = zero;
   const v8 *x = (const v8 *)run->data, *u = (const v8 *)from, *v = (const v8 *)to;
   const int stride = q + q * q + q * p;
   for (int block = 0; block < run->n_block; block++, x += K * n_x, u += stride, v += stride) {
-    const v8 *N = u + q, *gain_u = N + q * q, *gain_v = v + q + q * q;
+    const v8 *gain_u = u + q + q * q, *gain_v = v + q + q * q;
+    covariance_root(q, u + q, N);
     for (int i = 0; i < K; i++)
       for (int a = 0; a < q; a++) {
         z[i * q + a] = zero;
@@ -522,7 +544,7 @@ static size_t SIMD_NAME(work_size)(int q, int p, int n_cell, int n_pair) {
   const size_t derivatives = rows * Q + K * K + rows * n_t + 3 * rows + 2 * Q + 2 * Q * Q +
                              2 * Q * P + K * Q + 2 * K * P + n + n * n + n * P + n * P * P;
   const size_t moments = Q * Q + (size_t)n_cell * (p1 * p1 + 1) + p1 + Q * P + Q;
-  const size_t others = 2 * Q + p1 * p1 + 2 * rows * n_t + rows * Q + rows;
+  const size_t others = 2 * Q + p1 * p1 + 2 * rows * n_t + rows * Q + rows + 2 * Q * Q + Q * p1;
   return SIMD_LANES * (derivatives + moments + others);
 }
 

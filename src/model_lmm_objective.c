@@ -147,7 +147,7 @@ static int sweep_columns(double *A, int p, const double *before, double *pivots)
 }
 
 /* The root of Sigma = 0, and variances of one. */
-static const double *nothing_random(lmm_work *w) {
+static double *nothing_random(lmm_work *w) {
   const int q = w->stats->q;
   double *none = w->q_root; /* not in use before the first E-step */
   memset(none, 0, square(q) * sizeof(double));
@@ -415,6 +415,44 @@ elbo_status lmm_least_squares(lmm_work *w, double *mean_square, double *explaine
   *mean_square = residual_square(w->cross, from_origin(w, w->beta, w->origin), p) / st->n;
   *explained = w->cross[p + p1 * p] / st->n - *mean_square;
   return ELBO_OK;
+}
+
+/* Generalised least squares where Sigma is large beside the residual variances of the levels, which are estimated
+ * along: what can be told within groups is told there. */
+static elbo_status within_groups(lmm_work *w, double *smallest) {
+  enum { REWEIGHTINGS = 4, LARGE_EXPONENT = 20 };
+  const lmm_stats *st = w->stats;
+  const int p = st->p, p1 = p + 1;
+  double ignored, *root = nothing_random(w), *A = w->scratch;
+  for (int k = 0; k < st->q; k++)
+    if (w->unit[k] > 0.0) root[k * (st->q + 1)] = scalbn(1.0, LARGE_EXPONENT);
+  for (int i = 0; i < (st->n_level > 1 ? REWEIGHTINGS : 1); i++) {
+    evaluate(w, root, w->variance, &ignored);
+    for (int j = 0; j < p; j++)
+      for (int k = 0; k < p; k++) A[j + p * k] = at_lower(w->cross, p1, j, k);
+    if (has_smooth(w)) lmm_smooth_ridge(w, A);
+    if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
+    for (int j = 0; j < p; j++) {
+      w->beta[j] = w->origin[j];
+      for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * w->cross[p + p1 * k];
+    }
+    *smallest = 1.0;
+    for (int l = 0; l < st->n_level; l++) {
+      const double *within = st->within + (size_t)l * square(p1), all = within[p + p1 * p];
+      const double left = fmax(residual_square(within, w->beta, p), 1e-16 * all);
+      if (st->n_distinct[l] > 0.0 && all > 0.0) *smallest = fmin(*smallest, left / all);
+      w->variance[l] = left > 0.0 ? left / st->n_rows[l] : 1.0;
+    }
+  }
+  return ELBO_OK;
+}
+
+int lmm_lost_digits(lmm_work *w) {
+  double mean_square, explained, within;
+  if (w->stats->p == 0) return 0;
+  if (within_groups(w, &within) == ELBO_OK && within < LMM_LOST) return 1;
+  return lmm_least_squares(w, &mean_square, &explained) == ELBO_OK &&
+         mean_square < LMM_LOST * explained;
 }
 
 static double start_sd(const lmm_parameters *par, int term, double variance) {

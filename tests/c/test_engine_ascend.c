@@ -275,6 +275,28 @@ static void test_descent(void) {
   }
 }
 
+/* The wrong step costs 1.4: less than what a model says of its rounding is no fall, and more is. */
+static double coarse(void *work) {
+  (void)work;
+  return 2.0;
+}
+
+static double fine(void *work) {
+  (void)work;
+  return 1.3;
+}
+
+static void test_rounding(void) {
+  elbo_model model = plane_model;
+  elbo_result result;
+  plane w = {{1.0, -2.1}, quadratic, wrong_step, 0};
+  model.rounding = fine;
+  CHECK(run(&model, &w, ELBO_ACCELERATE_NONE, 1, NULL, &result) == ELBO_E_DESCENT);
+  plane again = {{1.0, -2.1}, quadratic, wrong_step, 0};
+  model.rounding = coarse;
+  CHECK(run(&model, &again, ELBO_ACCELERATE_NONE, 1, NULL, &result) == ELBO_MAX_ITER);
+}
+
 static double not_finite(const double *x, double *gradient, double *hessian) {
   quadratic(x, gradient, hessian);
   return NAN;
@@ -510,6 +532,7 @@ int main(void) {
   test_flat();
   test_refused_points();
   test_descent();
+  test_rounding();
   test_not_finite();
   test_max_iter();
   test_stop();

@@ -697,7 +697,40 @@ static void test_units(void) {
   test_free();
 }
 
+/* Residual sds of 1e-3 to 1e-8 of the signal, Sigma of full rank, nearly and exactly singular: after an E-step
+ * the ELBO is the log evidence, and q(u | y) gives no divergence, within what a residual has of digits. */
+static void test_small_residuals(void) {
+  const double small[] = {1e-3, 1e-5, 1e-7, 1e-8}, pivot[] = {0.7, 1e-7, 0.0};
+  for (int reml = 0; reml < 2; reml++)
+    for (int i = 0; i < 4; i++)
+      for (int j = 0; j < 3; j++) {
+        const configuration c = {
+            .method = reml ? LMM_REML : LMM_EM, .q = 2, .p = 2, .n_level = 1, .z_one = 1};
+        example e = new_example(&c);
+        double *y = new_doubles(e.rows.n), u[20];
+        for (int k = 0; k < 20; k++) u[k] = random_normal();
+        for (int r = 0; r < e.rows.n; r++) {
+          const int g = e.rows.group[r] - 1;
+          y[r] = e.rows.Z[r] * u[g] + e.rows.Z[r + e.rows.n] * u[g + (j > 0 ? 0 : 10)] +
+                 small[i] * random_normal();
+        }
+        e.rows.y = y;
+        fixture f;
+        fixture_init(&f, &e);
+        const double eta[4] = {0.8, 0.6, pivot[j], log(small[i])};
+        CHECK(lmm_start(&f.work, eta) == ELBO_OK);
+        CHECK(f.model.e_step(&f.work) == ELBO_OK);
+        const double evidence = value_of(&f, f.model.log_evidence);
+        const double off = fmax(f.model.rounding(&f.work), 1e-12 * fabs(evidence));
+        CHECK(fabs(value_of(&f, f.model.elbo) - evidence) < 4.0 * off);
+        CHECK(fabs(value_of(&f, f.model.kl)) < 4.0 * off);
+        CHECK(off < 1e-4 * (1.0 + fabs(evidence)));
+        test_free();
+      }
+}
+
 int main(void) {
+  test_small_residuals();
   test_grid();
   test_plain();
   test_oneway();

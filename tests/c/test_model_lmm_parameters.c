@@ -317,6 +317,33 @@ static void test_derivatives(void) {
   check_derivatives(&m.par);
 }
 
+/* A column without variance of its own is emptied, whatever other rows have in it, and Sigma stays. */
+static void test_round(void) {
+  model m;
+  model_init(&m, 4, 1, one_block, 1);
+  model_finish(&m);
+  for (int zero = 0; zero < 4; zero++) {
+    double *eta = random_eta(&m.par), L[16], Sigma[16], before[16], variance[1];
+    eta[m.par.eta_of_row[zero] + zero] = 1e-12;
+    lmm_parameters_unpack(&m.par, eta, L, before, variance);
+    lmm_parameters_round(&m.par, 1e-10, eta);
+    lmm_parameters_unpack(&m.par, eta, L, Sigma, variance);
+    CHECK(distance(Sigma, before, 16) < 1e-11);
+    for (int r = 0; r < 4; r++) CHECK(L[r + 4 * zero] == 0.0);
+    double *same = copy_doubles(eta, m.par.n_eta); /* there is nothing left to do */
+    lmm_parameters_round(&m.par, 1e-10, same);
+    CHECK(distance(same, eta, m.par.n_eta) == 0.0);
+    test_free();
+  }
+  model_init(&m, 2, 1, one_block, 1); /* lengths that are held are left alone */
+  m.sd[1] = 2.0;
+  model_finish(&m);
+  double eta[3] = {1e-12, 0.5, 0.0};
+  lmm_parameters_round(&m.par, 1e-10, eta);
+  CHECK(eta[0] == 1e-12);
+  test_free();
+}
+
 int main(void) {
   test_free_rows();
   test_constant_sd();
@@ -327,6 +354,7 @@ int main(void) {
   test_units();
   test_constant_units();
   test_derivatives();
+  test_round();
   test_free();
   return FINISH();
 }
