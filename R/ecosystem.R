@@ -63,10 +63,13 @@ get_vcov.elbo_fit <- function(model, vcov = NULL, ...) {
 }
 
 # Rows that marginaleffects has added, so that newdata has every level of a factor, are known by their
-# `rowid`, which must come back. The population is predicted, unless `re.form` says otherwise.
+# `rowid`, which must come back. The population is predicted, whose standard errors those of the
+# coefficients are, unless `re.form` says otherwise; NULL stands in the user's call only.
 #' @exportS3Method marginaleffects::get_predict
-get_predict.elbo_fit <- function(model, newdata = fit_data(model), type = "response", re.form = NA,
-                                 allow.new.levels = FALSE, ...) {
+get_predict.elbo_fit <- function(model, newdata = fit_data(model), type = "response", mfx = NULL,
+                                 re.form = NA, allow.new.levels = FALSE, ...) {
+  call <- attr(mfx, "call")
+  if ("re.form" %in% names(call) && is.null(call[["re.form"]])) re.form <- NULL
   estimate <- predict(model, newdata = newdata, type = if (is.null(type)) "response" else type,
                       re.form = re.form, allow.new.levels = allow.new.levels)
   with_rowid(data.frame(estimate = unname(estimate)), newdata)
