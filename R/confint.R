@@ -1,5 +1,9 @@
 #' Intervals for all parameters
 #'
+#' A row for each parameter of [theta()] that is free: the fixed effects, and below them standard
+#' deviations, correlations and sigma. Beside `coef(fit)` belong the rows of the fixed effects alone,
+#' `cbind(coef(fit), confint(fit, "beta_"))`; a whole table is `tidy(fit, conf.int = TRUE)`.
+#'
 #' @param object A fit.
 #' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free, `"beta_"` for
 #'   the fixed effects, `"theta_"` for the others, as in lme4.
@@ -66,6 +70,7 @@
 #' @examples
 #' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
 #' confint(fit)
+#' cbind(coef(fit), confint(fit, "beta_"))
 #' confint(fit, "sd__age|Subject", type = "profile")
 #' @export
 confint.elbo_fit <- function(object, parm = NULL, level = 0.95,

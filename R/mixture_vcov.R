@@ -226,6 +226,9 @@ parameter_scale <- function(fit) {
 
 #' Intervals for the parameters of a mixture
 #'
+#' A row for each parameter of [theta()] that is free, component by component. Beside `coef(fit)`
+#' belong the rows `confint(fit, "beta_")`; a whole table is `tidy(fit, conf.int = TRUE)`.
+#'
 #' @param object A fit made by [fit_mixture()].
 #' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free, `"beta_"` for
 #'   what `coef()` gives, `"theta_"` for the others.

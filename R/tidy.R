@@ -26,8 +26,9 @@
 #' @param nsim,seed for bootstrap intervals.
 #' @return
 #' `tidy()`: a data frame with those of the columns `effect`, `group`, `level`, `term`,
-#' `estimate`, `std.error`, `statistic`, `p.value`, `conf.low`, `conf.high` that the effects
-#' asked for have. Terms of `"ran_pars"` are `sd__TERM`, `cor__T1.T2` and, with group
+#' `estimate`, `std.error`, `condsd`, `statistic`, `p.value`, `conf.low`, `conf.high` that the effects
+#' asked for have. Of `"ran_vals"` `std.error` is the `sd` of [latent()], and `condsd` the standard
+#' deviation given the parameters, which is that of [ranef()] and of broom.mixed's `std.error`. Terms of `"ran_pars"` are `sd__TERM`, `cor__T1.T2` and, with group
 #' `Residual`, `sd__Observation`; pasted with the group they are the names of [theta()]. A
 #' residual standard deviation for each level of a factor names the level in `level`.
 #'
@@ -69,7 +70,7 @@ tidy.elbo_fit <- function(x, effects = c("fixed", "ran_pars"), conf.int = FALSE,
     table <- makers[[effect]](x, limits, conf.level)
     cbind(effect = rep(effect, nrow(table)), table)
   })
-  columns <- c("effect", "group", "level", "term", "estimate", "std.error", "statistic",
+  columns <- c("effect", "group", "level", "term", "estimate", "std.error", "condsd", "statistic",
                "p.value", "conf.low", "conf.high")
   columns <- intersect(columns, unlist(lapply(rows, names)))
   table <- do.call(rbind, lapply(rows, function(rows) {
@@ -123,9 +124,17 @@ with_intervals <- function(table, fit, names, limits) {
   cbind(table, conf.low = unname(interval[, 1]), conf.high = unname(interval[, 2]))
 }
 
+# Beside what is uncertain in all, as latent() has it, what ranef() has given the parameters.
 tidy_latent <- function(fit, limits, level) {
   table <- latent(fit)
   names(table)[names(table) %in% c("mean", "sd")] <- c("estimate", "std.error")
+  given <- as.data.frame(ranef(fit))
+  key <- function(group, level) paste(group, level, sep = "\r")
+  term <- ifelse(given$term == "b" & given$grpvar %in% curve_labels(fit$design$curves),
+                 given$grpvar, as.character(given$term))
+  row <- match(paste(key(table$group, table$level), table$term),
+               paste(key(given$grpvar, given$grp), term))
+  table$condsd <- as.numeric(given$condsd)[row]
   if (is.null(limits)) return(table)
   half_width <- stats::qnorm((1 + level) / 2) * table$std.error
   cbind(table, conf.low = table$estimate - half_width, conf.high = table$estimate + half_width)

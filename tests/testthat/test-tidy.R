@@ -8,7 +8,7 @@ test_that("tidy() has the columns that tools expect, in their order", {
                c("effect", "term", "estimate", "std.error", "statistic", "p.value", "conf.low",
                  "conf.high"))
   expect_named(tidy(fit, "ran_vals"),
-               c("effect", "group", "level", "term", "estimate", "std.error"))
+               c("effect", "group", "level", "term", "estimate", "std.error", "condsd"))
   expect_identical(class(tidy(fit)), "data.frame")
   expect_error(tidy(fit, effects = "everything"), class = "elbo_error_argument")
 })
@@ -93,4 +93,19 @@ test_that("augment() keeps to na.action", {
   expect_equal(nrow(augment(omitted, orthodont)), 107)
   expect_identical(augment(omitted, orthodont)$age, orthodont$age[-3])
   expect_identical(which(is.na(augment(excluded, orthodont)$.fitted)), 3L)
+})
+
+test_that("latent variables have the standard deviation of latent(), and beside it that of ranef()", {
+  reml <- update(fit, method = "reml")
+  smooth <- fit_glmm(weight ~ s(Time, k = 5) + (1 | Chick), ChickWeight)
+  for (fit in list(fit, reml, smooth)) {
+    table <- tidy(fit, "ran_vals")
+    expect_equal(table$std.error, latent(fit)$sd)
+    given <- as.data.frame(ranef(fit))
+    row <- match(paste(table$group, table$level), paste(given$grpvar, given$grp))
+    first <- table$term %in% c("(Intercept)", "s(Time)")
+    expect_equal(table$condsd[first], given$condsd[row[first]])
+    expect_false(anyNA(table$condsd))
+  }
+  expect_true(all(tidy(reml, "ran_vals")$condsd < tidy(reml, "ran_vals")$std.error))
 })
