@@ -69,7 +69,7 @@ data_doubts <- function(fits) {
   rows <- vapply(observed, NROW, 0L)
   other <- which(!same)[1]
   why <- if (rows[other] != rows[1]) {
-    sprintf("%s rows and %s", format(rows[1], big.mark = ","), format(rows[other], big.mark = ","))
+    sprintf("%s rows and %s", count_text(rows[1]), count_text(rows[other]))
   } else {
     "the responses differ"
   }
@@ -138,7 +138,7 @@ counted_heading <- function(facts) {
 }
 
 count_column <- function(facts) {
-  if (length(unique(facts$counted)) == 1) return(format(facts$rows, big.mark = ",", trim = TRUE))
+  if (length(unique(facts$counted)) == 1) return(count_text(facts$rows))
   unname(mapply(count_words, facts$rows, facts$counted))
 }
 

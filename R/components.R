@@ -56,6 +56,12 @@ components.elbo_mixture <- function(object, ...) {
   c(list(weight = weight), rest)
 }
 
+#' @export
+components.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
+  only_for_mixtures("components()")
+}
+
 # Of regressions and curves, k x columns of X.
 component_coefficients <- function(fit) {
   beta <- component_values(fit, "beta")

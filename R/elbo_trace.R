@@ -5,6 +5,7 @@
 #' @param n the most rows to print.
 #' @export
 print.elbo_trace <- function(x, n = 20L, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   n <- check_count(n, "n")
   print(trace_table(utils::head(as.data.frame(x), n)), row.names = FALSE)
   more <- nrow(x) - n

@@ -199,10 +199,17 @@ glmm_method <- function(method, REML) {
                 method), "elbo_error_argument")
 }
 
+# As glm() takes it: a family, a function that makes one, or the name of such a function.
+as_family <- function(family, env) {
+  made <- family
+  if (is.character(made) && length(made) == 1) made <- function_named(made, env)
+  if (is.function(made)) made <- tryCatch(made(), error = function(e) NULL)
+  check(inherits(made, "family"), "family", "a family such as gaussian()", family)
+  made
+}
+
 check_gaussian <- function(family) {
-  if (is.character(family)) family <- get0(family, mode = "function", envir = parent.frame(2))
-  if (is.function(family)) family <- family()
-  check(inherits(family, "family"), "family", "a family such as gaussian()", family)
+  family <- as_family(family, parent.frame(2))
   if (family$family == "gaussian" && family$link == "identity") return(family)
   abort(sprintf("`family` must be gaussian() with identity link in this version, not %s(%s).",
                 family$family, family$link), "elbo_error_argument")

@@ -240,9 +240,7 @@ check_mixture_dots <- function(given, ...) {
 }
 
 check_mixture_family <- function(family) {
-  if (is.character(family)) family <- get0(family, mode = "function", envir = parent.frame(2))
-  if (is.function(family)) family <- family()
-  check(inherits(family, "family"), "family", "a family such as gaussian()", family)
+  family <- as_family(family, parent.frame(2))
   links <- c(gaussian = "identity", binomial = "logit", poisson = "log")
   if (identical(unname(links[family$family]), family$link)) return(family)
   abort(c("`family` must be gaussian(), binomial() or poisson() with the usual link,",

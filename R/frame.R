@@ -123,9 +123,15 @@ variable_lengths <- function(formula, data, call) {
 
 # Missing and infinite values -----------------------------------------------------------------
 
+# Of this name where the user is, or else in stats, which need not be attached.
+function_named <- function(name, env) {
+  found <- get0(name, env, mode = "function")
+  if (is.null(found)) get0(name, asNamespace("stats"), mode = "function") else found
+}
+
 na_action <- function(x) {
   if (is.null(x)) x <- getOption("na.action", "na.omit")
-  action <- if (is.character(x)) get0(x[1], mode = "function") else x
+  action <- if (is.character(x)) function_named(x[1], globalenv()) else x
   if (is.function(action)) return(action)
   check(FALSE, "na.action", "a function such as na.omit", x)
 }
@@ -320,7 +326,7 @@ check_cells <- function(blocks, frame) {
   cells <- nrow(frame) * sum(columns)
   if (cells < 2^31) return()
   abort(c(sprintf("The model matrix would have %.3g cells, more than 2^31:", cells),
-          sprintf("%s columns for `%s`.", format(max(columns), big.mark = ","),
+          sprintf("%s columns for `%s`.", count_text(max(columns)),
                   names(which.max(columns))),
           "A factor of very many levels belongs into a random term."), "elbo_error_data")
 }

@@ -136,7 +136,7 @@ arm_lines <- function(n) component_lines(n)
 member_words <- function(fit, j) {
   n <- sum(unit_freq(fit)[unit_component(fit) == j])
   weight <- sum(unit_weights(fit)[, j] * unit_freq(fit)) / nobs(fit)
-  sprintf("n = %s, weight %s", format(n, big.mark = ","), sub("^0", "", sprintf("%.2f", weight)))
+  sprintf("n = %s, weight %s", count_text(n), sub("^0", "", sprintf("%.2f", weight)))
 }
 
 # The component's number and what is said of it, on grey over the panel, in letters that fit.

@@ -89,7 +89,7 @@ forest_text <- function(data) {
            else studies[c("given", "given_low", "given_high")]
   table <- rbind(as.matrix(shown), if (!is.null(data$pooled)) as.matrix(data$pooled))
   decimals <- max(0, -floor(log10(min(table[, 3] - table[, 2]) / 2)))
-  words <- sub("^-(0[.]?0*)$", "\\1", fixed_text(as.vector(table), decimals))
+  words <- sub("^-(0[.,]?0*)$", "\\1", fixed_text(as.vector(table), decimals))
   words <- matrix(words, ncol = 3)
   sprintf("%s [%s, %s]", words[, 1], words[, 2], words[, 3])
 }

@@ -205,7 +205,7 @@ size_words.elbo_fit <- function(fit) {
 
 # "27 Subjects", "7 countries", "30 levels of batch:cask".
 count_words <- function(n, noun) {
-  count <- format(n, big.mark = ",", scientific = FALSE)
+  count <- count_text(n)
   if (!grepl("^[[:alpha:]][[:alnum:]._ ]*[[:alpha:]]$", noun)) {
     return(paste(count, if (n == 1) "level of" else "levels of", noun))
   }

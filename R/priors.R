@@ -256,11 +256,11 @@ is_covariance <- function(x) {
 format.elbo_prior <- function(x, ...) {
   check_dots_empty(...)
   show <- function(value) {
-    if (length(value) == 1) return(format(value))
+    if (length(value) == 1) return(format(value, decimal.mark = "."))
     if (is.matrix(value) && nrow(value) > 2) {
       return(sprintf("%d x %d matrix", nrow(value), ncol(value)))
     }
-    paste0("c(", toString(format(value)), ")")
+    paste0("c(", toString(format(value, decimal.mark = ".")), ")")
   }
   sprintf("%s(%s)", x$distribution, paste(vapply(x$parameters, show, ""), collapse = ", "))
 }

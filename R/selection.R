@@ -48,6 +48,18 @@ selection.elbo_mixture <- function(object, ...) {
             class = c("elbo_selection", "data.frame"))
 }
 
+#' @export
+selection.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
+  only_for_mixtures("selection()")
+}
+
+# Of a fit without components.
+only_for_mixtures <- function(what) {
+  abort(sprintf("%s is for mixtures, made by fit_mixture(); this fit has no components.", what),
+        "elbo_error_not_available")
+}
+
 chosen_row <- function(fit) {
   table <- fit$selection
   same <- table$k == fit$k & (is.na(table$covariance) | table$covariance %in% fit$covariance)

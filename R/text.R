@@ -2,7 +2,7 @@
 #
 #   shown_decimals(estimate, se)    how many decimals an estimate deserves
 #   decimal_text(x, decimals)       a column of values, aligned
-#   fixed_text(x, digits), signif_text(x, digits)
+#   fixed_text(x, digits), signif_text(x, digits), count_text(n)
 #   table_lines(columns)            a list (or data frame) of columns of text as lines
 #   beside(left, right, gap)        two blocks of lines beside each other
 #   write_wrapped(text), write_parts(statement, remark)    to the width of the screen
@@ -13,8 +13,8 @@ shown_decimals <- function(estimate, se) {
   digits <- function(x, wanted) wanted - 1 - floor(log10(x))
   decimals <- pmax(digits(se, 2), digits(pmax(abs(estimate), se), 3), 0)
   alone <- which(!is.finite(decimals) | se == 0)
-  text <- vapply(estimate[alone], format, "", digits = 3)
-  decimals[alone] <- nchar(sub("^[^.]*[.]?", "", text))
+  text <- vapply(estimate[alone], format, "", digits = 3, scientific = FALSE)
+  decimals[alone] <- nchar(sub("^[^.,]*[.,]?", "", text))
   decimals
 }
 
@@ -29,7 +29,7 @@ decimal_text <- function(x, decimals) {
 
 align_decimals <- function(text) {
   if (length(text) == 0) return(text)
-  after <- nchar(sub("^[^.]*", "", text))
+  after <- nchar(sub("^[^.,]*", "", text)) # a comma where options(OutDec) says so
   before <- nchar(text) - after
   formatC(paste0(text, strrep(" ", max(after) - after)), width = max(before) + max(after))
 }
@@ -38,6 +38,12 @@ fixed_text <- function(x, digits) {
   vapply(seq_along(x), function(i) {
     formatC(x[[i]], format = "f", digits = rep_len(digits, length(x))[i])
   }, "")
+}
+
+# A whole number, with its thousands apart.
+count_text <- function(n) {
+  mark <- if (getOption("OutDec") == ",") "." else ","
+  vapply(n, function(n) formatC(n, format = "f", digits = 0, big.mark = mark), "")
 }
 
 signif_text <- function(x, digits) vapply(unname(x), format, "", digits = digits)

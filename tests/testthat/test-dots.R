@@ -11,7 +11,7 @@ owned <- function() {
 handed_on <- c("recover_data", "emm_basis", "find_formula", "get_parameters", "get_statistic",
                "model_info", "get_data", "get_df", "model_parameters", "model_performance", "r2",
                "get_coef", "get_predict", "get_vcov", "set_coef", "estfun", "bread",
-               "get_varcov", "vcovBS", "vcovCR")
+               "get_varcov", "vcovBS", "vcovCR", "getAllTerms", "makeArgs")
 
 example_of <- function(class) {
   sleep <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
@@ -26,6 +26,7 @@ example_of <- function(class) {
     elbo_kl = kl_project(c(0, 0), diag(2)),
     elbo_control = elbo_control(),
     elbo_convergence = convergence(sleep),
+    elbo_trace = elbo_trace(sleep),
     elbo_prior = priors(beta = normal(0, 1))[[1]],
     elbo_priors = priors(beta = normal(0, 1)),
     elbo_selection = selection(normal()),

@@ -353,3 +353,20 @@ test_that("the data of a fit have all their columns, and the rows that were fitt
   mixture <- fit_mixture(y ~ x, d, k = 1)
   expect_identical(fit_data(mixture)$other, letters[1:19])
 })
+
+test_that("stats need not be attached", {
+  skip_on_cran()
+  code <- paste(
+    "f <- elbo::fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, family = 'gaussian');",
+    "m <- elbo::fit_mixture(waiting ~ 1, datasets::faithful, k = 2, family = 'gaussian');",
+    "x <- utils::capture.output(print(f), print(summary(f)), print(summary(m)), print(stats::update(f)),",
+    "  print(stats::predict(f, nlme::Orthodont)), print(stats::anova(f)));",
+    "cat('fitted')"
+  )
+  libraries <- paste(.libPaths(), collapse = .Platform$path.sep)
+  said <- withr::with_envvar(c(R_DEFAULT_PACKAGES = "NULL", R_LIBS = libraries), {
+    system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", "-e", shQuote(code)),
+            stdout = TRUE, stderr = TRUE)
+  })
+  expect_identical(said, "fitted")
+})

@@ -17,3 +17,22 @@ test_that("blocks of lines stand beside each other", {
   expect_identical(beside(c("a", "bc"), "right", "   "), c("a    right", "bc"))
   expect_identical(beside(character(), "right", "   "), "right")
 })
+
+test_that("text follows the decimal mark of the session, without a word", {
+  numbers <- c(3.14159, 0.5, 120)
+  withr::local_options(OutDec = ",", warn = 2)
+  expect_identical(count_text(c(1e5, 7, 3e9)), c("100.000", "7", "3.000.000.000"))
+  expect_identical(shown_decimals(numbers, rep(NA, 3)), c(2, 1, 0))
+  expect_identical(decimal_text(c(1.25, 10), c(2, 0)), c(" 1,25", "10   "))
+  expect_identical(format(priors(beta = normal(0.5, 1.5))[[1]]), "normal(0.5, 1.5)")
+  fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
+  mixture <- fit_mixture(waiting ~ 1, faithful, k = 1:2)
+  expect_output(for (x in list(fit, summary(fit), mixture, compare_fits(fit))) print(x))
+  options(OutDec = ".")
+  expect_identical(count_text(c(1e5, 7, 3e9)), c("100,000", "7", "3,000,000,000"))
+})
+
+test_that("estimates without errors have their decimals however numbers are written", {
+  withr::local_options(scipen = -9)
+  expect_identical(shown_decimals(c(3.14159, 120), c(NA, NA)), c(2, 0))
+})
