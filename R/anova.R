@@ -46,7 +46,7 @@ anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), 
   table <- do.call(rbind, Map(anova_row, fits, c(list(NULL), ratios)))
   rownames(table) <- labels
   structure(table, heading = anova_heading(fits, labels, ratios),
-            class = c("anova", "data.frame"))
+            class = c("elbo_anova", "anova", "data.frame"))
 }
 
 # Names of the fits in `...`; what has a name there and is no fit is an argument that we do not
@@ -163,7 +163,7 @@ anova_terms <- function(fit) {
   if (is.null(table)) table <- data.frame()
   rownames(table) <- labels[terms]
   structure(table, heading = "F tests of the terms, each given all others (Satterthwaite)\n",
-            class = c("anova", "data.frame"))
+            class = c("elbo_anova", "anova", "data.frame"))
 }
 
 # Wald's F: the contrasts are rotated to be uncorrelated, and the degrees of freedom of their t

@@ -67,9 +67,8 @@
 #'   \item{`e_step`, `m_step`}{each a list of `ok`; `iteration`, the first in which it was wrong,
 #'     or `NA`; `kind`: `"right"`, `"not_posterior"` (E), `"falls"`, `"not_maximal"`,
 #'     `"generalised"` (M; `ok`), `"constraint"` (M: one that holds in `start` is broken),
-#'     `"exchanged"` (E and M in each other's place), `"invalid"` (it failed, or what it returned cannot be used), or
-#'     `"not_run"`; `amount`: the
-#'     KL divergence (E) or what is still to gain (M), in log-likelihood; `message`, in words.}
+#'     `"exchanged"` (E and M in each other's place), `"invalid"` (it failed, or what it returned
+#'     cannot be used), or `"not_run"`; `amount`: the KL divergence (E) or what is still to gain (M), in log-likelihood; `message`, in words.}
 #'   \item{`fall`}{`NULL`, or a list of `iteration`, `step` (`"E"` or `"M"`), `amount`: where the
 #'     objective fell first.}
 #'   \item{`trace`}{a data frame, a row for each half-step: `iteration`, `step`, `elbo`,
@@ -491,22 +490,26 @@ slope_along <- function(g, origin, size) {
 #' @param ... not used.
 #' @export
 print.elbo_em_check <- function(x, ...) {
-  check_dots_empty(..., .but = passed_along$print)
+  for (words in em_words(x)) write_wrapped(words)
+  invisible(x)
+}
+
+# The verdict, the two steps, the climb.
+em_words <- function(x) {
   generalised <- x$ok && x$m_step$kind == "generalised"
   verdict <- switch(EXPR = x$fault, none = "both steps are right", E = "the E-step is at fault",
                     M = "the M-step is at fault", both = "both steps are at fault")
   if (generalised) verdict <- "a generalised EM, which climbs but not as fast"
   units <- if (is.na(x$units)) "" else sprintf(" on %d units", x$units)
-  writeLines(sprintf("EM, %d iteration%s%s: %s", x$iterations, if (x$iterations > 1) "s" else "",
-                     units, verdict))
-  print_step("E-step", x$e_step, "Its q is p(z | y, theta) every time.")
-  print_step("M-step", x$m_step, "Its theta maximises E_q[log p(y, z | theta)] every time.")
-  write_wrapped(em_ending(x))
-  invisible(x)
+  c(sprintf("EM, %d iteration%s%s: %s", x$iterations, if (x$iterations > 1) "s" else "", units,
+            verdict),
+    step_sentence("E-step", x$e_step, "Its q is p(z | y, theta) every time."),
+    step_sentence("M-step", x$m_step, "Its theta maximises E_q[log p(y, z | theta)] every time."),
+    em_ending(x))
 }
 
-print_step <- function(name, verdict, praise) {
-  if (is.na(verdict$ok)) return(writeLines(paste0(name, ": not reached.")))
+step_sentence <- function(name, verdict, praise) {
+  if (is.na(verdict$ok)) return(paste0(name, ": not reached."))
   words <- if (verdict$kind == "generalised") {
     sprintf(paste("goes up every time, but not to the maximum, first in iteration %d. %s It stays",
                   "only where nothing is to gain, so that the end is EM's, after more iterations."),
@@ -516,7 +519,7 @@ print_step <- function(name, verdict, praise) {
   } else {
     sprintf("wrong, first in iteration %d. %s", verdict$iteration, verdict$message)
   }
-  write_wrapped(paste0(name, ": ", words))
+  paste0(name, ": ", words)
 }
 
 em_ending <- function(x) {

@@ -173,23 +173,28 @@ cross_entropy <- function(A, B) {
 #' @param ... not used.
 #' @export
 print.elbo_kl <- function(x, ...) {
-  check_dots_empty(..., .but = passed_along$print)
   cat(kl_family(x), ", smallest ", kl_formula(x), "\n", sep = "")
+  writeLines(table_lines(kl_columns(x)))
+  writeLines(kl_value_words(x))
+  write_wrapped(kl_words(x))
+  invisible(x)
+}
+
+# Coordinates, and the moments of p and of q where there is one.
+kl_columns <- function(x) {
   shown <- function(value) {
     ifelse(is.na(value), "any", trimws(formatC(value, digits = 4, format = "fg")))
   }
   columns <- list(names(x$target$mean), "p mean" = shown(x$target$mean),
                   "p sd" = shown(sqrt(diag(x$target$cov))))
-  if (x$status != "undefined") {
-    columns <- c(columns, list("q mean" = shown(x$mean), "q sd" = shown(sqrt(diag(x$cov)))))
-  }
-  writeLines(table_lines(columns))
-  if (x$status %in% c("optimum", "collapse", "undefined")) {
-    cat(kl_formula(x), if (x$status == "collapse") " tends to " else " = ",
-        trimws(formatC(x$value, digits = 4, format = "fg")), "\n", sep = "")
-  }
-  write_wrapped(kl_words(x))
-  invisible(x)
+  if (x$status == "undefined") return(columns)
+  c(columns, list("q mean" = shown(x$mean), "q sd" = shown(sqrt(diag(x$cov)))))
+}
+
+kl_value_words <- function(x) {
+  if (!x$status %in% c("optimum", "collapse", "undefined")) return(character())
+  paste0(kl_formula(x), if (x$status == "collapse") " tends to " else " = ",
+         trimws(formatC(x$value, digits = 4, format = "fg")))
 }
 
 kl_family <- function(x) {

@@ -3,13 +3,16 @@
 
 #' Tables in reports
 #'
-#' In an R Markdown or Quarto document a fit, a summary of one, or a comparison of several that
-#' is the value of a chunk's line is shown as tables, in HTML, PDF and Word alike: the estimator
-#' in words, estimates with standard errors, and why one may believe them. What
+#' In an R Markdown or Quarto document a fit, a summary of one, a comparison of several, or what
+#' [anova()][anova.elbo_fit], [VarCorr()], [bootstrap()], [sensitivity()], [selection()],
+#' [elbo_trace()], [kl_project()] or [check_em()] answered, is shown as tables where it is the value
+#' of a chunk's line, in HTML, PDF and Word alike: of a fit the estimator in words, estimates with
+#' standard errors, and why one may believe them. (Intervals of [confint()] are a plain matrix, for
+#' `knitr::kable()`.) What
 #' [print()][print.elbo_fit] writes to the console appears instead with the chunk option
 #' `render = knitr::normal_print`, or in documents of other kinds.
 #'
-#' @param x a fit, its summary, or a comparison made by [compare_fits()].
+#' @param x a fit, its summary, a comparison made by [compare_fits()], or one of those answers.
 #' @param options chunk options, of which none is used.
 #' @param ... not used.
 #' @return Markdown text of class `knit_asis`.
@@ -34,7 +37,8 @@ knit_print.summary.elbo_fit <- function(x, options, ...) {
   knit_markdown(
     x, head_markdown(x$fit), words_markdown(group_size_words(x$fit)), estimates_markdown(x$fit),
     if (!is.null(x$posterior)) {
-      c("Priors, and posterior standard deviations:", table_markdown(posterior_table(x$posterior, x$fit)))
+      c("Priors, and posterior standard deviations:",
+        table_markdown(posterior_table(x$posterior, x$fit)))
     },
     "Residuals divided by their standard deviation:", table_markdown(residual_table(x$residuals)),
     words_markdown(information_words(x)), closing_markdown(x$fit)
@@ -74,8 +78,11 @@ knit_print.elbo_comparison <- function(x, options, ...) {
 knit_markdown <- function(x, ...) {
   format <- knitr::opts_knit$get("out.format")
   if (!is.null(format) && format != "markdown") return(knitr::normal_print(x))
-  knitr::asis_output(paste(unlist(list("", ..., "")), collapse = "\n\n"))
+  knitr::asis_output(paste(unlist(list("", ..., end_of_output)), collapse = "\n\n"))
 }
+
+# knitr takes the blank line off the end, and text on the next line would go on where this stops.
+end_of_output <- "<!-- -->\n"
 
 # Columns of text, which begins with a letter, to the left; of numbers (Inf among them) to the
 # right. In HTML the table is no wider than what it says; elsewhere pandoc makes it from a pipe
@@ -87,6 +94,7 @@ table_markdown <- function(table) {
     any(grepl("^(?!Inf|NaN|NA)[[:alpha:](]", column, perl = TRUE))
   }, NA)
   align <- ifelse(is_text, "l", "r")
+  table[] <- lapply(table, unbroken)
   if (knitr::is_html_output()) {
     lines <- knitr::kable(table, "html", align = align, row.names = FALSE,
                           table.attr = "class=\"table table-condensed\" style=\"width: auto\"")
@@ -99,6 +107,12 @@ table_markdown <- function(table) {
   # needs them: without, all columns are as wide as each other.
   if (knitr::pandoc_to("docx")) lines[2] <- gsub("-", strrep("-", 10), lines[2])
   paste(lines, collapse = "\n")
+}
+
+# A number and its standard error, or several numbers, stay on one line.
+unbroken <- function(cells) {
+  numbers <- grepl("^[-(0-9. ]", cells) & grepl("[0-9]", cells)
+  ifelse(numbers, gsub(" ", "\u00a0", trimws(cells), fixed = TRUE), cells)
 }
 
 # kable() sees to the `|`.

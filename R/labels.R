@@ -2,6 +2,7 @@
 #
 #   parameter_labels(fit)          of every parameter, named by the names of theta()
 #   variance_labels(variances)     of the rows of variance_parameters()
+#   readable_names(names)          of names alone, where there is no fit to ask
 
 # "age", "sd (Intercept) | Subject", "cor (Intercept), age | Subject", "sigma Female"; of mixtures
 # "mean waiting, component 2".
@@ -41,6 +42,20 @@ variance_label <- function(variances) {
   terms <- with(variances, ifelse(is.na(var2), var1, paste0(var1, ", ", var2)))
   kind <- ifelse(variances$kind == "smooth", "sd", variances$kind)
   ifelse(is.na(terms), kind, paste(kind, terms))
+}
+
+# As near to parameter_labels() as names alone tell: a dot between two terms stays, since there may
+# be others within them.
+readable_names <- function(names) {
+  scale <- grepl("^(sd|cor|rho)__.*[|]", names)
+  component <- grepl("[|][0-9]+$", names)
+  out <- sub("__", " ", names, fixed = TRUE)
+  out <- sub("[|]([0-9]+)$", ", component \\1", out)
+  out[scale & !component] <- sub("|", " | ", out[scale & !component], fixed = TRUE)
+  out <- sub("^(sigma|size)[|]", "\\1 ", out)
+  one_dot <- grepl("^cor [^.]*[.][^.]*$", out)
+  out[one_dot] <- sub(".", ", ", out[one_dot], fixed = TRUE)
+  out
 }
 
 # "mean a", "sd a", "cor a, b", "prob colour.red", "membership age"; coefficients as they are.

@@ -281,6 +281,12 @@ as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE
 #' @export
 print.VarCorr.elbo_fit <- function(x, digits = 4, ...) {
   check_dots_empty(..., .but = passed_along$print)
+  print(variance_columns(x, digits), row.names = FALSE, right = FALSE)
+  invisible(x)
+}
+
+# As text, a row for each standard deviation and correlation.
+variance_columns <- function(x, digits) {
   table <- as.data.frame(x)
   is_sd <- is.na(table$var2)
   shown <- data.frame(
@@ -292,6 +298,5 @@ print.VarCorr.elbo_fit <- function(x, digits = 4, ...) {
     Corr = ifelse(is_sd, "", fixed_text(table$sdcor, 2))
   )
   keep <- vapply(shown, function(column) any(nzchar(column)), NA)
-  print(shown[keep], row.names = FALSE, right = FALSE)
-  invisible(x)
+  shown[keep]
 }

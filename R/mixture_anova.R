@@ -43,7 +43,8 @@ anova.elbo_mixture <- function(object, ..., test = c("auto", "chisq", "bootstrap
                 fits[-length(fits)], fits[-1])
   table <- do.call(rbind, Map(anova_row, fits, c(list(NULL), ratios)))
   rownames(table) <- labels
-  structure(table, heading = anova_heading(fits, labels, ratios), class = c("anova", "data.frame"))
+  structure(table, heading = anova_heading(fits, labels, ratios),
+            class = c("elbo_anova", "anova", "data.frame"))
 }
 
 check_comparable_mixtures <- function(fits) {

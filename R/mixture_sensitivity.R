@@ -62,8 +62,7 @@ sensitivity.elbo_mixture <- function(object, to = c("prior", "data"), ...) {
     prior = field("prior")[rows], number = field("number")[rows], value = field("value")[rows],
     derivative = as.vector(slopes), per_sd = as.vector(slopes / sd)
   )
-  attr(table, "components") <- counts
-  table
+  structure(table, components = counts, class = c("elbo_sensitivity", "data.frame"))
 }
 
 # Every number in a prior: prior (names of what shares it), number (in words), value; slots and

@@ -111,7 +111,8 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
       value = unname(influence$value[targets$estimate]),
       holds = vapply(refits, `[[`, NA, "holds", USE.NAMES = FALSE)
     ),
-    removed = unname(lapply(removed, function(i) row.names(object$frame)[i]))
+    removed = unname(lapply(removed, function(i) row.names(object$frame)[i])),
+    class = c("elbo_sensitivity", "data.frame")
   )
 }
 

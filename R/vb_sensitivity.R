@@ -23,10 +23,11 @@ prior_sensitivity <- function(fit) {
   slopes <- matrix(slopes, length(free))
   sd <- sqrt(diag(fit$information$linear_response))[free]
   rows <- rep(seq_len(nrow(alpha)), each = length(free))
-  data.frame(
+  table <- data.frame(
     estimate = rep(free, nrow(alpha)), prior = alpha$prior[rows], number = alpha$number[rows],
     value = alpha$value[rows], derivative = as.vector(slopes), per_sd = as.vector(slopes / sd)
   )
+  structure(table, class = c("elbo_sensitivity", "data.frame"))
 }
 
 # Every number in a prior that is not a constant: prior (the name of its parameter, or of those
