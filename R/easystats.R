@@ -31,24 +31,173 @@ get_statistic.elbo_fit <- function(x, ...) {
             statistic = "t-statistic")
 }
 
+# insight's own list for a linear or generalised linear model, with what is different here. A posterior
+# of method "vb" is not flagged as Bayesian: for insight that means draws in an object of Stan's.
 #' @exportS3Method insight::model_info
 model_info.elbo_fit <- function(x, verbose = TRUE, ...) {
-  family <- family(x)
+  info <- plain_model_info(family(x))
+  info$is_trial <- has_trials(x)
+  if (info$is_trial) info$is_bernoulli <- FALSE
+  info$is_mixed <- is_mixed_model(x)
+  info$is_meta <- isTRUE(x$design$known_se)
+  info$is_mixture <- FALSE
+  info$n_obs <- nobs(x)
+  info["n_grouplevels"] <- list(if (info$is_mixed) {
+    stats::setNames(nlevels(x$design$group), x$design$group_name)
+  })
+  info
+}
+
+plain_model_info <- function(family) {
+  plain <- data.frame(y = c(0, 1, 1, 0))
+  model <- if (family$family == "gaussian") stats::lm(y ~ 1, plain)
+           else stats::glm(y ~ 1, family, plain)
+  insight::model_info(model, verbose = FALSE)
+}
+
+has_trials <- function(fit) !is.null(fit$design$trials)
+
+#' @exportS3Method insight::get_data
+get_data.elbo_fit <- function(x, effects = c("all", "fixed", "random"), ...) {
+  effects <- check_choice(effects, "effects", c("all", "fixed", "random"))
+  data <- original_data(x)
+  fixed <- unique(all.vars(formula(x, fixed.only = TRUE)))
+  keep <- switch(effects, all = names(data), fixed = intersect(fixed, names(data)),
+                 random = intersect(group_variables(x), names(data)))
+  data[keep]
+}
+
+# As insight has them: "wald" and "residual" count rows, "satterthwaite" has one for each coefficient.
+#' @exportS3Method insight::get_df
+get_df.elbo_fit <- function(x, type = "residual", ...) {
+  known <- c("residual", "wald", "analytical", "any", "fit", "normal", "model", "satterthwaite")
+  type <- if (is.character(type)) tolower(type) else type
+  if (identical(type, "ml1") || identical(type, "betwithin") || identical(type, "kenward") ||
+        identical(type, "kr") || identical(type, "kenward-roger")) {
+    abort(c(sprintf("There are no degrees of freedom by \"%s\" for these fits.", type),
+            "Use type = \"satterthwaite\"."), "elbo_error_argument")
+  }
+  check_choice(type, "type", known)
+  switch(type, model = x$df_parameters, normal = Inf, satterthwaite = fit_df(x), df.residual(x))
+}
+
+#' @exportS3Method insight::is_converged
+is_converged.elbo_fit <- function(x, tolerance = 0.001, ...) {
+  state <- convergence(x)
+  structure(state$status == "converged", gradient = state$gradient)
+}
+
+# insight's own is for the classes it lists; this one is for their data.
+#' @exportS3Method insight::get_datagrid
+get_datagrid.elbo_fit <- function(x, ..., include_random = FALSE, include_response = FALSE) {
+  data <- original_data(x)
+  left_out <- c(if (!include_response) response_variables(x),
+                if (!include_random) setdiff(group_variables(x), all.vars(formula(x, fixed.only = TRUE))))
+  data <- data[setdiff(names(data), left_out)]
+  if (ncol(data) == 0) {
+    abort(c("The model has no covariates to make a grid of.", "See `include_response`."),
+          "elbo_error_not_available")
+  }
+  grid <- insight::get_datagrid(data, ...)
+  attr(grid, "model") <- x
+  grid
+}
+
+# Predictions with their intervals. Of new data the latent variables are in them where the groups are;
+# a group that ggeffects fills in only so that there is one ("constant.values") means the population.
+#' @exportS3Method insight::get_predicted
+get_predicted.elbo_fit <- function(x, data = NULL, predict = "expectation", ci = 0.95,
+                                   include_random = "default", verbose = TRUE, ...) {
+  known <- c("expectation", "link", "response", "prediction", "classification")
+  predict <- check_choice(predict, "predict", known)
+  constant <- names(attr(data, "constant.values"))
+  # ggeffects hands its level to its own methods only.
+  if (!is.null(constant) && missing(ci)) ci <- dynGet("ci.lvl", dynGet("ci_level", ci))
+  if (is.null(ci) || is.na(ci)) ci <- NULL
+  groups <- group_variables(x)
+  random <- !isFALSE(include_random) && !identical(include_random, NA) &&
+    !inherits(include_random, "formula") && length(groups) > 0 &&
+    (is.null(data) || all(groups %in% setdiff(names(data), constant)))
+  table <- predicted_table(x, data, predict, ci, random)
+  structure(table$Predicted, ci_data = table[setdiff(names(table), "Predicted")],
+            data = if (is.null(data)) original_data(x) else data, ci = ci, predict = predict,
+            class = c("get_predicted", class(table$Predicted)))
+}
+
+# Predicted, SE, CI_low and CI_high of the rows of the fit or of new ones.
+predicted_table <- function(fit, data, predict, ci, random) UseMethod("predicted_table")
+
+#' @exportS3Method
+predicted_table.elbo_glmm <- function(fit, data, predict, ci, random) {
+  if (predict == "classification") {
+    abort("There are no classes to predict: `predict` is \"expectation\" or \"prediction\".",
+          "elbo_error_argument")
+  }
+  attr(fit$frame, "na.action") <- NULL # the rows that were used
+  found <- predict(fit, data, re.form = if (!random) NA, allow.new.levels = TRUE, se.fit = TRUE,
+                   level = if (is.null(ci)) 0.95 else ci,
+                   interval = if (predict == "prediction") "prediction" else "confidence")
+  table <- data.frame(Predicted = unname(found$fit[, "fit"]), SE = unname(found$se.fit))
+  if (is.null(ci)) table
+  else cbind(table, CI_low = unname(found$fit[, "lwr"]), CI_high = unname(found$fit[, "upr"]))
+}
+
+#' @exportS3Method insight::get_variance
+get_variance.elbo_fit <- function(x, component = c("all", "fixed", "random", "residual",
+                                                   "distribution", "dispersion", "intercept",
+                                                   "slope", "rho01", "rho00"), ...) {
+  components <- c("all", "fixed", "random", "residual", "distribution", "dispersion", "intercept",
+                  "slope", "rho01", "rho00")
+  component <- check_choice(component, "component", components)
+  explained <- explained_variance(x)
+  laws <- VarCorr(x)
+  laws <- laws[!names(laws) %in% curve_labels(x$design$curves)]
+  all <- c(list(
+    var.fixed = explained[["fixed"]], var.random = explained[["random"]],
+    var.residual = explained[["residual"]], var.distribution = explained[["residual"]],
+    var.dispersion = 0
+  ), law_components(laws, x$design$group_name))
+  if (component == "all") return(all[lengths(all) > 0])
+  one <- c(intercept = "var.intercept", slope = "var.slope", rho01 = "cor.slope_intercept",
+           rho00 = "cor.slopes")[component]
+  all[if (is.na(one)) paste0("var.", component) else one]
+}
+
+# The variances of intercepts and slopes, and their correlations, by group.
+law_components <- function(laws, group) {
+  terms <- lapply(laws, colnames)
+  constant <- lapply(terms, function(names) names == "(Intercept)")
+  of <- function(pick) unlist(unname(Map(pick, laws, terms, constant)))
   list(
-    is_linear = family$family == "gaussian", is_binomial = family$family == "binomial",
-    is_poisson = family$family == "poisson", is_count = family$family == "poisson",
-    is_logit = family$link == "logit", is_probit = family$link == "probit",
-    is_mixed = has_latent(x), is_meta = x$design$known_se,
-    link_function = family$link, family = family$family, n_obs = nobs(x)
+    var.intercept = of(function(V, names, one) {
+      stats::setNames(diag(V)[one], rep(group, sum(one)))
+    }),
+    var.slope = of(function(V, names, one) {
+      stats::setNames(diag(V)[!one], if (any(!one)) paste(group, names[!one], sep = "."))
+    }),
+    cor.slope_intercept = of(function(V, names, one) {
+      if (!any(one)) return(NULL)
+      R <- attr(V, "correlation")[one, !one]
+      stats::setNames(R, rep(group, length(R)))
+    }),
+    cor.slopes = of(function(V, names, one) {
+      if (sum(!one) < 2) return(NULL)
+      slopes <- names[!one]
+      R <- attr(V, "correlation")[slopes, slopes]
+      pairs <- utils::combn(slopes, 2)
+      stats::setNames(R[lower.tri(R)], paste(group, pairs[1, ], pairs[2, ], sep = "."))
+    })
   )
 }
 
-#' @exportS3Method insight::get_data
-get_data.elbo_fit <- function(x, ...) model.frame(x)
-
-#' @exportS3Method insight::get_df
-get_df.elbo_fit <- function(x, type = "residual", ...) {
-  switch(type, residual = df.residual(x), model = x$df_parameters, fit_df(x))
+# Several fits, for the tests of package performance.
+#' @exportS3Method insight::ellipsis_info
+ellipsis_info.elbo_fit <- function(..., only_models = TRUE, verbose = TRUE) {
+  fits <- list(...)
+  names(fits) <- vapply(as.list(substitute(list(...)))[-1], deparse_line, "")
+  if (length(fits) == 1) return(fits[[1]])
+  insight::ellipsis_info(structure(fits, class = c("ListRegressions", "ListModels", "list")),
+                         verbose = verbose)
 }
 
 # ---- parameters and performance ----------------------------------------------------------
@@ -57,26 +206,143 @@ get_df.elbo_fit <- function(x, type = "residual", ...) {
 model_parameters.elbo_fit <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
                                       ...) {
   kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
-  table <- tidy(model, kinds, conf.int = TRUE, conf.level = ci, exponentiate = exponentiate)
+  ci <- check_ci(ci)
+  table <- tidy(model, kinds, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
+                exponentiate = exponentiate)
   fixed <- table$effect == "fixed"
   parameter <- c(table$term[fixed], if (any(!fixed)) variance_names(model))
   column <- function(name) if (name %in% names(table)) table[[name]] else NA
+  columns <- data.frame(
+    parameters_columns(table, parameter, ci), t = column("statistic"),
+    df_error = replace(rep(NA_real_, nrow(table)), fixed, if (any(fixed)) fit_df(model)),
+    p = column("p.value"), Effects = ifelse(fixed, "fixed", "random"),
+    Group = ifelse(fixed, "", column("group"))
+  )
+  if (all(fixed)) columns$Group <- NULL
+  parameters_model(model, columns, ci, exponentiate, "t-statistic", mixed_model = TRUE,
+                   ran_pars = TRUE, ignore_group = TRUE)
+}
+
+# A level, or no intervals.
+check_ci <- function(ci) {
+  if (is.null(ci) || (length(ci) == 1 && is.na(ci))) NULL else check_between(ci, "ci", 0, 1)
+}
+
+parameters_columns <- function(table, parameter, ci) {
+  columns <- data.frame(Parameter = parameter, Coefficient = table$estimate, SE = table$std.error)
+  if (is.null(ci)) return(columns)
+  cbind(columns, CI = ci, CI_low = table$conf.low, CI_high = table$conf.high)
+}
+
+# As package parameters makes it, for its print methods and plots.
+parameters_model <- function(fit, columns, ci, exponentiate, statistic, ...) {
   structure(
-    data.frame(
-      Parameter = parameter, Coefficient = table$estimate, SE = table$std.error,
-      CI = ci, CI_low = table$conf.low, CI_high = table$conf.high,
-      t = column("statistic"), df_error = replace(rep(NA_real_, nrow(table)), fixed,
-                                                  if (any(fixed)) fit_df(model)),
-      p = column("p.value"), Effects = ifelse(fixed, "fixed", "random"),
-      Group = ifelse(fixed, "", column("group"))
-    ),
-    pretty_names = stats::setNames(parameter, parameter),
+    columns, pretty_names = stats::setNames(columns$Parameter, columns$Parameter),
     ci = ci, exponentiate = exponentiate, digits = 2, ci_digits = 2, p_digits = 3,
-    coefficient_name = "Coefficient", test_statistic = "t-statistic", mixed_model = TRUE,
-    ran_pars = TRUE, ignore_group = TRUE, model_class = class(model)[1], n_obs = nobs(model),
+    coefficient_name = "Coefficient", test_statistic = statistic, ...,
+    model_class = class(fit)[1], n_obs = nobs(fit),
     class = c("parameters_model", "see_parameters_model", "data.frame")
   )
 }
+
+# What these packages hand to every model, of which nothing here depends on.
+passed_by_easystats <- c("component", "effects", "verbose", "m_info", "model_info", "as_draws",
+                         "robust")
+
+# Of the coefficients: package parameters' own functions are for the classes that insight lists.
+
+#' @exportS3Method parameters::p_value
+p_value.elbo_fit <- function(model, dof = NULL, method = NULL, ...) {
+  check_dots_empty(..., .but = passed_by_easystats)
+  table <- summary(model)$coefficients
+  p <- table[, ncol(table)]
+  if (!is.null(dof) || !is.null(method)) {
+    statistic <- table[, "Estimate"] / table[, "Std. Error"]
+    p <- 2 * stats::pt(-abs(statistic), coefficient_df(model, dof, method))
+  }
+  data.frame(Parameter = rownames(table), p = unname(p))
+}
+
+#' @exportS3Method bayestestR::ci
+ci.elbo_fit <- function(x, ci = 0.95, dof = NULL, method = NULL, ...) {
+  of_draws <- c("eti", "hdi", "bci", "spi", "quantile")
+  if (!is.null(method) && tolower(method) %in% of_draws) {
+    return(bayestestR::ci(posterior_columns(x, "ci()"), ci = ci, method = method, ...))
+  }
+  check_dots_empty(..., .but = passed_by_easystats)
+  levels <- vapply(ci, check_between, 0, "ci", 0, 1)
+  se <- sqrt(diag(vcov(x)))
+  df <- coefficient_df(x, dof, method)
+  do.call(rbind, lapply(levels, function(level) {
+    half <- stats::qt((1 + level) / 2, df) * se
+    data.frame(Parameter = names(coef(x)), CI = level, CI_low = unname(coef(x) - half),
+               CI_high = unname(coef(x) + half))
+  }))
+}
+
+#' @exportS3Method parameters::degrees_of_freedom
+degrees_of_freedom.elbo_fit <- function(model, method = NULL, ...) {
+  check_dots_empty(..., .but = passed_by_easystats)
+  unname(coefficient_df(model, NULL, method))
+}
+
+#' @exportS3Method parameters::dof_satterthwaite
+dof_satterthwaite.elbo_fit <- function(model) coefficient_df(model)
+
+# As summary() has them, unless said otherwise.
+coefficient_df <- function(fit, dof = NULL, method = NULL) {
+  if (!is.null(dof)) return(dof)
+  by_summary <- c("any", "fit", "analytical", "satterthwaite")
+  if (is.null(method) || method %in% by_summary) return(summary_df(fit))
+  rep_len(insight::get_df(fit, type = method), length(coef(fit)))
+}
+
+summary_df <- function(fit) UseMethod("summary_df")
+
+#' @exportS3Method
+summary_df.elbo_fit <- function(fit) fit_df(fit)
+
+# The fit to standardised data: numbers to mean zero and one (or two) standard deviations, but for what
+# names groups, weighs or counts rows.
+#' @exportS3Method datawizard::standardize
+standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FALSE, verbose = TRUE,
+                                 include_response = TRUE, ...) {
+  check_dots_empty(..., .but = passed_by_easystats)
+  check_own_scale(x)
+  data <- original_data(x)
+  extras <- lapply(as.list(x$call)[c("weights", "se", "freq", "offset")], all.vars)
+  response <- response_variables(x)
+  numbers <- names(data)[vapply(data, is_number_column, NA)]
+  numbers <- setdiff(numbers, c(unlist(extras), group_variables(x)))
+  linear <- family(x)$family == "gaussian"
+  scaled <- function(names, two_sd) {
+    columns <- datawizard::standardize(data[names], robust = robust, two_sd = two_sd, verbose = FALSE)
+    lapply(columns, as.vector)
+  }
+  covariates <- setdiff(numbers, response)
+  if (length(covariates) > 0) data[covariates] <- scaled(covariates, two_sd)
+  outcome <- intersect(numbers, response)
+  if (include_response && linear && length(outcome) > 0) {
+    unit <- if (robust) stats::mad else stats::sd
+    for (name in extras$se) data[[name]] <- data[[name]] / unit(data[[outcome[1]]])
+    data[outcome] <- scaled(outcome, FALSE)
+  }
+  refit_data(x, data)
+}
+
+is_number_column <- function(x) is.numeric(x) && is.null(dim(x)) && !is.object(x)
+
+check_own_scale <- function(fit) {
+  if (!informed(fit) || all(fit$priors$default)) return(invisible(fit))
+  abort(c("The priors that were stated belong to the scale of the data as they are.",
+          "Standardise the data and state priors for that scale."), "elbo_error_not_available")
+}
+
+# The fit to other values of the rows that were fitted.
+refit_data <- function(fit, data) UseMethod("refit_data")
+
+#' @exportS3Method
+refit_data.elbo_fit <- function(fit, data) update(fit, data = data, subset = NULL)
 
 # "SD (age)", "Cor (Intercept~age)", as parameters writes them.
 variance_names <- function(fit) {
@@ -90,19 +356,36 @@ variance_names <- function(fit) {
 }
 
 #' @exportS3Method performance::model_performance
-model_performance.elbo_fit <- function(model, ...) {
+model_performance.elbo_fit <- function(model, metrics = "all", ...) {
   information <- information(model)
   r2 <- explained_variance(model)
   sigma <- sigma(model)
-  structure(
-    data.frame(
-      AIC = information[["AIC"]], BIC = information[["BIC"]],
-      R2_conditional = r2[["conditional"]], R2_marginal = r2[["marginal"]],
-      RMSE = sqrt(mean(residuals(model)^2, na.rm = TRUE)),
-      Sigma = if (length(sigma) == 1) sigma else NA_real_
-    ),
-    class = c("performance_model", "data.frame")
+  facts <- data.frame(
+    AIC = information[["AIC"]], AICc = corrected_aic(model), BIC = information[["BIC"]],
+    R2_conditional = r2[["conditional"]], R2_marginal = r2[["marginal"]],
+    ICC = r2[["random"]] / (r2[["random"]] + r2[["residual"]]),
+    RMSE = sqrt(mean(residual_rows(model, "response")^2)),
+    Sigma = if (length(sigma) == 1) sigma else NA_real_
   )
+  if (!has_groups(model)) facts$ICC <- NULL
+  structure(facts[chosen_metrics(names(facts), metrics)], class = c("performance_model", "data.frame"))
+}
+
+# AIC with the correction of Hurvich & Tsai (1989) for few rows.
+corrected_aic <- function(fit) {
+  k <- fit$df_parameters
+  n <- nobs(fit)
+  information(fit)[["AIC"]] + if (n > k + 1) 2 * k * (k + 1) / (n - k - 1) else Inf
+}
+
+# Which columns `metrics` names, in performance's words.
+chosen_metrics <- function(columns, metrics) {
+  short <- toupper(sub("_.*", "", columns))
+  wanted <- switch(metrics[1], all = short, common = c("AIC", "BIC", "R2", "ICC", "RMSE"),
+                   toupper(metrics))
+  check(is.character(metrics) && any(short %in% wanted), "metrics",
+        paste("\"all\", \"common\", or some of", quote_names(unique(short))), metrics)
+  columns[short %in% wanted]
 }
 
 #' @exportS3Method performance::r2
@@ -121,6 +404,28 @@ explained_variance <- function(fit) {
   Z <- fit$design$Z
   fixed <- stats::var(fixed_rows(fit) - fit$design$offset)
   random <- mean(rowSums(Z %*% latent_law(fit) * Z))
-  total <- fixed + random + mean(residual_sd(fit)^2)
-  c(marginal = fixed / total, conditional = (fixed + random) / total)
+  residual <- mean(residual_sd(fit)^2)
+  total <- fixed + random + residual
+  c(marginal = fixed / total, conditional = (fixed + random) / total, fixed = fixed,
+    random = random, residual = residual)
+}
+
+# As lme4::isSingular(), for every method: a direction of the latent variables has no variance.
+#' @exportS3Method performance::check_singularity
+check_singularity.elbo_fit <- function(x, tolerance = 1e-5, ...) {
+  any(x$parameters$boundary) ||
+    (has_groups(x) && any(relative_theta(x)[on_diagonal(x)] < tolerance))
+}
+
+#' @exportS3Method performance::check_convergence
+check_convergence.elbo_fit <- function(x, tolerance = 0.001, ...) is_converged.elbo_fit(x, tolerance)
+
+# Breusch & Pagan (1979): do the squared residuals, each relative to its variance, grow with the mean?
+#' @exportS3Method performance::check_heteroscedasticity
+check_heteroscedasticity.elbo_glmm <- function(x, ...) {
+  u <- residual_rows(x, "pearson")^2 * nobs(x) / df.residual(x)
+  explained <- stats::lm.fit(cbind(1, fitted_rows(x)), u)$fitted.values
+  p <- stats::pchisq(sum((explained - mean(u))^2) / 2, 1, lower.tail = FALSE)
+  structure(p, data = x, object_name = deparse_line(substitute(x)),
+            class = c("check_heteroscedasticity", "see_check_heteroscedasticity", "numeric"))
 }

@@ -8,6 +8,7 @@
 #   refit_held(fit, name, value)  best objective with an entry of theta held
 #   refit_method(fit, method)     the fit by another method, from its design: unlike update() it
 #                                 needs no data
+#   refit_design(fit, design, held) the fit of another design with its parameters
 
 held_of <- function(fit) {
   data.frame(name = fit$parameters$name, block = fit$parameters$block,
@@ -162,5 +163,14 @@ refit_method <- function(fit, method) {
   estimates <- glmm_estimates(answer)
   fit[names(estimates)] <- estimates
   fit$method <- method
+  fit
+}
+
+refit_design <- function(fit, design, held = held_of(fit)) {
+  answer <- ascend_glmm(design, held, fit$method, fit$control,
+                        function(design, held) priors_of(fit, held))
+  estimates <- glmm_estimates(answer)
+  fit$design <- answer$design
+  fit[names(estimates)] <- estimates
   fit
 }

@@ -313,7 +313,7 @@ has_latent <- function(fit) UseMethod("has_latent")
 #' @exportS3Method
 has_latent.elbo_fit <- function(fit) has_groups(fit) || has_curves(fit)
 
-has_groups <- function(fit) ncol(fit$design$Z) > 0
+has_groups <- function(fit) isTRUE(ncol(fit$design$Z) > 0)
 
 has_curves <- function(fit) length(fit$design$curves) > 0
 

@@ -8,43 +8,98 @@ get_statistic.elbo_mixture <- function(x, ...) {
             statistic = "z-statistic")
 }
 
+#' @exportS3Method
+summary_df.elbo_mixture <- function(fit) Inf
+
 #' @exportS3Method insight::get_df
 get_df.elbo_mixture <- function(x, type = "residual", ...) {
-  switch(type, residual = df.residual(x), model = x$df_parameters, Inf)
+  if (type %in% c("residual", "model", "analytical")) NextMethod() else Inf
 }
 
 #' @exportS3Method insight::model_info
 model_info.elbo_mixture <- function(x, verbose = TRUE, ...) {
-  family <- family(x)
-  list(
-    is_linear = family$family == "gaussian", is_binomial = family$family == "binomial",
-    is_poisson = family$family == "poisson", is_count = family$family == "poisson",
-    is_logit = family$link == "logit", is_probit = FALSE, is_mixed = FALSE, is_mixture = TRUE,
-    is_meta = FALSE, link_function = family$link, family = family$family, n_obs = nobs(x)
-  )
+  info <- NextMethod()
+  info$is_mixture <- TRUE
+  info
 }
+
+# Of new data before their responses, with the standard error by the delta method: theta moved along
+# the columns of a root of its covariance.
+#' @exportS3Method
+predicted_table.elbo_mixture <- function(fit, data, predict, ci, random) {
+  if (predict == "classification") return(data.frame(Predicted = predict(fit, data)))
+  fit$design["na.action"] <- list(NULL)
+  if (is.null(data) || random) {
+    values <- as.matrix(predict(fit, data, type = "response"))
+    return(long_predictions(values))
+  }
+  if (!random) data <- data[setdiff(names(data), group_variables(fit))]
+  design <- mixture_newdata(fit, data, response = FALSE)
+  mean_at <- function(theta) {
+    one <- replace(fit, "theta", list(theta))
+    frame_order(cbind(averaged_means(one, design, unit_weights(one, design))), design)
+  }
+  values <- as.matrix(mean_at(fit$theta))
+  se <- if (!has_curves(fit)) delta_errors(fit, mean_at)
+  long_predictions(values, se, ci)
+}
+
+delta_errors <- function(fit, value) {
+  V <- vcov(fit, full = TRUE)
+  V[is.na(V)] <- 0
+  spectrum <- eigen(V, symmetric = TRUE)
+  roots <- t(t(spectrum$vectors) * sqrt(pmax(spectrum$values, 0)))
+  h <- 0.01
+  slopes <- apply(roots[, spectrum$values > 0, drop = FALSE], 2, function(move) {
+    as.vector(value(fit$theta + h * move) - value(fit$theta - h * move)) / (2 * h)
+  })
+  sqrt(rowSums(matrix(slopes, ncol = sum(spectrum$values > 0))^2))
+}
+
+# A row for each row of data, and of several responses for each of them.
+long_predictions <- function(values, se = NULL, ci = NULL) {
+  table <- data.frame(Predicted = as.vector(values))
+  if (ncol(values) > 1) {
+    table <- data.frame(Row = rep(seq_len(nrow(values)), ncol(values)),
+                        Response = rep(colnames(values), each = nrow(values)), table)
+  }
+  if (is.null(se)) return(table)
+  table$SE <- se
+  if (is.null(ci)) return(table)
+  half <- stats::qnorm((1 + ci) / 2) * se
+  cbind(table, CI_low = table$Predicted - half, CI_high = table$Predicted + half)
+}
+
+#' @exportS3Method
+refit_data.elbo_mixture <- function(fit, data) {
+  update(fit, data = data, subset = NULL, k = fit$k, covariance = fit$covariance,
+         start = unit_probability(fit))
+}
+
+#' @exportS3Method insight::get_variance
+get_variance.elbo_mixture <- function(x, ...) {
+  not_for_mixtures("Variance components", "The covariances of components are in components(fit).")
+}
+
+#' @exportS3Method performance::check_singularity
+check_singularity.elbo_mixture <- function(x, ...) any(on_boundary(x))
 
 #' @exportS3Method parameters::model_parameters
 model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
                                           ...) {
   kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
-  all <- tidy(model, conf.int = TRUE, conf.level = ci, exponentiate = exponentiate)
+  ci <- check_ci(ci)
+  all <- tidy(model, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
+              exponentiate = exponentiate)
   rows <- all$effect %in% kinds
   table <- all[rows, ]
-  parameter <- model$parameters$name[rows]
-  structure(
-    data.frame(
-      Parameter = parameter, Coefficient = table$estimate, SE = table$std.error,
-      CI = ci, CI_low = table$conf.low, CI_high = table$conf.high, z = table$statistic,
-      df_error = Inf, p = table$p.value,
-      Effects = ifelse(table$effect == "fixed", "fixed", "random"), Group = ""
-    ),
-    pretty_names = stats::setNames(parameter, parameter),
-    ci = ci, exponentiate = exponentiate, digits = 2, ci_digits = 2, p_digits = 3,
-    coefficient_name = "Coefficient", test_statistic = "z-statistic", mixed_model = FALSE,
-    model_class = class(model)[1], n_obs = nobs(model),
-    class = c("parameters_model", "see_parameters_model", "data.frame")
+  columns <- data.frame(
+    parameters_columns(table, model$parameters$name[rows], ci), z = table$statistic,
+    df_error = Inf, p = table$p.value,
+    Effects = ifelse(table$effect == "fixed", "fixed", "random"), Group = rep("", nrow(table))
   )
+  if (!"ran_pars" %in% kinds) columns$Group <- NULL
+  parameters_model(model, columns, ci, exponentiate, "z-statistic", mixed_model = FALSE)
 }
 
 #' @exportS3Method performance::model_performance
@@ -60,4 +115,29 @@ model_performance.elbo_mixture <- function(model, ...) {
 #' @exportS3Method performance::r2
 r2.elbo_mixture <- function(model, ...) {
   not_for_mixtures("R2", "summary(fit) says how clearly the units are classified.")
+}
+
+# The residuals of a mixture are not those of one normal law.
+refused_check <- function(what, remedy) {
+  force(what)
+  force(remedy)
+  function(x, ...) not_for_mixtures(what, remedy)
+}
+
+#' @exportS3Method performance::check_model
+check_model.elbo_mixture <- refused_check("check_model()", "plot(fit) has the pictures of a mixture.")
+#' @exportS3Method performance::check_normality
+check_normality.elbo_mixture <- refused_check("check_normality()",
+                                              "plot(fit, type = \"residuals\") has them by component.")
+#' @exportS3Method performance::check_heteroscedasticity
+check_heteroscedasticity.elbo_mixture <- refused_check("check_heteroscedasticity()",
+                                                       "sigma(fit) differs by component.")
+#' @exportS3Method performance::check_outliers
+check_outliers.elbo_mixture <- refused_check("check_outliers()",
+                                             "sensitivity(fit, to = \"data\") names the rows that matter.")
+
+#' @exportS3Method performance::check_predictions
+check_predictions.elbo_mixture <- function(object, ...) {
+  if (length(response_variables(object)) == 1 || has_trials(object)) return(NextMethod())
+  not_for_mixtures("check_predictions() of several responses", "simulate(fit, nsim) has draws of all.")
 }

@@ -162,10 +162,8 @@ mean_variance <- function(object, data, group = NULL) {
   C <- coefficient_cov(object)
   if (is.null(group)) return(quadratic_rows(X, C))
   Z <- row_random(object, data)
-  vb <- object$method == "vb"
-  known <- list(C = if (vb) conditional_cov(object) else C, cov = object$latent$cov,
-                gain = if (vb) posterior_gain(object) else object$latent$gain)
-  variance <- group_variance(X, Z, group, known) + if (vb) scale_variance(object, X, Z, group) else 0
+  variance <- group_variance(X, Z, group, known_scales(object))
+  if (object$method == "vb") variance <- variance + scale_variance(object, X, Z, group)
   seen <- which(group > 0)
   excess <- if (length(seen) > 0) scale_excess(object)
   if (!is.null(excess)) {
@@ -174,6 +172,21 @@ mean_variance <- function(object, data, group = NULL) {
   unseen <- which(group == 0)
   variance[unseen] <- variance[unseen] + law_variance(object, data)[unseen]
   variance
+}
+
+# The same with the variance parameters known.
+fixed_scale_variance <- function(object, data, group = NULL) {
+  X <- row_coefficients(object, data)
+  known <- known_scales(object)
+  if (is.null(group)) quadratic_rows(X, known$C)
+  else group_variance(X, row_random(object, data), group, known)
+}
+
+known_scales <- function(object) {
+  if (object$method != "vb") {
+    return(list(C = coefficient_cov(object), cov = object$latent$cov, gain = object$latent$gain))
+  }
+  list(C = conditional_cov(object), cov = object$latent$cov, gain = posterior_gain(object))
 }
 
 # Of x'beta + z'u_g; of x'beta where the group is 0.

@@ -308,12 +308,7 @@ drop_rows <- function(fit, rows) {
   held <- held_of(fit)
   held <- held[held$block != "sigma" | held$name %in% glmm_parameters(design)$name, ]
   check_bounded(design, held, fit$method)
-  answer <- ascend_glmm(design, held, fit$method, fit$control,
-                        function(design, held) priors_of(fit, held))
-  estimates <- glmm_estimates(answer)
-  fit$design <- answer$design
-  fit[names(estimates)] <- estimates
-  fit
+  refit_design(fit, design, held)
 }
 
 # The priors of the parameters in `held`, of which the fit may have more.

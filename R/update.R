@@ -29,7 +29,9 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   if ("REML" %in% names(changes)) call$method <- NULL # another word for it
   if ("method" %in% names(changes)) call$REML <- NULL
   kept <- setdiff(names(call)[-1], c(names(changes), "formula", evaluated_in_data))
-  for (name in names(changes)) call[[name]] <- changes[[name]]
+  dropped <- names(changes)[vapply(changes, is.null, NA)]
+  call <- call[!names(call) %in% dropped]
+  for (name in setdiff(names(changes), dropped)) call[[name]] <- changes[[name]]
   formula <- formula(object)
   if (!missing(formula.)) {
     formula <- updated_formula(formula, formula.)

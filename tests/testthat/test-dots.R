@@ -11,7 +11,14 @@ owned <- function() {
 handed_on <- c("recover_data", "emm_basis", "find_formula", "get_parameters", "get_statistic",
                "model_info", "get_data", "get_df", "model_parameters", "model_performance", "r2",
                "get_coef", "get_predict", "get_vcov", "set_coef", "estfun", "bread",
-               "get_varcov", "vcovBS", "vcovCR", "getAllTerms", "makeArgs")
+               "get_varcov", "vcovBS", "vcovCR",
+               "get_datagrid", "get_predicted", "get_variance", "ellipsis_info", "is_converged",
+               "check_singularity", "check_convergence", "check_model", "check_normality",
+               "check_outliers", "check_heteroscedasticity", "check_predictions", "pp_check",
+               "describe_posterior", "describe_prior", "hdi", "eti", "spi", "bci", "point_estimate",
+               "map_estimate", "p_direction", "p_map", "p_significance", "p_rope", "rope",
+               "estimate_density", "equivalence_test", "fortify", "getSimulations",
+               "makeArgs", "getAllTerms")
 
 example_of <- function(class) {
   sleep <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
@@ -20,6 +27,7 @@ example_of <- function(class) {
     elbo_fit = , elbo_glmm = sleep,
     elbo_mixture = normal(),
     elbo_bootstrap = bootstrap(sleep, 5, 1),
+    elbo_influence = influence(sleep, "Subject"),
     VarCorr.elbo_fit = VarCorr(sleep),
     ranef.elbo_fit = ranef(sleep),
     elbo_comparison = compare_fits(sleep),

@@ -1,0 +1,373 @@
+# What lme4's generics answer of a mixed model, in lme4's words and order. Its pieces are made from
+# the design: getME() has nothing that the fit does not know.
+
+#' @exportS3Method lme4::ngrps
+ngrps.elbo_fit <- function(object, ...) {
+  check_dots_empty(...)
+  group <- object$design$group
+  if (is.null(group)) return(stats::setNames(integer(), character()))
+  stats::setNames(nlevels(group), object$design$group_name)
+}
+
+#' @exportS3Method lme4::isREML
+isREML.elbo_fit <- function(x, ...) {
+  check_dots_empty(...)
+  x$method == "reml"
+}
+
+#' @exportS3Method lme4::isLMM
+isLMM.elbo_fit <- function(x, ...) {
+  check_dots_empty(...)
+  is_mixed_model(x) && family(x)$family == "gaussian"
+}
+
+#' @exportS3Method lme4::isGLMM
+isGLMM.elbo_fit <- function(x, ...) {
+  check_dots_empty(...)
+  is_mixed_model(x) && family(x)$family != "gaussian"
+}
+
+#' @exportS3Method lme4::isNLMM
+isNLMM.elbo_fit <- function(x, ...) {
+  check_dots_empty(...)
+  FALSE
+}
+
+# Not a mixture of curves, whose random terms belong to components.
+is_mixed_model <- function(fit) has_groups(fit) && !inherits(fit, "elbo_mixture")
+
+#' @exportS3Method lme4::ngrps
+ngrps.elbo_mixture <- function(object, ...) {
+  check_dots_empty(...)
+  unit <- object$design$spec$unit
+  if (is.null(unit)) {
+    not_for_mixtures("ngrps()", "Without `unit` every row is by itself: nobs(fit).")
+  }
+  stats::setNames(object$design$n_unit, deparse_line(unit[[1]]))
+}
+
+# ---- pieces ------------------------------------------------------------------------------
+
+#' @exportS3Method lme4::getME
+getME.elbo_glmm <- function(object, name, ...) {
+  check_dots_empty(...)
+  check(is.character(name) && length(name) > 0, "name", "the name of a piece, or several", name)
+  if (identical(name, "ALL")) name <- names(lme4_pieces)
+  unknown <- setdiff(name, names(lme4_pieces))
+  if (length(unknown) > 0) {
+    abort(c(sprintf("There is no piece \"%s\" of this fit.", unknown[1]),
+            sprintf("There are %s.", enumerate(sprintf("\"%s\"", names(lme4_pieces)), Inf))),
+          "elbo_error_argument")
+  }
+  pieces <- lapply(name, function(one) lme4_pieces[[one]](object))
+  if (length(pieces) == 1) pieces[[1]] else stats::setNames(pieces, name)
+}
+
+#' @exportS3Method lme4::getME
+getME.elbo_mixture <- function(object, name, ...) {
+  check_dots_empty(...)
+  not_for_mixtures("getME()", "components(fit) and latent(fit) have the pieces of a mixture.")
+}
+
+# In lme4's notation y = X beta + Z b + e, b = Lambda u, and Lambda relative to sigma. The b of a
+# ( | ) lie level by level, one ( | ) after the other.
+lme4_pieces <- list(
+  X = function(fit) fit$design$X,
+  Z = function(fit) Matrix::t(random_rows(fit)),
+  Zt = function(fit) random_rows(fit),
+  Ztlist = function(fit) random_row_list(fit),
+  A = function(fit) Matrix::crossprod(relative_factor(fit), random_rows(fit)),
+  mmList = function(fit) {
+    blocks <- term_blocks(fit)
+    stats::setNames(lapply(blocks, function(b) fit$design$Z[, b, drop = FALSE]), bar_labels(fit))
+  },
+  y = function(fit) fit$design$y,
+  mu = function(fit) unname(fitted_rows(fit)),
+  u = function(fit) spherical_effects(fit),
+  b = function(fit) {
+    levels <- lapply(term_blocks(fit), function(b) t(fit$latent$mean[, b]))
+    Matrix::Matrix(unlist(levels, use.names = FALSE), ncol = 1, sparse = FALSE)
+  },
+  Gp = function(fit) c(0L, cumsum(block_sizes(fit) * n_groups(fit))),
+  Lambda = function(fit) relative_factor(fit),
+  Lambdat = function(fit) Matrix::t(relative_factor(fit)),
+  Lind = function(fit) {
+    start <- cumsum(c(0L, n_theta(fit)))
+    unlist(Map(function(q, from) {
+      index <- matrix(0L, q, q)
+      index[lower.tri(index, diag = TRUE)] <- from + seq_len(q * (q + 1) / 2)
+      index <- t(index) # Lambdat is stored by columns, its columns the rows of Lambda
+      rep(index[index > 0], n_groups(fit))
+    }, block_sizes(fit), start[seq_along(block_sizes(fit))]), use.names = FALSE)
+  },
+  Tlist = function(fit) relative_roots(fit),
+  ST = function(fit) lapply(relative_roots(fit), function(root) {
+    out <- root %*% diag(ifelse(diag(root) > 0, 1 / diag(root), 0), nrow(root))
+    diag(out) <- diag(root)
+    out
+  }),
+  sigma = function(fit) sigma(fit),
+  flist = function(fit) {
+    flist <- stats::setNames(data.frame(fit$design$group), fit$design$group_name)
+    structure(as.list(flist), assign = rep(1L, length(block_sizes(fit))))
+  },
+  fixef = function(fit) fixef_values(fit),
+  beta = function(fit) unname(fixef_values(fit)),
+  theta = function(fit) relative_theta(fit),
+  lower = function(fit) {
+    stats::setNames(ifelse(on_diagonal(fit), 0, -Inf), names(relative_theta(fit)))
+  },
+  REML = function(fit) if (fit$method == "reml") ncol(fit$design$X) else 0L,
+  is_REML = function(fit) fit$method == "reml",
+  n_rtrms = function(fit) length(block_sizes(fit)),
+  n_rfacs = function(fit) length(fit$design$group_name),
+  N = function(fit) nobs(fit),
+  n = function(fit) nobs(fit),
+  p = function(fit) ncol(fit$design$X),
+  q = function(fit) ncol(fit$design$Z) * n_groups(fit),
+  p_i = function(fit) stats::setNames(block_sizes(fit), bar_labels(fit)),
+  l_i = function(fit) stats::setNames(n_groups(fit), fit$design$group_name),
+  q_i = function(fit) stats::setNames(block_sizes(fit) * n_groups(fit), bar_labels(fit)),
+  k = function(fit) length(block_sizes(fit)),
+  m_i = function(fit) stats::setNames(n_theta(fit), bar_labels(fit)),
+  m = function(fit) sum(n_theta(fit)),
+  cnms = function(fit) {
+    names <- lapply(term_blocks(fit), function(b) colnames(fit$design$Z)[b])
+    stats::setNames(names, rep_len(as.character(fit$design$group_name), length(names)))
+  },
+  offset = function(fit) rep_len(fit$design$offset, nobs(fit)),
+  RX = function(fit) chol(solve(vcov(fit) / relative_scale(fit)^2)),
+  devcomp = function(fit) deviance_parts(fit)
+)
+
+fixef_values <- function(fit) structure(coef(fit), fixed = NULL)
+
+term_blocks <- function(fit) unname(split(seq_along(fit$design$block), fit$design$block))
+
+block_sizes <- function(fit) lengths(term_blocks(fit))
+
+n_theta <- function(fit) as.integer(block_sizes(fit) * (block_sizes(fit) + 1) / 2)
+
+n_groups <- function(fit) nlevels(fit$design$group)
+
+# As lme4 names them: "Days | Subject".
+bar_labels <- function(fit) {
+  vapply(fit$design$random, function(block) {
+    paste(deparse_line(formula(block$terms)[[2]]), "|", fit$design$group_name)
+  }, "")
+}
+
+# The columns of Z, times the rows of data: sparse, transposed.
+random_rows <- function(fit) do.call(rbind, lapply(term_blocks(fit), spread_rows, fit))
+
+random_row_list <- function(fit) {
+  terms <- colnames(fit$design$Z)
+  rows <- lapply(seq_along(terms), spread_rows, fit)
+  stats::setNames(rows, paste(fit$design$group_name, terms, sep = "."))
+}
+
+# Columns b of Z.
+spread_rows <- function(b, fit) {
+  q <- length(b)
+  group <- fit$design$group
+  Matrix::sparseMatrix(
+    i = rep((as.integer(group) - 1) * q, each = q) + seq_len(q),
+    j = rep(seq_len(nobs(fit)), each = q), x = as.vector(t(fit$design$Z[, b])),
+    dims = c(q * n_groups(fit), nobs(fit)),
+    dimnames = list(rep(levels(group), each = q), row.names(fit$frame))
+  )
+}
+
+# Lower roots of the covariance of each ( | ) relative to the residual variance; where that differs
+# by level relative to its root mean square over the rows.
+relative_roots <- function(fit) {
+  law <- latent_law(fit) / relative_scale(fit)^2
+  roots <- lapply(term_blocks(fit), function(b) lower_root(law[b, b, drop = FALSE]))
+  stats::setNames(roots, rep_len(as.character(fit$design$group_name), length(roots)))
+}
+
+relative_scale <- function(fit) {
+  sigma <- sigma(fit)
+  if (length(sigma) > 1) sqrt(mean(sigma[as.character(fit$design$level)]^2)) else sigma
+}
+
+# L lower triangular with L L' = S and a diagonal that is not negative, also of singular S.
+lower_root <- function(S) {
+  n <- nrow(S)
+  L <- matrix(0, n, n)
+  for (j in seq_len(n)) {
+    before <- seq_len(j - 1)
+    rest <- S[j:n, j] - L[j:n, before, drop = FALSE] %*% L[j, before]
+    if (rest[1] > 1e-14 * S[j, j]) L[j:n, j] <- rest / sqrt(rest[1])
+  }
+  L
+}
+
+relative_theta <- function(fit) {
+  values <- lapply(relative_roots(fit), function(root) root[lower.tri(root, diag = TRUE)])
+  names <- lapply(term_blocks(fit), function(b) {
+    terms <- colnames(fit$design$Z)[b]
+    pairs <- which(lower.tri(diag(length(b)), diag = TRUE), arr.ind = TRUE)
+    paste0(fit$design$group_name, ".", ifelse(
+      pairs[, 1] == pairs[, 2], terms[pairs[, 1]],
+      paste(terms[pairs[, 1]], terms[pairs[, 2]], sep = ".")
+    ))
+  })
+  stats::setNames(unlist(values, use.names = FALSE), unlist(names))
+}
+
+on_diagonal <- function(fit) {
+  unlist(lapply(block_sizes(fit), function(q) diag(q)[lower.tri(diag(q), diag = TRUE)] == 1))
+}
+
+relative_factor <- function(fit) {
+  blocks <- lapply(relative_roots(fit), function(root) {
+    Matrix::bdiag(rep(list(Matrix::Matrix(root, sparse = TRUE)), n_groups(fit)))
+  })
+  do.call(Matrix::bdiag, unname(blocks))
+}
+
+# The modes of u, of which b = Lambda u; where Lambda is singular those of least norm.
+spherical_effects <- function(fit) {
+  ZL <- Matrix::crossprod(relative_factor(fit), random_rows(fit))
+  weight <- (relative_scale(fit) / residual_sd(fit))^2
+  left <- fit$design$y - fixed_rows(fit)
+  A <- Matrix::tcrossprod(ZL %*% Matrix::Diagonal(x = sqrt(weight)))
+  drop(as.matrix(Matrix::solve(A + Matrix::Diagonal(nrow(A)), ZL %*% (weight * left))))
+}
+
+# Sums of squares of the residuals and of u at their modes, and what follows from them.
+deviance_parts <- function(fit) {
+  scale <- relative_scale(fit)
+  weight <- (scale / residual_sd(fit))^2
+  wrss <- sum(weight * (fit$design$y - fitted_rows(fit))^2)
+  ussq <- sum(spherical_effects(fit)^2)
+  n <- nobs(fit)
+  p <- ncol(fit$design$X)
+  reml <- fit$method == "reml"
+  objective <- if (is.na(fit$log_evidence)) NA_real_ else -2 * fit$log_evidence
+  sigma <- sqrt((wrss + ussq) / c(n, n - p))
+  list(
+    cmp = c(wrss = wrss, ussq = ussq, pwrss = wrss + ussq, REML = if (reml) objective else NA,
+            dev = if (reml) NA else objective, sigmaML = sigma[1], sigmaREML = sigma[2]),
+    dims = c(N = n, n = n, p = p, nmp = n - p, nth = sum(n_theta(fit)),
+             q = ncol(fit$design$Z) * n_groups(fit), useSc = as.integer(!fit$design$known_se),
+             reTrms = length(block_sizes(fit)), REML = if (reml) p else 0L, GLMM = 0L, NLMM = 0L)
+  )
+}
+
+#' @exportS3Method lme4::rePCA
+rePCA.elbo_glmm <- function(x) {
+  roots <- relative_roots(x)
+  groups <- unique(names(roots))
+  parts <- lapply(groups, function(group) {
+    parts <- svd(as.matrix(Matrix::bdiag(roots[names(roots) == group])), nv = 0)
+    structure(list(sdev = parts$d, rotation = parts$u, center = FALSE, scale = FALSE),
+              class = "prcomp")
+  })
+  structure(stats::setNames(parts, groups), class = "prcomplist")
+}
+
+# ---- refits ------------------------------------------------------------------------------
+
+#' Fit again to another response
+#'
+#' Methods for [lme4::refit()] and [lme4::refitML()], which simulation studies, the parametric
+#' bootstrap and residual diagnostics by simulation call: the same model, method and priors
+#' for another response, without its formula and data.
+#'
+#' @param object,x a fit.
+#' @param newresp the response: a numeric vector, a row for each row of the fit (or of the data
+#'   before its `na.action`), or a data frame of one such column, as [simulate()][stats::simulate]
+#'   makes it. Of a mixture in the shape of its response.
+#' @param ... not used.
+#' @return A fit of the same class.
+#' @family what a fit answers
+#' @examplesIf requireNamespace("lme4", quietly = TRUE)
+#' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
+#' lme4::refit(fit, simulate(fit, seed = 1))
+#' @name refit.elbo_fit
+NULL
+
+#' @rdname refit.elbo_fit
+#' @exportS3Method lme4::refit
+refit.elbo_glmm <- function(object, newresp, ...) {
+  check_dots_empty(...)
+  y <- new_response(object, newresp)
+  frame <- object$frame
+  frame[[1]] <- object$design$y <- y
+  fit <- refit_design(object, object$design)
+  fit$frame <- frame
+  fit
+}
+
+#' @rdname refit.elbo_fit
+#' @exportS3Method lme4::refitML
+refitML.elbo_glmm <- function(x, ...) {
+  check_dots_empty(...)
+  if (x$method == "em") x else refit_method(x, "em")
+}
+
+new_response <- function(fit, newresp) {
+  if (is.data.frame(newresp)) {
+    check(ncol(newresp) == 1, "newresp", "one response, as simulate(fit)[1]", newresp)
+    newresp <- newresp[[1]]
+  }
+  dropped <- attr(fit$frame, "na.action")
+  if (length(dropped) > 0 && length(newresp) == nobs(fit) + length(dropped)) {
+    newresp <- newresp[-dropped]
+  }
+  check(is_numeric_vector(newresp) && length(newresp) == nobs(fit) && all(is.finite(newresp)),
+        "newresp", sprintf("%d finite numbers, one for each row", nobs(fit)), newresp)
+  as.double(newresp)
+}
+
+#' @rdname refit.elbo_fit
+#' @exportS3Method lme4::refit
+refit.elbo_mixture <- function(object, newresp, ...) {
+  check_dots_empty(...)
+  data <- original_data(object)
+  names <- response_variables(object)
+  if (is.data.frame(newresp) && ncol(newresp) == 1 && !identical(names(newresp), names)) {
+    newresp <- newresp[[1]]
+  }
+  columns <- as.data.frame(newresp)
+  check(length(columns) == length(names) && nrow(columns) == nrow(data), "newresp",
+        sprintf("%d rows of %s, as simulate(fit) makes them", nrow(data), quote_names(names)), newresp)
+  data[names] <- columns
+  refit_data(object, data)
+}
+
+# ---- data --------------------------------------------------------------------------------
+
+#' @exportS3Method lme4::getData
+#' @exportS3Method nlme::getData
+getData.elbo_fit <- function(object) original_data(object)
+
+#' @exportS3Method ggplot2::fortify
+fortify.elbo_fit <- function(model, data = original_data(model), ...) {
+  augmented <- augment(model, data)
+  if (!is.null(augmented$.resid)) {
+    rows <- match(row.names(augmented), row.names(model$frame))
+    augmented$.scresid <- unname(residuals(model, type = "pearson")[rows])
+  }
+  augmented
+}
+
+#' @exportS3Method DHARMa::getSimulations
+getSimulations.elbo_fit <- function(object, nsim = 1, simulateREs = "user-specified",
+                                    type = c("normal", "refit"), ...) {
+  type <- check_choice(type, "type", c("normal", "refit"))
+  known <- c("user-specified", "conditional", "unconditional")
+  form <- switch(check_choice(simulateREs, "simulateREs", known), conditional = list(re.form = NULL),
+                 unconditional = list(re.form = NA), list())
+  if (inherits(object, "elbo_mixture")) form <- list() # components are drawn anew
+  draws <- do.call(simulate, c(list(object, nsim), form, list(...)))
+  if (type == "refit") return(draws)
+  columns <- lapply(draws, function(y) {
+    if (is.matrix(y) && has_trials(object)) return(y[, 1])
+    if (NCOL(y) == 1 && !is.data.frame(y)) return(as.numeric(y))
+    not_for_mixtures("DHARMa of several responses", "plot(fit, type = \"residuals\") has each by itself.")
+  })
+  do.call(cbind, columns)
+}
