@@ -11,10 +11,14 @@
 #' @param model.names Names of the fits in the table; by default those of the arguments, or else the
 #'   expressions given.
 #' @param ddf As in lmerTest; Satterthwaite's degrees of freedom are the only ones.
+#' @param type Of the tests of a single fit: 3 (or `"III"`), each term given all others, main effects of
+#'   factors averaged over the levels of those they interact with, whatever the contrasts they were coded by;
+#'   2, each term given all that do not contain it; 1, in their order.
 #' @return A data frame of class `anova`, fits sorted by their number of parameters: `npar`,
 #'   `logLik`, `AIC`, `BIC`, `Chisq`, `Df` and `Pr(>Chisq)`; the heading says which law the last
 #'   comes from. Fits by `"reml"` with different fixed effects are refitted by `"em"`, with a
-#'   message. A single fit gives F tests of its terms: `F value`, `NumDF`, `DenDF`, `Pr(>F)`.
+#'   message. A single fit gives F tests of its terms, by Satterthwaite's method as in lmerTest, whose
+#'   hypotheses of types 1 to 3 they have: `F value`, `NumDF`, `DenDF`, `Pr(>F)`.
 #' @references
 #' Self, S. G. and Liang, K.-Y. (1987). Asymptotic properties of maximum likelihood estimators and
 #' likelihood ratio tests under nonstandard conditions. *JASA* 82, 605--610.
@@ -25,18 +29,20 @@
 #' level <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
 #' anova(level, slope, nsim = 200, seed = 1)
 #' anova(level, update(level, . ~ . + Sex))
+#' anova(update(level, . ~ age * Sex + (1 | Subject)))
 #' @export
 anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), nsim = 1000L,
-                           seed = NULL, refit = NULL, model.names = NULL, ddf = NULL) {
+                           seed = NULL, refit = NULL, model.names = NULL, ddf = NULL, type = 3) {
   test <- check_choice(test, "test", c("auto", "chisq", "bootstrap"))
   check_ddf(ddf, "ddf")
+  type <- hypothesis_type(type)
   # A list of named fits, by do.call(), names none of them `object`.
   fits <- if (missing(object)) list(...) else list(object, ...)
   expressions <- as.list(substitute(list(...)))[-1]
   if (!missing(object)) expressions <- c(list(substitute(object)), expressions)
   labels <- compared_names(fits, expressions, model.names)
   check_comparable(fits)
-  if (length(fits) == 1) return(anova_terms(fits[[1]]))
+  if (length(fits) == 1) return(anova_terms(fits[[1]], type))
   fits <- comparable_likelihoods(fits, refit)
   order <- order(vapply(fits, `[[`, 0, "df_parameters"))
   fits <- fits[order]
@@ -153,32 +159,3 @@ bootstrap_ratio <- function(small, large, statistic, nsim, seed) {
   (1 + exceed[1]) / (1 + exceed[2])
 }
 
-# One fit: an F test of each term, with Satterthwaite's denominator degrees of freedom.
-anova_terms <- function(fit) {
-  assign <- attr(fit$design$X, "assign")
-  labels <- attr(fit$terms, "term.labels")
-  terms <- setdiff(unique(assign), 0)
-  rows <- lapply(terms, function(term) term_test(fit, which(assign == term)))
-  table <- do.call(rbind, rows)
-  if (is.null(table)) table <- data.frame()
-  rownames(table) <- labels[terms]
-  structure(table, heading = "F tests of the terms, each given all others (Satterthwaite)\n",
-            class = c("elbo_anova", "anova", "data.frame"))
-}
-
-# Wald's F: the contrasts are rotated to be uncorrelated, and the degrees of freedom of their t
-# statistics combined so that F has the right mean (Fai & Cornelius 1996).
-term_test <- function(fit, columns) {
-  L <- diag(length(coef(fit)))[columns, , drop = FALSE]
-  spectrum <- eigen(L %*% fit$beta_cov %*% t(L), symmetric = TRUE)
-  contrasts <- t(spectrum$vectors) %*% L
-  t2 <- drop(contrasts %*% coef(fit))^2 / spectrum$values
-  df <- fit_df(fit, contrasts)
-  k <- length(columns)
-  E <- sum(ifelse(df > 2, df / (df - 2), 1)[df > 2])
-  denominator <- if (k == 1) df else if (E > k) 2 * E / (E - k) else Inf
-  statistic <- mean(t2)
-  data.frame(`F value` = statistic, NumDF = k, DenDF = denominator,
-             `Pr(>F)` = stats::pf(statistic, k, denominator, lower.tail = FALSE),
-             check.names = FALSE)
-}
