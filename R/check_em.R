@@ -490,6 +490,7 @@ slope_along <- function(g, origin, size) {
 #' @param ... not used.
 #' @export
 print.elbo_em_check <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   for (words in em_words(x)) write_wrapped(words)
   invisible(x)
 }

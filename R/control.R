@@ -16,8 +16,8 @@
 #'   [fit_glmm()] one, and 18 where the likelihood is known to have local maxima, with a residual
 #'   standard deviation for each level or several covariance blocks; for [fit_mixture()]
 #'   20, by method `"vb"` half of them with fewer groups.
-#' @param quadrature Number of quadrature points for each latent variable where its posterior
-#'   is not available in closed form, or `NULL` for the model's own choice.
+#' @param quadrature `NULL`. Every model of this version has the posterior of its latent variables
+#'   in closed form, and nothing to integrate by quadrature; a number is refused.
 #' @param seed A whole number, from which random starts follow, or `NULL` for 1: the same call gives
 #'   the same fit, and the session's generator is left as it was.
 #' @param progress `TRUE` to report the progress of long fits, `FALSE` to be silent, or `NULL`
@@ -40,12 +40,20 @@ elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", thr
       accelerate = check_choice(accelerate, "accelerate", c("auto", "squarem", "none")),
       threads = optional(threads, "threads", check_count),
       n_starts = optional(n_starts, "n_starts", check_count),
-      quadrature = optional(quadrature, "quadrature", check_count),
+      quadrature = check_no_quadrature(quadrature),
       seed = optional(seed, "seed", check_whole),
       progress = optional(progress, "progress", check_flag)
     ),
     class = "elbo_control"
   )
+}
+
+check_no_quadrature <- function(quadrature) {
+  if (is.null(quadrature)) return(NULL)
+  abort(c(sprintf("`quadrature` must be NULL, not %s: the posteriors of these models are known in",
+                  describe_value(quadrature)),
+          "closed form, and nothing is integrated by quadrature. Leave it out."),
+        "elbo_error_argument")
 }
 
 #' @export

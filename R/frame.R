@@ -90,6 +90,7 @@ term_variables <- function(formula) {
 }
 
 abort_frame <- function(e, formula, data, call) {
+  check_unquoted(data, call, environment(formula))
   if (grepl("type (list)", conditionMessage(e), fixed = TRUE)) {
     response <- deparse_line(formula[[2]])
     abort(sprintf("The response `%s` is a list or data frame; write as.matrix(%s).", response,
@@ -107,6 +108,18 @@ abort_frame <- function(e, formula, data, call) {
   }
   abort(c(sprintf("The variables of the model cannot be evaluated: %s.", conditionMessage(e)),
           where), "elbo_error_data")
+}
+
+# A column's name in quotation marks where the column itself is meant.
+check_unquoted <- function(data, call, env) {
+  for (name in intersect(c("weights", "offset", "se", "freq"), names(call))) {
+    value <- tryCatch(eval(call[[name]], data, env), error = function(e) NULL)
+    if (!is.character(value) || length(value) != 1) next
+    abort(c(sprintf("`%s` must be numbers, not the text %s.", name, describe_value(value)),
+            if (value %in% names(data)) {
+              sprintf("Write %s = %s, unquoted, for the column of `data`.", name, value)
+            }), "elbo_error_argument")
+  }
 }
 
 variable_lengths <- function(formula, data, call) {

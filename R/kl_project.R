@@ -173,6 +173,7 @@ cross_entropy <- function(A, B) {
 #' @param ... not used.
 #' @export
 print.elbo_kl <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$print)
   cat(kl_family(x), ", smallest ", kl_formula(x), "\n", sep = "")
   writeLines(table_lines(kl_columns(x)))
   writeLines(kl_value_words(x))

@@ -3,6 +3,7 @@
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_anova <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   heading <- unlist(strsplit(attr(x, "heading"), "\n", fixed = TRUE))
   heading <- gsub(" +", " ", heading[nzchar(heading)])
   knit_markdown(x, words_markdown(heading), table_markdown(anova_table(x)))
@@ -30,12 +31,14 @@ anova_table <- function(x) {
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.VarCorr.elbo_fit <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   knit_markdown(x, table_markdown(variance_columns(x, digits = 4)))
 }
 
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_bootstrap <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   summary <- bootstrap_summary(x)
   decimals <- shown_decimals(summary[, "Estimate"], summary[, "Std. Error"])
   columns <- lapply(colnames(summary), function(name) decimal_text(summary[, name], decimals))
@@ -48,6 +51,7 @@ knit_print.elbo_bootstrap <- function(x, options, ...) {
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_sensitivity <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   if (all(c("change", "rows") %in% names(x))) return(knit_rows(x))
   if (!all(c("prior", "per_sd") %in% names(x))) return(knitr::normal_print(as.data.frame(x)))
   most <- utils::head(order(-abs(x$per_sd)), 20)
@@ -84,6 +88,7 @@ knit_rows <- function(x) {
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_trace <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   table <- trace_table(utils::head(as.data.frame(x), 20))
   table[] <- lapply(table, as.character)
   more <- nrow(x) - 20
@@ -94,6 +99,7 @@ knit_print.elbo_trace <- function(x, options, ...) {
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_selection <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   if (is.null(attr(x, "chosen"))) return(knitr::normal_print(as.data.frame(x)))
   chosen <- x[attr(x, "chosen"), ]
   name <- attr(x, "name")
@@ -110,6 +116,7 @@ knit_print.elbo_selection <- function(x, options, ...) {
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_kl <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   head <- sprintf("%s, smallest %s", kl_family(x), kl_formula(x))
   table <- as.data.frame(kl_columns(x), check.names = FALSE)
   names(table) <- c("Coordinate", names(kl_columns(x))[-1])
@@ -120,5 +127,6 @@ knit_print.elbo_kl <- function(x, options, ...) {
 #' @rdname knit_print.elbo_fit
 #' @exportS3Method knitr::knit_print
 knit_print.elbo_em_check <- function(x, options, ...) {
+  check_dots_empty(..., .but = passed_along$knit_print)
   knit_markdown(x, words_markdown(em_words(x)))
 }

@@ -1,5 +1,5 @@
 test_that("the settings are validated and typed", {
-  control <- elbo_control(max_iter = 5, threads = 2, n_starts = 3, quadrature = 7, seed = 1)
+  control <- elbo_control(max_iter = 5, threads = 2, n_starts = 3, seed = 1)
   expect_s3_class(control, "elbo_control")
   expect_named(control, setdiff(names(formals(elbo_control)), "..."))
   expect_identical(control$max_iter, 5L)
@@ -16,6 +16,8 @@ test_that("settings out of range are refused", {
   refused(elbo_control(threads = -1))
   refused(elbo_control(n_starts = 1.5))
   refused(elbo_control(quadrature = "many"))
+  # Nothing is integrated by quadrature: a number would do nothing.
+  expect_error(elbo_control(quadrature = 7), "closed form", class = "elbo_error_argument")
   refused(elbo_control(seed = 1e10))
   refused(elbo_control(progress = NA))
 })

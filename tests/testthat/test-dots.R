@@ -35,6 +35,8 @@ example_of <- function(class) {
     elbo_control = elbo_control(),
     elbo_convergence = convergence(sleep),
     elbo_trace = elbo_trace(sleep),
+    elbo_anova = anova(sleep),
+    elbo_sensitivity = sensitivity(sleep, to = "data"),
     elbo_prior = priors(beta = normal(0, 1))[[1]],
     elbo_priors = priors(beta = normal(0, 1)),
     elbo_selection = selection(normal()),

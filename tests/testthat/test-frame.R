@@ -370,3 +370,17 @@ test_that("stats need not be attached", {
   })
   expect_identical(said, "fitted")
 })
+
+test_that("names of columns in quotation marks are told from the columns", {
+  refused <- function(expr, pattern) {
+    expect_error(expr, pattern, class = "elbo_error_argument")
+  }
+  refused(fit_glmm(estimate ~ 1 + (1 | country), microcredit_sites, se = "se"),
+          "Write se = se, unquoted")
+  quoted <- transform(microcredit_sites, w = 1)
+  refused(fit_glmm(estimate ~ 1, quoted, weights = "w"), "Write weights = w, unquoted")
+  refused(fit_glmm(estimate ~ 1, quoted, offset = "w"), "Write offset = w, unquoted")
+  refused(fit_glmm(estimate ~ 1, quoted, weights = "none"), "not the text \"none\"[.]$")
+  refused(fit_mixture(waiting ~ 1, transform(faithful, copies = 1), k = 2, freq = "copies"),
+          "Write freq = copies, unquoted")
+})
