@@ -162,6 +162,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
 
   parts <- glmm_frame(call, parent.frame())
   design <- parts$design
+  check_glmm_magnitudes(design, names(parts$frame)[1])
   if (method == "vb" && factorization == "mean_field") {
     check_no_curves(design, "`factorization` = \"mean_field\"", "Use \"structured\".")
   }
@@ -213,6 +214,15 @@ check_gaussian <- function(family) {
   if (family$family == "gaussian" && family$link == "identity") return(family)
   abort(sprintf("`family` must be gaussian() with identity link in this version, not %s(%s).",
                 family$family, family$link), "elbo_error_argument")
+}
+
+check_glmm_magnitudes <- function(design, name) {
+  response <- stats::setNames(list(design$y), name)
+  scale <- if (!is.null(design$weights)) {
+    if (design$known_se) list(se = 1 / sqrt(design$weights)) else list(weights = design$weights)
+  }
+  check_magnitudes(c(response, list(X = design$X, Z = design$Z, offset = design$offset), scale))
+  check_ratios(response, list(X = design$X, Z = design$Z), if (!design$known_se) design$weights)
 }
 
 # Constants ---------------------------------------------------------------------------------------
@@ -276,13 +286,7 @@ check_bounded <- function(design, held, method) {
                     enumerate(levels(design$group)[few], 5)),
             "terms a law."), "elbo_error_unbounded")
   }
-  sigma_free <- !design$known_se && anyNA(held_values(held, "sigma"))
-  if (method != "vb" && sigma_free && any(free) && sum(pmax(size - q, 0)) == 0) {
-    abort(c(sprintf("`%s` has no level with more rows than random terms (%d), so that the", 
-                    design$group_name, q),
-            "residual standard deviation and those of the random terms cannot be told apart.",
-            "Drop a random term, or give the standard errors as `se`."), "elbo_error_data")
-  }
+  if (method != "vb") check_identified(design, held)
 }
 
 # Points on z pile up at zero, or in the subspace of a singular covariance, where their density
@@ -359,12 +363,13 @@ told_of_smooth <- function(told, model) {
 }
 
 # With a residual variance for each level, or several covariance blocks or curves, the likelihood
-# has local maxima (a small level's variance may go low, or one block take what belongs to another), so all
+# has local maxima (a small level's variance may go low, or one block take what belongs to another), and with no
+# more rows in a group than terms the residuals may take what belongs to these, so all
 # starts are climbed; otherwise none was ever seen and one is enough.
 ascend_control <- function(control, design) {
   n_starts <- control$n_starts
   scales <- max(0L, design$block) + length(design$curves)
-  simple <- is.null(design$level) && scales < 2L
+  simple <- is.null(design$level) && scales < 2L && !few_rows(design)
   if (is.null(n_starts)) n_starts <- if (simple) 1L else 18L
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
        max_iter = control$max_iter, tol = control$tol, threads = 1L,

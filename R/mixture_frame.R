@@ -494,12 +494,22 @@ unit_of_row <- function(design) {
 # What cannot be fitted, whatever k ---------------------------------------------------------------
 
 check_mixture_design <- function(design) {
+  check_mixture_magnitudes(design)
   switch(design$kind,
     normal = check_constant_columns(design$Y),
     classes = check_class_columns(design),
     regression = ,
     curves = check_regression(design)
   )
+}
+
+check_mixture_magnitudes <- function(design) {
+  response <- if (!is.null(design$y)) stats::setNames(list(design$y), deparse_line(design$spec$lhs))
+  check_magnitudes(c(response, design[intersect(c("Y", "X", "Z", "W", "weights", "offset"),
+                                                names(design))]))
+  if (identical(design$spec$family$family, "gaussian") && !is.null(response)) {
+    check_ratios(response, list(X = design$X, Z = design$Z), design$weights)
+  }
 }
 
 check_constant_columns <- function(Y) {

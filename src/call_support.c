@@ -3,6 +3,8 @@
 
 #include "call_support.h"
 
+#include "math_la.h"
+
 /* ---- arguments ------------------------------------------------------------------------------ */
 
 SEXP call_element(SEXP list, const char *name) {
@@ -167,4 +169,15 @@ void call_list_trace(call_list *out, const call_trace *trace) {
   const int dim[2] = {5, trace->n};
   double *rows = call_list_doubles(out, "trace", dim, 2);
   if (trace->n > 0) memcpy(rows, trace->rows, (size_t)trace->n * 5 * sizeof(double));
+}
+
+/* The largest absolute value of each column of a matrix, or of a vector. */
+SEXP call_column_sizes(SEXP x) {
+  if (TYPEOF(x) != REALSXP) Rf_error("internal error: `x` must be double");
+  const int n_col = Rf_isMatrix(x) ? Rf_ncols(x) : 1;
+  const size_t n = n_col > 0 ? (size_t)(Rf_xlength(x) / n_col) : 0;
+  SEXP out = PROTECT(Rf_allocVector(REALSXP, n_col));
+  for (int j = 0; j < n_col; j++) REAL(out)[j] = la_largest(REAL_RO(x) + n * (size_t)j, n);
+  UNPROTECT(1);
+  return out;
 }

@@ -57,5 +57,6 @@ SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress);
 SEXP call_mixture_evaluate(SEXP model, SEXP state);
 SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move);
 SEXP call_mixture_information(SEXP model, SEXP state);
+SEXP call_column_sizes(SEXP x);
 
 #endif

@@ -18,6 +18,7 @@ static const R_CallMethodDef entries[] = {
     ENTRY(glmm_refit, 3),    ENTRY(glmm_bootstrap, 4),
     ENTRY(mixture_fit, 4),   ENTRY(mixture_evaluate, 2),
     ENTRY(mixture_slope, 3), ENTRY(mixture_information, 2),
+    ENTRY(column_sizes, 1),
     {NULL, NULL, 0},
 };
 

@@ -106,6 +106,15 @@ void la_multiply_t(const double *A, const double *B, int m, int k, int n, double
     }
 }
 
+double la_largest(const double *x, size_t n) {
+  double largest = 0.0;
+  for (size_t i = 0; i < n; i++) {
+    const double size = fabs(x[i]);
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
+
 double la_quadratic(const double *A, const double *x, int n) {
   double sum = 0.0;
   for (int j = 0; j < n; j++)

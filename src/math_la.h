@@ -23,6 +23,8 @@ elbo_status la_eigen(double *A, int n, double *values, double *work);
 void la_multiply(const double *A, const double *B, int m, int k, int n, double *C);
 /* C (m x n) = A (m x k) B' with B n x k. */
 void la_multiply_t(const double *A, const double *B, int m, int k, int n, double *C);
+/* The largest |x_i|, missing values (NaN) aside. */
+double la_largest(const double *x, size_t n);
 /* x' A x for symmetric A. */
 double la_quadratic(const double *A, const double *x, int n);
 

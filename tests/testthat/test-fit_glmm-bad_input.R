@@ -163,7 +163,7 @@ test_that("more random effects than rows are refused", {
   expect_refusals("elbo_error_data", alist(
     fit_glmm(y ~ x + (1 | id), good),
     fit_glmm(y ~ x + (1 | id), good, method = "reml"),
-    fit_glmm(y ~ x + (x | pair), good),
+    fit_glmm(y ~ x + (f | pair), good),
     fit_glmm(y ~ x + (0 + k | g), good[good$id %% 4 < 2, ])
   ))
   # Not where sigma is known.

@@ -1,0 +1,105 @@
+# Do the data tell the variances apart? The covariance of the rows of a group is
+#
+#   V_g = Z_g Sigma Z_g' + diag(sigma_l^2 / w),
+#
+# and the free parameters of Sigma and the sigmas are identified where the derivatives of all V_g by them, put
+# side by side, have full rank: not by the number of rows. Two rows a group tell a random intercept, a random slope
+# and the residuals apart where x is continuous, and one row will do for (0 + x | g).
+#
+#   check_identified(design, held)   for fits that estimate them; refuses with the reason
+#   few_rows(design)                 no group has more rows than random terms, so that there is doubt
+
+few_rows <- function(design) {
+  q <- ncol(design$Z)
+  q > 0 && max(tabulate(design$group, nlevels(design$group))) <= q
+}
+
+check_identified <- function(design, held) {
+  scales <- held[held$block %in% c("sd", "cor", "sigma"), ]
+  if (!few_rows(design) || !anyNA(scales$constant[scales$block == "sd"])) return()
+  if (any(is.infinite(scales$constant))) return() # no law: see check_bounded()
+  if (full_rank(design, scales, 1e4) || full_rank(design, scales, Inf)) return()
+  what <- if (design$known_se) "standard deviations and correlations of the random terms"
+          else "residual standard deviation and those of the random terms"
+  abort(c(sprintf("`%s` has no level with more rows than random terms (%d), so that the",
+                  design$group_name, ncol(design$Z)),
+          what, "cannot be told apart.",
+          if (design$known_se) "Drop a random term."
+          else "Drop a random term, or give the standard errors as `se`."), "elbo_error_data")
+}
+
+# Of the covariances of the first so many groups.
+full_rank <- function(design, scales, most) {
+  slopes <- covariance_slopes(design, scales, most)
+  qr(slopes, tol = 1e-7)$rank == ncol(slopes)
+}
+
+# A row for each entry of the lower triangle of each V_g, a column for each free parameter, at sds, correlations
+# and sigmas that are nothing special.
+covariance_slopes <- function(design, scales, most) {
+  Z <- identified_basis(design, scales)
+  q <- ncol(Z)
+  pair <- row_pairs(design$group, most)
+  free <- is.na(scales$constant)
+  value <- scales$constant
+  value[free] <- ifelse(scales$block[free] == "cor", 0.25, 1 + seq_len(sum(free)) / 7)
+  sd <- value[scales$block == "sd"]
+  R <- diag(q)
+  pairs <- covariance_pairs(design$block)
+  R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- value[scales$block == "cor"]
+  by_entry <- function(dSigma) {
+    rowSums((Z[pair$i, , drop = FALSE] %*% dSigma) * Z[pair$j, , drop = FALSE])
+  }
+  by_sd <- function(k) {
+    d <- matrix(0, q, q)
+    d[k, ] <- R[k, ] * sd
+    by_entry(d + t(d))
+  }
+  by_cor <- function(k) {
+    d <- matrix(0, q, q)
+    d[pairs[k, 1], pairs[k, 2]] <- sd[pairs[k, 1]] * sd[pairs[k, 2]]
+    by_entry(d + t(d))
+  }
+  variance <- if (is.null(design$weights)) 1 else max(design$weights) / design$weights
+  variance <- (pair$i == pair$j) * rep_len(variance, length(design$y))[pair$i]
+  by_sigma <- function(l) {
+    if (is.null(design$level)) variance else variance * (as.integer(design$level)[pair$i] == l)
+  }
+  is_free <- function(block) which(free[scales$block == block])
+  slopes <- c(lapply(is_free("sd"), by_sd), lapply(is_free("cor"), by_cor),
+              lapply(is_free("sigma"), by_sigma))
+  slopes <- do.call(cbind, slopes)
+  size <- apply(abs(slopes), 2, max)
+  slopes / rep(ifelse(size > 0, size, 1), each = nrow(slopes))
+}
+
+# A free block is the same model in any basis: one without units or origin. Other columns lose their units.
+identified_basis <- function(design, scales) {
+  Z <- design$Z
+  free <- is.na(scales$constant)
+  index <- covariance_index(scales, design$block)
+  for (b in unique(design$block)) {
+    columns <- design$block == b
+    z <- Z[, columns, drop = FALSE]
+    z <- z / rep(pmax(apply(abs(z), 2, max), .Machine$double.xmin), each = nrow(z))
+    if (all(free[index %in% b]) && ncol(z) > 1) {
+      basis <- qr(z, tol = 1e-10)
+      if (basis$rank == ncol(z)) z <- qr.Q(basis) * sqrt(nrow(z))
+    }
+    Z[, columns] <- z
+  }
+  Z
+}
+
+# Row numbers i >= j of all pairs of rows of one group.
+row_pairs <- function(group, most) {
+  rows <- split(seq_along(group), group)
+  if (length(rows) > most) rows <- rows[seq_len(most)]
+  pairs <- lapply(split(rows, lengths(rows)), function(rows) {
+    rows <- matrix(unlist(rows), length(rows[[1]]))
+    which <- which(lower.tri(diag(nrow(rows)), diag = TRUE), arr.ind = TRUE)
+    list(i = as.vector(rows[which[, 1], ]), j = as.vector(rows[which[, 2], ]))
+  })
+  list(i = unlist(lapply(pairs, `[[`, "i"), use.names = FALSE),
+       j = unlist(lapply(pairs, `[[`, "j"), use.names = FALSE))
+}
