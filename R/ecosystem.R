@@ -112,28 +112,3 @@ makeArgs.elbo_fit <- function(obj, termNames, opt, ...) {
   }
   arguments
 }
-
-# ---- car ---------------------------------------------------------------------------------
-
-# Of the coefficients, as coef() has them; confint() has all parameters.
-#' @exportS3Method car::Confint
-Confint.elbo_fit <- function(object, estimate = TRUE, level = 0.95, vcov., parm = "beta_", ...) {
-  limits <- if (missing(vcov.)) confint(object, parm, level, ...)
-            else given_limits(object, level, vcov., asked_parameters(object, parm), ...)
-  if (check_flag(estimate, "estimate")) cbind(Estimate = object$theta[rownames(limits)], limits)
-  else limits
-}
-
-# By another covariance of the coefficients: a matrix, or a function of the fit.
-given_limits <- function(fit, level, V, parm, ...) {
-  check_dots_empty(...)
-  if (is.function(V)) V <- V(fit)
-  known <- is.matrix(V) && is.numeric(V) && all(parm %in% rownames(V))
-  check(known, "vcov.", "a covariance matrix with the names of coef(), or a function that gives one",
-        V)
-  check_between(level, "level", 0, 1)
-  tests <- coef(summary(fit))
-  df <- if ("df" %in% colnames(tests)) tests[parm, "df"] else Inf
-  half_width <- stats::qt((1 + level) / 2, df) * sqrt(diag(V)[parm])
-  interval_matrix(fit$theta[parm] + outer(half_width, c(-1, 1)), parm, level)
-}
