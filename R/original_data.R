@@ -2,6 +2,7 @@
 #
 #   original_data(fit)           the rows of the fit, with every variable that its call names; where
 #                                the data are gone or have changed, what the model frame kept of them
+#   fit_data(fit)                the same, with the other columns of the data
 #   group_variables(fit)         the variables that name groups, units of a mixture included
 #   response_variables(fit)
 
@@ -19,6 +20,19 @@ original_data <- function(fit) {
   others <- setdiff(intersect(names(frame), used_variables(fit)), names(data))
   data[others] <- frame[others]
   data[order(match(names(data), used_variables(fit)))]
+}
+
+fit_data <- function(fit) {
+  used <- original_data(fit)
+  data <- fitted_data(fit)
+  rows <- match(row.names(fit$frame), row.names(data))
+  if (is.null(data) || anyNA(rows)) return(used)
+  data <- data[rows, , drop = FALSE]
+  both <- intersect(names(used), names(data))
+  same <- vapply(both, function(name) same_values(used[[name]], data[[name]]), NA)
+  others <- setdiff(names(data), names(used))
+  if (all(same)) used[others] <- data[others]
+  used
 }
 
 same_values <- function(a, b) {

@@ -333,27 +333,6 @@ test_that("columns are counted as model.matrix() makes them", {
   }
 })
 
-test_that("the data of a fit have all their columns, and the rows that were fitted", {
-  d <- data.frame(y = c(NA, 2:20) + sin(1:20), x = (1:20)^2, g = gl(5, 4), other = letters[1:20])
-  z <- 20:1
-  fit <- fit_glmm(y ~ log(x) + z + (1 | g), d, subset = x > 5)
-  data <- fit_data(fit)
-  expect_identical(names(data), c("y", "x", "g", "other", "z"))
-  expect_identical(data$other, letters[3:20])
-  expect_identical(data$z, 18:1)
-  # Changed since: what the frame has of them.
-  d$y <- rev(d$y)
-  expect_identical(names(fit_data(fit)), c("y", "z", "g"))
-  expect_equal(fit_data(fit)$y, 3:20 + sin(3:20))
-  # Without `data`.
-  y <- c(2, 1, 4, 3, NA, 6, 8, 7)
-  f <- gl(4, 2)
-  alone <- fit_glmm(y ~ 1 + (1 | f))
-  expect_equal(fit_data(alone)$y, y[-5])
-  mixture <- fit_mixture(y ~ x, d, k = 1)
-  expect_identical(fit_data(mixture)$other, letters[1:19])
-})
-
 test_that("stats need not be attached", {
   skip_on_cran()
   code <- paste(
