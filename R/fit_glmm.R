@@ -174,7 +174,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
     else glmm_map(said, design, held)
   })
 
-  fit <- c(list(call = call), parts[c("formula", "frame", "terms", "xlevels", "contrasts")],
+  fit <- c(list(call = call), parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
            list(family = family, method = method, prior = prior, factorization = factorization,
                 control = control))
   fit$design <- answer$design

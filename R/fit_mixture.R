@@ -223,7 +223,7 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
   }
   chosen <- select_mixture(design, k, models, method, prior, start, control)
 
-  fit <- c(list(call = call), parts[c("formula", "frame", "terms", "xlevels", "contrasts")],
+  fit <- c(list(call = call), parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
            list(family = family, method = method, prior = prior, control = control, k = chosen$k,
                 covariance = if (!is.na(chosen$covariance)) chosen$covariance, kind = design$kind,
                 design = design))

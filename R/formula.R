@@ -19,7 +19,21 @@ parse_formula <- function(formula, data = NULL) {
   fixed <- formula
   rest <- drop_bars(formula[[3]])
   fixed[[3]] <- if (is.null(rest)) 1 else rest
+  check_response_left(fixed, bars)
   list(formula = formula, fixed = fixed, bars = bars)
+}
+
+# model.matrix() would leave the response out of the right-hand side, with a warning of its own.
+check_response_left <- function(fixed, bars) {
+  response <- deparse_line(fixed[[2]])
+  right <- c(list(call("~", fixed[[3]])), lapply(bars, `[[`, "terms"))
+  names <- unlist(lapply(right, function(formula) {
+    variables <- attr(terms(stats::as.formula(formula), allowDotAsName = TRUE), "variables")
+    vapply(as.list(variables)[-1], deparse_line, "")
+  }))
+  if (!response %in% names) return()
+  abort(c(sprintf("The response `%s` is on the right-hand side of `formula` too;", response),
+          "drop it there: it would explain itself."), "elbo_error_formula")
 }
 
 check_formula <- function(formula) {

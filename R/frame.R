@@ -15,24 +15,55 @@
 # strings, no copies of the data where nothing is dropped.
 
 glmm_frame <- function(call, env) {
-  data <- eval(call$data, env)
+  data <- argument_value(call, "data", env)
   if (!is.null(data)) check_data_frame(data, "data")
-  parsed <- take_smooths(parse_formula(as_formula(eval(call$formula, env), env), data))
+  formula <- as_formula(argument_value(call, "formula", env), env)
+  parsed <- take_smooths(parse_formula(formula, data))
   check_one_group(parsed$bars)
   check_no_smooth_bars(parsed$bars)
-  sigma <- sigma_variables(eval(call$sigma, env))
+  sigma <- sigma_variables(argument_value(call, "sigma", env, "~ site"))
 
-  action <- na_action(eval(call$na.action, env))
+  action <- na_action(argument_value(call, "na.action", env))
 
   extras <- c("subset", "weights", "offset", "se")
   frame <- evaluate_frame(frame_formula(parsed, sigma), extras, data, call, env)
+  variables <- model_variables(parsed$formula, call, data)
   frame <- drop_incomplete(frame, action)
   check_frame(frame, sigma)
   factors <- vapply(frame, is.factor, NA)
   frame[factors] <- lapply(frame[factors], drop_levels)
   parsed$fixed <- add_multipliers(parsed$fixed, parsed$smooths, frame)
-  c(list(formula = parsed$formula, frame = frame),
-    build_design(parsed, sigma, frame, eval(call$contrasts, env)))
+  c(list(formula = parsed$formula, frame = frame, variables = variables),
+    build_design(parsed, sigma, frame, argument_value(call, "contrasts", env)))
+}
+
+# An argument of the call, where the call was made. `example` is what a formula would look like.
+argument_value <- function(call, name, env, example = NULL) {
+  expression <- call[[name]]
+  tryCatch(eval(expression, env), error = function(e) {
+    if (inherits(e, "elbo_error")) stop(e)
+    written <- deparse_line(expression)
+    abort(c(sprintf("`%s` = %s cannot be evaluated: %s.", name, written, conditionMessage(e)),
+            if (!is.null(example)) sprintf("It is a one-sided formula, such as %s.", example)),
+          "elbo_error_argument")
+  })
+}
+
+# Names of the variables that have a value for each row: columns of `data`, or found elsewhere and
+# as long. For new data they must all come from there; constants and functions need not.
+model_variables <- function(formula, call, data) {
+  arguments <- as.list(call)[intersect(c("sigma", "membership", "unit", evaluated_in_data),
+                                       names(call))]
+  names <- unique(c(all.vars(formula), unlist(lapply(arguments, all.vars))))
+  env <- environment(formula)
+  n <- if (is.null(data)) NROW(tryCatch(eval(formula[[2]], env), error = function(e) NULL))
+       else nrow(data)
+  of_rows <- function(name) {
+    if (name %in% names(data)) return(TRUE)
+    value <- get0(name, env)
+    n > 1 && (is.atomic(value) || is.data.frame(value)) && NROW(value) == n
+  }
+  names[vapply(names, of_rows, NA)]
 }
 
 # Like lm(), from a string too.

@@ -28,11 +28,11 @@
 # Words: a row is a row of the data; a unit is what belongs to one component: one row or several.
 
 mixture_frame <- function(call, env, family) {
-  data <- eval(call$data, env)
+  data <- argument_value(call, "data", env)
   if (!is.null(data)) check_data_frame(data, "data")
-  unit <- one_sided(eval(call$unit, env), "unit", "~ id")
-  membership <- one_sided(eval(call$membership, env), "membership", "~ age")
-  formula <- as_formula(eval(call$formula, env), env)
+  unit <- one_sided(argument_value(call, "unit", env, "~ id"), "unit", "~ id")
+  membership <- one_sided(argument_value(call, "membership", env, "~ age"), "membership", "~ age")
+  formula <- as_formula(argument_value(call, "formula", env), env)
   elsewhere <- c(all.vars(unit), all.vars(membership), all.vars(call$weights), all.vars(call$freq))
   parsed <- parse_mixture(formula, data[setdiff(names(data), elsewhere)])
   parsed <- take_bar_smooths(take_smooths(parsed))
@@ -40,10 +40,10 @@ mixture_frame <- function(call, env, family) {
                lhs = parsed$fixed[[2]], unit = if (!is.null(unit)) term_variables(unit))
   check_curves(spec, parsed)
   check_smooths(parsed, spec)
-  spec$common_sigma <- common_sigma(eval(call$sigma, env), spec)
-  structure <- random_structure(eval(call$random_covariance, env), spec$kind)
+  spec$common_sigma <- common_sigma(argument_value(call, "sigma", env, "~ 1"), spec)
+  structure <- random_structure(argument_value(call, "random_covariance", env), spec$kind)
 
-  action <- na_action(eval(call$na.action, env))
+  action <- na_action(argument_value(call, "na.action", env))
   check_bound_columns(spec$lhs, data, environment(formula))
 
   frame <- evaluate_frame(frame_variables(parsed, spec, membership, data),
@@ -61,7 +61,7 @@ mixture_frame <- function(call, env, family) {
   check_smooth_size(unlist(curves, recursive = FALSE), frame)
   fixed <- terms(add_multipliers(parsed$fixed, parsed$smooths, frame))
   if (spec$kind == "classes") fixed <- stats::delete.response(fixed)
-  fixed <- described_matrix(fixed, frame, eval(call$contrasts, env))
+  fixed <- described_matrix(fixed, frame, argument_value(call, "contrasts", env))
   member <- if (has_terms(membership)) described_matrix(terms(membership), frame)
   spec$membership <- member[c("terms", "xlevels", "contrasts")]
   random <- if (spec$kind == "curves") {
@@ -70,7 +70,9 @@ mixture_frame <- function(call, env, family) {
   X <- cbind(fixed$matrix, smooth_matrix(curves[[1]], frame))
   design <- mixture_design(frame, spec, X, member$matrix, random, curves[[1]])
   check_mixture_design(design)
-  c(list(formula = parsed$formula, frame = frame), fixed[c("terms", "xlevels", "contrasts")],
+  c(list(formula = parsed$formula, frame = frame,
+         variables = model_variables(parsed$formula, call, data)),
+    fixed[c("terms", "xlevels", "contrasts")],
     list(design = drop_aliased(design)))
 }
 
@@ -242,7 +244,7 @@ check_responses <- function(frame, spec) {
     curves = switch(spec$family$family,
       gaussian = check_gaussian_response(y, spec),
       binomial = check_binomial_response(y, spec, frame),
-      poisson = check_counts(y, deparse_line(spec$lhs), frame)
+      poisson = check_one_count(y, deparse_line(spec$lhs), frame)
     )
   )
 }
@@ -307,6 +309,14 @@ check_binomial_response <- function(y, spec, frame) {
             else sprintf("not %s, as in %s.", format(y[wrong[1]]), frame_rows(frame, wrong))),
           "elbo_error_data")
   }
+}
+
+check_one_count <- function(y, name, frame) {
+  if (is.matrix(y) || is.data.frame(y)) {
+    abort(c(sprintf("The response `%s` has %d columns, but counts by family = poisson() are one.",
+                    name, ncol(y)), "Fit each by itself."), "elbo_error_data")
+  }
+  check_counts(y, name, frame)
 }
 
 check_counts <- function(y, name, frame) {
@@ -595,9 +605,10 @@ independent_columns <- function(X) {
 
 # Rows with missing values stay. Without its `unit` every row of newdata is one.
 mixture_newdata <- function(fit, newdata, response = TRUE) {
-  check_data_frame(newdata, "newdata")
+  newdata <- as_newdata(newdata, fit)
   check_any_rows(newdata, "`newdata` has no rows.")
   spec <- fit$design$spec
+  check_new_columns(fit, covariate_names(fit), newdata)
   unit <- if (!is.null(spec$unit) && all(vars_of(spec$unit) %in% names(newdata))) {
     new_factor_of(spec$unit, fit, newdata)
   }
@@ -619,6 +630,13 @@ mixture_newdata <- function(fit, newdata, response = TRUE) {
     fit$design[c("variables", "random", "curves")], list(spec = spec))
 }
 
+# Of all parts but the responses; without its unit a row is a unit.
+covariate_names <- function(fit) {
+  spec <- fit$design$spec
+  random <- if (spec$kind == "curves") lapply(parse_formula(fit$formula)$bars, `[[`, "terms")
+  vars_of(c(list(drop_bars(fit$formula[[3]])), random, as.list(fit$call)[c("membership", "weights")]))
+}
+
 vars_of <- function(expressions) unique(unlist(lapply(expressions, all.vars)))
 
 new_covariates <- function(fit, newdata) {
@@ -634,20 +652,69 @@ new_covariates <- function(fit, newdata) {
 new_responses <- function(fit, newdata) {
   spec <- fit$design$spec
   expressions <- if (spec$kind == "classes") as.list(spec$lhs)[-1] else list(spec$lhs)
-  columns <- tryCatch(lapply(unname(expressions), eval, newdata, environment(fit$formula)),
-                      error = abort_newdata)
+  columns <- Map(new_response, unname(expressions), fit$frame[response_columns(spec)],
+                 MoreArgs = list(fit = fit, newdata = newdata))
   for (column in columns) check_new_length(NROW(column), newdata, vars_of(expressions))
   frame <- structure(columns, names = vapply(expressions, deparse_line, ""),
                      row.names = attr(newdata, "row.names"), class = "data.frame")
+  check_new_finite(frame)
   check_responses(frame, spec)
   known <- if (spec$kind == "classes") fit$design$variables$levels else list(levels(fit$frame[[1]]))
   frame[] <- Map(with_levels, frame, known, names(frame))
   switch(spec$kind,
-    normal = list(Y = normal_matrix(frame[[1]], spec$lhs)),
+    normal = list(Y = check_new_width(normal_matrix(frame[[1]], spec$lhs), fit)),
     classes = class_matrix(frame, class_names(spec))["Y"],
     regression = ,
     curves = regression_response(frame[[1]], spec)
   )
+}
+
+# A response of which newdata has no column is missing in all rows; of cbind() each by itself.
+# `old` are its values in the fit.
+new_response <- function(expression, old, fit, newdata) {
+  absent <- function(expr) {
+    names <- intersect(all.vars(expr), fit$variables)
+    length(names) > 0 && !all(names %in% names(newdata))
+  }
+  value <- function(expr) {
+    tryCatch(eval(expr, newdata, environment(fit$formula)), error = abort_newdata)
+  }
+  arguments <- if (is_call_to(expression, "cbind")) as.list(expression)[-1]
+  if (length(arguments) > 0 && length(arguments) == ncol(old)) {
+    lacking <- vapply(arguments, absent, NA)
+    if (!any(lacking)) return(value(expression))
+    columns <- vector("list", length(arguments))
+    columns[lacking] <- list(rep(NA_real_, nrow(newdata)))
+    columns[!lacking] <- lapply(arguments[!lacking], value)
+    names(columns) <- column_names(old, expression)
+    return(as.matrix(as.data.frame(columns, optional = TRUE)))
+  }
+  if (!absent(expression)) return(value(expression))
+  nothing <- rep(NA_integer_, nrow(newdata))
+  if (is.matrix(old)) old[nothing, , drop = FALSE] else old[nothing]
+}
+
+check_new_width <- function(Y, fit) {
+  if (ncol(Y) == ncol(fit$design$Y)) return(Y)
+  abort(sprintf("The response `%s` of `newdata` has %d columns, not %d as in the fit.",
+                deparse_line(fit$design$spec$lhs), ncol(Y), ncol(fit$design$Y)), "elbo_error_data")
+}
+
+# A matrix of the responses, or a data frame of its columns, where the response of the fit is one.
+as_newdata <- function(newdata, fit) {
+  lhs <- fit$design$spec$lhs
+  names <- colnames(fit$design$Y)
+  if (is.matrix(newdata) && is.numeric(newdata) && fit$kind == "normal" &&
+      ncol(newdata) == length(names)) {
+    if (is.name(lhs) || is.null(colnames(newdata))) colnames(newdata) <- names
+    newdata <- as.data.frame(newdata)
+  }
+  check_data_frame(newdata, "newdata")
+  of_matrix <- fit$kind == "normal" && is.name(lhs) && is.matrix(fit$frame[[1]])
+  if (of_matrix && !deparse(lhs) %in% names(newdata) && all(names %in% names(newdata))) {
+    newdata[[deparse(lhs)]] <- as.matrix(newdata[names])
+  }
+  newdata
 }
 
 with_levels <- function(x, levels, name) {

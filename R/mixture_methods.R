@@ -178,6 +178,10 @@ has_latent.elbo_mixture <- function(fit) fit$k > 1 || fit$kind == "curves"
 evaluate_mixture <- function(fit, design = fit$design, state = fit$state) {
   answer <- .Call(C_mixture_evaluate, fit_model(fit, design), state)
   if (answer$status == 0) return(answer)
+  if (identical(state, fit$state)) {
+    abort(c("The density of `newdata` is zero under every component, to the last digit a number has:",
+            "its values are too far from those of the fit."), "elbo_error_data")
+  }
   abort("These parameters are outside of their space: a covariance is not positive definite, say.",
         "elbo_error_argument")
 }

@@ -267,15 +267,46 @@ mean_df <- function(object, data, group = NULL) {
 row_data <- function(object, newdata, na.action, latent, prediction) {
   if (is.null(newdata)) return(NULL)
   check_data_frame(newdata, "newdata")
-  formula <- if (latent || prediction) object$formula else formula(object, fixed.only = TRUE)
-  extras <- c("offset", if (prediction) c("weights", "se", "sigma"))
-  used <- unlist(lapply(c(formula[[3]], as.list(object$call)[extras]), all.vars))
+  used <- used_variables(object, latent, prediction)
+  groups <- if (latent) vars_of(lapply(parse_formula(object$formula)$bars, `[[`, "group"))
+  check_new_columns(object, setdiff(used, c(groups, all.vars(object$call$se))), newdata)
+  check_new_columns(object, groups, newdata,
+                    "Without the group only re.form = NA, the population, can be predicted.")
   data <- newdata[names(newdata) %in% used]
+  check_new_finite(data)
   tryCatch(na_action(na.action)(data), error = function(e) {
     rows <- row.names(data)[!stats::complete.cases(data)]
     abort(c(sprintf("There are missing values in `newdata`, in %s.", list_rows(rows)),
             "With na.action = na.pass their prediction is NA."), "elbo_error_data")
   })
+}
+
+# Names in the parts of the model that a prediction needs.
+used_variables <- function(object, latent, prediction) {
+  bars <- parse_formula(object$formula)$bars
+  parts <- c(list(formula(object, fixed.only = TRUE)[[3]]),
+             if (latent || prediction) lapply(bars, `[[`, "terms"),
+             if (latent) lapply(bars, `[[`, "group"))
+  extras <- c("offset", if (prediction) c("weights", "se", "sigma"))
+  vars_of(c(parts, as.list(object$call)[extras]))
+}
+
+# Variables of the model come from newdata, and from nowhere else.
+check_new_columns <- function(object, used, newdata, remedy = NULL) {
+  absent <- setdiff(intersect(used, object$variables), names(newdata))
+  if (length(absent) == 0) return()
+  abort(c(sprintf("`newdata` has no column %s, which the model needs.", quote_names(absent)), remedy),
+        "elbo_error_data")
+}
+
+check_new_finite <- function(data) {
+  for (name in names(data)) {
+    x <- data[[name]]
+    bad <- if (is.double(x)) which(rowSums(is.infinite(as.matrix(unclass(x)))) > 0)
+    if (length(bad) == 0) next
+    abort(sprintf("`%s` of `newdata` is infinite in %s.", name, list_rows(row.names(data)[bad])),
+          "elbo_error_data")
+  }
 }
 
 row_names <- function(object, data) {
@@ -364,12 +395,16 @@ refuse_new_levels <- function(x, known, name, remedy) {
 # Variables of new rows, evaluated and checked ------------------------------------------------
 
 new_frame <- function(terms, data, xlevels) {
+  for (name in intersect(names(xlevels), names(data))) {
+    check(!is.numeric(data[[name]]), name, "a factor in `newdata`, as in the fit", data[[name]])
+  }
   frame <- tryCatch({
     frame <- stats::model.frame(terms, data, na.action = stats::na.pass, xlev = xlevels)
     stats::.checkMFClasses(attr(terms, "dataClasses"), frame)
     frame
   }, error = abort_newdata)
   check_new_length(nrow(frame), data, all.vars(terms))
+  check_new_finite(frame)
   frame
 }
 

@@ -106,3 +106,27 @@ test_that("what is outside the grammar is refused with the remedy", {
     refusal(parse_formula(y ~ . + (1 | g), data.frame(y = 1, g = 1)))
   })
 })
+
+test_that("a response on both sides is an error of ours", {
+  d <- data.frame(x = rnorm(20), y = rnorm(20), g = gl(4, 5))
+  refused <- function(expr) expect_error(expr, "right-hand side", class = "elbo_error_formula")
+  refused(fit_glmm(y ~ y + x, d))
+  refused(fit_glmm(exp(y) ~ exp(y) + (1 | g), d))
+  refused(fit_glmm(y ~ x + (y | g), d))
+  refused(fit_mixture(y ~ y + x, d, k = 2))
+  refused(fit_mixture(y ~ x:y, d, k = 2))
+  expect_s3_class(fit_glmm(y ~ ., d), "elbo_glmm")
+})
+
+test_that("arguments that are no formula, or are not there, are named", {
+  d <- data.frame(x = rnorm(20), y = rnorm(20), cnt = rpois(20, 3), id = gl(4, 5))
+  refused <- function(expr, words) expect_error(expr, words, class = "elbo_error_argument")
+  refused(fit_mixture(y ~ x, d, k = 2, unit = id), "`unit` = id.*~ id")
+  refused(fit_mixture(y ~ x, d, k = 2, membership = no_such_thing), "`membership`.*~ age")
+  refused(fit_mixture(no_such_formula, d, k = 2), "`formula` = no_such_formula")
+  refused(fit_glmm(no_such_formula, d), "`formula` = no_such_formula")
+  refused(fit_glmm(y ~ x, no_such_data), "`data` = no_such_data")
+  refused(fit_glmm(y ~ x, d, sigma = no_such_factor), "`sigma`.*~ site")
+  expect_error(fit_mixture(cbind(cnt, y) ~ x, d, k = 2, family = poisson()), "2 columns",
+               class = "elbo_error_data")
+})

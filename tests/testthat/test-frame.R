@@ -13,7 +13,8 @@ d <- data.frame(
 
 test_that("the parts are those of the fit", {
   r <- frame_of(y ~ x + (x | g), d)
-  expect_named(r, c("formula", "frame", "terms", "xlevels", "contrasts", "design"))
+  expect_named(r, c("formula", "frame", "variables", "terms", "xlevels", "contrasts",
+                    "design"))
   expect_named(r$design, c("X", "y", "offset", "weights", "known_se", "Z", "block", "random",
                            "group", "group_name", "level"))
   expect_equal(r$formula, y ~ x + (x | g))

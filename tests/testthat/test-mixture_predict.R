@@ -164,11 +164,86 @@ test_that("a refit to simulated responses finds what they were made from", {
   expect_true(all(abs(z) < 4))
 })
 
-test_that("a new level or a missing variable is named", {
+test_that("a new level is named", {
   fit <- mixture_example("classes")
   expect_error(predict(fit, data.frame(colour = "pink", smokes = TRUE, x = 1)),
                class = "elbo_error_new_levels")
-  expect_error(predict(fit, data.frame(colour = "red")), class = "elbo_error_data")
   expect_error(predict(fit, 1:3), class = "elbo_error_argument")
   expect_error(predict(fit, type = "link"), class = "elbo_error_argument")
+})
+
+test_that("variables of the model come from newdata only, and absent responses are missing", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(80), w = rexp(80), cnt = rpois(80, 3))
+  d$y <- ifelse(seq_len(80) > 40, 3, 0) + d$x + rnorm(80)
+  d$y2 <- d$y + rnorm(80)
+  control <- elbo_control(n_starts = 2)
+  fit <- fit_mixture(y ~ x, d, k = 2, membership = ~ w, control = control)
+  y <- 1000 * d$y
+  x <- d$x
+  w <- d$w
+  # Without its response a unit has the probabilities of the components before it.
+  new <- d[1:4, c("x", "w")]
+  expect_equal(predict(fit, new, type = "prob"),
+               predict(fit, transform(new, y = NA_real_), type = "prob"))
+  refused <- function(expr, column) {
+    expect_error(expr, sprintf("no column `%s`", column), class = "elbo_error_data")
+  }
+  refused(predict(fit, d[1:80, c("y", "w")]), "x")
+  refused(predict(fit, d[1:80, c("y", "x")]), "w")
+  refused(predict(fit, d["y"], type = "response"), "x` and `w")
+  refused(predict(fit_glmm(y ~ x + w, d), d["x"]), "w")
+  refused(predict(fit_glmm(y ~ x, d, offset = w), d["x"]), "w")
+
+  both <- fit_mixture(cbind(y, y2) ~ 1, d, k = 2, covariance = "EEE", control = control)
+  expect_equal(predict(both, d[1:4, "y", drop = FALSE], type = "prob"),
+               predict(both, transform(d[1:4, ], y2 = NA), type = "prob"))
+  counts <- fit_mixture(cnt ~ x, d, k = 2, family = poisson(), control = control)
+  expect_equal(predict(counts, d[1:4, "x", drop = FALSE], type = "prob"),
+               predict(counts, transform(d[1:4, ], cnt = NA_real_), type = "prob"))
+  # A constant and a function may come from elsewhere.
+  scale <- 2
+  scaled <- fit_glmm(y ~ I(x / scale), d)
+  expect_equal(unname(predict(scaled, d[1:3, ])), unname(fitted(scaled)[1:3]))
+})
+
+test_that("classes without some of their variables have what the others say", {
+  d <- as.data.frame(Titanic)
+  fit <- fit_mixture(responses(Class, Sex, Survived) ~ 1, d, k = 2, freq = Freq)
+  expect_equal(predict(fit, d[1:4, c("Class", "Sex")], type = "prob"),
+               predict(fit, transform(d[1:4, ], Survived = factor(NA, c("No", "Yes"))),
+                       type = "prob"))
+})
+
+test_that("a matrix of responses is predicted for matrices and for its columns", {
+  M <- as.matrix(faithful)
+  named <- fit_mixture(M ~ 1, k = 2, covariance = "VVV")
+  bound <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
+  expected <- predict(bound, faithful[1:5, ], type = "prob")
+  for (new in list(M[1:5, ], faithful[1:5, ], unname(M[1:5, ]), data.frame(M = I(M[1:5, ])))) {
+    expect_equal(predict(named, new, type = "prob"), expected, ignore_attr = TRUE,
+                 tolerance = 1e-6)
+  }
+  expect_equal(predict(bound, M[1:5, ], type = "prob"), expected, ignore_attr = TRUE)
+  expect_error(predict(named, M[, 1, drop = FALSE]), class = "elbo_error_argument")
+  wide <- faithful[1:3, ]
+  wide$waiting <- cbind(wide$waiting, 1)
+  expect_error(predict(bound, wide), "3 columns, not 2", class = "elbo_error_data")
+})
+
+test_that("new values that are infinite, too far or of another type are refused with the reason", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(40), g = gl(4, 10), f = gl(2, 1, 40))
+  d$y <- d$x + rnorm(40)
+  mixture <- fit_mixture(y ~ x, d, k = 2, control = elbo_control(n_starts = 2))
+  curve <- fit_glmm(y ~ s(x, k = 5) + f + (1 | g), d)
+  new <- d[1:3, ]
+  for (fit in list(mixture, curve)) {
+    expect_error(predict(fit, transform(new, x = Inf)), "`x` of `newdata` is infinite in rows 1",
+                 class = "elbo_error_data")
+  }
+  expect_error(predict(mixture, transform(new, y = -Inf)), "infinite", class = "elbo_error_data")
+  expect_error(predict(mixture, transform(new, x = 1e300)), "too far", class = "elbo_error_data")
+  expect_error(predict(curve, transform(new, f = 1)), "factor", class = "elbo_error_argument")
+  expect_length(predict(curve, new[0, ]), 0)
 })
