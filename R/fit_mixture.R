@@ -76,9 +76,11 @@
 #' Moves. From the best of these ascents, split-and-merge moves (Ueda, Nakano, Ghahramani and Hinton
 #' 2000) are tried: a component is given up, its units going to the others, and another one is split
 #' in its place; by `"vb"` one also without the other. A move that leads higher is kept, until rounds
-#' of them bring nothing; none leads to a component that is much narrower than all before, where the
-#' likelihood has spurious maxima. Of several `k` and `covariance` moves are tried of candidates
-#' whose BIC is within 10 of the best (ELBO: 5). The last row of `fit$starts` says how many there
+#' of them bring nothing. Near the infinities of the likelihood there are spurious maxima, on units that
+#' happen to be close: one with a component whose standard deviation is below a fifth of the largest is taken
+#' only where its log-likelihood is better by 10 than that of others, and on a few units only where there is
+#' no other; print() names such components. Of several `covariance` moves are tried of candidates
+#' whose BIC is within 10 of the best of their `k` (ELBO: 5). The last row of `fit$starts` says how many there
 #' were. They are not made from a given `start`, nor of curves that are measured at many different sets
 #' of times, of which an iteration is dear.
 #'

@@ -94,6 +94,7 @@ drawn_ratio <- function(small, large) {
 }
 
 refit_from_starts <- function(fit) {
+  fit$design <- sorted_design(fit$design)$design
   units <- starting_units(fit$design, start_seed(fit$control))
   starts <- mixture_starts(units, fit$k, fit$control)
   candidate <- list(k = fit$k, model = fit_model(fit), short = fit_model(fit, units$design))

@@ -18,6 +18,7 @@ move_climb <- 120L   # at most, before it is seen whether it leads higher
 moves_climbed <- 2L  # of a round
 most_deaths <- 8L    # of a round
 patience <- 40L      # moves without success, and not more rounds than components
+cheap_rows <- 1000L  # unless rows x components are so few
 near_enough <- 1e-3  # the gain still to come where a climb ends
 worthwhile <- 0.1    # the gain that makes a move
 start_doubt <- 0.01  # of a unit's half
@@ -26,7 +27,7 @@ most_factors <- 1000L # of an iteration, components x designs
 moved_ascent <- function(model, run, units, control) {
   run$moves <- failed <- round <- 0L
   with_seed(start_seed(control), {
-    while (failed < min(ceiling(patience / model$k), model$k)) {
+    while (failed < most_failures(model)) {
       round <- round + 1L
       better <- best_move(model, run, units, control, round, failed)
       failed <- failed + 1L
@@ -39,6 +40,14 @@ moved_ascent <- function(model, run, units, control) {
   run
 }
 
+# Rounds without success. Where they cost next to nothing every way to split has its turn.
+most_failures <- function(model) {
+  rounds <- ceiling(patience / model$k)
+  if (is_cheap(model)) rounds else min(rounds, model$k)
+}
+
+is_cheap <- function(model) model$n_row * model$k <= cheap_rows
+
 # The first of the most promising moves of a round that leads higher, or NULL.
 best_move <- function(model, run, units, control, round, failed) {
   at <- .Call(C_mixture_evaluate, model, run$state)
@@ -50,17 +59,11 @@ best_move <- function(model, run, units, control, round, failed) {
   })
   runs <- runs[vapply(runs, alive, NA)]
   objective <- vapply(runs, `[[`, 0, "objective")
-  for (s in utils::head(order(-objective), moves_climbed)) {
+  for (s in utils::head(order(-objective), if (is_cheap(model)) 3L * moves_climbed else moves_climbed)) {
     better <- climb_above(model, runs[[s]], control, run$objective + worthwhile)
-    if (!is.null(better) && !narrower(model, better, run)) return(better)
+    if (!is.null(better) && trusted_objective(model, better) > trusted_objective(model, run)) return(better)
   }
   NULL
-}
-
-# The likelihood has spurious maxima in the neighbourhood of its infinities, where a component is on a
-# few units that happen to be close (McLachlan and Peel 2000, section 3.10): no move leads there.
-narrower <- function(model, to, from) {
-  least_variance(model, to$state) < 0.1 * least_variance(model, from$state)
 }
 
 # list(gone, split) of components; a death has no split.

@@ -302,7 +302,7 @@ informed.elbo_mixture <- function(fit) {
 
 #' @exportS3Method
 notes.elbo_mixture <- function(fit) {
-  c(prior_words(fit), constant_words(fit), joint_words(fit), empty_words(fit), tie_words(fit),
+  c(prior_words(fit), constant_words(fit), joint_words(fit), empty_words(fit), spurious_words(fit), tie_words(fit),
     limit_words(fit), share_words(fit), unknown_words(fit), missing_words(fit), left_out_words(fit))
 }
 
@@ -340,6 +340,16 @@ empty_words <- function(fit) {
   sprintf(paste("%d of %d components %s empty (less than half a unit each): the data do not ask",
                 "for %s. components() has what their prior says."), n, fit$k,
           if (n == 1) "is" else "are", if (n == 1) "it" else "them")
+}
+
+spurious_words <- function(fit) {
+  which <- spurious_components(fit_model(fit), fit)
+  if (length(which) == 0) return()
+  one <- length(which) == 1
+  sprintf(paste("%s %s on %s units and far narrower than the others: units that happen to be close make",
+                "such maxima of the likelihood. Look at fewer components, or at a common variance."),
+          paste(if (one) "Component" else "Components", enumerate(which, 6)), if (one) "is" else "are",
+          enumerate(signif_text(fit$size[which], 2), 6))
 }
 
 # Neighbours whose weights differ by less than the standard error of the difference.

@@ -11,12 +11,16 @@
 # (Biernacki, Celeux and Govaert 2000).
 
 select_mixture <- function(design, k, models, method, prior, start, control) {
+  given <- if (!is.null(start)) given_start(start, design, k)
+  sorted <- sorted_design(design)
+  design <- sorted$design
+  if (!is.null(given)) given[[1]]$start <- lapply(given[[1]]$start, take_rows, sorted$order)
   units <- if (is.null(start) && any(k > 1)) starting_units(design, start_seed(control))
            else list(design = design)
   candidates <- list()
   for (n_components in k) {
     starts <- if (is.null(start)) mixture_starts(units, n_components, control, method)
-              else given_start(start, design, n_components)
+              else given
     for (covariance in distinct_models(models, n_components)) {
       candidates <- c(candidates, list(fit_candidate(design, units$design, n_components, covariance,
                                                      method, prior, starts, control)))

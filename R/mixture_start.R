@@ -1,5 +1,7 @@
 # Where the ascents of a mixture start: partitions of the units.
 #
+#   sorted_design(design)             list(design, order): its units in an order that follows from what they
+#                                     are, so that nothing depends on the order of the data
 #   starting_units(design, seed)      list(design, coordinates): the units that partitions are made
 #                                     of, all or a sample, and where they lie
 #   mixture_starts(units, k, control, method)   list of list(name, start); start is what C takes,
@@ -20,6 +22,48 @@ largest_hierarchy <- 2000L   # units in hierarchical clustering
 short_run <- 15L             # iterations
 long_run <- 500L
 default_starts <- 20L
+
+# Rows within units and units by their values, those of factors by their names.
+sorted_design <- function(design) {
+  rank <- row_ranks(design)
+  unit <- unit_of_row(design)
+  order <- order(rank, method = "radix")
+  if (!is.null(design$first)) {
+    rows <- order(unit, rank, method = "radix")
+    first <- design$first[-1] - diff(design$first)
+    order <- order(rank[rows][first + 1L], diff(design$first), rank[rows][design$first[-1]],
+                   rowsum(rank, unit, reorder = FALSE), method = "radix")
+  }
+  if (!is.unsorted(order) && is.null(design$first)) return(list(design = design, order = NULL))
+  if (!is.null(design$first)) {
+    within <- intersect(row_elements, names(design))
+    design[within] <- lapply(design[within], take_rows, rows)
+  }
+  list(design = subset_units(design, order), order = order)
+}
+
+# Equal rows have equal numbers.
+row_ranks <- function(design) {
+  Y <- design$Y
+  levels <- design$variables$levels
+  for (v in which(lengths(levels) > 0 & design$variables$type == "categorical")) {
+    Y[, v] <- rank(levels[[v]])[Y[, v]]
+  }
+  unit <- unit_of_row(design)
+  by_unit <- cbind(design$freq, design$W)
+  # Covariates first: units that are measured at the same times share their factorisations.
+  keys <- cbind(Y, design$X, design$Z, design$weights, design$offset, design$y, design$trials,
+                if (!is.null(by_unit)) by_unit[unit, , drop = FALSE])
+  keys <- lapply(seq_len(ncol(keys)), function(j) keys[, j])
+  order <- do.call(order, c(keys, list(method = "radix")))
+  new <- logical(length(order) - 1L)
+  for (key in keys) {
+    key <- key[order]
+    differ <- key[-1] != key[-length(key)]
+    new <- new | ifelse(is.na(differ), is.na(key[-1]) != is.na(key[-length(key)]), differ)
+  }
+  replace(numeric(length(order)), order, cumsum(c(1, new)))
+}
 
 starting_units <- function(design, seed) {
   with_seed(seed, {
@@ -139,7 +183,7 @@ sphered <- function(x) {
 class_features <- function(design) {
   columns <- Map(function(y, type, levels) {
     if (type != "categorical") return(cbind(y))
-    outer(y, seq_along(levels), `==`) / sqrt(length(levels))
+    outer(y, order(levels), `==`) / sqrt(length(levels)) # by name, whatever the order of levels
   }, as.list(as.data.frame(design$Y)), design$variables$type, design$variables$levels)
   do.call(cbind, unname(columns))
 }
@@ -299,29 +343,65 @@ refuse_collapsing <- function(model, result) {
   result
 }
 
-# Relative to the data. Variances with a prior are bounded from below.
-least_variance <- function(model, state) {
+# Of all components. Variances with a prior are bounded from below.
+least_variance <- function(model, state) min(least_variances(model, state))
+
+# Of each component, or one where it is common, in the direction in which it is least: relative to the data.
+least_variances <- function(model, state) {
   normal <- model$parts$normal
   classes <- model$parts$classes
-  variance <- function(x) stats::var(x, na.rm = TRUE)
-  by_column <- function(x) vapply(seq_len(ncol(x)), function(j) variance(x[, j]), 0)
   if (model$method == 2L) return(1)
   if (!is.null(normal) && is.null(normal$prior_scale)) {
-    sd <- sqrt(by_column(normal$Y))
-    return(min(apply(state$normal$covariance / as.vector(outer(sd, sd)), 3, function(S) {
-      eigen(S, symmetric = TRUE, only.values = TRUE)$values
-    })))
+    sd <- column_sds(normal$Y)
+    return(apply(state$normal$covariance, 3, function(S) {
+      S <- S / sd / rep(sd, each = length(sd))
+      S[!is.finite(S)] <- sign(S[!is.finite(S)]) * 1e200 # spheres in units far apart
+      min(eigen(S, symmetric = TRUE, only.values = TRUE)$values)
+    }))
   }
   if (!is.null(classes) && is.null(classes$shape0)) {
     numbers <- classes$Y[, classes$type == 2L, drop = FALSE]
-    return(min(1, state$classes$variance / by_column(numbers)))
+    if (ncol(numbers) == 0) return(1)
+    return(apply(state$classes$variance / column_sds(numbers)^2, 2, min))
   }
   for (kind in intersect(c("regression", "curves"), names(state))) {
     part <- model$parts[[kind]]
     free <- !is.null(state[[kind]]$sigma) && is.null(part$sigma_constant)
-    if (free && part$sigma_family == 0L) return(min(state[[kind]]$sigma)^2 / variance(part$y))
+    if (free && part$sigma_family == 0L) {
+      return(as.vector(state[[kind]]$sigma / column_sds(cbind(part$y)))^2)
+    }
   }
   1
+}
+
+# Components whose sd, where it is least, is below a fifth of the largest of these.
+narrow_components <- function(model, result) {
+  variance <- least_variances(model, result$state)
+  if (length(variance) != model$k) integer() else which(variance < 0.04 * max(variance))
+}
+
+# Those on so few units that these may only happen to be close.
+spurious_components <- function(model, result) {
+  narrow <- narrow_components(model, result)
+  narrow[result$size[narrow] < few_units(model)]
+}
+
+# In the neighbourhood of its infinities the likelihood has maxima that say nothing (McLachlan and Peel 2000,
+# section 3.10). So that luck does not decide whether one is met, an optimum with a narrow component is
+# taken only where it is better by far than those without, and on few units only where there is no other.
+trusted_objective <- function(model, result) {
+  narrow <- narrow_components(model, result)
+  if (length(narrow) == 0) return(result$objective)
+  few <- length(spurious_components(model, result)) > 0
+  result$objective - by_far - (if (few) 1e6 * (1 + abs(result$objective)) else 0)
+}
+
+by_far <- 10
+
+few_units <- function(model) {
+  parts <- model$parts
+  columns <- c(parts$normal$d, parts$regression$p, parts$curves$p, if (!is.null(parts$classes)) 1)
+  3 * (columns + 1)
 }
 
 start_status <- function(result, otherwise) {
@@ -346,7 +426,8 @@ best_ascent <- function(model, short, starts, control) {
     if (sum(status == "climbed") >= length(starts) / 4) break
   }
   climbed <- which(status == "climbed")
-  climbed <- climbed[order(-objective[climbed])]
+  trusted <- vapply(runs[climbed], trusted_objective, 0, model = short)
+  climbed <- climbed[order(-trusted)]
   if (length(climbed) == 0) return(runs[[length(runs)]])
   best <- runs[[climbed[1]]]
   if (short$n_unit < model$n_unit) best <- first_alive(model, runs[climbed], control)
