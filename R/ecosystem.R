@@ -112,3 +112,22 @@ makeArgs.elbo_fit <- function(obj, termNames, opt, ...) {
   }
   arguments
 }
+
+# ---- lmtest ------------------------------------------------------------------------------
+
+# Restricted likelihoods of different fixed effects are refitted, as by anova().
+#' @exportS3Method lmtest::lrtest
+lrtest.elbo_fit <- function(object, ..., name = NULL) {
+  others <- list(...)
+  default <- utils::getS3method("lrtest", "default", envir = asNamespace("lmtest"))
+  for (i in seq_along(others)) {
+    before <- if (i == 1) object else others[[i - 1]]
+    if (inherits(others[[i]], "formula")) others[[i]] <- update(before, others[[i]])
+  }
+  fits <- c(list(object), others)
+  if (length(fits) > 1 && all(vapply(fits, inherits, NA, "elbo_fit"))) {
+    check_comparable(fits)
+    fits <- comparable_likelihoods(fits)
+  }
+  do.call(default, c(unname(fits), list(name = name)))
+}

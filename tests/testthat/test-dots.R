@@ -18,7 +18,8 @@ handed_on <- c("recover_data", "emm_basis", "find_formula", "get_parameters", "g
                "describe_posterior", "describe_prior", "hdi", "eti", "spi", "bci", "point_estimate",
                "map_estimate", "p_direction", "p_map", "p_significance", "p_rope", "rope",
                "estimate_density", "equivalence_test", "fortify", "getSimulations",
-               "makeArgs", "getAllTerms", "Anova", "Boot", "linearHypothesis", "vif")
+               "makeArgs", "getAllTerms", "Anova", "Boot", "linearHypothesis", "vif",
+               "lrtest")
 
 example_of <- function(class) {
   sleep <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
