@@ -31,6 +31,16 @@ test_that("the analysis reports on its own data, and on the reader's", {
   fit <- fit_glmm(distance ~ age * Sex + (age | Subject), nlme::Orthodont, method = "reml")
   expect_match(html, sprintf("%.3f", coef(fit)[["age:SexFemale"]]), fixed = TRUE)
   expect_match(html, convergence(fit)$message, fixed = TRUE)
+  expect_match(html, "its own effect of age", fixed = TRUE)
+  expect_true(grepl("Subjects differ\\s+from\\s+the\\s+average\\s+by\\s+less", html))
+  expect_false(grepl("average in <strong>(Intercept)", html, fixed = TRUE))
+
+  # A missing value is no level.
+  gaps <- as.data.frame(nlme::Orthodont)
+  gaps$Sex[3] <- NA
+  expect_match(render_template("analysis", list(
+    data = gaps, formula = "distance ~ age * Sex + (age | Subject)", sigma = "~ 1"
+  )), "2 levels", fixed = TRUE)
 
   set.seed(1)
   mine <- sim_glmm(groups = 12, size = 8, sd = 1)
@@ -51,4 +61,5 @@ test_that("the homework has solutions only where they are asked for", {
   solved <- render_template("homework", list(solutions = TRUE))
   expect_match(solved, "Solution.", fixed = TRUE)
   expect_match(solved, "sum(d^2)", fixed = TRUE)
+  expect_match(sheet, "math-style: normal", fixed = TRUE) # formulas as in the lecture
 })

@@ -56,3 +56,39 @@ test_that("learnr's checker gets a message and a mark", {
                                   type = "success"))
   expect_false(setup$checker("z-hat", "", code[["z-hat-check"]], setup, NULL, 1)$correct)
 })
+
+test_that("known mistakes get the diagnosis that is theirs", {
+  code <- chunks(tutorial())
+  setup <- new.env(parent = globalenv())
+  run(code$setup, setup)
+  marked <- function(exercise, answer) setup$mark(code[[paste0(exercise, "-check")]], answer, setup)
+  expect_match(marked("inside", c(0.6, 0.6)), "standard deviations")
+  expect_match(marked("inside", c(1, 1)), "cover p")
+  expect_match(marked("inside", 1 / c(0.36, 0.36)), "precision")
+  expect_match(marked("inside", 3), "vector of two")
+  d <- setup$y[, 1] - setup$y[, 2]
+  expect_match(marked("theta-hat", mean(d^2)), "half of the difference")
+  expect_match(marked("theta-hat", mean(d^2) / 2), "two residuals")
+  expect_match(marked("theta-hat", "a"), "a number")
+  expect_match(marked("z-hat", rowSums(setup$y)), "twice")
+  expect_match(marked("z-hat", 1), "each of the 2000 pairs")
+})
+
+test_that("what the exercises print fits on a screen", {
+  lines <- tutorial()
+  code <- chunks(lines)
+  setup <- new.env(parent = globalenv())
+  withr::local_options(max.print = 60) # as the setup has it
+  run(code$setup, setup)
+  exercises <- sub("^```[{]r ([^,}]+),.*", "\\1", grep("exercise = TRUE", lines, value = TRUE))
+  for (exercise in exercises) {
+    here <- new.env(parent = setup)
+    run(code[[paste0(exercise, "-setup")]], here)
+    source <- withr::local_tempfile(lines = code[[exercise]])
+    grDevices::pdf(NULL)
+    shown <- utils::capture.output(source(source, local = here, print.eval = TRUE))
+    grDevices::dev.off()
+    expect_lt(length(shown), 40)
+    expect_false(any(grepl("<environment|<bytecode", shown)))
+  }
+})
