@@ -267,7 +267,7 @@ mean_df <- function(object, data, group = NULL) {
 row_data <- function(object, newdata, na.action, latent, prediction) {
   if (is.null(newdata)) return(NULL)
   check_data_frame(newdata, "newdata")
-  used <- used_variables(object, latent, prediction)
+  used <- needed_variables(object, latent, prediction)
   groups <- if (latent) vars_of(lapply(parse_formula(object$formula)$bars, `[[`, "group"))
   check_new_columns(object, setdiff(used, c(groups, all.vars(object$call$se))), newdata)
   check_new_columns(object, groups, newdata,
@@ -282,7 +282,7 @@ row_data <- function(object, newdata, na.action, latent, prediction) {
 }
 
 # Names in the parts of the model that a prediction needs.
-used_variables <- function(object, latent, prediction) {
+needed_variables <- function(object, latent, prediction) {
   bars <- parse_formula(object$formula)$bars
   parts <- c(list(formula(object, fixed.only = TRUE)[[3]]),
              if (latent || prediction) lapply(bars, `[[`, "terms"),
