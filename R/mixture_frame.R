@@ -652,7 +652,7 @@ new_covariates <- function(fit, newdata) {
 new_responses <- function(fit, newdata) {
   spec <- fit$design$spec
   expressions <- if (spec$kind == "classes") as.list(spec$lhs)[-1] else list(spec$lhs)
-  columns <- Map(new_response, unname(expressions), fit$frame[response_columns(spec)],
+  columns <- Map(response_of_newdata, unname(expressions), fit$frame[response_columns(spec)],
                  MoreArgs = list(fit = fit, newdata = newdata))
   for (column in columns) check_new_length(NROW(column), newdata, vars_of(expressions))
   frame <- structure(columns, names = vapply(expressions, deparse_line, ""),
@@ -671,7 +671,7 @@ new_responses <- function(fit, newdata) {
 
 # A response of which newdata has no column is missing in all rows; of cbind() each by itself.
 # `old` are its values in the fit.
-new_response <- function(expression, old, fit, newdata) {
+response_of_newdata <- function(expression, old, fit, newdata) {
   absent <- function(expr) {
     names <- intersect(all.vars(expr), fit$variables)
     length(names) > 0 && !all(names %in% names(newdata))
