@@ -11,7 +11,7 @@ fit_df <- function(fit, L = NULL) {
   info <- fit$information
   if (is.null(L)) L <- diag(sum(fit$parameters$block == "beta"))
   L <- L[, info$free_beta, drop = FALSE]
-  if (fit$method %in% c("em", "reml") && on_boundary(fit)) return(boundary_df(fit, L))
+  if (fit$method %in% c("em", "reml") && has_singular_law(fit)) return(boundary_df(fit, L))
   C <- fit$beta_cov[info$free_beta, info$free_beta, drop = FALSE]
   A <- info$eta_cov
   A[is.na(A)] <- 0

@@ -311,4 +311,4 @@ boundary_df <- function(fit, L) {
   }, 0)
 }
 
-on_boundary <- function(fit) any(fit$parameters$boundary) || length(singular_blocks(fit)) > 0
+has_singular_law <- function(fit) any(fit$parameters$boundary) || length(singular_blocks(fit)) > 0
