@@ -73,16 +73,13 @@ knit_print.elbo_sensitivity <- function(x, options, ...) {
 knit_rows <- function(x) {
   found <- as.data.frame(x)[!is.na(x$rows), ]
   decimals <- shown_decimals(found$value, abs(found$value))
-  none <- setdiff(unique(x$estimate), found$estimate)
   knit_markdown(x, table_markdown(data.frame(
     Estimate = readable_names(found$estimate), Change = found$change,
     Rows = as.character(found$rows), "Per cent" = fixed_text(found$percent, 1),
     "All rows" = decimal_text(found$value, decimals),
     Without = decimal_text(found$refit, decimals),
     Confirmed = ifelse(found$holds %in% TRUE, "yes", "no"), check.names = FALSE
-  )), if (length(none) > 0) {
-    words_markdown(sprintf("No change found: %s.", toString(readable_names(none))))
-  })
+  )), words_markdown(row_words(x)))
 }
 
 #' @rdname knit_print.elbo_fit

@@ -14,17 +14,19 @@
 
 #' How much the estimates lean on their priors or on a few rows
 #'
-#' `sensitivity(fit, to = "data")` finds, for every fixed effect, the fewest rows whose removal
-#' would change its sign, its significance, or both, and refits without them. A conclusion
-#' that a handful of rows can overturn rests on them, however small its standard error.
+#' `sensitivity(fit, to = "data")` looks, for every fixed effect, for the smallest set of rows whose
+#' removal would change its sign, its significance, or both. A conclusion that a handful of rows can overturn
+#' rests on them, however small its standard error.
 #'
-#' The rows are chosen by the derivative of the estimate with respect to a weight on each row
-#' (the infinitesimal jackknife), which costs about as much as one fit: rows are removed in the
-#' order of their influence until the linear approximation crosses the target (Broderick,
-#' Giordano and Meager 2020). The derivative is exact, standard errors and variance parameters
-#' move with the rows; that it holds for more than a few rows is an approximation, so `refit`
-#' is the estimate of an actual fit to the remaining rows and `holds` says whether that fit
-#' shows the change. A variance on the boundary of its range is held there.
+#' The rows are chosen by the derivative of the estimate and its standard error with respect to a weight on
+#' each row (the infinitesimal jackknife; Broderick, Giordano and Meager 2020), in which variance
+#' parameters move too. The most influential row goes, the model is fitted to the rest, and the influence of
+#' those is computed anew, until the fit shows the change; where many rows have to go, half of those that
+#' the derivative asks for go at once. Then rows are put back while the change stays, and the leading rows
+#' by the first derivative are tried as a set. Every set that counts was confirmed by a fit without
+#' it. Whether there is a smaller one only all sets could tell, so `rows` reads "at most". The search ends
+#' without a set when no row moves the estimate in the direction that is wanted, or half of all rows do not
+#' do it; `print()` says which. A variance on the boundary of its range has no derivative.
 #'
 #' Under method `"vb"` the estimates are the means of q and the standard errors those of linear
 #' response, and it is the same derivative: means and standard deviations move with q as a
@@ -42,15 +44,15 @@
 #'   \item{`estimate`}{name of the fixed effect.}
 #'   \item{`change`}{`"sign"`; `"significance"`: gained or lost, the sign as it is; or
 #'     `"both"`: significant with the opposite sign.}
-#'   \item{`rows`}{the fewest rows whose removal makes the change by the linear approximation,
-#'     `NA` if no number of rows does.}
+#'   \item{`rows`}{the size of the smallest set found whose removal makes the change: at most so many
+#'     rows are needed. `NA` if none was found.}
 #'   \item{`percent`}{the same in per cent of all rows.}
 #'   \item{`refit`}{estimate from a fit without these rows, `NA` if there is none.}
 #'   \item{`value`}{estimate from all rows.}
-#'   \item{`holds`}{whether the refit shows the change.}
+#'   \item{`holds`}{`TRUE`: the fit without these rows shows the change; `NA` where none were found.}
 #' }
 #' The attribute `"removed"` is a list of the names of these rows, one element for each row of
-#' the data frame.
+#' the data frame; `"reason"` says of each change that was not found where the search ended.
 #'
 #' For `to = "prior"` a data frame with a row for each free parameter and each number in a
 #' prior: `estimate`, name of the parameter; `prior`, the parameter or parameters whose prior it
@@ -75,7 +77,7 @@
 #' fit <- fit_glmm(distance ~ age * Sex + (1 | Subject), nlme::Orthodont)
 #' s <- sensitivity(fit, to = "data")
 #' s
-#' # the three rows that decide the sign of the difference between the sexes
+#' # rows that decide the sign of the difference between the sexes
 #' attr(s, "removed")[[7]]
 #'
 #' fit <- update(fit, method = "vb")
@@ -95,23 +97,23 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
   critical <- critical_values(object, names(influence$value), level)
   targets <- expand.grid(change = c("sign", "significance", "both"),
                          estimate = names(influence$value), stringsAsFactors = FALSE)
-  removed <- Map(function(estimate, change) {
-    target <- robustness_target(influence, estimate, change, critical[[estimate]])
-    fewest_rows(target$value, target$gradient)
+  searches <- Map(function(estimate, change) {
+    search_rows(object, influence, row_target(influence, estimate, change, critical[[estimate]]))
   }, targets$estimate, targets$change)
-  refits <- Map(function(estimate, change, rows) {
-    refit_without(object, rows, estimate, change, critical[[estimate]])
-  }, targets$estimate, targets$change, removed)
-  rows <- vapply(removed, function(x) if (is.null(x)) NA_integer_ else length(x), 0L)
+  rows <- vapply(searches, function(s) if (is.null(s$rows)) NA_integer_ else length(s$rows), 0L)
+  refit <- unlist(Map(function(search, estimate) {
+    if (is.null(search$rows)) NA_real_ else coef(search$fit)[[estimate]]
+  }, searches, targets$estimate))
+  reasons <- vapply(searches, function(s) if (is.null(s$reason)) NA_character_ else s$reason, "")
   structure(
     data.frame(
       estimate = targets$estimate, change = targets$change,
       rows = unname(rows), percent = 100 * unname(rows) / nobs(object),
-      refit = vapply(refits, `[[`, 0, "estimate", USE.NAMES = FALSE),
-      value = unname(influence$value[targets$estimate]),
-      holds = vapply(refits, `[[`, NA, "holds", USE.NAMES = FALSE)
+      refit = unname(refit), value = unname(influence$value[targets$estimate]),
+      holds = ifelse(is.na(unname(rows)), NA, TRUE)
     ),
-    removed = unname(lapply(removed, function(i) row.names(object$frame)[i])),
+    removed = unname(lapply(searches, function(s) row.names(object$frame)[s$rows])),
+    reason = stats::setNames(reasons, paste(targets$estimate, targets$change)),
     class = c("elbo_sensitivity", "data.frame")
   )
 }
@@ -257,7 +259,7 @@ quadratic_form <- function(design, cov) {
   value
 }
 
-# ---- the fewest rows -----------------------------------------------------------------------
+# ---- the intervals -------------------------------------------------------------------------
 
 critical_values <- function(fit, names, level) {
   df <- stats::setNames(fit_df(fit), names(coef(fit)))[names]
@@ -265,35 +267,7 @@ critical_values <- function(fit, names, level) {
   replace(df, TRUE, stats::qt((1 + level) / 2, df))
 }
 
-# A function of the estimate that is positive now and negative after the change, with its
-# derivative by row; `critical` standard errors make an interval.
-robustness_target <- function(influence, estimate, change, critical) {
-  j <- match(estimate, names(influence$value))
-  side <- if (influence$value[j] < 0) -1 else 1
-  size <- side * influence$value[[j]]
-  d_size <- side * influence$d_value[, j]
-  margin <- critical * influence$se[[j]]
-  d_margin <- critical * influence$d_se[, j]
-  switch(change,
-    sign = list(value = size, gradient = d_size),
-    both = list(value = size + margin, gradient = d_size + d_margin),
-    significance = if (size > margin) {
-      list(value = size - margin, gradient = d_size - d_margin)
-    } else {
-      list(value = margin - size, gradient = d_margin - d_size)
-    }
-  )
-}
-
-# The fewest rows whose removal takes `value` below zero: removal of row i lowers it by
-# gradient[i], so the largest first. NULL where all that lower it do not suffice.
-fewest_rows <- function(value, gradient) {
-  largest <- order(gradient, decreasing = TRUE)
-  count <- which(cumsum(pmax(gradient[largest], 0)) > value)
-  if (length(count) == 0) NULL else largest[seq_len(count[1])]
-}
-
-# ---- the check -----------------------------------------------------------------------------
+# ---- the refit -----------------------------------------------------------------------------
 
 # The same model, bases of splines and all, fitted to all rows but these.
 drop_rows <- function(fit, rows) {
@@ -326,19 +300,4 @@ priors_of <- function(fit, held) {
     lapply(priors[c("stated", "default", "block")], `[`, left)
   priors$told[names(told)] <- Map(`[`, priors$told[names(told)], told)
   priors
-}
-
-refit_without <- function(fit, rows, estimate, change, critical) {
-  none <- list(estimate = NA_real_, holds = NA)
-  if (is.null(rows)) return(none)
-  refit <- tryCatch(drop_rows(fit, rows), elbo_error = function(e) NULL)
-  if (is.null(refit) || !estimate %in% names(coef(refit))) return(none)
-  z <- function(fit) coef(fit)[[estimate]] / sqrt(vcov(fit)[estimate, estimate])
-  before <- z(fit)
-  after <- z(refit)
-  turned <- before * after < 0
-  significant <- abs(after) > critical
-  holds <- switch(change, sign = turned, both = turned && significant,
-                  significance = significant != (abs(before) > critical))
-  list(estimate = coef(refit)[[estimate]], holds = holds)
 }
