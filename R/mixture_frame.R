@@ -284,11 +284,8 @@ check_gaussian_response <- function(y, spec) {
 
 check_binomial_response <- function(y, spec, frame) {
   name <- deparse_line(spec$lhs)
-  if (!is.null(frame[["(weights)"]])) {
-    abort(c("`weights` are precision weights, which a binomial regression does not have. Give",
-            "several trials as cbind(successes, failures), and copies of a row as `freq`."),
-          "elbo_error_argument")
-  }
+  check_no_weights(frame, "a binomial regression",
+                   "Give several trials as cbind(successes, failures), and")
   if (is.matrix(y)) {
     if (ncol(y) == 2) return(check_counts(y, name, frame))
     abort(sprintf("The response `%s` must be cbind(successes, failures), not %d columns.", name,
@@ -311,7 +308,14 @@ check_binomial_response <- function(y, spec, frame) {
   }
 }
 
+check_no_weights <- function(frame, what, trials = "Give") {
+  if (is.null(frame[["(weights)"]])) return()
+  abort(c(sprintf("`weights` are precision weights, which %s does not have.", what), trials,
+          "copies of a row as `freq`."), "elbo_error_argument")
+}
+
 check_one_count <- function(y, name, frame) {
+  check_no_weights(frame, "a Poisson regression")
   if (is.matrix(y) || is.data.frame(y)) {
     abort(c(sprintf("The response `%s` has %d columns, but counts by family = poisson() are one.",
                     name, ncol(y)), "Fit each by itself."), "elbo_error_data")
@@ -634,7 +638,8 @@ mixture_newdata <- function(fit, newdata, response = TRUE) {
 covariate_names <- function(fit) {
   spec <- fit$design$spec
   random <- if (spec$kind == "curves") lapply(parse_formula(fit$formula)$bars, `[[`, "terms")
-  vars_of(c(list(drop_bars(fit$formula[[3]])), random, as.list(fit$call)[c("membership", "weights")]))
+  extras <- as.list(fit$call)[c("membership", "weights")]
+  vars_of(c(list(drop_bars(fit$formula[[3]])), random, extras))
 }
 
 vars_of <- function(expressions) unique(unlist(lapply(expressions, all.vars)))

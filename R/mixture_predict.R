@@ -72,12 +72,18 @@ predict.elbo_mixture <- function(object, newdata = NULL,
     evaluate_units(object, mixture_newdata(object, newdata, response = TRUE))
   }
   probability <- units$probability
-  switch(type,
+  values <- switch(type,
     class = stats::setNames(most_probable(probability), rownames(probability)),
     prob = probability,
     density = stats::setNames(if (log) units$log_density else exp(units$log_density),
                               rownames(probability))
   )
+  if (is.null(newdata)) pad_rows(object, values) else values
+}
+
+# Of units that are rows: with NA where na.exclude dropped one, as fitted() has it.
+pad_rows <- function(fit, values) {
+  if (is.null(fit$design$spec$unit)) stats::naresid(fit$design$na.action, values) else values
 }
 
 most_probable <- function(probability) {
@@ -97,7 +103,17 @@ predict_response <- function(object, newdata, by_component) {
   values <- if (by_component) component_array(object, design)
             else if (object$kind == "curves") cbind(unit_curves(object, design, probability))
             else averaged_means(object, design, probability)
-  frame_order(values, design)
+  values <- frame_order(values, design)
+  if (is.null(newdata)) pad_slices(values, design$na.action) else values
+}
+
+# Rows of an array, as naresid() pads those of a matrix.
+pad_slices <- function(values, na.action) {
+  if (length(dim(values)) < 3) return(stats::naresid(na.action, values))
+  names <- dimnames(values)
+  flat <- matrix(values, nrow(values), dimnames = list(names[[1]], NULL))
+  padded <- stats::naresid(na.action, flat)
+  array(padded, c(nrow(padded), dim(values)[-1]), c(list(rownames(padded)), names[-1]))
 }
 
 # The curves of units: of one that the fit knows with its probabilities and its deviation.
@@ -283,7 +299,8 @@ latent.elbo_mixture <- function(object, ...) {
 #' Data with the components of their rows
 #'
 #' @param x A fit made by [fit_mixture()].
-#' @param data Data frame to augment, of the rows that were fitted; by default the model frame.
+#' @param data Data frame to augment, of the rows that were fitted; by default the variables of the
+#'   model, as they were in the data.
 #' @param newdata Data frame to predict for, instead of `data`.
 #' @param ... Not used.
 #' @return The data with `.class` (factor, the most probable component of the row's unit),
@@ -295,7 +312,7 @@ latent.elbo_mixture <- function(object, ...) {
 #' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
 #' head(augment(fit, faithful))
 #' @export
-augment.elbo_mixture <- function(x, data = model.frame(x), newdata = NULL, ...) {
+augment.elbo_mixture <- function(x, data = original_data(x), newdata = NULL, ...) {
   check_dots_empty(..., .but = passed_along$augment)
   regression <- means_by_row(x)
   if (is.null(newdata)) {

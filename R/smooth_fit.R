@@ -185,6 +185,10 @@ curve_rows <- function(fit, curve, x) {
     by <- fit$frame[[curve$by]]
     frame[[curve$by]] <- if (is.null(curve$level)) 1 else rep(by[match(curve$level, by)], length(x))
   }
+  # Text of one value would be a factor of one level.
+  for (name in names(fit$xlevels)) {
+    frame[[name]] <- factor(as.character(frame[[name]]), fit$xlevels[[name]])
+  }
   attr(frame, "terms") <- attr(fit$frame, "terms")
   X <- model.matrix(fit$terms, frame, contrasts.arg = fit$contrasts)
   cbind(X[, !colnames(X) %in% fit$design$aliased, drop = FALSE],

@@ -49,12 +49,22 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
     # The name of an argument elsewhere, as `data`, may be that of a function here.
     if (!is.null(value) && !is.function(value)) complete[[name]] <- value
   }
+  if ("data" %in% kept) check_data_there(complete$data, parent.frame())
   fit <- eval_as(complete, call, parent.frame())
   if ("REML" %in% names(changes)) call <- fit$call
   fit$call <- call
   fit$given_in <- object$given_in
   for (name in names(changes)) fit$given_in[[name]] <- parent.frame()
   fit
+}
+
+# `data` is the value that was found where the fit was made, or still the expression.
+check_data_there <- function(data, env) {
+  value <- tryCatch(eval(data, env), error = function(e) NULL)
+  if (!is.null(value) && !is.function(value)) return()
+  abort(c(sprintf("The data of the fit are gone: there are none called `%s` where it was made,",
+                  deparse_line(data)), "or here. Give them, as update(fit, data = )."),
+        "elbo_error_data")
 }
 
 # A formula that says nothing of random terms is one that forgot them: lmtest and others ask for

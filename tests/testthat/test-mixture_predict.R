@@ -247,3 +247,53 @@ test_that("new values that are infinite, too far or of another type are refused 
   expect_error(predict(curve, transform(new, f = 1)), "factor", class = "elbo_error_argument")
   expect_length(predict(curve, new[0, ]), 0)
 })
+
+test_that("under na.exclude all that is by row is as long as the data", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(60), g = gl(6, 10))
+  d$y <- ifelse(seq_len(60) > 30, 4, 0) + d$x + rnorm(60)
+  d$y2 <- d$y + rnorm(60)
+  d$x[3] <- d$y[5] <- d$y2[5] <- NA
+  control <- elbo_control(n_starts = 2)
+  rows <- list(
+    fit_mixture(y ~ x, d, k = 2, control = control, na.action = na.exclude),
+    suppressMessages(fit_mixture(cbind(y, y2) ~ 1, d, k = 2, covariance = "EEE", control = control,
+                                 na.action = na.exclude))
+  )
+  for (fit in rows) {
+    lost <- which(is.na(as.matrix(fitted(fit))[, 1]))
+    expect_true(5 %in% lost)
+    answers <- list(predict(fit), predict(fit, type = "prob"), predict(fit, type = "density"),
+                    predict(fit, type = "response"), residuals(fit), weights(fit),
+                    predict(fit, type = "response", by_component = TRUE), simulate(fit)$sim_1)
+    for (answer in answers) {
+      first <- if (is.null(dim(answer))) answer else matrix(answer, NROW(answer))[, 1]
+      expect_length(first, 60)
+      expect_identical(unname(which(is.na(first))), unname(lost))
+    }
+    expect_identical(names(predict(fit)), as.character(1:60))
+  }
+  # Units are not rows: each has its answer.
+  curves <- fit_mixture(y ~ x + (1 | g), d, k = 1, unit = ~ g, na.action = na.exclude)
+  expect_length(predict(curves), 6)
+  expect_length(predict(curves, type = "response"), 60)
+})
+
+test_that("augment() has the columns of the data", {
+  fit <- fit_mixture(cbind(eruptions, log(waiting)) ~ 1, faithful, k = 2, covariance = "EEE")
+  table <- augment(fit)
+  expect_named(table, c("eruptions", "waiting", ".class", ".uncertainty", ".prob1", ".prob2"))
+  expect_equal(table, augment(fit, faithful), ignore_attr = TRUE)
+  M <- as.matrix(faithful)
+  expect_named(augment(fit_mixture(M ~ 1, k = 1))[1:2], names(faithful))
+  expect_named(augment(fit_glmm(log(waiting) ~ poly(eruptions, 2), faithful))[1:2],
+               c("waiting", "eruptions"))
+})
+
+test_that("counts have no precision weights", {
+  d <- data.frame(x = rnorm(20), n = rpois(20, 3), w = 1:20)
+  expect_error(fit_mixture(n ~ x, d, k = 2, family = poisson(), weights = w), "`freq`",
+               class = "elbo_error_argument")
+  expect_error(fit_mixture(n > 2 ~ x, d, k = 2, family = binomial(), weights = w), "`freq`",
+               class = "elbo_error_argument")
+})

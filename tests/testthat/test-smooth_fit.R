@@ -380,3 +380,13 @@ test_that("emmeans and marginaleffects see the curve", {
   moved <- set_coef.elbo_fit(fit, get_coef.elbo_fit(fit) + 1)
   expect_equal(moved$smooth$mean, fit$smooth$mean + 1)
 })
+
+test_that("curves are drawn beside covariates that are text", {
+  d <- data.frame(x = rep(1:10, 4), arm = rep(c("a", "b"), each = 20))
+  d$y <- sin(d$x) + (d$arm == "b") + rep(c(0.1, -0.1), 20)
+  fit <- fit_glmm(y ~ s(x, k = 5) + arm, d)
+  table <- curve_data(fit, fit$design$curves[[1]], 0.95, n = 10)
+  d$arm <- factor(d$arm)
+  same <- fit_glmm(y ~ s(x, k = 5) + arm, d)
+  expect_equal(table, curve_data(same, same$design$curves[[1]], 0.95, n = 10))
+})

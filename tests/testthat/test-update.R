@@ -111,3 +111,25 @@ test_that("random terms are not dropped without a word", {
   curves <- fit_mixture(distance ~ age + (1 | Subject), nlme::Orthodont, k = 1, unit = ~ Subject)
   expect_error(update(curves, . ~ 1), class = "elbo_error_formula")
 })
+
+test_that("data that are gone are called so", {
+  make <- function() {
+    t <- nlme::Orthodont
+    faraway <- as.data.frame(faithful)
+    list(fit_glmm(distance ~ age + (1 | Subject), t),
+         fit_mixture(waiting ~ 1, faraway, k = 2, covariance = "E"))
+  }
+  fits <- make()
+  file <- withr::local_tempfile()
+  for (fit in fits) {
+    expect_s3_class(update(fit, control = elbo_control(seed = 2)), "elbo_fit")
+    # As in another session, where the name is that of a function, or of nothing.
+    environment(fit$formula) <- globalenv()
+    saveRDS(fit, file)
+    again <- readRDS(file)
+    expect_error(update(again, control = elbo_control(seed = 2)), "data of the fit are gone",
+                 class = "elbo_error_data")
+    data <- if (inherits(fit, "elbo_glmm")) nlme::Orthodont else faithful
+    expect_equal(theta(update(again, data = data)), theta(fit), tolerance = 1e-6)
+  }
+})
