@@ -98,14 +98,18 @@ containing_terms <- function(fit) {
 
 # Wald's F: the contrasts are rotated to be uncorrelated, and the degrees of freedom of their t
 # statistics combined so that F has the right mean (Fai & Cornelius 1996), as in lmerTest.
+# Contrasts are of coefficients in units of their standard errors, so that sizes compare.
 term_test <- function(fit, L) {
-  L[abs(L) < 1e-10 * max(abs(L), 0)] <- 0
-  spectrum <- eigen(L %*% fit$beta_cov %*% t(L), symmetric = TRUE)
+  units <- covariance_units(fit$beta_cov)
+  L <- L * rep(units, each = nrow(L))
+  if (any(L != 0)) L <- L / max(abs(L))
+  L[abs(L) < 1e-10] <- 0
+  spectrum <- eigen(L %*% scale_cov(fit$beta_cov, units) %*% t(L), symmetric = TRUE)
   free <- spectrum$values > 1e-8 * max(spectrum$values, 0)
   k <- sum(free)
   contrasts <- t(spectrum$vectors[, free, drop = FALSE]) %*% L
-  statistic <- if (k > 0) mean(drop(contrasts %*% coef(fit))^2 / spectrum$values[free]) else NA_real_
-  df <- if (k > 0) combined_df(fit_df(fit, contrasts)) else NA_real_
+  statistic <- if (k > 0) mean(drop(contrasts %*% (coef(fit) / units))^2 / spectrum$values[free]) else NA_real_
+  df <- if (k > 0) combined_df(fit_df(fit, contrasts / rep(units, each = k))) else NA_real_
   data.frame(`F value` = statistic, NumDF = k, DenDF = df,
              `Pr(>F)` = stats::pf(statistic, k, df, lower.tail = FALSE), check.names = FALSE)
 }

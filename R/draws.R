@@ -206,8 +206,7 @@ posterior_fits <- function(fit, n, latent) {
 normal_draws <- function(n, cov) {
   k <- nrow(cov)
   if (k == 0) return(matrix(0, n, 0))
-  spectrum <- eigen(cov, symmetric = TRUE)
-  matrix(stats::rnorm(n * k), n) %*% (sqrt(pmax(spectrum$values, 0)) * t(spectrum$vectors))
+  matrix(stats::rnorm(n * k), n) %*% covariance_factor(cov)
 }
 
 # ---- q itself ----------------------------------------------------------------------------
@@ -239,7 +238,7 @@ subtract_moves <- function(latent, gain, moves) {
 
 # sds, then correlations, of n draws from inverse Wishart(d, d S).
 inverse_wishart_draws <- function(n, d, S) {
-  precision <- stats::rWishart(n, d, solve(d * S))
+  precision <- stats::rWishart(n, d, inverse_covariance(S) / d)
   pairs <- covariance_pairs(rep(1L, nrow(S)))
   rows <- apply(precision, 3, function(P) {
     Sigma <- chol2inv(chol(P))

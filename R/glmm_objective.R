@@ -22,7 +22,7 @@ elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
   parts <- theta_parts(object, theta)
   q <- check_q(q, object, theta)
   expected_log_likelihood(object, theta, parts, q) + expected_log_law(parts, q) +
-    expected_log_curves(object, parts, q) + entropy(object, q)
+    expected_log_curves(object, parts, q) + entropy(object, q, parts$Sigma)
 }
 
 check_q <- function(q, fit, theta) {
@@ -103,7 +103,8 @@ expected_log_law <- function(parts, q) {
   spectrum <- law_spectrum(parts$Sigma)
   m <- nrow(q$mean)
   rotated <- t(spectrum$vectors) %*% second_moment(q) %*% spectrum$vectors
-  -0.5 * (m * sum(log(2 * pi * spectrum$values)) + sum(diag(rotated) / spectrum$values))
+  -0.5 * (m * (sum(log(2 * pi * spectrum$values)) + 2 * spectrum$log_units) +
+            sum(diag(rotated) / spectrum$values))
 }
 
 # Of the coefficients of curves; those without variance are zero.
@@ -116,20 +117,24 @@ expected_log_curves <- function(fit, parts, q) {
 }
 
 law_spectrum <- function(Sigma) {
-  spectrum <- eigen(Sigma, symmetric = TRUE)
+  spectrum <- covariance_spectrum(Sigma)
+  units <- spectrum$units
   keep <- spectrum$values > 1e-14 * max(spectrum$values, 0)
-  list(values = spectrum$values[keep], vectors = spectrum$vectors[, keep, drop = FALSE])
+  list(values = spectrum$values[keep], vectors = spectrum$vectors[, keep, drop = FALSE] / units,
+       log_units = if (all(keep)) sum(log(units)) else 0)
 }
 
-# Of q(u), on its range; of q(beta, u) where beta is integrated. Points have none.
-entropy <- function(fit, q) {
+# Of q(u), on its range, in units of Sigma; of q(beta, u) where beta is integrated. Points have none.
+entropy <- function(fit, q, Sigma) {
   if (fit$method == "joint") return(0)
   m <- nrow(q$mean)
+  units <- covariance_units(Sigma)
   value <- 0
   for (g in seq_len(m)) {
-    values <- eigen(matrix(q$cov[, , g], ncol(q$mean)), symmetric = TRUE, only.values = TRUE)$values
-    values <- values[values > 1e-14 * max(values, 0)]
-    value <- value + 0.5 * sum(log(2 * pi * values) + 1)
+    cov <- matrix(q$cov[, , g], ncol(q$mean)) / units / rep(units, each = length(units))
+    values <- eigen(cov, symmetric = TRUE, only.values = TRUE)$values
+    keep <- values > 1e-14 * max(values, 0)
+    value <- value + 0.5 * sum(log(2 * pi * values[keep]) + 1) + if (all(keep)) sum(log(units)) else 0
   }
   if (!is.null(q$beta)) {
     value <- value + 0.5 * (length(q$beta) * (log(2 * pi) + 1) +

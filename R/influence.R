@@ -173,7 +173,7 @@ cooks.distance.elbo_influence <- function(model, ...) {
   n <- nrow(moved)
   p <- ncol(moved)
   scale <- (n - p) / (n * p)
-  scale * rowSums((moved %*% solve(model$vcov)) * moved)
+  scale * rowSums((moved %*% inverse_covariance(model$vcov)) * moved)
 }
 
 # ---- mixtures ----------------------------------------------------------------------------

@@ -136,7 +136,7 @@ lme4_pieces <- list(
     stats::setNames(names, rep_len(as.character(fit$design$group_name), length(names)))
   },
   offset = function(fit) rep_len(fit$design$offset, nobs(fit)),
-  RX = function(fit) chol(solve(vcov(fit) / relative_scale(fit)^2)),
+  RX = function(fit) chol(inverse_covariance(vcov(fit))) * relative_scale(fit),
   devcomp = function(fit) deviance_parts(fit)
 )
 

@@ -22,8 +22,11 @@ fit_df <- function(fit, L = NULL) {
   }, 0)
 }
 
-# `v` with derivatives g by parameters of covariance A: infinite where no scale is free.
+# `v` with derivatives g by parameters of covariance A: infinite where no scale is free. In units of v, as
+# the square of a variance may be no number.
 satterthwaite_df <- function(v, g, A) {
+  if (!(v > 0)) return(if (anyNA(v)) NA_real_ else Inf)
+  g <- g / v
   variance <- sum(g * (A %*% g))
-  if (variance > 0) 2 * v^2 / variance else Inf
+  if (variance > 0) 2 / variance else Inf
 }

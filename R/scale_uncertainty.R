@@ -22,7 +22,7 @@
 # coefficients count as columns of X with a prior: P is the same.
 #
 #   scale_information(fit, state)   A and what it is made of; NULL where no scale is free
-#   steady_information(fit)     the same, off zero
+#   steady_information(fit)     the same, off zero, in standard units (`units` leads back)
 #   scale_excess(fit)           what is added to covariances of coefficients and latent vectors
 #   boundary_df(fit, L)         degrees of freedom where a variance is at zero
 
@@ -55,10 +55,11 @@ scale_state <- function(fit) {
 }
 
 steady_information <- function(fit) {
-  info <- scale_information(fit)
-  if (is.null(info)) return(NULL)
+  standard <- standard_fit(fit)
+  info <- c(scale_information(standard), list(units = standard$units))
+  if (is.null(info$A)) return(NULL)
   se <- sqrt(diag(info$A))
-  parts <- there <- theta_parts(fit)
+  parts <- there <- theta_parts(standard)
   for (k in seq_along(se)) {
     d <- info$at$directions[[k]]
     if (d$kind == "smooth") there$smooth[d$curve] <- max(parts$smooth[d$curve], sqrt(se[k]))
@@ -67,9 +68,12 @@ steady_information <- function(fit) {
     there$Sigma[i, i] <- max(parts$Sigma[i, i], se[k])
   }
   if (identical(parts, there)) return(info)
+  there <- user_scales(there, standard$units, theta_parts(fit)$sigma)
   there["beta"] <- list(NULL)
   state <- .Call(C_glmm_at, model_of(fit), there)
-  scale_information(fit, list(cov = state$cov, gain = state$gain, C = state$beta_cov))
+  state <- list(cov = state$cov, gain = state$gain, C = state$beta_cov)
+  c(scale_information(standard, standard_state(state, standard$units)),
+    list(units = standard$units))
 }
 
 # Whether the data say anything about each variance once the coefficients have taken theirs: not where
@@ -228,8 +232,11 @@ scale_excess <- function(fit) {
   if (!fit$method %in% c("em", "reml")) return(NULL)
   info <- steady_information(fit)
   if (is.null(info)) return(NULL)
+  units <- info$units
   cov <- array(t(latent_excess(info)), dim(fit$latent$cov))
-  list(C = coefficient_excess(info), cov = cov, gain = info$at$gain)
+  back <- lapply(units[c("beta", "latent")], function(unit) 1 / unit)
+  excess <- standard_state(list(C = coefficient_excess(info), cov = cov, gain = info$at$gain), back)
+  excess[c("C", "cov", "gain")]
 }
 
 # 2 L - sum_k bias_k dC/dpsi_k. With R_k'P y the derivative of the coefficients, R_k = -V_k v C; of a
@@ -302,6 +309,7 @@ latent_derivative_cov <- function(at, k, l) {
 # between them, as without a boundary.
 boundary_df <- function(fit, L) {
   info <- steady_information(fit)
+  L <- L * rep(info$units$beta[seq_len(ncol(L))], each = nrow(L))
   C <- info$at$C
   vapply(seq_len(nrow(L)), function(i) {
     l <- drop(C %*% c(L[i, ], numeric(nrow(C) - ncol(L))))

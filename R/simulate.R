@@ -75,8 +75,7 @@ latent_sampler <- function(object, data) {
   }
   Z <- row_random(object, data)
   group <- row_group(object, data)
-  spectrum <- eigen(law, symmetric = TRUE)
-  root <- sqrt(pmax(spectrum$values, 0)) * t(spectrum$vectors)
+  root <- covariance_factor(law)
   function() {
     u <- matrix(stats::rnorm(nlevels(group) * nrow(law)), nlevels(group)) %*% root
     rowSums(Z * u[group, , drop = FALSE])

@@ -35,6 +35,11 @@ vb_verdict <- function(fit, always = FALSE) {
       count_words(nlevels(fit$design$group), fit$design$group_name))))
   }
   exact <- with_seed(1L, vb_importance(fit))
+  if (!all(is.finite(exact$sd) & exact$sd > 0) || is.na(exact$khat)) {
+    return(c(unknown, verdict = paste(
+      "Whether linear response can be trusted cannot be said: importance sampling of the exact",
+      "posterior gave no moments. Rescale the variables to sizes near one, or simplify the model.")))
+  }
   check <- vb_compare(fit, exact)
   faults <- vb_faults(check)
   judged <- exact$khat <= 0.7
@@ -95,7 +100,7 @@ vb_importance <- function(fit) {
   for (n in c(256L, 1024L, 4096L)) {
     sample <- importance_sample(target, proposal, n)
     moments <- vb_moments(sample)
-    if (settled(moments, fit)) break
+    if (isTRUE(settled(moments, fit))) break
   }
   c(moments, khat = sample$khat, log_evidence = sample$log_mean)
 }
@@ -202,11 +207,14 @@ covariance_root <- function(cov) {
 vb_moments <- function(sample) {
   value <- cbind(sample$at$beta, sample$at$scales)
   k <- ncol(value)
+  units <- column_units(value) # of large or small data the squares are no numbers
+  value <- value / rep(units, each = nrow(value))
   centre <- colSums(value * sample$weight) / sum(sample$weight)
   value <- value - rep(centre, each = nrow(value))
   square <- value^2
   known <- seq_len(ncol(sample$at$beta))
-  square[, known] <- square[, known] + sample$at$beta_variance
+  size <- rep(units[known], each = nrow(value))
+  square[, known] <- square[, known] + sample$at$beta_variance / size / size
   sums <- rowsum(sample$weight * cbind(1, value, square), sample$batch)
   moments <- function(s) {
     mean <- s[1 + seq_len(k)] / s[1]
@@ -216,7 +224,7 @@ vb_moments <- function(sample) {
   all <- moments(total)
   without <- matrix(apply(sums, 1, function(s) moments(total - s)$sd), k)
   error <- sqrt((ncol(without) - 1) / ncol(without) * rowSums((without - rowMeans(without))^2))
-  list(mean = centre + all$mean, sd = all$sd, sd_error = error)
+  list(mean = units * (centre + all$mean), sd = units * all$sd, sd_error = units * error)
 }
 
 # ---- the exact posterior of the scales ---------------------------------------------------
@@ -379,8 +387,9 @@ log_huang_wand <- function(sd, W, log_det_R, block) {
   log_det <- log_det_R + 2 * rowSums(log(sd))
   constant <- 0.5 * (nu + q - 1) * q * log(nu) - log_gamma_q(0.5 * (nu + q - 1), q) +
     sum(lgamma(0.5 * (nu + q)) - log(A) - 0.5 * log(pi)) + q * log(2)
-  rate <- nu * inverse_diagonal(W) / sd^2 + rep(1 / A^2, each = nrow(sd))
-  constant - 0.5 * (nu + q - 1) * log_det - 0.5 * (nu + q) * rowSums(log(rate))
+  relative <- rep(A, each = nrow(sd)) / sd # the rate of the gamma law in units of 1 / A^2
+  log_rate <- log1p(nu * inverse_diagonal(W) * relative^2) - 2 * rep(log(A), each = nrow(sd))
+  constant - 0.5 * (nu + q - 1) * log_det - 0.5 * (nu + q) * rowSums(log_rate)
 }
 
 # The multivariate gamma function.

@@ -10,7 +10,7 @@ variational_elbo <- function(fit, q) {
   check_variational(q, fit)
   normal <- normal_factor_of(q, fit)
   parts <- list(Sigma = fit$vb$S, smooth = fit$vb$smooth, sigma = fit$vb$root_v)
-  value <- expected_log_normal(fit, normal) + entropy(fit, normal)
+  value <- expected_log_normal(fit, normal) + entropy(fit, normal, theta_parts(fit)$Sigma)
   for (scale in scale_factors_of(q, fit)) {
     parts$Sigma[scale$terms, scale$terms] <- scale$S
     if (length(scale$level) > 0) parts$sigma[scale$level] <- sqrt(scale$S[1])
@@ -63,7 +63,7 @@ expected_huang_wand <- function(scale, mean_log) {
   A <- vapply(scale$laws, `[[`, 0, "scale")
   q <- nrow(scale$S)
   shape <- (nu + q) / 2
-  rate <- nu * diag(solve(scale$S)) + 1 / A^2
+  rate <- nu * diag(inverse_covariance(scale$S)) + 1 / A^2
   0.5 * (nu + q - 1) * q * log(nu) - log_gamma_q(0.5 * (nu + q - 1), q) -
     (0.5 * nu + q) * mean_log + sum(lgamma(shape) - shape * log(rate) - 0.5 * log(pi) - log(A))
 }

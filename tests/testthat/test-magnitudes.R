@@ -35,3 +35,78 @@ test_that("magnitudes whose squares are no numbers are refused, with the remedy"
   refused(fit_glmm(y ~ x + (1 | g), transform(d, y = y * 1e90), weights = w * 1e150), "weights")
   refused(fit_mixture(y ~ x, transform(d, y = y * 1e100, x = x * 1e-100), k = 2), "x")
 })
+
+# What generics answer, brought back to the units of y and x: the same numbers whatever these were.
+in_units <- function(fit, uy, ux, data) {
+  beta <- uy / ifelse(names(coef(fit)) == "x", ux, 1)
+  block <- fit$parameters$block
+  theta <- ifelse(block == "cor", 1, uy / ifelse(grepl("^x$|__x", fit$parameters$name), ux, 1))
+  cov <- function(V, units) as.vector(V / units / rep(units, each = length(units)))
+  latent <- latent(fit)
+  of_x <- uy / ifelse(latent$term == "x", ux, 1)
+  new <- data[1:3, ]
+  summary <- coef(summary(fit))
+  intervals <- function(...) as.vector(suppressWarnings(confint(fit, ...)) / theta)
+  answers <- list(
+    theta = theta(fit) / theta, summary = cbind(summary[, 1:2] / beta, summary[, -(1:2)]),
+    vcov = cov(vcov(fit), beta), full = cov(vcov(fit, full = TRUE), theta),
+    confint = as.vector(confint(fit, parm = names(coef(fit))) / beta),
+    latent = c(latent$mean, latent$sd) / of_x,
+    prediction = unlist(predict(fit, new, interval = "prediction")) / uy,
+    mean = unlist(predict(fit, new, interval = "confidence", re.form = NA)) / uy,
+    pearson = residuals(fit, type = "pearson"),
+    simulate = seeded(simulate(fit, 1)[[1]] / uy)
+  )
+  if (fit$method == "vb") {
+    verdict <- convergence(fit)
+    prior <- sensitivity(fit)
+    answers <- c(answers, list(verdict = c(verdict$khat, verdict$sd_error), prior = prior$per_sd))
+  } else {
+    answers <- c(answers, list(
+      full_observed = cov(vcov(fit, full = TRUE, type = "full_observed"), theta),
+      sandwich = if (fit$method == "em") cov(vcov(fit, type = "sandwich"), beta),
+      anova = unlist(anova(fit)), hat = hatvalues(fit), cook = cooks.distance(fit),
+      bootstrap = as.vector(t(seeded(bootstrap(fit, 3))$theta) / theta)
+    ))
+  }
+  lapply(answers, function(x) unname(as.numeric(unlist(x))))
+}
+
+seeded <- function(code) {
+  set.seed(1)
+  code
+}
+
+test_that("no generic depends on the units of the response or of a covariate", {
+  d <- transform(units_data(), f = gl(2, 1, 60))
+  for (method in c("em", "reml", "vb")) {
+    fit_in <- function(uy, ux) {
+      moved <- transform(d, y = y * uy, x = x * ux)
+      suppressWarnings(in_units(fit_glmm(y ~ x + f + (x | g), moved, method = method), uy, ux, moved))
+    }
+    standard <- fit_in(1, 1)
+    for (units in list(c(1e-90, 1), c(1e90, 1), c(1e-140, 1), c(1e140, 1), c(1, 1e-90), c(1, 1e140),
+                       c(1e-70, 1e70))) {
+      moved <- fit_in(units[1], units[2])
+      for (what in names(standard)) {
+        expect_equal(moved[[what]], standard[[what]], tolerance = 1e-5,
+                     label = paste(c(method, units, what), collapse = " "))
+      }
+    }
+  }
+})
+
+test_that("vb has a verdict, or says that there is none, after one step and at any magnitude", {
+  d <- units_data()
+  for (unit in c(1e-150, 1e-126, 1, 1e145, 1e150)) {
+    for (fit in list(
+      suppressWarnings(fit_glmm(y ~ x + (1 | g), transform(d, y = y * unit), method = "vb",
+                                control = elbo_control(max_iter = 1))),
+      fit_glmm(y ~ x + (x | g), transform(d, x = x * unit), method = "vb")
+    )) {
+      verdict <- convergence(fit)
+      expect_true(is.logical(verdict$trusted))
+      expect_match(verdict$verdict, "trusted")
+    }
+  }
+})

@@ -1,0 +1,84 @@
+# A fit in standard units: each column of the design, the response and the weights divided by the power of
+# two nearest its largest value, and the estimates with them, which is exact. What squares variances
+# (degrees of freedom, what their uncertainty adds) is computed on it, where nothing over- or underflows,
+# whatever the units of the data.
+#
+#   standard_fit(fit)            the fit so, its `units` by which to multiply to be back: `response`, `beta` (free
+#                                coefficients and those of curves), `latent` (terms), `smooth` (sds of curves)
+#   standard_state(state, units) and state_cov(units, cov), a posterior of the latent vectors to these units
+
+power_of_two <- function(size) ifelse(size > 0, 2^floor(log2(pmax(size, .Machine$double.xmin))), 1)
+
+column_units <- function(X) power_of_two(.Call(C_column_sizes, X))
+
+# Columns of a curve have one unit, since they have one law.
+curve_units <- function(fit) {
+  if (!has_curves(fit)) return(numeric())
+  units <- column_units(fit$design$B)
+  as.vector(tapply(units, smooth_rows(fit), max))
+}
+
+design_units <- function(fit) {
+  design <- fit$design
+  response <- power_of_two(max(abs(design$y - design$offset)))
+  curve <- curve_units(fit)
+  list(
+    response = response, weight = if (is.null(design$weights)) 1 else column_units(design$weights),
+    X = column_units(design$X), Z = column_units(design$Z),
+    B = if (length(curve) > 0) curve[smooth_rows(fit)], smooth = response / curve
+  )
+}
+
+standard_fit <- function(fit) {
+  by <- design_units(fit)
+  free <- fit$information$free_beta
+  if (fit$design$known_se) by$weight <- 1 / by$response^2 # sigma is 1 in any unit
+  units <- list(response = by$response, beta = by$response / c(by$X[free], by$B),
+                latent = by$response / by$Z, smooth = by$smooth)
+  fit$design <- standard_design(fit$design, by)
+  block <- fit$parameters$block
+  fit$theta[block == "beta"] <- fit$theta[block == "beta"] / (by$response / by$X)
+  fit$theta[block == "sd"] <- fit$theta[block == "sd"] / units$latent
+  fit$theta[block == "smooth"] <- fit$theta[block == "smooth"] / units$smooth
+  fit$theta[block == "sigma"] <- fit$theta[block == "sigma"] / by$response / sqrt(by$weight)
+  fit$latent[c("cov", "gain")] <- standard_state(fit$latent[c("cov", "gain")], units)
+  if (ncol(fit$design$Z) > 0) fit$latent$mean <- fit$latent$mean / rep(units$latent, each = nrow(fit$latent$mean))
+  all <- by$response / by$X
+  fit$beta_cov <- fit$beta_cov / all / rep(all, each = length(all))
+  if (has_curves(fit)) fit$smooth$coef_cov <- scale_cov(fit$smooth$coef_cov, units$beta)
+  fit$units <- units
+  fit
+}
+
+standard_design <- function(design, by) {
+  columns <- function(X, size) X / rep(size, each = nrow(X))
+  design$X[] <- columns(design$X, by$X)
+  design$Z[] <- columns(design$Z, by$Z)
+  if (!is.null(by$B)) design$B[] <- columns(design$B, by$B)
+  design$y <- design$y / by$response
+  design$offset <- design$offset / by$response
+  if (!is.null(design$weights)) design$weights <- design$weights / by$weight
+  design
+}
+
+# A matrix of the given units to one without; each factor by itself, as their product may be no number.
+scale_cov <- function(C, units) C / units / rep(units, each = length(units))
+
+standard_state <- function(state, units) {
+  q <- length(units$latent)
+  if (q > 0) {
+    state$cov <- state$cov / units$latent / rep(units$latent, each = q)
+    state$gain <- state$gain / units$latent * rep(units$beta, each = q)
+  }
+  if (!is.null(state$C)) state$C <- scale_cov(state$C, units$beta)
+  state
+}
+
+# Parameters of standard units, as theta_parts() has them, in those of the data.
+user_scales <- function(parts, units, sigma) {
+  q <- length(units$latent)
+  if (q > 0) parts$Sigma <- parts$Sigma * units$latent * rep(units$latent, each = q)
+  parts$smooth <- parts$smooth * units$smooth
+  parts$sigma <- sigma
+  parts
+}
