@@ -60,7 +60,7 @@ in_units <- function(fit, uy, ux, data) {
   if (fit$method == "vb") {
     verdict <- convergence(fit)
     prior <- sensitivity(fit)
-    answers <- c(answers, list(verdict = c(verdict$khat, verdict$sd_error), prior = prior$per_sd))
+    answers <- c(answers, list(verdict = c(verdict$khat, verdict$sd_error), prior = prior$per_sd[prior$number == "df"]))
   } else {
     answers <- c(answers, list(
       full_observed = cov(vcov(fit, full = TRUE, type = "full_observed"), theta),
