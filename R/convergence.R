@@ -24,9 +24,10 @@
 #'   \item{`gradient`}{the scaled gradient at the answer: the largest
 #'     \eqn{|g_j|\,\mathrm{se}_j}{|g_j| se_j} over the free parameters on their unconstrained
 #'     scale, projected where a parameter is on its boundary. It has no unit: 1 would mean that
-#'     one standard error moves the log-likelihood by 1.}
+#'     one standard error moves the log-likelihood by 1. `NA` where the last steps had no second
+#'     derivatives.}
 #'   \item{`gain`}{what is still to gain, \eqn{\frac12 g'I^{-1}g}{g'I^-1 g / 2}, in
-#'     log-likelihood.}
+#'     log-likelihood, or by the rate of the last EM steps; `NA` where neither tells.}
 #'   \item{`message`}{the same as a sentence.}
 #' }
 #' and for method `"vb"`

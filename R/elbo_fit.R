@@ -166,6 +166,7 @@ transform_covariance <- function(slope, cov) {
 }
 
 ascent_trace <- function(rows) {
+  rows[is.nan(rows)] <- NA # C has no NA
   steps <- c("start", "E", "M", "squarem", "newton", "local", "global")
   data.frame(iteration = as.integer(rows[1, ]), step = steps[rows[2, ] + 1L], elbo = rows[3, ],
              log_evidence = rows[4, ], kl = rows[5, ])
@@ -186,7 +187,9 @@ ascent_convergence <- function(result, vb = FALSE) {
     if (is.finite(left)) sprintf(" %.2g of log-likelihood %s still to gain.", left, verb)
     else " How much is still to gain the last steps do not tell."
   }
-  where <- if (!is.nan(result$gradient)) paste("gradient", format(result$gradient, digits = 1))
+  result$gradient <- if (is.nan(result$gradient)) NA_real_ else result$gradient
+  result$still_to_gain <- if (is.nan(left)) NA_real_ else left
+  where <- if (!is.na(result$gradient)) paste("gradient", format(result$gradient, digits = 1))
            else paste("gain to come", if (is.finite(left)) format(left, digits = 1) else "unknown")
   # Along a ridge rounding hides what is left of the climb before the gradient is small.
   ridge <- isTRUE(result$gradient > 1e-5)

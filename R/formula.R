@@ -19,6 +19,7 @@ parse_formula <- function(formula, data = NULL) {
   fixed <- formula
   rest <- drop_bars(formula[[3]])
   fixed[[3]] <- if (is.null(rest)) 1 else rest
+  check_terms(fixed)
   check_response_left(fixed, bars)
   list(formula = formula, fixed = fixed, bars = bars)
 }
@@ -51,6 +52,15 @@ check_formula <- function(formula) {
             sprintf("%s; this is `%s`.", example, deparse_line(formula))),
           "elbo_error_formula")
   }
+}
+
+# What terms() cannot read, as a quoted name in place of a name.
+check_terms <- function(fixed) {
+  tryCatch(terms(fixed, allowDotAsName = TRUE), error = function(e) {
+    abort(c(sprintf("The fixed part of `formula`, `%s`, cannot be read:", deparse_line(fixed[[3]])),
+            "its terms are names of variables and functions of them, without quotes,",
+            "joined by `+`, `:` and `*`."), "elbo_error_formula")
+  })
 }
 
 is_call_to <- function(expr, functions) {

@@ -55,7 +55,8 @@ scaled <- function(x) {
 
 generate_numbers <- function(n) {
   x <- pick_mostly(list(stats::rnorm(n), stats::runif(n)),
-                   list(rep(1, n), rep_len(1:3, n), sample(c(0, 1), n, TRUE), 1e8 + stats::rnorm(n),
+                   list(rep(1, n), rep_len(1:3, n), sample(c(0, 1), n, TRUE),
+                        1e8 + stats::rnorm(n),
                         c(1e6, stats::rnorm(n - 1)), seq_len(n)), 0.25)
   x * pick_mostly(1, c(1e-8, 1e8, 1e-90, 1e90, 1e-150, 1e150))
 }
@@ -97,7 +98,8 @@ fixed_terms <- alist(1, x, x, x + f, x * f, f, h, 0 + x, 0, poly(x, 2), splines:
                      x + offset(w), lg, ch, t, x:f, s(x), x - 1, cut(x, 2))
 odd_fixed <- alist(absent, y, x + x, ., date, M, log(x), 1 / 0, factor(g), `x y`, x %in% f, f:h:ch,
                    x^2, offset(absent), NULL, "x", TRUE)
-random_terms <- alist((1 | g), (1 | g), (x | g), (x || g), (0 + x | g), (1 | g:f), (f | g), (t | g),
+random_terms <- alist((1 | g), (1 | g), (x | g), (x || g), (0 + x | g), (1 | g:f), (f | g),
+                      (t | g),
                       (1 | ch))
 odd_random <- alist((1 | absent), (1 | g) + (1 | f), (1 | g / f), (y | g), (0 | g), (1 | 1), 1 | g,
                     (1 | g) + (0 + x | g), (1 | g) + (1 | g), (x + w + t | g), ar1(t | g), (g | g),
@@ -113,7 +115,8 @@ prior_calls <- alist(
   priors(sd = flat()), priors(beta = flat()), priors(cor = lkj(2)), priors(g = constant(Inf)),
   priors(beta = normal(0, 1), sd = half_t(3, 1), sigma = half_t(3, 1)), NULL)
 odd_priors <- alist(priors(sd = normal(0, 1)), priors(beta = lkj(1)), priors(nothing = flat()),
-                    priors(sd = half_t(-1, 2)), priors(1), "flat", list(), priors(sigma = constant(0)),
+                    priors(sd = half_t(-1, 2)), priors(1), "flat", list(),
+                    priors(sigma = constant(0)),
                     priors(beta = normal(0, NA)), priors(weight = dirichlet(1)), priors(sd = 3))
 
 control_calls <- alist(
@@ -159,7 +162,8 @@ mixture_formulas <- list(
   curves = alist(y ~ t + (1 | g), y ~ t + (t | g), y ~ 1 + (1 | g), y ~ s(t) + (1 | g),
                  y ~ poly(t, 2) + (1 | g)))
 odd_mixture_formulas <- alist(y ~ absent, ~ y, cbind(y, f) ~ 1, cbind(cnt, bin) ~ x,
-                              responses(.) ~ 1, responses(y) ~ x, y ~ x + (1 | g) + (1 | f), y ~ y + x,
+                              responses(.) ~ 1, responses(y) ~ x, y ~ x + (1 | g) + (1 | f),
+                              y ~ y + x,
                               f ~ 1, cbind(y, y) ~ 1, cbind(y, 2 * y) ~ 1, M ~ 1, "y ~ 1", NULL,
                               responses(absent) ~ 1, log(y) ~ 1, ch ~ x, 1 ~ 1)
 
@@ -168,7 +172,8 @@ generate_mixture <- function() {
   arguments <- list(pick_mostly(mixture_formulas[[law]], odd_mixture_formulas, 0.06), quote(d))
   arguments$k <- pick_mostly(alist(2, 2, 3, 1:2, 1), alist(0, 1000, "2", NA, 1.5, -1, 1:4), 0.06)
   if (law %in% c("poisson", "binomial")) arguments$family <- call(law)
-  if (law == "curves") arguments$unit <- pick_mostly(alist(~ g), alist(g, ~ f, ~ absent, "g"), 0.05)
+  if (law == "curves") arguments$unit <- pick_mostly(alist(~ g), alist(g, ~ f, ~ absent, "g"),
+                                                     0.05)
   maybe <- function(p, usual, odd) if (chance(p)) pick_mostly(usual, odd, 0.15)
   arguments$method <- pick_mostly(c("em", "em", "vb", "joint"), list("reml", 2), 0.02)
   if (law == "gaussian") {
@@ -181,12 +186,15 @@ generate_mixture <- function() {
   arguments$sigma <- maybe(0.08, alist(~ 1, ~ component), alist(~ x, 1))
   arguments$membership <- maybe(0.1, alist(~ w, ~ f), alist(~ absent, w, ~ y, ~ (1 | g)))
   if (law != "curves") arguments$unit <- maybe(0.08, alist(~ g), alist(g, ~ absent))
-  arguments$prior <- maybe(0.2, alist(priors(weight = dirichlet(4)), priors(beta = normal(0, 10)), NULL,
-                                      priors(weight = stick_breaking(1)), priors(sigma = half_t(3, 1))),
+  arguments$prior <- maybe(0.2, alist(priors(weight = dirichlet(4)), priors(beta = normal(0,
+                                                                                          10)), NULL,
+                                      priors(weight = stick_breaking(1)),
+                                      priors(sigma = half_t(3, 1))),
                            odd_priors)
   arguments$weights <- maybe(0.06, alist(w), alist(-w, absent, 1:3))
   arguments$freq <- maybe(0.06, alist(t), alist(-t, w, absent))
-  arguments$start <- maybe(0.05, alist(rep(1:2, length.out = nrow(d))), alist(1:3, "a", matrix(1, 2, 2)))
+  arguments$start <- maybe(0.05, alist(rep(1:2, length.out = nrow(d))), alist(1:3, "a", matrix(1,
+                                                                                               2, 2)))
   arguments$na.action <- maybe(0.05, alist(na.exclude, na.omit), alist(na.fail, "no"))
   arguments$control <- pick_mostly(control_calls, odd_controls, 0.03)
   as.call(c(quote(fit_mixture), arguments))
@@ -197,26 +205,33 @@ generate_mixture <- function() {
 common_questions <- alist(
   print(fit), summary(fit), print(summary(fit)), theta(fit), coef(fit), vcov(fit),
   vcov(fit, full = TRUE), vcov(fit, type = "sandwich"), vcov(fit, type = "no"), confint(fit),
-  confint(fit, level = 0.8), confint(fit, parm = "x"), confint(fit, parm = 1), logLik(fit), AIC(fit),
+  confint(fit, level = 0.8), confint(fit, parm = "x"), confint(fit, parm = 1), logLik(fit),
+  AIC(fit),
   BIC(fit), elbo(fit), elbo_trace(fit), convergence(fit), print(convergence(fit)), latent(fit),
   predict(fit), predict(fit, d[1:2, ]), predict(fit, d[0, ]), predict(fit, as.matrix(d[1])),
-  predict(fit, transform(d, x = Inf)), predict(fit, d[names(d) == "x"]), predict(fit, transform(d, g = "new")),
+  predict(fit, transform(d, x = Inf)), predict(fit, d[names(d) == "x"]), predict(fit,
+                                                                                 transform(d,
+                                                                                           g = "new")),
   predict(fit, transform(d, x = NA)), predict(fit, type = "no"), fitted(fit), residuals(fit),
   residuals(fit, type = "no"), simulate(fit, 2, seed = 1), simulate(fit, -1), update(fit, . ~ .),
   update(fit, method = "vb"), update(fit, method = "em"), update(fit, method = "joint"),
   update(fit, prior = NULL), tidy(fit), tidy(fit, conf.int = TRUE), tidy(fit, effects = "no"),
-  glance(fit), augment(fit), augment(fit, newdata = d[1:3, ]), anova(fit), anova(fit, fit), plot(fit),
+  glance(fit), augment(fit), augment(fit, newdata = d[1:3, ]), anova(fit), anova(fit, fit),
+  plot(fit),
   plot(fit, type = "elbo"), plot(fit, type = "no"), plot(fit, type = "latent"),
   plot(fit, type = "residuals"), compare_fits(fit, fit), compare_fits(a = fit), nobs(fit),
-  df.residual(fit), formula(fit), terms(fit), model.frame(fit), family(fit), weights(fit), sigma(fit),
-  deviance(fit), bootstrap(fit, 2), sensitivity(fit), sensitivity(fit, to = "data"), variational(fit),
+  df.residual(fit), formula(fit), terms(fit), model.frame(fit), family(fit), weights(fit),
+  sigma(fit),
+  deviance(fit), bootstrap(fit, 2), sensitivity(fit), sensitivity(fit, to = "data"),
+  variational(fit),
   knitr::knit_print(fit), sandwich::sandwich(fit), drop1(fit), step(fit))
 
 glmm_questions <- c(common_questions, alist(
   fixef(fit), ranef(fit), as.data.frame(ranef(fit)), VarCorr(fit), as.data.frame(VarCorr(fit)),
   model.matrix(fit), confint(fit, type = "profile"), confint(fit, type = "bootstrap", nsim = 3),
   predict(fit, d[1:4, ], interval = "prediction"), predict(fit, interval = "confidence"),
-  predict(fit, d[1:2, ], re.form = NA), predict(fit, se.fit = TRUE), residuals(fit, type = "pearson"),
+  predict(fit, d[1:2, ], re.form = NA), predict(fit, se.fit = TRUE), residuals(fit,
+                                                                               type = "pearson"),
   predict(fit, transform(d, g = "new"), allow.new.levels = TRUE, interval = "prediction"),
   simulate(fit, 1, re.form = NA), update(fit, method = "reml"), update(fit, . ~ . + w),
   update(fit, . ~ 1), update(fit, sigma = ~ f), tidy(fit, effects = "ran_vals"),
@@ -224,6 +239,7 @@ glmm_questions <- c(common_questions, alist(
 
 mixture_questions <- c(common_questions, alist(
   components(fit), selection(fit), predict(fit, type = "prob"), predict(fit, type = "response"),
-  predict(fit, d[1:3, ], type = "prob"), update(fit, k = 3), update(fit, k = 1), plot(fit, type = "curves"),
+  predict(fit, d[1:3, ], type = "prob"), update(fit, k = 3), update(fit, k = 1), plot(fit,
+                                                                                      type = "curves"),
   plot(fit, type = "components"), plot(fit, type = "selection"), confint(fit, type = "bootstrap"),
   ranef(fit)))

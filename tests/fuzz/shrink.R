@@ -16,25 +16,23 @@ shrink_case <- function(case, fault, seconds = 10) {
 }
 
 smaller_cases <- function(case) {
-  change <- function(...) utils::modifyList(case, list(...), keep.null = TRUE)
-  with_fit <- function(fit) change(calls = c(call("<-", quote(fit), fit), case$calls[-1]))
-  questions <- lapply(seq_along(case$calls)[-1], function(i) change(calls = case$calls[-i]))
+  change <- function(name, value) {
+    case[[name]] <- value
+    case
+  }
+  with_fit <- function(fit) change("calls", c(call("<-", quote(fit), fit), case$calls[-1]))
+  questions <- lapply(seq_along(case$calls)[-1], function(i) change("calls", case$calls[-i]))
   fit <- case$calls[[1]][[3]]
   arguments <- lapply(setdiff(seq_along(fit), 1:3), function(i) with_fit(fit[-i]))
-  options <- if (length(case$options)) list(change(options = list()))
+  options <- if (length(case$options)) list(change("options", list()))
   n <- nrow(case$data)
   rows <- lapply(split(seq_len(n), sort(rep_len(1:4, n))), function(some) {
-    if (length(some) < n) with_data(case, case$data[-some, , drop = FALSE])
+    if (length(some) < n) change("data", case$data[-some, , drop = FALSE])
   })
   columns <- lapply(names(case$data), function(name) {
-    with_data(case, case$data[setdiff(names(case$data), name)])
+    change("data", case$data[setdiff(names(case$data), name)])
   })
   Filter(Negate(is.null), c(options, rev(questions), arguments, rows, columns))
-}
-
-with_data <- function(case, data) {
-  case$data <- data
-  case
 }
 
 # The case as a script that can be pasted into a session.
