@@ -714,7 +714,7 @@ as_newdata <- function(newdata, fit) {
     if (is.name(lhs) || is.null(colnames(newdata))) colnames(newdata) <- names
     newdata <- as.data.frame(newdata)
   }
-  check_data_frame(newdata, "newdata")
+  newdata <- as.data.frame(check_data_frame(newdata, "newdata"))
   of_matrix <- fit$kind == "normal" && is.name(lhs) && is.matrix(fit$frame[[1]])
   if (of_matrix && !deparse(lhs) %in% names(newdata) && all(names %in% names(newdata))) {
     newdata[[deparse(lhs)]] <- as.matrix(newdata[names])

@@ -266,7 +266,8 @@ mean_df <- function(object, data, group = NULL) {
 # New rows with the variables that are needed, after na.action.
 row_data <- function(object, newdata, na.action, latent, prediction) {
   if (is.null(newdata)) return(NULL)
-  check_data_frame(newdata, "newdata")
+  # A plain one: a data.table would lose its rows with its last column.
+  newdata <- as.data.frame(check_data_frame(newdata, "newdata"))
   used <- needed_variables(object, latent, prediction)
   groups <- if (latent) vars_of(lapply(parse_formula(object$formula)$bars, `[[`, "group"))
   check_new_columns(object, setdiff(used, c(groups, all.vars(object$call$se))), newdata)

@@ -309,3 +309,17 @@ test_that("a covariate that is a sum of others is identified where it is that su
   expect_no_warning(predict(fit, data.frame(x = 3, w = 5, total = 13), re.form = NA))
   expect_warning(predict(fit, data.frame(x = 3, w = 5, total = 14), re.form = NA), "total = 14")
 })
+
+test_that("new rows without any variable of the model are rows, whatever the class of their frame", {
+  flat <- fit_glmm(distance ~ 1 + (1 | Subject), growth)
+  expect_length(predict(flat, data.frame(other = 1:3), re.form = NA), 3)
+  # data.table measures its rows by its first column.
+  counts_columns <- structure(data.frame(other = 1:3), class = c("by_column", "data.frame"))
+  registerS3method("dim", "by_column", function(x) {
+    c(if (length(unclass(x))) length(unclass(x)[[1]]) else 0L, length(unclass(x)))
+  })
+  registerS3method("as.data.frame", "by_column", function(x, ...) {
+    structure(x, class = "data.frame")
+  })
+  expect_length(predict(flat, counts_columns, re.form = NA), 3)
+})
