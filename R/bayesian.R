@@ -73,7 +73,6 @@ posterior_predict.elbo_fit <- function(object, newdata = NULL, re.form = NULL, d
 predictive_error.elbo_fit <- function(object, newdata = NULL, ..., seed = NULL) {
   y <- observed_rows(object, newdata)
   predicted <- posterior_predict.elbo_fit(object, newdata, ..., seed = seed)
-  check(is.matrix(predicted), "object", "a fit of one response", object)
   matrix(y, nrow(predicted), length(y), byrow = TRUE) - predicted
 }
 
@@ -242,9 +241,7 @@ explained_draws.elbo_mixture <- function(fit, latent, n) {
 observed_rows.elbo_mixture <- function(fit, newdata) {
   design <- if (is.null(newdata)) fit$design
             else mixture_newdata(fit, newdata, response = TRUE)
-  y <- frame_order(response_values(replace(fit, "design", list(design))), design)
-  check(is.null(dim(y)), "object", "a fit of one response", fit)
-  y
+  check_one_response(frame_order(response_values(replace(fit, "design", list(design))), design))
 }
 
 mixture_draws <- function(fit, n) {

@@ -78,7 +78,8 @@ get_df.elbo_fit <- function(x, type = "residual", ...) {
             "Use type = \"satterthwaite\"."), "elbo_error_argument")
   }
   check_choice(type, "type", known)
-  switch(type, model = x$df_parameters, normal = Inf, satterthwaite = fit_df(x), df.residual(x))
+  switch(type, model = x$df_parameters, normal = Inf,
+         satterthwaite = stats::setNames(summary_df(x), names(coef(x))), df.residual(x))
 }
 
 #' @exportS3Method insight::is_converged
@@ -119,9 +120,11 @@ get_predicted.elbo_fit <- function(x, data = NULL, predict = "expectation", ci =
     !inherits(include_random, "formula") && length(groups) > 0 &&
     (is.null(data) || all(groups %in% setdiff(names(data), constant)))
   table <- predicted_table(x, data, predict, ci, random)
-  structure(table$Predicted, ci_data = table[setdiff(names(table), "Predicted")],
+  values <- if ("Response" %in% names(table)) table else table$Predicted
+  limits <- table[setdiff(names(table), c("Row", "Response", "Predicted"))]
+  structure(values, ci_data = if (!is.data.frame(values) && ncol(limits) > 0) limits,
             data = if (is.null(data)) original_data(x) else data, ci = ci, predict = predict,
-            class = c("get_predicted", class(table$Predicted)))
+            class = c("get_predicted", class(values)))
 }
 
 # Predicted, SE, CI_low and CI_high of the rows of the fit or of new ones.
@@ -300,7 +303,7 @@ coefficient_df <- function(fit, dof = NULL, method = NULL) {
 summary_df <- function(fit) UseMethod("summary_df")
 
 #' @exportS3Method
-summary_df.elbo_fit <- function(fit) fit_df(fit)
+summary_df.elbo_fit <- function(fit) unname(fit_df(fit))
 
 # The fit to standardised data: numbers to mean zero and one (or two) standard deviations, but for what
 # names groups, weighs or counts rows.
@@ -428,4 +431,11 @@ check_heteroscedasticity.elbo_glmm <- function(x, ...) {
   p <- stats::pchisq(sum((explained - mean(u))^2) / 2, 1, lower.tail = FALSE)
   structure(p, data = x, object_name = deparse_line(substitute(x)),
             class = c("check_heteroscedasticity", "see_check_heteroscedasticity", "numeric"))
+}
+
+#' @exportS3Method insight::get_priors
+get_priors.elbo_fit <- function(x, ...) {
+  priors <- describe_prior.elbo_fit(x)
+  names(priors) <- sub("^Prior_", "", names(priors))
+  priors
 }

@@ -355,19 +355,45 @@ fortify.elbo_fit <- function(model, data = original_data(model), ...) {
 }
 
 #' @exportS3Method DHARMa::getSimulations
-getSimulations.elbo_fit <- function(object, nsim = 1, simulateREs = "user-specified",
+getSimulations.elbo_fit <- function(object, nsim = 1, simulateREs = NULL,
                                     type = c("normal", "refit"), ...) {
   type <- check_choice(type, "type", c("normal", "refit"))
-  known <- c("user-specified", "conditional", "unconditional")
-  form <- switch(check_choice(simulateREs, "simulateREs", known), conditional = list(re.form = NULL),
-                 unconditional = list(re.form = NA), list())
+  known <- c("conditional", "unconditional", "user-specified")
+  # Before version 0.5.0 of DHARMa nothing is said, and random effects are drawn anew.
+  drawn <- if (is.null(simulateREs)) "user-specified"
+           else check_choice(simulateREs, "simulateREs", known)
+  form <- switch(drawn, conditional = list(re.form = NULL), unconditional = list(re.form = NA))
   if (inherits(object, "elbo_mixture")) form <- list() # components are drawn anew
   draws <- do.call(simulate, c(list(object, nsim), form, list(...)))
   if (type == "refit") return(draws)
   columns <- lapply(draws, function(y) {
     if (is.matrix(y) && has_trials(object)) return(y[, 1])
-    if (NCOL(y) == 1 && !is.data.frame(y)) return(as.numeric(y))
-    not_for_mixtures("DHARMa of several responses", "plot(fit, type = \"residuals\") has each by itself.")
+    as.numeric(check_one_response(y))
   })
   do.call(cbind, columns)
+}
+
+# As predict(re.form = ~ 0) of a mixed model: the mean before the response is seen.
+#' @exportS3Method DHARMa::getFitted
+getFitted.elbo_mixture <- function(object, ...) {
+  design <- object$design
+  means <- frame_order(cbind(averaged_means(object, design, unit_weights(object, design))), design)
+  unname(check_one_response(means))
+}
+
+#' @exportS3Method DHARMa::getObservedResponse
+getObservedResponse.elbo_mixture <- function(object, ...) {
+  design <- object$design
+  if (design$n_unit < design$n_row) {
+    abort(c("DHARMa counts rows, and the units of this mixture have several.",
+            "simulate(fit, nsim) has draws to compare."), "elbo_error_not_available")
+  }
+  y <- check_one_response(observed_rows(object, NULL))
+  unname(if (has_trials(object)) frame_order(cbind(design$y), design) else y)
+}
+
+check_one_response <- function(values) {
+  if (is.null(dim(values))) return(invisible(values))
+  abort(c("This is for one response; the fit has several.", "simulate(fit, nsim) has draws of all."),
+        "elbo_error_not_available")
 }

@@ -13,7 +13,8 @@ summary_df.elbo_mixture <- function(fit) Inf
 
 #' @exportS3Method insight::get_df
 get_df.elbo_mixture <- function(x, type = "residual", ...) {
-  if (type %in% c("residual", "model", "analytical")) NextMethod() else Inf
+  df <- NextMethod()
+  if (tolower(type) %in% c("wald", "satterthwaite", "any", "fit")) Inf else df
 }
 
 #' @exportS3Method insight::model_info
@@ -138,6 +139,6 @@ check_outliers.elbo_mixture <- refused_check("check_outliers()",
 
 #' @exportS3Method performance::check_predictions
 check_predictions.elbo_mixture <- function(object, ...) {
-  if (length(response_variables(object)) == 1 || has_trials(object)) return(NextMethod())
-  not_for_mixtures("check_predictions() of several responses", "simulate(fit, nsim) has draws of all.")
+  check_one_response(observed_rows(object, NULL))
+  NextMethod(re_formula = NA) # components are drawn anew
 }

@@ -17,7 +17,8 @@ handed_on <- c("recover_data", "emm_basis", "find_formula", "get_parameters", "g
                "check_outliers", "check_heteroscedasticity", "check_predictions", "pp_check",
                "describe_posterior", "describe_prior", "hdi", "eti", "spi", "bci", "point_estimate",
                "map_estimate", "p_direction", "p_map", "p_significance", "p_rope", "rope",
-               "estimate_density", "equivalence_test", "fortify", "getSimulations",
+               "estimate_density", "equivalence_test", "fortify", "getSimulations", "getFitted",
+               "getObservedResponse", "get_priors",
                "makeArgs", "getAllTerms", "Anova", "Boot", "linearHypothesis", "vif",
                "lrtest")
 
