@@ -142,3 +142,15 @@ check_predictions.elbo_mixture <- function(object, ...) {
   check_one_response(observed_rows(object, NULL))
   NextMethod(re_formula = NA) # components are drawn anew
 }
+
+# gtsummary's tbl_regression() goes by the variables that this names, and takes what it does not know
+# for intercepts, which it leaves out.
+#' @exportS3Method broom.helpers::model_identify_variables
+model_identify_variables.elbo_mixture <- function(model) {
+  known <- NextMethod()
+  fixed <- model$parameters$block %in% c("weight", "mean", "prob", "membership")
+  terms <- setdiff(unique(tidy_terms(model$parameters)[fixed]), c(known$term, "membership.(Intercept)"))
+  rbind(known, data.frame(term = terms, variable = terms, var_class = rep("numeric", length(terms)),
+                          var_type = rep("continuous", length(terms)),
+                          var_nlevels = rep(NA_integer_, length(terms))))
+}

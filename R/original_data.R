@@ -3,6 +3,7 @@
 #   original_data(fit)           the rows of the fit, with every variable that its call names; where
 #                                the data are gone or have changed, what the model frame kept of them
 #   fit_data(fit)                the same, with the other columns of the data
+#   augmented_data(fit)          the same, and the response as it was modelled
 #   group_variables(fit)         the variables that name groups, units of a mixture included
 #   response_variables(fit)
 
@@ -67,6 +68,14 @@ frame_columns <- function(fit) {
   columns <- do.call(c, lapply(columns, as.list))
   columns <- columns[!duplicated(names(columns))]
   structure(columns, class = "data.frame", row.names = row.names(frame))
+}
+
+# For augment(): the response too as the model has it, log(y), say.
+augmented_data <- function(fit) {
+  data <- original_data(fit)
+  response <- fit$frame[1]
+  if (names(response) %in% names(data) || !is.null(dim(response[[1]]))) data
+  else cbind(response, data)
 }
 
 response_variables <- function(fit) all.vars(fit$formula[[2]])

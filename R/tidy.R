@@ -16,7 +16,7 @@
 #' @param exponentiate whether to exponentiate the fixed effects and their intervals, the
 #'   standard errors by the delta method.
 #' @param data data frame to augment, of the rows that were fitted; by default the variables of the
-#'   model, as they were in the data.
+#'   model, as they were in the data, and a transformed response too.
 #' @param newdata data frame to predict for, instead of `data`.
 #' @param se_fit whether to add standard errors of the fitted values.
 #' @param interval `"none"`, `"confidence"` or `"prediction"`, as in [predict.elbo_fit()].
@@ -188,7 +188,7 @@ glance.elbo_fit <- function(x, ...) {
 
 #' @rdname tidy.elbo_fit
 #' @export
-augment.elbo_fit <- function(x, data = original_data(x), newdata = NULL, se_fit = FALSE,
+augment.elbo_fit <- function(x, data = augmented_data(x), newdata = NULL, se_fit = FALSE,
                              interval = c("none", "confidence", "prediction"), ...) {
   check_dots_empty(..., .but = passed_along$augment)
   interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))
