@@ -11,6 +11,7 @@ find_formula.elbo_fit <- function(x, verbose = TRUE, ...) {
 
 # ~ terms | group for each ( | ), a bare formula if there is one only.
 random_formulas <- function(fit) {
+  if (!is_mixed_model(fit)) return(NULL)
   formulas <- lapply(fit$design$random, function(block) {
     right <- formula(block$terms)[[2]]
     group <- str2lang(fit$design$group_name)
@@ -92,7 +93,7 @@ is_converged.elbo_fit <- function(x, tolerance = 0.001, ...) {
 #' @exportS3Method insight::get_datagrid
 get_datagrid.elbo_fit <- function(x, ..., include_random = FALSE, include_response = FALSE) {
   data <- original_data(x)
-  left_out <- c(if (!include_response) response_variables(x),
+  left_out <- c(unlist(extra_variables(x)), if (!include_response) response_variables(x),
                 if (!include_random) setdiff(group_variables(x), all.vars(formula(x, fixed.only = TRUE))))
   data <- data[setdiff(names(data), left_out)]
   if (ncol(data) == 0) {
@@ -313,7 +314,7 @@ standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FA
   check_dots_empty(..., .but = passed_by_easystats)
   check_own_scale(x)
   data <- original_data(x)
-  extras <- lapply(as.list(x$call)[c("weights", "se", "freq", "offset")], all.vars)
+  extras <- extra_variables(x)
   response <- response_variables(x)
   numbers <- names(data)[vapply(data, is_number_column, NA)]
   numbers <- setdiff(numbers, c(unlist(extras), group_variables(x)))
@@ -336,7 +337,9 @@ standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FA
 is_number_column <- function(x) is.numeric(x) && is.null(dim(x)) && !is.object(x)
 
 check_own_scale <- function(fit) {
-  if (!informed(fit) || all(fit$priors$default)) return(invisible(fit))
+  free_of_scale <- fit$parameters$block %in% c("weight", "cor", "prob")
+  held <- any(fit$parameters$fixed & !free_of_scale)
+  if (!held && (!informed(fit) || all(fit$priors$default))) return(invisible(fit))
   abort(c("The priors that were stated belong to the scale of the data as they are.",
           "Standardise the data and state priors for that scale."), "elbo_error_not_available")
 }

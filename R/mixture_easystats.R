@@ -21,6 +21,8 @@ get_df.elbo_mixture <- function(x, type = "residual", ...) {
 model_info.elbo_mixture <- function(x, verbose = TRUE, ...) {
   info <- NextMethod()
   info$is_mixture <- TRUE
+  # Tables would exponentiate all that a fit has under another link, weights and means included.
+  info$link_function <- "identity"
   info
 }
 

@@ -85,3 +85,8 @@ group_variables <- function(fit) {
   unit <- fit$call$unit
   unique(c(unlist(bars), if (!is.null(unit)) all.vars(unit)))
 }
+
+# The variables that weigh or count rows, or are known of them, by argument.
+extra_variables <- function(fit) {
+  lapply(as.list(fit$call)[c("weights", "se", "freq", "offset")], all.vars)
+}

@@ -1,0 +1,46 @@
+plain <- function(x) as.data.frame(x)[c("x", "predicted", "conf.low", "conf.high")]
+
+test_that("curves are of the population, with summary()'s degrees of freedom", {
+  fit <- fit_of("reml")
+  curve <- plain(ggeffects::ggpredict(fit, "age"))
+  at <- data.frame(age = curve$x, Sex = "Male")
+  by_hand <- predict(fit, at, re.form = NA, interval = "confidence")
+  expect_equal(as.matrix(curve[2:4]), by_hand, ignore_attr = TRUE)
+  theirs <- plain(ggeffects::ggpredict(fit_of("reml_lmer"), "age"))
+  expect_equal(curve$predicted, theirs$predicted, tolerance = 1e-5)
+  narrow <- plain(ggeffects::ggpredict(fit, "age", ci.lvl = 0.8))
+  by_hand <- predict(fit, at, re.form = NA, interval = "confidence", level = 0.8)
+  expect_equal(as.matrix(narrow[2:4]), by_hand, ignore_attr = TRUE)
+  marginal <- plain(ggeffects::ggemmeans(fit, "age"))
+  expect_equal(marginal$conf.low, plain(ggeffects::ggemmeans(fit, "age"))$conf.low)
+})
+
+test_that("a group that is asked for has its own curve", {
+  fit <- fit_of("em")
+  groups <- as.data.frame(ggeffects::ggpredict(fit, c("age", "Subject [M01, F01]")))
+  at <- data.frame(age = groups$x, Sex = "Male", Subject = as.character(groups$group))
+  expect_equal(groups$predicted, unname(predict(fit, at)))
+})
+
+test_that("a mixture of regressions has the curve of its mean", {
+  fit <- fit_of("regression")
+  curve <- as.data.frame(ggeffects::ggpredict(fit, "x1"))
+  at <- data.frame(x1 = curve$x, arm = "a")
+  expect_equal(curve$predicted, unname(predict(fit, at, type = "response")))
+  # The delta method by hand: the mean is linear in weights and coefficients.
+  w <- theta(fit)[c("weight|1", "weight|2")]
+  beta <- rbind(theta(fit)[c("(Intercept)|1", "x1|1")], theta(fit)[c("(Intercept)|2", "x1|2")])
+  z <- cbind(1, curve$x)
+  slope <- cbind(z %*% t(beta), w[1] * z, w[2] * z)
+  names <- c("weight|1", "weight|2", "(Intercept)|1", "x1|1", "(Intercept)|2", "x1|2")
+  se <- sqrt(rowSums((slope %*% vcov(fit, full = TRUE)[names, names]) * slope))
+  expect_equal(curve$conf.high - curve$predicted, qnorm(0.975) * se, tolerance = 1e-3)
+})
+
+test_that("ggpredict() meets every kind of fit that has a covariate", {
+  expect_tool("ggpredict()", function(fit) {
+    curve <- suppressMessages(ggeffects::ggpredict(fit, insight::find_predictors(fit)[[1]][1]))
+    stopifnot(all(is.finite(curve$conf.low)))
+    ggplot2::ggplot_build(plot(curve))
+  }, works = c("em", "reml", "vb", "joint", "regression", "regression_vb", "poisson", "curves"))
+})
