@@ -78,7 +78,10 @@ knit_print.elbo_comparison <- function(x, options, ...) {
 knit_markdown <- function(x, ...) {
   format <- knitr::opts_knit$get("out.format")
   if (!is.null(format) && format != "markdown") return(knitr::normal_print(x))
-  knitr::asis_output(paste(unlist(list("", ..., end_of_output)), collapse = "\n\n"))
+  text <- paste(unlist(list("", ..., end_of_output)), collapse = "\n\n")
+  # Escaped brackets would begin and end a formula.
+  text <- gsub("\\[", "&#91;", text, fixed = TRUE)
+  knitr::asis_output(gsub("\\]", "&#93;", text, fixed = TRUE))
 }
 
 # knitr takes the blank line off the end, and text on the next line would go on where this stops.
@@ -118,14 +121,14 @@ unbroken <- function(cells) {
 # kable() sees to the `|`.
 escape_markdown <- function(text) gsub("([][\\\\`*_{}<>$^~#@])", "\\\\\\1", text)
 
-# Sentences, each on a line; calls as code, which Markdown would take for text with quotation
+# Sentences, each on a line; calls and expectations as code, which Markdown would take for text with quotation
 # marks.
 words_markdown <- function(sentences) {
   if (length(sentences) == 0) return(NULL)
-  call <- "\\b[a-z][a-z_.]*[a-z]\\([^()]*\\)([$][a-z]+)?"
+  call <- "\\b[a-z][a-z_.]*[a-z]\\([^()]*\\)([$][a-z]+)?|E_[pq]\\[[^]]*\\]"
   pieces <- regmatches(sentences, gregexpr(call, sentences), invert = NA)
   sentences <- vapply(pieces, function(piece) {
-    is_call <- grepl(paste0("^", call, "$"), piece)
+    is_call <- grepl(paste0("^(", call, ")$"), piece)
     paste(ifelse(is_call, paste0("`", piece, "`"), escape_markdown(piece)), collapse = "")
   }, "")
   paste(sentences, collapse = "  \n")

@@ -116,7 +116,7 @@ convergence_table <- function(fits) {
     state <- convergence(fit)
     data.frame(
       fit = name, method = fit$method, rows = nobs(fit), EM = state$em, Newton = state$newton,
-      gradient = format(state$gradient, digits = 1), "to gain" = format(state$gain, digits = 1),
+      gradient = if (is.finite(state$gradient)) format(state$gradient, digits = 1) else "", "to gain" = format(state$gain, digits = 1),
       milliseconds = round(1000 * fit$time), status = state$status, check.names = FALSE
     )
   })

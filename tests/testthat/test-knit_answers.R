@@ -63,6 +63,14 @@ test_that("traces, choices, projections and checks are tables and words", {
   expect_match(text, "0.5108", fixed = TRUE)
   marked <- check_em(function(theta, y) 1, function(q, y) 1, function(theta, z, y) z, 1, 1)
   expect_match(knitr::knit_print(marked), "E-step: wrong", fixed = TRUE)
+  right <- check_em(function(theta, y) cbind(0.5 + 0 * y, 0.5), function(q, y) mean(y),
+                    function(theta, z, y) dnorm(y, theta, log = TRUE) - log(2), 0, c(1, 2, 4))
+  text <- knitr::knit_print(right)
+  expect_match(text, "`E_q[log p(y, z | theta)]`", fixed = TRUE)
+  # Brackets with backslashes are formulas to pandoc.
+  for (shown in list(text, knitr::knit_print(kl_project(0, 1, objective = "no_entropy")))) {
+    expect_no_match(shown, "\\[", fixed = TRUE)
+  }
 })
 
 test_that("HTML, LaTeX and Word have them all", {
