@@ -136,6 +136,7 @@ component_weights <- function(fit, W = NULL) {
     weight <- fit$theta[fit$parameters$block == "weight"]
     return(matrix(weight, 1, fit$k, dimnames = list(NULL, component_labels(fit))))
   }
+  if (fit$k == 1) return(matrix(1, nrow(W), 1, dimnames = list(rownames(W), "1")))
   # The first component is the baseline.
   coefficients <- rbind(0, component_values(fit, "membership"))
   softmax(W %*% t(coefficients), component_labels(fit))

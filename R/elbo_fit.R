@@ -142,12 +142,12 @@ glmm_information <- function(result, natural, parameters) {
 
 # Inverse of an information matrix; a flat direction is left at infinite uncertainty (NA) where it
 # matters, and does not spoil the rest.
-invert_information <- function(information) {
+invert_information <- function(information, flat_below = 1e-10) {
   if (length(information) == 0) return(information)
   unit <- sqrt(abs(diag(information)))
   unit[unit == 0] <- 1
   spectrum <- eigen(information / outer(unit, unit), symmetric = TRUE)
-  keep <- spectrum$values > 1e-10 * max(spectrum$values, 0)
+  keep <- spectrum$values > flat_below * max(spectrum$values, 0)
   vectors <- spectrum$vectors[, keep, drop = FALSE]
   inverse <- vectors %*% (t(vectors) / spectrum$values[keep])
   flat <- rowSums(spectrum$vectors[, !keep, drop = FALSE]^2) > 1e-6

@@ -320,7 +320,10 @@ has_curves <- function(fit) length(fit$design$curves) > 0
 # ---- of theta ----------------------------------------------------------------------------
 
 # Of every parameter: NA where it is held constant or on the boundary.
-standard_errors <- function(fit) {
+standard_errors <- function(fit) UseMethod("standard_errors")
+
+#' @exportS3Method
+standard_errors.elbo_fit <- function(fit) {
   se <- sqrt(diag(vcov(fit, full = TRUE)))
   se[fit$parameters$fixed] <- NA
   se

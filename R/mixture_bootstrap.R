@@ -9,7 +9,7 @@
 bootstrap.elbo_mixture <- function(object, nsim = 1000L, seed = NULL, ...) {
   check_dots_empty(...)
   nsim <- check_count(nsim, "nsim")
-  refits <- with_seed(seed, lapply(seq_len(nsim), function(i) refit_draw(object)))
+  refits <- repeated(nsim, function() refit_draw(object), seed, object$control, "Refits")
   theta <- do.call(rbind, lapply(refits, `[[`, "theta"))
   colnames(theta) <- names(object$theta)
   objective <- vapply(refits, `[[`, 0, "objective")
@@ -17,6 +17,16 @@ bootstrap.elbo_mixture <- function(object, nsim = 1000L, seed = NULL, ...) {
                  failed = sum(is.na(objective)), method = object$method,
                  labels = parameter_labels(object)),
             class = "elbo_bootstrap")
+}
+
+# A list of what `draw` returns n times, with a bar where progress is shown.
+repeated <- function(n, draw, seed, control, what) {
+  bar <- if (show_progress(control)) cli::cli_progress_bar(what, total = n)
+  with_seed(seed, lapply(seq_len(n), function(i) {
+    answer <- draw()
+    if (!is.null(bar)) cli::cli_progress_update(id = bar)
+    answer
+  }))
 }
 
 # Fitted to one draw of the responses; NA where there is no answer.

@@ -85,7 +85,7 @@ get_variance.elbo_mixture <- function(x, ...) {
 }
 
 #' @exportS3Method performance::check_singularity
-check_singularity.elbo_mixture <- function(x, ...) any(on_boundary(x))
+check_singularity.elbo_mixture <- function(x, ...) any(at_boundary(x))
 
 #' @exportS3Method parameters::model_parameters
 model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,

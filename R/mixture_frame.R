@@ -204,10 +204,14 @@ drop_unused_rows <- function(frame, spec, action) {
   complete <- drop_incomplete(frame[setdiff(seq_along(frame), integrated)], action)
   kept <- match(attr(complete, "row.names"), attr(frame, "row.names"))
   empty <- lapply(empty_rows(frame, spec), intersect, kept)
-  empty <- empty[lengths(empty) > 0]
+  empty <- Map(function(rows, before) setdiff(rows, unlist(empty[before])), empty,
+               lapply(seq_along(empty) - 1L, seq_len))
+  incomplete <- setdiff(seq_len(nrow(frame)), kept)
   kept <- setdiff(kept, unlist(empty))
   if (length(kept) == nrow(frame)) return(frame)
-  if (length(empty) > 0) {
+  if (sum(lengths(empty)) > 0) {
+    empty <- c(empty, list(`with other missing values` = incomplete))
+    empty <- empty[lengths(empty) > 0]
     message("Left out: ", paste(sprintf("%d %s %s", lengths(empty),
                                         ifelse(lengths(empty) == 1, "row", "rows"), names(empty)),
                                 collapse = ", "), ".")
@@ -510,7 +514,10 @@ unit_of_row <- function(design) {
 check_mixture_design <- function(design) {
   check_mixture_magnitudes(design)
   switch(design$kind,
-    normal = check_constant_columns(design$Y),
+    normal = {
+      check_constant_columns(design$Y)
+      check_collinear(design$Y)
+    },
     classes = check_class_columns(design),
     regression = ,
     curves = check_regression(design)
@@ -535,6 +542,37 @@ check_constant_columns <- function(Y) {
           "a variance of zero. Leave it out of `formula`."), "elbo_error_data")
 }
 
+# A response that is a linear combination of others says nothing new, and a covariance matrix with it is
+# singular.
+check_collinear <- function(Y) {
+  names <- collinear_columns(Y)
+  if (length(names) == 0) return()
+  warn(c(sprintf("%s %s a linear combination of the other responses: covariance models with",
+                 quote_names(names), if (length(names) == 1) "is" else "are each"),
+         "correlations are singular, and those without count the same twice. Leave it out."),
+       "elbo_warning_data")
+}
+
+collinear_columns <- function(Y) {
+  Y <- Y[rowSums(is.na(Y)) == 0, , drop = FALSE]
+  if (ncol(Y) < 2 || nrow(Y) <= ncol(Y)) return(character())
+  Y <- standardised_columns(Y)
+  if (!is_nearly_singular(crossprod(Y) / nrow(Y))) return(character())
+  decomposition <- qr(Y, tol = 1e-7)
+  colnames(Y)[decomposition$pivot[-seq_len(decomposition$rank)]]
+}
+
+standardised_columns <- function(Y) {
+  Y <- Y - rep(colMeans(Y), each = nrow(Y))
+  largest <- pmax(apply(abs(Y), 2, max), .Machine$double.xmin)
+  Y <- Y / rep(largest, each = nrow(Y))
+  Y / rep(sqrt(pmax(colMeans(Y^2), .Machine$double.xmin)), each = nrow(Y))
+}
+
+is_nearly_singular <- function(R) {
+  min(eigen(R, symmetric = TRUE, only.values = TRUE)$values) < 1e-10
+}
+
 is_constant_column <- function(x) {
   range <- suppressWarnings(range(x, na.rm = TRUE))
   range[1] == range[2]
@@ -542,6 +580,7 @@ is_constant_column <- function(x) {
 
 check_class_columns <- function(design) {
   check_constant_columns(design$Y)
+  check_ids(design)
   numbers <- which(design$variables$type == "gaussian")
   values <- vapply(numbers, function(v) length(unique(stats::na.omit(design$Y[, v]))), 0L)
   few <- numbers[values <= 5]
@@ -549,6 +588,21 @@ check_class_columns <- function(design) {
   message("Taken as numbers, with a mean and a standard deviation in each class: ",
           quote_names(colnames(design$Y)[few]),
           ". Write factor() where the few values are categories.")
+}
+
+# Names of the rows are no item.
+check_ids <- function(design) {
+  levels <- lengths(design$variables$levels)
+  rows <- colSums(!is.na(design$Y))
+  ids <- design$variables$type == "categorical" & levels > 10 & levels > rows / 2
+  if (!any(ids)) return()
+  first <- which(ids)[1]
+  text <- c(sprintf("%s %s", quote_names(colnames(design$Y)[ids]), if (sum(ids) == 1) "has" else "have"),
+            sprintf("a level for %s row (%d in %d): names of the rows, not an item. Leave it out of",
+                    if (levels[first] == rows[first]) "each" else "nearly each", levels[first], rows[first]),
+            "responses(), or name it as `unit`.")
+  if (any(levels[ids] == rows[ids])) abort(text, "elbo_error_data")
+  warn(text, "elbo_warning_data")
 }
 
 check_regression <- function(design) {

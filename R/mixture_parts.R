@@ -127,7 +127,8 @@ mixture_parameters <- function(design, k, covariance, told) {
 
 # `terms` of each of `components`, term by term within a component.
 parameter_rows <- function(terms, block, components, fixed = FALSE) {
-  name <- paste0(rep(terms, length(components)), "|", rep(components, each = length(terms)))
+  name <- paste0(rep(terms, length(components)), "|", rep(components, each = length(terms)),
+                 recycle0 = TRUE)
   data.frame(name = name, block = rep_len(block, length(name)),
              component = rep(components, each = length(terms)), fixed = rep_len(fixed, length(name)))
 }

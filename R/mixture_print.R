@@ -75,7 +75,7 @@ summary.elbo_mixture <- function(object, ...) {
     coefficients = coefficients,
     parameters = data.frame(
       object$parameters[c("name", "block", "component")], estimate = as.vector(object$theta),
-      std.error = unname(se), fixed = object$parameters$fixed, boundary = on_boundary(object)
+      std.error = unname(se), fixed = object$parameters$fixed, boundary = at_boundary(object)
     ),
     classification = classification(object),
     size = component_size(object),
@@ -94,7 +94,9 @@ print.summary.elbo_mixture <- function(x, ...) {
   write_head(fit)
   write_wrapped(covariance_sentence(fit))
   writeLines(c("", sprintf("Components (%s):", error_words(fit))))
-  write_components(fit, component_blocks)
+  many <- sum(fit$parameters$block == "cor" & !is_shape(fit$parameters)) > most_correlations * fit$k
+  write_components(fit, if (many) setdiff(component_blocks, "cor") else component_blocks)
+  if (many) write_wrapped("The correlations are many: see components().")
   tests <- x$coefficients[!is.na(x$coefficients[, "z value"]), , drop = FALSE]
   if (nrow(tests) > 0) {
     writeLines(c("", "Coefficients, by component:"))
@@ -128,6 +130,8 @@ print.summary.elbo_mixture <- function(x, ...) {
   write_notes(fit)
   invisible(x)
 }
+
+most_correlations <- 45L # of a component, in summary(): those of ten responses
 
 prior_table <- function(fit) {
   stated <- fit$priors$stated
@@ -357,7 +361,8 @@ tie_words <- function(fit) {
   rows <- which(fit$parameters$block == "weight")
   if (length(rows) < 2 || any(fit$parameters$fixed[rows]) || !errors_at_hand(fit)) return()
   weight <- fit$theta[rows]
-  V <- vcov(fit, full = TRUE)[rows, rows]
+  information <- mixture_information(fit)
+  V <- transform_covariance(information$jacobian[rows, , drop = FALSE], information$eta_cov)
   shown <- occupied(fit)
   first <- shown[-length(shown)]
   difference <- weight[first] - weight[first + 1]
@@ -371,7 +376,7 @@ tie_words <- function(fit) {
 }
 
 share_words <- function(fit) {
-  at_end <- fit$parameters$name[on_boundary(fit)]
+  at_end <- fit$parameters$name[at_boundary(fit)]
   if (length(at_end) == 0) return()
   sprintf(paste("On the boundary of %s range: %s. The fit is complete; %s standard error is",
                 "undefined: use bootstrap()."), if (length(at_end) == 1) "its" else "their",
@@ -380,10 +385,26 @@ share_words <- function(fit) {
 
 unknown_words <- function(fit) {
   if (!errors_at_hand(fit)) return()
-  se <- standard_errors(fit)
-  if (!all(is.na(se)) || all(fit$parameters$fixed)) return()
+  if (!isTRUE(mixture_information(fit)$status != 0)) return(ridge_words(fit))
   paste("There are no standard errors: the objective has no second derivative where the ascent",
         "ended. Look at convergence(), or use bootstrap().")
+}
+
+# The likelihood is the same, to all that its second derivatives show, along a line through the estimates.
+ridge_words <- function(fit) {
+  names <- ridge_parameters(fit)
+  if (length(names) == 0) return()
+  c(cell_words(fit), sprintf(paste("Not identified: along a ridge of %s the likelihood is the same, so that the estimates",
+                  "are one of many, without standard errors."), enumerate(names, 6)))
+}
+
+# Classes of categories have no more parameters than there are cells in the table of all responses.
+cell_words <- function(fit) {
+  if (fit$kind != "classes" || any(fit$design$variables$type == "gaussian")) return()
+  cells <- prod(lengths(fit$design$variables$levels)) - 1
+  if (fit$df_parameters <= cells) return()
+  sprintf("%s, but the table of the responses has %s: use fewer components.",
+          count_words(fit$df_parameters, "free parameter"), count_words(cells, "free cell"))
 }
 
 left_out_words <- function(fit) {
@@ -427,11 +448,11 @@ write_components <- function(fit, blocks) {
 component_table <- function(fit, blocks) {
   parameters <- fit$parameters
   parameters$term <- parameter_terms(parameters$name)
-  shown <- parameters$block %in% blocks & !is.na(parameters$component)
+  shown <- parameters$block %in% blocks & !is.na(parameters$component) & !is_shape(parameters)
   order <- order(match(parameters$block, blocks))
   terms <- unique(parameters[order, ][shown[order], c("block", "term")])
   estimate <- as.vector(fit$theta)
-  at_end <- on_boundary(fit)
+  at_end <- at_boundary(fit)
   shares <- at_end & parameters$block %in% c("weight", "prob", "cor")
   estimate[shares] <- round(estimate[shares])
   se <- unname(shown_errors(fit))
@@ -454,3 +475,6 @@ component_table <- function(fit, blocks) {
   names(columns) <- occupied(fit)
   list(terms = labels, columns = columns)
 }
+
+# Correlations that the covariance model does not have.
+is_shape <- function(parameters) parameters$block == "cor" & parameters$fixed

@@ -22,8 +22,12 @@ select_mixture <- function(design, k, models, method, prior, start, control) {
     starts <- if (is.null(start)) mixture_starts(units, n_components, control, method)
               else given
     for (covariance in distinct_models(models, n_components)) {
-      candidates <- c(candidates, list(fit_candidate(design, units$design, n_components, covariance,
-                                                     method, prior, starts, control)))
+      hopeless <- hopeless_reason(design, n_components, covariance, method, prior)
+      candidates <- c(candidates, list(if (is.null(hopeless)) {
+        fit_candidate(design, units$design, n_components, covariance, method, prior, starts, control)
+      } else {
+        hopeless_candidate(design, n_components, covariance, method, prior, hopeless)
+      }))
     }
   }
   choose_candidate(candidates, units, design, method, control)
@@ -73,6 +77,20 @@ within_reach <- function(criterion, method) {
   !is.na(loss) & loss <= 10
 }
 
+# Covariance matrices with correlations that are singular from the first: without a prior their likelihood
+# is unbounded. As many rows as components only give means.
+hopeless_reason <- function(design, k, covariance, method, prior) {
+  if (design$kind != "normal" || method == "vb" || substr(covariance, 3, 3) %in% c("", "I")) return()
+  if (any(names(prior) == "covariance")) return()
+  if (sum(rowSums(!is.na(design$Y)) > 0) - k < ncol(design$Y)) return("too few rows")
+  if (length(collinear_columns(design$Y)) > 0) "collinear responses"
+}
+
+hopeless_candidate <- function(design, k, covariance, method, prior, reason) {
+  list(k = k, covariance = covariance, priors = mixture_priors(prior, design, k, method), hopeless = reason,
+       result = list(status = ascent_status[["unbounded"]], component = 0L))
+}
+
 fit_candidate <- function(design, sample, k, covariance, method, prior, starts, control) {
   priors <- mixture_priors(prior, design, k, method)
   model <- mixture_model(design, k, method, covariance, priors$told)
@@ -105,6 +123,7 @@ candidate_row <- function(candidate, design, method) {
 
 candidate_status <- function(candidate) {
   result <- candidate$result
+  if (!is.null(candidate$hopeless)) return(candidate$hopeless)
   status <- names(ascent_status)[match(result$status, ascent_status)]
   if (status == "unbounded" && far_apart(candidate)) return("units too far apart")
   switch(status,
@@ -169,14 +188,29 @@ abort_collapsed <- function(candidate, design, n_candidates) {
     abort(c(tried, "the objective is not finite in these data. Rescale the variables to sizes near",
             "one, and look for outliers."), "elbo_error_not_finite")
   }
+  if (!is.null(candidate$hopeless)) abort_hopeless(tried, candidate, design)
   if (far_apart(candidate)) {
     abort(c(tried, "its axes are turned, and the units of the responses are more than a million times",
             "apart. Rescale them, or use a model for which units do not matter, as \"VVV\"."),
           "elbo_error_data")
   }
   abort(c(tried, "from every start", culprit(result, "a component"), "collapses",
-          collapse_reason(), collapse_remedy(design, candidate$k)),
+          collapse_reason(), collapse_remedy(design, candidate$k, candidate$covariance)),
         "elbo_error_unbounded", component = result$component)
+}
+
+abort_hopeless <- function(tried, candidate, design) {
+  collinear <- collinear_columns(design$Y)
+  reason <- if (candidate$hopeless == "too few rows") {
+    sprintf("%d rows are too few for covariance matrices of %d responses in %s.", design$n_row,
+            ncol(design$Y), count_words(candidate$k, "component"))
+  } else {
+    sprintf("%s a linear combination of the other responses. Leave it out, or:",
+            paste(quote_names(collinear), if (length(collinear) == 1) "is" else "are each"))
+  }
+  abort(c(tried, reason, "Use a diagonal `covariance`, as \"VVI\", or a prior, as by",
+          sprintf("prior = %s.", covariance_prior_text(design, candidate$k))),
+        "elbo_error_unbounded")
 }
 
 culprit <- function(result, unknown) {
@@ -187,25 +221,34 @@ collapse_reason <- function() {
   "onto so few different rows that its variance goes to zero and the likelihood to infinity."
 }
 
-collapse_remedy <- function(design, k) {
+covariance_prior_text <- function(design, k) {
+  d <- ncol(design$Y)
+  scale <- signif(column_sds(design$Y)^2 / k^(2 / d), 2)
+  text <- format(signif(mean(scale), 2))
+  if (max(scale) > 100 * min(scale) && d <= 6) {
+    text <- sprintf("diag(c(%s))", toString(vapply(scale, format, "")))
+  }
+  sprintf("priors(covariance = inverse_wishart(%d, %s))", d + 2L, text)
+}
+
+# Not what is in use already: `covariance` is that of the candidate.
+collapse_remedy <- function(design, k, covariance) {
   family <- design$spec$family$family
   prior <- switch(design$kind,
-    normal = {
-      d <- ncol(design$Y)
-      scale <- mean(apply(design$Y, 2, stats::var, na.rm = TRUE)) / k^(2 / d)
-      sprintf("priors(covariance = inverse_wishart(%d, %s))", d + 2L, format(signif(scale, 2)))
-    },
+    normal = covariance_prior_text(design, k),
     classes = "priors(covariance = inverse_wishart(3, s)) with s a small part of the variance",
     regression = ,
     curves = if (family == "gaussian") {
       sprintf("priors(sigma = inverse_gamma(1, %s))", format(signif(stats::sd(design$y) / k, 2)))
     } else "priors(beta = normal(0, 5))"
   )
+  shared <- setdiff(if (ncol(as.matrix(design$Y)) > 1) c("EEE", "EEI", "EII") else "E", covariance)
   sharing <- switch(design$kind,
-    normal = sprintf("a `covariance` that components share, as \"%s\"; ",
-                     if (ncol(design$Y) > 1) "EEE" else "E"),
+    normal = if (length(shared) > 0 && !covariance %in% c("EII", "E")) {
+      sprintf("a `covariance` that components share, as \"%s\"; ", shared[1])
+    } else "",
     regression = ,
-    curves = if (family == "gaussian") "sigma = ~ 1; " else "",
+    curves = if (family == "gaussian" && !design$spec$common_sigma) "sigma = ~ 1; " else "",
     ""
   )
   sprintf("Use fewer components; %sor a prior, as by prior = %s.", sharing, prior)

@@ -6,7 +6,7 @@
 #                               that of what is no part of theta, the coefficients of smooth terms,
 #                               component by component; V of vb. Kept in fit$cache
 #   unit_scores(fit)            derivative of log p(y_i | theta) by eta, units x eta
-#   on_boundary(fit)            which entries of theta no standard error describes
+#   at_boundary(fit)            which entries of theta no standard error describes
 
 #' Covariance matrix of the estimates of a mixture
 #'
@@ -60,7 +60,7 @@ vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
     carry_covariance(object, mixture_information(object)$eta_cov)
   )
   parameters <- object$parameters
-  unknown <- parameters$fixed | on_boundary(object)
+  unknown <- parameters$fixed | at_boundary(object)
   V[unknown, ] <- V[, unknown] <- NA
   held <- parameters$fixed & parameters$block %in% coefficient_blocks
   V[held, ] <- V[, held] <- 0
@@ -84,7 +84,38 @@ mixture_information <- function(fit) {
 
 information_at <- function(fit) {
   answer <- call_information(fit)
-  c(information_parts(fit, invert_information(-answer$hessian), answer$jacobian), list(V = answer$V))
+  eta_cov <- invert_information(-answer$hessian, flat_information(fit))
+  c(information_parts(fit, eta_cov, answer$jacobian), list(V = answer$V, status = answer$status))
+}
+
+# The part of the largest information below which a direction is flat: differences leave some 1e-6 of what is
+# zero. Of curves a covariance may be nearly known without that.
+flat_information <- function(fit) if (fit$method == "vb" || fit$kind == "curves") 1e-10 else 3e-6
+
+# Without the covariances, of which there may be millions.
+#' @exportS3Method
+standard_errors.elbo_mixture <- function(fit) {
+  if (is.null(fit$cache$errors)) {
+    information <- mixture_information(fit)
+    fit$cache$errors <- sqrt(variances_carried(information$jacobian, information$eta_cov))
+  }
+  se <- stats::setNames(fit$cache$errors, fit$parameters$name)
+  replace(se, fit$parameters$fixed | at_boundary(fit), NA)
+}
+
+# The diagonal of transform_covariance().
+variances_carried <- function(slope, cov) {
+  lost <- is.na(diag(cov))
+  cov[lost, ] <- cov[, lost] <- 0
+  V <- rowSums((slope %*% cov) * slope)
+  replace(V, rowSums(abs(slope[, lost, drop = FALSE])) > 0, NA)
+}
+
+# Names of parameters along which, with others, the likelihood does not change.
+ridge_parameters <- function(fit) {
+  se <- standard_errors(fit)
+  if (fit$method == "vb") return(character())
+  fit$parameters$name[is.na(se) & !fit$parameters$fixed & !at_boundary(fit)]
 }
 
 information_parts <- function(fit, eta_cov, jacobian) {
@@ -170,7 +201,7 @@ two_blocks <- function(A, B) {
 }
 
 # Estimates at the end of their range, which no standard error describes.
-on_boundary <- function(fit) {
+at_boundary <- function(fit) {
   block <- fit$parameters$block
   value <- unname(fit$theta)
   share <- block %in% c("weight", "prob")
@@ -216,8 +247,7 @@ parameter_scale <- function(fit) {
   scale <- ifelse(block %in% c("weight", "prob"), value * (1 - value), value)
   scale[block == "cor"] <- 1 - value[block == "cor"]^2
   location <- block %in% c("mean", "beta", "membership")
-  se <- sqrt(diag(transform_covariance(mixture_information(fit)$jacobian,
-                                       mixture_information(fit)$eta_cov)))
+  se <- sqrt(variances_carried(mixture_information(fit)$jacobian, mixture_information(fit)$eta_cov))
   scale[location] <- se[location] * sqrt(nobs(fit) / fit$k)
   ifelse(is.finite(scale) & scale > 0, scale, 1)
 }

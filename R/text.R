@@ -12,6 +12,9 @@
 shown_decimals <- function(estimate, se) {
   digits <- function(x, wanted) wanted - 1 - floor(log10(x))
   decimals <- pmax(digits(se, 2), digits(pmax(abs(estimate), se), 3), 0)
+  # An estimate beside a large standard error is not rounded to nothing.
+  lost <- which(decimals < 2 & estimate != 0 & round(estimate, decimals) == 0)
+  decimals[lost] <- pmin(digits(abs(estimate[lost]), 2), decimals[lost] + 3)
   alone <- which(!is.finite(decimals) | se == 0)
   text <- vapply(estimate[alone], format, "", digits = 3, scientific = FALSE)
   decimals[alone] <- nchar(sub("^[^.,]*[.,]?", "", text))

@@ -35,3 +35,21 @@ test_that("what cannot be compared is refused", {
   map <- update(fit, prior = priors(covariance = inverse_wishart(4, 1)))
   expect_error(anova(fit, map), class = "elbo_error_argument")
 })
+
+test_that("the refits that a bootstrap used are counted", {
+  set.seed(5)
+  d <- data.frame(y = c(rnorm(12), 5, 5.01, 5.02))
+  one <- fit_mixture(y ~ 1, d, k = 1)
+  two <- fit_mixture(y ~ 1, d, k = 2, covariance = "E")
+  table <- anova(one, two, nsim = 9, seed = 1)
+  expect_match(attr(table, "heading")[2], "bootstrap of 9")
+  # Four components of their own variance collapse on most draws from one.
+  d$y <- c(-9, -8.9, -8.7, -8.2, -3, -2.9, -2.4, -2.2, 3, 3.3, 3.4, 3.5, 9, 9.4, 9.5)
+  one <- fit_mixture(y ~ 1, d, k = 1)
+  four <- fit_mixture(y ~ 1, d, k = 4, covariance = "V", control = elbo_control(n_starts = 3))
+  table <- suppressWarnings(anova(one, four, nsim = 9, seed = 1))
+  used <- as.numeric(sub(".*bootstrap of ([0-9]+).*", "\\1", attr(table, "heading")[2]))
+  expect_lt(used, 9)
+  expect_match(attr(table, "heading")[2], sprintf("(of 9 draws, %d had no fit)", 9 - used), fixed = TRUE)
+  expect_gte(table[2, "Pr(>Chisq)"], 1 / (1 + used))
+})

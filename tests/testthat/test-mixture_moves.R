@@ -109,7 +109,7 @@ test_that("one regression too many has one answer, and not one on a handful of u
   # A component on the seven units of a line of their own, to 0.05.
   set.seed(2)
   x <- c(runif(80, 0, 10), 1:7)
-  y <- c(x[1:80] + rnorm(80, sd = 2), 20 - 1:7 + rep_len(c(-0.05, 0.05), 7))
+  y <- c(x[1:80] + rnorm(80, sd = 2), 40 - 1:7 + rep_len(c(-0.05, 0.05), 7))
   d <- data.frame(x, y)
   few <- fit_mixture(y ~ x, d, k = 2, start = rep(1:2, c(80, 7)))
   expect_lt(sigma(few)[[2]], 0.2)

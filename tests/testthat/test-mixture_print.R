@@ -117,3 +117,47 @@ test_that("compare_fits() sets mixtures side by side", {
   on.exit(grDevices::dev.off())
   expect_no_error(plot(fits))
 })
+
+test_that("what is not identified is said, and has no standard errors", {
+  set.seed(1)
+  items <- data.frame(a = runif(100) < 0.5, b = runif(100) < 0.3)
+  two <- fit_mixture(responses(a, b) ~ 1, items, k = 2)
+  # Five parameters of a 2 x 2 table.
+  expect_output(print(two), "5 free parameters, but the table of the responses has 3 free cells")
+  expect_output(print(two), "Not identified: along a ridge")
+  expect_true(all(is.na(sqrt(diag(vcov(two, full = TRUE))))))
+  # Single trials say only the mean: of a mixture no more.
+  items$y <- as.numeric(items$a)
+  single <- fit_mixture(y ~ 1, items, k = 2, family = binomial())
+  expect_equal(as.numeric(logLik(single)), sum(dbinom(items$y, 1, mean(items$y), log = TRUE)), tolerance = 1e-8)
+  expect_output(print(single), "Not identified")
+  # Three ties of one mean: its weight of a half has an error, its parts have none.
+  ties <- data.frame(y = rep(c(1, 2, 3, 10, 11, 12), each = 20))
+  four <- fit_mixture(y ~ 1, ties, k = 4, covariance = "E", start = rep(c(1, 2, 3, 4, 4, 4), each = 20))
+  expect_output(print(four), "Not identified: along a ridge")
+  expect_output(print(four), "0\\.5")
+  # Three binary items are enough for two classes.
+  set.seed(2)
+  class <- runif(500) < 0.4
+  three <- data.frame(a = runif(500) < ifelse(class, 0.9, 0.2), b = runif(500) < ifelse(class, 0.8, 0.1),
+                      c = runif(500) < ifelse(class, 0.8, 0.3))
+  fit <- fit_mixture(responses(a, b, c) ~ 1, three, k = 2)
+  expect_false(any(grepl("Not identified", capture.output(print(fit)))))
+  expect_false(anyNA(sqrt(diag(vcov(fit, full = TRUE)))))
+})
+
+test_that("an estimate is not rounded away beside a large standard error", {
+  expect_equal(decimal_text(0.25, shown_decimals(0.25, 1011)), "0.25")
+  expect_equal(decimal_text(3e-4, shown_decimals(3e-4, 1.2)), "0.00")
+})
+
+test_that("a summary has what was estimated", {
+  set.seed(1)
+  wide <- matrix(rnorm(60 * 12), 60)
+  wide[1:30, ] <- wide[1:30, ] + 2
+  spheres <- capture.output(summary(fit_mixture(wide ~ 1, k = 2, covariance = "EII")))
+  expect_false(any(grepl("held|cor ", spheres)))
+  full <- capture.output(summary(fit_mixture(wide ~ 1, k = 2, covariance = "EEE")))
+  expect_true(any(grepl("correlations are many", full)))
+  expect_lt(length(full), 50)
+})

@@ -114,3 +114,26 @@ test_that("a number of components has the same fit whatever others are tried", {
     expect_equal(normal$criterion[normal$k == k], alone$criterion, tolerance = 1e-12)
   }
 })
+
+test_that("covariance matrices that are singular from the first are not tried", {
+  set.seed(3)
+  few <- matrix(rnorm(20 * 25), 20)
+  table <- selection(fit_mixture(few ~ 1, k = 1:2))
+  expect_true(all(is.na(table$criterion[table$status == "too few rows"])))
+  expect_equal(sort(unique(table$covariance[table$status == "ok"])),
+               sort(c("EII", "VII", "EEI", "VEI", "EVI", "VVI")))
+  expect_error(fit_mixture(few ~ 1, k = 2, covariance = "VVV"), "20 rows are too few",
+               class = "elbo_error_unbounded")
+  d <- data.frame(x = rnorm(60), w = rexp(60))
+  d$twice <- 2 * d$x
+  expect_warning(fit <- fit_mixture(cbind(x, twice, w) ~ 1, d, k = 2), "`twice` is a linear combination")
+  expect_true(all(c("ok", "collinear responses") %in% selection(fit)$status))
+  expect_error(suppressWarnings(fit_mixture(cbind(x, twice, w) ~ 1, d, k = 2, covariance = "VVV")),
+               "`twice` is a linear combination", class = "elbo_error_unbounded")
+  # A prior bounds the likelihood, and a model in use is no remedy.
+  expect_no_error(suppressWarnings(fit_mixture(cbind(x, twice, w) ~ 1, d, k = 2, covariance = "VVV",
+                                               prior = priors(covariance = inverse_wishart(5, 1)))))
+  ties <- data.frame(y = rep(c(1, 2, 3), each = 20))
+  error <- expect_error(fit_mixture(y ~ 1, ties, k = 3, covariance = "E"), class = "elbo_error_unbounded")
+  expect_no_match(conditionMessage(error), "\"E\";", fixed = TRUE)
+})
