@@ -208,7 +208,7 @@ ellipsis_info.elbo_fit <- function(..., only_models = TRUE, verbose = TRUE) {
 
 #' @exportS3Method parameters::model_parameters
 model_parameters.elbo_fit <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
-                                      ...) {
+                                      ..., vcov = NULL, vcov_args = NULL) {
   kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
   ci <- check_ci(ci)
   table <- tidy(model, kinds, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
@@ -223,8 +223,28 @@ model_parameters.elbo_fit <- function(model, ci = 0.95, effects = "all", exponen
     Group = ifelse(fixed, "", column("group"))
   )
   if (all(fixed)) columns$Group <- NULL
+  if (!is.null(vcov)) {
+    V <- named_covariance(model, vcov, as.list(vcov_args))
+    columns <- with_covariance(columns, which(fixed), coef(model), V, ci, exponentiate)
+  }
   parameters_model(model, columns, ci, exponentiate, "t-statistic", mixed_model = TRUE,
                    ran_pars = TRUE, ignore_group = TRUE)
+}
+
+# The rows of coefficients by another covariance of theirs.
+with_covariance <- function(columns, rows, estimate, V, ci, exponentiate) {
+  se <- sqrt(diag(V))[names(estimate)]
+  statistic <- estimate / se
+  df <- columns$df_error[rows]
+  columns[rows, intersect(names(columns), c("t", "z"))] <- statistic
+  columns$p[rows] <- 2 * stats::pt(-abs(statistic), df)
+  columns$SE[rows] <- if (exponentiate) se * exp(estimate) else se
+  if (is.null(ci)) return(columns)
+  half <- stats::qt((1 + ci) / 2, df) * se
+  to <- if (exponentiate) exp else identity
+  columns$CI_low[rows] <- to(estimate - half)
+  columns$CI_high[rows] <- to(estimate + half)
+  columns
 }
 
 # A level, or no intervals.
@@ -256,26 +276,27 @@ passed_by_easystats <- c("component", "effects", "verbose", "m_info", "model_inf
 # Of the coefficients: package parameters' own functions are for the classes that insight lists.
 
 #' @exportS3Method parameters::p_value
-p_value.elbo_fit <- function(model, dof = NULL, method = NULL, ...) {
+p_value.elbo_fit <- function(model, dof = NULL, method = NULL, ..., vcov = NULL, vcov_args = NULL) {
   check_dots_empty(..., .but = passed_by_easystats)
   table <- summary(model)$coefficients
   p <- table[, ncol(table)]
-  if (!is.null(dof) || !is.null(method)) {
-    statistic <- table[, "Estimate"] / table[, "Std. Error"]
+  if (!is.null(dof) || !is.null(method) || !is.null(vcov)) {
+    statistic <- table[, "Estimate"] / coefficient_se(model, vcov, vcov_args)
     p <- 2 * stats::pt(-abs(statistic), coefficient_df(model, dof, method))
   }
   data.frame(Parameter = rownames(table), p = unname(p))
 }
 
 #' @exportS3Method bayestestR::ci
-ci.elbo_fit <- function(x, ci = 0.95, dof = NULL, method = NULL, ...) {
+ci.elbo_fit <- function(x, ci = 0.95, dof = NULL, method = NULL, ..., vcov = NULL,
+                        vcov_args = NULL) {
   of_draws <- c("eti", "hdi", "bci", "spi", "quantile")
   if (!is.null(method) && tolower(method) %in% of_draws) {
     return(bayestestR::ci(posterior_columns(x, "ci()"), ci = ci, method = method, ...))
   }
   check_dots_empty(..., .but = passed_by_easystats)
   levels <- vapply(ci, check_between, 0, "ci", 0, 1)
-  se <- sqrt(diag(vcov(x)))
+  se <- coefficient_se(x, vcov, vcov_args)
   df <- coefficient_df(x, dof, method)
   do.call(rbind, lapply(levels, function(level) {
     half <- stats::qt((1 + level) / 2, df) * se
@@ -292,6 +313,10 @@ degrees_of_freedom.elbo_fit <- function(model, method = NULL, ...) {
 
 #' @exportS3Method parameters::dof_satterthwaite
 dof_satterthwaite.elbo_fit <- function(model) coefficient_df(model)
+
+coefficient_se <- function(fit, vcov = NULL, vcov_args = NULL) {
+  sqrt(diag(named_covariance(fit, vcov, as.list(vcov_args))))[names(coef(fit))]
+}
 
 # As summary() has them, unless said otherwise.
 coefficient_df <- function(fit, dof = NULL, method = NULL) {

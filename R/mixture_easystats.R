@@ -89,7 +89,7 @@ check_singularity.elbo_mixture <- function(x, ...) any(at_boundary(x))
 
 #' @exportS3Method parameters::model_parameters
 model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
-                                          ...) {
+                                          ..., vcov = NULL, vcov_args = NULL) {
   kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
   ci <- check_ci(ci)
   all <- tidy(model, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
@@ -102,6 +102,11 @@ model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exp
     Effects = ifelse(table$effect == "fixed", "fixed", "random"), Group = rep("", nrow(table))
   )
   if (!"ran_pars" %in% kinds) columns$Group <- NULL
+  if (!is.null(vcov)) {
+    V <- named_covariance(model, vcov, as.list(vcov_args))
+    at <- match(names(coef(model)), columns$Parameter)
+    columns <- with_covariance(columns, at, coef(model), V, ci, exponentiate)
+  }
   parameters_model(model, columns, ci, exponentiate, "z-statistic", mixed_model = FALSE)
 }
 

@@ -34,7 +34,7 @@ test_that("tests of coefficients are those of summary()", {
   expect_equal(cbind(limits$CI_low, limits$CI_high), unname(confint(fit, "beta_")))
   normal <- parameters::p_value(fit, method = "normal")$p
   expect_equal(normal, unname(2 * pnorm(-abs(table[, "t value"]))))
-  expect_error(parameters::p_value(fit, vcov = "HC0"), class = "elbo_error_argument")
+  expect_error(parameters::p_value(fit, vcov = "HC0"), class = "elbo_error_not_available")
 })
 
 test_that("standardised coefficients are those of lmer", {
@@ -58,4 +58,31 @@ test_that("parameters meets every kind of fit", {
               function(fit) parameters::standardize_parameters(fit, verbose = FALSE),
               works = setdiff(table_kinds, c("joint", "poisson", "curves")), refused = "joint")
   expect_tool("p_value()", function(fit) parameters::p_value(fit), works = table_kinds)
+})
+
+test_that("another covariance is taken, or refused, in every table", {
+  chicks <- fit_of("chicks")
+  by_group <- sqrt(diag(as.matrix(clubSandwich::vcovCR(chicks, type = "CR2"))))
+  table <- parameters::model_parameters(chicks, vcov = "CR2", effects = "fixed")
+  expect_equal(table$SE, unname(by_group))
+  expect_equal(table$t, unname(coef(chicks) / by_group), ignore_attr = TRUE)
+  expect_equal(table$p, unname(2 * pt(-abs(coef(chicks) / by_group), fit_df(chicks))),
+               ignore_attr = TRUE)
+  half <- qt(0.975, fit_df(chicks)) * by_group
+  expect_equal(table$CI_high, unname(coef(chicks) + half), ignore_attr = TRUE)
+  expect_equal(parameters::standard_error(chicks, vcov = "CR2")$SE, unname(by_group))
+  expect_equal(parameters::p_value(chicks, vcov = "CR2")$p, table$p)
+  expect_equal(parameters::ci(chicks, vcov = "CR2")$CI_high, table$CI_high)
+  # The rows of the variances are as they were.
+  all <- parameters::model_parameters(chicks, vcov = ~ Chick)
+  plain <- parameters::model_parameters(chicks)
+  expect_equal(all$SE[9:12], plain$SE[9:12])
+  expect_equal(all$SE[1:8], unname(sqrt(diag(sandwich::vcovCL(chicks)))))
+  expect_error(parameters::model_parameters(chicks, vcov = "HC0"), "not independent",
+               class = "elbo_error")
+  expect_error(parameters::model_parameters(mixture, vcov = "HC0"), "sandwich",
+               class = "elbo_error")
+  robust <- parameters::model_parameters(mixture, vcov = "sandwich")
+  se <- sqrt(diag(vcov(mixture, type = "sandwich")))
+  expect_equal(robust$SE[match(names(se), robust$Parameter)], unname(se))
 })
