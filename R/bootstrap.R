@@ -81,17 +81,20 @@ print.elbo_bootstrap <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
   cat(bootstrap_words(x), "\n", sep = "")
   print(bootstrap_summary(x), digits = 4)
-  if (length(x$boundary) > 0) {
-    write_wrapped(sprintf(paste("On the boundary of its range in the fit: %s. The refits are of data drawn",
-                                "there, so that their spread is not how far off the estimate may be; see",
-                                "confint(fit, type = \"profile\")."), quote_names(x$boundary)))
-  }
+  for (words in bootstrap_boundary_words(x)) write_wrapped(words)
   invisible(x)
 }
 
 bootstrap_words <- function(x) {
   sprintf("Parametric bootstrap: %d refits by method \"%s\"%s", nrow(x$theta), x$method,
           if (x$failed > 0) sprintf(", %d without an answer", x$failed) else "")
+}
+
+bootstrap_boundary_words <- function(x) {
+  if (length(x$boundary) == 0) return()
+  sprintf(paste("On the boundary of its range in the fit: %s. The refits are of data drawn there, so that",
+                "their spread is not how far off the estimate may be; see confint(fit, type =",
+                "\"profile\")."), quote_names(x$boundary))
 }
 
 # A row for each parameter.

@@ -45,7 +45,7 @@ knit_print.elbo_bootstrap <- function(x, options, ...) {
   names(columns) <- colnames(summary)
   knit_markdown(x, words_markdown(bootstrap_words(x)), table_markdown(data.frame(
     list(Parameter = rownames(summary)), columns, check.names = FALSE
-  )))
+  )), words_markdown(bootstrap_boundary_words(x)))
 }
 
 #' @rdname knit_print.elbo_fit

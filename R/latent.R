@@ -16,6 +16,28 @@
 #' integrated; [ranef.elbo_fit()] has the one that is given the coefficients too, as lme4. Under `"joint"`
 #' latent variables are points, whose standard deviation is zero.
 #'
+#' @section Coverage:
+#' Share (%) of latent variables within mean +- 1.645 sd (nominally 90), `"total"` and in brackets
+#' `"conditional"`, under em / reml, by number of groups: means of 500 simulated data sets, as in
+#' `bench/coverage_latent.R`. Ten rows a group and a residual standard deviation of 1; meta-analyses have
+#' squared standard errors from .009 to .6. Where the sd between groups is too small to be told from zero
+#' the intervals are too wide.
+#'
+#' | model | 5 groups | 10 | 30 |
+#' |---|---|---|---|
+#' | intercepts, sd .1 | 100 / 99 (33 / 46) | 99 / 99 (43 / 51) | 97 / 96 (49 / 54) |
+#' | intercepts, sd .3 | 95 / 94 (48 / 61) | 91 / 90 (64 / 71) | 89 / 89 (82 / 84) |
+#' | intercepts, sd 1 | 86 / 87 (59 / 82) | 89 / 89 (74 / 88) | 90 / 90 (83 / 89) |
+#' | slopes, sds 1 and .5 | 90 / 90 (54 / 75) | 89 / 89 (71 / 82) | 90 / 90 (84 / 88) |
+#' | meta-analysis, sd .1 | 100 / 99 (21 / 42) | 99 / 95 (32 / 45) | 89 / 85 (52 / 60) |
+#' | meta-analysis, sd .3 | 93 / 91 (41 / 57) | 88 / 87 (63 / 75) | 88 / 88 (83 / 85) |
+#' | meta-analysis, sd 1 | 85 / 85 (58 / 81) | 88 / 88 (70 / 87) | 89 / 89 (80 / 89) |
+#'
+#' Intervals of [predict()][predict.elbo_glmm] for groups of the fit held the mean in 88 to 98 % of the cases with
+#' 10 and 30 groups. Those for the true effect in a *new* group are as good as the estimate of the sd between
+#' groups: with an sd of 1 they held 84 to 92 %, of .3 79 to 87 %, of .1, when it is estimated at zero in a third to
+#' two thirds of the data sets, 77 to 91 %.
+#'
 #' @param object a fit.
 #' @param type `"total"` (the default) or `"conditional"`, see above. For method `"vb"`:
 #'   `"linear_response"` (the default) or `"mean_field"`, the standard deviations under q itself.

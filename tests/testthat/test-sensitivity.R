@@ -151,7 +151,7 @@ test_that("sets are tried by refits: fewer rows do than one derivative asks for"
   target <- row_target(influence, "age:SexFemale", "significance", qt(0.975, fit_df(fit)[4]))
   gains <- sort(target_gradient(target, influence), decreasing = TRUE)
   value <- target_value(target, influence$value[[4]], influence$se[[4]])
-  expect_identical(which(cumsum(gains) > value)[1], 4L)
+  expect_identical(unname(which(cumsum(gains) > value)[1]), 4L)
   found <- search_rows(fit, influence, target)
   expect_length(found$rows, 3)
   without <- fit_glmm(distance ~ age * Sex + (age | Subject), nlme::Orthodont[-found$rows, ],
