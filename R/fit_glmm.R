@@ -58,7 +58,8 @@
 #' degrees of freedom at their best, see [priors()]. [theta()] gives the posterior means under q. Factors that are independent of each
 #' other are too narrow; `vcov()`, `summary()`, `confint()` and [latent()] use linear response covariances
 #' (Giordano, Broderick and Jordan 2018), the derivative of the means under a tilt of the
-#' posterior, which puts the dependence back; [convergence()] says how far they may be trusted.
+#' posterior, which puts the dependence back; [convergence()] says how far they may be trusted, which
+#' depends on the ratio of the variances more than on the number of groups.
 #'
 #' Columns of the design that say nothing new are dropped, as `lm()` does, and reported.
 #'

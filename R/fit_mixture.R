@@ -230,6 +230,10 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
                 covariance = if (!is.na(chosen$covariance)) chosen$covariance, kind = design$kind,
                 design = design))
   fit <- new_mixture(c(fit, mixture_estimates(chosen, design, method)))
+  if (method == "vb") {
+    verdict <- posterior_verdict(fit)
+    fit$convergence[names(verdict)] <- verdict
+  }
   fit$time <- proc.time()[["elapsed"]] - started
   warn_unfinished(fit)
   fit
@@ -297,6 +301,7 @@ mixture_estimates <- function(chosen, design, method) {
     theta = theta,
     parameters = parameters,
     size = result$size,
+    emptier = result$emptier,
     objective = result$objective,
     log_evidence = if (method == "em") log_likelihood(chosen, method) else NA_real_,
     trace = mixture_trace(result, design, chosen$k),

@@ -293,7 +293,7 @@ NULL
 #' @exportS3Method lme4::refit
 refit.elbo_glmm <- function(object, newresp, ...) {
   check_dots_empty(...)
-  y <- new_response(object, newresp)
+  y <- refit_values(object, newresp)
   frame <- object$frame
   frame[[1]] <- object$design$y <- y
   fit <- refit_design(object, object$design)
@@ -308,7 +308,7 @@ refitML.elbo_glmm <- function(x, ...) {
   if (x$method == "em") x else refit_method(x, "em")
 }
 
-new_response <- function(fit, newresp) {
+refit_values <- function(fit, newresp) {
   if (is.data.frame(newresp)) {
     check(ncol(newresp) == 1, "newresp", "one response, as simulate(fit)[1]", newresp)
     newresp <- newresp[[1]]

@@ -152,13 +152,6 @@ VarCorr.elbo_mixture <- function(x, ...) {
   not_for_mixtures("VarCorr()", "Covariances of the components are in components(fit).")
 }
 
-#' @rdname elbo_mixture-methods
-#' @export
-convergence.elbo_mixture <- function(object, ...) {
-  check_dots_empty(...)
-  structure(object$convergence, class = "elbo_convergence")
-}
-
 not_for_mixtures <- function(what, remedy) {
   abort(c(sprintf("%s: not for mixtures.", what), remedy),
         "elbo_error_not_available")

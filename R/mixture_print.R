@@ -55,6 +55,7 @@ print.elbo_mixture <- function(x, ...) {
   writeLines("")
   write_wrapped(objective_words(x))
   write_parts(convergence(x)$message, "elbo_trace(), plot()")
+  write_wrapped(convergence(x)$verdict)
   write_notes(x)
   invisible(x)
 }
@@ -125,6 +126,7 @@ print.summary.elbo_mixture <- function(x, ...) {
   }
   write_wrapped(classification_words(x$classification, fit))
   write_wrapped(convergence(fit)$message)
+  write_wrapped(convergence(fit)$verdict)
   write_wrapped(start_words(fit))
   write_wrapped(selection_words(fit))
   write_notes(fit)
@@ -270,7 +272,7 @@ start_words <- function(fit) {
   climbed <- starts$objective[starts$status == "climbed"]
   if (any(starts$status == "moved")) {
     return(sprintf("Best found by splitting and merging components of the best of %d starts.",
-                   sum(starts$status != "moved")))
+                   sum(!starts$status %in% c("moved", "fuller"))))
   }
   best <- sum(max(climbed) - climbed < same_objective)
   collapsed <- sum(starts$status == "collapsed")
@@ -330,20 +332,6 @@ joint_words <- function(fit) {
           "(with equal weights and spheres it would be k-means).",
         "Components that overlap come out too far apart and too narrow, however many the units;",
         "update(fit, method = \"em\") integrates over the components instead.")
-}
-
-# Under vb a superfluous component keeps its prior and loses its units.
-occupied <- function(fit) {
-  if (fit$method != "vb") return(seq_len(fit$k))
-  which(component_size(fit) > 0.5)
-}
-
-empty_words <- function(fit) {
-  n <- fit$k - length(occupied(fit))
-  if (n == 0) return()
-  sprintf(paste("%d of %d components %s empty (less than half a unit each): the data do not ask",
-                "for %s. components() has what their prior says."), n, fit$k,
-          if (n == 1) "is" else "are", if (n == 1) "it" else "them")
 }
 
 spurious_words <- function(fit) {

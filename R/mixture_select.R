@@ -36,8 +36,11 @@ select_mixture <- function(design, k, models, method, prior, start, control) {
 # Of each number of components the best candidate, as if it were the only number; then the best of these.
 choose_candidate <- function(candidates, units, design, method, control) {
   table <- do.call(rbind, lapply(candidates, candidate_row, design, method))
+  units$full <- design
   for (rows in split(seq_along(candidates), table$k)) {
     candidates[rows] <- settle_candidates(candidates[rows], units, design, method, control)
+    best <- rows[best_row(do.call(rbind, lapply(candidates[rows], candidate_row, design, method)), method)]
+    if (length(best) > 0) candidates[[best]] <- fuller_candidate(candidates[[best]], units, control)
   }
   table <- do.call(rbind, lapply(candidates, candidate_row, design, method))
   if (all(is.na(table$criterion))) abort_collapsed(candidates[[1]], design, length(candidates))
@@ -112,7 +115,9 @@ candidate_row <- function(candidate, design, method) {
   row$objective <- result$objective
   row$entropy <- result$entropy
   if (method == "vb") {
-    row$criterion <- result$objective + log_equal_modes(result$size, k, candidate$priors)
+    # The highest bound that is known, also where another optimum was taken.
+    row$criterion <- if (is.null(result$emptier)) vb_criterion(result, k, candidate$priors)
+                     else result$emptier$criterion
     row$ICL <- row$criterion - row$entropy
   } else {
     row$criterion <- -2 * log_likelihood(candidate, method) + row$df * log(n)
@@ -163,6 +168,10 @@ log_likelihood <- function(candidate, method) {
 }
 
 is_vague <- function(prior) is_flat(prior) || is_constant(prior)
+
+vb_criterion <- function(result, k, priors) {
+  result$objective + log_equal_modes(result$size, k, priors)
+}
 
 # Sticks are broken in order, so that no two labellings are alike.
 log_equal_modes <- function(size, k, priors) {

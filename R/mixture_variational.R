@@ -31,7 +31,7 @@ variational.elbo_mixture <- function(object, ...) {
   )
   z <- list(family = "categorical", probability = unit_probability(object))
   structure(c(weight_factors(object), responses, list(z = z)),
-            empty = setdiff(seq_len(object$k), occupied(object)),
+            empty = emptied(object),
             class = c("elbo_mixture_variational", "elbo_variational"))
 }
 
@@ -342,8 +342,8 @@ as_draws.elbo_mixture <- function(x, ndraws = 1000L, seed = NULL, ...) {
 
 # n x parameters: a Gaussian copula with the correlations of linear response.
 posterior_theta <- function(fit, n) {
-  V <- vcov(fit, full = TRUE)
-  free <- which(!is.na(diag(V)) & diag(V) > 0)
+  V <- theta_covariance(fit, "linear_response")
+  free <- which(!fit$parameters$fixed & !is.na(diag(V)) & diag(V) > 0)
   sd <- sqrt(diag(V))[free]
   z <- normal_draws(n, V[free, free, drop = FALSE] / outer(sd, sd))
   theta <- matrix(fit$theta, n, length(fit$theta), byrow = TRUE,

@@ -30,8 +30,9 @@
 #' Under method `"joint"` the information is that of the objective at the labels found, which are
 #' taken for known; it says less than it seems.
 #' @return A symmetric matrix with the names of `coef()`, or of `theta()`. Rows of parameters that
-#'   are held, or on the boundary of their range (a probability of 0 or 1), are `NA`; coefficients
-#'   that are held have zeros.
+#'   are held, or on the boundary of their range (a probability of 0 or 1), are `NA`, and so are those
+#'   of weights where method `"vb"` has emptied a component: the others then share the whole, and q says
+#'   nothing of how probable it is that the component is there. Coefficients that are held have zeros.
 #' @references
 #' Louis, T. A. (1982). Finding the observed information matrix when using the EM algorithm.
 #' *Journal of the Royal Statistical Society B* 44, 226--233.
@@ -54,13 +55,10 @@ vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
   types <- switch(object$method, em = c("observed", "sandwich"), joint = "observed",
                   vb = c("linear_response", "mean_field"))
   type <- check_choice(if (is.null(type)) types else type, "type", types)
-  V <- switch(type,
-    mean_field = mean_field_covariance(object),
-    sandwich = carry_covariance(object, sandwich_eta_cov(object)),
-    carry_covariance(object, mixture_information(object)$eta_cov)
-  )
+  V <- theta_covariance(object, type)
   parameters <- object$parameters
-  unknown <- parameters$fixed | at_boundary(object)
+  unknown <- parameters$fixed | at_boundary(object) |
+    (parameters$block == "weight" & length(emptied(object)) > 0)
   V[unknown, ] <- V[, unknown] <- NA
   held <- parameters$fixed & parameters$block %in% coefficient_blocks
   V[held, ] <- V[, held] <- 0
@@ -68,6 +66,17 @@ vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
   if (full) return(V)
   rows <- parameters$block %in% coefficient_blocks
   V[rows, rows, drop = FALSE]
+}
+
+# Also of weights where components are empty, which then are those of the others alone.
+theta_covariance <- function(fit, type) {
+  V <- switch(type,
+    mean_field = mean_field_covariance(fit),
+    sandwich = carry_covariance(fit, sandwich_eta_cov(fit)),
+    carry_covariance(fit, mixture_information(fit)$eta_cov)
+  )
+  dimnames(V) <- list(fit$parameters$name, fit$parameters$name)
+  V
 }
 
 carry_covariance <- function(fit, eta_cov) {

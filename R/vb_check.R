@@ -18,30 +18,48 @@ vb_check_batches <- 8L # randomisations of the lattice, from which the Monte Car
 # ---- the verdict -------------------------------------------------------------------------
 
 # What convergence() tells of linear response: a list of trusted, khat, sd_error, check,
-# log_evidence and verdict. `fit` needs no more than what glmm_estimates() knows.
+# log_evidence and verdict.
+posterior_verdict <- function(fit, always = FALSE) UseMethod("posterior_verdict")
+
+#' @exportS3Method
+posterior_verdict.elbo_glmm <- function(fit, always = FALSE) vb_verdict(fit, always)
+
+no_verdict <- function(words) {
+  list(trusted = NA, khat = NA_real_, sd_error = NA_real_, check = NULL, log_evidence = NA_real_,
+       verdict = words)
+}
+
+# `fit` needs no more than what glmm_estimates() knows.
 vb_verdict <- function(fit, always = FALSE) {
-  unknown <- list(trusted = NA, khat = NA_real_, sd_error = NA_real_, check = NULL,
-                  log_evidence = NA_real_)
   free <- !fit$parameters$fixed
   if (!any(free & fit$parameters$block != "beta")) {
-    exact <- replace(unknown, c("trusted", "sd_error"), list(TRUE, 0))
+    exact <- replace(no_verdict("No scale is free: linear response is exact."),
+                     c("trusted", "sd_error"), list(TRUE, 0))
     if (fit$priors$told$mean_field == 0) exact$log_evidence <- fit$objective
-    return(c(exact, verdict = "No scale is free: linear response is exact."))
+    return(exact)
   }
   size <- nlevels(fit$design$group) * ncol(fit$design$Z)
   if (size > vb_check_size && !always) {
-    return(c(unknown, verdict = sprintf(
+    return(no_verdict(sprintf(
       "Linear response not checked: %s. convergence(fit, check = TRUE) does.",
       count_words(nlevels(fit$design$group), fit$design$group_name))))
   }
-  exact <- with_seed(1L, vb_importance(fit))
+  sd <- sqrt(diag(fit$information$linear_response))[free]
+  judge_linear_response(vb_target(fit), fit$parameters$name[free], unname(fit$theta)[free], sd)
+}
+
+# Whether sds (`sd`) are within `tolerance` of the exact ones, and means (`mean`) within mean_tolerance
+# sds, the Monte Carlo error of sds being brought below `doubt` if need be.
+judge_linear_response <- function(target, name, mean, sd, tolerance = 0.05, doubt = 0.01,
+                                  mean_tolerance = 0.2, draws = c(256L, 1024L, 4096L)) {
+  exact <- with_seed(1L, vb_importance(target, sd, tolerance, doubt, draws))
   if (!all(is.finite(exact$sd) & exact$sd > 0) || is.na(exact$khat)) {
-    return(c(unknown, verdict = paste(
+    return(no_verdict(paste(
       "Whether linear response can be trusted cannot be said: importance sampling of the exact",
       "posterior gave no moments. Rescale the variables to sizes near one, or simplify the model.")))
   }
-  check <- vb_compare(fit, exact)
-  faults <- vb_faults(check)
+  check <- vb_compare(exact, name, mean, sd)
+  faults <- vb_faults(check, tolerance, mean_tolerance)
   judged <- exact$khat <= 0.7
   verdict <- if (!judged) {
     sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from q",
@@ -59,19 +77,19 @@ vb_verdict <- function(fit, always = FALSE) {
 }
 
 # What is wrong with linear response, in words: its worst sd and its worst mean.
-vb_faults <- function(check) {
+vb_faults <- function(check, tolerance, mean_tolerance) {
   sd <- check[which.max(abs(check$sd_error) + 2 * check$mc_error), ]
   mean <- check[which.max(abs(check$mean_shift)), ]
   direction <- function(x) if (x > 0) "large" else "small"
   c(
     if (anyNA(check$sd_error)) {
       sprintf("it has no sd of %s", check$name[is.na(check$sd_error)][1])
-    } else if (abs(sd$sd_error) + 2 * sd$mc_error > 0.05) {
+    } else if (abs(sd$sd_error) + 2 * sd$mc_error > tolerance) {
       error <- if (sd$mc_error > 0.01) sprintf(" (+- %s)", percent_text(sd$mc_error)) else ""
       sprintf("its sd of %s is %s%s too %s", sd$name, percent_text(abs(sd$sd_error)), error,
               direction(sd$sd_error))
     },
-    if (abs(mean$mean_shift) > 0.2) {
+    if (abs(mean$mean_shift) > mean_tolerance) {
       sprintf("the mean of %s is %.1f sds too %s", mean$name, abs(mean$mean_shift),
               direction(mean$mean_shift))
     }
@@ -81,37 +99,30 @@ vb_faults <- function(check) {
 percent_text <- function(x) sprintf("%.1f %%", 100 * x)
 
 # Posterior moments beside those of linear response, a row a free parameter.
-vb_compare <- function(fit, exact) {
-  free <- !fit$parameters$fixed
-  sd <- sqrt(diag(fit$information$linear_response))[free]
-  data.frame(
-    name = fit$parameters$name[free], mean = exact$mean, sd = exact$sd,
-    sd_error = unname(sd) / exact$sd - 1, mc_error = exact$sd_error / exact$sd,
-    mean_shift = (unname(fit$theta)[free] - exact$mean) / exact$sd
-  )
+vb_compare <- function(exact, name, mean, sd) {
+  data.frame(name = name, mean = exact$mean, sd = exact$sd, sd_error = unname(sd) / exact$sd - 1,
+             mc_error = exact$sd_error / exact$sd, mean_shift = (mean - exact$mean) / exact$sd)
 }
 
 # ---- importance sampling -----------------------------------------------------------------
 
 # Posterior mean and sd of every free entry of theta, with the Monte Carlo error of the sd.
-vb_importance <- function(fit) {
-  target <- vb_target(fit)
+vb_importance <- function(target, sd, tolerance, doubt, draws) {
   proposal <- vb_proposal(target)
-  for (n in c(256L, 1024L, 4096L)) {
+  for (n in draws) { # of each batch
     sample <- importance_sample(target, proposal, n)
     moments <- vb_moments(sample)
-    if (isTRUE(settled(moments, fit))) break
+    if (isTRUE(settled(moments, sd, tolerance, doubt))) break
   }
   c(moments, khat = sample$khat, log_evidence = sample$log_mean)
 }
 
-# Whether Monte Carlo errors are small, and leave no doubt of which sds are within 5 %.
-settled <- function(moments, fit) {
-  free <- !fit$parameters$fixed
-  error <- abs(sqrt(diag(fit$information$linear_response))[free] / moments$sd - 1)
-  doubt <- moments$sd_error / moments$sd
-  off <- any(error - 2 * doubt > 0.05, na.rm = TRUE)
-  all(doubt <= 0.01) && (off || all(error + 2 * doubt <= 0.05, na.rm = TRUE))
+# Whether Monte Carlo errors are small, and leave no doubt of which sds are within tolerance.
+settled <- function(moments, sd, tolerance, doubt) {
+  error <- abs(sd / moments$sd - 1)
+  mc_error <- moments$sd_error / moments$sd
+  off <- any(error - 2 * mc_error > tolerance, na.rm = TRUE)
+  all(mc_error <= doubt) && (off || all(error + 2 * mc_error <= tolerance, na.rm = TRUE))
 }
 
 # Around linear response, and then around the moments found, until a draw is worth `enough`

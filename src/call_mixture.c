@@ -364,3 +364,47 @@ SEXP call_mixture_information(SEXP model, SEXP state) {
   UNPROTECT(2);
   return out.list;
 }
+
+/* The fields of all parts from column i of `states`, which has a matrix for each. */
+static elbo_status set_column(SEXP states, R_xlen_t i, R_xlen_t n, mixture *w, const char **name) {
+  for (int p = 0; p < w->spec.n_part; p++) {
+    const mixture_part *part = w->spec.part + p;
+    const SEXP fields = call_element(states, name[p]);
+    for (int f = 0; f < part->n_field; f++) {
+      const mixture_field *field = part->field + f;
+      const size_t size = mixture_field_size(field);
+      const double *value = call_doubles(fields, field->name, (R_xlen_t)size * n, 0);
+      memcpy(field->value, value + size * (size_t)i, size * sizeof(double));
+    }
+  }
+  return mixture_restore(w);
+}
+
+/* log p(y | theta) at each of n points, -Inf where there is none: `states` as a state, the fields having a
+ * column each. */
+SEXP call_mixture_densities(SEXP model, SEXP states, SEXP n_point) {
+  mixture w;
+  const char *name[MIXTURE_MAX_PARTS];
+  build(model, 1, &w, name);
+  if (w.spec.method != MIXTURE_EM) Rf_error("internal error: only points have a density");
+  if (TYPEOF(n_point) != INTSXP || Rf_xlength(n_point) != 1 || INTEGER_RO(n_point)[0] < 0)
+    Rf_error("internal error: `n_point` must be a number");
+  const int n = INTEGER_RO(n_point)[0], n_unit = w.spec.units.n_unit;
+  const double *freq = w.spec.units.freq;
+  double *log_density = (double *)R_alloc((size_t)n_unit, sizeof(double));
+  double *probability = (double *)R_alloc((size_t)n_unit * (size_t)w.spec.k, sizeof(double));
+  SEXP out = PROTECT(Rf_allocVector(REALSXP, n));
+  for (int i = 0; i < n; i++) {
+    double sum = 0.0;
+    if (i % 64 == 0) R_CheckUserInterrupt();
+    if (set_column(states, i, n, &w, name) == ELBO_OK) {
+      mixture_posterior(&w, log_density, probability);
+      for (int u = 0; u < n_unit; u++) sum += (freq ? freq[u] : 1.0) * log_density[u];
+    } else {
+      sum = -HUGE_VAL;
+    }
+    REAL(out)[i] = isfinite(sum) ? sum : -HUGE_VAL;
+  }
+  UNPROTECT(1);
+  return out;
+}

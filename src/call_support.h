@@ -58,5 +58,6 @@ SEXP call_mixture_evaluate(SEXP model, SEXP state);
 SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move);
 SEXP call_mixture_information(SEXP model, SEXP state);
 SEXP call_column_sizes(SEXP x);
+SEXP call_mixture_densities(SEXP model, SEXP states, SEXP n_point);
 
 #endif

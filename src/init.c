@@ -19,6 +19,7 @@ static const R_CallMethodDef entries[] = {
     ENTRY(mixture_fit, 4),   ENTRY(mixture_evaluate, 2),
     ENTRY(mixture_slope, 3), ENTRY(mixture_information, 2),
     ENTRY(column_sizes, 1),
+    ENTRY(mixture_densities, 3),
     {NULL, NULL, 0},
 };
 

@@ -179,14 +179,14 @@ test_that("a fit whose standard deviations are off by more than 5 % is flagged b
 test_that("a standard deviation must be within 5 % of the exact one, its own error included", {
   check <- data.frame(name = c("a", "b"), sd_error = c(-0.04, 0.01),
                       mc_error = c(0.004, 0.001), mean_shift = c(0.1, -0.1))
-  expect_null(elbo:::vb_faults(check))
-  expect_match(elbo:::vb_faults(transform(check, mc_error = 0.011)),
+  expect_null(elbo:::vb_faults(check, 0.05, 0.2))
+  expect_match(elbo:::vb_faults(transform(check, mc_error = 0.011), 0.05, 0.2),
                "sd of a is 4.0 % (+- 1.1 %)", fixed = TRUE)
-  expect_identical(elbo:::vb_faults(transform(check, sd_error = c(0, 0.06))),
+  expect_identical(elbo:::vb_faults(transform(check, sd_error = c(0, 0.06)), 0.05, 0.2),
                    "its sd of b is 6.0 % too large")
-  expect_identical(elbo:::vb_faults(transform(check, mean_shift = c(0.1, -0.3))),
+  expect_identical(elbo:::vb_faults(transform(check, mean_shift = c(0.1, -0.3)), 0.05, 0.2),
                    "the mean of b is 0.3 sds too small")
-  expect_identical(elbo:::vb_faults(transform(check, sd_error = c(NA, 0.01))),
+  expect_identical(elbo:::vb_faults(transform(check, sd_error = c(NA, 0.01)), 0.05, 0.2),
                    "it has no sd of a")
 })
 

@@ -1,0 +1,542 @@
+# Does linear response tell the truth of a mixture? Importance sampling in theta, z summed over.
+#
+# Given theta the components of the units are summed over exactly, in C, so that what is left is
+#
+#   p(theta | y)  prop. to  p(y | theta) p(theta),
+#
+# sampled on a scale without constraint: log ratios of weights and of probabilities, logarithms of
+# standard deviations, and of each correlation the w of R/vb_check.R, whose proposals, lattice, Pareto
+# smoothing and moments serve here too. A posterior under a symmetric prior has k! equal modes: the
+# draws that are nearer to a mode with two components swapped than to q's own have no density.
+#
+# A chart is a list of pieces, each of some coordinates x and some entries of theta:
+#
+#   columns     which entries of theta it gives
+#   component   of each of its coordinates, NA where components share it
+#   label       a name of each coordinate, the same for all components
+#   from(theta) the coordinates (a vector)
+#   to(x)       list(theta, log_prior), x and theta a row a draw, log_prior the density of x
+
+mixture_check_size <- 1e5 # rows x components x numbers of a row up to which fits are checked unasked
+mixture_tolerance <- 0.1
+
+#' @exportS3Method
+posterior_verdict.elbo_mixture <- function(fit, always = FALSE) {
+  empty <- emptied(fit)
+  if (length(empty) > 0) return(replace(no_verdict(empty_verdict(empty)), "trusted", FALSE))
+  chart <- mixture_chart(fit)
+  if (is.character(chart)) return(no_verdict(chart))
+  if (length(chart) == 0) return(no_verdict("No parameter is free."))
+  size <- fit$design$n_row * fit$k * row_cost(fit$design)
+  if ((size > mixture_check_size || !errors_at_hand(fit)) && !always) {
+    return(no_verdict(sprintf(paste(
+      "Linear response not checked: %s and %s. convergence(fit, check = TRUE) does."),
+      count_words(fit$design$n_row, "row"), count_words(fit$k, "component"))))
+  }
+  V <- vcov(fit, full = TRUE)
+  target <- mixture_target(fit, chart, V)
+  free <- unlist(lapply(chart, `[[`, "columns"))
+  verdict <- judge_linear_response(target, fit$parameters$name[free], unname(fit$theta)[free],
+                                   sqrt(diag(V))[free], tolerance = mixture_tolerance, doubt = 0.02,
+                                   mean_tolerance = 0.3, draws = c(256L, 1024L))
+  # Of all the equal modes.
+  verdict$log_evidence <- verdict$log_evidence + exchangeable(fit) * lgamma(fit$k + 1)
+  verdict
+}
+
+# Whether components may be swapped without a change of the posterior.
+exchangeable <- function(fit) {
+  is.null(fit$design$W) && fit$priors$told$weights$law != "stick_breaking"
+}
+
+# Numbers that the density of a row takes.
+row_cost <- function(design) {
+  switch(design$kind, normal = ncol(design$Y), classes = ncol(design$Y), regression = ncol(design$X),
+         curves = ncol(design$X) + ncol(design$Z)^2)
+}
+
+empty_verdict <- function(empty) {
+  sprintf(paste("Linear response is not to be trusted: q has emptied component%s %s, and says nothing",
+                "of how probable it is that %s there."),
+          if (length(empty) > 1) "s" else "", enumerate(empty, 10),
+          if (length(empty) > 1) "they are" else "it is")
+}
+
+# ---- target -------------------------------------------------------------------------------------
+
+mixture_target <- function(fit, chart, V) {
+  model <- point_model(fit)
+  theta <- unname(c(fit$theta))
+  from <- function(theta) unlist(lapply(chart, function(piece) piece$from(theta[piece$columns])))
+  centre <- from(theta)
+  cov <- chart_covariance(fit, from, theta, V)
+  nearest <- own_mode(fit, chart, centre, cov)
+  evaluate <- function(x) {
+    at <- chart_points(chart, x, theta)
+    log_density <- at$log_prior + nearest(x)
+    inside <- which(is.finite(log_density))
+    log_density[-inside] <- -Inf
+    states <- point_states(fit, at$theta[inside, , drop = FALSE])
+    log_density[inside] <- log_density[inside] +
+      .Call(C_mixture_densities, model, states, length(inside))
+    list(log_density = log_density, beta = matrix(0, nrow(x), 0), beta_variance = matrix(0, nrow(x), 0),
+         scales = at$theta[, unlist(lapply(chart, `[[`, "columns")), drop = FALSE])
+  }
+  list(centre = centre, cov = cov, evaluate = evaluate)
+}
+
+# The mixture with theta as a point; its priors are those of the chart.
+point_model <- function(fit) {
+  told <- fit$priors$told
+  told$weights[c("law", "alpha")] <- list("flat", NULL)
+  mixture_model(fit$design, fit$k, "em", fit$covariance, told)
+}
+
+chart_points <- function(chart, x, theta) {
+  n <- nrow(x)
+  out <- list(theta = matrix(theta, n, length(theta), byrow = TRUE), log_prior = numeric(n))
+  last <- 0
+  for (piece in chart) {
+    at <- last + seq_along(piece$component)
+    last <- last + length(piece$component)
+    points <- piece$to(x[, at, drop = FALSE])
+    out$theta[, piece$columns] <- points$theta
+    out$log_prior <- out$log_prior + points$log_prior
+  }
+  out
+}
+
+# Linear response of the coordinates, by their derivatives; where it is none that of q.
+chart_covariance <- function(fit, from, theta, V) {
+  if (!all(is.finite(V[!fit$parameters$fixed, !fit$parameters$fixed]))) {
+    V <- vcov(fit, full = TRUE, type = "mean_field")
+  }
+  V[!is.finite(V)] <- 0
+  sd <- sqrt(pmax(diag(V), 0))
+  slope <- vapply(seq_along(theta), function(i) {
+    h <- 1e-4 * sd[i]
+    if (h == 0) return(numeric(length(from(theta))))
+    (from(replace(theta, i, theta[i] + h)) - from(replace(theta, i, theta[i] - h))) / (2 * h)
+  }, numeric(length(from(theta))))
+  slope <- matrix(slope, ncol = length(theta))
+  slope[!is.finite(slope)] <- 0
+  slope %*% V %*% t(slope)
+}
+
+# 0 for rows of x nearer to the centre than to it with two components swapped, else -Inf.
+own_mode <- function(fit, chart, centre, cov) {
+  component <- unlist(lapply(chart, `[[`, "component"))
+  label <- unlist(lapply(chart, `[[`, "label"))
+  of <- lapply(seq_len(fit$k), function(j) which(component %in% j))
+  labels <- unique(label[!is.na(component)])
+  if (fit$k == 1 || !exchangeable(fit) || length(labels) == 0) return(function(x) numeric(nrow(x)))
+  places <- vapply(of, function(at) at[match(labels, label[at])], integer(length(labels)))
+  places <- matrix(places, length(labels))
+  # The weight of the last component has no coordinate: it is the reference.
+  value <- function(x, j) {
+    out <- x[, places[, j], drop = FALSE]
+    out[, is.na(places[, j])] <- 0
+    out
+  }
+  variance <- rowMeans(matrix(diag(cov)[places], length(labels)), na.rm = TRUE)
+  variance[!is.finite(variance) | variance <= 0] <- Inf
+  at <- lapply(seq_len(fit$k), function(j) drop(value(t(centre), j)))
+  distance <- function(y, j) drop(sweep(y, 2, at[[j]])^2 %*% (1 / variance))
+  pairs <- utils::combn(fit$k, 2)
+  function(x) {
+    values <- lapply(seq_len(fit$k), function(j) value(x, j))
+    swapped <- logical(nrow(x))
+    for (p in seq_len(ncol(pairs))) {
+      i <- pairs[1, p]
+      j <- pairs[2, p]
+      swapped <- swapped | distance(values[[i]], j) + distance(values[[j]], i) <
+        distance(values[[i]], i) + distance(values[[j]], j)
+    }
+    ifelse(swapped, -Inf, 0)
+  }
+}
+
+# ---- charts -------------------------------------------------------------------------------------
+
+# A sentence where there is none.
+mixture_chart <- function(fit) {
+  pieces <- switch(fit$kind, normal = normal_pieces(fit), regression = regression_pieces(fit),
+                   curves = curve_pieces(fit), classes = class_pieces(fit))
+  if (is.character(pieces)) return(pieces)
+  c(weight_pieces(fit), pieces)
+}
+
+piece <- function(columns, component, label, from, to) {
+  list(columns = columns, component = rep_len(component, length(label)), label = label, from = from,
+       to = to)
+}
+
+parameter_rows_of <- function(fit, block, j = NULL, prefix = "") {
+  parameters <- fit$parameters
+  which(parameters$block == block & startsWith(parameters$name, prefix) &
+          (if (is.null(j)) TRUE else parameters$component %in% j))
+}
+
+# Shares of one whole, by their log ratios to the last: d shares = prod shares d x.
+share_piece <- function(columns, component, label, log_prior) {
+  last <- length(columns)
+  piece(columns, component, label, function(theta) log(theta[-last] / theta[last]), function(x) {
+    x <- cbind(x, 0)
+    x <- x - do.call(pmax, as.data.frame(x))
+    log_share <- x - log(rowSums(exp(x)))
+    list(theta = exp(log_share), log_prior = log_prior(log_share) + rowSums(log_share))
+  })
+}
+
+log_dirichlet <- function(alpha, n) {
+  function(log_share) {
+    lgamma(n * alpha) - n * lgamma(alpha) + (alpha - 1) * rowSums(log_share)
+  }
+}
+
+# Sticks are beta(1, alpha) parts of what those before leave.
+log_sticks <- function(alpha, order) {
+  function(log_share) {
+    left <- numeric(nrow(log_share)) # its logarithm
+    out <- 0
+    for (j in order[-length(order)]) {
+      v <- exp(log_share[, j] - left)
+      out <- out + log(alpha) + (alpha - 1) * log1p(-pmin(v, 1)) - left
+      left <- left + log1p(-pmin(v, 1))
+    }
+    out
+  }
+}
+
+weight_pieces <- function(fit) {
+  told <- fit$priors$told$weights
+  k <- fit$k
+  if (!is.null(fit$design$W)) {
+    columns <- parameter_rows_of(fit, "membership")
+    return(if (length(columns) > 0) list(normal_piece(columns, NA, fit$parameters$name[columns], 0,
+                                                      told$coefficient_sd)))
+  }
+  if (k == 1 || told$equal) return(list())
+  law <- if (told$law == "stick_breaking") log_sticks(told$alpha, order(fit$state$weights$position))
+         else log_dirichlet(told$alpha, k)
+  list(share_piece(parameter_rows_of(fit, "weight"), seq_len(k - 1), rep("weight", k - 1), law))
+}
+
+normal_piece <- function(columns, component, label, mean, sd) {
+  n <- length(columns)
+  piece(columns, component, label, identity, function(x) {
+    density <- stats::dnorm(x, rep(mean, length.out = n, each = nrow(x)),
+                            rep(rep_len(sd, n), each = nrow(x)), log = TRUE)
+    list(theta = x, log_prior = rowSums(matrix(density, nrow(x))))
+  })
+}
+
+# A standard deviation whose prior is known: x = log sd.
+sd_piece <- function(columns, component, label, log_prior) {
+  piece(columns, component, label, log, function(x) {
+    list(theta = exp(x), log_prior = rowSums(log_prior(exp(x)) + x))
+  })
+}
+
+# Of a variance that is inverse gamma(shape, rate), as a law of its root.
+log_root_inverse_gamma <- function(shape, rate) {
+  function(sd) {
+    log(2) + shape * log(rate) - lgamma(shape) - (2 * shape + 1) * log(sd) - rate / sd^2
+  }
+}
+
+sigma_pieces <- function(fit, told) {
+  columns <- parameter_rows_of(fit, "sigma")
+  columns <- columns[!fit$parameters$fixed[columns]]
+  law <- list(family = told$sigma_family, df = told$sigma_df, scale = told$sigma_scale)
+  lapply(columns, function(i) {
+    sd_piece(i, fit$parameters$component[i], "sigma", function(sd) sd_log_density(law, sd))
+  })
+}
+
+regression_pieces <- function(fit) {
+  told <- fit$priors$told$regression
+  c(lapply(seq_len(fit$k), function(j) {
+    columns <- parameter_rows_of(fit, "beta", j)
+    normal_piece(columns, j, colnames(fit$design$X), told$beta_mean, told$beta_sd)
+  }), sigma_pieces(fit, told))
+}
+
+class_pieces <- function(fit) {
+  told <- fit$priors$told$classes
+  variables <- fit$design$variables
+  pieces <- lapply(seq_len(fit$k), function(j) {
+    lapply(seq_along(variables$name), function(v) class_piece(fit, told, variables, v, j))
+  })
+  unlist(pieces, recursive = FALSE)
+}
+
+class_piece <- function(fit, told, variables, v, j) {
+  name <- variables$name[v]
+  at <- function(words) match(paste0(words, "|", j), fit$parameters$name)
+  if (variables$type[v] == "categorical") {
+    levels <- variables$levels[[v]]
+    return(share_piece(at(paste0("prob__", name, ".", levels)), j, paste(name, levels[-1]),
+                       log_dirichlet(told$alpha, length(levels))))
+  }
+  if (variables$type[v] == "binomial") {
+    law <- log_dirichlet(told$alpha, 2)
+    return(piece(at(paste0("prob__", name)), j, name, stats::qlogis, function(x) {
+      log_share <- cbind(stats::plogis(x, log.p = TRUE), stats::plogis(-x, log.p = TRUE))
+      list(theta = stats::plogis(x), log_prior = law(log_share) + rowSums(log_share))
+    }))
+  }
+  variance <- log_root_inverse_gamma(told$shape0[v], told$rate0[v])
+  piece(at(paste0(c("mean__", "sd__"), name)), j, paste(c("mean", "sd"), name),
+        function(theta) c(theta[1], log(theta[2])), function(x) {
+    sd <- exp(x[, 2])
+    list(theta = cbind(x[, 1], sd),
+         log_prior = variance(sd) + x[, 2] +
+           stats::dnorm(x[, 1], told$mean0[v], sd / sqrt(told$kappa0[v]), log = TRUE))
+  })
+}
+
+# ---- normal components ----------------------------------------------------------------------------
+
+# Means and covariance matrix of a component, or of all where they share it.
+normal_pieces <- function(fit) {
+  shared <- length(fit$state$normal$df) == 1 && fit$k > 1
+  groups <- if (shared) list(seq_len(fit$k)) else as.list(seq_len(fit$k))
+  lapply(groups, function(components) normal_group(fit, components, shared))
+}
+
+normal_group <- function(fit, components, shared) {
+  told <- fit$priors$told$normal
+  variables <- colnames(fit$design$Y)
+  d <- length(variables)
+  one <- components[1]
+  means <- parameter_rows_of(fit, "mean", components)
+  sds <- unlist(lapply(components, function(j) parameter_rows_of(fit, "sd", j)))
+  structure <- if (d > 1 && has_correlations(fit)) "full" else if (is_spherical(fit)) "spherical"
+               else "diagonal"
+  cors <- if (structure == "full") unlist(lapply(components, function(j) parameter_rows_of(fit, "cor", j)))
+  law <- covariance_law(structure, d, told$prior_df, told$prior_scale)
+  n_sd <- if (structure == "spherical") 1L else d
+  n_cor <- if (structure == "full") d * (d - 1) / 2 else 0L
+  n_mean <- length(means)
+  of_scales <- n_mean + seq_len(n_sd + n_cor)
+  component <- c(rep(components, each = d), rep(if (shared) NA else one, n_sd + n_cor))
+  label <- c(rep(paste("mean", variables), length(components)), paste("scale", seq_len(n_sd + n_cor)))
+  columns <- c(means, sds, cors)
+  from <- function(theta) {
+    sd <- theta[n_mean + seq_len(d)]
+    cor <- if (n_cor > 0) theta[n_mean + length(sds) + seq_len(n_cor)]
+    c(theta[seq_len(n_mean)], log(sd[seq_len(n_sd)]), if (n_cor > 0) root_coordinates(cor, d))
+  }
+  to <- function(x) {
+    scale <- law(x[, of_scales, drop = FALSE])
+    log_prior <- scale$log_prior
+    for (j in seq_along(components)) {
+      at <- (j - 1) * d + seq_len(d)
+      e <- x[, at, drop = FALSE] - rep(told$prior_mean, each = nrow(x))
+      log_prior <- log_prior - 0.5 * (d * log(2 * pi / told$prior_kappa) + scale$log_det +
+                                        told$prior_kappa * scale$square(e))
+    }
+    several <- t(rep(1, length(components)))
+    list(theta = cbind(x[, seq_len(n_mean)], kronecker(several, scale$sd),
+                       if (n_cor > 0) kronecker(several, scale$cor)),
+         log_prior = log_prior)
+  }
+  piece(columns, component, label, from, to)
+}
+
+is_spherical <- function(fit) {
+  nchar(fit$covariance) > 1 && substr(fit$covariance, 2, 2) == "I"
+}
+
+# From rows of (log sds, w) to list(sd, cor, log_det, square(e): e' Sigma^{-1} e by row, log_prior), the
+# latter the density of the row: full: Sigma inverse Wishart(df, S); else each variance has its
+# marginal law in it (spherical: with the mean of the diagonal).
+covariance_law <- function(structure, d, df, S) {
+  if (structure == "full") return(function(x) full_covariance(x, d, df, S))
+  rate <- if (structure == "spherical") mean(diag(S)) / 2 else diag(S) / 2
+  shape <- (df - d + 1) / 2
+  function(x) {
+    sd <- exp(x)
+    log_prior <- numeric(nrow(x))
+    for (a in seq_len(ncol(x))) {
+      log_prior <- log_prior + log_root_inverse_gamma(shape, rate[a])(sd[, a]) + x[, a]
+    }
+    sd <- sd[, rep_len(seq_len(ncol(sd)), d), drop = FALSE]
+    list(sd = sd, cor = NULL, log_det = 2 * rowSums(log(sd)),
+         square = function(e) rowSums((e / sd)^2), log_prior = log_prior)
+  }
+}
+
+full_covariance <- function(x, d, df, S) {
+  sd <- exp(x[, seq_len(d), drop = FALSE])
+  w <- x[, -seq_len(d), drop = FALSE]
+  W <- correlation_root(w, d)
+  log_det <- 2 * rowSums(log(sd))
+  for (i in seq_len(d)) log_det <- log_det + 2 * log(W[, i, i])
+  square <- function(e) rowSums(forward_solve(W, e / sd)^2)
+  trace <- 0
+  root <- t(chol(S))
+  for (i in seq_len(d)) trace <- trace + square(matrix(root[, i], nrow(x), d, byrow = TRUE))
+  # d Sigma = 2^d |Sigma|^{(d + 1)/2} prod cosh w d(log sd, w).
+  log_prior <- 0.5 * df * (as.numeric(determinant(S)$modulus) - d * log(2)) -
+    log_gamma_q(df / 2, d) - 0.5 * (df + d + 1) * log_det - 0.5 * trace +
+    d * log(2) + 0.5 * (d + 1) * log_det + rowSums(log(cosh(w)))
+  pairs <- covariance_pairs(rep(1L, d))
+  cor <- vapply(seq_len(nrow(pairs)), function(i) {
+    rowSums(matrix(W[, pairs[i, 1], ] * W[, pairs[i, 2], ], nrow(x)))
+  }, numeric(nrow(x)))
+  list(sd = sd, cor = matrix(cor, nrow(x)), log_det = log_det, square = square, log_prior = log_prior)
+}
+
+# z of W z = e for lower triangular W (n x d x d), by row.
+forward_solve <- function(W, e) {
+  for (i in seq_len(ncol(e))) {
+    for (j in seq_len(i - 1)) e[, i] <- e[, i] - W[, i, j] * e[, j]
+    e[, i] <- e[, i] / W[, i, i]
+  }
+  e
+}
+
+# The w of correlations, see unconstrain_scales().
+root_coordinates <- function(cor, d) {
+  R <- diag(d)
+  pairs <- covariance_pairs(rep(1L, d))
+  R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- cor
+  W <- t(chol(R))
+  asinh(W[pairs[, 2:1, drop = FALSE]] / diag(W)[pairs[, 2]])
+}
+
+# ---- curves ---------------------------------------------------------------------------------------
+
+curve_pieces <- function(fit) {
+  if (has_curves(fit)) {
+    return(paste("Linear response not checked: with smooth terms in the components' curves the sum over",
+                 "components and curves together is not at hand. Compare with bootstrap()."))
+  }
+  told <- fit$priors$told$curves
+  blocks <- random_blocks(fit$design)
+  groups <- if (fit$design$random$common) NA else seq_len(fit$k)
+  covariances <- unlist(lapply(groups, function(j) {
+    lapply(which(is.na(told$multiple_constant)), function(b) deviation_piece(fit, told, blocks, b, j))
+  }), recursive = FALSE)
+  c(lapply(seq_len(fit$k), function(j) {
+    columns <- parameter_rows_of(fit, "beta", j)
+    normal_piece(columns, j, colnames(fit$design$X), told$beta_mean, told$beta_sd)
+  }), covariances, sigma_pieces(fit, told))
+}
+
+# The covariance of a ( | ), or the multiple of a given matrix.
+deviation_piece <- function(fit, told, blocks, b, j) {
+  at <- deviation_columns(fit, blocks, b, j)
+  rows <- blocks$first[b] + seq_len(blocks$size[b]) - 1L
+  df <- told$covariance_df[b]
+  S <- as.matrix(told$covariance_scale)[rows, rows, drop = FALSE]
+  if (length(at$cor) == 0) {
+    law <- log_root_inverse_gamma(df / 2, S[1] / 2)
+    return(sd_piece(at$sd, j, paste("sd", b), law))
+  }
+  q <- length(at$sd)
+  piece(c(at$sd, at$cor), j, paste("scale", b, seq_along(c(at$sd, at$cor))),
+        function(theta) c(log(theta[seq_len(q)]), root_coordinates(theta[-seq_len(q)], q)),
+        function(x) {
+    scale <- full_covariance(x, q, df, S)
+    list(theta = cbind(scale$sd, scale$cor), log_prior = scale$log_prior)
+  })
+}
+
+# Entries of theta of block b, group j (NA: common).
+deviation_columns <- function(fit, blocks, b, j) {
+  free <- blocks$kind == "free"
+  n_sd <- ifelse(free, blocks$size, 1)
+  n_cor <- ifelse(free, blocks$size * (blocks$size - 1) / 2, 0)
+  of <- function(block, n) parameter_rows_of(fit, block, j)[sum(n[seq_len(b - 1)]) + seq_len(n[b])]
+  list(sd = of("sd", n_sd), cor = of("cor", n_cor))
+}
+
+# ---- states ---------------------------------------------------------------------------------------
+
+# The fields of C (see theta_state()), a column a row of theta.
+point_states <- function(fit, theta) {
+  rows <- function(block) t(theta[, fit$parameters$block == block, drop = FALSE])
+  weights <- if (is.null(fit$design$W)) list(weight = rows("weight"))
+             else list(coefficient = rbind(matrix(0, ncol(fit$design$W), nrow(theta)), rows("membership")))
+  state <- list(weights = weights)
+  state[[fit$kind]] <- switch(fit$kind,
+    normal = list(mean = rows("mean"), covariance = normal_columns(fit, rows("sd"), rows("cor"))),
+    regression = list(coefficients = rows("beta"), boundary = 0 * rows("beta"), sigma = rows("sigma")),
+    curves = list(coefficients = rows("beta"), covariance = curve_columns_of(fit, theta),
+                  sigma = rows("sigma")),
+    classes = probability_columns(fit, theta)
+  )
+  state
+}
+
+normal_columns <- function(fit, sd, cor) {
+  d <- ncol(fit$design$Y)
+  pairs <- covariance_pairs(rep(1L, d))
+  out <- lapply(seq_len(fit$k), function(j) {
+    covariance_columns(sd[(j - 1) * d + seq_len(d), , drop = FALSE],
+                       cor[(j - 1) * nrow(pairs) + seq_len(nrow(pairs)), , drop = FALSE], pairs)
+  })
+  do.call(rbind, out)
+}
+
+# d^2 x n from sds (d x n) and correlations.
+covariance_columns <- function(sd, cor, pairs) {
+  d <- nrow(sd)
+  out <- matrix(0, d^2, ncol(sd))
+  out[(seq_len(d) - 1) * (d + 1) + 1, ] <- sd^2
+  for (i in seq_len(nrow(pairs))) {
+    a <- pairs[i, 1]
+    b <- pairs[i, 2]
+    out[a + d * (b - 1), ] <- out[b + d * (a - 1), ] <- cor[i, ] * sd[a, ] * sd[b, ]
+  }
+  out
+}
+
+curve_columns_of <- function(fit, theta) {
+  blocks <- random_blocks(fit$design)
+  given <- random_matrix(fit$design)
+  q <- ncol(fit$design$Z)
+  groups <- if (fit$design$random$common) NA else seq_len(fit$k)
+  do.call(rbind, lapply(groups, function(j) {
+    out <- matrix(0, q^2, nrow(theta))
+    for (b in seq_len(nrow(blocks))) {
+      at <- deviation_columns(fit, blocks, b, j)
+      rows <- blocks$first[b] + seq_len(blocks$size[b]) - 1L
+      places <- as.vector(outer(rows, (rows - 1) * q, `+`))
+      sd <- t(theta[, at$sd, drop = FALSE])
+      out[places, ] <- if (blocks$kind[b] == "multiple") {
+        as.vector(given[rows, rows]) %o% drop(sd)^2
+      } else {
+        covariance_columns(sd, t(theta[, at$cor, drop = FALSE]), covariance_pairs(rep(1L, nrow(sd))))
+      }
+    }
+    out
+  }))
+}
+
+probability_columns <- function(fit, theta) {
+  variables <- fit$design$variables
+  at <- function(words, j) t(theta[, match(paste0(words, "|", j), fit$parameters$name), drop = FALSE])
+  numbers <- variables$name[variables$type == "gaussian"]
+  of_component <- function(words) {
+    do.call(rbind, lapply(seq_len(fit$k), function(j) at(words, j)))
+  }
+  discrete <- which(variables$type != "gaussian")
+  probability <- lapply(seq_len(fit$k), function(j) {
+    do.call(rbind, lapply(discrete, function(v) {
+      if (variables$type[v] == "categorical") {
+        return(at(paste0("prob__", variables$name[v], ".", variables$levels[[v]]), j))
+      }
+      p <- at(paste0("prob__", variables$name[v]), j)
+      rbind(1 - p, p)
+    }))
+  })
+  c(if (length(discrete) > 0) list(probability = do.call(rbind, probability)),
+    if (length(numbers) > 0) {
+      list(mean = of_component(paste0("mean__", numbers)),
+           variance = of_component(paste0("sd__", numbers))^2)
+    })
+}
