@@ -113,8 +113,11 @@ get_predicted.elbo_fit <- function(x, data = NULL, predict = "expectation", ci =
   known <- c("expectation", "link", "response", "prediction", "classification")
   predict <- check_choice(predict, "predict", known)
   constant <- names(attr(data, "constant.values"))
-  # ggeffects hands its level to its own methods only.
-  if (!is.null(constant) && missing(ci)) ci <- dynGet("ci.lvl", dynGet("ci_level", ci))
+  # ggeffects hands its level and kind of interval to its own methods only.
+  if (!is.null(constant) && missing(ci)) {
+    ci <- dynGet("ci.lvl", dynGet("ci_level", ci))
+    if (identical(dynGet("interval", NULL), "prediction")) predict <- "prediction"
+  }
   if (is.null(ci) || is.na(ci)) ci <- NULL
   groups <- group_variables(x)
   random <- !isFALSE(include_random) && !identical(include_random, NA) &&
@@ -122,7 +125,7 @@ get_predicted.elbo_fit <- function(x, data = NULL, predict = "expectation", ci =
     (is.null(data) || all(groups %in% setdiff(names(data), constant)))
   table <- predicted_table(x, data, predict, ci, random)
   values <- if ("Response" %in% names(table)) table else table$Predicted
-  limits <- table[setdiff(names(table), c("Row", "Response", "Predicted"))]
+  limits <- if (is.null(ci)) table[0] else table[setdiff(names(table), c("Row", "Response", "Predicted"))]
   structure(values, ci_data = if (!is.data.frame(values) && ncol(limits) > 0) limits,
             data = if (is.null(data)) original_data(x) else data, ci = ci, predict = predict,
             class = c("get_predicted", class(values)))
@@ -466,4 +469,15 @@ get_priors.elbo_fit <- function(x, ...) {
   priors <- describe_prior.elbo_fit(x)
   names(priors) <- sub("^Prior_", "", names(priors))
   priors
+}
+
+# The number of coefficients, for the contours of Cook's distance, is looked for in an element `rank`,
+# which fits of lm() have.
+#' @exportS3Method performance::check_model
+check_model.elbo_glmm <- function(x, ...) {
+  checked <- NextMethod()
+  if (is.data.frame(checked$INFLUENTIAL)) {
+    attr(checked$INFLUENTIAL, "n_params") <- ncol(x$design$X)
+  }
+  checked
 }

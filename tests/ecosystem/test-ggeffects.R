@@ -11,8 +11,12 @@ test_that("curves are of the population, with summary()'s degrees of freedom", {
   narrow <- plain(ggeffects::ggpredict(fit, "age", ci.lvl = 0.8))
   by_hand <- predict(fit, at, re.form = NA, interval = "confidence", level = 0.8)
   expect_equal(as.matrix(narrow[2:4]), by_hand, ignore_attr = TRUE)
-  marginal <- plain(ggeffects::ggemmeans(fit, "age"))
-  expect_equal(marginal$conf.low, plain(ggeffects::ggemmeans(fit, "age"))$conf.low)
+  new <- plain(ggeffects::ggpredict(fit, "age", interval = "prediction"))
+  by_hand <- predict(fit, at, re.form = NA, interval = "prediction")
+  expect_equal(as.matrix(new[2:4]), by_hand, ignore_attr = TRUE)
+  one_sex <- fit_glmm(distance ~ age + (1 | Subject), orthodont, method = "reml")
+  expect_equal(plain(ggeffects::ggemmeans(one_sex, "age")), plain(ggeffects::ggpredict(one_sex, "age")),
+               ignore_attr = TRUE)
 })
 
 test_that("a group that is asked for has its own curve", {
