@@ -396,7 +396,9 @@ static elbo_status climb(glmm *g, const elbo_control *control, int n_starts,
   }
   if (best < 0) return ELBO_E_NOT_FINITE;
   status = lmm_start(&g->work, eta + n * (size_t)best);
-  return status == ELBO_OK ? elbo_ascend(&model, &g->work, control, hooks, memory, result) : status;
+  if (status == ELBO_OK) status = elbo_ascend(&model, &g->work, control, hooks, memory, result);
+  if (status >= 0) lmm_canonical(&g->work);
+  return status;
 }
 
 /* Columns of X that may say nothing new (unless the caller has looked: full_rank), and a level whose

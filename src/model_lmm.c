@@ -141,6 +141,15 @@ void lmm_set_eta(lmm_work *w) {
   w->q_next_valid = w->q_is_exact = w->evidence_valid = 0;
 }
 
+void lmm_canonical(lmm_work *w) {
+  lmm_parameters_canonical(&w->par, w->L, w->variance, w->eta);
+  for (int k = 0; k < w->par.n_smooth; k++) {
+    double *sd = w->eta + w->par.n_eta - 1 - k;
+    *sd = fabs(*sd);
+  }
+  lmm_set_eta(w);
+}
+
 static void pack(void *work, double *eta) {
   lmm_work *w = (lmm_work *)work;
   memcpy(eta, w->eta, (size_t)w->par.n_eta * sizeof(double));

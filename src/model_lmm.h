@@ -133,6 +133,9 @@ int lmm_row_size(const lmm_parameters *par, int row); /* free parameters of the 
 /* L (q x q, zero rows where there is no law), Sigma = L L' and variance (n_level) from eta. */
 void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double *L, double *Sigma,
                            double *variance);
+/* eta from L with its columns turned so that the diagonal is not negative, as lmm_parameters_pack() has it. */
+void lmm_parameters_canonical(const lmm_parameters *par, double *L, const double *variance,
+                              double *eta);
 /* In free blocks a diagonal entry of L that is smaller than `small` becomes zero, and so does its column: L is
  * turned so that Sigma stays as it is. */
 void lmm_parameters_round(const lmm_parameters *par, double small, double *eta);
@@ -347,6 +350,8 @@ enum { LMM_STARTS = 18, LMM_STARTS_SIMPLE = 3 };
 elbo_status lmm_starts(lmm_work *work, int n_starts, double *eta, double *objective);
 /* Puts the model at eta, beta at its best. */
 elbo_status lmm_start(lmm_work *work, const double *eta);
+/* Of the eta that are the same parameters, the one that lmm_parameters_pack() makes of these. */
+void lmm_canonical(lmm_work *work);
 /* Objective at the current Sigma and variance; beta (p) and C (p x p: (X'V^-1X)^-1) profiled out
  * unless `beta_given`.  Coefficients of smooth terms are always at their best. */
 elbo_status lmm_objective(lmm_work *work, int beta_given, double *beta, double *C, double *value);

@@ -250,6 +250,14 @@ void lmm_parameters_pack_root(const lmm_parameters *par, const double *L, const 
     if (par->eta_of_sigma[l] >= 0) eta[par->eta_of_sigma[l]] = 0.5 * log(variance[l]);
 }
 
+void lmm_parameters_canonical(const lmm_parameters *par, double *L, const double *variance,
+                              double *eta) {
+  const int q = par->q;
+  for (int c = 0; c < q; c++)
+    for (int r = q - 1; L[c * (q + 1)] < 0.0 && r >= c; r--) L[r + q * c] = -L[r + q * c];
+  lmm_parameters_pack_root(par, L, variance, eta);
+}
+
 void lmm_parameters_pack(const lmm_parameters *par, const double *Sigma, const double *variance,
                          double *eta) {
   const int q = par->q;

@@ -320,9 +320,9 @@ static void test_derivatives(void) {
 /* A column without variance of its own is emptied, whatever other rows have in it, and Sigma stays. */
 static void test_round(void) {
   model m;
-  model_init(&m, 4, 1, one_block, 1);
-  model_finish(&m);
   for (int zero = 0; zero < 4; zero++) {
+    model_init(&m, 4, 1, one_block, 1);
+    model_finish(&m);
     double *eta = random_eta(&m.par), L[16], Sigma[16], before[16], variance[1];
     eta[m.par.eta_of_row[zero] + zero] = 1e-12;
     lmm_parameters_unpack(&m.par, eta, L, before, variance);
@@ -344,6 +344,30 @@ static void test_round(void) {
   test_free();
 }
 
+/* Columns of L have a sign by convention: the same Sigma by the eta that packing it gives. */
+static void test_canonical(void) {
+  model m;
+  for (int held = 0; held < 2; held++) {
+    model_init(&m, 3, 1, one_block, 1);
+    if (held) m.sd[1] = 2.0;
+    model_finish(&m);
+    for (int i = 0; i < 20; i++) {
+      double *eta = random_eta(&m.par), L[9], Sigma[9], before[9], variance[1];
+      double *packed = new_doubles(m.par.n_eta);
+      for (int j = 0; j < m.par.n_eta; j++)
+        if (random_uniform() < 0.5) eta[j] = -eta[j];
+      lmm_parameters_unpack(&m.par, eta, L, before, variance);
+      lmm_parameters_canonical(&m.par, L, variance, eta);
+      lmm_parameters_unpack(&m.par, eta, L, Sigma, variance);
+      CHECK(distance(Sigma, before, 9) < 1e-13);
+      for (int k = 0; k < 3; k++) CHECK(L[4 * k] >= 0.0);
+      lmm_parameters_pack(&m.par, Sigma, variance, packed);
+      CHECK(distance(packed, eta, m.par.n_eta) < 1e-6); /* from Sigma: by the square of its condition */
+    }
+    test_free();
+  }
+}
+
 int main(void) {
   test_free_rows();
   test_constant_sd();
@@ -355,6 +379,7 @@ int main(void) {
   test_constant_units();
   test_derivatives();
   test_round();
+  test_canonical();
   test_free();
   return FINISH();
 }
