@@ -186,15 +186,15 @@ generate_mixture <- function() {
   arguments$sigma <- maybe(0.08, alist(~ 1, ~ component), alist(~ x, 1))
   arguments$membership <- maybe(0.1, alist(~ w, ~ f), alist(~ absent, w, ~ y, ~ (1 | g)))
   if (law != "curves") arguments$unit <- maybe(0.08, alist(~ g), alist(g, ~ absent))
-  arguments$prior <- maybe(0.2, alist(priors(weight = dirichlet(4)), priors(beta = normal(0,
-                                                                                          10)), NULL,
+  arguments$prior <- maybe(0.2, alist(priors(weight = dirichlet(4)), NULL,
+                                      priors(beta = normal(0, 10)),
                                       priors(weight = stick_breaking(1)),
                                       priors(sigma = half_t(3, 1))),
                            odd_priors)
   arguments$weights <- maybe(0.06, alist(w), alist(-w, absent, 1:3))
   arguments$freq <- maybe(0.06, alist(t), alist(-t, w, absent))
-  arguments$start <- maybe(0.05, alist(rep(1:2, length.out = nrow(d))), alist(1:3, "a", matrix(1,
-                                                                                               2, 2)))
+  arguments$start <- maybe(0.05, alist(rep(1:2, length.out = nrow(d))),
+                           alist(1:3, "a", matrix(1, 2, 2)))
   arguments$na.action <- maybe(0.05, alist(na.exclude, na.omit), alist(na.fail, "no"))
   arguments$control <- pick_mostly(control_calls, odd_controls, 0.03)
   as.call(c(quote(fit_mixture), arguments))
@@ -209,9 +209,8 @@ common_questions <- alist(
   AIC(fit),
   BIC(fit), elbo(fit), elbo_trace(fit), convergence(fit), print(convergence(fit)), latent(fit),
   predict(fit), predict(fit, d[1:2, ]), predict(fit, d[0, ]), predict(fit, as.matrix(d[1])),
-  predict(fit, transform(d, x = Inf)), predict(fit, d[names(d) == "x"]), predict(fit,
-                                                                                 transform(d,
-                                                                                           g = "new")),
+  predict(fit, transform(d, x = Inf)), predict(fit, d[names(d) == "x"]),
+  predict(fit, transform(d, g = "new")),
   predict(fit, transform(d, x = NA)), predict(fit, type = "no"), fitted(fit), residuals(fit),
   residuals(fit, type = "no"), simulate(fit, 2, seed = 1), simulate(fit, -1), update(fit, . ~ .),
   update(fit, method = "vb"), update(fit, method = "em"), update(fit, method = "joint"),
@@ -230,8 +229,7 @@ glmm_questions <- c(common_questions, alist(
   fixef(fit), ranef(fit), as.data.frame(ranef(fit)), VarCorr(fit), as.data.frame(VarCorr(fit)),
   model.matrix(fit), confint(fit, type = "profile"), confint(fit, type = "bootstrap", nsim = 3),
   predict(fit, d[1:4, ], interval = "prediction"), predict(fit, interval = "confidence"),
-  predict(fit, d[1:2, ], re.form = NA), predict(fit, se.fit = TRUE), residuals(fit,
-                                                                               type = "pearson"),
+  predict(fit, d[1:2, ], re.form = NA), predict(fit, se.fit = TRUE), residuals(fit, type = "pearson"),
   predict(fit, transform(d, g = "new"), allow.new.levels = TRUE, interval = "prediction"),
   simulate(fit, 1, re.form = NA), update(fit, method = "reml"), update(fit, . ~ . + w),
   update(fit, . ~ 1), update(fit, sigma = ~ f), tidy(fit, effects = "ran_vals"),
@@ -239,7 +237,7 @@ glmm_questions <- c(common_questions, alist(
 
 mixture_questions <- c(common_questions, alist(
   components(fit), selection(fit), predict(fit, type = "prob"), predict(fit, type = "response"),
-  predict(fit, d[1:3, ], type = "prob"), update(fit, k = 3), update(fit, k = 1), plot(fit,
-                                                                                      type = "curves"),
+  predict(fit, d[1:3, ], type = "prob"), update(fit, k = 3), update(fit, k = 1),
+  plot(fit, type = "curves"),
   plot(fit, type = "components"), plot(fit, type = "selection"), confint(fit, type = "bootstrap"),
   ranef(fit)))
