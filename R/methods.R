@@ -233,7 +233,20 @@ drop1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), 
   }
   # NextMethod() would hand on the scope as it was given.
   default <- utils::getS3method("drop1", "default")
-  default(object, dropped, scale = scale, test = test, k = k, trace = trace)
+  on_same_rows(default(object, dropped, scale = scale, test = test, k = k, trace = trace), object)
+}
+
+# Fits to different rows do not compare, which stats says in words of its own.
+on_same_rows <- function(expr, object) {
+  changed <- gettext("number of rows in use has changed: remove missing values?", domain = "R-stats")
+  tryCatch(expr, error = function(e) {
+    if (conditionMessage(e) != changed) stop(e)
+    left_out <- length(stats::na.action(model.frame(object)))
+    abort(c("Without or with another term the model would be fitted to other rows: variables have",
+            sprintf("missing values (%d rows are left out of this fit).", left_out),
+            "Fit to the rows that are complete in all variables, as na.omit() gives them."),
+          "elbo_error_data")
+  })
 }
 
 #' @rdname elbo_fit-methods
@@ -251,7 +264,7 @@ add1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k
           "elbo_error_argument")
   }
   default <- utils::getS3method("add1", "default")
-  default(object, added, scale = scale, test = test, k = k, trace = trace)
+  on_same_rows(default(object, added, scale = scale, test = test, k = k, trace = trace), object)
 }
 
 # Labels of the fixed terms in a scope: labels, or a formula in which `.` is that of the fit. A

@@ -98,7 +98,9 @@ coefficient_factors <- function(fit, state) {
   stats::setNames(beta, factor_names("beta", fit))
 }
 
+# Counts and shares have none.
 sigma_factors <- function(fit, state) {
+  if (is.null(state$shape)) return(list())
   names <- if (fit$design$spec$common_sigma) "sigma^2" else factor_names("sigma^2", fit)
   variance_factors(state$shape, state$rate, names)
 }

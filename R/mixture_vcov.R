@@ -173,7 +173,8 @@ labelled_information <- function(fit) {
   block <- mixture_parameters(fit$design, fit$k, fit$covariance, fit$priors$told)$block
   all <- matrix(0, length(block), ncol(jacobian))
   all[block != "smooth", ] <- jacobian
-  eta_cov <- two_blocks(weights$eta_cov, invert_information(-answer$hessian[eta, eta]))
+  information <- -answer$hessian[eta, eta, drop = FALSE]
+  eta_cov <- two_blocks(weights$eta_cov, invert_information(information))
   information_parts(fit, eta_cov, all)
 }
 

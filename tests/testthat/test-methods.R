@@ -123,3 +123,11 @@ test_that("add1() and drop1() take formulas and labels of the fixed part, and no
   refused(drop1(fit, 1))
   expect_error(drop1(fit, test = "F"), class = "elbo_error_argument")
 })
+
+test_that("drop1() and add1() of a variable with missing values say that the rows differ", {
+  growth <- transform(nlme::Orthodont, z = replace(age^2, 3, NA))
+  fit <- fit_glmm(distance ~ age + z + (1 | Subject), growth)
+  expect_error(drop1(fit), "1 rows are left out", class = "elbo_error_data")
+  less <- update(fit, . ~ . - z)
+  expect_error(add1(less, ~ . + z), "other rows", class = "elbo_error_data")
+})

@@ -403,3 +403,11 @@ test_that("method joint of curves assigns every unit to one component, and climb
   # What em maximises is below it: with labels as points nothing is averaged.
   expect_lt(elbo(fit), as.numeric(logLik(update(fit, method = "em"))))
 })
+
+test_that("counts and shares have no factor of a residual variance", {
+  set.seed(2)
+  counts <- data.frame(y = rpois(30, rep(c(1, 8), 15)), x = rnorm(30))
+  fit <- fit_mixture(y ~ x, counts, k = 2, family = poisson(), method = "vb")
+  expect_named(variational(fit), c("weights", "beta|1", "beta|2", "z"))
+  expect_output(print(summary(fit)), "Mean field")
+})

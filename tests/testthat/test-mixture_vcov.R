@@ -138,3 +138,12 @@ test_that("permuted labels of a start change nothing", {
   expect_equal(theta(a), theta(b), tolerance = 1e-8)
   expect_equal(vcov(a, full = TRUE), vcov(b, full = TRUE), tolerance = 1e-6)
 })
+
+test_that("a single coefficient has a standard error: of a Poisson mean on the log scale", {
+  # Information of log mu is n mu = sum y.
+  counts <- data.frame(y = c(2, 0, 3, 1))
+  for (method in c("em", "joint")) {
+    fit <- fit_mixture(y ~ 1, counts, k = 1, family = poisson(), method = method)
+    expect_equal(summary(fit)$coefficients[1, "Std. Error"], 1 / sqrt(6), tolerance = 1e-6)
+  }
+})
