@@ -8,7 +8,7 @@
 
 hypothesis_type <- function(type) {
   known <- c("1", "2", "3", "I", "II", "III")
-  check(length(type) == 1 && as.character(type) %in% known, "type", "1, 2 or 3", type)
+  check(is.atomic(type) && length(type) == 1 && as.character(type) %in% known, "type", "1, 2 or 3", type)
   (match(as.character(type), known) - 1) %% 3 + 1
 }
 

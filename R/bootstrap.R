@@ -114,6 +114,7 @@ confint.elbo_bootstrap <- function(object, parm = NULL, level = 0.95, ...) {
   level <- check_between(level, "level", 0, 1)
   parm <- interval_parameters(parm, names(object$estimate))
   tails <- c((1 - level) / 2, (1 + level) / 2)
+  if (length(parm) == 0) return(interval_matrix(matrix(0, 0, 2), parm, level))
   limits <- apply(object$theta[, parm, drop = FALSE], 2, stats::quantile, probs = tails,
                   na.rm = TRUE, names = FALSE)
   interval_matrix(t(limits), parm, level)

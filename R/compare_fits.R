@@ -181,6 +181,7 @@ print_columns <- function(terms, columns) {
 #' @export
 plot.elbo_comparison <- function(x, level = 0.95, ...) {
   check_dots_empty(...)
+  check_between(level, "level", 0, 1)
   terms <- unique(x$term)
   labels <- comparison_labels(x)
   fits <- unique(x$fit)

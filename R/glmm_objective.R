@@ -18,6 +18,7 @@ elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
           "elbo_error_not_available")
   }
   if (is.null(theta)) theta <- object$theta
+  check(is.numeric(theta), "theta", "a vector of numbers like theta(fit)", theta)
   if (is.null(q)) return(glmm_posterior(object, theta)$objective)
   parts <- theta_parts(object, theta)
   q <- check_q(q, object, theta)

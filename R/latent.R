@@ -215,7 +215,7 @@ VarCorr.elbo_fit <- function(x, sigma = 1, ...) {
   matrices <- lapply(blocks, function(block) block_covariance(x, block))
   names(matrices) <- make.unique(rep_len(as.character(x$design$group_name), length(blocks)))
   structure(c(matrices, smooth_laws(x)),
-            sc = if (!x$design$known_se) sigma(x),
+            sc = if (!x$design$known_se) stats::sigma(x), # not the argument
             class = "VarCorr.elbo_fit")
 }
 

@@ -198,6 +198,7 @@ deviance.elbo_fit <- function(object, ..., REML = NULL) {
 #' @export
 extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
   check_dots_empty(..., .but = passed_along$extractAIC)
+  check_step_settings(scale, k, FALSE)
   # step() puts the terms of the fixed part in the place of the formula.
   if (inherits(fit$formula, "terms") && loses_terms(fit)) {
     abort(c("step() would lose the random terms of the fit;",
@@ -221,6 +222,7 @@ loses_terms <- function(fit) length(fit$design$random) > 0 || has_curves(fit)
 drop1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k = 2,
                            trace = FALSE, ...) {
   check_dots_empty(...)
+  check_step_settings(scale, k, trace)
   check_no_curves(object$design, "drop1()", "Compare fits without a term by anova() or AIC().")
   test <- check_choice(test, "test", c("none", "Chisq"))
   labels <- attr(terms(object), "term.labels")
@@ -254,6 +256,7 @@ on_same_rows <- function(expr, object) {
 add1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k = 2,
                           trace = FALSE, ...) {
   check_dots_empty(...)
+  check_step_settings(scale, k, trace)
   check_no_curves(object$design, "add1()", "Compare fits with a further term by anova() or AIC().")
   test <- check_choice(test, "test", c("none", "Chisq"))
   if (missing(scope)) scope <- NULL
@@ -268,7 +271,7 @@ add1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k
 }
 
 # Labels of the fixed terms in a scope: labels, or a formula in which `.` is that of the fit. A
-# term goes after those that it contains.
+# term is a candidate once all that it contains are there.
 scope_labels <- function(fit, scope) {
   if (is.character(scope)) return(scope)
   check(inherits(scope, "formula"), "scope", "a formula such as ~ . + x, or labels of terms", scope)
@@ -276,10 +279,18 @@ scope_labels <- function(fit, scope) {
   rest <- drop_bars(formula[[3]])
   formula[[3]] <- if (is.null(rest)) 1 else rest
   labels <- attr(terms(formula), "term.labels")
-  present <- attr(terms(fit), "term.labels")
-  # A term is a candidate once all that it contains are there.
-  reachable <- stats::add.scope(terms(fit), terms(formula))
-  labels[labels %in% c(present, reachable)]
+  fixed <- stats::formula(terms(fit))
+  upper <- formula
+  upper[[3]] <- call("+", fixed[[3]], formula[[3]])
+  reachable <- stats::add.scope(fixed, upper)
+  labels[labels %in% c(attr(terms(fit), "term.labels"), reachable)]
+}
+
+check_step_settings <- function(scale, k, trace) {
+  check(is_number(scale) && scale >= 0, "scale", "a number, not negative", scale)
+  check_number(k, "k")
+  check(is_number(trace) || isTRUE(trace) || isFALSE(trace), "trace", "TRUE, FALSE or a number",
+        trace)
 }
 
 # ---- by row ------------------------------------------------------------------------------

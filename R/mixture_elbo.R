@@ -39,7 +39,7 @@ check_theta <- function(theta, fit) {
 }
 
 check_probabilities <- function(q, fit) {
-  q <- as.matrix(q)
+  if (is.data.frame(q)) q <- as.matrix(q)
   ok <- is.numeric(q) && identical(dim(q), c(as.integer(fit$design$n_unit), as.integer(fit$k))) &&
     all(is.finite(q) & q >= 0) && all(abs(rowSums(q) - 1) < 1e-8)
   check(ok, "q", sprintf("a %d x %d matrix of probabilities, each row with sum one",

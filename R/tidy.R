@@ -191,6 +191,7 @@ glance.elbo_fit <- function(x, ...) {
 augment.elbo_fit <- function(x, data = augmented_data(x), newdata = NULL, se_fit = FALSE,
                              interval = c("none", "confidence", "prediction"), ...) {
   check_dots_empty(..., .but = passed_along$augment)
+  check_flag(se_fit, "se_fit")
   interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))
   if (is.null(newdata)) {
     fitted <- fitted(x)

@@ -20,6 +20,7 @@
 #' update(fit, . ~ . + Sex - (age | Subject) + (1 | Subject))
 #' @export
 update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
+  check_flag(evaluate, "evaluate")
   call <- object$call
   changes <- as.list(match.call(expand.dots = FALSE)$...)
   if (length(changes) > 0 && (is.null(names(changes)) || !all(nzchar(names(changes))))) {
@@ -70,6 +71,8 @@ check_data_there <- function(data, env) {
 # A formula that says nothing of random terms is one that forgot them: lmtest and others ask for
 # `. ~ 1`.
 updated_formula <- function(old, new) {
+  check(inherits(new, "formula") || (is.character(new) && length(new) == 1), "formula.",
+        "a formula such as . ~ . + x", new)
   formula <- tryCatch(stats::update.formula(old, new), error = function(e) NULL)
   check(inherits(formula, "formula"), "formula.", "a formula such as . ~ . + x", new)
   if (!has_bar(old) || has_bar(formula) || has_bar(stats::as.formula(new))) return(formula)

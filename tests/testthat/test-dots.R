@@ -201,3 +201,34 @@ test_that("errors name our word for that of another package", {
   refused(plot(fit, main = "A fit"), "autoplot")
   refused(residuals(fit, type = "foo"), "pearson")
 })
+
+test_that("an argument of another kind gets an error of ours", {
+  skip_on_cran()
+  odd <- list(NULL, NA, "foo", -1, list(), c(TRUE, FALSE), mean, y ~ x)
+  table <- owned()
+  # Generics that users call; those of packages around have rules of their own.
+  called <- unlist(lapply(c("elbo", "stats", "base"), getNamespaceExports))
+  table <- table[is.na(table[[4]]) & table$generic %in% setdiff(called, c("$", "truth")), ]
+  examples <- list(elbo_fit = example_of("elbo_fit"), elbo_mixture = example_of("elbo_mixture"),
+                   elbo_bootstrap = example_of("elbo_bootstrap"),
+                   elbo_comparison = example_of("elbo_comparison"))
+  examples$elbo_glmm <- examples$elbo_fit
+  grDevices::pdf(NULL)
+  withr::defer(grDevices::dev.off())
+  foreign <- character()
+  for (i in which(table$class %in% names(examples))) {
+    name <- paste(table$generic[i], table$class[i], sep = ".")
+    method <- get(name, asNamespace("elbo"))
+    for (argument in setdiff(names(formals(method))[-1], "...")) for (value in odd) {
+      arguments <- c(list(examples[[table$class[i]]]), stats::setNames(list(value), argument))
+      if ("nsim" %in% names(formals(method)) && argument != "nsim") arguments$nsim <- 3
+      quiet <- function() utils::capture.output(suppressMessages(do.call(method, arguments)))
+      found <- tryCatch(quiet(), condition = identity)
+      if (inherits(found, "condition") && !inherits(found, c("elbo_error", "elbo_warning"))) {
+        said <- paste(name, argument, describe_value(value), conditionMessage(found))
+        foreign <- c(foreign, said)
+      }
+    }
+  }
+  expect_identical(paste(foreign, collapse = "\n"), "")
+})

@@ -104,7 +104,7 @@ test_that("add1() and drop1() take formulas and labels of the fixed part, and no
   fit <- fit_glmm(distance ~ age + (1 | Subject), orthodont)
   peer <- lme4::lmer(distance ~ age + (1 | Subject), orthodont, REML = FALSE)
   larger <- update(peer, . ~ . + Sex)
-  for (scope in list(~ . + Sex, "Sex", ~ Sex + age + (1 | Subject))) {
+  for (scope in list(~ . + Sex, "Sex", ~ Sex + age + (1 | Subject), ~ Sex)) {
     table <- add1(fit, scope, test = "Chisq")
     expect_equal(table$AIC, c(AIC(peer), AIC(larger)), tolerance = 1e-8)
     expect_equal(table[["Pr(>Chi)"]][2], anova(peer, larger)[["Pr(>Chisq)"]][2],
