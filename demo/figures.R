@@ -80,7 +80,7 @@ plot_growth <- function(fit) {
 site_effects <- function(fit) {
   sites <- augment(fit, se_fit = TRUE)
   data.frame(
-    site = sites$country, alone = sites$estimate, se = sites[["(se)"]],
+    site = sites$country, alone = sites$estimate, se = sites$se,
     pooled = sites$.fitted, pooled_se = sites$.se.fit,
     shrinkage = 1 - (sites$.fitted - sites$.fixed) / (sites$estimate - sites$.fixed)
   )
