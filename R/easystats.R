@@ -212,6 +212,8 @@ ellipsis_info.elbo_fit <- function(..., only_models = TRUE, verbose = TRUE) {
 #' @exportS3Method parameters::model_parameters
 model_parameters.elbo_fit <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
                                       ..., vcov = NULL, vcov_args = NULL) {
+  options <- parameters_options(...)
+  if (!is.null(options$standardize)) model <- standardize.elbo_fit(model)
   kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
   ci <- check_ci(ci)
   table <- tidy(model, kinds, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
@@ -226,12 +228,45 @@ model_parameters.elbo_fit <- function(model, ci = 0.95, effects = "all", exponen
     Group = ifelse(fixed, "", column("group"))
   )
   if (all(fixed)) columns$Group <- NULL
-  if (!is.null(vcov)) {
+  if (!is.null(vcov) || !is.null(options$method)) {
+    if (any(fixed)) columns$df_error[fixed] <- coefficient_df(model, method = options$method)
     V <- named_covariance(model, vcov, as.list(vcov_args))
     columns <- with_covariance(columns, which(fixed), coef(model), V, ci, exponentiate)
   }
-  parameters_model(model, columns, ci, exponentiate, "t-statistic", mixed_model = TRUE,
-                   ran_pars = TRUE, ignore_group = TRUE)
+  parameters_model(model, chosen_rows(columns, options), ci, exponentiate, "t-statistic",
+                   mixed_model = TRUE, ran_pars = TRUE, ignore_group = TRUE)
+}
+
+# What changes numbers is honoured or refused; what else tools pass along is about printing.
+parameters_options <- function(...) {
+  options <- list(...)
+  refuse <- function(name, remedy) {
+    abort(sprintf("`%s` is not for these fits: %s.", name, remedy), "elbo_error_argument")
+  }
+  if (isTRUE(options$bootstrap)) refuse("bootstrap", "bootstrap(fit) is of all parameters")
+  if (isTRUE(options$group_level)) refuse("group_level", "latent(fit) has the groups")
+  method <- tolower(c(options$ci_method, options$df_method))
+  known <- c("satterthwaite", "wald", "residual", "normal")
+  if (length(method) > 0 && !method[1] %in% known) {
+    refuse("ci_method", sprintf("it is one of %s; see also confint(type = )",
+                                paste0("\"", known, "\"", collapse = ", ")))
+  }
+  if (!is.null(options$standardize) && options$standardize != "refit") {
+    refuse("standardize", "\"refit\" is, or parameters::standardize_parameters()")
+  }
+  c(options[c("standardize", "p_adjust", "keep", "drop")], list(method = if (length(method) > 0) method[1]))
+}
+
+# `keep` and `drop` are patterns, `p_adjust` one of stats::p.adjust.methods.
+chosen_rows <- function(columns, options) {
+  tested <- columns$Effects == "fixed"
+  if (!is.null(options$p_adjust)) {
+    columns$p[tested] <- stats::p.adjust(columns$p[tested], options$p_adjust)
+  }
+  matches <- function(pattern) grepl(paste(pattern, collapse = "|"), columns$Parameter)
+  rows <- (is.null(options$keep) | matches(options$keep)) &
+    (is.null(options$drop) | !matches(options$drop))
+  columns[rows, , drop = FALSE]
 }
 
 # The rows of coefficients by another covariance of theirs.

@@ -108,3 +108,11 @@ with_p_loo <- function(answer, p_loo) {
   answer[c("p_loo", "se_p_loo")] <- as.list(total)
   answer
 }
+
+# Draws of a mixture are of an approximation whose density at a draw is not known.
+#' @exportS3Method loo::loo
+loo.elbo_mixture <- function(x, ...) {
+  check_dots_empty(..., .but = passed_along$loo)
+  not_for_mixtures("loo()", paste("loo::loo(rstantools::log_lik(fit)) judges the approximation itself;",
+                                  "selection(fit) compares mixtures."))
+}

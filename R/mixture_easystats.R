@@ -90,6 +90,8 @@ check_singularity.elbo_mixture <- function(x, ...) any(at_boundary(x))
 #' @exportS3Method parameters::model_parameters
 model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
                                           ..., vcov = NULL, vcov_args = NULL) {
+  options <- parameters_options(...)
+  if (!is.null(options$standardize)) model <- standardize.elbo_fit(model)
   kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
   ci <- check_ci(ci)
   all <- tidy(model, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
@@ -107,7 +109,8 @@ model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exp
     at <- match(names(coef(model)), columns$Parameter)
     columns <- with_covariance(columns, at, coef(model), V, ci, exponentiate)
   }
-  parameters_model(model, columns, ci, exponentiate, "z-statistic", mixed_model = FALSE)
+  parameters_model(model, chosen_rows(columns, options), ci, exponentiate, "z-statistic",
+                   mixed_model = FALSE)
 }
 
 #' @exportS3Method performance::model_performance

@@ -86,3 +86,21 @@ test_that("another covariance is taken, or refused, in every table", {
   se <- sqrt(diag(vcov(mixture, type = "sandwich")))
   expect_equal(robust$SE[match(names(se), robust$Parameter)], unname(se))
 })
+
+test_that("arguments that change numbers are honoured or refused", {
+  table <- coef(summary(fit))
+  normal <- parameters::model_parameters(fit, effects = "fixed", ci_method = "normal")
+  expect_equal(normal$p, unname(2 * pnorm(-abs(table[, "t value"]))))
+  expect_equal(normal$CI_low, unname(table[, 1] - qnorm(0.975) * table[, 2]))
+  adjusted <- parameters::model_parameters(fit, effects = "fixed", p_adjust = "holm")
+  expect_equal(adjusted$p, p.adjust(unname(table[, ncol(table)]), "holm"))
+  expect_identical(parameters::model_parameters(fit, keep = "^age$")$Parameter, "age")
+  expect_false("age" %in% parameters::model_parameters(fit, drop = "^age$")$Parameter)
+  standard <- parameters::model_parameters(fit, effects = "fixed", standardize = "refit")
+  expect_equal(standard$Coefficient, parameters::standardize_parameters(fit)$Std_Coefficient)
+  for (arguments in list(list(ci_method = "kenward"), list(bootstrap = TRUE),
+                         list(standardize = "basic"), list(group_level = TRUE))) {
+    expect_error(do.call(parameters::model_parameters, c(list(fit), arguments)),
+                 class = "elbo_error_argument")
+  }
+})
