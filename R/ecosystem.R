@@ -94,7 +94,7 @@ announce_to_marginaleffects <- function() {
 getAllTerms.elbo_fit <- function(x, ...) {
   formula <- formula(x)
   formula[[3]] <- with_single_bars(formula[[3]], environment(formula))
-  MuMIn::getAllTerms(terms(formula), ...)
+  utils::getS3method("getAllTerms", "terms", envir = asNamespace("MuMIn"))(terms(formula), ...)
 }
 
 with_single_bars <- function(expr, env) {
