@@ -486,6 +486,13 @@ check_singularity.elbo_fit <- function(x, tolerance = 1e-5, ...) {
     (has_groups(x) && any(relative_theta(x)[on_diagonal(x)] < tolerance))
 }
 
+# A generic in later versions of lme4; before it reads getME().
+#' @exportS3Method lme4::isSingular
+isSingular.elbo_fit <- function(x, tol = 1e-4, ...) {
+  check_dots_empty(...)
+  check_singularity.elbo_fit(x, tolerance = tol)
+}
+
 #' @exportS3Method performance::check_convergence
 check_convergence.elbo_fit <- function(x, tolerance = 0.001, ...) is_converged.elbo_fit(x, tolerance)
 

@@ -87,6 +87,12 @@ get_variance.elbo_mixture <- function(x, ...) {
 #' @exportS3Method performance::check_singularity
 check_singularity.elbo_mixture <- function(x, ...) any(at_boundary(x))
 
+#' @exportS3Method lme4::isSingular
+isSingular.elbo_mixture <- function(x, ...) {
+  check_dots_empty(...)
+  not_for_mixtures("isSingular()", "Parameters at a boundary are said by print(fit).")
+}
+
 #' @exportS3Method parameters::model_parameters
 model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
                                           ..., vcov = NULL, vcov_args = NULL) {

@@ -8,7 +8,8 @@ test_that("curves are of the population, with summary()'s degrees of freedom", {
   expect_equal(as.matrix(curve[2:4]), by_hand, ignore_attr = TRUE)
   theirs <- plain(ggeffects::ggpredict(fit_of("reml_lmer"), "age"))
   expect_equal(curve$predicted, theirs$predicted, tolerance = 1e-5)
-  narrow <- plain(ggeffects::ggpredict(fit, "age", ci.lvl = 0.8))
+  word <- intersect(c("ci_level", "ci.lvl"), names(formals(ggeffects::ggpredict)))[1]
+  narrow <- plain(do.call(ggeffects::ggpredict, c(list(fit, "age"), stats::setNames(0.8, word))))
   by_hand <- predict(fit, at, re.form = NA, interval = "confidence", level = 0.8)
   expect_equal(as.matrix(narrow[2:4]), by_hand, ignore_attr = TRUE)
   new <- plain(ggeffects::ggpredict(fit, "age", interval = "prediction"))

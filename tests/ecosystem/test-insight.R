@@ -71,7 +71,8 @@ test_that("predictions are predict()'s", {
 })
 
 test_that("grids are of the covariates", {
-  grid <- insight::get_datagrid(fit, at = "Sex")
+  word <- if (packageVersion("insight") < "0.19.9") "at" else "by"
+  grid <- do.call(insight::get_datagrid, c(list(fit), stats::setNames("Sex", word)))
   expect_identical(as.character(grid$Sex), c("Male", "Female"))
   expect_identical(grid$age, c(11, 11))
   expect_identical(attr(grid, "model"), fit)
