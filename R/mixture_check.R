@@ -398,15 +398,6 @@ forward_solve <- function(W, e) {
   e
 }
 
-# The w of correlations, see unconstrain_scales().
-root_coordinates <- function(cor, d) {
-  R <- diag(d)
-  pairs <- covariance_pairs(rep(1L, d))
-  R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- cor
-  W <- t(chol(R))
-  asinh(W[pairs[, 2:1, drop = FALSE]] / diag(W)[pairs[, 2]])
-}
-
 # ---- curves ---------------------------------------------------------------------------------------
 
 curve_pieces <- function(fit) {

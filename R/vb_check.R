@@ -133,7 +133,7 @@ vb_proposal <- function(target, enough = 0.75) {
   for (round in 1:3) {
     sample <- importance_sample(target, proposal, 128L)
     proposal <- moved_proposal(sample, proposal)
-    if (effective_size(sample) > enough * nrow(sample$x)) break
+    if (isTRUE(effective_size(sample) > enough * nrow(sample$x))) break
   }
   proposal
 }
@@ -149,6 +149,12 @@ importance_sample <- function(target, proposal, n) {
   x <- draws[, -1, drop = FALSE]
   at <- target$evaluate(x)
   ratio <- at$log_density - draws[, 1]
+  ratio[is.na(ratio)] <- -Inf
+  if (max(ratio) == -Inf) { # nowhere near the posterior
+    return(list(x = x, at = at, log_p = at$log_density, log_g = draws[, 1], weight = numeric(nrow(x)),
+                khat = NA_real_, log_mean = NA_real_,
+                batch = rep(seq_len(vb_check_batches), each = n)))
+  }
   smooth <- pareto_smooth(ratio - max(ratio))
   weight <- exp(smooth$log_weight)
   list(x = x, at = at, log_p = at$log_density, log_g = draws[, 1],
@@ -159,7 +165,7 @@ importance_sample <- function(target, proposal, n) {
 
 moved_proposal <- function(sample, proposal) {
   # Where few draws carry all the weight their covariance says nothing.
-  if (effective_size(sample) < 10 * ncol(sample$x)) return(proposal)
+  if (!isTRUE(effective_size(sample) >= 10 * ncol(sample$x))) return(proposal)
   moments <- stats::cov.wt(sample$x, sample$weight / sum(sample$weight), method = "ML")
   list(mean = moments$center, root = covariance_root(moments$cov))
 }
@@ -346,15 +352,19 @@ constrain_scales <- function(x, shape) {
 unconstrain_scales <- function(shape) {
   x <- shape$mode
   for (block in shape$blocks) {
-    q <- length(block$sd)
-    R <- diag(q)
-    pairs <- covariance_pairs(rep(1L, q))
-    R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- x[block$cor]
-    W <- t(chol(R))
-    x[block$cor] <- asinh(W[pairs[, 2:1, drop = FALSE]] / diag(W)[pairs[, 2]])
+    if (length(block$sd) > 1) x[block$cor] <- root_coordinates(x[block$cor], length(block$sd))
     x[block$sd] <- log(x[block$sd])
   }
   x
+}
+
+# The w of correlations, which are kept off one by what rounding leaves of them there.
+root_coordinates <- function(cor, q) {
+  R <- diag(q)
+  pairs <- covariance_pairs(rep(1L, q))
+  R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- (1 - 1e-13) * cor
+  W <- t(chol(R))
+  asinh(W[pairs[, 2:1, drop = FALSE]] / diag(W)[pairs[, 2]])
 }
 
 # W (n x q x q) of R = W W' from the w of each pair.

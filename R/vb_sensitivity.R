@@ -18,6 +18,10 @@ prior_sensitivity <- function(fit) {
   }
   alpha <- prior_numbers(fit)
   free <- fit$parameters$name[!fit$parameters$fixed]
+  if (is.null(alpha)) { # flat priors have no numbers
+    return(data.frame(estimate = character(), prior = character(), number = character(),
+                      value = numeric(), derivative = numeric(), per_sd = numeric()))
+  }
   slopes <- vapply(seq_len(nrow(alpha)), function(i) prior_slope(fit, alpha[i, ])[free],
                    numeric(length(free)))
   slopes <- matrix(slopes, length(free))

@@ -228,3 +228,33 @@ test_that("quantiles of chi-squared by spline are those of stats", {
   high <- qchisq(pnorm(-z), proposal_df, lower.tail = FALSE)
   expect_lt(max(abs(chisq_of_normal(-z) / low - 1), abs(chisq_of_normal(z) / high - 1)), 1e-8)
 })
+
+test_that("where the posterior is out of reach the verdict says so, without a foreign error", {
+  set.seed(3)
+  d <- data.frame(g = gl(12, 2), x = rnorm(24))
+  d$y <- 1e-8 * (d$x + rnorm(12)[d$g] + rnorm(24)) # of a scale that the priors do not know
+  fit <- fit_glmm(y ~ s(x, k = 4) + (1 | g), d, method = "vb",
+                  prior = priors(beta = normal(0, 5), sd = exponential(1), sigma = exponential(1)))
+  state <- convergence(fit, check = TRUE)
+  expect_type(state$verdict, "character")
+  expect_false(isTRUE(state$trusted))
+})
+
+test_that("one group, few rows, levels of sigma, known errors, curves and weights have verdicts", {
+  set.seed(4)
+  d <- data.frame(g = gl(3, 3), x = rnorm(9), f = factor(rep_len(1:2, 9)), w = rexp(9), one = gl(1, 9))
+  d$y <- d$x + rnorm(3)[d$g] + rnorm(9)
+  laws <- list(NULL, priors(sd = exponential(1), sigma = exponential(1)), priors(beta = flat()))
+  for (law in laws) {
+    known <- if (is.null(law$sigma)) law else NULL
+    fits <- list(
+      fit_glmm(y ~ x + (1 | one), d, method = "vb", prior = law),
+      fit_glmm(y ~ 1 + (x | g), d, method = "vb", prior = law),
+      fit_glmm(y ~ x + (1 | g), d, method = "vb", prior = law, sigma = ~ f),
+      fit_glmm(y ~ x + (1 | g), d, method = "vb", prior = known, se = rep(1, 9)),
+      fit_glmm(y ~ s(x, k = 4) + (1 | g), d, method = "vb", prior = law),
+      fit_glmm(y ~ x + (1 | g), d, method = "vb", prior = law, weights = w)
+    )
+    for (fit in fits) expect_type(convergence(fit, check = TRUE)$verdict, "character")
+  }
+})

@@ -298,6 +298,13 @@ test_that("rats and radon have the moments of long runs under the priors as writ
   expect_lt(max(abs(check$sd / reference$sd[row] - 1)), 0.03)
 })
 
+test_that("flat priors have no number to be sensitive to", {
+  fit <- vb_fit(beta = flat(), sd = flat(), sigma = flat())
+  table <- sensitivity(fit, to = "prior")
+  expect_identical(nrow(table), 0L)
+  expect_named(table, names(sensitivity(vb_fit(), to = "prior")))
+})
+
 test_that("half-t priors of different df are those of independent sds, with flat correlations", {
   fit <- vb_fit(`sd__x|group` = half_t(5, 1), `sd__(Intercept)|group` = half_t(3, 1),
                 formula = y ~ x + (x | group))
