@@ -12,7 +12,9 @@ check_dots_empty <- function(..., .but = character(), .words = foreign_words$ans
   given <- as.list(substitute(list(...)))[-1]
   given <- given[!vapply(given, identical, NA, quote(expr = ))]
   names <- if (is.null(names(given))) character(length(given)) else names(given)
-  refused <- which(!names %in% .but)
+  # What another package has and is not asked for, as random.only = FALSE, says nothing.
+  off <- names %in% names(.words) & vapply(given, function(x) is.null(x) || isFALSE(x), NA)
+  refused <- which(!names %in% .but & !off)
   if (length(refused) > 0) refuse_argument(names[refused[1]], given[[refused[1]]], .words)
 }
 
@@ -41,12 +43,14 @@ passed_along <- list(
   sigma = "use.fallback",
   extractAIC = c("trace", "test"),
   tidy = c("parametric", "quick", "verbose"),
-  confint = c("quiet", "verbose", "trace", "parallel", "ncpus", "cl", "oldNames"),
+  confint = c("quiet", "verbose", "trace", "parallel", "ncpus", "cl", "oldNames", "signames",
+              "devtol"),
   # Digits are those that the standard errors leave.
   print = c("digits", "signif.stars", "signif.legend", "dig.tst", "eps.Pvalue", "correlation",
             "symbolic.cor", "ranef.comp", "show.resids", "quote", "right", "row.names", "max",
             "width", "useSource"),
   summary = c("correlation", "digits", "signif.stars", "verbose"),
+  VarCorr = "rdig",
   as.data.frame = c("stringsAsFactors", "make.names"),
   knit_print = "inline",
   loo = "cores",
@@ -73,6 +77,7 @@ foreign_words <- list(
     random.only = "the random effects by themselves are latent(fit), or ranef(fit)",
     terms = "set the others to zero in `newdata`, and take differences",
     se = "the word is `se.fit`",
+    level = "without the latent variables it is predict(fit, re.form = NA)",
     use.u = "the word is `re.form`: NULL is TRUE, NA is FALSE",
     drop = "a fit has a data frame for each grouping factor",
     ask = "all pictures are on one page; one of them is chosen by `type`",

@@ -194,6 +194,8 @@ print.ranef.elbo_fit <- function(x, ...) {
 #' @param x a fit, or an object made by `VarCorr()`.
 #' @param sigma not used: the covariances are never relative to the residual variance.
 #' @param digits number of significant digits printed.
+#' @param comp which of `"Variance"` and `"Std.Dev."` are printed, as in lme4.
+#' @param order as in lme4; variances always come before covariances, `"cov.last"`.
 #' @param row.names,optional not used.
 #' @param ... not used.
 #' @return A list of class `VarCorr.elbo_fit`: for each `( | )` a covariance matrix with the
@@ -210,7 +212,7 @@ print.ranef.elbo_fit <- function(x, ...) {
 #' as.data.frame(VarCorr(fit))
 #' @export
 VarCorr.elbo_fit <- function(x, sigma = 1, ...) {
-  check_dots_empty(...)
+  check_dots_empty(..., .but = passed_along$VarCorr)
   blocks <- unique(x$design$block)
   matrices <- lapply(blocks, function(block) block_covariance(x, block))
   names(matrices) <- make.unique(rep_len(as.character(x$design$group_name), length(blocks)))
@@ -275,8 +277,10 @@ cor_names <- function(pairs, group) sprintf("cor__%s.%s|%s", pairs[1, ], pairs[2
 
 #' @rdname VarCorr.elbo_fit
 #' @export
-as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE, ...) {
+as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE, ...,
+                                           order = "cov.last") {
   check_dots_empty(..., .but = passed_along$as.data.frame)
+  check_choice(order, "order", "cov.last")
   of_block <- function(group) {
     sd <- attr(x[[group]], "stddev")
     pairs <- which(lower.tri(x[[group]]), arr.ind = TRUE)
@@ -301,9 +305,13 @@ as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE
 
 #' @rdname VarCorr.elbo_fit
 #' @export
-print.VarCorr.elbo_fit <- function(x, digits = 4, ...) {
+print.VarCorr.elbo_fit <- function(x, digits = 4, ..., comp = c("Variance", "Std.Dev.")) {
   check_dots_empty(..., .but = passed_along$print)
-  print(variance_columns(x, digits), row.names = FALSE, right = FALSE)
+  known <- c("Variance", "Std.Dev.")
+  check(is.character(comp) && length(comp) > 0 && all(comp %in% known), "comp",
+        "\"Variance\", \"Std.Dev.\" or both", comp)
+  columns <- variance_columns(x, digits)
+  print(columns[!names(columns) %in% setdiff(known, comp)], row.names = FALSE, right = FALSE)
   invisible(x)
 }
 

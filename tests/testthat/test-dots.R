@@ -200,6 +200,13 @@ test_that("errors name our word for that of another package", {
   refused(plot(fit, which = 1), "`type`")
   refused(plot(fit, main = "A fit"), "autoplot")
   refused(residuals(fit, type = "foo"), "pearson")
+  refused(fitted(fit, level = 0), "re.form = NA")
+  refused(as.data.frame(VarCorr(fit), order = "lower.tri"), "cov.last")
+  # What is not asked for is no matter.
+  expect_identical(predict(fit, random.only = FALSE, newparams = NULL), predict(fit))
+  refused(predict(fit, random.only = TRUE), "latent(fit)")
+  expect_output(print(VarCorr(fit), comp = "Variance"), "Variance")
+  expect_no_match(utils::capture.output(print(VarCorr(fit), comp = "Variance")), "Std.Dev.")
 })
 
 test_that("an argument of another kind gets an error of ours", {
