@@ -2,8 +2,8 @@
 #
 # Type III is that of SAS: with D the design in which every factor has a column for each level, and
 # X = its columns under treatment contrasts, X = D without what is redundant, coefficients of X are
-# estimable functions G of those of D, D = X G. Those of a term are made orthogonal to those of the terms
-# that contain it, which averages a main effect over the levels of what it interacts with (SAS
+# estimable functions G of those of D, D = X G. Those of a term are made orthogonal to those of the
+# terms that contain it, which averages a main effect over the levels of what it interacts with (SAS
 # Institute 1978, Tests of hypotheses in fixed-effects linear models; as in lmerTest).
 
 hypothesis_type <- function(type) {
@@ -70,7 +70,8 @@ averaged_hypotheses <- function(fit) {
   })
 }
 
-# The columns of the fixed part with treatment contrasts and full rank, or with all levels of each factor.
+# The columns of the fixed part with treatment contrasts and full rank, or with all levels of each
+# factor.
 treatment_design <- function(fit, contrasts = TRUE) {
   frame <- fit$frame
   factors <- names(fit$contrasts)

@@ -17,9 +17,10 @@
 #' @param ... Not used.
 #' @return An object of class `elbo_bootstrap`: a list of `theta` (nsim x parameters), `objective`
 #'   (nsim), `estimate` ([theta()] of the fit), `failed` (number of refits without an answer,
-#'   whose rows are `NA`) and `boundary` (names of parameters estimated on the boundary of their range,
-#'   of which the refits, drawn from there, say little). `print` shows bias and standard errors, `confint` gives percentile
-#'   intervals, `vcov` the covariance of the refits, `as.data.frame` the draws.
+#'   whose rows are `NA`) and `boundary` (names of parameters estimated on the boundary of their
+#'   range, of which the refits, drawn from there, say little). `print` shows bias and standard
+#'   errors, `confint` gives percentile intervals, `vcov` the covariance of the refits,
+#'   `as.data.frame` the draws.
 #' @references
 #' Efron, B. and Tibshirani, R. (1993). *An Introduction to the Bootstrap*. Chapman and Hall.
 #' @family what a fit answers
@@ -56,7 +57,8 @@ check_simulates <- function(fit, what) {
         "elbo_error_simulate")
 }
 
-# What a seed means: R's own default generators, so that the same numbers follow from it in every session.
+# What a seed means: R's own default generators, so that the same numbers follow from it in every
+# session.
 seeded_kind <- c("Mersenne-Twister", "Inversion", "Rejection")
 
 # Evaluates with the generator seeded, and leaves the session's as it was, its kind too.
@@ -92,8 +94,8 @@ bootstrap_words <- function(x) {
 
 bootstrap_boundary_words <- function(x) {
   if (length(x$boundary) == 0) return()
-  sprintf(paste("On the boundary of its range in the fit: %s. The refits are of data drawn there, so that",
-                "their spread is not how far off the estimate may be; see confint(fit, type =",
+  sprintf(paste("On the boundary of its range in the fit: %s. The refits are of data drawn there,",
+                "so that their spread is not how far off the estimate may be; see confint(fit, type =",
                 "\"profile\")."), quote_names(x$boundary))
 }
 

@@ -1,8 +1,8 @@
 #' Intervals for all parameters
 #'
 #' A row for each parameter of [theta()] that is free: the fixed effects, and below them standard
-#' deviations, correlations and sigma. Beside `coef(fit)` belong the rows of the fixed effects alone,
-#' `cbind(coef(fit), confint(fit, "beta_"))`; a whole table is `tidy(fit, conf.int = TRUE)`.
+#' deviations, correlations and sigma. Beside `coef(fit)` belong the rows of the fixed effects
+#' alone, `cbind(coef(fit), confint(fit, "beta_"))`; a whole table is `tidy(fit, conf.int = TRUE)`.
 #'
 #' @param object A fit.
 #' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free, `"beta_"` for
@@ -11,22 +11,26 @@
 #' @param type `"wald"`: fixed effects by Satterthwaite's t, standard deviations on the log scale
 #'   and correlations on Fisher's z scale, so that none leaves its range; `NA` for a parameter on
 #'   the boundary, where only the other types have an answer. `"profile"`: all values that a
-#'   likelihood ratio test does not reject, everything else at its best: under `"em"` by the marginal
-#'   likelihood, under `"reml"` by the restricted one, which has no fixed effects to profile, so that
-#'   theirs are Satterthwaite's t again. `"bootstrap"`: percentiles of [bootstrap()].
+#'   likelihood ratio test does not reject, everything else at its best: under `"em"` by the
+#'   marginal likelihood, under `"reml"` by the restricted one, which has no fixed effects to
+#'   profile, so that theirs are Satterthwaite's t again. `"bootstrap"`: percentiles of
+#'   [bootstrap()].
 #' @param nsim,seed For the bootstrap.
 #' @param ... Nothing further; see [elbo_fit-methods] for what may stand here.
-#' @param method,boot.type lme4's words: `"Wald"`, `"profile"` or `"boot"` for `type`, and `"perc"`, the
+#' @param method,boot.type lme4's words: `"Wald"`, `"profile"` or `"boot"` for `type`, and `"perc"`,
+#' the
 #'   only kind of bootstrap interval.
-#' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`. An interval that
+#' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`. An interval
+#' that
 #'   leaves out its own estimate, or has no width, comes with a warning of class
 #'   `elbo_warning_interval`.
 #' @section Coverage:
-#' Share (%) of 1,000 simulated data sets in which the nominal 90 % interval held the truth, under em /
-#' reml, by number of groups; random intercepts, or random slopes besides, 10 rows
-#' a group, as in `bench/coverage_glmm.R`. The error of simulation is 1. A Wald interval is undefined on the
-#' boundary and then counts as a miss. "between" has a covariate w that is constant within groups, and the sd
-#' between them that is named; with .3 it is often estimated at zero (500 data sets, error 1.3).
+#' Share (%) of 1,000 simulated data sets in which the nominal 90 % interval held the truth, under
+#' em / reml, by number of groups; random intercepts, or random slopes besides, 10 rows
+#' a group, as in `bench/coverage_glmm.R`. The error of simulation is 1. A Wald interval is
+#' undefined on the boundary and then counts as a miss. "between" has a covariate w that is constant
+#' within groups, and the sd between them that is named; with .3 it is often estimated at zero (500
+#' data sets, error 1.3).
 #'
 #' | model, type | parameter | 5 | 7 | 10 | 30 | 100 |
 #' |---|---|---|---|---|---|---|
@@ -112,12 +116,13 @@ warn_intervals <- function(limits, estimate, type) {
   if (length(out) > 0) {
     warn(c(sprintf("The %s interval of %s does not contain the estimate.", type,
                    quote_names(rownames(limits)[out])),
-           if (type == "bootstrap") "Estimates of simulated data are biased to one side: type = \"profile\" is not."
-           else "Climb from more starts: elbo_control(n_starts = 18)."), "elbo_warning_interval")
+           if (type != "bootstrap") "Climb from more starts: elbo_control(n_starts = 18)."
+           else "Estimates of simulated data are biased to one side: type = \"profile\" is not."),
+         "elbo_warning_interval")
   }
   if (length(flat) > 0) {
-    warn(c(sprintf("The %s interval of %s has no width, because the estimate is on its boundary:", type,
-                   quote_names(rownames(limits)[flat])),
+    warn(c(sprintf("The %s interval of %s has no width, because the estimate is on its boundary:",
+                   type, quote_names(rownames(limits)[flat])),
            "data simulated there cannot say how far off it may be. Use type = \"profile\"."),
          "elbo_warning_interval")
   }

@@ -3,25 +3,27 @@
 #' The posterior of every latent variable
 #'
 #' For each level of the grouping factor and each term of the random part, and for the penalised
-#' coefficients of each smooth term, mean and standard deviation of the latent variable given the data.
+#' coefficients of each smooth term, mean and standard deviation of the latent variable given the
+#' data.
 #'
 #' Under methods `"em"` and `"reml"` the mean is that of the exact posterior given the estimates,
-#' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)}. Its standard deviation takes the estimates for the truth,
-#' which with few groups or a small variance is far too hopeful: where a variance is estimated at zero, so
-#' are all latent variables, with certainty. By default (`type = "total"`) `sd` therefore has in it that
-#' coefficients and variances are estimated: it is the root of the mean squared error of the prediction to
-#' second order (Kackar and Harville 1984; Prasad and Rao 1990), for `"em"` with the bias of its variances
-#' taken out, and is not zero where a variance is estimated at zero. `type = "conditional"` is the standard
-#' deviation of \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)} itself, under `"reml"` with the coefficients
-#' integrated; [ranef.elbo_fit()] has the one that is given the coefficients too, as lme4. Under `"joint"`
+#' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)}. Its standard deviation takes the estimates for the
+#' truth, which with few groups or a small variance is far too hopeful: where a variance is
+#' estimated at zero, so are all latent variables, with certainty. By default (`type = "total"`)
+#' `sd` therefore has in it that coefficients and variances are estimated: it is the root of the
+#' mean squared error of the prediction to second order (Kackar and Harville 1984; Prasad and Rao
+#' 1990), for `"em"` with the bias of its variances taken out, and is not zero where a variance is
+#' estimated at zero. `type = "conditional"` is the standard deviation of
+#' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)} itself, under `"reml"` with the coefficients integrated;
+#' [ranef.elbo_fit()] has the one that is given the coefficients too, as lme4. Under `"joint"`
 #' latent variables are points, whose standard deviation is zero.
 #'
 #' @section Coverage:
 #' Share (%) of latent variables within mean +- 1.645 sd (nominally 90), `"total"` and in brackets
 #' `"conditional"`, under em / reml, by number of groups: means of 500 simulated data sets, as in
-#' `bench/coverage_latent.R`. Ten rows a group and a residual standard deviation of 1; meta-analyses have
-#' squared standard errors from .009 to .6. Where the sd between groups is too small to be told from zero
-#' the intervals are too wide.
+#' `bench/coverage_latent.R`. Ten rows a group and a residual standard deviation of 1; meta-analyses
+#' have squared standard errors from .009 to .6. Where the sd between groups is too small to be told
+#' from zero the intervals are too wide.
 #'
 #' | model | 5 groups | 10 | 30 |
 #' |---|---|---|---|
@@ -33,10 +35,10 @@
 #' | meta-analysis, sd .3 | 93 / 91 (41 / 57) | 88 / 87 (63 / 75) | 88 / 88 (83 / 85) |
 #' | meta-analysis, sd 1 | 85 / 85 (58 / 81) | 88 / 88 (70 / 87) | 89 / 89 (80 / 89) |
 #'
-#' Intervals of [predict()][predict.elbo_glmm] for groups of the fit held the mean in 88 to 98 % of the cases with
-#' 10 and 30 groups. Those for the true effect in a *new* group are as good as the estimate of the sd between
-#' groups: with an sd of 1 they held 84 to 92 %, of .3 79 to 87 %, of .1, when it is estimated at zero in a third to
-#' two thirds of the data sets, 77 to 91 %.
+#' Intervals of [predict()][predict.elbo_glmm] for groups of the fit held the mean in 88 to 98 % of
+#' the cases with 10 and 30 groups. Those for the true effect in a *new* group are as good as the
+#' estimate of the sd between groups: with an sd of 1 they held 84 to 92 %, of .3 79 to 87 %, of .1,
+#' when it is estimated at zero in a third to two thirds of the data sets, 77 to 91 %.
 #'
 #' @param object a fit.
 #' @param type `"total"` (the default) or `"conditional"`, see above. For method `"vb"`:
@@ -48,8 +50,9 @@
 #'   to rough ([fit_glmm()]); the curve itself is what `predict()` gives. A fit without either gives
 #'   no rows.
 #' @references
-#' Kackar, R. N. and Harville, D. A. (1984). Approximations for standard errors of estimators of fixed and
-#' random effects in mixed linear models. *JASA* 79, 853--862. \doi{10.1080/01621459.1984.10477102}
+#' Kackar, R. N. and Harville, D. A. (1984). Approximations for standard errors of estimators of
+#' fixed and random effects in mixed linear models. *JASA* 79, 853--862.
+#' \doi{10.1080/01621459.1984.10477102}
 #'
 #' Prasad, N. G. N. and Rao, J. N. K. (1990). The estimation of the mean squared error of small-area
 #' estimators. *JASA* 85, 163--171. \doi{10.1080/01621459.1990.10475320}
@@ -77,14 +80,15 @@ latent.elbo_fit <- function(object, type = NULL, ...) {
   if (has_curves(object)) rbind(groups, latent_smooth(object, type)) else groups
 }
 
-# m x q. u_g | beta has the covariance cov_g and the mean moves by -gain_g with beta, so that integrating
-# beta adds gain_g C gain_g'; and alike with the coefficients of smooth terms.
+# m x q. u_g | beta has the covariance cov_g and the mean moves by -gain_g with beta, so that
+# integrating beta adds gain_g C gain_g'; and alike with the coefficients of smooth terms.
 latent_sd <- function(fit, type = NULL) {
   type <- latent_type(fit, type)
   if (fit$method == "vb") return(sqrt(vb_latent_variance(fit, type)))
   integrated <- fit$method == "reml" || has_curves(fit) || type == "total"
   C <- if (integrated) latent_coefficient_cov(fit, type)
-  parts <- list(c(fit$latent[c("cov", "gain")], list(C = C)), if (type == "total") scale_excess(fit))
+  parts <- list(c(fit$latent[c("cov", "gain")], list(C = C)),
+                if (type == "total") scale_excess(fit))
   variance <- 0 * fit$latent$mean
   for (part in parts[lengths(parts) > 0]) {
     for (j in seq_len(ncol(variance))) {
@@ -103,8 +107,8 @@ latent_type <- function(fit, type) {
   check_choice(if (is.null(type)) types else type, "type", types)
 }
 
-# Of the coefficients that come with latent variables: as they are estimated, or under q, where some are
-# points.
+# Of the coefficients that come with latent variables: as they are estimated, or under q, where some
+# are points.
 latent_coefficient_cov <- function(fit, type) {
   under_q <- has_curves(fit) && (fit$method == "joint" || type %in% c("conditional", "mean_field"))
   if (under_q) fit$smooth$q_cov else coefficient_cov(fit)
@@ -114,9 +118,9 @@ latent_coefficient_cov <- function(fit, type) {
 #'
 #' The posterior means of the latent variables (under method `"joint"` their points), as
 #' [nlme::ranef()] and lme4 give them, and like there their covariances given all parameters, under
-#' `"reml"` given the coefficients too: `condsd` is what lme4 calls so. It takes the estimates for the truth,
-#' is far too small with few groups and zero where a variance is estimated at zero. [latent()] is the
-#' tidy form, whose `sd` has the uncertainty of the parameters in it.
+#' `"reml"` given the coefficients too: `condsd` is what lme4 calls so. It takes the estimates for
+#' the truth, is far too small with few groups and zero where a variance is estimated at zero.
+#' [latent()] is the tidy form, whose `sd` has the uncertainty of the parameters in it.
 #'
 #' @param object a fit.
 #' @param condVar whether to attach the posterior covariances.
@@ -126,8 +130,9 @@ latent_coefficient_cov <- function(fit, type) {
 #' @param whichel,postVar as in lme4: names of elements to return; another name of `condVar`.
 #' @return A list of class `ranef.elbo_fit`, named by the grouping factor: a data frame with a
 #'   row per level and a column per term, whose attribute `postVar` is the q x q x m array of
-#'   posterior covariances. A smooth term is an element with its penalised coefficients as rows. `as.data.frame()` gives `grpvar`, `term`, `grp`, `condval` and
-#'   `condsd`, a row per level and term.
+#'   posterior covariances. A smooth term is an element with its penalised coefficients as rows.
+#'   `as.data.frame()` gives `grpvar`, `term`, `grp`, `condval` and `condsd`, a row per level and
+#'   term.
 #' @family what a fit answers
 #' @examples
 #' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
@@ -200,11 +205,11 @@ print.ranef.elbo_fit <- function(x, ...) {
 #' @param ... not used.
 #' @return A list of class `VarCorr.elbo_fit`: for each `( | )` a covariance matrix with the
 #'   attributes `stddev` and `correlation`, named by the grouping factor (a second one is
-#'   `Subject.1`, as in lme4); for each smooth term one of order 1. The attribute `sc` holds the residual standard deviations.
-#'   `as.data.frame()` gives `grp`, `var1`, `var2`, `vcov` and `sdcor`, variances before
-#'   covariances, and last the row `Residual`: with `sigma = ~ f` one for each level,
-#'   named in `var1`; none when the standard errors were known. A standard deviation held at
-#'   `Inf` (no law) stays `Inf`.
+#'   `Subject.1`, as in lme4); for each smooth term one of order 1. The attribute `sc` holds the
+#'   residual standard deviations. `as.data.frame()` gives `grp`, `var1`, `var2`, `vcov` and
+#'   `sdcor`, variances before covariances, and last the row `Residual`: with `sigma = ~ f` one for
+#'   each level, named in `var1`; none when the standard errors were known. A standard deviation
+#'   held at `Inf` (no law) stays `Inf`.
 #' @family what a fit answers
 #' @examples
 #' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont, sigma = ~ Sex)

@@ -24,8 +24,8 @@
 #' @param se.fit Whether to give standard errors.
 #' @param interval `"confidence"` for the mean that is predicted, `"prediction"` for a new
 #'   observation; with `re.form = NA` one of a group not seen before. In a meta-analysis (`se`) an
-#'   observation has the standard error that `newdata` gives it; without one `"prediction"` is for the true
-#'   effect of the study.
+#'   observation has the standard error that `newdata` gives it; without one `"prediction"` is for
+#'   the true effect of the study.
 #' @param level Confidence level.
 #' @param na.action What to do with missing values in `newdata`; by default they give `NA`.
 #' @param ... Nothing further.
@@ -40,19 +40,19 @@
 #' \eqn{x'\beta+z'u_g}{x'beta + z'u_g} is
 #' \deqn{(x-K_g'z)'C(x-K_g'z)+z'S_gz,}{(x - K_g'z)' C (x - K_g'z) + z' S_g z,}
 #' the mean squared error of the prediction when the variance parameters are known (Henderson
-#' 1975); for a group not seen before \eqn{x'Cx+z'\Sigma z}{x'C x + z' Sigma z}. That they are estimated
-#' adds to \eqn{S_g} and \eqn{C} wherever latent variables of the fit are predicted, as in [latent()], where
-#' the coverage is; the interval then has normal quantiles. The mean of the population has the standard
-#' error of `vcov()` and t quantiles with the degrees of freedom of `summary()`, and so have groups not
-#' seen before, whose intervals are thus never shorter than that of the mean. Of a meta-analysis
-#' `predict(fit, newdata, re.form = NA, interval = "prediction")` is the prediction interval
-#' of Higgins, Thompson and Spiegelhalter (2009) for the true effect of a new study, with these degrees of
-#' freedom in place of the number of studies less two.
+#' 1975); for a group not seen before \eqn{x'Cx+z'\Sigma z}{x'C x + z' Sigma z}. That they are
+#' estimated adds to \eqn{S_g} and \eqn{C} wherever latent variables of the fit are predicted, as in
+#' [latent()], where the coverage is; the interval then has normal quantiles. The mean of the
+#' population has the standard error of `vcov()` and t quantiles with the degrees of freedom of
+#' `summary()`, and so have groups not seen before, whose intervals are thus never shorter than that
+#' of the mean. Of a meta-analysis `predict(fit, newdata, re.form = NA, interval = "prediction")` is
+#' the prediction interval of Higgins, Thompson and Spiegelhalter (2009) for the true effect of a
+#' new study, with these degrees of freedom in place of the number of studies less two.
 #'
 #' Smooth terms are curves of the population, so that `re.form = NA` has them too. Their
-#' coefficients are latent variables (\eqn{b} beside \eqn{\beta}{beta} above), and intervals along a curve are
-#' those of Wahba (1983), which hold their level on average over the curve. Beyond the data
-#' curves go on as straight lines.
+#' coefficients are latent variables (\eqn{b} beside \eqn{\beta}{beta} above), and intervals along a
+#' curve are those of Wahba (1983), which hold their level on average over the curve. Beyond the
+#' data curves go on as straight lines.
 #'
 #' By method `"vb"` the variance parameters are uncertain too: standard errors are posterior
 #' standard deviations by linear response, and the variances of residuals and of new groups
@@ -73,8 +73,8 @@
 #' *Journal of the Royal Statistical Society B* 45, 133--150.
 #' \doi{10.1111/j.2517-6161.1983.tb01239.x}
 #'
-#' Higgins, J. P. T., Thompson, S. G. and Spiegelhalter, D. J. (2009). A re-evaluation of random-effects
-#' meta-analysis. *Journal of the Royal Statistical Society A* 172, 137--159.
+#' Higgins, J. P. T., Thompson, S. G. and Spiegelhalter, D. J. (2009). A re-evaluation of
+#' random-effects meta-analysis. *Journal of the Royal Statistical Society A* 172, 137--159.
 #' \doi{10.1111/j.1467-985X.2008.00552.x}
 #'
 #' Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a selection
@@ -155,8 +155,8 @@ row_mean <- function(object, data, group = NULL) {
   stats::setNames(mean, row_names(object, data))
 }
 
-# Where latent variables of groups of the fit are predicted, the uncertainty of their law is in it; the
-# covariance of coefficients alone is that of vcov().
+# Where latent variables of groups of the fit are predicted, the uncertainty of their law is in it;
+# the covariance of coefficients alone is that of vcov().
 mean_variance <- function(object, data, group = NULL) {
   X <- row_coefficients(object, data)
   C <- coefficient_cov(object)
@@ -250,8 +250,8 @@ latent_law <- function(object) {
 }
 
 # Satterthwaite's of the mean of the population, which a group not seen before has too, so that its
-# intervals are never the shorter ones. Infinite where latent variables of the fit are predicted, those of
-# curves too: their uncertainty is in the variance.
+# intervals are never the shorter ones. Infinite where latent variables of the fit are predicted,
+# those of curves too: their uncertainty is in the variance.
 mean_df <- function(object, data, group = NULL) {
   X <- row_fixed(object, data)
   df <- rep(Inf, nrow(X))

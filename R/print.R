@@ -14,14 +14,15 @@
 #' Fewer than ten groups are called few: a standard deviation estimated from m groups has a
 #' relative standard error of at least \eqn{1/\sqrt{2(m-1)}}{1/sqrt(2(m-1))}, 0.24 at ten, and
 #' marginal maximum likelihood loses about one part in m of the variance. Degrees of freedom are
-#' Satterthwaite's, those of lmerTest; where a variance is estimated at zero they come from the expected
-#' information of the variances, as Kenward and Roger's do, and so are those of the groups, never those of
-#' all rows, for coefficients that the groups tell. How often such intervals hold the truth:
-#' [confint()][confint.elbo_fit].
+#' Satterthwaite's, those of lmerTest; where a variance is estimated at zero they come from the
+#' expected information of the variances, as Kenward and Roger's do, and so are those of the groups,
+#' never those of all rows, for coefficients that the groups tell. How often such intervals hold the
+#' truth: [confint()][confint.elbo_fit].
 #'
 #' @param x a fit, or its summary.
 #' @param object a fit.
-#' @param ... nothing that has an effect: what other packages' methods take, as `digits`, is ignored.
+#' @param ... nothing that has an effect: what other packages' methods take, as `digits`, is
+#' ignored.
 #' @param ddf as in lmerTest; Satterthwaite's degrees of freedom are the only ones.
 #' @return `print()` returns its argument invisibly. `summary()` returns a list of class
 #'   `summary.elbo_fit` with the components
@@ -303,9 +304,9 @@ boundary_words <- function(fit) {
   remedy <- "use anova(), or confint(type = \"profile\")."
   c(
     sprintf(paste("sd of %s | %s is 0: on the boundary of its range. The fit is complete; the",
-                  "data show no variation in it between the levels of %s, which is not to say that",
-                  "there is none: latent(), predict() and the df allow for some. Its standard error",
-                  "is undefined: %s"), sds$var1, sds$group, sds$group, remedy),
+                  "data show no variation in it between the levels of %s, which is not to say",
+                  "that there is none: latent(), predict() and the df allow for some. Its",
+                  "standard error is undefined: %s"), sds$var1, sds$group, sds$group, remedy),
     sprintf(paste("sd of %s is 0: on the boundary of its range. The fit is complete; the data",
                   "show no curvature, and the curve is a straight line. Its standard error is",
                   "undefined: %s"), smooth$var1, remedy),
@@ -347,9 +348,9 @@ few_groups_words <- function(fit) {
   if (groups == 0 || groups >= few_groups || !any(free_sds(fit))) return(NULL)
   if (fit$method == "vb") return(NULL) # the verdict on linear response says it
   paste0("Only ", count_words(groups, fit$design$group_name), ": ",
-         if (fit$method == "em") "variances by \"em\" are then too small, and standard errors with them; "
-         else "the sds between them are poorly known. ",
-         if (fit$method == "em") "update(fit, method = \"reml\") corrects it. ",
+         if (fit$method != "em") "the sds between them are poorly known. "
+         else paste("variances by \"em\" are then too small, and standard errors with them;",
+                    "update(fit, method = \"reml\") corrects it. "),
          "See confint(type = \"profile\") and bootstrap().")
 }
 

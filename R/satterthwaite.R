@@ -3,8 +3,8 @@
 # The variance of an estimate L'beta, v(eta) = L'(X'V^{-1}X)^{-1}L, is itself estimated: with g its
 # derivative and A the covariance of the variance parameters, 2 v^2 / (g'Ag) degrees of freedom
 # match the first two moments of a chi-square (Satterthwaite 1946, Biometrics Bulletin 2:110;
-# Giesbrecht & Burns 1985, Biometrics 41:477). Where a variance is zero its information on the scale of
-# standard deviations says nothing, and A comes from the expected information of variances.
+# Giesbrecht & Burns 1985, Biometrics 41:477). Where a variance is zero its information on the scale
+# of standard deviations says nothing, and A comes from the expected information of variances.
 
 # `L`: a row a contrast of coef(fit); by default each coefficient.
 fit_df <- function(fit, L = NULL) {
@@ -22,8 +22,8 @@ fit_df <- function(fit, L = NULL) {
   }, 0)
 }
 
-# `v` with derivatives g by parameters of covariance A: infinite where no scale is free. In units of v, as
-# the square of a variance may be no number.
+# `v` with derivatives g by parameters of covariance A: infinite where no scale is free. In units of
+# v, as the square of a variance may be no number.
 satterthwaite_df <- function(v, g, A) {
   if (!(v > 0)) return(if (anyNA(v)) NA_real_ else Inf)
   g <- g / v

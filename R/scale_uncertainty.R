@@ -15,11 +15,12 @@
 # tr(C X'V^-1 V_k V^-1 X) / 2, to first order, which is put back (Datta and Lahiri 2000, Statistica
 # Sinica 10:613).
 #
-# Derivatives change fast near zero (a variance of zero makes all groups equal, one standard error of it
-# may not), so they, and A, are taken where each variance is at least one standard error above zero.
+# Derivatives change fast near zero (a variance of zero makes all groups equal, one standard error
+# of it may not), so they, and A, are taken where each variance is at least one standard error above
+# zero.
 #
-# Groups are kept as rows: an m x q^2 matrix holds a q x q matrix each. V_0 is V without curves, whose
-# coefficients count as columns of X with a prior: P is the same.
+# Groups are kept as rows: an m x q^2 matrix holds a q x q matrix each. V_0 is V without curves,
+# whose coefficients count as columns of X with a prior: P is the same.
 #
 #   scale_information(fit, state)   A and what it is made of; NULL where no scale is free
 #   steady_information(fit)     the same, off zero, in standard units (`units` leads back)
@@ -49,7 +50,8 @@ scale_information <- function(fit, state = scale_state(fit)) {
   list(information = information, A = A, lost = lost, bias = bias, M = M, at = at)
 }
 
-# Covariances of the latent vectors given the coefficients, and of the coefficients, at the estimates.
+# Covariances of the latent vectors given the coefficients, and of the coefficients, at the
+# estimates.
 scale_state <- function(fit) {
   c(fit$latent[c("cov", "gain")], list(C = unname(coefficient_cov(fit))))
 }
@@ -76,8 +78,8 @@ steady_information <- function(fit) {
     list(units = standard$units))
 }
 
-# Whether the data say anything about each variance once the coefficients have taken theirs: not where
-# they fit every group.
+# Whether the data say anything about each variance once the coefficients have taken theirs: not
+# where they fit every group.
 is_told <- function(information, at) {
   vapply(seq_along(at$directions), function(k) {
     at$directions[[k]]$kind == "smooth" || information[k, k] > 1e-10 * marginal_trace(at, k, k)
@@ -92,8 +94,8 @@ pairwise <- function(x, f) {
   out
 }
 
-# What moves V: an `entry` of Sigma (`G` = dSigma / dpsi), the residual variance of a level (`row`: dV /
-# dpsi, by row), the variance of a curve (`columns` of [X, B]).
+# What moves V: an `entry` of Sigma (`G` = dSigma / dpsi), the residual variance of a level (`row`:
+# dV / dpsi, by row), the variance of a curve (`columns` of [X, B]).
 scale_directions <- function(fit) {
   free <- function(block) {
     which(!fit$parameters$fixed[fit$parameters$block == block])
@@ -136,9 +138,9 @@ covariance_directions <- function(fit) {
   }))
 }
 
-# The rows of the fit: X with the columns of curves, v = V_0^-1 X, of each direction V_k v (`moved`) and
-# V_0^-1 V_k v (`solved`); and the groups: A = Z'WZ, W the residual precisions, S = Var(u | y, beta),
-# F = I - A S, with which Z'V_0^-1 = F Z'W.
+# The rows of the fit: X with the columns of curves, v = V_0^-1 X, of each direction V_k v (`moved`)
+# and V_0^-1 V_k v (`solved`); and the groups: A = Z'WZ, W the residual precisions, S = Var(u | y,
+# beta), F = I - A S, with which Z'V_0^-1 = F Z'W.
 marginal_rows <- function(fit, directions, state) {
   design <- fit$design
   s2 <- residual_variance(fit)
@@ -168,7 +170,8 @@ group_squares <- function(at, weight) {
   if (at$q == 0) return(matrix(0, nrow(at$S), 0))
   i <- rep(seq_len(at$q), at$q)
   j <- rep(seq_len(at$q), each = at$q)
-  unname(rowsum(at$Z[, i, drop = FALSE] * at$Z[, j, drop = FALSE] * weight, at$group, reorder = TRUE))
+  products <- at$Z[, i, drop = FALSE] * at$Z[, j, drop = FALSE]
+  unname(rowsum(products * weight, at$group, reorder = TRUE))
 }
 
 constant_groups <- function(G, at) matrix(as.vector(G), nrow(at$S), at$q^2, byrow = TRUE)
@@ -225,9 +228,9 @@ curve_trace <- function(at, k, l) {
 
 # ---- what it adds --------------------------------------------------------------------------------
 
-# What it adds to the covariances of coefficients (`C`) and of latent vectors given them (`cov`), and how the
-# latent vectors move with the coefficients (`gain`); NULL where nothing is added: of points, of q of vb,
-# where no scale is free.
+# What it adds to the covariances of coefficients (`C`) and of latent vectors given them (`cov`),
+# and how the latent vectors move with the coefficients (`gain`); NULL where nothing is added: of
+# points, of q of vb, where no scale is free.
 scale_excess <- function(fit) {
   if (!fit$method %in% c("em", "reml")) return(NULL)
   info <- steady_information(fit)
@@ -239,9 +242,9 @@ scale_excess <- function(fit) {
   excess[c("C", "cov", "gain")]
 }
 
-# 2 L - sum_k bias_k dC/dpsi_k. With R_k'P y the derivative of the coefficients, R_k = -V_k v C; of a
-# curve's variance B_k Y_k', Y_k = (I - C X'V_0^-1 X) e_k the columns of its coefficients, which is
-# finite where that variance is zero.
+# 2 L - sum_k bias_k dC/dpsi_k. With R_k'P y the derivative of the coefficients, R_k = -V_k v C; of
+# a curve's variance B_k Y_k', Y_k = (I - C X'V_0^-1 X) e_k the columns of its coefficients, which
+# is finite where that variance is zero.
 coefficient_excess <- function(info) {
   at <- info$at
   C <- at$C
@@ -303,10 +306,10 @@ latent_derivative_cov <- function(at, k, l) {
   -group_product(q, Ft, G[[1]], at$F, Q[[2]], at$S)
 }
 
-# ---- degrees of freedom ----------------------------------------------------------------------------
+# ---- degrees of freedom --------------------------------------------------------------------
 
-# Satterthwaite's with A on the scale of variances: of a balanced design the groups less the coefficients
-# between them, as without a boundary.
+# Satterthwaite's with A on the scale of variances: of a balanced design the groups less the
+# coefficients between them, as without a boundary.
 boundary_df <- function(fit, L) {
   info <- steady_information(fit)
   L <- L * rep(info$units$beta[seq_len(ncol(L))], each = nrow(L))

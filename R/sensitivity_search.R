@@ -1,16 +1,17 @@
-# The smallest set of rows found whose removal makes a change: a search by derivatives, in which each
-# set that counts is one whose refit shows the change.
+# The smallest set of rows found whose removal makes a change: a search by derivatives, in which
+# each set that counts is one whose refit shows the change.
 #
 # Rows go one after another, the most influential first, and their influence is computed anew at the
 # fit to the rest (while many have to go, half of those that the derivative asks for at once). Then
-# rows are put back while the change stays, and the rows that lead by the derivative at the fit to all rows
-# are tried. Which sets are fewest only all sets could tell: what is found is an upper bound.
+# rows are put back while the change stays, and the rows that lead by the derivative at the fit to
+# all rows are tried. Which sets are fewest only all sets could tell: what is found is an upper
+# bound.
 #
 #   search_rows(fit, influence, target)   list(rows, fit) or list(reason)
 #   target: list(estimate, change, critical, side, gained): see row_target()
 
-# What has to fall below zero for the change to have happened: signs and significance are those of the
-# fit to all rows.
+# What has to fall below zero for the change to have happened: signs and significance are those of
+# the fit to all rows.
 row_target <- function(influence, estimate, change, critical) {
   value <- influence$value[[estimate]]
   side <- if (value < 0) -1 else 1
@@ -50,14 +51,17 @@ remove_in_turn <- function(fit, influence, target) {
   left <- seq_len(nobs(fit))
   current <- fit
   repeat {
-    value <- target_value(target, influence$value[[target$estimate]], influence$se[[target$estimate]])
+    value <- target_value(target, influence$value[[target$estimate]],
+                          influence$se[[target$estimate]])
     if (value < 0) return(list(rows = setdiff(seq_len(nobs(fit)), left)))
     gradient <- target_gradient(target, influence)
     leading <- order(gradient, decreasing = TRUE)
     leading <- leading[gradient[leading] > 0]
     if (length(leading) == 0) return(list(reason = "no row that is left moves it that way"))
-    out <- leading[seq_len(min(length(leading), batch_size(value, gradient[leading], length(left))))]
-    if (length(left) - length(out) < nobs(fit) / 2) return(list(reason = "half of the rows do not do it"))
+    out <- utils::head(leading, batch_size(value, gradient[leading], length(left)))
+    if (length(left) - length(out) < nobs(fit) / 2) {
+      return(list(reason = "half of the rows do not do it"))
+    }
     left <- left[-out]
     current <- refit_or_reason(fit, setdiff(seq_len(nobs(fit)), left))
     if (is.character(current)) return(list(reason = current))
@@ -68,8 +72,8 @@ remove_in_turn <- function(fit, influence, target) {
   }
 }
 
-# One at a time when up to ten have to go by the derivative, else half of those; where all that help do not
-# suffice, a fiftieth of the rows.
+# One at a time when up to ten have to go by the derivative, else half of those; where all that help
+# do not suffice, a fiftieth of the rows.
 batch_size <- function(value, gains, n) {
   needed <- which(cumsum(gains) > value)
   if (length(needed) == 0) return(max(1, n %/% 50))
@@ -77,7 +81,8 @@ batch_size <- function(value, gains, n) {
 }
 
 refit_or_reason <- function(fit, rows) {
-  tryCatch(drop_rows(fit, rows), elbo_error = function(e) "a fit to the other rows fails on the way")
+  tryCatch(drop_rows(fit, rows),
+           elbo_error = function(e) "a fit to the other rows fails on the way")
 }
 
 shows_without <- function(fit, rows, target) {
@@ -100,8 +105,8 @@ put_back <- function(fit, rows, target) {
   }
 }
 
-# The first k by the derivative at the fit to all rows, for k less than are found: the least by bisection,
-# which is what it would be if a larger k never did less.
+# The first k by the derivative at the fit to all rows, for k less than are found: the least by
+# bisection, which is what it would be if a larger k never did less.
 try_leading <- function(fit, rows, gradient, target) {
   leading <- order(gradient, decreasing = TRUE)
   low <- 0
@@ -118,7 +123,8 @@ try_leading <- function(fit, rows, gradient, target) {
   rows
 }
 
-# ---- in words --------------------------------------------------------------------------------------
+# ---- in words
+# --------------------------------------------------------------------------------------
 
 #' @rdname sensitivity
 #' @param x what `sensitivity()` returned.
@@ -143,6 +149,7 @@ row_words <- function(x) {
                both = "makes %s significant with the opposite sign")
   none <- sprintf(paste("No rows were found whose removal", changes[x$change]), x$estimate)[!found]
   reason <- attr(x, "reason")[paste(x$estimate, x$change)[!found]]
-  c(if (any(found)) "At most so many rows need to go for the change; fewer may do that were not tried.",
+  bound <- "At most so many rows need to go for the change; fewer may do that were not tried."
+  c(if (any(found)) bound,
     if (!all(found)) paste0(none, if (!is.null(reason)) paste0(": ", reason), "."))
 }

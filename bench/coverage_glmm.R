@@ -2,12 +2,13 @@
 #
 #   Rscript bench/coverage_glmm.R [simulations = 1000] [cores = 2] [models, separated by commas]
 #
-# Writes coverage_glmm.csv beside this file (of some models: their rows of it) and prints it. Ten rows a
-# group: random intercepts, y ~ x + (1 | group), random slopes, y ~ x + (x | group), and random
-# intercepts with a covariate between groups, y ~ x + w + (1 | group), with sd 1 and, so that it is often
-# estimated at zero, .3. Intervals: Wald, confint(fit), and profile, confint(fit, type = "profile"). A
-# Wald interval is not defined for an estimate on the boundary: that counts as not covered, and `undefined`
-# says how often it was. `zero` is the share of fits with an sd of zero, `coverage_zero` that of theirs.
+# Writes coverage_glmm.csv beside this file (of some models: their rows of it) and prints it. Ten
+# rows a group: random intercepts, y ~ x + (1 | group), random slopes, y ~ x + (x | group), and
+# random intercepts with a covariate between groups, y ~ x + w + (1 | group), with sd 1 and, so that
+# it is often estimated at zero, .3. Intervals: Wald, confint(fit), and profile, confint(fit, type =
+# "profile"). A Wald interval is not defined for an estimate on the boundary: that counts as not
+# covered, and `undefined` says how often it was. `zero` is the share of fits with an sd of zero,
+# `coverage_zero` that of theirs.
 
 library(elbo)
 

@@ -1,16 +1,17 @@
-# How often do nominal 90 % intervals of latent variables hold them, and intervals of predictions what
-# they predict, with few groups and small variances?
+# How often do nominal 90 % intervals of latent variables hold them, and intervals of predictions
+# what they predict, with few groups and small variances?
 #
 #   Rscript bench/coverage_latent.R [simulations = 1000]
 #
-# Writes coverage_latent.csv beside this file and prints it. Models: random intercepts, y ~ x + (1 | group)
-# with sds of .1, .3 and 1 and ten rows a group (the residual sd is 1); random slopes besides,
-# sds 1 and .5; meta-analyses, y ~ 1 + (1 | group), whose squared standard errors are chi-square of one degree
-# of freedom / 4, within .009 and .6 (Brockwell and Gordon 2001), with sds of .1, .3 and 1. Columns:
-# mean +- 1.645 sd of latent(), with the uncertainty of the parameters in it (`total`) and without
-# (`conditional`); intervals of predict() for groups of the fit (`known`), for the true effect in a group
-# not seen before (`new`), and for the mean of the population (`mean`); `zero` is the share of fits with a
-# variance estimated at zero. Shares are means over the groups and terms of a data set.
+# Writes coverage_latent.csv beside this file and prints it. Models: random intercepts, y ~ x + (1 |
+# group) with sds of .1, .3 and 1 and ten rows a group (the residual sd is 1); random slopes
+# besides, sds 1 and .5; meta-analyses, y ~ 1 + (1 | group), whose squared standard errors are
+# chi-square of one degree of freedom / 4, within .009 and .6 (Brockwell and Gordon 2001), with sds
+# of .1, .3 and 1. Columns: mean +- 1.645 sd of latent(), with the uncertainty of the parameters in
+# it (`total`) and without (`conditional`); intervals of predict() for groups of the fit (`known`),
+# for the true effect in a group not seen before (`new`), and for the mean of the population
+# (`mean`); `zero` is the share of fits with a variance estimated at zero. Shares are means over the
+# groups and terms of a data set.
 
 library(elbo)
 
@@ -68,7 +69,9 @@ simulate_once <- function(seed, model, groups, method) {
     mean(abs(u - table$mean) <= stats::qnorm((1 + level) / 2) * table$sd)
   }
   row <- d[!duplicated(d$group), ]
-  interval <- function(data, ...) stats::predict(fit, data, interval = "confidence", level = level, ...)
+  interval <- function(data, ...) {
+    stats::predict(fit, data, interval = "confidence", level = level, ...)
+  }
   c(total = of("total"), conditional = of("conditional"), known = inside(row$effect, interval(row)),
     new = inside(new$effect, interval(new, allow.new.levels = TRUE)),
     mean = inside(new$mean, interval(new, re.form = NA)),

@@ -1,13 +1,13 @@
-# Two normal components of one variable: how often do nominal 90 % intervals hold the truth, and are the
-# probabilities of new rows right?
+# Two normal components of one variable: how often do nominal 90 % intervals hold the truth, and are
+# the probabilities of new rows right?
 #
 #   Rscript bench/coverage_mixture.R [simulations = 500] [refits of the bootstrap = 0]
 #
-# Writes coverage_mixture.csv beside this file and prints it. 200 rows, 40 % from N(gap, 1), 60 % from N(0, 1);
-# models with a variance for each component ("V") and a common one ("E"). Components are told apart by
-# their means. Intervals are Wald's, confint(fit), and percentiles of bootstrap() if refits are asked for.
-# `said` is the mean probability of the component to which 1,000 new rows are assigned, `right` the
-# share of those that are from it.
+# Writes coverage_mixture.csv beside this file and prints it. 200 rows, 40 % from N(gap, 1), 60 %
+# from N(0, 1); models with a variance for each component ("V") and a common one ("E"). Components
+# are told apart by their means. Intervals are Wald's, confint(fit), and percentiles of bootstrap()
+# if refits are asked for. `said` is the mean probability of the component to which 1,000 new rows
+# are assigned, `right` the share of those that are from it.
 
 library(elbo)
 
@@ -34,7 +34,8 @@ simulate_once <- function(seed, gap, covariance, refits) {
   set.seed(seed)
   d <- draw(200, gap)
   new <- draw(1000, gap)
-  fit <- tryCatch(fit_mixture(y ~ 1, d, k = 2, covariance = covariance), elbo_error = function(e) NULL)
+  fit <- tryCatch(fit_mixture(y ~ 1, d, k = 2, covariance = covariance),
+                  elbo_error = function(e) NULL)
   if (is.null(fit)) return(rep(NA_real_, 8))
   p <- stats::predict(fit, new, type = "prob")
   upper <- order(components(fit)$mean[, 1])[2]

@@ -26,8 +26,8 @@ test_that("tests of types 1 to 3 are lmerTest's, whatever the contrasts", {
 })
 
 test_that("main effects of a growth curve with default contrasts are averaged", {
-  # lmerTest 3.1-3, anova(lmer(distance ~ agef * Sex + (1 | Subject))): Sex F = 9.2921, p = .00538; at the
-  # reference level of agef it would be 3.55, p = .066.
+  # lmerTest 3.1-3, anova(lmer(distance ~ agef * Sex + (1 | Subject))): Sex F = 9.2921, p = .00538;
+  # at the reference level of agef it would be 3.55, p = .066.
   d <- as.data.frame(nlme::Orthodont)
   d$agef <- factor(d$age)
   fit <- fit_glmm(distance ~ agef * Sex + (1 | Subject), d, method = "reml")

@@ -176,8 +176,8 @@ test_that("prediction intervals follow weights, known standard errors and levels
 })
 
 test_that("the interval of a new study is the wider one, by the t of the mean", {
-  # metafor 3.8-1, rma(est, sei = se, test = "t"): mean -0.0961 to 5.2653, predict() -3.9231 to 9.0922,
-  # which uses t with 5 degrees of freedom, the number of studies less one.
+  # metafor 3.8-1, rma(est, sei = se, test = "t"): mean -0.0961 to 5.2653, predict() -3.9231 to
+  # 9.0922, which uses t with 5 degrees of freedom, the number of studies less one.
   m <- data.frame(est = c(1, 3.1, 4.2, -1.05, 2, 6), site = 1:6, se = c(1, 0.5, 1, 1, 2, 1))
   fit <- fit_glmm(est ~ 1 + (1 | site), m, se = se, method = "reml")
   df <- fit_df(fit)

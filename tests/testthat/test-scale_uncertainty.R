@@ -1,5 +1,5 @@
-# Dense references, straight from the definitions: V and its derivatives, and the maps from y to estimates
-# and latent variables, differentiated numerically.
+# Dense references, straight from the definitions: V and its derivatives, and the maps from y to
+# estimates and latent variables, differentiated numerically.
 
 dense_model <- function(fit) {
   X <- cbind(model.matrix(fit), fit$design$B)[, seq_along(coef(fit)), drop = FALSE]
@@ -7,8 +7,8 @@ dense_model <- function(fit) {
   same <- outer(fit$design$group, fit$design$group, "==")
   weight <- weights(fit)
   level <- fit$design$level
-  # psi: variances and covariances of one block by columns of its lower triangle, residual variances,
-  # variances of curves.
+  # psi: variances and covariances of one block by columns of its lower triangle, residual
+  # variances, variances of curves.
   q <- ncol(Z)
   lower <- which(lower.tri(diag(q), diag = TRUE), arr.ind = TRUE)
   lower <- lower[order(lower[, 1] != lower[, 2]), , drop = FALSE] # variances first
@@ -81,7 +81,8 @@ reml_fits <- function() {
 }
 
 test_that("the expected information is that of its definition", {
-  fits <- c(reml_fits(), list(fit_glmm(y ~ s(x, k = 5) + (1 | g), rows, method = "reml", sigma = ~ f)))
+  curve <- fit_glmm(y ~ s(x, k = 5) + (1 | g), rows, method = "reml", sigma = ~ f)
+  fits <- c(reml_fits(), list(curve))
   for (fit in fits) {
     expect_equal(scale_information(fit)$information, dense_information(dense_model(fit)),
                  tolerance = 1e-8)
@@ -106,7 +107,8 @@ test_that("estimated variances add the error that their estimates make", {
 
 test_that("the mean squared error of a balanced layout is its closed form, at zero too", {
   # m means with known variance D: tau^2 = S / (m - 1) - D, A = 2 (D + tau^2)^2 / (m - 1), and by
-  # Prasad and Rao (1990) 2 g3 = 2 A D^2 / (D + tau^2)^3, here with tau^2 at least one root of A (at zero).
+  # Prasad and Rao (1990) 2 g3 = 2 A D^2 / (D + tau^2)^3, here with tau^2 at least one root of A (at
+  # zero).
   m <- 12
   for (spread in c(1.5, 0.2)) {
     y <- spread * scale(seq_len(m))[, 1]
