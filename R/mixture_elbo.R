@@ -116,5 +116,7 @@ theta_state <- function(fit, theta) {
 
 weights_state <- function(fit, state) {
   if (is.null(fit$design$W)) return(list(weight = as.vector(component_weights(fit))))
-  list(coefficient = cbind(0, t(component_values(fit, "membership"))))
+  coefficient <- matrix(0, ncol(fit$design$W), fit$k)
+  if (fit$k > 1) coefficient[, -1] <- t(component_values(fit, "membership"))
+  list(coefficient = coefficient)
 }

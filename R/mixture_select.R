@@ -91,7 +91,7 @@ hopeless_reason <- function(design, k, covariance, method, prior) {
 
 hopeless_candidate <- function(design, k, covariance, method, prior, reason) {
   list(k = k, covariance = covariance, priors = mixture_priors(prior, design, k, method), hopeless = reason,
-       result = list(status = ascent_status[["unbounded"]], component = 0L))
+       result = list(status = ascent_status[["unbounded"]], component = 0L, part = 0L))
 }
 
 fit_candidate <- function(design, sample, k, covariance, method, prior, starts, control) {
@@ -203,6 +203,12 @@ abort_collapsed <- function(candidate, design, n_candidates) {
             "apart. Rescale them, or use a model for which units do not matter, as \"VVV\"."),
           "elbo_error_data")
   }
+  if (result$part == 1L && !is.null(design$W)) {
+    abort(c(tried, "from every start the covariates of `membership` tell", culprit(result, "a component"),
+            "from the others without error, and its coefficients run off to infinity. Use fewer components,",
+            "fewer covariates, or a prior, as by prior = priors(membership = normal(0, 10))."),
+          "elbo_error_unbounded", component = result$component)
+  }
   abort(c(tried, "from every start", culprit(result, "a component"), "collapses",
           collapse_reason(), collapse_remedy(design, candidate$k, candidate$covariance)),
         "elbo_error_unbounded", component = result$component)
@@ -251,7 +257,7 @@ collapse_remedy <- function(design, k, covariance) {
       sprintf("priors(sigma = inverse_gamma(1, %s))", format(signif(stats::sd(design$y) / k, 2)))
     } else "priors(beta = normal(0, 5))"
   )
-  shared <- setdiff(if (ncol(as.matrix(design$Y)) > 1) c("EEE", "EEI", "EII") else "E", covariance)
+  shared <- setdiff(if (isTRUE(ncol(design$Y) > 1)) c("EEE", "EEI", "EII") else "E", covariance)
   sharing <- switch(design$kind,
     normal = if (length(shared) > 0 && !covariance %in% c("EII", "E")) {
       sprintf("a `covariance` that components share, as \"%s\"; ", shared[1])

@@ -190,6 +190,7 @@ weights_information <- function(fit) {
     V <- (diag(weight, fit$k) - outer(weight, weight)) / (nobs(fit) + pseudo)
     return(list(eta_cov = if (told$equal) 0 * V else V, jacobian = diag(fit$k)))
   }
+  if (fit$k == 1) return(list(eta_cov = matrix(0, 0, 0), jacobian = matrix(0, 0, 0)))
   weights <- unit_weights(fit)[, -1, drop = FALSE]
   columns <- seq_len(fit$k - 1)
   information <- lapply(columns, function(a) {

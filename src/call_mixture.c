@@ -283,6 +283,7 @@ SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress) {
   call_list out = call_list_new(24);
   call_list_int(&out, "status", status);
   call_list_int(&out, "component", w.component + 1);
+  call_list_int(&out, "part", w.part + 1);
   call_list_trace(&out, &trace);
   if (status >= 0) {
     call_list_result(&out, &result);

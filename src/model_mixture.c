@@ -48,8 +48,10 @@ static void pass_init(mixture *w, mixture_pass *pass, int keep, const elbo_memor
 static elbo_status prepare(mixture *w) {
   elbo_status status = ELBO_OK;
   w->here = NULL;
-  for (int p = 0; p < w->spec.n_part && status == ELBO_OK; p++)
+  for (int p = 0; p < w->spec.n_part && status == ELBO_OK; p++) {
+    w->part = p;
     status = w->spec.part[p].prepare(w->spec.part[p].work, &w->component);
+  }
   return status;
 }
 
@@ -323,6 +325,7 @@ static elbo_status m_step(void *work) {
   w->here = NULL;
   for (int p = 0; p < w->spec.n_part && status == ELBO_OK; p++) {
     const mixture_part *part = w->spec.part + p;
+    w->part = p;
     status = part->m_step(part->work, w->q.stat + w->stat_at[p], w->q.r, &w->component);
   }
   return status == ELBO_OK ? prepare(w) : status;

@@ -149,6 +149,7 @@ typedef struct {
   double *by_component;   /* k of scratch */
   double *kept;           /* all fields, while settling */
   int component;          /* which one collapsed, or -1 */
+  int part;               /* in which part */
 } mixture;
 
 elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory *mem);

@@ -161,3 +161,11 @@ test_that("a summary has what was estimated", {
   expect_true(any(grepl("correlations are many", full)))
   expect_lt(length(full), 50)
 })
+
+test_that("a summary by vb of counts, which have no sigma", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(60), y = rpois(60, 3))
+  fit <- fit_mixture(y ~ x, d, k = 2, family = poisson(), method = "vb")
+  expect_equal(summary(fit)$posterior$name, names(theta(fit)))
+  expect_output(print(summary(fit)), "Posterior standard deviations")
+})

@@ -137,3 +137,20 @@ test_that("covariance matrices that are singular from the first are not tried", 
   error <- expect_error(fit_mixture(y ~ 1, ties, k = 3, covariance = "E"), class = "elbo_error_unbounded")
   expect_no_match(conditionMessage(error), "\"E\";", fixed = TRUE)
 })
+
+test_that("covariates that tell components apart without error are given as the reason", {
+  set.seed(1)
+  d <- data.frame(w = rep(0:1, each = 50), y = c(rnorm(50), rnorm(50, 8)))
+  expect_error(fit_mixture(y ~ 1, d, k = 2, membership = ~ w, covariance = "E"),
+               "covariates of `membership`", class = "elbo_error_unbounded")
+  with_prior <- fit_mixture(y ~ 1, d, k = 2, membership = ~ w, prior = priors(membership = normal(0, 10)))
+  expect_equal(with_prior$convergence$status, "converged")
+  # Of one component there is nothing for covariates to tell.
+  for (method in c("em", "joint")) {
+    one <- fit_mixture(y ~ 1, d, k = 1, membership = ~ w, method = method)
+    expect_equal(unname(sqrt(diag(vcov(one, full = TRUE)))),
+                 theta(one)[["sd__y|1"]] / sqrt(c(100, 200)), tolerance = 1e-4)
+    expect_output(print(one), "mean y")
+    expect_equal(elbo(one, theta = theta(one)), elbo(one))
+  }
+})
