@@ -250,6 +250,9 @@ theta.elbo_fit <- function(object, ...) {
 #'   `"sandwich"` is robust to a wrong law of the residuals and latent variables: with \eqn{s_g}
 #'   the score of group g and \eqn{I} the full information it is
 #'   \eqn{I^{-1}(\sum_g s_g s_g')I^{-1}}{I^-1 (sum s s') I^-1} (White 1982).
+#'   Packages sandwich and clubSandwich work as well, on the fixed effects: `sandwich::vcovCL(fit)` and
+#'   `clubSandwich::vcovCR(fit, type = "CR2")` are by group unless a `cluster` of whole groups is
+#'   given. What takes rows for independent, such as `vcovHC()`, is refused.
 #'   For method `"vb"` they are `"linear_response"` (default) and `"mean_field"`, the covariances of q
 #'   itself, which are too small.
 #' @param ... Not used.
