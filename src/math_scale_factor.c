@@ -83,9 +83,9 @@ static expectation expect_prior(const sd_prior *law, double more_log, double s, 
   return e;
 }
 
-/* The least d: q is proper, and so are the moments in E log p(sd). */
+/* The least d: each sd has a mean under q, and so has what is in E log p(sd). */
 static double least_df(int q, const sd_prior *law) {
-  double most = 0.0, constant, by_log, coefficient[SD_POWERS];
+  double most = 0.5, constant, by_log, coefficient[SD_POWERS];
   for (int k = 0; k < q; k++) {
     sd_prior_terms(law + k, &constant, &by_log, coefficient);
     for (int r = 0; r < SD_POWERS; r++)
