@@ -341,8 +341,8 @@ pp_check.elbo_fit <- function(object, type = "dens_overlay", ndraws = NULL, grou
     object, check_count(ndraws, "ndraws"), if (is.null(re.form)) "conditional" else "unconditional",
     seed = seed
   )
-  used <- match(row.names(object$frame), rownames(simulated))
-  yrep <- t(if (anyNA(used)) simulated else simulated[used, , drop = FALSE])
+  known <- stats::complete.cases(simulated) # not the rows that na.exclude() pads
+  yrep <- t(if (sum(known) == length(y)) simulated[known, , drop = FALSE] else simulated)
   draw <- getExportedValue("bayesplot", paste0("ppc_", type))
   arguments <- list(y = unname(y), yrep = unname(yrep), ...)
   if (!is.null(group)) arguments$group <- original_data(object)[[group]]

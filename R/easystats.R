@@ -394,7 +394,21 @@ standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FA
     for (name in extras$se) data[[name]] <- data[[name]] / unit(data[[outcome[1]]])
     data[outcome] <- scaled(outcome, FALSE)
   }
+  # As datawizard has it: what goes into a logarithm starts at 1, into a root at 0.
+  for (name in intersect(numbers, called_variables(formula(x), c("log", "log2", "log10", "log1p")))) {
+    data[[name]] <- data[[name]] - min(data[[name]]) + 1
+  }
+  for (name in intersect(numbers, called_variables(formula(x), "sqrt"))) {
+    data[[name]] <- data[[name]] - min(data[[name]])
+  }
   refit_data(x, data)
+}
+
+# The variables within calls of these functions.
+called_variables <- function(expression, functions) {
+  if (!is.call(expression)) return(character())
+  if (deparse_line(expression[[1]]) %in% functions) return(all.vars(expression))
+  unique(unlist(lapply(as.list(expression)[-1], called_variables, functions)))
 }
 
 is_number_column <- function(x) is.numeric(x) && is.null(dim(x)) && !is.object(x)
@@ -522,4 +536,11 @@ check_model.elbo_glmm <- function(x, ...) {
     attr(checked$INFLUENTIAL, "n_params") <- ncol(x$design$X)
   }
   checked
+}
+
+#' @exportS3Method insight::get_weights
+get_weights.elbo_fit <- function(x, na_rm = FALSE, null_as_ones = FALSE, ...) {
+  given <- weights(x)
+  given <- given[!is.na(given)] # na.exclude() pads
+  if (is.null(x$call$weights) && !null_as_ones) NULL else unname(given)
 }

@@ -51,6 +51,11 @@ ngrps.elbo_mixture <- function(object, ...) {
 #' @exportS3Method lme4::getME
 getME.elbo_glmm <- function(object, name, ...) {
   check_dots_empty(...)
+  if (!has_groups(object)) {
+    abort(c("A fit without random terms has no pieces of a mixed model.",
+            "model.matrix(fit), coef(fit) and sigma(fit) have what there is."),
+          "elbo_error_not_available")
+  }
   check(is.character(name) && length(name) > 0, "name", "the name of a piece, or several", name)
   if (identical(name, "ALL")) name <- names(lme4_pieces)
   unknown <- setdiff(name, names(lme4_pieces))

@@ -49,3 +49,16 @@ test_that("ggpredict() meets every kind of fit that has a covariate", {
     ggplot2::ggplot_build(plot(curve))
   }, works = c("em", "reml", "vb", "joint", "regression", "regression_vb", "poisson", "curves"))
 })
+
+test_that("transformed responses, bases and padded rows are as with lmer", {
+  gaps <- transform(orthodont, distance = replace(distance, 3, NA))
+  form <- log(distance) ~ poly(age, 2) + (1 | Subject)
+  ours <- fit_glmm(form, gaps, na.action = na.exclude)
+  theirs <- lme4::lmer(form, gaps, na.action = na.exclude, REML = FALSE)
+  curve <- function(fit) plain(suppressMessages(ggeffects::ggpredict(fit, "age [all]")))
+  expect_equal(curve(ours)$predicted, curve(theirs)$predicted, tolerance = 1e-5)
+  standard <- function(fit) {
+    suppressMessages(parameters::standardize_parameters(fit, verbose = FALSE))$Std_Coefficient
+  }
+  expect_equal(standard(ours), standard(theirs), tolerance = 1e-4)
+})

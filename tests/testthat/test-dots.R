@@ -18,7 +18,7 @@ handed_on <- c("recover_data", "emm_basis", "find_formula", "get_parameters", "g
                "describe_posterior", "describe_prior", "hdi", "eti", "spi", "bci", "point_estimate",
                "map_estimate", "p_direction", "p_map", "p_significance", "p_rope", "rope",
                "estimate_density", "equivalence_test", "fortify", "getSimulations", "getFitted",
-               "getObservedResponse", "get_priors",
+               "getObservedResponse", "get_priors", "get_weights",
                "makeArgs", "getAllTerms", "Anova", "Boot", "linearHypothesis", "vif",
                "lrtest")
 
