@@ -4,13 +4,15 @@
 #' Posterior draws of predictions
 #'
 #' Methods for the generics of package rstantools, with which bayesplot, tidybayes
-#' (`add_epred_draws()`, `add_predicted_draws()`) and others work, for fits by method `"vb"`. A draw is one of all
+#' (`add_epred_draws()`, `add_predicted_draws()`) and others work, for fits by method `"vb"`. A
+#' draw is one of all
 #' parameters and latent variables together, from the posterior as
 #' [as_draws()][as_draws.elbo_glmm] draws them.
 #'
 #' @param object a fit by method `"vb"`.
 #' @param newdata a data frame; `NULL` for the rows of the fit.
-#' @param re.form `NULL` for predictions with the latent variables of each group, `NA` or `~ 0` for the
+#' @param re.form `NULL` for predictions with the latent variables of each group, `NA` or `~ 0`
+#'   for the
 #'   population (and in `posterior_predict()` for a group not seen before).
 #' @param draws,ndraws number of draws, 1000 by default: rstanarm and brms have one word each.
 #' @param allow_new_levels whether `newdata` may have groups that the fit has not seen. Their latent
@@ -23,7 +25,8 @@
 #' @return A matrix draws x rows: of expected responses (`posterior_epred()`), linear predictors
 #'   (`posterior_linpred()`), responses (`posterior_predict()`), response less draw
 #'   (`predictive_error()`) or log densities of the responses given parameters and latent variables
-#'   (`log_lik()`). Of a mixture with several responses an array draws x rows x responses; its densities
+#'   (`log_lik()`). Of a mixture with several responses an array draws x rows x responses; its
+#'   densities
 #'   are averaged over the components, and belong to units. `posterior_interval()` and
 #'   `predictive_interval()`: a matrix with a row for each parameter, or each row of the data.
 #' @section Errors: class `elbo_error_method` for fits by other methods.
@@ -121,7 +124,7 @@ prior_summary.elbo_fit <- function(object, ...) {
 }
 
 # What tools of Stan's family pass along, of which nothing here depends on.
-passed_by_bayesians <- c("XZ", "fun", "re_formula", "ndraws", "dpar", "offset", "resp", "sort", "summary")
+passed_by_bayesians <- c("XZ", "fun", "dpar", "resp", "sort", "summary")
 
 check_posterior <- function(fit, what, ndraws) {
   if (fit$method != "vb") {
@@ -151,10 +154,11 @@ expected_draws.elbo_glmm <- function(fit, newdata, latent, n, allow) {
 #' @exportS3Method
 predicted_draws.elbo_glmm <- function(fit, newdata, latent, n, allow) {
   anew <- has_groups(fit) && !latent
-  posterior_rows(fit, newdata, latent, n, allow, prediction = TRUE, add = function(one, data, mean) {
+  add <- function(one, data, mean) {
     if (anew) mean <- mean + latent_sampler(one, data)()
     mean + row_sd(one, data) * stats::rnorm(length(mean))
-  })
+  }
+  posterior_rows(fit, newdata, latent, n, allow, prediction = TRUE, add = add)
 }
 
 #' @exportS3Method
@@ -165,7 +169,8 @@ density_draws.elbo_glmm <- function(fit, newdata, n) {
   })
 }
 
-# Gelman, Goodrich, Gabry and Vehtari (2019): the variance of the expected responses over itself plus
+# Gelman, Goodrich, Gabry and Vehtari (2019): the variance of the expected responses over itself
+# plus
 # the mean residual variance, draw by draw.
 #' @exportS3Method
 explained_draws.elbo_glmm <- function(fit, latent, n) {

@@ -32,7 +32,8 @@ get_statistic.elbo_fit <- function(x, ...) {
             statistic = "t-statistic")
 }
 
-# insight's own list for a linear or generalised linear model, with what is different here. A posterior
+# insight's own list for a linear or generalised linear model, with what is different here. A
+# posterior
 # of method "vb" is not flagged as Bayesian: for insight that means draws in an object of Stan's.
 #' @exportS3Method insight::model_info
 model_info.elbo_fit <- function(x, verbose = TRUE, ...) {
@@ -68,7 +69,8 @@ get_data.elbo_fit <- function(x, effects = c("all", "fixed", "random"), ...) {
   data[keep]
 }
 
-# As insight has them: "wald" and "residual" count rows, "satterthwaite" has one for each coefficient.
+# As insight has them: "wald" and "residual" count rows, "satterthwaite" has one for each
+# coefficient.
 #' @exportS3Method insight::get_df
 get_df.elbo_fit <- function(x, type = "residual", ...) {
   known <- c("residual", "wald", "analytical", "any", "fit", "normal", "model", "satterthwaite")
@@ -94,7 +96,9 @@ is_converged.elbo_fit <- function(x, tolerance = 0.001, ...) {
 get_datagrid.elbo_fit <- function(x, ..., include_random = FALSE, include_response = FALSE) {
   data <- original_data(x)
   left_out <- c(unlist(extra_variables(x)), if (!include_response) response_variables(x),
-                if (!include_random) setdiff(group_variables(x), all.vars(formula(x, fixed.only = TRUE))))
+                if (!include_random) {
+                  setdiff(group_variables(x), all.vars(formula(x, fixed.only = TRUE)))
+                })
   data <- data[setdiff(names(data), left_out)]
   if (ncol(data) == 0) {
     abort(c("The model has no covariates to make a grid of.", "See `include_response`."),
@@ -105,8 +109,10 @@ get_datagrid.elbo_fit <- function(x, ..., include_random = FALSE, include_respon
   grid
 }
 
-# Predictions with their intervals. Of new data the latent variables are in them where the groups are;
-# a group that ggeffects fills in only so that there is one ("constant.values") means the population.
+# Predictions with their intervals. Of new data the latent variables are in them where the groups
+# are;
+# a group that ggeffects fills in only so that there is one ("constant.values") means the
+# population.
 #' @exportS3Method insight::get_predicted
 get_predicted.elbo_fit <- function(x, data = NULL, predict = "expectation", ci = 0.95,
                                    include_random = "default", verbose = TRUE, ...) {
@@ -125,7 +131,8 @@ get_predicted.elbo_fit <- function(x, data = NULL, predict = "expectation", ci =
     (is.null(data) || all(groups %in% setdiff(names(data), constant)))
   table <- predicted_table(x, data, predict, ci, random)
   values <- if ("Response" %in% names(table)) table else table$Predicted
-  limits <- if (is.null(ci)) table[0] else table[setdiff(names(table), c("Row", "Response", "Predicted"))]
+  limits <- setdiff(names(table), c("Row", "Response", "Predicted"))
+  limits <- table[if (!is.null(ci)) limits]
   structure(values, ci_data = if (!is.data.frame(values) && ncol(limits) > 0) limits,
             data = if (is.null(data)) original_data(x) else data, ci = ci, predict = predict,
             class = c("get_predicted", class(values)))
@@ -254,7 +261,8 @@ parameters_options <- function(...) {
   if (!is.null(options$standardize) && options$standardize != "refit") {
     refuse("standardize", "\"refit\" is, or parameters::standardize_parameters()")
   }
-  c(options[c("standardize", "p_adjust", "keep", "drop")], list(method = if (length(method) > 0) method[1]))
+  c(options[c("standardize", "p_adjust", "keep", "drop")],
+    list(method = if (length(method) > 0) method[1]))
 }
 
 # `keep` and `drop` are patterns, `p_adjust` one of stats::p.adjust.methods.
@@ -314,7 +322,8 @@ passed_by_easystats <- c("component", "effects", "verbose", "m_info", "model_inf
 # Of the coefficients: package parameters' own functions are for the classes that insight lists.
 
 #' @exportS3Method parameters::p_value
-p_value.elbo_fit <- function(model, dof = NULL, method = NULL, ..., vcov = NULL, vcov_args = NULL) {
+p_value.elbo_fit <- function(model, dof = NULL, method = NULL, ..., vcov = NULL,
+                             vcov_args = NULL) {
   check_dots_empty(..., .but = passed_by_easystats)
   table <- summary(model)$coefficients
   p <- table[, ncol(table)]
@@ -369,11 +378,12 @@ summary_df <- function(fit) UseMethod("summary_df")
 #' @exportS3Method
 summary_df.elbo_fit <- function(fit) unname(fit_df(fit))
 
-# The fit to standardised data: numbers to mean zero and one (or two) standard deviations, but for what
+# The fit to standardised data: numbers to mean zero and one (or two) standard deviations, but for
+# what
 # names groups, weighs or counts rows.
 #' @exportS3Method datawizard::standardize
-standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FALSE, verbose = TRUE,
-                                 include_response = TRUE, ...) {
+standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FALSE,
+                                 verbose = TRUE, include_response = TRUE, ...) {
   check_dots_empty(..., .but = passed_by_easystats)
   check_own_scale(x)
   data <- original_data(x)
@@ -383,7 +393,8 @@ standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FA
   numbers <- setdiff(numbers, c(unlist(extras), group_variables(x)))
   linear <- family(x)$family == "gaussian"
   scaled <- function(names, two_sd) {
-    columns <- datawizard::standardize(data[names], robust = robust, two_sd = two_sd, verbose = FALSE)
+    columns <- datawizard::standardize(data[names], robust = robust, two_sd = two_sd,
+                                       verbose = FALSE)
     lapply(columns, as.vector)
   }
   covariates <- setdiff(numbers, response)
@@ -395,7 +406,8 @@ standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FA
     data[outcome] <- scaled(outcome, FALSE)
   }
   # As datawizard has it: what goes into a logarithm starts at 1, into a root at 0.
-  for (name in intersect(numbers, called_variables(formula(x), c("log", "log2", "log10", "log1p")))) {
+  logs <- c("log", "log2", "log10", "log1p")
+  for (name in intersect(numbers, called_variables(formula(x), logs))) {
     data[[name]] <- data[[name]] - min(data[[name]]) + 1
   }
   for (name in intersect(numbers, called_variables(formula(x), "sqrt"))) {
@@ -451,7 +463,8 @@ model_performance.elbo_fit <- function(model, metrics = "all", ...) {
     Sigma = if (length(sigma) == 1) sigma else NA_real_
   )
   if (!has_groups(model)) facts$ICC <- NULL
-  structure(facts[chosen_metrics(names(facts), metrics)], class = c("performance_model", "data.frame"))
+  structure(facts[chosen_metrics(names(facts), metrics)],
+            class = c("performance_model", "data.frame"))
 }
 
 # AIC with the correction of Hurvich & Tsai (1989) for few rows.
@@ -508,9 +521,12 @@ isSingular.elbo_fit <- function(x, tol = 1e-4, ...) {
 }
 
 #' @exportS3Method performance::check_convergence
-check_convergence.elbo_fit <- function(x, tolerance = 0.001, ...) is_converged.elbo_fit(x, tolerance)
+check_convergence.elbo_fit <- function(x, tolerance = 0.001, ...) {
+  is_converged.elbo_fit(x, tolerance)
+}
 
-# Breusch & Pagan (1979): do the squared residuals, each relative to its variance, grow with the mean?
+# Breusch & Pagan (1979): do the squared residuals, each relative to its variance, grow with the
+# mean?
 #' @exportS3Method performance::check_heteroscedasticity
 check_heteroscedasticity.elbo_glmm <- function(x, ...) {
   u <- residual_rows(x, "pearson")^2 * nobs(x) / df.residual(x)
@@ -527,7 +543,8 @@ get_priors.elbo_fit <- function(x, ...) {
   priors
 }
 
-# The number of coefficients, for the contours of Cook's distance, is looked for in an element `rank`,
+# The number of coefficients, for the contours of Cook's distance, is looked for in an element
+# `rank`,
 # which fits of lm() have.
 #' @exportS3Method performance::check_model
 check_model.elbo_glmm <- function(x, ...) {

@@ -4,7 +4,8 @@
 #' Leverages, standardised residuals and the influence of rows and groups
 #'
 #' With the variance parameters as they are estimated the fitted values are linear in the response,
-#' \eqn{\hat y=Hy}{yhat = H y} plus a constant (latent variables included), so that the usual diagnostics of
+#' \eqn{\hat y=Hy}{yhat = H y} plus a constant (latent variables included), so that the usual
+#' diagnostics of
 #' linear models have the same form. They are what lme4 gives for the same model.
 #'
 #' @param model a fit made by [fit_glmm()]. Under method `"vb"` H is that of the
@@ -17,14 +18,18 @@
 #' @param ... not used.
 #' @details
 #' Cook's distance is \eqn{\{r_i/(1-h_i)\}^2h_i/p}{(r/(1 - h))^2 h / p} with Pearson residuals
-#' \eqn{r_i}{r} divided by the residual standard deviation. That of `influence()` is the distance of the
+#' \eqn{r_i}{r} divided by the residual standard deviation. That of `influence()` is the distance
+#' of the
 #' coefficients after deletion, in units of their covariance.
 #' @return
 #' * `hatvalues()`, `rstandard()`, `rstudent()`, `cooks.distance()`: numeric vector named by the
-#'   rows, padded with `NA` under [stats::na.exclude()]. `rstandard()` and `rstudent()` are the same, as
+#'   rows, padded with `NA` under [stats::na.exclude()]. `rstandard()` and `rstudent()` are the
+#'   same, as
 #'   in lme4.
-#' * `influence()`: a list of class `influence.merMod` as lme4 makes it, for `dfbeta()`, `dfbetas()`,
-#'   `cooks.distance()` and package car: `fixed.effects`, `var.cov.comps`, `vcov`, each also after deletion
+#' * `influence()`: a list of class `influence.merMod` as lme4 makes it, for `dfbeta()`,
+#' `dfbetas()`,
+#'   `cooks.distance()` and package car: `fixed.effects`, `var.cov.comps`, `vcov`, each also after
+#'   deletion
 #'   (`fixed.effects[-case]`, ...), `groups`, `deleted`, `converged`.
 #' @family what a fit answers
 #' @examples
@@ -67,7 +72,7 @@ cooks.distance.elbo_glmm <- function(model, infl, ...) {
 # the diagonal of H.
 leverages <- function(fit) {
   if (fit$method == "joint" && has_latent(fit)) {
-    abort(c("Leverages need the law of the latent variables, which are points under method \"joint\".",
+    abort(c("Leverages need the law of the latent variables; under \"joint\" they are points.",
             "Use update(fit, method = \"em\")."), "elbo_error_method")
   }
   group <- if (has_groups(fit)) group_index(fit, NULL, allow = FALSE)

@@ -338,7 +338,8 @@ refit.elbo_mixture <- function(object, newresp, ...) {
   }
   columns <- as.data.frame(newresp)
   check(length(columns) == length(names) && nrow(columns) == nrow(data), "newresp",
-        sprintf("%d rows of %s, as simulate(fit) makes them", nrow(data), quote_names(names)), newresp)
+        sprintf("%d rows of %s, as simulate(fit) makes them", nrow(data), quote_names(names)),
+        newresp)
   data[names] <- columns
   refit_data(object, data)
 }
@@ -399,6 +400,6 @@ getObservedResponse.elbo_mixture <- function(object, ...) {
 
 check_one_response <- function(values) {
   if (is.null(dim(values))) return(invisible(values))
-  abort(c("This is for one response; the fit has several.", "simulate(fit, nsim) has draws of all."),
-        "elbo_error_not_available")
+  abort(c("This is for one response; the fit has several.",
+          "simulate(fit, nsim) has draws of all."), "elbo_error_not_available")
 }

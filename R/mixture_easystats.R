@@ -142,16 +142,19 @@ refused_check <- function(what, remedy) {
 }
 
 #' @exportS3Method performance::check_model
-check_model.elbo_mixture <- refused_check("check_model()", "plot(fit) has the pictures of a mixture.")
+check_model.elbo_mixture <- refused_check("check_model()",
+                                          "plot(fit) has the pictures of a mixture.")
 #' @exportS3Method performance::check_normality
-check_normality.elbo_mixture <- refused_check("check_normality()",
-                                              "plot(fit, type = \"residuals\") has them by component.")
+check_normality.elbo_mixture <- refused_check(
+  "check_normality()", "residuals(fit, type = \"pearson\") are those of no one law."
+)
 #' @exportS3Method performance::check_heteroscedasticity
 check_heteroscedasticity.elbo_mixture <- refused_check("check_heteroscedasticity()",
                                                        "sigma(fit) differs by component.")
 #' @exportS3Method performance::check_outliers
-check_outliers.elbo_mixture <- refused_check("check_outliers()",
-                                             "sensitivity(fit, to = \"data\") names the rows that matter.")
+check_outliers.elbo_mixture <- refused_check(
+  "check_outliers()", "sensitivity(fit, to = \"data\") names the rows that matter."
+)
 
 #' @exportS3Method performance::check_predictions
 check_predictions.elbo_mixture <- function(object, ...) {
@@ -159,13 +162,15 @@ check_predictions.elbo_mixture <- function(object, ...) {
   NextMethod(re_formula = NA) # components are drawn anew
 }
 
-# gtsummary's tbl_regression() goes by the variables that this names, and takes what it does not know
+# gtsummary's tbl_regression() goes by the variables that this names, and takes what it does not
+# know
 # for intercepts, which it leaves out.
 #' @exportS3Method broom.helpers::model_identify_variables
 model_identify_variables.elbo_mixture <- function(model) {
   known <- NextMethod()
   fixed <- model$parameters$block %in% c("weight", "mean", "prob", "membership")
-  terms <- setdiff(unique(tidy_terms(model$parameters)[fixed]), c(known$term, "membership.(Intercept)"))
+  terms <- setdiff(unique(tidy_terms(model$parameters)[fixed]),
+                   c(known$term, "membership.(Intercept)"))
   rbind(known, data.frame(term = terms, variable = terms, var_class = rep("numeric", length(terms)),
                           var_type = rep("continuous", length(terms)),
                           var_nlevels = rep(NA_integer_, length(terms))))

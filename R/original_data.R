@@ -1,7 +1,8 @@
 # The data that a fit was made from, in the columns that the user had.
 #
 #   original_data(fit)           the rows of the fit, with every variable that its call names; where
-#                                the data are gone or have changed, what the model frame kept of them
+#                                the data are gone or have changed, what the model frame kept of
+#                                them
 #   fit_data(fit)                the same, with the other columns of the data
 #   augmented_data(fit)          the same, and the response as it was modelled
 #   group_variables(fit)         the variables that name groups, units of a mixture included

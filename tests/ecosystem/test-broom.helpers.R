@@ -9,7 +9,8 @@ test_that("tables of mixtures have proportions and means, by component", {
   expect_setequal(normal$estimate, tidy(fit_of("normal"))$estimate)
   expect_identical(as.character(normal$group_by), rep(c("1", "2"), each = 6))
   regression <- rows_of(fit_of("regression"))
-  expect_identical(unique(regression$variable[1:5]), c("proportion", "x1", "arm", "sd__Observation"))
+  expect_identical(unique(regression$variable[1:5]),
+                   c("proportion", "x1", "arm", "sd__Observation"))
   expect_identical(regression$label[regression$variable == "arm"], c("a", "b", "a", "b"))
 })
 

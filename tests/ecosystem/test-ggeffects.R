@@ -16,8 +16,8 @@ test_that("curves are of the population, with summary()'s degrees of freedom", {
   by_hand <- predict(fit, at, re.form = NA, interval = "prediction")
   expect_equal(as.matrix(new[2:4]), by_hand, ignore_attr = TRUE)
   one_sex <- fit_glmm(distance ~ age + (1 | Subject), orthodont, method = "reml")
-  expect_equal(plain(ggeffects::ggemmeans(one_sex, "age")), plain(ggeffects::ggpredict(one_sex, "age")),
-               ignore_attr = TRUE)
+  expect_equal(plain(ggeffects::ggemmeans(one_sex, "age")),
+               plain(ggeffects::ggpredict(one_sex, "age")), ignore_attr = TRUE)
 })
 
 test_that("a group that is asked for has its own curve", {

@@ -13,7 +13,8 @@ test_that("posterior predictions are of fits by method vb", {
               works = posteriors, refused = others)
   expect_tool("posterior_interval()", function(fit) rstantools::posterior_interval(fit),
               works = posteriors, refused = others)
-  expect_tool("predictive_interval()", function(fit) rstantools::predictive_interval(fit, ndraws = 9),
+  expect_tool("predictive_interval()",
+              function(fit) rstantools::predictive_interval(fit, ndraws = 9),
               works = posteriors, refused = others)
   expect_tool("predictive_error()", function(fit) rstantools::predictive_error(fit, ndraws = 3),
               works = posteriors, refused = others)

@@ -15,7 +15,9 @@ test_that("pictures of every kind of fit", {
   drawn <- function(...) ggplot2::ggplot_build(suppressMessages(sjPlot::plot_model(...)))
   expect_tool("plot_model()", function(fit) drawn(fit), works = setdiff(table_kinds, "meta"))
   expect_tool("plot_model(type = \"pred\")",
-              function(fit) drawn(fit, type = "pred", terms = insight::find_predictors(fit)[[1]][1]),
+              function(fit) {
+                drawn(fit, type = "pred", terms = insight::find_predictors(fit)[[1]][1])
+              },
               works = c("em", "reml", "vb", "joint", "regression", "regression_vb", "poisson"))
   expect_tool("plot_model(type = \"re\")", function(fit) drawn(fit, type = "re"),
               works = c("em", "reml", "vb"))
