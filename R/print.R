@@ -390,7 +390,7 @@ variance_text <- function(fit) {
   beside(column(is_sd), column(!is_sd), "   ")
 }
 
-df_text <- function(df) decimal_text(df, ifelse(df < 1000, 1, 0))
+df_text <- function(df) decimal_text(df, ifelse(is.na(df) | df < 1000, 1, 0))
 
 # The columns of a printed table, as text: of the fixed effects, of the variance parameters.
 coefficient_table <- function(coefficients) {

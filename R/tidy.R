@@ -75,7 +75,7 @@ tidy.elbo_fit <- function(x, effects = c("fixed", "ran_pars"), conf.int = FALSE,
                "p.value", "conf.low", "conf.high")
   columns <- intersect(columns, unlist(lapply(rows, names)))
   table <- do.call(rbind, lapply(rows, function(rows) {
-    rows[setdiff(columns, names(rows))] <- rep(NA, nrow(rows))
+    for (name in setdiff(columns, names(rows))) rows[[name]] <- rep(NA, nrow(rows))
     rows[columns]
   }))
   row.names(table) <- NULL

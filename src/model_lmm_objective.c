@@ -189,7 +189,8 @@ int lmm_unbounded_level(lmm_work *w) {
     if (w->par.eta_of_sigma[l] < 0) continue;
     memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));
     if (!fitted_exactly(w, w->cross, st->n_rows[l], &rank)) continue;
-    if (st->n_distinct[l] > (all ? rank : some)) return l;
+    /* Points on the latent variables fit the between rows at a finite price. */
+    if (w->method == LMM_JOINT || st->n_distinct[l] > (all ? rank : some)) return l;
     if (!may_vanish) continue;
     memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));
     add_between(st, l, w->cross);
