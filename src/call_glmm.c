@@ -397,6 +397,7 @@ static elbo_status climb(glmm *g, const elbo_control *control, int n_starts,
   if (best < 0) return ELBO_E_NOT_FINITE;
   status = lmm_start(&g->work, eta + n * (size_t)best);
   if (status == ELBO_OK) status = elbo_ascend(&model, &g->work, control, hooks, memory, result);
+  if (lmm_vanished_level(&g->work) >= 0) return ELBO_E_UNBOUNDED;
   if (status >= 0) lmm_canonical(&g->work);
   return status;
 }
@@ -426,6 +427,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   if (status == ELBO_OK) set_prior(model, &g);
   if (status == ELBO_OK)
     status = climb(&g, &settings, call_int(control, "n_starts", 1, LMM_STARTS), &hooks, &result);
+  if (level < 0 && status == ELBO_E_UNBOUNDED) level = lmm_vanished_level(&g.work);
   call_list_int(&out, "status", status);
   call_list_int(&out, "level", level + 1);
   call_list_trace(&out, &trace);

@@ -371,5 +371,8 @@ void lmm_column_pivots(lmm_work *work, double *pivots);
 /* The first level of the residual variance (from 0) whose within rows X fits without error, or all
  * of its rows where Sigma may vanish, so that the objective has no bound; -1 if there is none. */
 int lmm_unbounded_level(lmm_work *work);
+/* The first level whose residual variance an ascent has brought to the size of rounding: a singular Sigma, or
+ * one that fits the groups, leaves no error; -1 if there is none. */
+int lmm_vanished_level(const lmm_work *work);
 
 #endif

@@ -165,15 +165,17 @@ void lmm_column_pivots(lmm_work *w, double *pivots) {
   for (int j = p - w->smooth.n_column; j < p; j++) pivots[j] = 1.0; /* their law tells them apart */
 }
 
+/* Scaled data are about 1 in size: a residual that is smaller is rounding. */
+static double smallest_residual(const lmm_work *w) { return fmax(1e-13, w->stats->rounding); }
+
 /* Whether X fits the n rows behind the cross-products A (destroyed) without error, and its rank. */
 static int fitted_exactly(const lmm_work *w, double *A, double n, int *rank) {
   const int p = w->stats->p, p1 = p + 1;
   double *before = w->scratch, *pivots = before + p1;
   for (int j = 0; j < p1; j++) before[j] = A[j + p1 * j];
   *rank = sweep_columns(A, p, before, pivots);
-  /* Scaled data are about 1 in size, and sweeping loses the last digits of y'y: less than this is
-   * rounding. */
-  const double rounding = fmax(1e-13, w->stats->rounding);
+  /* Sweeping loses the last digits of y'y. */
+  const double rounding = smallest_residual(w);
   return A[p + p1 * p] <= fmax(n * rounding * rounding, 1e-14 * before[p]);
 }
 
@@ -197,6 +199,13 @@ int lmm_unbounded_level(lmm_work *w) {
     if (fitted_exactly(w, w->cross, st->n_rows[l], &rank) && st->n_rows[l] > (all ? rank : some))
       return l;
   }
+  return -1;
+}
+
+int lmm_vanished_level(const lmm_work *w) {
+  const double least = 2.0 * smallest_residual(w);
+  for (int l = 0; l < w->stats->n_level; l++)
+    if (w->par.eta_of_sigma[l] >= 0 && !(w->variance[l] > least * least)) return l;
   return -1;
 }
 
