@@ -153,14 +153,17 @@ eta_of <- function(fit) {
   } else {
     theta_parts(fit)[c("Sigma", "smooth", "sigma")]
   }
-  .Call(C_glmm_at, model_of(fit), c(scales, list(beta = NULL)))$eta
+  check_state(.Call(C_glmm_at, model_of(fit), c(scales, list(beta = NULL))))$eta
 }
 
 # What the model is at eta, coefficients at their best: objective, its derivatives by eta (score;
 # hessian and cross at fixed beta), Sigma, sigma, beta and the exact posterior of the latent
 # variables.
 at_eta <- function(fit, eta) {
-  state <- .Call(C_glmm_at_eta, model_of(fit), eta)
+  check_state(.Call(C_glmm_at_eta, model_of(fit), eta))
+}
+
+check_state <- function(state) {
   if (state$status == 0L) return(state)
   abort("The objective is not finite near the estimates; rescale the variables to sizes near one.",
         "elbo_error_not_finite")

@@ -73,6 +73,7 @@ steady_information <- function(fit) {
   there <- user_scales(there, standard$units, theta_parts(fit)$sigma)
   there["beta"] <- list(NULL)
   state <- .Call(C_glmm_at, model_of(fit), there)
+  if (state$status != 0L) return(info) # the coefficients cannot be told apart off zero
   state <- list(cov = state$cov, gain = state$gain, C = state$beta_cov)
   c(scale_information(standard, standard_state(state, standard$units)),
     list(units = standard$units))

@@ -387,7 +387,16 @@ static double rounding(void *work) {
     added += n * (LOG_2PI + fabs(log(v))) + square_sum;
     off += 2.0 * sqrt(n * square_sum) * lost + n * lost * lost;
   }
-  return OPERATIONS * (DBL_EPSILON * added + off);
+  if (w->prior) {
+    const double *A = w->prior->cross;
+    double value = 0.0;
+    if (w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &value) == ELBO_OK)
+      added += fabs(value);
+    added += A[st->p * (st->p + 2)];
+    for (int j = 0; j < st->p; j++) added += fabs(beta[j] * A[st->p + (st->p + 1) * j]);
+  }
+  /* Normal equations magnify what goes into them by their condition. */
+  return OPERATIONS * (DBL_EPSILON * (added + w->inflation * st->p) + off * (1.0 + sqrt(w->inflation)));
 }
 
 static elbo_status log_evidence(void *work, double *value) {

@@ -291,6 +291,7 @@ typedef struct {
   double *origin, *within, *prior_cross; /* beta near the best; st->within and prior->cross at it */
   double *summary_origin;                /* the origin when q was summarised */
   double *delta;                         /* p: a beta less an origin */
+  double inflation;     /* tr(diag(A) A^{-1}), A = X'V^{-1}X: how much solving by A magnifies rounding */
   double *profile_beta; /* the best beta for Sigma and variance, where that is what is asked */
   /* q: the current one, and the exact posterior at theta (filled by the KL, swapped in by the
    * E-step) */
