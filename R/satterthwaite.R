@@ -28,5 +28,5 @@ satterthwaite_df <- function(v, g, A) {
   if (!(v > 0)) return(if (anyNA(v)) NA_real_ else Inf)
   g <- g / v
   variance <- sum(g * (A %*% g))
-  if (variance > 0) 2 / variance else Inf
+  if (is.na(variance)) NA_real_ else if (variance > 0) 2 / variance else Inf
 }
