@@ -118,16 +118,23 @@ makeArgs.elbo_fit <- function(obj, termNames, opt, ...) {
 # Restricted likelihoods of different fixed effects are refitted, as by anova().
 #' @exportS3Method lmtest::lrtest
 lrtest.elbo_fit <- function(object, ..., name = NULL) {
-  others <- list(...)
-  default <- utils::getS3method("lrtest", "default", envir = asNamespace("lmtest"))
-  for (i in seq_along(others)) {
-    before <- if (i == 1) object else others[[i - 1]]
-    if (inherits(others[[i]], "formula")) others[[i]] <- update(before, others[[i]])
-  }
-  fits <- c(list(object), others)
+  fits <- tested_fits(object, ...)
   if (length(fits) > 1 && all(vapply(fits, inherits, NA, "elbo_fit"))) {
     check_comparable(fits)
     fits <- comparable_likelihoods(fits)
   }
+  lrtest_of(fits, name)
+}
+
+# A formula is a change of the model before it.
+tested_fits <- function(object, ...) {
+  if (...length() == 0) return(list(object))
+  Reduce(function(before, next_one) {
+    if (inherits(next_one, "formula")) update(before, next_one) else next_one
+  }, list(...), object, accumulate = TRUE)
+}
+
+lrtest_of <- function(fits, name) {
+  default <- utils::getS3method("lrtest", "default", envir = asNamespace("lmtest"))
   do.call(default, c(unname(fits), list(name = name)))
 }

@@ -106,8 +106,9 @@ formula.elbo_fit <- function(x, fixed.only = FALSE, ..., random.only = FALSE) {
     wants_variables <- identical(sys.function(sys.parent()), stats::expand.model.frame)
     return(if (wants_variables) frame_formula_of(x) else x$formula)
   }
-  if (length(x$design$curves) == 0) return(formula(x$terms))
-  fixed <- x$formula
+  fixed <- formula(x$terms)
+  if (length(x$design$curves) == 0 && length(fixed) == 3) return(fixed)
+  fixed <- x$formula # the terms of classes have no left side
   fixed[[3]] <- drop_bars(fixed[[3]])
   fixed
 }
@@ -281,7 +282,7 @@ scope_labels <- function(fit, scope) {
   labels <- attr(terms(formula), "term.labels")
   fixed <- stats::formula(terms(fit))
   upper <- formula
-  upper[[3]] <- call("+", fixed[[3]], formula[[3]])
+  upper[[3]] <- call("+", fixed[[length(fixed)]], formula[[3]]) # of classes it has no left side
   reachable <- stats::add.scope(fixed, upper)
   labels[labels %in% c(attr(terms(fit), "term.labels"), reachable)]
 }

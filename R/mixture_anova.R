@@ -59,7 +59,9 @@ check_comparable_mixtures <- function(fits) {
           "elbo_error_argument")
   }
   responses <- lapply(fits, response_values)
-  same <- vapply(responses, function(y) isTRUE(all.equal(y, responses[[1]])), NA)
+  same <- vapply(responses, function(y) {
+    isTRUE(all.equal(y, responses[[1]], check.attributes = FALSE))
+  }, NA)
   if (!all(same)) {
     abort(c("The fits are to different responses, so their likelihoods cannot be compared;",
             "missing values in a covariate may have dropped rows from one of them."),

@@ -175,3 +175,11 @@ model_identify_variables.elbo_mixture <- function(model) {
                           var_type = rep("continuous", length(terms)),
                           var_nlevels = rep(NA_integer_, length(terms))))
 }
+
+# Variables of classes are columns each; insight takes only cbind() apart.
+#' @exportS3Method insight::find_response
+find_response.elbo_mixture <- function(x, combine = TRUE, ...) {
+  check_dots_empty(...)
+  if (x$kind != "classes" || combine) return(NextMethod())
+  response_variables(x)
+}

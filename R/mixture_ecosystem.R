@@ -31,3 +31,23 @@ get_predict.elbo_mixture <- function(model, newdata = fit_data(model), type = "r
 vcovCR.elbo_mixture <- function(obj, ...) {
   not_for_mixtures("vcovCR()", "The sandwich is vcov(fit, type = \"sandwich\").")
 }
+
+# Likelihood ratios of fits with the same number of components, nested as update() makes them. A fit by
+# itself is compared with that without covariates.
+#' @exportS3Method lmtest::lrtest
+lrtest.elbo_mixture <- function(object, ..., name = NULL) {
+  fits <- tested_fits(object, ...)
+  if (length(fits) == 1) {
+    fits[[2]] <- update(object, . ~ 1)
+    if (setequal(names(coef(fits[[2]])), names(coef(object)))) {
+      abort("There are no covariates in the fit to be tested. lrtest() compares two fits.",
+            "elbo_error_argument")
+    }
+  }
+  check_comparable_mixtures(fits)
+  if (length(unique(vapply(fits, `[[`, 0L, "k"))) > 1) {
+    abort(c("Numbers of components are not compared by the chi-square law. anova() compares them by",
+            "the bootstrap."), "elbo_error_not_available")
+  }
+  lrtest_of(fits, name)
+}

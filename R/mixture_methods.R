@@ -201,3 +201,22 @@ label_units <- function(fit, design, probability) {
   dimnames(probability) <- list(design$unit_names, component_labels(fit))
   probability
 }
+
+# A mixture of Gaussian regressions without covariates is a normal mixture, whose variances have other
+# words. Said here they stay what they are, so that the models are nested.
+#' @exportS3Method
+follow_formula.elbo_mixture <- function(object, call) {
+  was <- object$design$spec
+  if (was$family$family != "gaussian" || !was$kind %in% c("regression", "normal")) return(call)
+  kept <- function(name) identical(call[[name]], object$call[[name]])
+  is <- mixture_kind(parse_mixture(call$formula, object$frame), was$family, !is.null(call$weights))
+  if (was$kind == "regression" && is == "normal" && kept("sigma")) {
+    same <- if (was$common_sigma || object$k == 1) "E" else "V"
+    if (is.null(call$covariance)) call$covariance <- same
+    call$sigma <- NULL
+  } else if (was$kind == "normal" && is == "regression" && kept("covariance")) {
+    if (identical(object$covariance, "E") && is.null(call$sigma)) call$sigma <- quote(~ 1)
+    call$covariance <- NULL
+  }
+  call
+}

@@ -12,6 +12,10 @@
 #' @details
 #' New arguments are looked up where `update()` is called, and again there when that fit is updated;
 #' those of the first call where its formula was made. A fit made within a function can therefore be updated outside it.
+#'
+#' Variances stay what they are, common or one for each component, where a mixture of Gaussian
+#' regressions loses its last covariate, as by `. ~ 1`, or a normal mixture gets its first: `sigma = ~ 1`
+#' there is `covariance = "E"` here, and `sigma = ~ component` is `"V"`. The two are then nested.
 #' @return The new fit, or the call.
 #' @family what a fit answers
 #' @examples
@@ -37,6 +41,7 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   if (!missing(formula.)) {
     formula <- updated_formula(formula, formula.)
     call$formula <- formula
+    call <- follow_formula(object, call)
   }
   if (!evaluate) return(call)
 
@@ -58,6 +63,12 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   for (name in names(changes)) fit$given_in[[name]] <- parent.frame()
   fit
 }
+
+# The call of an update with another formula, which may have other words for what stays the same.
+follow_formula <- function(object, call) UseMethod("follow_formula")
+
+#' @exportS3Method
+follow_formula.elbo_fit <- function(object, call) call
 
 # `data` is the value that was found where the fit was made, or still the expression.
 check_data_there <- function(data, env) {

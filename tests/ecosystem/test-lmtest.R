@@ -48,3 +48,17 @@ test_that("lmtest meets every kind of fit", {
   expect_tool("coeftest()", lmtest::coeftest, works = table_kinds)
   expect_tool("coefci()", lmtest::coefci, works = table_kinds)
 })
+
+test_that("mixtures are compared where they are nested", {
+  mixture <- fit_mixture(waiting ~ eruptions, faithful, k = 2)
+  table <- lmtest::lrtest(mixture)
+  small <- fit_mixture(waiting ~ 1, faithful, k = 2, covariance = "V")
+  expect_equal(table$Chisq[2], 2 * as.numeric(logLik(mixture) - logLik(small)), tolerance = 1e-6)
+  expect_equal(table$`#Df`, c(7, 5))
+  expect_equal(lmtest::lrtest(mixture, . ~ 1)$Chisq, table$Chisq)
+  one <- fit_mixture(waiting ~ eruptions, faithful, k = 1)
+  expect_error(lmtest::lrtest(mixture, one), "anova", class = "elbo_error_not_available")
+  expect_error(lmtest::lrtest(small), "no covariates", class = "elbo_error_argument")
+  other <- fit_mixture(eruptions ~ 1, faithful, k = 2, covariance = "V")
+  expect_error(lmtest::lrtest(small, other), "different responses", class = "elbo_error_argument")
+})

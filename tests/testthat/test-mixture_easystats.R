@@ -22,3 +22,10 @@ test_that("what is not for mixtures says so", {
   skip_if_not_installed("performance")
   expect_error(performance::r2(fit), class = "elbo_error_not_available")
 })
+
+test_that("responses of classes are columns each", {
+  skip_if_not_installed("insight")
+  classes <- mixture_example("classes")
+  expect_equal(insight::find_response(classes, combine = FALSE), c("colour", "smokes", "x"))
+  expect_equal(dim(insight::get_response(classes)), c(nobs(classes), 3))
+})

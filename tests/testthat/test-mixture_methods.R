@@ -77,3 +77,10 @@ test_that("fitted values average the components by their probabilities", {
   expect_equal(unname(residuals(classes)[, "colour.red"]),
                (classes$frame$colour == "red") - unname(fitted(classes)[, "colour.red"]))
 })
+
+test_that("classes have a formula with their responses, and no covariates to be added", {
+  classes <- mixture_example("classes")
+  expect_equal(formula(classes, fixed.only = TRUE), responses(colour, smokes, x) ~ 1,
+               ignore_formula_env = TRUE)
+  expect_error(add1(classes, ~ . + x), "membership", class = "elbo_error_formula")
+})

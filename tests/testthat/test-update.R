@@ -133,3 +133,28 @@ test_that("data that are gone are called so", {
     expect_equal(theta(update(again, data = data)), theta(fit), tolerance = 1e-6)
   }
 })
+
+test_that("a mixture that loses its covariates, or gets some, keeps its kind of variances", {
+  # By construction nested: the smaller model is the larger one with slopes of zero. Its likelihood is
+  # written out at its estimates.
+  density <- function(fit) {
+    of <- components(fit)
+    sds <- rep(sqrt(as.vector(of$covariance)), length.out = 2)
+    sum(log(of$weight[1] * dnorm(faithful$waiting, of$mean[1], sds[1]) +
+              of$weight[2] * dnorm(faithful$waiting, of$mean[2], sds[2])))
+  }
+  for (sigma in c(~ component, ~ 1)) {
+    large <- fit_mixture(waiting ~ eruptions, faithful, k = 2, sigma = sigma)
+    small <- update(large, . ~ 1)
+    common <- identical(sigma[[2]], 1)
+    expect_equal(attr(logLik(large), "df") - attr(logLik(small), "df"), 2)
+    expect_equal(as.numeric(logLik(small)), density(small))
+    expect_equal(as.numeric(logLik(update(small, . ~ eruptions))), as.numeric(logLik(large)),
+                 tolerance = 1e-8)
+    expect_equal(small$covariance, if (common) "E" else "V")
+    expect_equal(anova(small, large)$Chisq[2], 2 * as.numeric(logLik(large) - logLik(small)))
+  }
+  # What is stated stays so.
+  expect_equal(update(large, . ~ 1, covariance = "V")$covariance, "V")
+  expect_error(update(large, . ~ 1, sigma = ~ 1), class = "elbo_error_argument")
+})
