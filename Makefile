@@ -116,10 +116,10 @@ gctorture: install
 
 lint:
 	@$(RSCRIPT) -e 'found <- lintr::lint_package(); print(found); quit(status = length(found) > 0)'
-	@clang-format --dry-run -Werror src/*.[ch] tests/c/*.[ch]
+	@clang-format --dry-run -Werror src/init.c src/*/*.[ch] tests/c/*.[ch]
 
 format:
-	@clang-format -i src/*.[ch] tests/c/*.[ch]
+	@clang-format -i src/init.c src/*/*.[ch] tests/c/*.[ch]
 
 coverage:
 	@$(RSCRIPT) -e 'found <- covr::package_coverage(); print(found); covr::zero_coverage(found)'

@@ -61,7 +61,7 @@ block_lkj <- function(priors, block) {
 
 # Priors of standard deviations ---------------------------------------------------------------------
 
-# As C has them (math_sd_prior.h): family, df and scale. A law about zero is cut there.
+# As C has them (law/sd_prior.h): family, df and scale. A law about zero is cut there.
 sd_law <- function(prior) {
   par <- prior$parameters
   law <- function(family, df, scale) list(family = family, df = df, scale = scale)

@@ -2,7 +2,7 @@
 #
 # q(beta, u) is normal; q(Sigma) of each ( | ) inverse Wishart(d, d S) and q(sigma^2) inverse gamma
 # (the case q = 1), with d known under half-t priors and else at its best given S (see
-# src/model_lmm_prior.c). What C finds is S, v and d. Posterior means of sd, cor and sigma are closed
+# src/glmm/prior.c). What C finds is S, v and d. Posterior means of sd, cor and sigma are closed
 # forms of (d, S), and linear response is the inverse Hessian of the ELBO in (S, d), beta and u at
 # their best, carried to those means:
 #

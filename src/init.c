@@ -1,13 +1,13 @@
 /* Registration of the entry points, and the choice of instruction set. */
-#include "call_support.h"
+#include "call/support.h"
 
 #include <R_ext/Rdynload.h>
 #include <R_ext/Visibility.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "math_simd.h"
-#include "math_threads.h"
+#include "math/simd.h"
+#include "math/threads.h"
 
 #define ENTRY(name, arguments) \
   { #name, (DL_FUNC)&call_##name, arguments }

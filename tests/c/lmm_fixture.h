@@ -2,7 +2,7 @@
 #ifndef ELBO_TEST_LMM_FIXTURE_H
 #define ELBO_TEST_LMM_FIXTURE_H
 
-#include "model_lmm.h"
+#include "glmm/lmm.h"
 #include "reference.h"
 
 static const double log_2pi = 1.8378770664093454836;

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-#include "math_rows.h"
-#include "model_mixture.h"
+#include "math/rows.h"
+#include "mixture/mixture.h"
 #include "reference.h"
 
 /* A part with the rows (or units) that it is of and r (n x k). */

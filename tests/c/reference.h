@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "elbo.h"
+#include "engine/engine.h"
 #include "harness.h"
 
 /* ---- memory ---------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* Cholesky factors, inverses, eigenvalues and products against matrices known in closed form.
  */
-#include "math_la.h"
+#include "math/la.h"
 
 #include "reference.h"
 

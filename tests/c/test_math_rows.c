@@ -1,5 +1,5 @@
 /* The kernels over blocks of rows, in each build, against libm and plain loops. */
-#include "math_rows.h"
+#include "math/rows.h"
 
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* The choice of an instruction set, and the kernels of each against those of plain C. */
-#include "math_simd.h"
+#include "math/simd.h"
 
 #include <string.h>
 
-#include "model_lmm.h"
+#include "glmm/lmm.h"
 #include "reference.h"
 
 /* Sums of some tens of products of numbers near one, in a different order. */

@@ -1,6 +1,6 @@
 /* Coordinates of probabilities, their boundary included, and the Dirichlet distribution. */
-#include "math_dirichlet.h"
-#include "math_simplex.h"
+#include "math/dirichlet.h"
+#include "math/simplex.h"
 #include "reference.h"
 
 enum { N = 4 };

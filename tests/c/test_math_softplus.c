@@ -1,5 +1,5 @@
 /* E log(1 + e^x) and its derivatives under normal laws. */
-#include "math_softplus.h"
+#include "math/softplus.h"
 #include "reference.h"
 
 enum { LD = SIMD_LANES };

@@ -1,0 +1,411 @@
+/* Entry points of finite mixtures.  `model` is the list that R's mixture_model() makes: the units, and
+ * for each part of the model a list named as the members of its spec. */
+#include <math.h>
+#include <string.h>
+
+#include "call/support.h"
+#include "mixture/mixture.h"
+#include "mixture/classes.h"
+#include "mixture/curves.h"
+#include "mixture/normal.h"
+#include "mixture/regression.h"
+#include "mixture/weights.h"
+
+/* ---- the model ---------------------------------------------------------------------------------- */
+
+static int has_element(SEXP list, const char *name) {
+  const SEXP names = Rf_getAttrib(list, R_NamesSymbol);
+  for (R_xlen_t i = 0; i < Rf_xlength(names); i++)
+    if (strcmp(CHAR(STRING_ELT(names, i)), name) == 0) return 1;
+  return 0;
+}
+
+static mixture_spec unpack_spec(SEXP model, int threads) {
+  mixture_spec s;
+  mixture_units *u = &s.units;
+  memset(&s, 0, sizeof s);
+  s.method = (mixture_method)call_int(model, "method", MIXTURE_JOINT, MIXTURE_VB);
+  s.k = call_int(model, "k", 1, 1 << 20);
+  s.threads = threads;
+  u->n_row = call_int(model, "n_row", 1, 2147483640);
+  u->n_unit = call_int(model, "n_unit", 1, u->n_row);
+  u->first = call_ints(model, "first", (R_xlen_t)u->n_unit + 1, 1);
+  u->freq = call_doubles(model, "freq", u->n_unit, 1);
+  if (u->first == NULL && u->n_unit != u->n_row) Rf_error("internal error: `first` is missing");
+  if (u->first) {
+    if (u->first[0] != 0 || u->first[u->n_unit] != u->n_row)
+      Rf_error("internal error: `first` must run from 0 to `n_row`");
+    for (int i = 0; i < u->n_unit; i++)
+      if (u->first[i + 1] <= u->first[i]) Rf_error("internal error: `first` must increase");
+  }
+  for (int i = 0; u->freq && i < u->n_unit; i++)
+    if (!(u->freq[i] >= 0.0 && isfinite(u->freq[i])))
+      Rf_error("internal error: `freq` must be finite and not negative");
+  return s;
+}
+
+static elbo_status weights_part(mixture_part *part, const mixture_spec *s, SEXP list,
+                                const elbo_memory *mem) {
+  mixture_weights_spec w;
+  memset(&w, 0, sizeof w);
+  w.method = s->method;
+  w.k = s->k;
+  w.n_unit = s->units.n_unit;
+  w.n_w = call_int(list, "n_w", 0, s->units.n_unit + 1000);
+  w.W = call_doubles(list, "W", (R_xlen_t)w.n_unit * w.n_w, 1);
+  w.constant = call_doubles(list, "constant", s->k, 1);
+  w.law = (mixture_weights_law)call_int(list, "law", MIXTURE_WEIGHTS_FLAT,
+                                        MIXTURE_WEIGHTS_STICK_BREAKING);
+  w.alpha = call_doubles(list, "alpha", w.law == MIXTURE_WEIGHTS_DIRICHLET ? s->k : 1,
+                         w.law == MIXTURE_WEIGHTS_FLAT);
+  w.coefficient_sd = call_double(list, "coefficient_sd");
+  return mixture_weights_part(part, &w, mem);
+}
+
+static elbo_status normal_part(mixture_part *part, const mixture_spec *s, SEXP list,
+                               const elbo_memory *mem) {
+  mixture_normal_spec n;
+  memset(&n, 0, sizeof n);
+  n.method = s->method;
+  n.k = s->k;
+  n.n_row = s->units.n_row;
+  n.d = call_int(list, "d", 1, 10000);
+  n.Y = call_doubles(list, "Y", (R_xlen_t)n.n_row * n.d, 0);
+  n.model = (covariance_model)call_int(list, "model", COVARIANCE_EII, COVARIANCE_VVV);
+  n.prior_df = call_double(list, "prior_df");
+  n.prior_scale = call_doubles(list, "prior_scale", (R_xlen_t)n.d * n.d, s->method != MIXTURE_VB);
+  if (s->method == MIXTURE_VB) {
+    n.prior_mean = call_doubles(list, "prior_mean", n.d, 0);
+    n.prior_kappa = call_double(list, "prior_kappa");
+  }
+  return mixture_normal_part(part, &n, mem);
+}
+
+static elbo_status regression_part(mixture_part *part, const mixture_spec *s, SEXP list,
+                                   const elbo_memory *mem) {
+  mixture_regression_spec r;
+  const int n = s->units.n_row;
+  memset(&r, 0, sizeof r);
+  r.method = s->method;
+  r.k = s->k;
+  r.units = s->units;
+  r.family = (regression_family)call_int(list, "family", REGRESSION_GAUSSIAN, REGRESSION_POISSON);
+  r.p = call_int(list, "p", 0, 10000);
+  r.X = call_doubles(list, "X", (R_xlen_t)n * r.p, 0);
+  r.y = call_doubles(list, "y", n, 0);
+  r.weights = call_doubles(list, "weights", n, 1);
+  r.offset = call_doubles(list, "offset", n, 1);
+  r.common_sigma = call_int(list, "common_sigma", 0, 1);
+  r.sigma_constant = call_doubles(list, "sigma_constant", r.common_sigma ? 1 : s->k, 1);
+  r.beta_mean = call_doubles(list, "beta_mean", r.p, 1);
+  r.beta_sd = call_doubles(list, "beta_sd", r.p, 1);
+  r.sigma_family = call_int(list, "sigma_family", 0, 100);
+  r.sigma_df = call_double(list, "sigma_df");
+  r.sigma_scale = call_double(list, "sigma_scale");
+  return mixture_regression_part(part, &r, mem);
+}
+
+static elbo_status classes_part(mixture_part *part, const mixture_spec *s, SEXP list,
+                                const elbo_memory *mem) {
+  mixture_classes_spec c;
+  memset(&c, 0, sizeof c);
+  c.method = s->method;
+  c.k = s->k;
+  c.n_row = s->units.n_row;
+  c.n_variable = call_int(list, "n_variable", 1, 100000);
+  c.type = call_ints(list, "type", c.n_variable, 0);
+  c.levels = call_ints(list, "levels", c.n_variable, 0);
+  c.Y = call_doubles(list, "Y", (R_xlen_t)c.n_row * c.n_variable, 0);
+  c.alpha = call_double(list, "alpha");
+  c.mean0 = call_doubles(list, "mean0", c.n_variable, 1);
+  c.kappa0 = call_doubles(list, "kappa0", c.n_variable, 1);
+  c.shape0 = call_doubles(list, "shape0", c.n_variable, 1);
+  c.rate0 = call_doubles(list, "rate0", c.n_variable, 1);
+  return mixture_classes_part(part, &c, mem);
+}
+
+static elbo_status curves_part(mixture_part *part, const mixture_spec *s, SEXP list,
+                               const elbo_memory *mem) {
+  mixture_curves_spec c;
+  const int n = s->units.n_row;
+  memset(&c, 0, sizeof c);
+  c.method = s->method;
+  c.k = s->k;
+  c.units = s->units;
+  c.p = call_int(list, "p", 0, 10000);
+  c.q = call_int(list, "q", 1, 10000);
+  c.X = call_doubles(list, "X", (R_xlen_t)n * c.p, 0);
+  c.Z = call_doubles(list, "Z", (R_xlen_t)n * c.q, 0);
+  c.y = call_doubles(list, "y", n, 0);
+  c.weights = call_doubles(list, "weights", n, 1);
+  c.offset = call_doubles(list, "offset", n, 1);
+  c.n_block = call_int(list, "n_block", 1, c.q);
+  c.block_size = call_ints(list, "block_size", c.n_block, 0);
+  c.block_kind = call_ints(list, "block_kind", c.n_block, 0);
+  int columns = 0;
+  for (int i = 0; i < c.n_block; i++) columns += c.block_size[i];
+  if (columns != c.q) Rf_error("internal error: blocks of %d columns for %d", columns, c.q);
+  c.matrix = call_doubles(list, "matrix", (R_xlen_t)c.q * c.q, 1);
+  c.multiple_constant = call_doubles(list, "multiple_constant", c.n_block, 1);
+  c.common_covariance = call_int(list, "common_covariance", 0, 1);
+  c.common_sigma = call_int(list, "common_sigma", 0, 1);
+  c.sigma_constant = call_doubles(list, "sigma_constant", c.common_sigma ? 1 : s->k, 1);
+  c.beta_mean = call_doubles(list, "beta_mean", c.p, 1);
+  c.beta_sd = call_doubles(list, "beta_sd", c.p, 1);
+  c.covariance_df = call_doubles(list, "covariance_df", c.n_block, s->method != MIXTURE_VB);
+  c.covariance_scale =
+      call_doubles(list, "covariance_scale", (R_xlen_t)c.q * c.q, c.covariance_df == NULL);
+  c.sigma_family = call_int(list, "sigma_family", 0, 100);
+  c.sigma_df = call_double(list, "sigma_df");
+  c.sigma_scale = call_double(list, "sigma_scale");
+  c.n_smooth = call_int(list, "n_smooth", 0, c.p);
+  c.smooth_size = call_ints(list, "smooth_size", c.n_smooth, 0);
+  columns = 0;
+  for (int i = 0; i < c.n_smooth; i++) columns += c.smooth_size[i];
+  if (columns > c.p) Rf_error("internal error: smooths of %d columns of %d", columns, c.p);
+  c.smooth_constant = call_doubles(list, "smooth_constant", c.n_smooth, 1);
+  c.smooth_family = call_ints(list, "smooth_family", c.n_smooth, s->method != MIXTURE_VB);
+  c.smooth_df = call_doubles(list, "smooth_df", c.n_smooth, c.smooth_family == NULL);
+  c.smooth_scale = call_doubles(list, "smooth_scale", c.n_smooth, c.smooth_family == NULL);
+  return mixture_curves_part(part, &c, mem);
+}
+
+static const struct {
+  const char *name;
+  elbo_status (*make)(mixture_part *part, const mixture_spec *s, SEXP list, const elbo_memory *mem);
+} kinds[] = {
+    {"weights", weights_part}, {"normal", normal_part}, {"regression", regression_part},
+    {"classes", classes_part}, {"curves", curves_part},
+};
+
+enum { N_KIND = sizeof kinds / sizeof *kinds };
+
+/* The mixture, and the names of its parts in `name`.  Not ELBO_OK where a covariance next to that of the
+ * data is singular to all digits. */
+static elbo_status build(SEXP model, int threads, mixture *w, const char **name) {
+  const elbo_memory mem = call_memory();
+  const SEXP parts = call_element(model, "parts");
+  mixture_spec s = unpack_spec(model, threads);
+  elbo_status status = ELBO_OK;
+  for (int i = 0; i < N_KIND && status == ELBO_OK; i++) {
+    if (!has_element(parts, kinds[i].name)) continue;
+    name[s.n_part] = kinds[i].name;
+    status = kinds[i].make(s.part + s.n_part++, &s, call_element(parts, kinds[i].name), &mem);
+  }
+  if (s.n_part < 2 || !has_element(parts, "weights"))
+    Rf_error("internal error: a mixture needs weights and a law of responses");
+  if (s.n_part != Rf_xlength(parts)) Rf_error("internal error: a part of no known kind");
+  if (status != ELBO_OK) Rf_error("internal error: the model cannot be set up (%d)", status);
+  return mixture_init(w, &s, &mem);
+}
+
+/* ---- the state ------------------------------------------------------------------------------------ */
+
+static void add_state(call_list *out, const mixture *w, const char **name) {
+  call_list state = call_list_new(w->spec.n_part);
+  for (int p = 0; p < w->spec.n_part; p++) {
+    const mixture_part *part = w->spec.part + p;
+    call_list fields = call_list_new(part->n_field);
+    for (int f = 0; f < part->n_field; f++)
+      memcpy(
+          call_list_doubles(&fields, part->field[f].name, part->field[f].dim, part->field[f].n_dim),
+          part->field[f].value, mixture_field_size(part->field + f) * sizeof(double));
+    call_list_add(&state, name[p], fields.list);
+    UNPROTECT(2);
+  }
+  call_list_add(out, "state", state.list);
+  UNPROTECT(2);
+}
+
+static elbo_status set_state(SEXP state, mixture *w, const char **name) {
+  for (int p = 0; p < w->spec.n_part; p++) {
+    const mixture_part *part = w->spec.part + p;
+    const SEXP fields = call_element(state, name[p]);
+    for (int f = 0; f < part->n_field; f++) {
+      const mixture_field *field = part->field + f;
+      const size_t size = mixture_field_size(field);
+      memcpy(field->value, call_doubles(fields, field->name, (R_xlen_t)size, 0),
+             size * sizeof(double));
+    }
+  }
+  return mixture_restore(w);
+}
+
+/* ---- entries ---------------------------------------------------------------------------------------- */
+
+static elbo_status set_start(SEXP start, mixture *w, const char **name) {
+  const int n = w->spec.units.n_unit, k = w->spec.k;
+  if (has_element(start, "state")) return set_state(call_element(start, "state"), w, name);
+  if (has_element(start, "probability"))
+    return mixture_start(w, NULL, call_doubles(start, "probability", (R_xlen_t)n * k, 0));
+  const int *label = call_ints(start, "label", n, 0);
+  for (int i = 0; i < n; i++)
+    if (label[i] < 1 || label[i] > k) Rf_error("internal error: `label` must be in 1..%d", k);
+  return mixture_start(w, label, NULL);
+}
+
+/* Labels by weight, the largest first; equals keep their order. */
+static elbo_status sort_by_size(mixture *w, const elbo_model *model) {
+  const int k = w->spec.k;
+  int *order = (int *)R_alloc((size_t)k, sizeof(int)), moved = 0;
+  for (int j = 0; j < k; j++) {
+    int at = j;
+    for (; at > 0 && w->q.size[order[at - 1]] < w->q.size[j]; at--) order[at] = order[at - 1];
+    order[at] = j;
+    moved = moved || at != j;
+  }
+  if (!moved) return ELBO_OK;
+  const elbo_status status = mixture_permute(w, order);
+  return status == ELBO_OK ? model->e_step(w) : status;
+}
+
+static void add_theta(call_list *out, const mixture *w) {
+  mixture_theta(w, call_list_doubles(out, "theta", &w->n_theta, 1));
+}
+
+SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress) {
+  mixture w;
+  call_trace trace;
+  elbo_result result;
+  const char *name[MIXTURE_MAX_PARTS];
+  const elbo_control settings = call_control(control);
+  const elbo_hooks hooks = call_hooks(&trace, progress);
+  memset(&result, 0, sizeof result);
+  elbo_status status = build(model, settings.threads, &w, name);
+  const elbo_model table = mixture_model(&w);
+  double *memory = (double *)R_alloc(elbo_ascend_size(&table), sizeof(double));
+  if (status == ELBO_OK) status = set_start(start, &w, name);
+  if (status == ELBO_OK) status = elbo_ascend(&table, &w, &settings, &hooks, memory, &result);
+  if (status >= 0) {
+    const elbo_status sorted = sort_by_size(&w, &table);
+    if (sorted != ELBO_OK) status = sorted;
+  }
+  call_list out = call_list_new(24);
+  call_list_int(&out, "status", status);
+  call_list_int(&out, "component", w.component + 1);
+  call_list_int(&out, "part", w.part + 1);
+  call_list_trace(&out, &trace);
+  if (status >= 0) {
+    call_list_result(&out, &result);
+    call_list_double(&out, "log_evidence", w.spec.method == MIXTURE_EM ? w.q.value : R_NaN);
+    call_list_double(&out, "entropy", w.entropy);
+    call_list_int(&out, "n_eta", w.n_eta);
+    memcpy(call_list_doubles(&out, "size", &w.spec.k, 1), w.q.size,
+           (size_t)w.spec.k * sizeof(double));
+    add_state(&out, &w, name);
+    add_theta(&out, &w);
+  }
+  UNPROTECT(2);
+  return out.list;
+}
+
+SEXP call_mixture_evaluate(SEXP model, SEXP state) {
+  mixture w;
+  const char *name[MIXTURE_MAX_PARTS];
+  elbo_status status = build(model, 1, &w, name);
+  const int dim[2] = {w.spec.units.n_unit, w.spec.k};
+  if (status == ELBO_OK) status = set_state(state, &w, name);
+  call_list out = call_list_new(6);
+  call_list_int(&out, "status", status);
+  if (status == ELBO_OK) {
+    double *log_density = call_list_doubles(&out, "log_density", dim, 1);
+    mixture_posterior(&w, log_density, call_list_doubles(&out, "probability", dim, 2));
+    call_list_double(&out, "log_prior", mixture_log_prior(&w));
+    add_theta(&out, &w);
+  }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* The slope of the objective, the laws of z and the state where eta is that of `state` plus `move`. */
+SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
+  mixture w;
+  const char *name[MIXTURE_MAX_PARTS];
+  elbo_status status = build(model, 1, &w, name);
+  if (w.spec.method == MIXTURE_JOINT) Rf_error("internal error: points on z have no slope");
+  const elbo_model table = mixture_model(&w);
+  const int dim[2] = {w.spec.units.n_unit, w.spec.k};
+  if (status == ELBO_OK) status = set_state(state, &w, name);
+  if (status == ELBO_OK && !Rf_isNull(move)) {
+    const double *step = REAL_RO(move);
+    double *eta = (double *)R_alloc((size_t)w.n_eta, sizeof(double));
+    if (Rf_xlength(move) != w.n_eta)
+      Rf_error("internal error: `move` must have %d elements", w.n_eta);
+    table.pack(&w, eta);
+    for (int a = 0; a < w.n_eta; a++) eta[a] += step[a];
+    status = table.unpack(&w, eta);
+  }
+  call_list out = call_list_new(8);
+  if (status == ELBO_OK) status = mixture_slope(&w, call_list_doubles(&out, "slope", &w.n_eta, 1));
+  if (status == ELBO_OK) {
+    double *log_density = call_list_doubles(&out, "log_density", dim, 1);
+    mixture_posterior(&w, log_density, call_list_doubles(&out, "probability", dim, 2));
+    add_state(&out, &w, name);
+  }
+  call_list_int(&out, "status", status);
+  UNPROTECT(2);
+  return out.list;
+}
+
+SEXP call_mixture_information(SEXP model, SEXP state) {
+  mixture w;
+  const char *name[MIXTURE_MAX_PARTS];
+  elbo_status status = build(model, 1, &w, name);
+  if (w.spec.method == MIXTURE_JOINT) Rf_error("internal error: points on z have no information");
+  const int n = w.n_eta, square[2] = {n, n}, d_jacobian[2] = {w.n_theta, n};
+  if (status == ELBO_OK) status = set_state(state, &w, name);
+  call_list out = call_list_new(8);
+  double *gradient = call_list_doubles(&out, "gradient", &n, 1);
+  double *hessian = call_list_doubles(&out, "hessian", square, 2);
+  double *jacobian = call_list_doubles(&out, "jacobian", d_jacobian, 2);
+  double *V = w.spec.method == MIXTURE_VB ? call_list_doubles(&out, "V", square, 2) : NULL;
+  if (status == ELBO_OK) status = mixture_information(&w, gradient, hessian, V, jacobian);
+  if (status == ELBO_OK) add_theta(&out, &w);
+  call_list_int(&out, "status", status);
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* The fields of all parts from column i of `states`, which has a matrix for each. */
+static elbo_status set_column(SEXP states, R_xlen_t i, R_xlen_t n, mixture *w, const char **name) {
+  for (int p = 0; p < w->spec.n_part; p++) {
+    const mixture_part *part = w->spec.part + p;
+    const SEXP fields = call_element(states, name[p]);
+    for (int f = 0; f < part->n_field; f++) {
+      const mixture_field *field = part->field + f;
+      const size_t size = mixture_field_size(field);
+      const double *value = call_doubles(fields, field->name, (R_xlen_t)size * n, 0);
+      memcpy(field->value, value + size * (size_t)i, size * sizeof(double));
+    }
+  }
+  return mixture_restore(w);
+}
+
+/* log p(y | theta) at each of n points, -Inf where there is none: `states` as a state, the fields having a
+ * column each. */
+SEXP call_mixture_densities(SEXP model, SEXP states, SEXP n_point) {
+  mixture w;
+  const char *name[MIXTURE_MAX_PARTS];
+  build(model, 1, &w, name);
+  if (w.spec.method != MIXTURE_EM) Rf_error("internal error: only points have a density");
+  if (TYPEOF(n_point) != INTSXP || Rf_xlength(n_point) != 1 || INTEGER_RO(n_point)[0] < 0)
+    Rf_error("internal error: `n_point` must be a number");
+  const int n = INTEGER_RO(n_point)[0], n_unit = w.spec.units.n_unit;
+  const double *freq = w.spec.units.freq;
+  double *log_density = (double *)R_alloc((size_t)n_unit, sizeof(double));
+  double *probability = (double *)R_alloc((size_t)n_unit * (size_t)w.spec.k, sizeof(double));
+  SEXP out = PROTECT(Rf_allocVector(REALSXP, n));
+  for (int i = 0; i < n; i++) {
+    double sum = 0.0;
+    if (i % 64 == 0) R_CheckUserInterrupt();
+    if (set_column(states, i, n, &w, name) == ELBO_OK) {
+      mixture_posterior(&w, log_density, probability);
+      for (int u = 0; u < n_unit; u++) sum += (freq ? freq[u] : 1.0) * log_density[u];
+    } else {
+      sum = -HUGE_VAL;
+    }
+    REAL(out)[i] = isfinite(sum) ? sum : -HUGE_VAL;
+  }
+  UNPROTECT(1);
+  return out;
+}

@@ -1,0 +1,44 @@
+/* Kernels over blocks of rows, for mixtures: a block has `ld` rows (a multiple of SIMD_LANES, so
+ * that lanes are rows), column b at x + ld * b.  Compiled once for each instruction set. */
+#ifndef ELBO_MATH_ROWS_H
+#define ELBO_MATH_ROWS_H
+
+#include <string.h>
+
+#include "math/simd.h"
+
+typedef struct {
+  /* out[i] += constant - 1/2 sum_a (sum_b M[b + d * a] (x[i + ld b] - centre[b]))^2 for a < rows,
+   * b < d; where `lower`, M is lower triangular (rows = d) and only b <= a is read. */
+  void (*quadratic)(int ld, int d, const double *x, const double *centre, int rows, int lower,
+                    const double *M, double constant, double *out);
+  /* stat[a (a + 1) / 2 + b] += sum_i r_i t_ia t_ib, b <= a <= d, with t_i = (1, x_i - centre); no r_i may
+   * be negative. */
+  void (*crossprod)(int ld, int d, const double *x, const double *centre, const double *r,
+                    double *stat);
+  /* l[i + ld * j], j < k: log densities to probabilities, in place; lse[i] = log sum_j exp l_ij. */
+  void (*posterior)(int ld, int k, double *l, double *lse);
+  /* Element by element, within 1 unit in the last place or so (stated and tested in test_math_rows.c). */
+  void (*exp)(int ld, const double *x, double *out);
+  void (*log)(int ld, const double *x, double *out);
+} row_kernels;
+
+const row_kernels *row_kernels_current(void);
+extern const row_kernels row_kernels_plain, row_kernels_avx2, row_kernels_avx512;
+
+/* Number of entries of a packed lower triangle of order n. */
+static inline size_t packed_size(int n) { return (size_t)n * ((size_t)n + 1) / 2; }
+
+static inline int rows_padded(int n) { return (n + SIMD_LANES - 1) / SIMD_LANES * SIMD_LANES; }
+
+/* Rows row .. row + n - 1 of x (n_row x d) to a block, padded with copies of its last row. */
+static inline void rows_load(const double *x, size_t n_row, int d, size_t row, int n, int ld,
+                             double *block) {
+  for (int b = 0; b < d; b++, block += ld) {
+    const double *from = x + n_row * (size_t)b + row;
+    memcpy(block, from, (size_t)n * sizeof(double));
+    for (int i = n; i < ld; i++) block[i] = from[n - 1];
+  }
+}
+
+#endif

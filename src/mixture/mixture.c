@@ -1,0 +1,593 @@
+/* The mixture: responsibilities, the pass over the data, the objective and its derivatives.  It knows
+ * parts only by their table. */
+#include "mixture/mixture.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "math/la.h"
+#include "math/rows.h"
+#include "math/threads.h"
+
+enum {
+  CHUNK_ROWS = 512, /* with ten columns and eight components, 74 kB: the second cache holds it */
+  SLOTS = 32        /* sums over chunks are kept apart by slot, and slots added in order */
+};
+
+/* ---- memory ----------------------------------------------------------------------------------- */
+
+static int unit_row(const mixture_units *u, int unit) { return u->first ? u->first[unit] : unit; }
+
+/* Chunks of whole units, about CHUNK_ROWS rows each.  With chunk = NULL they are only counted. */
+static int cut(const mixture_units *u, mixture_chunk *chunk) {
+  int n = 0;
+  for (int unit = 0; unit < u->n_unit; n++) {
+    int end = unit + 1;
+    while (end < u->n_unit && unit_row(u, end + 1) - unit_row(u, unit) <= CHUNK_ROWS) end++;
+    if (chunk) {
+      mixture_chunk *c = chunk + n;
+      c->unit = unit;
+      c->n_unit = end - unit;
+      c->row = unit_row(u, unit);
+      c->n_row = unit_row(u, end) - c->row;
+      c->ld = rows_padded(c->n_row);
+    }
+    unit = end;
+  }
+  return n;
+}
+
+static void pass_init(mixture *w, mixture_pass *pass, int keep, const elbo_memory *mem) {
+  const size_t k = (size_t)w->spec.k;
+  pass->stat = elbo_doubles(mem, w->n_stat);
+  pass->size = elbo_doubles(mem, k);
+  pass->r = keep ? elbo_doubles(mem, (size_t)w->spec.units.n_unit * k) : NULL;
+}
+
+static elbo_status prepare(mixture *w) {
+  elbo_status status = ELBO_OK;
+  w->here = NULL;
+  for (int p = 0; p < w->spec.n_part && status == ELBO_OK; p++) {
+    w->part = p;
+    status = w->spec.part[p].prepare(w->spec.part[p].work, &w->component);
+  }
+  return status;
+}
+
+elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory *mem) {
+  const size_t k = (size_t)spec->k;
+  size_t scratch = 3 * k + 1; /* densities by unit and by row, responsibilities by row; lse */
+  size_t part_scratch = 0;
+  size_t work_per_row = 0, n_kept = 0;
+  int keep = 0;
+  memset(w, 0, sizeof *w);
+  w->spec = *spec;
+  w->component = -1;
+  /* Where every part speaks of units, nothing here has to know of rows. */
+  int by_row = 0;
+  for (int p = 0; p < spec->n_part; p++) by_row = by_row || !spec->part[p].by_unit;
+  mixture_units *units = &w->spec.units;
+  if (!by_row) {
+    units->n_row = units->n_unit;
+    units->first = NULL;
+  }
+  for (int p = 0; p < spec->n_part; p++) {
+    const mixture_part *part = spec->part + p;
+    w->stat_at[p] = w->n_stat;
+    w->n_stat += part->n_stat;
+    w->n_eta += part->n_eta;
+    w->n_theta += part->n_theta;
+    if (part->n_scratch > part_scratch) part_scratch = part->n_scratch;
+    keep = keep || part->keeps_r;
+    for (int f = 0; f < part->n_field; f++) n_kept += mixture_field_size(part->field + f);
+    work_per_row += part->n_stat + (part->keeps_r ? 10 * (size_t)part->n_theta : 0);
+  }
+  w->n_chunk = cut(units, NULL);
+  w->chunk = mem->get(mem->ctx, (size_t)w->n_chunk * sizeof(mixture_chunk));
+  cut(units, w->chunk);
+  for (int c = 0; c < w->n_chunk; c++)
+    if (w->chunk[c].ld > w->largest_ld) w->largest_ld = w->chunk[c].ld;
+  w->n_slot = w->n_chunk < SLOTS ? w->n_chunk : SLOTS;
+  w->slot_first = elbo_ints(mem, (size_t)w->n_slot + 1);
+  for (int s = 0; s <= w->n_slot; s++)
+    w->slot_first[s] = (int)((long long)w->n_chunk * s / (w->n_slot > 0 ? w->n_slot : 1));
+  w->slot_stat = elbo_doubles(mem, (size_t)w->n_slot * (w->n_stat + k + 1));
+  w->spec.threads = threads_for(spec->threads, w->n_slot);
+  w->n_scratch = (scratch + part_scratch) * (size_t)w->largest_ld;
+  w->thread_scratch = elbo_doubles(mem, (size_t)w->spec.threads * w->n_scratch);
+  pass_init(w, &w->q, keep, mem);
+  pass_init(w, &w->next, keep, mem);
+  w->eta = elbo_doubles(mem, (size_t)w->n_eta);
+  const size_t n_value = (size_t)(w->n_eta > w->n_theta ? w->n_eta : w->n_theta);
+  w->by_component = elbo_doubles(mem, k);
+  w->at = elbo_doubles(mem, (size_t)w->n_eta);
+  w->h = elbo_doubles(mem, (size_t)w->n_eta);
+  w->kept = elbo_doubles(mem, n_kept);
+  w->low = elbo_doubles(mem, n_value);
+  w->high = elbo_doubles(mem, n_value);
+  memset(w->h, 0, (size_t)w->n_eta * sizeof(double));
+  w->second_order = spec->method != MIXTURE_JOINT && w->n_eta <= 600 &&
+                    (double)w->n_eta * (double)units->n_row * (double)work_per_row < 1e9;
+  if (w->second_order && spec->method == MIXTURE_VB)
+    w->V = elbo_doubles(mem, (size_t)w->n_eta * (size_t)w->n_eta);
+  return prepare(w);
+}
+
+/* ---- the pass over the data -------------------------------------------------------------------- */
+
+/* l[i + ld j]: log joint density of unit i and component j; rows is scratch of the same size. */
+static void log_joint(const mixture *w, const mixture_chunk *c, double *l, double *rows,
+                      double *scratch) {
+  const mixture_spec *s = &w->spec;
+  const size_t size = (size_t)c->ld * (size_t)s->k;
+  double *by_row = s->units.first ? rows : l;
+  memset(l, 0, size * sizeof(double));
+  if (s->units.first) memset(rows, 0, size * sizeof(double));
+  for (int p = 0; p < s->n_part; p++)
+    s->part[p].log_density(s->part[p].work, c, scratch, s->part[p].by_unit ? l : by_row);
+  if (!s->units.first) return;
+  const int *first = s->units.first + c->unit;
+  for (int j = 0; j < s->k; j++)
+    for (int i = 0; i < c->n_unit; i++) {
+      const double *from = rows + (size_t)c->ld * (size_t)j - c->row;
+      double sum = 0.0;
+      for (int row = first[i]; row < first[i + 1]; row++) sum += from[row];
+      l[(size_t)c->ld * (size_t)j + (size_t)i] += sum;
+    }
+}
+
+/* All of a unit to its likeliest component, the first of equals: points on z. */
+static void harden(int n, int ld, int k, double *l, double *value) {
+  for (int i = 0; i < n; i++) {
+    int best = 0;
+    for (int j = 1; j < k; j++)
+      if (l[i + ld * j] > l[i + ld * best]) best = j;
+    value[i] = l[i + ld * best];
+    for (int j = 0; j < k; j++) l[i + ld * j] = j == best;
+  }
+}
+
+/* Where the responsibilities of a pass come from. */
+typedef struct {
+  const int *label;          /* n_unit, 1..k */
+  const double *probability; /* n_unit x k; both NULL: from the present parameters */
+} partition;
+
+static double chunk_law(const mixture *w, const partition *given, const mixture_chunk *c, double *l,
+                        double *rows, double *lse, double *scratch) {
+  const mixture_spec *s = &w->spec;
+  const int ld = c->ld, n_unit = s->units.n_unit;
+  const double *freq = s->units.freq ? s->units.freq + c->unit : NULL;
+  double value = 0.0;
+  if (given && given->label) {
+    /* But for points on z a label leaves some doubt: a probability that starts at zero stays there. */
+    const double doubt = s->method == MIXTURE_JOINT ? 0.0 : 0.01;
+    for (int j = 0; j < s->k; j++)
+      for (int i = 0; i < c->n_unit; i++)
+        l[i + ld * j] = (given->label[c->unit + i] == j + 1 ? 1.0 - doubt : 0.0) + doubt / s->k;
+  } else if (given) {
+    for (int j = 0; j < s->k; j++)
+      memcpy(l + ld * j, given->probability + (size_t)n_unit * (size_t)j + c->unit,
+             (size_t)c->n_unit * sizeof(double));
+  } else {
+    log_joint(w, c, l, rows, scratch);
+    if (s->method == MIXTURE_JOINT)
+      harden(c->n_unit, ld, s->k, l, lse);
+    else
+      row_kernels_current()->posterior(ld, s->k, l, lse);
+    for (int i = 0; i < c->n_unit; i++)
+      if (!freq || freq[i] > 0.0) value += (freq ? freq[i] : 1.0) * lse[i];
+  }
+  for (int j = 0; j < s->k; j++) {
+    double *r = l + (size_t)ld * (size_t)j;
+    if (freq)
+      for (int i = 0; i < c->n_unit; i++) r[i] *= freq[i];
+    for (int i = c->n_unit; i < ld; i++) r[i] = 0.0;
+  }
+  return value;
+}
+
+static void chunk_pass(const mixture *w, const partition *given, const mixture_chunk *c,
+                       double *memory, double *stat, double *size, double *value, double *keep) {
+  const mixture_spec *s = &w->spec;
+  const int ld = c->ld;
+  const size_t block = (size_t)ld * (size_t)s->k;
+  double *r = memory, *rows = r + block, *r_rows = rows + block, *lse = r_rows + block;
+  double *scratch = lse + ld;
+  *value += chunk_law(w, given, c, r, rows, lse, scratch);
+  for (int j = 0; j < s->k; j++)
+    for (int i = 0; i < c->n_unit; i++) size[j] += r[i + ld * j];
+  if (keep)
+    for (int j = 0; j < s->k; j++)
+      memcpy(keep + (size_t)s->units.n_unit * (size_t)j + c->unit, r + ld * j,
+             (size_t)c->n_unit * sizeof(double));
+  if (s->units.first) {
+    const int *first = s->units.first + c->unit;
+    memset(r_rows, 0, block * sizeof(double));
+    for (int j = 0; j < s->k; j++)
+      for (int i = 0; i < c->n_unit; i++)
+        for (int row = first[i]; row < first[i + 1]; row++)
+          r_rows[row - c->row + ld * j] = r[i + ld * j];
+  } else {
+    r_rows = r;
+  }
+  for (int p = 0; p < s->n_part; p++)
+    s->part[p].accumulate(s->part[p].work, c, s->part[p].by_unit ? r : r_rows, scratch,
+                          stat + w->stat_at[p]);
+}
+
+/* One pass over all units.  A slot holds a fixed run of chunks whatever the number of threads, and
+ * slots are added in order: the sums are the same bits for any number of them. */
+static elbo_status run_pass(mixture *w, const partition *given, mixture_pass *pass) {
+  const mixture_spec *s = &w->spec;
+  const size_t k = (size_t)s->k, stride = w->n_stat + k + 1;
+  memset(w->slot_stat, 0, (size_t)w->n_slot * stride * sizeof(double));
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads) if (s->threads > 1)
+#endif
+  for (int slot = 0; slot < w->n_slot; slot++) {
+    double *stat = w->slot_stat + (size_t)slot * stride;
+    double *memory = w->thread_scratch + (size_t)threads_this() * w->n_scratch;
+    for (int c = w->slot_first[slot]; c < w->slot_first[slot + 1]; c++)
+      chunk_pass(w, given, w->chunk + c, memory, stat, stat + w->n_stat, stat + w->n_stat + k,
+                 pass->r);
+  }
+  memset(pass->stat, 0, w->n_stat * sizeof(double));
+  memset(pass->size, 0, k * sizeof(double));
+  pass->value = 0.0;
+  for (int slot = 0; slot < w->n_slot; slot++) {
+    const double *from = w->slot_stat + (size_t)slot * stride;
+    for (size_t i = 0; i < w->n_stat; i++) pass->stat[i] += from[i];
+    for (size_t j = 0; j < k; j++) pass->size[j] += from[w->n_stat + j];
+    pass->value += from[w->n_stat + k];
+  }
+  for (int p = 0; p < s->n_part; p++)
+    if (s->part[p].finish) s->part[p].finish(s->part[p].work, pass->stat + w->stat_at[p]);
+  return isfinite(pass->value) ? ELBO_OK : ELBO_E_NOT_FINITE;
+}
+
+/* The pass at the present parameters, unless there was one. */
+static elbo_status refresh(mixture *w) {
+  if (w->here) return ELBO_OK;
+  const elbo_status status = run_pass(w, NULL, &w->next);
+  if (status == ELBO_OK) w->here = &w->next;
+  return status;
+}
+
+/* ---- the objective -------------------------------------------------------------------------------- */
+
+double mixture_log_prior(const mixture *w) {
+  double sum = 0.0;
+  for (int p = 0; p < w->spec.n_part; p++) sum += w->spec.part[p].log_prior(w->spec.part[p].work);
+  return sum;
+}
+
+/* sum_ij freq_i r_ij l_ij, r of the pass, l at the present parameters. */
+static elbo_status expected(const mixture *w, const mixture_pass *pass, double *value) {
+  *value = 0.0;
+  for (int p = 0; p < w->spec.n_part; p++) {
+    const mixture_part *part = w->spec.part + p;
+    double term;
+    const elbo_status status =
+        part->expected(part->work, pass->stat + w->stat_at[p], pass->r, &term);
+    if (status != ELBO_OK) return status;
+    *value += term;
+  }
+  return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
+}
+
+static elbo_status elbo_value(void *work, double *value) {
+  const mixture *w = work;
+  const elbo_status status = expected(w, &w->q, value);
+  *value += w->entropy + mixture_log_prior(w);
+  return status;
+}
+
+static elbo_status log_evidence(void *work, double *value) {
+  mixture *w = work;
+  const elbo_status status = refresh(w);
+  if (status == ELBO_OK) *value = w->here->value + mixture_log_prior(w);
+  return status;
+}
+
+static elbo_status kl_value(void *work, double *value) {
+  double bound = NAN;
+  elbo_status status = log_evidence(work, value);
+  if (status == ELBO_OK) status = elbo_value(work, &bound);
+  *value -= bound;
+  return status;
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------ */
+
+/* q to the laws of z at the present parameters: their entropy is what the sum of l leaves of the
+ * value, sum_i log sum_j exp l_ij = sum_ij r_ij (l_ij - log r_ij). */
+static elbo_status e_step(void *work) {
+  mixture *w = work;
+  double sum;
+  elbo_status status = refresh(w);
+  if (status == ELBO_OK) status = expected(w, w->here, &sum);
+  if (status != ELBO_OK) return status;
+  w->entropy = w->here->value - sum;
+  if (w->here == &w->next) {
+    const mixture_pass old = w->q;
+    w->q = w->next;
+    w->next = old;
+    w->here = &w->q;
+  }
+  return ELBO_OK;
+}
+
+static elbo_status m_step(void *work) {
+  mixture *w = work;
+  elbo_status status = ELBO_OK;
+  w->here = NULL;
+  for (int p = 0; p < w->spec.n_part && status == ELBO_OK; p++) {
+    const mixture_part *part = w->spec.part + p;
+    w->part = p;
+    status = part->m_step(part->work, w->q.stat + w->stat_at[p], w->q.r, &w->component);
+  }
+  return status == ELBO_OK ? prepare(w) : status;
+}
+
+elbo_status mixture_start(mixture *w, const int *label, const double *probability) {
+  const partition given = {label, probability};
+  const elbo_status status = run_pass(w, &given, &w->q);
+  w->here = NULL;
+  return status == ELBO_OK ? m_step(w) : status;
+}
+
+/* ---- coordinates ------------------------------------------------------------------------------------ */
+
+static void pack(void *work, double *eta) {
+  const mixture *w = work;
+  for (int p = 0; p < w->spec.n_part; eta += w->spec.part[p++].n_eta)
+    w->spec.part[p].pack(w->spec.part[p].work, eta);
+}
+
+static elbo_status unpack(void *work, const double *eta) {
+  mixture *w = work;
+  elbo_status status = ELBO_OK;
+  w->here = NULL;
+  for (int p = 0; p < w->spec.n_part && status == ELBO_OK; eta += w->spec.part[p++].n_eta)
+    status = w->spec.part[p].unpack(w->spec.part[p].work, eta);
+  return status == ELBO_OK ? prepare(w) : status;
+}
+
+static void anchor(void *work) {
+  const mixture *w = work;
+  for (int p = 0; p < w->spec.n_part; p++)
+    if (w->spec.part[p].anchor) w->spec.part[p].anchor(w->spec.part[p].work);
+}
+
+void mixture_theta(const mixture *w, double *theta) {
+  for (int p = 0; p < w->spec.n_part; theta += w->spec.part[p++].n_theta)
+    w->spec.part[p].theta(w->spec.part[p].work, theta);
+}
+
+static void moments(const mixture *w, double *m) {
+  for (int p = 0; p < w->spec.n_part; m += w->spec.part[p++].n_eta)
+    w->spec.part[p].moments(w->spec.part[p].work, m);
+}
+
+/* ---- derivatives ------------------------------------------------------------------------------------ */
+
+/* em: by Fisher's identity the part's gradient of expected + log prior.
+ * vb: the gradient is V times it, V = dm / deta. */
+elbo_status mixture_slope(mixture *w, double *out) {
+  elbo_status status = refresh(w);
+  const int vb = w->spec.method == MIXTURE_VB;
+  double *g = out;
+  for (int p = 0; p < w->spec.n_part && status == ELBO_OK; g += w->spec.part[p++].n_eta) {
+    const mixture_part *part = w->spec.part + p;
+    if (part->n_eta == 0) continue;
+    status = (vb ? part->target : part->gradient)(part->work, w->here->stat + w->stat_at[p],
+                                                  w->here->r, g);
+  }
+  if (status != ELBO_OK || !vb) return status;
+  pack(w, w->at);
+  for (int a = 0; a < w->n_eta; a++) out[a] -= w->at[a];
+  return ELBO_OK;
+}
+
+typedef enum { SLOPE, MOMENTS, THETA } quantity;
+
+static elbo_status evaluate(mixture *w, quantity what, double *out) {
+  if (what == SLOPE) return mixture_slope(w, out);
+  if (what == MOMENTS) moments(w, out);
+  if (what == THETA) mixture_theta(w, out);
+  return ELBO_OK;
+}
+
+static elbo_status evaluate_at(mixture *w, int a, double value, quantity what, double *out) {
+  const double kept = w->eta[a];
+  w->eta[a] = value;
+  elbo_status status = unpack(w, w->eta);
+  w->eta[a] = kept;
+  return status == ELBO_OK ? evaluate(w, what, out) : status;
+}
+
+/* Central difference of n values by eta_a, the step made smaller where it leaves the parameter
+ * space. */
+static elbo_status difference(mixture *w, quantity what, int a, int n, double *out) {
+  elbo_status status = ELBO_E_NOT_PD;
+  for (int tries = 0; tries < 12 && status != ELBO_OK; tries++) {
+    if (tries > 0) w->h[a] *= 0.1;
+    status = evaluate_at(w, a, w->eta[a] - w->h[a], what, w->low);
+    if (status == ELBO_OK) status = evaluate_at(w, a, w->eta[a] + w->h[a], what, w->high);
+  }
+  if (status != ELBO_OK) return status;
+  for (int i = 0; i < n; i++) out[i] = (w->high[i] - w->low[i]) / (2.0 * w->h[a]);
+  return ELBO_OK;
+}
+
+/* The step for eta_a is a small part of the distance over which things change: the objective (em),
+ * 1 / sqrt of its curvature, or q (vb), 1 / sqrt of V_aa; both from a first difference. */
+static elbo_status find_step(mixture *w, int a, double *column) {
+  const int vb = w->spec.method == MIXTURE_VB;
+  const double size = fabs(w->eta[a]);
+  w->h[a] = vb ? 1e-6 * (size > 0.0 ? size : 1.0) : 1e-5 * fmax(1.0, size);
+  for (int round = 0; round < 1 + vb; round++) {
+    const elbo_status status = difference(w, vb ? MOMENTS : SLOPE, a, w->n_eta, column);
+    if (status != ELBO_OK) return status;
+    const double curvature = fabs(column[a]), most = 1e-4 * fmax(1.0, size);
+    w->h[a] = curvature > 0.0 ? 2e-4 / sqrt(curvature) : most;
+    if (!vb) w->h[a] = fmin(w->h[a], most);
+  }
+  return ELBO_OK;
+}
+
+/* One column for each eta: by central differences of the slope, which is exact (Jamshidian & Jennrich
+ * 2000, JRSS B 62:257).  hessian: d slope / d eta; V and jacobian (of moments and theta) may be NULL. */
+static elbo_status differentiate(mixture *w, double *hessian, double *V, double *jacobian) {
+  const size_t n = (size_t)w->n_eta;
+  elbo_status status = ELBO_OK;
+  for (int a = 0; a < w->n_eta && status == ELBO_OK; a++) {
+    double *column = hessian + n * (size_t)a;
+    /* Kept from one Hessian to the next; not under vb, where an emptied component changes V a thousandfold. */
+    if (w->spec.method == MIXTURE_VB || !(w->h[a] > 0.0)) status = find_step(w, a, column);
+    if (status == ELBO_OK) status = difference(w, SLOPE, a, w->n_eta, column);
+    if (status == ELBO_OK && V) status = difference(w, MOMENTS, a, w->n_eta, V + n * (size_t)a);
+    if (status == ELBO_OK && jacobian)
+      status = difference(w, THETA, a, w->n_theta, jacobian + (size_t)w->n_theta * (size_t)a);
+  }
+  return status;
+}
+
+static void symmetrise(double *A, int n) {
+  for (int j = 0; j < n; j++)
+    for (int i = 0; i < j; i++) A[i + n * j] = A[j + n * i] = 0.5 * (A[i + n * j] + A[j + n * i]);
+}
+
+/* Under vb the gradient is V (eta* - eta) and the Hessian, at the optimum, -V (I - d eta* / d eta): minus
+ * its inverse is the linear response covariance of the sufficient statistics, seen from eta
+ * (Giordano, Broderick & Jordan 2018, JMLR 19(51), theorem 1). */
+elbo_status mixture_information(mixture *w, double *gradient, double *hessian, double *V,
+                                double *jacobian) {
+  const int n = w->n_eta;
+  const size_t n2 = (size_t)n * (size_t)n;
+  pack(w, w->eta);
+  elbo_status status = mixture_slope(w, gradient);
+  if (status == ELBO_OK) status = differentiate(w, hessian, V, jacobian);
+  const elbo_status back = unpack(w, w->eta);
+  if (status == ELBO_OK) status = back;
+  if (status != ELBO_OK) return status;
+  if (V) {
+    symmetrise(V, n);
+    memcpy(w->low, gradient, (size_t)n * sizeof(double));
+    la_multiply(V, w->low, n, n, 1, gradient);
+    for (int j = 0; j < n; j++) { /* hessian = V hessian, a column at a time */
+      memcpy(w->low, hessian + (size_t)n * (size_t)j, (size_t)n * sizeof(double));
+      la_multiply(V, w->low, n, n, 1, hessian + (size_t)n * (size_t)j);
+    }
+  }
+  symmetrise(hessian, n);
+  for (size_t i = 0; i < n2; i++)
+    if (!isfinite(hessian[i])) return ELBO_E_NOT_FINITE;
+  return ELBO_OK;
+}
+
+static elbo_status derivatives(void *work, double *value, double *gradient, double *hessian) {
+  mixture *w = work;
+  const elbo_status status = log_evidence(w, value);
+  if (status != ELBO_OK || gradient == NULL) return status;
+  return mixture_information(w, gradient, hessian, w->V, NULL);
+}
+
+/* The fields of all parts to w->kept, or back. */
+static elbo_status keep_fields(mixture *w, int back) {
+  double *kept = w->kept;
+  if (back) w->here = NULL;
+  for (int p = 0; p < w->spec.n_part; p++)
+    for (int f = 0; f < w->spec.part[p].n_field; f++) {
+      const mixture_field *field = w->spec.part[p].field + f;
+      const size_t n = mixture_field_size(field);
+      if (back) memcpy(field->value, kept, n * sizeof(double));
+      if (!back) memcpy(kept, field->value, n * sizeof(double));
+      kept += n;
+    }
+  return back ? mixture_restore(w) : ELBO_OK;
+}
+
+/* Of all parts, with the laws of z as they are here; taken back where the objective falls. */
+static int settle(void *work) {
+  mixture *w = work;
+  double before, after;
+  int moved = 0;
+  if (log_evidence(w, &before) != ELBO_OK) return 0;
+  keep_fields(w, 0);
+  for (int p = 0; p < w->spec.n_part; p++) {
+    const mixture_part *part = w->spec.part + p;
+    if (part->settle) moved |= part->settle(part->work, w->here->stat + w->stat_at[p], w->here->r);
+  }
+  if (!moved) return 0;
+  moved = prepare(w) == ELBO_OK && log_evidence(w, &after) == ELBO_OK &&
+          after >= before - 1e-9 * (1.0 + fabs(before));
+  if (!moved) keep_fields(w, 1);
+  return e_step(w) == ELBO_OK && moved;
+}
+
+/* ---- components, and what leaves ---------------------------------------------------------------------- */
+
+elbo_status mixture_restore(mixture *w) {
+  elbo_status status = ELBO_OK;
+  for (int p = 0; p < w->spec.n_part && status == ELBO_OK; p++)
+    if (w->spec.part[p].restore)
+      status = w->spec.part[p].restore(w->spec.part[p].work, &w->component);
+  return status == ELBO_OK ? prepare(w) : status;
+}
+
+elbo_status mixture_permute(mixture *w, const int *order) {
+  for (int p = 0; p < w->spec.n_part; p++)
+    for (int f = 0; f < w->spec.part[p].n_field; f++) {
+      const mixture_field *field = w->spec.part[p].field + f;
+      size_t stride = 1;
+      if (!field->by_component) continue;
+      for (int i = 0; i < field->n_dim - 1; i++) stride *= (size_t)field->dim[i];
+      for (size_t i = 0; i < stride; i++) { /* an entry at a time, over components */
+        for (int j = 0; j < w->spec.k; j++)
+          w->by_component[j] = field->value[i + stride * (size_t)order[j]];
+        for (int j = 0; j < w->spec.k; j++)
+          field->value[i + stride * (size_t)j] = w->by_component[j];
+      }
+    }
+  return mixture_restore(w);
+}
+
+void mixture_posterior(mixture *w, double *log_density, double *probability) {
+  const mixture_spec *s = &w->spec;
+  const size_t n = (size_t)s->units.n_unit;
+  for (int i = 0; i < w->n_chunk; i++) {
+    const mixture_chunk *c = w->chunk + i;
+    const size_t block = (size_t)c->ld * (size_t)s->k;
+    double *l = w->thread_scratch, *rows = l + block, *lse = rows + block;
+    log_joint(w, c, l, rows, lse + c->ld);
+    row_kernels_current()->posterior(c->ld, s->k, l, lse);
+    memcpy(log_density + c->unit, lse, (size_t)c->n_unit * sizeof(double));
+    for (int j = 0; j < s->k; j++)
+      memcpy(probability + n * (size_t)j + c->unit, l + c->ld * j,
+             (size_t)c->n_unit * sizeof(double));
+  }
+}
+
+elbo_model mixture_model(const mixture *w) {
+  const mixture_method method = w->spec.method;
+  const elbo_model model = {
+      .n_eta = w->n_eta,
+      .e_name = method == MIXTURE_VB ? ELBO_STEP_LOCAL : ELBO_STEP_E,
+      .m_name = method == MIXTURE_VB ? ELBO_STEP_GLOBAL : ELBO_STEP_M,
+      .e_step = e_step,
+      .m_step = m_step,
+      .elbo = elbo_value,
+      .log_evidence = method == MIXTURE_EM ? log_evidence : NULL,
+      .kl = method == MIXTURE_EM ? kl_value : NULL,
+      .derivatives = derivatives,
+      .pack = method == MIXTURE_JOINT ? NULL : pack,
+      .unpack = unpack,
+      .newton_from = w->second_order ? 1e-2 : 0.0,
+      .anchor = anchor,
+      .settle = method == MIXTURE_EM ? settle : NULL,
+  };
+  return model;
+}
