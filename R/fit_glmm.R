@@ -219,9 +219,8 @@ check_gaussian <- function(family) {
 
 check_glmm_magnitudes <- function(design, name) {
   response <- stats::setNames(list(design$y), name)
-  scale <- if (!is.null(design$weights)) {
-    if (design$known_se) list(se = 1 / sqrt(design$weights)) else list(weights = design$weights)
-  }
+  # Weights are known up to their unit, which only that of the residual sd has to bear.
+  scale <- if (design$known_se) list(se = 1 / sqrt(design$weights))
   check_magnitudes(c(response, list(X = design$X, Z = design$Z, offset = design$offset), scale))
   check_ratios(response, list(X = design$X, Z = design$Z), if (!design$known_se) design$weights)
 }

@@ -526,8 +526,7 @@ check_mixture_design <- function(design) {
 
 check_mixture_magnitudes <- function(design) {
   response <- if (!is.null(design$y)) stats::setNames(list(design$y), deparse_line(design$spec$lhs))
-  check_magnitudes(c(response, design[intersect(c("Y", "X", "Z", "W", "weights", "offset"),
-                                                names(design))]))
+  check_magnitudes(c(response, design[intersect(c("Y", "X", "Z", "W", "offset"), names(design))]))
   if (identical(design$spec$family$family, "gaussian") && !is.null(response)) {
     check_ratios(response, list(X = design$X, Z = design$Z), design$weights)
   }
@@ -555,7 +554,7 @@ check_collinear <- function(Y) {
 
 collinear_columns <- function(Y) {
   Y <- Y[rowSums(is.na(Y)) == 0, , drop = FALSE]
-  if (ncol(Y) < 2 || nrow(Y) <= ncol(Y)) return(character())
+  if (ncol(Y) < 2 || nrow(unique(Y)) <= ncol(Y)) return(character())
   Y <- standardised_columns(Y)
   if (!is_nearly_singular(crossprod(Y) / nrow(Y))) return(character())
   decomposition <- qr(Y, tol = 1e-7)

@@ -57,8 +57,7 @@ vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
   type <- check_choice(if (is.null(type)) types else type, "type", types)
   V <- theta_covariance(object, type)
   parameters <- object$parameters
-  unknown <- parameters$fixed | at_boundary(object) |
-    (parameters$block == "weight" & length(emptied(object)) > 0)
+  unknown <- without_error(object)
   V[unknown, ] <- V[, unknown] <- NA
   held <- parameters$fixed & parameters$block %in% coefficient_blocks
   V[held, ] <- V[, held] <- 0
@@ -109,7 +108,14 @@ standard_errors.elbo_mixture <- function(fit) {
     fit$cache$errors <- sqrt(variances_carried(information$jacobian, information$eta_cov))
   }
   se <- stats::setNames(fit$cache$errors, fit$parameters$name)
-  replace(se, fit$parameters$fixed | at_boundary(fit), NA)
+  replace(se, without_error(fit), NA)
+}
+
+# Parameters that are held, at a boundary, or weights of which some have gone to empty components.
+without_error <- function(fit) {
+  parameters <- fit$parameters
+  parameters$fixed | at_boundary(fit) |
+    (parameters$block == "weight" & length(emptied(fit)) > 0)
 }
 
 # The diagonal of transform_covariance().

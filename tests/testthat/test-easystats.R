@@ -15,7 +15,8 @@ test_that("insight reads the model", {
   expect_equal(insight::get_statistic(fit)$Statistic, unname(coef(summary(fit))[, "t value"]))
   expect_true(insight::model_info(fit)$is_linear)
   expect_true(insight::model_info(fit)$is_mixed)
-  expect_identical(insight::get_data(fit), model.frame(fit))
+  expect_equal(as.list(insight::get_data(fit)), as.list(model.frame(fit)),
+               ignore_attr = TRUE)
   expect_equal(insight::get_df(fit, type = "residual"), df.residual(fit))
   expect_identical(insight::find_response(fit), "distance")
   expect_identical(insight::find_random(fit, flatten = TRUE), "Subject")

@@ -218,7 +218,7 @@ test_that("latent() and ranef() are the dense posterior", {
     terms <- colnames(fit$design$Z)
     index <- seq_len(length(terms) * nlevels(fit$design$group))
     model <- reference_of_fit(held_aside(fit))
-    tidy <- latent(fit)
+    tidy <- latent(fit, type = "conditional")
     expect_identical(nrow(tidy), length(index))
     expect_close(tidy$mean, model$mean[index], 1e-8, label)
     sd <- if (fit$method == "joint") 0 * index else sqrt(diag(model$cov)[index])

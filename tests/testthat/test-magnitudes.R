@@ -20,7 +20,6 @@ test_that("magnitudes whose squares are no numbers are refused, with the remedy"
     refused(fit_glmm(y ~ 1, y, method = "vb"), "y")
     refused(fit_glmm(y ~ x + (1 | g), x), "x")
     refused(fit_glmm(y ~ w + (0 + x | g), x), "x")
-    refused(fit_glmm(y ~ x + (1 | g), d, weights = w * size), "weights")
     refused(fit_glmm(y ~ x + (1 | g), d, offset = w * size), "offset")
     refused(fit_mixture(y ~ x, y, k = 2), "y")
     refused(fit_mixture(y ~ x, x, k = 2), "x")
@@ -30,6 +29,8 @@ test_that("magnitudes whose squares are no numbers are refused, with the remedy"
     refused(fit_mixture(w ~ 1, x, k = 2, membership = ~ x), "x")
     expect_error(fit_glmm(y ~ x + (1 | g), d, se = w * size), "se", class = "elbo_error_data")
   }
+  # Weights have a unit of their own, which is that of sigma: 1e200 gives a sigma of 1e100.
+  refused(fit_glmm(y ~ x + (1 | g), d, weights = w * 1e307), "weights")
   # Each by itself is fine, what is estimated is not: a coefficient of 1e200, a sigma of 1e165.
   refused(fit_glmm(y ~ x + (1 | g), transform(d, y = y * 1e100, x = x * 1e-100)), "x")
   refused(fit_glmm(y ~ x + (1 | g), transform(d, y = y * 1e90), weights = w * 1e150), "weights")
