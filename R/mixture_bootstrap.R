@@ -21,12 +21,17 @@ bootstrap.elbo_mixture <- function(object, nsim = 1000L, seed = NULL, ...) {
 
 # A list of what `draw` returns n times, with a bar where progress is shown.
 repeated <- function(n, draw, seed, control, what) {
-  bar <- if (show_progress(control)) cli::cli_progress_bar(what, total = n)
-  with_seed(seed, lapply(seq_len(n), function(i) {
-    answer <- draw()
+  with_seed(seed, each_in_turn(seq_len(n), function(i) draw(), control, what))
+}
+
+# lapply() with a bar where progress is shown.
+each_in_turn <- function(x, f, control, what) {
+  bar <- if (show_progress(control)) cli::cli_progress_bar(what, total = length(x))
+  lapply(x, function(i) {
+    answer <- f(i)
     if (!is.null(bar)) cli::cli_progress_update(id = bar)
     answer
-  }))
+  })
 }
 
 # Fitted to one draw of the responses; NA where there is no answer.

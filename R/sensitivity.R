@@ -22,8 +22,9 @@
 #' each row (the infinitesimal jackknife; Broderick, Giordano and Meager 2020), in which variance
 #' parameters move too. The most influential row goes, the model is fitted to the rest, and the influence of
 #' those is computed anew, until the fit shows the change; where many rows have to go, half of those that
-#' the derivative asks for go at once. Then rows are put back while the change stays, and the leading rows
-#' by the first derivative are tried as a set. Every set that counts was confirmed by a fit without
+#' the derivative asks for go at once. Then rows are put back while the change stays, those first that
+#' hardly matter to the fit without them, and the leading rows by the first derivative are tried as a
+#' set. Every set that counts was confirmed by a fit without
 #' it. Whether there is a smaller one only all sets could tell, so `rows` reads "at most". The search ends
 #' without a set when no row moves the estimate in the direction that is wanted, or half of all rows do not
 #' do it; `print()` says which. A variance on the boundary of its range has no derivative.
@@ -38,8 +39,10 @@
 #' @param to `"prior"`, for fits of method `"vb"`, or `"data"`.
 #' @param level significant means that the interval of this level, as [confint()] gives it,
 #'   leaves out zero; degrees of freedom are those of the fit to all rows.
+#' @param parm `to = "data"`: names or numbers of the fixed effects to ask about, as in [confint()];
+#'   `NULL` for all. The time that the search takes is proportional to their number.
 #' @param ... for methods.
-#' @return For `to = "data"` a data frame with three rows for each fixed effect:
+#' @return For `to = "data"` a data frame with three rows for each fixed effect in `parm`:
 #' \describe{
 #'   \item{`estimate`}{name of the fixed effect.}
 #'   \item{`change`}{`"sign"`; `"significance"`: gained or lost, the sign as it is; or
@@ -87,19 +90,23 @@ sensitivity <- function(object, to = c("prior", "data"), ...) UseMethod("sensiti
 
 #' @rdname sensitivity
 #' @export
-sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95, ...) {
+sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95, parm = NULL,
+                                  ...) {
   to <- check_choice(to, "to", c("prior", "data"))
   check_between(level, "level", 0, 1)
   check_dots_empty(...)
   if (to == "prior") return(prior_sensitivity(object))
   check_row_sensitivity(object)
   influence <- row_influence(object)
-  critical <- critical_values(object, names(influence$value), level)
-  targets <- expand.grid(change = c("sign", "significance", "both"),
-                         estimate = names(influence$value), stringsAsFactors = FALSE)
-  searches <- Map(function(estimate, change) {
-    search_rows(object, influence, row_target(influence, estimate, change, critical[[estimate]]))
-  }, targets$estimate, targets$change)
+  estimates <- interval_parameters(parm, names(influence$value))
+  critical <- critical_values(object, estimates, level)
+  targets <- expand.grid(change = c("sign", "significance", "both"), estimate = estimates,
+                         stringsAsFactors = FALSE)
+  searches <- each_in_turn(seq_len(nrow(targets)), function(i) {
+    estimate <- targets$estimate[i]
+    search_rows(object, influence,
+                row_target(influence, estimate, targets$change[i], critical[[estimate]]))
+  }, object$control, "Rows that overturn a conclusion")
   rows <- vapply(searches, function(s) if (is.null(s$rows)) NA_integer_ else length(s$rows), 0L)
   refit <- unlist(Map(function(search, estimate) {
     if (is.null(search$rows)) NA_real_ else coef(search$fit)[[estimate]]
@@ -133,42 +140,70 @@ check_row_sensitivity <- function(fit) {
 
 # ---- the derivative ------------------------------------------------------------------------
 
-# Fixed effects and their standard errors, with the derivative of each with respect to the
-# weight of each row: list(value, se, d_value n x p, d_se n x p).
+# Fixed effects and their standard errors with what their derivatives by the weights of rows need
+# that is no longer than the parameters; row_gradient() goes over the rows.
 row_influence <- function(fit) {
   eta <- eta_of(fit)
-  at <- rows_at(fit, eta)
-  slopes <- scale_slopes(fit, eta)
-  d_eta <- slopes$h %*% slopes$cov
-  d_value <- at$direct + d_eta %*% t(slopes$beta)
-  # V^-1 grows by s2 v_i v_i' with the weight of row i, so B_jj falls by s2 (B v_i)_j^2.
-  d_variance <- -at$s2 * (at$v %*% at$B)^2 + d_eta %*% t(slopes$variance)
-  if (fit$method == "vb") d_variance <- d_variance + response_influence(fit, eta, at)
-  se <- sqrt(at$variance)
+  state <- at_eta(fit, eta)
+  at <- coefficients_at(fit, state)
   names <- free_coefficients(fit)
-  list(value = stats::setNames(at$beta, names), se = stats::setNames(se, names),
-       d_value = d_value, d_se = sweep(d_variance, 2, 2 * se, "/"))
+  list(fit = fit, eta = eta, state = state, at = at, slopes = scale_slopes(fit, eta, state),
+       value = stats::setNames(at$beta, names), se = stats::setNames(sqrt(at$variance), names))
 }
 
-# Derivatives with respect to the scales that are not at a boundary, by central differences of
-# the exact expressions: h (n x k), beta and variance (p x k), with the covariance k x k.
-scale_slopes <- function(fit, eta) {
+# By the weight of each row, the derivative of by_value beta_j + by_se se_j. Where it comes by the
+# scales it is that of h along one direction: two looks at the rows, however many scales there are.
+# `rows`, a fit like that of `influence` with another design, has the rows to look at.
+row_gradient <- function(influence, j, by_value, by_se, rows = influence$fit) {
+  by_variance <- by_se / (2 * influence$se[[j]])
+  slopes <- influence$slopes
+  towards <- slopes$cov %*% (by_value * slopes$beta[j, ] + by_variance * slopes$variance[j, ])
+  direction <- replace(0 * influence$eta, slopes$moves, towards)
+  at <- rows_given(rows, influence$state)
+  # V^-1 grows by s2 v_i v_i' with the weight of row i, so B_jj falls by s2 (B v_i)_j^2.
+  gradient <- by_value * at$direct[, j] - by_variance * at$s2 * drop(at$v %*% at$B[, j])^2
+  step <- 1e-4 / largest_move(influence, direction)
+  if (is.finite(step)) {
+    sides <- rows_beside(influence, step * direction, rows)
+    gradient <- gradient + (sides$up$h - sides$down$h) / (2 * step)
+  }
+  if (influence$fit$method != "vb") return(gradient)
+  gradient + by_variance * response_gradient(influence, j, at, rows)
+}
+
+# In standard errors of the scales.
+largest_move <- function(influence, direction) {
+  unit <- sqrt(diag(influence$fit$information$eta_cov))
+  max(0, abs(direction) / unit, na.rm = TRUE)
+}
+
+rows_beside <- function(influence, step, rows) {
+  lapply(c(up = 1, down = -1), function(side) {
+    rows_given(rows, at_eta(influence$fit, influence$eta + side * step))
+  })
+}
+
+# Derivatives with respect to the scales that are not at a boundary: beta and variance (p x k), with
+# the covariance k x k.
+scale_slopes <- function(fit, eta, state) {
   cov <- fit$information$eta_cov
   moves <- fit$information$moves
   moves <- moves[is.finite(diag(cov)[moves])]
-  slopes <- lapply(moves, function(k) {
-    step <- 1e-4 * sqrt(cov[k, k])
-    up <- rows_at(fit, replace(eta, k, eta[k] + step))
-    down <- rows_at(fit, replace(eta, k, eta[k] - step))
-    lapply(c(h = "h", beta = "beta", variance = "variance"),
-           function(what) (up[[what]] - down[[what]]) / (2 * step))
-  })
-  column <- function(what, size) {
-    matrix(vapply(slopes, `[[`, numeric(size), what), size, length(moves))
-  }
-  p <- length(free_coefficients(fit))
-  list(h = column("h", nobs(fit)), beta = column("beta", p), variance = column("variance", p),
+  p <- length(state$beta)
+  variance <- if (fit$method == "vb") response_slopes(fit, eta, moves)
+              else vapply(moves, function(k) diag(matrix(state$beta_cov_slope[, , k], p)), numeric(p))
+  list(beta = (state$beta_cov %*% t(state$cross))[, moves, drop = FALSE],
+       variance = matrix(variance, p, length(moves)), moves = moves,
        cov = cov[moves, moves, drop = FALSE])
+}
+
+# Of linear response variances, by central differences of the exact expressions.
+response_slopes <- function(fit, eta, moves) {
+  vapply(moves, function(k) {
+    step <- 1e-4 * sqrt(fit$information$eta_cov[k, k])
+    variance <- function(to) coefficients_at(fit, at_eta(fit, replace(eta, k, to)))$variance
+    (variance(eta[k] + step) - variance(eta[k] - step)) / (2 * step)
+  }, numeric(length(free_coefficients(fit))))
 }
 
 # Under vb the variance of coefficient j is B_jj + R_j A R_j', R_j = d beta_j / d eta and A =
@@ -177,52 +212,51 @@ scale_slopes <- function(fit, eta) {
 #   d (R_j A R_j') / dw_i = 2 d R_j / dw_i r + r' (dH / dw_i) r,
 # where d R_j / dw_i = d (B v_i e_i)_j / d eta and dH / dw_i is the Hessian of h_i: derivatives
 # along r, by differences.
-response_influence <- function(fit, eta, at) {
-  unit <- sqrt(diag(fit$information$eta_cov))
-  along <- function(j) {
-    r <- drop(at$response_cov %*% at$response[j, ])
-    size <- max(0, abs(r) / unit, na.rm = TRUE) # in standard errors
-    if (size == 0) return(numeric(nobs(fit)))
-    step <- 1e-3 / size
-    up <- rows_at(fit, eta + step * r)
-    down <- rows_at(fit, eta - step * r)
-    (up$direct[, j] - down$direct[, j]) / step + (up$h - 2 * at$h + down$h) / step^2
-  }
-  matrix(vapply(seq_along(at$beta), along, numeric(nobs(fit))), nobs(fit))
+response_gradient <- function(influence, j, at, rows) {
+  r <- drop(influence$at$response_cov %*% influence$at$response[j, ])
+  step <- 1e-3 / largest_move(influence, r)
+  if (!is.finite(step)) return(0)
+  sides <- rows_beside(influence, step * r, rows)
+  (sides$up$direct[, j] - sides$down$direct[, j]) / step +
+    (sides$up$h - 2 * at$h + sides$down$h) / step^2
 }
 
-# At the scales in `eta`: the best `beta` of the coefficients that are free, given the scales
-# with covariance `B`; their `variance`, under vb with the `response` to the scales, of
-# covariance `response_cov`; by row v = V^-1 X, the residual variance s2, e = y - E[X beta + Z z
-# | y], `spread` = Var(X beta + Z z | y), the change `direct` = B v_i e_i of beta with the
-# weight at fixed scales, and h = E_q[log p(y | z)] = -1/2 {log(2 pi s2) + (e^2 + spread) / s2}
-# (under vb s2 is 1 / E[sigma^-2], from which E[log sigma^2] differs by a constant).
-rows_at <- function(fit, eta) {
-  state <- at_eta(fit, eta)
-  at <- rows_given(fit, state)
+# In `state`, the model at some scales: the best `beta` of the coefficients that are free and their
+# `variance`; under vb with their `response` to the scales, of covariance `response_cov`.
+coefficients_at <- function(fit, state) {
+  at <- list(beta = state$beta, variance = diag(state$beta_cov))
   if (fit$method == "vb") with_response(at, state) else at
 }
 
+# In `state`, B the covariance of beta given the scales; by row v = V^-1 X, the residual variance
+# s2, e = y - E[X beta + Z z | y], `spread` = Var(X beta + Z z | y), the change `direct` = B v_i
+# e_i of beta with the weight at fixed scales, and h = E_q[log p(y | z)] = -1/2 {log(2 pi s2) +
+# (e^2 + spread) / s2} (under vb s2 is 1 / E[sigma^-2], from which E[log sigma^2] differs by a
+# constant). With the mean u - K (beta - betahat) of z given beta, v is (X - Z K) / s2.
 rows_given <- function(fit, state) {
   design <- fit$design
   s2 <- residual_variance(fit, state$sigma)
   X <- design$X[, fit$information$free_beta, drop = FALSE]
-  v <- solve_marginal(design, s2, state$cov, X)
-  residual <- design$y - fixed_rows(fit) +
+  e <- design$y - fixed_rows(fit) +
     drop(X %*% (fit$theta[fit$information$free_beta] - state$beta))
-  e <- s2 * drop(solve_marginal(design, s2, state$cov, cbind(residual)))
+  left <- X
+  group <- as.integer(design$group)
+  for (k in seq_len(ncol(design$Z))) {
+    e <- e - design$Z[, k] * state$mean[group, k]
+    K <- matrix(state$gain[k, , ], dim(state$gain)[3], ncol(X), byrow = TRUE)
+    left <- left - design$Z[, k] * K[group, , drop = FALSE]
+  }
   B <- state$beta_cov
   # How x'beta + z'u moves with beta, on which u depends but in the mean field.
-  moved <- if (isTRUE(fit$priors$told$mean_field == 1)) X else s2 * v
+  moved <- if (isTRUE(fit$priors$told$mean_field == 1)) X else left
   spread <- quadratic_form(design, state$cov) + rowSums((moved %*% state$q_beta_cov) * moved)
-  list(beta = state$beta, B = B, variance = diag(B), v = v, s2 = s2, e = e,
-       direct = (v * e) %*% B, spread = spread,
+  list(B = B, v = left / s2, s2 = s2, e = e, direct = (left * (e / s2)) %*% B, spread = spread,
        h = -0.5 * (log(2 * pi * s2) + (e^2 + spread) / s2))
 }
 
 # Linear response: the covariance of eta at its optimum and what it adds to that of beta.
 with_response <- function(at, state) {
-  at$response <- at$B %*% t(state$cross)
+  at$response <- state$beta_cov %*% t(state$cross)
   at$response_cov <- invert_information(-(state$hessian + state$cross %*% at$response))
   at$variance <- at$variance + rowSums((at$response %*% at$response_cov) * at$response)
   at
@@ -251,9 +285,10 @@ solve_marginal <- function(design, s2, cov, A) {
 # z_i'C z_i by row.
 quadratic_form <- function(design, cov) {
   value <- numeric(nrow(design$Z))
+  group <- as.integer(design$group)
   for (j in seq_len(ncol(design$Z))) {
-    for (k in seq_len(ncol(design$Z))) {
-      value <- value + design$Z[, j] * design$Z[, k] * cov[j, k, design$group]
+    for (k in seq_len(j)) {
+      value <- value + (2 - (j == k)) * design$Z[, j] * design$Z[, k] * cov[j, k, ][group]
     }
   }
   value

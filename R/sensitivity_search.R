@@ -27,10 +27,11 @@ target_value <- function(target, value, se) {
   if (target$significant) size - margin else margin - size
 }
 
-# The same function is linear in value and se, and so is its derivative.
-target_gradient <- function(target, influence) {
-  j <- match(target$estimate, names(influence$value))
-  target_value(target, influence$d_value[, j], influence$d_se[, j])
+# The same function is linear in value and se, and so is its derivative; of other rows than those of
+# the fit where `rows` has them.
+target_gradient <- function(target, influence, rows = influence$fit) {
+  row_gradient(influence, match(target$estimate, names(influence$value)),
+               target_value(target, 1, 0), target_value(target, 0, 1), rows)
 }
 
 reached <- function(target, fit) {
@@ -49,7 +50,6 @@ search_rows <- function(fit, influence, target) {
 
 remove_in_turn <- function(fit, influence, target) {
   left <- seq_len(nobs(fit))
-  current <- fit
   repeat {
     value <- target_value(target, influence$value[[target$estimate]],
                           influence$se[[target$estimate]])
@@ -90,19 +90,57 @@ shows_without <- function(fit, rows, target) {
   !is.character(refit) && reached(target, refit)
 }
 
-# Rows that need not go, the last ones first: in blocks while the set is large.
+# Rows that need not go. At the fit without them the derivative says what each would undo if it came
+# back, and how much may be undone: the least of them first, as many at once as it allows, fewer
+# where the refit says no; a row that would undo more than twice what may be is not tried.
 put_back <- function(fit, rows, target) {
-  size <- max(1, length(rows) %/% 8)
   repeat {
-    i <- 1
-    while (i <= length(rows) && length(rows) > 1) {
-      block <- i + seq_len(min(size, length(rows) - i + 1)) - 1
-      fewer <- rows[-block]
-      if (length(fewer) > 0 && shows_without(fit, fewer, target)) rows <- fewer else i <- i + size
-    }
-    if (size == 1) return(rows)
+    current <- drop_rows(fit, rows)
+    influence <- row_influence(current)
+    room <- -target_value(target, influence$value[[target$estimate]],
+                          influence$se[[target$estimate]])
+    undone <- target_gradient(target, influence, rows_of(current, fit, rows))
+    undone[is.na(undone)] <- 0 # their group or level is gone with them
+    cheap <- order(undone)
+    cheap <- cheap[undone[cheap] < 2 * room]
+    fewer <- first_to_return(fit, rows, cheap, cumsum(undone[cheap]) < room, target)
+    if (is.null(fewer)) return(rows)
+    rows <- fewer
+  }
+}
+
+# `cheap` indexes `rows`, the cheapest first; `together` those whose sum the derivative allows.
+first_to_return <- function(fit, rows, cheap, together, target) {
+  cheap <- utils::head(cheap, length(rows) - 1)
+  size <- sum(utils::head(together, length(cheap)))
+  while (size > 1) {
+    fewer <- rows[-cheap[seq_len(size)]]
+    if (shows_without(fit, fewer, target)) return(fewer)
     size <- size %/% 2
   }
+  for (i in utils::head(cheap, most_single)) {
+    if (shows_without(fit, rows[-i], target)) return(rows[-i])
+  }
+}
+
+most_single <- 10
+
+# A fit with the rows of another in place of its own, to be looked at and not to be fitted.
+rows_of <- function(current, fit, rows) {
+  design <- current$design
+  from <- fit$design
+  design$X <- from$X[rows, colnames(design$X), drop = FALSE]
+  design$Z <- from$Z[rows, , drop = FALSE]
+  design$y <- from$y[rows]
+  design$weights <- from$weights[rows]
+  design$offset <- if (length(from$offset) > 1) from$offset[rows] else from$offset
+  for (part in c("group", "level")) {
+    if (!is.null(design[[part]])) {
+      design[[part]] <- factor(as.character(from[[part]][rows]), levels(design[[part]]))
+    }
+  }
+  current$design <- design
+  current
 }
 
 # The first k by the derivative at the fit to all rows, for k less than are found: the least by

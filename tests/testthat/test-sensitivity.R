@@ -23,6 +23,16 @@ reference_weighted <- function(fit, w) {
   c(best$beta, sqrt(diag(best$cov)))
 }
 
+# Derivatives of all coefficients (d_value) and standard errors (d_se), n x p.
+all_gradients <- function(fit) {
+  influence <- row_influence(fit)
+  by <- function(value, se) {
+    vapply(seq_along(influence$value), function(j) row_gradient(influence, j, value, se),
+           numeric(nobs(fit)))
+  }
+  list(value = influence$value, se = influence$se, d_value = by(1, 0), d_se = by(0, 1))
+}
+
 test_that("the influence of a row is the derivative in its weight", {
   skip_if_not_installed("numDeriv")
   skip_on_cran()
@@ -38,7 +48,7 @@ test_that("the influence of a row is the derivative in its weight", {
   )
   step <- 1e-2
   for (fit in fits) {
-    influence <- row_influence(fit)
+    influence <- all_gradients(fit)
     for (row in c(1, 18, 40)) {
       move <- function(size) reference_weighted(fit, replace(rep(1, nobs(fit)), row, 1 + size))
       # Fourth order: the error of the second order is visible at any step that is not noise.
@@ -57,7 +67,7 @@ test_that("removing one row at a time moves the estimates as predicted", {
   d <- sim_glmm(groups = 12, size = 40)
   for (method in c("em", "reml")) {
     fit <- fit_glmm(y ~ x + (x | group), d, method = method)
-    predicted <- row_influence(fit)$d_value
+    predicted <- all_gradients(fit)$d_value
     rows <- seq(1, nrow(d), by = 11)
     moved <- t(vapply(rows, function(i) coef(fit) - coef(update(fit, data = d[-i, ])),
                       coef(fit)))
@@ -72,7 +82,7 @@ test_that("for least squares the derivative is the textbook's", {
   least_squares <- lm(dist ~ speed, cars)
   X <- model.matrix(least_squares)
   textbook <- (X * residuals(least_squares)) %*% solve(crossprod(X))
-  expect_equal(unname(row_influence(fit)$d_value), unname(textbook), tolerance = 1e-8)
+  expect_equal(unname(all_gradients(fit)$d_value), unname(textbook), tolerance = 1e-8)
 })
 
 test_that("the table says what was removed, and the refit is a refit without it", {
@@ -96,6 +106,16 @@ test_that("the table says what was removed, and the refit is a refit without it"
   expect_true(sign$holds)
   expect_lt(sign$refit * sign$value, 0)
   expect_lte(sign$rows, 10)
+})
+
+test_that("`parm` asks about some estimates, with the same answer", {
+  fit <- fit_glmm(distance ~ age * Sex + (1 | Subject), nlme::Orthodont)
+  all <- sensitivity(fit, to = "data")
+  some <- sensitivity(fit, to = "data", parm = "age:SexFemale")
+  expect_equal(as.data.frame(some), as.data.frame(all)[10:12, ], ignore_attr = TRUE)
+  expect_identical(attr(some, "removed"), attr(all, "removed")[10:12])
+  expect_identical(sensitivity(fit, to = "data", parm = 4), some)
+  expect_error(sensitivity(fit, to = "data", parm = "Age"), "`parm`", class = "elbo_error_argument")
 })
 
 test_that("no smaller set of rows does it, where all sets can be tried", {
@@ -193,7 +213,7 @@ test_that("with a normal prior on coefficients the derivative is that of the MAP
   expect_equal(row_influence(fit)$value, coef(fit), tolerance = 1e-8, ignore_attr = TRUE)
   for (row in c(1, 20, 50)) {
     move <- function(size) ridge(replace(rep(1, nrow(d)), row, 1 + size))
-    expect_equal(unname(row_influence(fit)$d_value[row, ]),
+    expect_equal(unname(all_gradients(fit)$d_value[row, ]),
                  unname((move(1e-4) - move(-1e-4)) / 2e-4), tolerance = 1e-6)
   }
 })
@@ -207,7 +227,7 @@ test_that("under vb it is the derivative of the means and of the linear response
   step <- 2e-2
   for (name in names(fits)) {
     fit <- fits[[name]]
-    influence <- row_influence(fit)
+    influence <- all_gradients(fit)
     problem <- problem_of(fit)
     psi <- psi_of_fit(fit)
     at_weight <- function(row, size) {
@@ -258,7 +278,7 @@ test_that("under vb the table is of refits under the same priors, levels lost or
   # By removals one at a time, means and linear response sds move as predicted.
   big <- sim_glmm(groups = 12, size = 40)
   fit <- fit_glmm(y ~ x + (x | group), big, method = "vb")
-  influence <- row_influence(fit)
+  influence <- all_gradients(fit)
   rows <- seq(1, nrow(big), by = 30)
   moved <- t(vapply(rows, function(i) {
     without <- drop_rows(fit, i)
@@ -275,7 +295,7 @@ test_that("a variance at zero stays there", {
   # With tau = 0 the estimate is the mean weighed by 1 / se^2: influence w_i r_i / sum(w).
   w <- 1 / microcredit_sites$se^2
   r <- microcredit_sites$estimate - weighted.mean(microcredit_sites$estimate, w)
-  expect_equal(unname(row_influence(fit)$d_value[, 1]), w * r / sum(w), tolerance = 1e-8)
+  expect_equal(unname(all_gradients(fit)$d_value[, 1]), w * r / sum(w), tolerance = 1e-8)
 })
 
 test_that("what cannot be answered is refused with a remedy", {
