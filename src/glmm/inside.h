@@ -6,9 +6,8 @@
 #include <string.h>
 
 #include "math/la.h"
+#include "math/small.h"
 #include "glmm/lmm.h"
-
-#define LOG_2PI 1.837877066409345483560659472811
 
 static inline int integrates_beta(const lmm_work *w) {
   return w->method == LMM_REML || w->method == LMM_VB;
@@ -17,23 +16,11 @@ static inline int integrates_beta(const lmm_work *w) {
 /* q(beta) q(u): beta is integrated, but u knows only its mean. */
 static inline int mean_field(const lmm_work *w) { return w->prior != NULL && w->prior->mean_field; }
 
-static inline size_t square(int n) { return (size_t)n * (size_t)n; }
-
-static inline void add_to(double *x, const double *y, size_t n) {
-  for (size_t i = 0; i < n; i++) x[i] += y[i];
-}
-
 /* Residual variances of a run's cells. */
 static inline const double *cell_variances(const lmm_run *run, const double *variance,
                                            double *out) {
   for (int c = 0; c < run->n_cell; c++) out[c] = variance[run->level[c]];
   return out;
-}
-
-/* Copies the lower triangle to the upper. */
-static inline void fill_upper(double *A, int n) {
-  for (int j = 0; j < n; j++)
-    for (int i = j + 1; i < n; i++) A[j + n * i] = A[i + n * j];
 }
 
 /* (-beta, 1)' A (-beta, 1) for the lower triangle of A, p1 x p1. */

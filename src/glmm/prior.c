@@ -23,8 +23,6 @@
 #include "law/scale_factor.h"
 #include "glmm/inside.h"
 
-static const double LOG_PI = 1.144729885849400174143427351353;
-
 /* One scale: its place, its prior, and what is needed of S, all set by next_scale(). */
 typedef struct {
   int b;        /* block b < n_block of Sigma, else level b - n_block of the residual variance */
@@ -120,15 +118,17 @@ static void any_derivatives(const lmm_parameters *par, const scale *s, double *g
   for (int e = 0; e < n; e++) {
     int a1, b1, a2, b2;
     if (!lmm_direction(par, e, s->level, s->first, q, &a1, &b1)) continue;
-    const double k1 = a1 == b1 ? 0.5 : 1.0, by_log = a1 == b1 ? s->factor.by_log[a1] / s->S[a1] : 0.0;
+    const double k1 = a1 == b1 ? 0.5 : 1.0,
+                 by_log = a1 == b1 ? s->factor.by_log[a1] / s->S[a1] : 0.0;
     gradient[e] += 2.0 * g * k1 * V[a1 + q * b1] + by_log;
     for (int f = 0; f <= e; f++) {
       if (!lmm_direction(par, f, s->level, s->first, q, &a2, &b2)) continue;
       const double k2 = a2 == b2 ? 0.5 : 1.0;
-      double sum = -2.0 * g * k1 * k2 *
-                   (V[a1 + q * a2] * V[b1 + q * b2] + V[a1 + q * b2] * V[b1 + q * a2]);
+      double sum =
+          -2.0 * g * k1 * k2 * (V[a1 + q * a2] * V[b1 + q * b2] + V[a1 + q * b2] * V[b1 + q * a2]);
       if (a1 == b1 && a2 == b2)
-        sum += (r[a1] * r[a2] * s->factor.df_information + (a1 == a2 ? s->factor.curvature[a1] : 0.0)) /
+        sum += (r[a1] * r[a2] * s->factor.df_information +
+                (a1 == a2 ? s->factor.curvature[a1] : 0.0)) /
                (s->S[a1] * s->S[a2]);
       if (e == f) sum -= by_log / s->S[a1];
       hessian[e + n * f] += sum;
@@ -259,7 +259,7 @@ void lmm_prior_set_beta(lmm_prior *prior, int p, const double *B, const double *
   for (int i = 0; i < p; i++) {
     if (isinf(sd[i])) continue;
     const double precision = 1.0 / (sd[i] * sd[i]);
-    prior->constant -= 0.918938533204672741780329736406 + log(sd[i]);
+    prior->constant -= 0.5 * LOG_2PI + log(sd[i]);
     for (int j = 0; j < p1; j++)
       for (int k = 0; k <= j; k++)
         prior->cross[j + p1 * k] += precision * (j < p ? B[i + p * j] : mean[i] - origin[i]) *

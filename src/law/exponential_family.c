@@ -5,9 +5,7 @@
 
 #include "math/digamma.h"
 #include "math/la.h"
-
-static const double log_2 = 0.693147180559945309417232;
-static const double log_pi = 1.14472988584940017414342735135;
+#include "math/small.h"
 
 /* ---- normal --------------------------------------------------------------------------------------- */
 
@@ -58,7 +56,7 @@ elbo_status law_wishart_from_natural(int n, const double *eta, double *df, doubl
 }
 
 double law_wishart_log_constant(int n, double df, double log_det_S) {
-  double sum = 0.5 * df * (log_det_S - n * log_2) - 0.25 * n * (n - 1.0) * log_pi;
+  double sum = 0.5 * df * (log_det_S - n * LOG_2) - 0.25 * n * (n - 1.0) * LOG_PI;
   for (int i = 0; i < n; i++) sum -= lgamma(0.5 * (df - i));
   return sum;
 }
@@ -78,7 +76,7 @@ static double log_det(int n, const double *S, double *work) {
 }
 
 void law_wishart_moments(int n, double df, const double *S, double *m, double *work) {
-  *m++ = log_det(n, S, work) - n * log_2 - sum_digamma(n, df);
+  *m++ = log_det(n, S, work) - n * LOG_2 - sum_digamma(n, df);
   la_inverse_from_chol(work, n);
   for (int a = 0; a < n; a++)
     for (int b = 0; b <= a; b++) *m++ = df * work[a + n * b];
@@ -102,7 +100,7 @@ double law_wishart_log_density(int n, double df, const double *S, const double *
 double law_wishart_minus_kl(int n, double df, const double *S, double df0, const double *S0,
                             double *work) {
   const double log_det_S = log_det(n, S, work), log_det_S0 = log_det(n, S0, work + n * n);
-  const double log_det_X = log_det_S - n * log_2 - sum_digamma(n, df);
+  const double log_det_X = log_det_S - n * LOG_2 - sum_digamma(n, df);
   la_inverse_from_chol(work, n);
   return law_wishart_log_constant(n, df0, log_det_S0) - law_wishart_log_constant(n, df, log_det_S) +
          0.5 * (df - df0) * log_det_X - 0.5 * df * (trace(n, S0, work) - n);
@@ -138,7 +136,7 @@ double law_half_t_rate(double df, double scale, double precision) {
 double law_half_t_minus_kl(double df, double scale, double shape, double rate) {
   const double log_variance = log(rate) - math_digamma(shape);
   const double entropy = shape + log(rate) + lgamma(shape) - (shape + 1.0) * math_digamma(shape);
-  return 0.5 * df * log(df) - lgamma(0.5 * df) - log(scale) - 0.5 * log_pi +
+  return 0.5 * df * log(df) - lgamma(0.5 * df) - log(scale) - 0.5 * LOG_PI +
          lgamma(0.5 * (df + 1.0)) -
          0.5 * (df + 1.0) * log(auxiliary_rate(df, scale, shape / rate)) -
          (0.5 * df + 1.0) * log_variance + entropy;

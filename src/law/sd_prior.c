@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#define LOG_2PI 1.837877066409345483560659472811
+#include "math/small.h"
 
 /* Where the density has a slope by the sd at zero, that by x = sd^2 is infinite there; so it is not, but
  * times a derivative of x, which is zero, it has to be. */
@@ -82,7 +82,8 @@ static double search_mode(const sd_prior *prior, double n, double S) {
       low = u;
     else
       high = u;
-    double next = slope < 0.0 ? u - fmax(-3.0, fmin(3.0, value / slope)) : u + (value > 0.0 ? 1.0 : -1.0);
+    double next =
+        slope < 0.0 ? u - fmax(-3.0, fmin(3.0, value / slope)) : u + (value > 0.0 ? 1.0 : -1.0);
     if (fabs(next - u) < 1e-15 * fmax(1.0, fabs(u))) break;
     if (!(next > low && next < high))
       next = isinf(low) || isinf(high) ? u + (value > 0.0 ? 1.0 : -1.0) : 0.5 * (low + high);
@@ -123,8 +124,8 @@ void sd_prior_terms(const sd_prior *prior, double *constant, double *by_log, dou
   memset(coefficient, 0, SD_POWERS * sizeof(double));
   switch (prior->family) {
     case SD_HALF_T:
-      *constant = log(2.0) + lgamma(0.5 * (df + 1.0)) - lgamma(0.5 * df) - 0.5 * log(df * pi) -
-                  log(scale);
+      *constant =
+          log(2.0) + lgamma(0.5 * (df + 1.0)) - lgamma(0.5 * df) - 0.5 * log(df * pi) - log(scale);
       break;
     case SD_HALF_NORMAL:
       *constant = 0.5 * log(2.0 / pi) - log(scale);

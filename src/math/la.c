@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "math/small.h"
+
 #define USE_FC_LEN_T
 #include <Rconfig.h>
 #include <R_ext/BLAS.h>
@@ -33,7 +35,7 @@ elbo_status la_chol(double *A, int n) {
 void la_chol_semidefinite(const double *A, int n, double tol, double *L) {
   double largest = 0.0;
   for (int j = 0; j < n; j++) largest = fmax(largest, A[j + n * j]);
-  memset(L, 0, (size_t)n * (size_t)n * sizeof(double));
+  memset(L, 0, square(n) * sizeof(double));
   for (int j = 0; j < n; j++) {
     double pivot = A[j + n * j];
     for (int k = 0; k < j; k++) pivot -= L[j + n * k] * L[j + n * k];
@@ -52,13 +54,12 @@ elbo_status la_inverse_from_chol(double *L, int n) {
   if (n == 0) return ELBO_OK;
   F77_CALL(dpotri)("L", &n, L, &n, &info FCONE);
   if (info != 0) return ELBO_E_NOT_PD;
-  for (int j = 1; j < n; j++)
-    for (int i = 0; i < j; i++) L[i + n * j] = L[j + n * i];
+  fill_upper(L, n);
   return ELBO_OK;
 }
 
 void la_lower_inverse(const double *L, int n, double *inverse) {
-  memset(inverse, 0, (size_t)n * (size_t)n * sizeof(double));
+  memset(inverse, 0, square(n) * sizeof(double));
   for (int j = 0; j < n; j++) {
     if (L[j + n * j] == 0.0) continue;
     inverse[j + n * j] = 1.0 / L[j + n * j];

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "math/simd.h"
+#include "math/small.h"
 
 typedef struct {
   /* out[i] += constant - 1/2 sum_a (sum_b M[b + d * a] (x[i + ld b] - centre[b]))^2 for a < rows,
@@ -25,9 +26,6 @@ typedef struct {
 
 const row_kernels *row_kernels_current(void);
 extern const row_kernels row_kernels_plain, row_kernels_avx2, row_kernels_avx512;
-
-/* Number of entries of a packed lower triangle of order n. */
-static inline size_t packed_size(int n) { return (size_t)n * ((size_t)n + 1) / 2; }
 
 static inline int rows_padded(int n) { return (n + SIMD_LANES - 1) / SIMD_LANES * SIMD_LANES; }
 

@@ -16,8 +16,8 @@
 #include "math/dirichlet.h"
 #include "law/exponential_family.h"
 #include "math/simplex.h"
+#include "math/small.h"
 
-static const double LOG_2PI = 1.837877066409345483560659472811;
 /* A variance below this part of the data's is a collapsed one. */
 static const double COLLAPSED = 1e-12;
 

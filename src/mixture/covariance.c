@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "math/la.h"
+#include "math/small.h"
 
 static const double SINGULAR = 1e-12;  /* variance relative to the reference */
 static const double EMPTY = 1e-150;    /* n_j below it: nothing is known of the component */
@@ -22,9 +23,7 @@ static int how_many(char letter, int k) { return letter == 'V' ? k : letter == '
 /* Index among n (1 or k) of what belongs to component j. */
 static int which(int n, int j) { return n == 1 ? 0 : j; }
 
-static size_t at(const covariance_work *cov, int j) {
-  return (size_t)cov->d * (size_t)cov->d * (size_t)j;
-}
+static size_t at(const covariance_work *cov, int j) { return square(cov->d) * (size_t)j; }
 
 /* C = A' B, all d x d. */
 static void cross(const double *A, const double *B, int d, double *C) {
@@ -150,7 +149,7 @@ static void axes(covariance_work *cov, const double *W) {
 
 /* C = U diag(pivot) U', U unit lower triangular. */
 static elbo_status unit_lower(const double *C, int d, double *U, double *pivot) {
-  memcpy(U, C, (size_t)d * (size_t)d * sizeof(double));
+  memcpy(U, C, square(d) * sizeof(double));
   const elbo_status status = la_chol(U, d);
   if (status != ELBO_OK) return ELBO_E_UNBOUNDED;
   for (int b = 0; b < d; b++) {
@@ -220,7 +219,7 @@ static elbo_status common_lower(covariance_work *cov, const double *n, const dou
  * singular (O'Dorney 2014): by elimination each pivot gets the sign that keeps it from zero, the
  * present one while the pivot of R is above `least`. */
 static void choose_signs(const double *R, int d, double least, double *X, double *sign) {
-  memcpy(X, R, (size_t)d * (size_t)d * sizeof(double));
+  memcpy(X, R, square(d) * sizeof(double));
   for (int c = 0; c < d; c++) {
     sign[c] = X[c + d * c] > least ? 1.0 : -1.0;
     const double pivot = X[c + d * c] + sign[c];

@@ -516,11 +516,6 @@ void curves_read_beta(const curves *w, int j) {
 
 /* ---- scales ------------------------------------------------------------------------------------------ */
 
-/* A power of two that brings numbers of this mean square about to 1. */
-static double scale_of(double mean_square) {
-  return mean_square > 0.0 ? ldexp(1.0, -ilogb(sqrt(mean_square))) : 1.0;
-}
-
 /* Numbers from 1e-150 to 1e150 are squared only once they are brought near one. */
 static double scale_of_column(const double *x, int n) {
   double most = 0.0, sum = 0.0;

@@ -25,10 +25,9 @@
 
 #include "math/la.h"
 #include "math/rows.h"
+#include "math/small.h"
 #include "law/sd_prior.h"
 #include "mixture/curves.h"
-
-#define LOG_2PI 1.837877066409345483560659472811
 
 typedef struct {
   int n_row, m;           /* rows of a unit; dimensions of t */
@@ -151,7 +150,6 @@ typedef struct {
   double *packed, *rows;            /* of the kernel crossprod: its answer, and a block of units */
 } curves;
 
-static inline size_t square(int n) { return (size_t)n * (size_t)n; }
 static inline int gamma_of(const curves *w, int j) { return w->spec.common_covariance ? 0 : j; }
 static inline int sigma_of(const curves *w, int j) { return w->spec.common_sigma ? 0 : j; }
 static inline int first_of(int common, int g) { return common ? 0 : g; }
@@ -170,8 +168,6 @@ static inline double gamma_unit(const curves *w, int a, int b) {
   return w->z_scale[a] / w->y_scale * (w->z_scale[b] / w->y_scale);
 }
 static inline double beta_unit(const curves *w, int a) { return w->x_scale[a] / w->y_scale; }
-static inline int smaller(int a, int b) { return a < b ? a : b; }
-static inline int larger(int a, int b) { return a > b ? a : b; }
 
 /* ---- mixture/curves_design.c -------------------------------------------------------------------- */
 

@@ -17,6 +17,7 @@
 
 #include "math/la.h"
 #include "math/rows.h"
+#include "math/small.h"
 
 enum {
   BLOCK = 256,
@@ -145,7 +146,7 @@ static double log_prior_of(const membership_work *w, const double *b) {
   if (isinf(w->sd)) return 0.0;
   double square = 0.0;
   for (int i = w->p; i < w->p * w->k; i++) square += b[i] * b[i];
-  return -0.5 * square / (w->sd * w->sd) - w->D * (log(w->sd) + 0.918938533204672741780329736406);
+  return -0.5 * square / (w->sd * w->sd) - w->D * (log(w->sd) + 0.5 * LOG_2PI);
 }
 
 /* max_i |w_i' b_j| over units, j > 0: largest, and in which component. */

@@ -21,14 +21,13 @@
 
 #include "math/la.h"
 #include "math/rows.h"
+#include "math/small.h"
 #include "mixture/membership.h"
 
 enum { MOST_STEPS = 20, HALVINGS = 30, MOST_TILTS = 50 };
 
 /* Falls of an objective that rounding explains, relative to 1 + its size: of T, of the ELBO. */
 static const double ROUNDING_T = 1e-14, ROUNDING = 1e-11;
-
-static const double LOG_2PI = 1.837877066409345483560659472811;
 
 typedef struct {
   int k, p, n, K, D; /* K = k - 1 components with coefficients, D = p K of these */

@@ -8,6 +8,7 @@
 
 #include "math/la.h"
 #include "math/rows.h"
+#include "math/small.h"
 #include "math/threads.h"
 
 enum {
@@ -466,7 +467,7 @@ static void symmetrise(double *A, int n) {
 elbo_status mixture_information(mixture *w, double *gradient, double *hessian, double *V,
                                 double *jacobian) {
   const int n = w->n_eta;
-  const size_t n2 = (size_t)n * (size_t)n;
+  const size_t n2 = square(n);
   pack(w, w->eta);
   elbo_status status = mixture_slope(w, gradient);
   if (status == ELBO_OK) status = differentiate(w, hessian, V, jacobian);

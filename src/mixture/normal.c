@@ -6,9 +6,8 @@
 #include "math/la.h"
 #include "law/exponential_family.h"
 #include "math/rows.h"
+#include "math/small.h"
 #include "mixture/normal_vb.h"
-
-#define LOG_2PI 1.83787706640934548356065947281
 
 /* Under every method the law of a row is, for the E-step, a normal one times a constant,
  *
@@ -27,10 +26,10 @@ typedef struct {
 
 typedef struct {
   mixture_normal_spec spec; /* priors inside */
-  double *unit, log_unit; /* d, and the sum of their logarithms */
-  double *unit_square;    /* d x d */
-  double *mean;        /* d x k */
-  covariance_work cov; /* joint, em */
+  double *unit, log_unit;   /* d, and the sum of their logarithms */
+  double *unit_square;      /* d x d */
+  double *mean;             /* d x k */
+  covariance_work cov;      /* joint, em */
   normal_vb vb;
   double *M;             /* d x d x k, by row */
   double *P;             /* d x d x k; only where responses are missing */
@@ -42,7 +41,6 @@ typedef struct {
   normal_field field[2]; /* means, and covariances or scales */
 } normal_work;
 
-static size_t square(const normal_work *w) { return (size_t)w->spec.d * (size_t)w->spec.d; }
 static size_t stat_size(int d) { return packed_size(d + 1); }
 
 /* ---- rows with missing responses ------------------------------------------------------------------ */
@@ -70,7 +68,7 @@ static size_t gap_size(int d) { return (size_t)(d * d) + 3 * (size_t)d; }
 /* log density less the constant; fills t and L. */
 static double gap_density(const normal_work *w, int row, int j, gap *g) {
   const int d = w->spec.d, m = w->missing[row];
-  const double *P = w->P + square(w) * (size_t)j, *mean = w->mean + d * j;
+  const double *P = w->P + square(w->spec.d) * (size_t)j, *mean = w->mean + d * j;
   double quadratic = 0.0, log_unit = 0.0;
   for (int a = 0; a < d; a++) {
     const double y = w->spec.Y[(size_t)w->spec.n_row * (size_t)a + (size_t)row];
@@ -146,7 +144,7 @@ static void log_density(const void *work, const mixture_chunk *c, double *scratc
   if (w->missing) gap_bind(&g, d, before + ld);
   for (int j = 0; j < k; j++, out += ld) {
     if (w->missing) memcpy(before, out, (size_t)ld * sizeof(double));
-    kernels->quadratic(ld, d, scratch, w->mean + d * j, d, 1, w->M + square(w) * (size_t)j,
+    kernels->quadratic(ld, d, scratch, w->mean + d * j, d, 1, w->M + square(w->spec.d) * (size_t)j,
                        w->constant[j], out);
     if (w->missing == NULL) continue;
     for (int i = 0; i < c->n_row; i++)
@@ -224,7 +222,7 @@ static void summarise(normal_work *w, const double *stat, double *average) {
       deviation(w, stat, j, average, w->one);
       for (int a = 0; a < d; a++) average[a] += w->one[a] / n;
     }
-    w->n[j] = scatter(w, stat, j, average, w->W + square(w) * (size_t)j);
+    w->n[j] = scatter(w, stat, j, average, w->W + square(w->spec.d) * (size_t)j);
   }
 }
 
@@ -235,7 +233,7 @@ static elbo_status expected(const void *work, const double *stat, const double *
   (void)r;
   *value = 0.0;
   for (int j = 0; j < w->spec.k; j++) {
-    const double *M = w->M + square(w) * (size_t)j;
+    const double *M = w->M + square(w->spec.d) * (size_t)j;
     const double n = scatter(w, stat, j, w->mean + d * j, w->one);
     double trace = 0.0;
     for (int a = 0; a < d; a++) {
@@ -264,7 +262,7 @@ static int has_prior(const normal_work *w, int j) {
 
 static elbo_status m_step(void *work, const double *stat, const double *r, int *component) {
   normal_work *w = work;
-  const size_t d2 = square(w);
+  const size_t d2 = square(w->spec.d);
   (void)r;
   summarise(w, stat, w->mean);
   for (int j = 0; j < w->spec.k; j++) {
@@ -277,7 +275,7 @@ static elbo_status m_step(void *work, const double *stat, const double *r, int *
 
 static elbo_status factor(normal_work *w, int *component) {
   const int d = w->spec.d;
-  const size_t d2 = square(w);
+  const size_t d2 = square(w->spec.d);
   elbo_status status = covariance_check(&w->cov, component);
   for (int j = 0; j < w->spec.k && status == ELBO_OK; j++) {
     double *M = w->M + d2 * (size_t)j;
@@ -309,8 +307,8 @@ static void follow(normal_work *w) {
   export_fields(w);
   if (w->missing == NULL) return;
   for (int j = 0; j < w->spec.k; j++) {
-    const double *M = w->M + square(w) * (size_t)j; /* by row: M' by column */
-    la_multiply_t(M, M, d, d, d, w->P + square(w) * (size_t)j);
+    const double *M = w->M + square(w->spec.d) * (size_t)j; /* by row: M' by column */
+    la_multiply_t(M, M, d, d, d, w->P + square(w->spec.d) * (size_t)j);
   }
 }
 
@@ -333,12 +331,12 @@ static double log_prior(const void *work) {
   const double df = w->spec.prior_df;
   if (w->spec.prior_scale == NULL) return 0.0;
   double sum = 0.0, constant;
-  memcpy(w->one, w->spec.prior_scale, square(w) * sizeof(double));
+  memcpy(w->one, w->spec.prior_scale, square(w->spec.d) * sizeof(double));
   la_chol(w->one, d); /* positive definite: checked on the way in */
   constant = law_wishart_log_constant(d, df, la_log_det_from_chol(w->one, d));
   constant -= (d + 1.0) * w->log_unit; /* to the density of Sigma as the caller has it */
   for (int j = 0; j < w->cov.n_distinct; j++) {
-    const double *M = w->M + square(w) * (size_t)j;
+    const double *M = w->M + square(w->spec.d) * (size_t)j;
     const double log_det = -2.0 * (w->constant[j] + w->log_unit) - d * LOG_2PI;
     double trace = 0.0;
     for (int a = 0; a < d; a++)
@@ -375,7 +373,7 @@ static void anchor(void *work) {
 static elbo_status gradient(void *work, const double *stat, const double *r, double *out) {
   normal_work *w = work;
   const int d = w->spec.d;
-  const size_t d2 = square(w);
+  const size_t d2 = square(w->spec.d);
   (void)r;
   for (int j = 0; j < w->spec.k; j++) {
     const double *M = w->M + d2 * (size_t)j, *mean = w->mean + d * j;
@@ -405,9 +403,10 @@ static void theta(const void *work, double *out) {
   for (int i = 0; i < d * w->spec.k; i++) *out++ = w->mean[i] * w->unit[i % d];
   for (int j = 0; j < w->spec.k; j++)
     for (int a = 0; a < d; a++)
-      *out++ = sqrt(w->cov.Sigma[square(w) * (size_t)j + (size_t)(a * (d + 1))]) * w->unit[a];
+      *out++ =
+          sqrt(w->cov.Sigma[square(w->spec.d) * (size_t)j + (size_t)(a * (d + 1))]) * w->unit[a];
   for (int j = 0; j < w->spec.k; j++) {
-    const double *S = w->cov.Sigma + square(w) * (size_t)j;
+    const double *S = w->cov.Sigma + square(w->spec.d) * (size_t)j;
     for (int a = 0; a < d; a++)
       for (int b = a + 1; b < d; b++) *out++ = S[a + d * b] / sqrt(S[a * (d + 1)] * S[b * (d + 1)]);
   }
@@ -479,7 +478,7 @@ static void vb_theta(const void *work, double *out) {
 static double *outside(normal_work *w, int which, double *inside, size_t size,
                        const elbo_memory *mem) {
   const double *factor[] = {w->unit, w->unit_square};
-  const size_t n_factor[] = {(size_t)w->spec.d, square(w)};
+  const size_t n_factor[] = {(size_t)w->spec.d, square(w->spec.d)};
   const normal_field f = {inside, elbo_doubles(mem, size), size, factor[which], n_factor[which]};
   w->field[which] = f;
   return f.outside;

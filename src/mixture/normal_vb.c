@@ -4,11 +4,8 @@
 #include <string.h>
 
 #include "math/la.h"
+#include "math/small.h"
 #include "law/exponential_family.h"
-
-#define LOG_2PI 1.83787706640934548356065947281
-
-static size_t square(const normal_vb *vb) { return (size_t)vb->d * (size_t)vb->d; }
 
 static int group_of(const normal_vb *vb, int j) { return vb->n_group == 1 ? 0 : j; }
 
@@ -66,12 +63,12 @@ static void set_prior(normal_vb *vb, const double *mean0, double kappa0, double 
   const int d = vb->d;
   double *scale = vb->prior.scale;
   memcpy(vb->prior.mean, mean0, (size_t)d * sizeof(double));
-  memcpy(scale, scale0, square(vb) * sizeof(double));
+  memcpy(scale, scale0, square(vb->d) * sizeof(double));
   *vb->prior.kappa = kappa0;
   *vb->prior.df = df0 - d + vb->order;
   project(vb, scale);
-  for (size_t i = 0; i < square(vb); i++) scale[i] *= vb->share; /* spherical: mean, not trace */
-  memcpy(vb->one, scale, square(vb) * sizeof(double));
+  for (size_t i = 0; i < square(vb->d); i++) scale[i] *= vb->share; /* spherical: mean, not trace */
+  memcpy(vb->one, scale, square(vb->d) * sizeof(double));
   la_chol(vb->one, d); /* positive definite: checked on the way in */
   vb->prior_log_scale = la_log_det_from_chol(vb->one, d);
 }
@@ -113,9 +110,9 @@ void normal_vb_init(normal_vb *vb, covariance_model model, int d, int k, const d
     vb->q.kappa[j] = kappa0 + 1.0;
   }
   for (int g = 0; g < vb->n_group; g++) {
-    double *scale = vb->q.scale + square(vb) * (size_t)g;
+    double *scale = vb->q.scale + square(vb->d) * (size_t)g;
     vb->q.df[g] = *vb->prior.df + vb->order;
-    memset(scale, 0, square(vb) * sizeof(double));
+    memset(scale, 0, square(vb->d) * sizeof(double));
     for (int a = 0; a < d; a++) scale[a * (d + 1)] = vb->q.df[g] * sd[a] * sd[a] * vb->share;
     project(vb, scale);
   }
@@ -125,7 +122,7 @@ void normal_vb_init(normal_vb *vb, covariance_model model, int d, int k, const d
 
 elbo_status normal_vb_prepare(normal_vb *vb, double *M, double *constant, int *component) {
   const int d = vb->d;
-  const size_t d2 = square(vb);
+  const size_t d2 = square(vb->d);
   for (int g = 0; g < vb->n_group; g++) {
     const double df = vb->q.df[g], root = sqrt(df);
     double *L = vb->one, *inverse = vb->two;
@@ -163,10 +160,10 @@ double normal_vb_log_prior(const normal_vb *vb) {
   const double df0 = *vb->prior.df, kappa0 = *vb->prior.kappa;
   double sum = 0.0, *deviation = vb->one;
   for (int g = 0; g < vb->n_group; g++) {
-    const double *P = vb->precision + square(vb) * (size_t)g, df = vb->q.df[g];
-    const double *scale = vb->q.scale + square(vb) * (size_t)g;
+    const double *P = vb->precision + square(vb->d) * (size_t)g, df = vb->q.df[g];
+    const double *scale = vb->q.scale + square(vb->d) * (size_t)g;
     double trace = 0.0;
-    for (size_t i = 0; i < square(vb); i++) trace += (vb->prior.scale[i] - scale[i]) * P[i];
+    for (size_t i = 0; i < square(vb->d); i++) trace += (vb->prior.scale[i] - scale[i]) * P[i];
     sum += log_constant(vb, df0, vb->prior_log_scale) - log_constant(vb, df, vb->log_scale[g]) +
            0.5 * vb->share * ((df0 - df) * vb->log_det[g] - trace);
     for (int j = g; j < end_of(vb, g); j++) {
@@ -185,7 +182,7 @@ double normal_vb_log_prior(const normal_vb *vb) {
 static void update(normal_vb *vb, const double *n, const double *average, const double *W,
                    normal_vb_law *law) {
   const int d = vb->d;
-  const size_t d2 = square(vb);
+  const size_t d2 = square(vb->d);
   const double kappa0 = *vb->prior.kappa, *mean0 = vb->prior.mean;
   for (int g = 0; g < vb->n_group; g++) {
     double *scale = law->scale + d2 * (size_t)g, *add = vb->one;
@@ -235,10 +232,10 @@ static void natural(const normal_vb *vb, const normal_vb_law *law, double *eta) 
   const int d = vb->d;
   const double *unit = vb->unit;
   for (int g = 0; g < vb->n_group; g++) {
-    const double *scale = law->scale + square(vb) * (size_t)g;
+    const double *scale = law->scale + square(vb->d) * (size_t)g;
     double *A = vb->one, *m = vb->two;
     double *own = eta + 1 + n_entry(vb); /* of the means */
-    memset(A, 0, square(vb) * sizeof(double));
+    memset(A, 0, square(vb->d) * sizeof(double));
     for (int j = g; j < end_of(vb, g); j++) {
       const double kappa = law->kappa[j];
       for (int a = 0; a < d; a++) m[a] = (law->mean[a + d * j] - vb->centre[a]) / unit[a];
@@ -268,7 +265,7 @@ void normal_vb_target(normal_vb *vb, const double *n, const double *average, con
 static void from_entries(const normal_vb *vb, const double *in, double diagonal, double off,
                          double *A) {
   const int d = vb->d;
-  memset(A, 0, square(vb) * sizeof(double));
+  memset(A, 0, square(vb->d) * sizeof(double));
   for (int a = 0; a < d; a++) {
     if (vb->structure == NORMAL_VB_SPHERICAL && a > 0) in--;
     if (vb->structure == NORMAL_VB_FULL)
@@ -281,11 +278,11 @@ elbo_status normal_vb_unpack(normal_vb *vb, const double *eta) {
   const int d = vb->d;
   const double *unit = vb->unit;
   for (int g = 0; g < vb->n_group; g++) {
-    double *scale = vb->q.scale + square(vb) * (size_t)g, *A = vb->one, *m = vb->two;
+    double *scale = vb->q.scale + square(vb->d) * (size_t)g, *A = vb->one, *m = vb->two;
     const double *own = eta + 1 + n_entry(vb);
     vb->q.df[g] = 2.0 * eta[0];
     from_entries(vb, eta + 1, -0.5, -1.0, scale);
-    memset(A, 0, square(vb) * sizeof(double));
+    memset(A, 0, square(vb->d) * sizeof(double));
     for (int j = g; j < end_of(vb, g); j++, own += d + 1) {
       const double kappa = -2.0 * own[d];
       if (!(kappa > 0.0)) return ELBO_E_NOT_PD;
@@ -301,7 +298,7 @@ elbo_status normal_vb_unpack(normal_vb *vb, const double *eta) {
     for (int b = 0; b < d; b++)
       for (int a = 0; a < d; a++)
         scale[a + d * b] = (scale[a + d * b] - A[a + d * b]) * unit[a] * unit[b];
-    memcpy(A, scale, square(vb) * sizeof(double));
+    memcpy(A, scale, square(vb->d) * sizeof(double));
     if (!(vb->q.df[g] > vb->order - 1.0) || la_chol(A, d) != ELBO_OK) return ELBO_E_NOT_PD;
     eta = own;
   }
@@ -311,7 +308,7 @@ elbo_status normal_vb_unpack(normal_vb *vb, const double *eta) {
 void normal_vb_moments(const normal_vb *vb, double *m) {
   const int d = vb->d;
   for (int g = 0; g < vb->n_group; g++) {
-    const double *precision = vb->precision + square(vb) * (size_t)g;
+    const double *precision = vb->precision + square(vb->d) * (size_t)g;
     double *P = vb->one, *mean = vb->two;
     for (int b = 0; b < d; b++)
       for (int a = 0; a < d; a++) P[a + d * b] = precision[a + d * b] * vb->unit[a] * vb->unit[b];
@@ -333,12 +330,12 @@ void normal_vb_theta(const normal_vb *vb, double *theta) {
   memcpy(theta, vb->q.mean, (size_t)(d * vb->k) * sizeof(double));
   theta += d * vb->k;
   for (int j = 0; j < vb->k; j++) {
-    const double *scale = vb->q.scale + square(vb) * (size_t)group_of(vb, j);
+    const double *scale = vb->q.scale + square(vb->d) * (size_t)group_of(vb, j);
     const double shape = 0.5 * (vb->q.df[group_of(vb, j)] - vb->order + 1.0);
     for (int a = 0; a < d; a++) *theta++ = law_mean_sd(shape, 0.5 * scale[a * (d + 1)]);
   }
   for (int j = 0; j < vb->k; j++) {
-    const double *scale = vb->q.scale + square(vb) * (size_t)group_of(vb, j);
+    const double *scale = vb->q.scale + square(vb->d) * (size_t)group_of(vb, j);
     const double n = vb->q.df[group_of(vb, j)] - d + 2.0; /* of two variables */
     for (int a = 0; a < d; a++)
       for (int b = a + 1; b < d; b++) {

@@ -22,11 +22,6 @@ static double mean_of(const double *x, int n) {
   return sum;
 }
 
-/* A power of two that brings numbers of this mean square about to 1. */
-static double scale_of(double mean_square) {
-  return mean_square > 0.0 ? ldexp(1.0, -ilogb(sqrt(mean_square))) : 1.0;
-}
-
 static double mean_square(const double *x, int n, double centre) {
   double sum = 0.0;
   for (int i = 0; i < n; i++) sum += (x[i] - centre) * (x[i] - centre) / n;
@@ -266,8 +261,8 @@ static void allocate(regression *w, const elbo_memory *mem) {
   const size_t pp = square(p), n = (size_t)p, k = (size_t)w->spec.k, n_sigma = (size_t)w->n_sigma;
   double **const of_p[] = {&w->centre, &w->scale,  &w->origin, &w->reach, &w->prior_linear,
                            &w->unit,   &w->linear, &w->step,   &w->trial};
-  double **const of_pp[] = {&w->B,       &w->B_inverse, &w->prior_precision, &w->A,         &w->L,
-                            &w->inverse, &w->trial_V,   &w->trial_root};
+  double **const of_pp[] = {&w->B, &w->B_inverse, &w->prior_precision, &w->A,
+                            &w->L, &w->inverse,   &w->trial_V,         &w->trial_root};
   double **const of_natural[] = {&w->from, &w->goal, &w->mix};
   for (size_t i = 0; i < sizeof of_p / sizeof of_p[0]; i++) *of_p[i] = elbo_doubles(mem, n);
   for (size_t i = 0; i < sizeof of_pp / sizeof of_pp[0]; i++) *of_pp[i] = elbo_doubles(mem, pp);

@@ -16,10 +16,9 @@
 #include "math/la.h"
 #include "law/exponential_family.h"
 #include "math/rows.h"
+#include "math/small.h"
 #include "law/sd_prior.h"
 #include "mixture/regression.h"
-
-#define LOG_2PI 1.837877066409345483560659472811
 
 typedef struct {
   mixture_regression_spec spec;
@@ -58,8 +57,6 @@ typedef struct {
   double least;                   /* glm: copies of a row that count at least; zero but in settle */
 } regression;
 
-static inline size_t square(int n) { return (size_t)n * (size_t)n; }
-
 static inline int sigma_of(const regression *w, int j) { return w->spec.common_sigma ? 0 : j; }
 
 /* Components first .. last - 1 share sigma s. */
@@ -81,12 +78,6 @@ static inline int is_held(const regression *w, int j, int a) {
 /* out (n) = A x for square A. */
 static inline void multiply(const double *A, const double *x, int n, double *out) {
   la_multiply(A, x, n, n, 1, out);
-}
-
-static inline double dot(const double *x, const double *y, int n) {
-  double sum = 0.0;
-  for (int i = 0; i < n; i++) sum += x[i] * y[i];
-  return sum;
 }
 
 /* ---- rows: mixture/regression.c -------------------------------------------------------- */

@@ -33,8 +33,7 @@ double regression_minus_kl(const regression *w, const double *gamma, const doubl
 static void congruence(const double *L, const double *V, int p, double *work, double *out) {
   la_multiply(L, V, p, p, p, work);
   la_multiply_t(work, L, p, p, p, out);
-  for (int a = 0; a < p; a++)
-    for (int b = 0; b < a; b++) out[b + p * a] = out[a + p * b];
+  fill_upper(out, p);
 }
 
 void regression_set_q(const regression *w, int j, const double *gamma, const double *V) {
