@@ -220,9 +220,12 @@ check_gaussian <- function(family) {
 check_glmm_magnitudes <- function(design, name) {
   response <- stats::setNames(list(design$y), name)
   # Weights are known up to their unit, which only that of the residual sd has to bear.
-  scale <- if (design$known_se) list(se = 1 / sqrt(design$weights))
-  check_magnitudes(c(response, list(X = design$X, Z = design$Z, offset = design$offset), scale))
-  check_ratios(response, list(X = design$X, Z = design$Z), if (!design$known_se) design$weights)
+  weights <- column_sizes(if (!design$known_se) list(weights = design$weights))
+  se <- column_sizes(if (design$known_se) list(se = 1 / sqrt(design$weights)))
+  y <- column_sizes(response)
+  x <- column_sizes(list(X = design$X, Z = design$Z))
+  check_magnitudes(c(y, x, column_sizes(list(offset = design$offset)), se))
+  check_ratios(y, x, weights)
 }
 
 # Constants ---------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
-# The one check of magnitudes, for every model. Results are squared (variances, covariances of estimates), and
-# double precision holds numbers from 1e-308 to 1e308: so what the data are measured in, and what the estimates
-# will be measured in, must lie within 1e-150 and 1e150. Within, fits do not depend on units.
+# The one check of magnitudes, for every model. Results are squared (variances, covariances of
+# estimates), and double precision holds numbers from 1e-308 to 1e308: so what the data are measured
+# in, and what the estimates will be measured in, must lie within 1e-150 and 1e150. Within, fits do
+# not depend on units.
 #
-#   check_magnitudes(columns)         columns: a named list of vectors and matrices; NULL is passed over
-#   check_ratios(response, columns, weights)   estimates: response / column, and response * sqrt(weights)
+#   column_sizes(columns)      the largest absolute value of each column of a named list of vectors and
+#                              matrices, read once; NULL is passed over
+#   check_magnitudes(sizes)    of what column_sizes() gave
+#   check_ratios(y, x, weight) sizes of estimates: response / column, and response * sqrt(weight)
 
 magnitude_limits <- c(1e-152, 1e152) # a column of the size 1e150 has values some times larger
 
 column_sizes <- function(columns) {
-  columns <- columns[lengths(columns) > 0]
+  columns <- Filter(length, as.list(columns))
   if (is.null(names(columns))) names(columns) <- rep("", length(columns))
   sizes <- Map(function(x, name) {
     if (is.integer(x) || is.logical(x)) storage.mode(x) <- "double"
@@ -18,9 +21,8 @@ column_sizes <- function(columns) {
   c(numeric(), unlist(unname(sizes)))
 }
 
-check_magnitudes <- function(columns) {
-  size <- column_sizes(columns)
-  size <- size[size > 0] # zeros have no unit
+check_magnitudes <- function(sizes) {
+  size <- sizes[sizes > 0] # zeros have no unit
   bad <- size[!(size >= magnitude_limits[1] & size <= magnitude_limits[2])]
   if (length(bad) == 0) return(invisible())
   abort(c(sprintf("The values of `%s` are of the size %.0e, outside 1e-150 to 1e150, so that their", names(bad)[1],
@@ -34,15 +36,10 @@ change_unit <- function(name, size) {
   sprintf("Change the unit: divide `%s` by %.0e.", name, 10^max(floor(log10(size)), -307))
 }
 
-check_ratios <- function(response, columns, weights = NULL) {
-  y <- column_sizes(response)
+check_ratios <- function(y, x, weight = numeric()) {
   if (y == 0) return(invisible())
-  x <- column_sizes(columns)
   x <- x[x > 0]
-  sizes <- log10(y[[1]]) - log10(x)
-  if (!is.null(weights)) {
-    sizes <- c(sizes, weights = log10(y[[1]]) + log10(column_sizes(list(weights))[[1]]) / 2)
-  }
+  sizes <- c(log10(y[[1]]) - log10(x), log10(y[[1]]) + log10(weight) / 2)
   limits <- log10(magnitude_limits)
   bad <- sizes[sizes < limits[1] | sizes > limits[2]]
   if (length(bad) == 0) return(invisible())

@@ -525,10 +525,13 @@ check_mixture_design <- function(design) {
 }
 
 check_mixture_magnitudes <- function(design) {
-  response <- if (!is.null(design$y)) stats::setNames(list(design$y), deparse_line(design$spec$lhs))
-  check_magnitudes(c(response, design[intersect(c("Y", "X", "Z", "W", "offset"), names(design))]))
-  if (identical(design$spec$family$family, "gaussian") && !is.null(response)) {
-    check_ratios(response, list(X = design$X, Z = design$Z), design$weights)
+  y <- column_sizes(if (!is.null(design$y)) {
+    stats::setNames(list(design$y), deparse_line(design$spec$lhs))
+  })
+  x <- column_sizes(design[intersect(c("X", "Z"), names(design))])
+  check_magnitudes(c(y, x, column_sizes(design[intersect(c("Y", "W", "offset"), names(design))])))
+  if (identical(design$spec$family$family, "gaussian") && length(y) > 0) {
+    check_ratios(y, x, column_sizes(list(weights = design$weights)))
   }
 }
 
