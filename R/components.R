@@ -138,8 +138,7 @@ component_weights <- function(fit, W = NULL) {
   }
   if (fit$k == 1) return(matrix(1, nrow(W), 1, dimnames = list(rownames(W), "1")))
   # The first component is the baseline.
-  coefficients <- rbind(0, component_values(fit, "membership"))
-  softmax(W %*% t(coefficients), component_labels(fit))
+  softmax(W %*% t(finite_membership(fit)), component_labels(fit))
 }
 
 softmax <- function(eta, labels) {

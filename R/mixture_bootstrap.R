@@ -95,8 +95,7 @@ permute_theta <- function(fit, order) {
   }
   rows <- which(parameters$block == "membership")
   if (length(rows) > 0) {
-    B <- rbind(0, component_values(fit, "membership"))[order, , drop = FALSE]
-    B <- sweep(B, 2, B[1, ])[-1, , drop = FALSE]
+    B <- t(limit_membership(t(finite_membership(fit)[order, , drop = FALSE]), fit$design$W))
     terms <- match(parameter_terms(parameters$name[rows]), unique(parameter_terms(
       parameters$name[rows])))
     theta[rows] <- B[cbind(parameters$component[rows] - 1, terms)]

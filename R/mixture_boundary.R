@@ -1,4 +1,7 @@
-# Regressions of counts and shares at the boundary: a component whose mean is 0 (or a probability 0 or
+# Coefficients at the boundary. Membership: where covariates tell components apart without error the
+# likelihood rises to a limit as coefficients grow, which is the estimate.
+#
+# Regressions of counts and shares: a component whose mean is 0 (or a probability 0 or
 # 1) in rows that its coefficients fit without error. The likelihood is bounded there, and its limit is
 # the estimate; the coefficients that lead to it are infinite. C holds a point so far out that
 # no digit tells it from the limit, and says which components have such coefficients.
@@ -6,6 +9,8 @@
 #   theta_of(result, ...)         theta as it is reported: coefficients -Inf or Inf, or NA where the rows
 #                                 of the component say nothing of them
 #   finite_coefficients(fit)      those to compute with, k x columns of X
+#   finite_membership(fit)        the same, k x columns of W, the first row zero
+#   limit_membership(B, W)        coefficients as they are reported, of finite ones
 #   snap_means(fit, mean)         means, exactly 0 (or 1) where they are so in the limit
 #   limit_words(fit)              the sentences of print()
 
@@ -26,8 +31,35 @@ theta_of <- function(result, model, latent) {
     for (j in which(held)) beta[, j] <- limit_coefficients(part, beta[, j], probability[, j])
     theta[rows] <- beta
   }
+  weights <- model$parts$weights
+  if (!is.null(weights$W) && model$k > 1 && is.infinite(weights$coefficient_sd)) {
+    coefficient <- result$state$weights$coefficient
+    theta[seq_len(length(coefficient) - nrow(coefficient))] <- limit_membership(coefficient, weights$W)
+  }
   theta[!latent]
 }
+
+# B: columns of W x k, relative to the first. A unit whose best component is beyond digits from another
+# says nothing of the difference of their coefficients.
+limit_membership <- function(B, W) {
+  B <- B - B[, 1]
+  eta <- W %*% B
+  best <- max.col(eta, "first")
+  gap <- eta[cbind(seq_along(best), best)] - eta
+  if (!any(gap > beyond_digits)) return(B[, -1, drop = FALSE])
+  pairs <- which(col(gap) != best, arr.ind = TRUE)
+  pairs <- unname(pairs[!duplicated(cbind(W[pairs[, 1], , drop = FALSE], best[pairs[, 1]], pairs[, 2])), ,
+                        drop = FALSE])
+  slope <- indicators(best[pairs[, 1]], ncol(B)) - indicators(pairs[, 2], ncol(B))
+  X <- do.call(cbind, lapply(seq_len(ncol(B))[-1], function(j) {
+    slope[, j] * W[pairs[, 1], , drop = FALSE]
+  }))
+  out <- gap[pairs] > beyond_digits
+  limit <- limit_along(as.vector(B[, -1]), X[!out, , drop = FALSE], X[out, , drop = FALSE])
+  matrix(limit, nrow(B))
+}
+
+indicators <- function(j, k) outer(j, seq_len(k), `==`) + 0
 
 held_components <- function(state) {
   boundary <- state$regression$boundary
@@ -43,9 +75,14 @@ limit_coefficients <- function(part, beta, probability) {
   eta <- drop(X %*% beta) + offset
   seen <- probability > 1e-8
   out <- if (part$family == 1L) abs(eta) > beyond_digits else eta < -beyond_digits
-  free <- null_space(X[seen & !out, , drop = FALSE])
+  limit_along(beta, X[seen & !out, , drop = FALSE], X[seen & out, , drop = FALSE] * sign(eta[seen & out]))
+}
+
+# `staying` rows are moved by coefficients, `leaving` rows are taken out where the coefficients along
+# them grow.
+limit_along <- function(beta, staying, leaving) {
+  free <- null_space(staying)
   moved <- sqrt(rowSums(free^2)) > 1e-7
-  leaving <- X[seen & out, , drop = FALSE] * sign(eta[seen & out])
   infinite <- sign(beta) * Inf
   for (b in which(moved)) beta[b] <- if (leaves_without(leaving, free, b)) NA else infinite[b]
   beta
@@ -81,6 +118,13 @@ finite_coefficients <- function(fit) {
   beta
 }
 
+finite_membership <- function(fit) {
+  coefficients <- rbind(0, component_values(fit, "membership"))
+  lost <- !is.finite(coefficients)
+  if (any(lost)) coefficients[lost] <- t(fit$state$weights$coefficient)[lost]
+  coefficients
+}
+
 snap_means <- function(fit, mean) {
   least <- exp(-beyond_digits)
   for (j in which(held_components(fit$state))) {
@@ -91,7 +135,21 @@ snap_means <- function(fit, mean) {
 }
 
 limit_words <- function(fit) {
-  unlist(lapply(which(held_components(fit$state)), function(j) limit_sentence(fit, j)))
+  c(membership_sentence(fit),
+    unlist(lapply(which(held_components(fit$state)), function(j) limit_sentence(fit, j))))
+}
+
+membership_sentence <- function(fit) {
+  own <- fit$parameters$block == "membership"
+  value <- as.vector(fit$theta)[own]
+  if (all(is.finite(value))) return()
+  lost <- fit$parameters$name[own][is.na(value)]
+  c(paste("The covariates of `membership` tell components apart without error: coefficients are on the",
+          "boundary, where the likelihood is bounded and the fit complete. A prior keeps them finite, as",
+          "priors(membership = normal(0, 10))."),
+    if (length(lost) > 0) {
+      sprintf("Not identified, since that is so whatever their value: %s.", enumerate(lost, 6))
+    })
 }
 
 limit_sentence <- function(fit, j) {

@@ -116,7 +116,6 @@ theta_state <- function(fit, theta) {
 
 weights_state <- function(fit, state) {
   if (is.null(fit$design$W)) return(list(weight = as.vector(component_weights(fit))))
-  coefficient <- matrix(0, ncol(fit$design$W), fit$k)
-  if (fit$k > 1) coefficient[, -1] <- t(component_values(fit, "membership"))
-  list(coefficient = coefficient)
+  if (fit$k == 1) return(list(coefficient = matrix(0, ncol(fit$design$W), 1)))
+  list(coefficient = t(unname(finite_membership(fit))))
 }

@@ -204,9 +204,8 @@ abort_collapsed <- function(candidate, design, n_candidates) {
           "elbo_error_data")
   }
   if (result$part == 1L && !is.null(design$W)) {
-    abort(c(tried, "from every start the covariates of `membership` tell", culprit(result, "a component"),
-            "from the others without error, and its coefficients run off to infinity. Use fewer components,",
-            "fewer covariates, or a prior, as by prior = priors(membership = normal(0, 10))."),
+    abort(c(tried, "from every start", culprit(result, "a component"), "loses all its members.",
+            "Use fewer components, or a prior, as by prior = priors(membership = normal(0, 10))."),
           "elbo_error_unbounded", component = result$component)
   }
   abort(c(tried, "from every start", culprit(result, "a component"), "collapses",

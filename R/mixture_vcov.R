@@ -224,7 +224,7 @@ at_boundary <- function(fit) {
   share <- block %in% c("weight", "prob")
   at_end <- (share & (value < 1e-7 | value > 1 - 1e-7)) | (block == "cor" & abs(value) > 1 - 1e-10)
   if (fit$kind == "curves") at_end <- at_end | is_nothing(fit)
-  at_end <- at_end | (block == "beta" & !is.finite(value))
+  at_end <- at_end | (block %in% c("beta", "membership") & !is.finite(value))
   fit$method != "vb" & at_end & !fit$parameters$fixed
 }
 

@@ -6,10 +6,10 @@
  * l), with n_i = sum_j r_ij.
  *
  * Without a prior there need be no maximum: where covariates separate a component from others,
- * or a component has no members, coefficients run to infinity.  Newton's method then goes on by
- * steps that change x by about one each, as the derivatives fall like exp(-x), while at a
- * maximum steps and gain vanish together.  So it is unbounded where a step has nothing to gain
- * but moves x. */
+ * coefficients run to infinity, along a direction in which the likelihood rises to a limit.  It is
+ * the estimate: b is put so far out along the direction that the units are there to all digits
+ * of a double, and stays, as nothing says more of that direction.  Unbounded is only a component
+ * without members. */
 #include "mixture/membership.h"
 
 #include <math.h>
@@ -27,8 +27,12 @@ enum {
   HALVINGS = 30
 };
 
-/* No more to gain than this, on the scale of the log likelihood, while x moves by that. */
-static const double NOTHING = 1e-10, MOVES = 0.5, MOVES_RELATIVE = 0.01;
+/* e^-40 = 4e-18: so far out no digit of a double tells a probability from its limit. */
+static const double FAR = 40.0;
+/* The part of what units could say of a direction below which it is flat. */
+static const double FLAT = 1e-6;
+/* A component of fewer members is empty. */
+static const double NOBODY = 1e-3;
 /* With less to gain, one more Newton step ends at rounding. */
 static const double NEARLY_THERE = 1e-12;
 /* A fall of the objective that rounding explains, relative to 1 + its size. */
@@ -43,10 +47,13 @@ typedef struct {
   /* memory of the serial functions */
   double *next;                        /* p x k */
   double *gradient, *step, *scale;     /* D */
-  double *information;                 /* D x D */
+  double *firm;                        /* D: not at the boundary, though it looks flat */
+  double *plain;                       /* p: sums of n_i w_i^2 */
+  double *information, *L;             /* D x D */
   double *packed;                      /* packed_size(p) */
   double *zero;                        /* p */
   double *block, *x, *lse, *total, *h; /* BLOCK x p, BLOCK x k, and three times BLOCK */
+  double *moved;                       /* BLOCK x k */
 } membership_work;
 
 /* x (ld x k) = block (ld x p) b (p x k). */
@@ -88,6 +95,9 @@ static void accumulate(const void *work, const mixture_chunk *chunk, const doubl
 static void add_derivatives(membership_work *w, int unit, int n, const double *r) {
   const int p = w->p, k = w->k;
   const size_t N = (size_t)w->n;
+  for (int c = 0; c < p; c++)
+    for (int i = 0; i < n; i++)
+      w->plain[c] += w->total[i] * w->block[i + BLOCK * c] * w->block[i + BLOCK * c];
   for (int j = 1; j < k; j++) {
     const double *pj = w->x + BLOCK * j;
     for (int i = 0; i < n; i++)
@@ -122,6 +132,7 @@ static double likelihood(membership_work *w, const double *b, const double *r, i
   if (derivatives) {
     memset(w->gradient, 0, (size_t)w->D * sizeof(double));
     memset(w->information, 0, (size_t)(w->D * w->D) * sizeof(double));
+    memset(w->plain, 0, (size_t)w->p * sizeof(double));
   }
   for (int unit = 0; unit < w->n; unit += BLOCK) {
     const int n = w->n - unit < BLOCK ? w->n - unit : BLOCK;
@@ -149,62 +160,152 @@ static double log_prior_of(const membership_work *w, const double *b) {
   return -0.5 * square / (w->sd * w->sd) - w->D * (log(w->sd) + 0.5 * LOG_2PI);
 }
 
-/* max_i |w_i' b_j| over units, j > 0: largest, and in which component. */
-static double largest_predictor(const membership_work *w, const double *b, int *component) {
-  double most = 0.0;
-  for (int j = 1; j < w->k; j++)
-    for (int i = 0; i < w->n; i++) {
-      double sum = 0.0;
-      for (int c = 0; c < w->p; c++)
-        sum += w->W[(size_t)i + (size_t)w->n * (size_t)c] * b[c + w->p * j];
-      if (!(fabs(sum) > most)) continue;
-      most = fabs(sum);
-      if (component != NULL) *component = j;
-    }
-  return most;
+/* Gradient and information with the prior, at b; the value. */
+static double derivatives(membership_work *w, const double *r) {
+  const double value = likelihood(w, w->b, r, 1), precision = 1.0 / (w->sd * w->sd);
+  for (int a = 0; a < w->D; a++) {
+    w->information[a + w->D * a] += precision;
+    w->gradient[a] -= w->b[w->p + a] * precision;
+  }
+  return value + log_prior_of(w, w->b);
 }
 
-/* step = information^{-1} gradient, both with the prior, and gain = gradient' step / 2.  The
- * matrix is factored with unit diagonal, as covariates come in any unit. */
-static elbo_status newton_step(membership_work *w, double *gain) {
+/* information = scale^-1 L L' scale^-1, with a pivot of zero where a column, given those before it,
+ * is flat.  The scale is that of units in doubt, as covariates come in any unit. */
+static void factor(membership_work *w) {
   const int D = w->D;
-  double *A = w->information;
-  for (int i = 0; i < D; i++) {
-    A[i + D * i] += 1.0 / (w->sd * w->sd);
-    w->gradient[i] -= w->b[w->p + i] / (w->sd * w->sd);
-    w->scale[i] = 1.0 / sqrt(A[i + D * i]);
+  double *L = w->L;
+  for (int a = 0; a < D; a++) {
+    const double most = w->plain[a % w->p] + 1.0 / (w->sd * w->sd);
+    w->scale[a] = most > 0.0 ? 1.0 / sqrt(most) : 0.0;
+    for (int c = 0; c <= a; c++) {
+      double sum = w->information[a + D * c] * w->scale[a] * w->scale[c];
+      for (int e = 0; e < c; e++) sum -= L[a + D * e] * L[c + D * e];
+      if (c < a)
+        L[a + D * c] = L[c + D * c] > 0.0 ? sum / L[c + D * c] : 0.0;
+      else
+        L[a + D * a] = sum > (isinf(w->sd) && !(w->firm[a] > 0.0) ? FLAT : 0.0) ? sqrt(sum) : 0.0;
+    }
   }
-  for (int j = 0; j < D; j++)
-    for (int i = j; i < D; i++) A[i + D * j] *= w->scale[i] * w->scale[j];
-  elbo_status status = la_chol(A, D);
-  if (status == ELBO_OK) status = la_inverse_from_chol(A, D);
-  if (status != ELBO_OK) return status;
-  *gain = 0.0;
-  for (int i = 0; i < D; i++) {
-    double sum = 0.0;
-    for (int j = 0; j < D; j++) sum += A[i + D * j] * w->scale[j] * w->gradient[j];
-    w->step[i] = w->scale[i] * sum;
-    *gain += 0.5 * w->gradient[i] * w->step[i];
-  }
-  return ELBO_OK;
 }
 
-/* The Newton step from b, the objective there, and whether b is on its way to infinity. */
-static elbo_status examine(membership_work *w, const double *r, double *value, double *gain,
-                           int *component) {
-  *component = -1;
-  *value = likelihood(w, w->b, r, 1) + log_prior_of(w, w->b);
-  const elbo_status status = newton_step(w, gain);
-  if (!isinf(w->sd)) return status;
-  if (status == ELBO_OK && *gain > NOTHING) return ELBO_OK;
-  if (status == ELBO_OK) memcpy(w->next + w->p, w->step, (size_t)w->D * sizeof(double));
-  const double far = largest_predictor(w, w->b, component);
-  /* No information at all: only coefficients that are far out already have none. */
-  if (status != ELBO_OK) return far > 20.0 ? ELBO_E_UNBOUNDED : status;
-  const double moves = largest_predictor(w, w->next, component);
-  if (moves > MOVES && moves > MOVES_RELATIVE * far) return ELBO_E_UNBOUNDED;
-  *component = -1;
-  return ELBO_OK;
+/* step = information^{-1} gradient, zero in flat columns, and gain = gradient' step / 2. */
+static double newton_step(membership_work *w) {
+  const int D = w->D;
+  double gain = 0.0;
+  for (int a = 0; a < D; a++) {
+    double sum = w->scale[a] * w->gradient[a];
+    for (int c = 0; c < a; c++) sum -= w->L[a + D * c] * w->step[c];
+    w->step[a] = w->L[a + D * a] > 0.0 ? sum / w->L[a + D * a] : 0.0;
+  }
+  for (int a = D - 1; a >= 0; a--) {
+    double sum = w->step[a];
+    for (int c = a + 1; c < D; c++) sum -= w->L[c + D * a] * w->step[c];
+    w->step[a] = w->L[a + D * a] > 0.0 ? sum / w->L[a + D * a] : 0.0;
+  }
+  for (int a = 0; a < D; a++) {
+    w->step[a] *= w->scale[a];
+    gain += 0.5 * w->gradient[a] * w->step[a];
+  }
+  return gain;
+}
+
+/* ---- the boundary ---------------------------------------------------------------------------- */
+
+/* The direction of the flat column a, one there, to the columns of w->next behind the first. */
+static void flat_direction(membership_work *w, int a) {
+  const int D = w->D;
+  double *d = w->next + w->p;
+  memset(d, 0, (size_t)D * sizeof(double));
+  d[a] = 1.0;
+  for (int c = a - 1; c >= 0; c--) {
+    if (!(w->L[c + D * c] > 0.0)) continue;
+    double sum = w->L[a + D * c];
+    for (int e = c + 1; e < a; e++) sum += w->L[e + D * c] * d[e] * w->scale[a] / w->scale[e];
+    d[c] = -sum / w->L[c + D * c] * w->scale[c] / w->scale[a];
+  }
+}
+
+/* The largest change of a difference of predictors along w->next; or, given that, how far to go by
+ * sign until all that change are `apart`. */
+static double look_along(membership_work *w, double most, double sign, double apart) {
+  const double enough = 1e-4 * most;
+  double out = 0.0;
+  for (int unit = 0; unit < w->n; unit += BLOCK) {
+    const int n = w->n - unit < BLOCK ? w->n - unit : BLOCK;
+    load(w, unit, n, BLOCK, w->block);
+    predictors(w, BLOCK, w->block, w->b, w->x);
+    predictors(w, BLOCK, w->block, w->next, w->moved);
+    for (int i = 0; i < n; i++) {
+      int top = 0;
+      for (int j = 1; j < w->k; j++)
+        if (w->x[i + BLOCK * j] > w->x[i + BLOCK * top]) top = j;
+      for (int j = 0; j < w->k; j++) {
+        const double v = w->moved[i + BLOCK * top] - w->moved[i + BLOCK * j];
+        if (most > 0.0 && sign * v > enough)
+          out = fmax(out, (apart - w->x[i + BLOCK * top] + w->x[i + BLOCK * j]) / (sign * v));
+        else if (!(most > 0.0))
+          out = fmax(out, fabs(v));
+      }
+    }
+  }
+  return out;
+}
+
+/* b to where all that changes along w->next is FAR apart, one way or the other, unless that lowers
+ * the objective; 0 if it does.  Nothing moves where it is there already. */
+static int go_out(membership_work *w, const double *r, double *value, int *moved) {
+  const double most = look_along(w, 0.0, 0.0, 0.0), tolerance = ROUNDING * (1.0 + fabs(*value));
+  double *b = w->b + w->p, *d = w->next + w->p, slope = 0.0;
+  if (!(most > 0.0)) return 0;
+  for (int a = 0; a < w->D; a++) slope += w->gradient[a] * d[a];
+  for (int way = 0; way < 2; way++) {
+    const double sign = (slope < 0.0) == (way == 0) ? -1.0 : 1.0;
+    const double far = sign * look_along(w, most, sign, FAR);
+    for (int a = 0; a < w->D; a++) b[a] += far * d[a];
+    const double next = likelihood(w, w->b, r, 0);
+    if (next >= *value - tolerance) {
+      *moved = far != 0.0;
+      *value = fmax(next, *value);
+      return 1;
+    }
+    for (int a = 0; a < w->D; a++) b[a] -= far * d[a];
+  }
+  return 0;
+}
+
+/* Whether b is out along the direction of the flat column a, but for a little. */
+static int is_out(membership_work *w, int a) {
+  flat_direction(w, a);
+  const double most = look_along(w, 0.0, 0.0, 0.0), apart = FAR - 4.0;
+  return !(most > 0.0) || look_along(w, most, 1.0, apart) == 0.0 ||
+         look_along(w, most, -1.0, apart) == 0.0;
+}
+
+/* Out along the first flat direction that can be taken; 1 if b moved, which leaves w->L behind. */
+static int to_boundary(membership_work *w, const double *r, double *value) {
+  for (int a = 0; a < w->D; a++) {
+    int moved = 0;
+    if (w->L[a + w->D * a] > 0.0) continue;
+    flat_direction(w, a);
+    if (!go_out(w, r, value, &moved)) {
+      w->firm[a] = 1.0;
+      factor(w);
+    }
+    if (moved) return 1;
+  }
+  return 0;
+}
+
+/* A component without members, or -1. */
+static int empty_component(const membership_work *w, const double *r) {
+  for (int j = 0; j < w->k; j++) {
+    const double *rj = r + (size_t)w->n * (size_t)j;
+    double size = 0.0;
+    for (int i = 0; i < w->n; i++) size += rj[i];
+    if (size < NOBODY) return j;
+  }
+  return -1;
 }
 
 /* ---- em -------------------------------------------------------------------------------------- */
@@ -238,11 +339,16 @@ static int move(membership_work *w, const double *r, double value) {
 
 static elbo_status m_step(void *work, const double *stat, const double *r, int *component) {
   membership_work *w = work;
-  double value, gain;
   (void)stat;
+  *component = isinf(w->sd) ? empty_component(w, r) : -1;
+  if (*component >= 0) return ELBO_E_UNBOUNDED;
+  memset(w->firm, 0, (size_t)w->D * sizeof(double));
   for (int steps = 0; steps < MOST_STEPS; steps++) {
-    const elbo_status status = examine(w, r, &value, &gain, component);
-    if (status != ELBO_OK) return status;
+    double value = derivatives(w, r);
+    factor(w);
+    if (isinf(w->sd) && to_boundary(w, r, &value)) continue;
+    const double gain = newton_step(w);
+    if (isnan(gain)) return ELBO_E_NOT_FINITE;
     const int last = gain <= NEARLY_THERE; /* too small a step for the objective to show */
     if (last)
       for (int i = 0; i < w->D; i++) w->b[w->p + i] += w->step[i];
@@ -274,14 +380,21 @@ static elbo_status unpack(void *work, const double *eta) {
   return ELBO_OK;
 }
 
+/* Zero along directions in which b is at the boundary: to rounding it is so anyhow. */
 static elbo_status gradient(void *work, const double *stat, const double *r, double *out) {
   membership_work *w = work;
-  double value, gain;
-  int component;
   (void)stat;
-  const elbo_status status = examine(w, r, &value, &gain, &component);
+  const double value = derivatives(w, r);
   memcpy(out, w->gradient, (size_t)w->D * sizeof(double));
-  return status;
+  if (isnan(value)) return ELBO_E_NOT_FINITE;
+  memset(w->firm, 0, (size_t)w->D * sizeof(double));
+  factor(w);
+  for (int a = 0; a < w->D; a++) {
+    if (w->L[a + w->D * a] > 0.0 || isfinite(w->sd) || !is_out(w, a)) continue;
+    out[a] = 0.0;
+    for (int c = 0; c < a; c++) out[a] -= w->next[w->p + c] * out[c];
+  }
+  return ELBO_OK;
 }
 
 static void get_memory(membership_work *w, const elbo_memory *mem) {
@@ -292,6 +405,10 @@ static void get_memory(membership_work *w, const elbo_memory *mem) {
   w->step = elbo_doubles(mem, D);
   w->scale = elbo_doubles(mem, D);
   w->information = elbo_doubles(mem, D * D);
+  w->L = elbo_doubles(mem, D * D);
+  w->firm = elbo_doubles(mem, D);
+  w->plain = elbo_doubles(mem, p);
+  w->moved = elbo_doubles(mem, BLOCK * k);
   w->packed = elbo_doubles(mem, packed_size(w->p));
   w->zero = elbo_doubles(mem, p);
   w->block = elbo_doubles(mem, BLOCK * p);

@@ -92,35 +92,44 @@ static void test_saturated(void) {
   test_free();
 }
 
-/* Components 0 and 1 mixed, component 2 where the covariate is above zero, or no members at all:
- * its coefficients have no finite maximum, with a prior they have.  The gradient says so too. */
-static void test_unbounded(void) {
+/* Components 0 and 1 mixed, component 2 where the covariate is above zero: the limit of the likelihood is
+ * that of a coin for each side, 0 and 1 apart (here: the shares of those below zero).  Of no members
+ * at all it is unbounded, with a prior neither. */
+static void test_boundary(void) {
   enum { n = 300 };
   for (int empty = 0; empty < 2; empty++)
     for (int prior = 0; prior < 2; prior++) {
-      double W[2 * n];
+      double W[2 * n], value, gradient[4], below[2] = {0.0, 0.0};
       int component = -1;
       for (int i = 0; i < n; i++) {
         W[i] = 1.0;
-        W[i + n] = random_normal();
+        W[i + n] = i % 4 < 2 ? -1.0 : 1.0;
       }
       part_test t = new_test(MIXTURE_JOINT, W, n, 2, 3, prior ? 5.0 : HUGE_VAL);
       for (int i = 0; i < n; i++)
-        for (int j = 0; j < 3; j++) t.r[i + n * j] = j == (W[i + n] > 0.0 && !empty ? 2 : i % 2);
+        for (int j = 0; j < 3; j++) t.r[i + n * j] = j == (W[i + n] > 0.0 && !empty ? 2 : i % 3 > 0);
+      for (int i = 0; i < n; i++)
+        if (W[i + n] < 0.0) below[i % 3 > 0]++;
       const elbo_status status = m_steps(&t, &component);
-      CHECK(status == (prior ? ELBO_OK : ELBO_E_UNBOUNDED));
-      CHECK(component == (prior ? -1 : 2));
-      double gradient[4];
-      if (!prior) CHECK(t.part.gradient(t.part.work, t.stat, t.r, gradient) == ELBO_E_UNBOUNDED);
+      CHECK(status == (prior || !empty ? ELBO_OK : ELBO_E_UNBOUNDED));
+      CHECK(component == (prior || !empty ? -1 : 2));
+      if (!prior && !empty) {
+        for (int i = 0; i < 5; i++) m_steps(&t, &component);
+        t.part.expected(t.part.work, t.stat, t.r, &value);
+        const double all = below[0] + below[1];
+        CHECK_CLOSE(value, below[0] * log(below[0] / all) + below[1] * log(below[1] / all), 1e-10);
+        CHECK(t.part.gradient(t.part.work, t.stat, t.r, gradient) == ELBO_OK);
+        for (int a = 0; a < 4; a++) CHECK(fabs(gradient[a]) < 1e-9);
+      }
       test_free();
     }
 }
 
 /* A level of a covariate that has one component only, the others mixed there (quasi-separation),
- * and covariates in awkward units. */
+ * and covariates in awkward units: the other units are fitted as if by themselves. */
 static void test_quasi_separation(void) {
-  enum { n = 300 };
-  double W[3 * n];
+  enum { n = 300, m = 200 };
+  double W[3 * n], rest[2 * m], value, alone;
   for (int i = 0; i < n; i++) {
     W[i] = 1.0;
     W[i + n] = i % 3 == 0;
@@ -128,9 +137,23 @@ static void test_quasi_separation(void) {
   }
   part_test t = new_test(MIXTURE_JOINT, W, n, 3, 2, HUGE_VAL);
   int component = -1;
-  for (int i = 0; i < n; i++) t.r[i] = 1.0 - (t.r[i + n] = i % 3 == 0 || random_uniform() < 0.4);
-  CHECK(m_steps(&t, &component) == ELBO_E_UNBOUNDED);
-  CHECK(component == 1);
+  double r[m];
+  for (int i = 0, at = 0; i < n; i++) {
+    t.r[i] = 1.0 - (t.r[i + n] = i % 3 == 0 || random_uniform() < 0.4);
+    if (i % 3 == 0) continue;
+    rest[at] = 1.0;
+    rest[at + m] = W[i + 2 * n];
+    r[at++] = t.r[i];
+  }
+  for (int i = 0; i < 5; i++) CHECK(m_steps(&t, &component) == ELBO_OK);
+  CHECK(component == -1);
+  t.part.expected(t.part.work, t.stat, t.r, &value);
+  test_free();
+  t = new_test(MIXTURE_JOINT, rest, m, 2, 2, HUGE_VAL);
+  for (int i = 0; i < m; i++) t.r[i + m] = 1.0 - (t.r[i] = r[i]);
+  for (int i = 0; i < 5; i++) CHECK(m_steps(&t, &component) == ELBO_OK);
+  t.part.expected(t.part.work, t.stat, t.r, &alone);
+  CHECK_CLOSE(value, alone, 1e-10);
   test_free();
 }
 
@@ -355,7 +378,7 @@ static void test_one_component(void) {
 int main(void) {
   test_em();
   test_saturated();
-  test_unbounded();
+  test_boundary();
   test_quasi_separation();
   test_leverage();
   test_permuted(MIXTURE_EM);

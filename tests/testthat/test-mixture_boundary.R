@@ -93,3 +93,45 @@ test_that("with covariates the coefficient that leaves is told from those that a
   expect_equal(unname(se[c("(Intercept)|2", "f2|2")]), unname(sqrt(diag(vcov(own)))), tolerance = 1e-4)
   expect_equal(se[["f3|2"]], NA_real_)
 })
+
+test_that("membership that covariates tell without error has the limit of the likelihood", {
+  set.seed(1)
+  d <- data.frame(y = c(rnorm(50), rnorm(50, 8)), w = c(runif(50), 1 + runif(50)))
+  # Every unit's component is known: two samples with a common variance.
+  residual <- d$y - ave(d$y, d$w > 1)
+  known <- sum(dnorm(residual, sd = sqrt(mean(residual^2)), log = TRUE))
+  for (method in c("em", "joint")) {
+    fit <- fit_mixture(y ~ 1, d, k = 2, membership = ~ w, covariance = "E", method = method)
+    expect_equal(elbo(fit), known, tolerance = 1e-8)
+    expect_equal(unname(abs(theta(fit)[1:2])), c(Inf, Inf))
+    expect_equal(sign(unname(theta(fit)[1] * theta(fit)[2])), -1)
+    expect_output(print(fit), "boundary, where the likelihood is bounded")
+    expect_equal(fit$convergence$status, "converged")
+    expect_true(all(is.na(vcov(fit)[1:2, ])))
+    expect_equal(unname(vcov(fit)["mean__y|1", "mean__y|1"]), mean(residual^2) / 50, tolerance = 1e-3)
+    expect_equal(elbo(fit, theta = theta(fit)), elbo(fit))
+    prob <- predict(fit, data.frame(w = c(0.5, 1.5)), type = "prob")
+    expect_equal(unname(abs(prob[, 1] - prob[, 2])), c(1, 1))
+  }
+  set.seed(2)
+  again <- bootstrap(fit_mixture(y ~ 1, d, k = 2, membership = ~ w, covariance = "E"), 3)
+  expect_true(all(abs(again$theta[, 1:2]) == Inf))
+})
+
+test_that("membership at the boundary in a part of the units leaves the others as they are", {
+  # Level 1 has one component; with levels 2 and 3 and x free the likelihood is written out.
+  set.seed(3)
+  d <- data.frame(l = factor(rep(1:3, each = 60)), x = rnorm(180))
+  d$y <- rnorm(180) + 4 * c(rep(1, 60), rbinom(120, 1, 0.5))
+  fit <- fit_mixture(y ~ 1, d, k = 2, membership = ~ l + x, covariance = "E")
+  minus <- function(p) {
+    odds <- ifelse(d$l == 1, -Inf, ifelse(d$l == 2, p[1], p[2]) + p[3] * d$x)
+    -sum(log(plogis(-odds) * dnorm(d$y, p[4], exp(p[6])) + plogis(odds) * dnorm(d$y, p[5], exp(p[6]))))
+  }
+  best <- optim(c(0, 0, 0, 4, 0, 0), minus, method = "BFGS", hessian = TRUE, control = list(reltol = 1e-14))
+  expect_equal(as.numeric(logLik(fit)), -best$value, tolerance = 1e-7)
+  expect_equal(unname(theta(fit)[1:3]), c(-Inf, Inf, Inf))
+  kept <- c("membership__x|2", "mean__y|1", "mean__y|2")
+  expect_equal(unname(theta(fit)[kept]), best$par[3:5], tolerance = 1e-4)
+  expect_equal(unname(sqrt(diag(vcov(fit)))[kept]), sqrt(diag(solve(best$hessian)))[3:5], tolerance = 1e-3)
+})
