@@ -6,10 +6,22 @@
 #include <math.h>
 #include <string.h>
 
-#include "math/la.h"
-#include "law/sd_prior.h"
-#include "math/simd.h"
+#include "glmm/bound.h"
+#include "glmm/e_step.h"
+#include "glmm/groups.h"
+#include "glmm/information.h"
 #include "glmm/lmm.h"
+#include "glmm/map.h"
+#include "glmm/objective.h"
+#include "glmm/parameters.h"
+#include "glmm/prior.h"
+#include "glmm/smooth.h"
+#include "glmm/starts.h"
+#include "glmm/stats.h"
+#include "glmm/work.h"
+#include "law/sd_prior.h"
+#include "math/la.h"
+#include "math/simd.h"
 
 /* ---- unpacking -------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
-/* What is done to every group, eight groups at a time: included by model_lmm_{plain,avx2,avx512}.c,
- * which define SIMD_TARGET (a function attribute) and SIMD_NAME(x).
+/* What is done to every group, eight groups at a time: included by glmm/plain.c,
+ * glmm/avx2.c and glmm/avx512.c, which define SIMD_TARGET (a function attribute) and SIMD_NAME(x).
  *
  * A block holds K = q n_cell rows [R | X y] of eight groups; a group with fewer rows, or a lane
  * without a group, has rows of zeros, whose V is just the residual variance and is counted out in
@@ -17,8 +17,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "glmm/groups.h"
 #include "math/simd.h"
-#include "glmm/lmm.h"
 
 #define INLINE static inline __attribute__((always_inline)) SIMD_TARGET
 #define KERNEL static SIMD_TARGET
@@ -227,8 +227,7 @@ INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const
   for (int block = 0; block < run->n_block; block++, x += K * n_x) {
     v8_product det;
     product_start(&det);
-    project(q, n_cell, p1, 1, x, L, prior, variance, basis, T, d, norm, NULL, NULL,
-            &det);
+    project(q, n_cell, p1, 1, x, L, prior, variance, basis, T, d, norm, NULL, NULL, &det);
     for (int i = 0; i < rows; i++) {
       r[i] = T[i * n_t + q + p];
       for (int j = 0; j < p; j++) r[i] -= T[i * n_t + q + j] * point->beta[j];

@@ -1,9 +1,13 @@
 /* Priors of the sds and correlations of the Gaussian mixed model where these are points: log p(sd) of
  * each, a function of the variance x = sd^2 alone, and lkj(eta), (eta - 1) log |R| and a constant.  With them the marginal likelihood becomes a marginal posterior, and
  * EM finds its mode (densities on the scale of the sd, so that a flat prior is flat there). */
-#include "math/la.h"
+#include "glmm/map.h"
+
+#include <math.h>
+
+#include "glmm/parameters.h"
 #include "law/scale_factor.h"
-#include "glmm/inside.h"
+#include "math/la.h"
 
 /* The prior of sd k, or, of k = q + l, that of the residual sd of level l; and its variance. */
 static sd_prior prior_of(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
@@ -52,8 +56,8 @@ static elbo_status lkj_derivatives(const lmm_prior *prior, const lmm_parameters 
     for (int f = 0; f <= e; f++) {
       if (!lmm_direction(par, f, 0, first, q, &a2, &b2)) continue;
       const double k2 = a2 == b2 ? 0.5 : 1.0;
-      hessian[e + n * f] -= 2.0 * g * k1 * k2 * (V[a1 + q * a2] * V[b1 + q * b2] +
-                                                 V[a1 + q * b2] * V[b1 + q * a2]);
+      hessian[e + n * f] -=
+          2.0 * g * k1 * k2 * (V[a1 + q * a2] * V[b1 + q * b2] + V[a1 + q * b2] * V[b1 + q * a2]);
       if (e == f && a1 == b1) hessian[e + n * f] += g / (x * x);
     }
   }

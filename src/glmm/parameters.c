@@ -7,11 +7,12 @@
  * stationary point that Newton's method reaches.  A constant sd fixes the length of its row, which
  * then is given by angles; a constant correlation of two terms fixes the direction of the second
  * row. */
+#include "glmm/parameters.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "math/la.h"
-#include "glmm/lmm.h"
 
 static int block_of(const lmm_parameters *par, int row) {
   int b = 0;

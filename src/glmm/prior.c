@@ -18,10 +18,17 @@
  *
  * Any other prior (law/scale_factor.h): q(Sigma) is inverse Wishart too, d at its best for each S,
  * and h(S) the phi there. */
-#include "math/digamma.h"
+#include "glmm/prior.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "glmm/parameters.h"
 #include "law/exponential_family.h"
 #include "law/scale_factor.h"
-#include "glmm/inside.h"
+#include "math/digamma.h"
+#include "math/la.h"
+#include "math/small.h"
 
 /* One scale: its place, its prior, and what is needed of S, all set by next_scale(). */
 typedef struct {

@@ -14,9 +14,17 @@
  *
  * Under em q(c) is normal given beta.  Its covariance P is kept with an identity for beta, which has
  * neither entropy nor divergence, so that one code serves em and reml. */
+#include "glmm/smooth.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "glmm/cross.h"
+#include "glmm/prior.h"
+#include "glmm/stats.h"
 #include "law/exponential_family.h"
 #include "law/scale_factor.h"
-#include "glmm/inside.h"
+#include "math/la.h"
 
 /* ---- set-up ------------------------------------------------------------------------------------- */
 
@@ -414,27 +422,6 @@ void lmm_smooth_m_step(lmm_work *w) {
     }
     w->eta[s->eta_of[k]] = sqrt(x);
   }
-}
-
-int lmm_smooth_settle(lmm_work *w, double small, double *before) {
-  lmm_smooth *s = &w->smooth;
-  int moved = 0;
-  for (int k = 0; k < s->n; k++) {
-    const double kept = s->sd[k];
-    double after, *eta = w->eta + s->eta_of[k];
-    if (s->eta_of[k] < 0 || kept == 0.0 || fabs(kept) >= small) continue;
-    *eta = 0.0;
-    lmm_set_eta(w);
-    if (lmm_objective(w, 0, w->profile_beta, w->C, &after) == ELBO_OK &&
-        after >= *before - 1e-9 * (1.0 + fabs(*before))) {
-      *before = after;
-      moved = 1;
-    } else {
-      *eta = kept;
-      lmm_set_eta(w);
-    }
-  }
-  return moved;
 }
 
 /* ---- derivatives ---------------------------------------------------------------------------------- */

@@ -11,11 +11,12 @@
  * and powers of two bring every column near one, which is exact and keeps 1e-150 and 1e150 in range.
  *
  * A cell of many rows is rotated a chunk at a time, its q rows so far on top of the next chunk. */
-#include "glmm/lmm.h"
+#include "glmm/stats.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "glmm/groups.h"
 #include "math/la.h"
 #include "math/simd.h"
 
@@ -388,6 +389,23 @@ elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_la
     for (int i = 0; i < n; i++)
       stats->log_weight += log(rows->weight[i]) + 2.0 * log(stats->scaling.root_weight_scale);
   return ELBO_OK;
+}
+
+/* Adds [X y]'[X y] of the between rows of level l (lower). */
+void lmm_stats_add_between(const lmm_stats *st, int l, double *A) {
+  const int q = st->q, p1 = st->p + 1, n_col = q + p1;
+  for (int r = 0; r < st->n_run; r++) {
+    const lmm_run *run = st->run + r;
+    const int K = q * run->n_cell;
+    for (int i = 0; i < run->n_block * K; i++) {
+      if (run->level[i % K / q] != l) continue;
+      const double *row = run->data + (size_t)(i * n_col + q) * SIMD_LANES;
+      for (int j = 0; j < p1; j++)
+        for (int k = 0; k <= j; k++)
+          for (int lane = 0; lane < SIMD_LANES; lane++)
+            A[j + p1 * k] += row[j * SIMD_LANES + lane] * row[k * SIMD_LANES + lane];
+    }
+  }
 }
 
 /* ---- simulation ---------------------------------------------------------------------------------- */

@@ -2,7 +2,12 @@
 #ifndef ELBO_TEST_LMM_FIXTURE_H
 #define ELBO_TEST_LMM_FIXTURE_H
 
+#include <math.h>
+
 #include "glmm/lmm.h"
+#include "glmm/parameters.h"
+#include "glmm/stats.h"
+#include "glmm/work.h"
 #include "reference.h"
 
 static const double log_2pi = 1.8378770664093454836;

@@ -3,6 +3,9 @@
  * the caller's units and shares nothing with the code under test. */
 #include <string.h>
 
+#include "glmm/bound.h"
+#include "glmm/objective.h"
+#include "glmm/starts.h"
 #include "lmm_fixture.h"
 #include "math/simd.h"
 

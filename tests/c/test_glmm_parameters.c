@@ -2,7 +2,7 @@
  * against differences. */
 #include <string.h>
 
-#include "glmm/lmm.h"
+#include "glmm/parameters.h"
 #include "reference.h"
 
 static const double pi = 3.14159265358979323846;

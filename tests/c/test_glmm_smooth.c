@@ -6,6 +6,11 @@
  * beta is in c, with a prior precision of zero. */
 #include <string.h>
 
+#include "glmm/map.h"
+#include "glmm/objective.h"
+#include "glmm/prior.h"
+#include "glmm/smooth.h"
+#include "glmm/starts.h"
 #include "lmm_fixture.h"
 #include "law/sd_prior.h"
 

@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "math/simd.h"
-#include "glmm/lmm.h"
+#include "glmm/groups.h"
+#include "glmm/stats.h"
 #include "reference.h"
 
 typedef struct {

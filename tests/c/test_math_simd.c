@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "glmm/lmm.h"
+#include "glmm/groups.h"
 #include "reference.h"
 
 /* Sums of some tens of products of numbers near one, in a different order. */

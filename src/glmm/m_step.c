@@ -1,0 +1,219 @@
+/* The M-step of the Gaussian mixed model. */
+#include "glmm/m_step.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "glmm/cross.h"
+#include "glmm/e_step.h"
+#include "glmm/parameters.h"
+#include "glmm/smooth.h"
+#include "glmm/work.h"
+#include "math/la.h"
+
+/* Where an inner ascent of the M-step ends, relative to the parameters. */
+#define SMALL_STEP 1e-7
+
+/* Adds the derivative of log p(Sigma) to the symmetric G (d log p = tr(G dSigma)). */
+static void add_prior_gradient(lmm_work *w, double *G) {
+  const lmm_parameters *par = &w->par;
+  const int n = par->n_pair + par->n_level, q = par->q;
+  memset(w->all_d.gradient, 0, (size_t)n * sizeof(double));
+  memset(w->all_d.hessian, 0, square(n) * sizeof(double));
+  w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient, w->all_d.hessian);
+  for (int e = 0; e < par->n_pair; e++) {
+    const int a = par->pair_a[e], b = par->pair_b[e];
+    const double part = w->all_d.gradient[e] * (a == b ? 1.0 : 0.5);
+    G[a + q * b] += part;
+    if (a != b) G[b + q * a] += part;
+  }
+}
+
+/* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no
+ * closed form, by Fisher scoring with halving: a generalised M-step (Dempster, Laird & Rubin 1977). */
+static elbo_status improve_Sigma(lmm_work *w) {
+  const int q = w->stats->q, m = w->stats->m;
+  const int n = w->par.n_eta - w->par.n_sigma - w->par.n_smooth;
+  double *M = w->scratch + square(q), *inverse = M + square(q), *G = inverse + square(q);
+  double *SJ = G + square(q), *info = SJ + square(q) * 2, *step = info + square(n),
+         *from = step + n;
+  double best = -HUGE_VAL;
+  int halvings = 0;
+  memcpy(from, w->eta, (size_t)n * sizeof(double));
+  for (int j = 0; j < n; j++) step[j] = 0.0;
+  for (int iteration = 0; iteration < 20; iteration++) {
+    double value = m * lmm_whiten(w, w->q_root, w->root, M), prior = 0.0;
+    if (w->prior && w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK)
+      prior = -HUGE_VAL;
+    value += prior - 0.5 * lmm_whitened_square(w, M);
+    if (!(value >= best)) { /* half the step */
+      if (++halvings > 30) break;
+      for (int j = 0; j < n; j++) {
+        step[j] *= 0.5;
+        w->eta[j] = from[j] + step[j];
+      }
+      lmm_set_eta(w);
+      continue;
+    }
+    best = value;
+    memcpy(from, w->eta, (size_t)n * sizeof(double));
+    lmm_parameters_sigma_jacobian(&w->par, w->eta, w->jacobian);
+    /* Sigma^{-1} = Li'Li on the range of Sigma, Li the inverse of its root. */
+    la_lower_inverse(w->L, q, SJ);
+    for (int i = 0; i < q; i++)
+      for (int j = 0; j < q; j++) {
+        inverse[i + q * j] = 0.0;
+        for (int k = 0; k < q; k++) inverse[i + q * j] += SJ[k + q * i] * SJ[k + q * j];
+      }
+    la_multiply(inverse, w->second_u, q, q, q, SJ);
+    la_multiply(SJ, inverse, q, q, q, G);
+    for (size_t i = 0; i < square(q); i++) G[i] = 0.5 * (G[i] - m * inverse[i]);
+    if (w->prior) add_prior_gradient(w, G);
+    for (int j = 0; j < n; j++) {
+      const double *Jj = w->jacobian + square(q) * (size_t)j;
+      step[j] = 0.0;
+      for (size_t i = 0; i < square(q); i++) step[j] += G[i] * Jj[i];
+      la_multiply(inverse, Jj, q, q, q, SJ + square(q));
+      la_multiply(SJ + square(q), inverse, q, q, q, SJ);
+      for (int k = 0; k < n; k++) {
+        const double *Jk = w->jacobian + square(q) * (size_t)k;
+        double sum = 0.0;
+        for (size_t i = 0; i < square(q); i++) sum += SJ[i] * Jk[i];
+        info[j + n * k] = 0.5 * m * sum + (j == k ? 1e-10 * m : 0.0);
+      }
+    }
+    if (la_chol(info, n) != ELBO_OK || la_inverse_from_chol(info, n) != ELBO_OK) break;
+    for (int j = 0; j < n; j++) {
+      double move = 0.0;
+      for (int k = 0; k < n; k++) move += info[j + n * k] * step[k];
+      w->eta[j] = from[j] + move;
+    }
+    double largest = 0.0, length = 0.0;
+    for (int j = 0; j < n; j++) {
+      step[j] = w->eta[j] - from[j];
+      largest = fmax(largest, fabs(step[j]));
+      length = fmax(length, fabs(w->eta[j]));
+    }
+    lmm_set_eta(w);
+    if (largest < SMALL_STEP * length) { /* the value no longer tells steps apart */
+      memcpy(from, w->eta, (size_t)n * sizeof(double));
+      break;
+    }
+  }
+  memcpy(w->eta, from, (size_t)n * sizeof(double));
+  lmm_set_eta(w);
+  return ELBO_OK;
+}
+
+/* q(Sigma), q(sigma^2) and their auxiliary variables, given q(beta, u). */
+static elbo_status global_step(lmm_work *w) {
+  double *square_sum = w->cells;
+  for (int l = 0; l < w->stats->n_level; l++) square_sum[l] = lmm_expected_square(w, l);
+  const elbo_status status =
+      w->prior->update(w->prior, &w->par, w->second_u, square_sum, w->Sigma, w->variance);
+  lmm_parameters_pack(&w->par, w->Sigma, w->variance, w->eta);
+  if (has_smooth(w)) lmm_smooth_m_step(w);
+  lmm_set_eta(w);
+  return status;
+}
+
+/* A += X'X / variance (lower), b += X'y / variance, from cross-products of [X y]. */
+static void add_cross(const double *R, double variance, int p, double *A, double *b) {
+  const int p1 = p + 1;
+  for (int j = 0; j < p; j++) {
+    b[j] += R[p + p1 * j] / variance;
+    for (int k = 0; k <= j; k++) A[j + p * k] += R[j + p1 * k] / variance;
+  }
+}
+
+/* Raises -(n log v + square / v) / 2 + log p(v) in each free residual variance, by scoring in log sigma
+ * with halving. */
+static elbo_status improve_variance(lmm_work *w) {
+  const lmm_parameters *par = &w->par;
+  const int n_d = par->n_pair + par->n_level;
+  for (int l = 0; l < par->n_level; l++) {
+    if (par->eta_of_sigma[l] < 0) continue;
+    const double n = w->stats->n_rows[l], sum = lmm_expected_square(w, l);
+    double step = 0.0, from = w->variance[l], best = -HUGE_VAL;
+    for (int i = 0; i < 60; i++) {
+      double prior;
+      const elbo_status status = w->prior->value(w->prior, par, w->Sigma, w->variance, &prior);
+      const double v = w->variance[l], value = prior - 0.5 * (n * log(v) + sum / v);
+      if (status != ELBO_OK || !(value >= best)) {
+        step *= 0.5;
+        w->variance[l] = from * exp(2.0 * step);
+        continue;
+      }
+      best = value;
+      from = v;
+      memset(w->all_d.gradient, 0, (size_t)n_d * sizeof(double));
+      memset(w->all_d.hessian, 0, square(n_d) * sizeof(double));
+      w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient,
+                            w->all_d.hessian);
+      step = (sum / v - n + 2.0 * v * w->all_d.gradient[par->n_pair + l]) / (2.0 * n);
+      step = step > 1.0 ? 1.0 : step < -1.0 ? -1.0 : step;
+      w->variance[l] = from * exp(2.0 * step);
+      if (fabs(step) < SMALL_STEP) { /* the value no longer tells steps apart */
+        from = w->variance[l];
+        break;
+      }
+    }
+    w->variance[l] = from;
+  }
+  return ELBO_OK;
+}
+
+/* Sigma = sum E[u u'] / m by blocks, as its root: that of q times that of sum E[b b'] / m, which loses
+ * nothing where Sigma is nearly singular. */
+static void root_of_second(lmm_work *w, double *L) {
+  const int q = w->stats->q;
+  double *block = w->scratch, *chol = block + square(q);
+  memset(block, 0, square(q) * sizeof(double));
+  for (int b = 0; b < w->par.n_block; b++)
+    for (int i = w->par.start[b]; i < w->par.start[b + 1]; i++)
+      for (int j = w->par.start[b]; j < w->par.start[b + 1]; j++)
+        block[i + q * j] = w->second[i + q * j] / w->stats->m;
+  la_chol_semidefinite(block, q, 1e-300, chol);
+  la_multiply(w->q_root, chol, q, q, q, L);
+}
+
+elbo_status lmm_m_step(void *work) {
+  lmm_work *w = (lmm_work *)work;
+  const lmm_stats *st = w->stats;
+  const lmm_parameters *par = &w->par;
+  const int p = st->p, p1 = p + 1, q = st->q;
+  int constrained = 0;
+  if (w->prior && w->prior->update) return global_step(w);
+  if (!integrates_beta(w) && p > 0) {
+    double *A = w->scratch, *b = A + square(p);
+    memset(A, 0, (square(p) + (size_t)p) * sizeof(double));
+    if (w->prior) {
+      double *shifted = w->cross;
+      shift_cross(w->prior->cross, w->summary_origin, p, shifted);
+      add_cross(shifted, 1.0, p, A, b);
+    }
+    for (int l = 0; l < st->n_level; l++) {
+      add_cross(w->residual + (size_t)l * square(p1), w->variance[l], p, A, b);
+    }
+    if (has_smooth(w)) lmm_smooth_hold(w, A, b);
+    if (la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return ELBO_E_NOT_PD;
+    for (int j = 0; j < p; j++) {
+      w->beta[j] = w->summary_origin[j];
+      for (int k = 0; k < p; k++) w->beta[j] += A[j + p * k] * b[k];
+    }
+  }
+  for (int l = 0; l < st->n_level; l++)
+    if (par->eta_of_sigma[l] >= 0 && !w->prior)
+      w->variance[l] = lmm_expected_square(w, l) / st->n_rows[l];
+  if (w->prior) improve_variance(w);
+  for (int k = 0; k < q; k++) constrained |= w->prior || par->kind[k] != LMM_ROW_FREE;
+  double *L = w->scratch + 2 * square(q);
+  if (constrained)
+    memcpy(L, w->L, square(q) * sizeof(double));
+  else
+    root_of_second(w, L);
+  lmm_parameters_pack_root(par, L, w->variance, w->eta);
+  if (has_smooth(w)) lmm_smooth_m_step(w);
+  lmm_set_eta(w);
+  return constrained && par->n_eta > par->n_sigma + par->n_smooth ? improve_Sigma(w) : ELBO_OK;
+}
