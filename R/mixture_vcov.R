@@ -92,8 +92,21 @@ mixture_information <- function(fit) {
 
 information_at <- function(fit) {
   answer <- call_information(fit)
-  eta_cov <- invert_information(-answer$hessian, flat_information(fit))
+  information <- -answer$hessian
+  lost <- flat_weights(fit, information, answer$jacobian)
+  information[lost, ] <- information[, lost] <- 0
+  eta_cov <- invert_information(information, flat_information(fit))
   c(information_parts(fit, eta_cov, answer$jacobian), list(V = answer$V, status = answer$status))
+}
+
+# Coordinates of the weights alone of which the units say next to nothing, beside what they would if their
+# components were known: the components are alike.
+flat_weights <- function(fit, information, jacobian) {
+  rows <- which(fit$parameters$block == "weight")
+  if (fit$method == "vb" || length(rows) == 0) return(integer())
+  own <- which(colSums(abs(jacobian[-rows, , drop = FALSE])) == 0)
+  known <- nobs(fit) * colSums(jacobian[rows, own, drop = FALSE]^2 / as.vector(component_weights(fit)))
+  own[diag(information)[own] < flat_information(fit) * known]
 }
 
 # The part of the largest information below which a direction is flat: differences leave some 1e-6 of what is

@@ -147,3 +147,13 @@ test_that("a single coefficient has a standard error: of a Poisson mean on the l
     expect_equal(summary(fit)$coefficients[1, "Std. Error"], 1 / sqrt(6), tolerance = 1e-6)
   }
 })
+
+test_that("weights of components that are alike have no standard errors", {
+  # A mixture of two laws of one trial each is one such law: nothing is known but its mean.
+  coin <- data.frame(y = rep(c(TRUE, FALSE), c(30, 70)))
+  fit <- fit_mixture(y ~ 1, coin, k = 2, family = binomial())
+  expect_equal(as.numeric(logLik(fit)), 30 * log(0.3) + 70 * log(0.7))
+  expect_true(all(is.na(sqrt(diag(vcov(fit, full = TRUE))))))
+  expect_output(print(fit), "Not identified")
+  expect_no_match(paste(notes(fit), collapse = " "), "depend on luck")
+})
