@@ -107,8 +107,10 @@ table_markdown <- function(table) {
   table[] <- lapply(table, escape_markdown)
   lines <- knitr::kable(table, "pipe", align = align, row.names = FALSE)
   # pandoc gives columns widths in proportion to a rule that is too long for the page, and Word
-  # needs them: without, all columns are as wide as each other.
-  if (knitr::pandoc_to("docx")) lines[2] <- gsub("-", strrep("-", 10), lines[2])
+  # needs them: without, all columns are as wide as each other. A cell has margins beside its text.
+  if (knitr::pandoc_to("docx")) {
+    lines[2] <- gsub("(-+)", paste0("\\1", strrep("-", 20)), gsub("-", strrep("-", 10), lines[2]))
+  }
   paste(lines, collapse = "\n")
 }
 
