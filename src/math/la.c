@@ -49,6 +49,21 @@ void la_chol_semidefinite(const double *A, int n, double tol, double *L) {
   }
 }
 
+void la_solve_semidefinite(const double *A, const double *b, int n, double *unit, double *L,
+                           double *inverse, double *x) {
+  for (int a = 0; a < n; a++) unit[a] = A[a + n * a] > 0.0 ? 1.0 / sqrt(A[a + n * a]) : 0.0;
+  for (int a = 0; a < n; a++)
+    for (int c = 0; c < n; c++) inverse[c + n * a] = A[c + n * a] * unit[a] * unit[c];
+  la_chol_semidefinite(inverse, n, 1e-11, L);
+  la_lower_inverse(L, n, inverse);
+  memset(x, 0, (size_t)n * sizeof(double));
+  for (int a = 0; a < n; a++) {
+    double sum = 0.0;
+    for (int c = 0; c <= a; c++) sum += inverse[a + n * c] * unit[c] * b[c];
+    for (int c = 0; c <= a; c++) x[c] += inverse[a + n * c] * unit[c] * sum;
+  }
+}
+
 elbo_status la_inverse_from_chol(double *L, int n) {
   int info = 0;
   if (n == 0) return ELBO_OK;

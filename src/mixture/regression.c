@@ -1,135 +1,27 @@
-/* The mixture of regressions: coordinates, fields, free parameters of em, and the constructor. */
+/* The mixture of regressions, put together: memory, priors, fields, and which functions serve. */
+#include "mixture/regression.h"
+
+#include "law/exponential_family.h"
+#include "mixture/regression_coordinates.h"
+#include "mixture/regression_em.h"
+#include "mixture/regression_gaussian.h"
+#include "mixture/regression_gaussian_em.h"
+#include "mixture/regression_gaussian_vb.h"
+#include "mixture/regression_glm.h"
+#include "mixture/regression_glm_em.h"
+#include "mixture/regression_glm_vb.h"
 #include "mixture/regression_inside.h"
+#include "mixture/regression_vb.h"
 
-/* ---- coordinates ----------------------------------------------------------------------------- */
-
-static int is_constant(const double *x, int n) {
-  for (int i = 1; i < n; i++)
-    if (x[i] != x[0]) return 0;
-  return n > 0;
-}
-
-/* The first column that is one number throughout, and not zero; or -1. */
-static int find_intercept(const double *X, int n, int p) {
-  for (int b = 0; b < p; b++)
-    if (is_constant(X + (size_t)n * (size_t)b, n) && X[(size_t)n * (size_t)b] != 0.0) return b;
-  return -1;
-}
-
-static double mean_of(const double *x, int n) {
-  double sum = 0.0;
-  for (int i = 0; i < n; i++) sum += x[i] / n;
-  return sum;
-}
-
-static double mean_square(const double *x, int n, double centre) {
-  double sum = 0.0;
-  for (int i = 0; i < n; i++) sum += (x[i] - centre) * (x[i] - centre) / n;
-  return sum;
-}
-
-static void scale_columns(regression *w, int intercept) {
-  const int n = w->spec.units.n_row;
-  for (int b = 0; b < w->spec.p; b++) {
-    const double *x = w->spec.X + (size_t)n * (size_t)b;
-    w->centre[b] = intercept >= 0 && !is_constant(x, n) ? mean_of(x, n) : 0.0;
-    w->scale[b] = scale_of(mean_square(x, n, w->centre[b]));
-    w->reach[b] = 0.0;
-    for (int i = 0; i < n; i++)
-      w->reach[b] = fmax(w->reach[b], fabs(x[i] - w->centre[b]) * w->scale[b]);
-  }
-}
-
-static void scale_response(regression *w, int intercept) {
-  const mixture_regression_spec *spec = &w->spec;
-  const int n = spec->units.n_row;
-  w->y_centre = 0.0;
-  w->y_scale = 1.0;
-  if (spec->family != REGRESSION_GAUSSIAN) return;
-  const double *o = spec->offset;
-  if (intercept >= 0) w->y_centre = mean_of(spec->y, n) - (o ? mean_of(o, n) : 0.0);
-  double sum = 0.0, weighted = 0.0;
-  for (int i = 0; i < n; i++) {
-    const double y = spec->y[i] - (o ? o[i] : 0.0) - w->y_centre;
-    sum += y * y / n;
-    weighted += (spec->weights ? spec->weights[i] : 1.0) * y * y / n;
-  }
-  w->y_scale = scale_of(sum);
-  w->spread = weighted * w->y_scale * w->y_scale;
-  if (!(w->spread > 0.0)) w->spread = w->y_scale * w->y_scale; /* a single new row, say */
-}
-
-/* beta = B gamma + origin. */
-static void build_map(regression *w, int intercept) {
-  const int p = w->spec.p;
-  memset(w->B, 0, square(p) * sizeof(double));
-  memset(w->B_inverse, 0, square(p) * sizeof(double));
-  memset(w->origin, 0, (size_t)p * sizeof(double));
-  for (int b = 0; b < p; b++) {
-    w->B[b + p * b] = w->scale[b] / w->y_scale;
-    w->B_inverse[b + p * b] = w->y_scale / w->scale[b];
-  }
-  if (intercept < 0) return;
-  const double value = w->spec.X[(size_t)w->spec.units.n_row * (size_t)intercept];
-  w->origin[intercept] = w->y_centre / value;
-  for (int b = 0; b < p; b++) {
-    if (b == intercept) continue;
-    w->B[intercept + p * b] = -w->centre[b] / value * w->B[b + p * b];
-    w->B_inverse[intercept + p * b] =
-        w->centre[b] / value * w->B_inverse[intercept + p * intercept];
-  }
-}
-
-void regression_load(const regression *w, int row, int n, int ld, double *block) {
-  const size_t n_row = (size_t)w->spec.units.n_row;
-  const double *root = w->root_weight ? w->root_weight + row : NULL;
-  for (int b = 0; b < w->spec.p; b++, block += ld) {
-    const double *x = w->spec.X + n_row * (size_t)b + row, centre = w->centre[b],
-                 scale = w->scale[b];
-    for (int i = 0; i < n; i++) block[i] = (x[i] - centre) * scale;
-    if (root)
-      for (int i = 0; i < n; i++) block[i] *= root[i];
-    for (int i = n; i < ld; i++) block[i] = block[n - 1];
-  }
-}
-
-void regression_set_gamma(const regression *w, int j, const double *gamma) {
-  const int p = w->spec.p;
-  double *beta = w->beta + p * j;
-  memmove(w->gamma + p * j, gamma, (size_t)p * sizeof(double));
-  multiply(w->B, w->gamma + p * j, p, beta);
-  for (int b = 0; b < p; b++) beta[b] += w->origin[b];
-}
-
-void regression_get_gamma(const regression *w) {
-  const int p = w->spec.p;
-  for (int j = 0; j < w->spec.k; j++) {
-    for (int b = 0; b < p; b++) w->trial[b] = w->beta[b + p * j] - w->origin[b];
-    multiply(w->B_inverse, w->trial, p, w->gamma + p * j);
-  }
-}
-
-void regression_solve(const regression *w, const double *A, const double *b, double *x) {
-  const int p = w->spec.p;
-  double *unit = w->unit;
-  for (int a = 0; a < p; a++) unit[a] = A[a + p * a] > 0.0 ? 1.0 / sqrt(A[a + p * a]) : 0.0;
-  for (int a = 0; a < p; a++)
-    for (int c = 0; c < p; c++) w->inverse[c + p * a] = A[c + p * a] * unit[a] * unit[c];
-  la_chol_semidefinite(w->inverse, p, 1e-11, w->L);
-  la_lower_inverse(w->L, p, w->inverse);
-  memset(x, 0, (size_t)p * sizeof(double));
-  for (int a = 0; a < p; a++) {
-    double sum = 0.0;
-    for (int c = 0; c <= a; c++) sum += w->inverse[a + p * c] * unit[c] * b[c];
-    for (int c = 0; c <= a; c++) x[c] += w->inverse[a + p * c] * unit[c] * sum;
-  }
-  for (int c = 0; c < p; c++) {
-    const double *column = w->inverse + p * c;
-    unit[c] *= unit[c] * dot(column, column, p);
-  }
-}
-
-/* ---- priors ---------------------------------------------------------------------------------- */
+/* Of each family its rows, and its steps by method. */
+static const struct {
+  void (*rows)(mixture_part *, const regression *);
+  void (*em)(mixture_part *, const regression *), (*vb)(mixture_part *, const regression *);
+} law[] = {
+    [REGRESSION_GAUSSIAN] = {regression_gaussian, regression_gaussian_em, regression_gaussian_vb},
+    [REGRESSION_BINOMIAL] = {regression_glm, regression_glm_em, regression_glm_vb},
+    [REGRESSION_POISSON] = {regression_glm, regression_glm_em, regression_glm_vb},
+};
 
 static void build_prior(regression *w) {
   const mixture_regression_spec *spec = &w->spec;
@@ -154,76 +46,6 @@ static void build_prior(regression *w) {
   for (int s = 0; s < w->n_sigma; s++)
     w->sigma_constant[s] = spec->sigma_constant ? spec->sigma_constant[s] * w->y_scale : NAN;
 }
-
-static double em_log_prior(const void *work) {
-  const regression *w = (const regression *)work;
-  const mixture_regression_spec *spec = &w->spec;
-  double sum = 0.0, by_x;
-  for (int j = 0; spec->beta_sd && j < spec->k; j++)
-    for (int b = 0; b < spec->p; b++) {
-      if (isinf(spec->beta_sd[b])) continue;
-      const double z = (w->beta[b + spec->p * j] - spec->beta_mean[b]) / spec->beta_sd[b];
-      sum -= 0.5 * (z * z + LOG_2PI) + log(spec->beta_sd[b]);
-    }
-  for (int s = 0; s < w->n_sigma && w->sigma_prior.family != SD_FLAT; s++)
-    if (sigma_free(w, s))
-      sum += sd_prior_log_density(&w->sigma_prior, 1.0 / w->precision[s], &by_x) + log(w->y_scale);
-  return sum;
-}
-
-/* ---- parameters of em ------------------------------------------------------------------------ */
-
-static elbo_status em_restore(void *work, int *component) {
-  (void)component;
-  regression_get_gamma((regression *)work);
-  return ELBO_OK;
-}
-
-static elbo_status em_prepare(void *work, int *component) {
-  regression *w = (regression *)work;
-  for (int i = 0; i < w->spec.p * w->spec.k; i++)
-    if (!isfinite(w->gamma[i])) return ELBO_E_NOT_FINITE;
-  for (int s = 0; s < w->n_sigma; s++) {
-    const double sigma = w->sigma[s] * w->y_scale;
-    w->precision[s] = 1.0 / (sigma * sigma);
-    w->log_variance[s] = 2.0 * log(sigma);
-  }
-  return w->n_sigma > 0 ? regression_gaussian_prepare(w, component) : ELBO_OK;
-}
-
-/* eta: gamma (p x k), then log of y_scale sigma where free. */
-static void em_pack(const void *work, double *eta) {
-  const regression *w = (const regression *)work;
-  const int n = w->spec.p * w->spec.k;
-  memcpy(eta, w->gamma, (size_t)n * sizeof(double));
-  eta += n;
-  for (int s = 0; s < w->n_sigma; s++)
-    if (sigma_free(w, s)) *eta++ = 0.5 * w->log_variance[s];
-}
-
-static elbo_status em_unpack(void *work, const double *eta) {
-  regression *w = (regression *)work;
-  const int p = w->spec.p;
-  for (int j = 0; j < w->spec.k; j++, eta += p) {
-    for (int a = 0; a < p; a++) w->trial[a] = is_held(w, j, a) ? w->gamma[a + p * j] : eta[a];
-    regression_set_gamma(w, j, w->trial);
-  }
-  for (int s = 0; s < w->n_sigma; s++) {
-    if (!sigma_free(w, s)) continue;
-    w->sigma[s] = exp(*eta++) / w->y_scale;
-    if (!(w->sigma[s] > 0.0) || !isfinite(w->sigma[s])) return ELBO_E_NOT_PD;
-  }
-  return ELBO_OK;
-}
-
-static void em_theta(const void *work, double *theta) {
-  const regression *w = (const regression *)work;
-  const int n = w->spec.p * w->spec.k;
-  memcpy(theta, w->beta, (size_t)n * sizeof(double));
-  for (int s = 0; s < w->n_sigma; s++) theta[n + s] = w->sigma[s];
-}
-
-/* ---- construction ---------------------------------------------------------------------------- */
 
 /* What of a row's log density has no parameter; gaussian rows: beyond 1/2 log 2 pi. */
 static double constant_of(const mixture_regression_spec *spec, int i) {
@@ -312,13 +134,6 @@ static void add_fields(mixture_part *part, const regression *w) {
   }
 }
 
-/* Linear predictor zero, or at the mean of gaussian rows; sigma that of their spread. */
-static void start_em(regression *w) {
-  for (int j = 0; j < w->spec.k; j++) regression_set_gamma(w, j, w->zeros);
-  for (int s = 0; s < w->n_sigma; s++)
-    w->sigma[s] = (sigma_free(w, s) ? sqrt(w->spread) : w->sigma_constant[s]) / w->y_scale;
-}
-
 elbo_status mixture_regression_part(mixture_part *part, const mixture_regression_spec *spec,
                                     const elbo_memory *mem) {
   regression *w = (regression *)mem->get(mem->ctx, sizeof *w);
@@ -327,31 +142,20 @@ elbo_status mixture_regression_part(mixture_part *part, const mixture_regression
   w->kernels = row_kernels_current();
   if (spec->family == REGRESSION_GAUSSIAN) w->n_sigma = spec->common_sigma ? 1 : spec->k;
   allocate(w, mem);
-  const int intercept = find_intercept(spec->X, spec->units.n_row, spec->p);
-  scale_columns(w, intercept);
-  scale_response(w, intercept);
-  build_map(w, intercept);
+  regression_coordinates(w);
   build_prior(w);
   build_rows(w, mem);
 
   memset(part, 0, sizeof *part);
   part->work = w;
   add_fields(part, w);
-  part->n_eta = spec->p * spec->k + n_free_sigma(w);
   part->n_theta = spec->p * spec->k + w->n_sigma;
-  part->restore = em_restore;
-  part->prepare = em_prepare;
-  part->log_prior = em_log_prior;
-  part->pack = em_pack;
-  part->unpack = em_unpack;
-  part->theta = em_theta;
-  if (w->n_sigma > 0)
-    regression_gaussian(part, w);
-  else
-    regression_glm(part, w);
-  if (spec->method != MIXTURE_VB)
-    start_em(w);
-  else
+  law[spec->family].rows(part, w);
+  if (spec->method == MIXTURE_VB) {
+    law[spec->family].vb(part, w);
     return regression_vb(part, w);
+  }
+  law[spec->family].em(part, w);
+  regression_em(part, w);
   return ELBO_OK;
 }

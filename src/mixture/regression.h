@@ -4,10 +4,17 @@
  *   binomial   y ~ binomial(weight, p),   logit p = offset + x' beta_j
  *   poisson    y ~ Poisson(mu),           log mu  = offset + x' beta_j
  *
- * mixture/regression.c            coordinates, fields, theta; which functions serve a family
- * mixture/regression_gaussian.c   gaussian rows: densities and statistics, em
- * mixture/regression_glm.c        binomial and poisson rows: densities, Newton steps
- * mixture/regression_vb.c         normal and inverse gamma factors; gaussian rows */
+ * From the top down, in mixture/:
+ *
+ *   regression.c                memory, priors, fields; which functions serve a family and a method
+ *   regression_em.c, _vb.c      what is known under a method: points, or factors
+ *   regression_gaussian_em.c, regression_gaussian_vb.c, regression_glm_em.c, regression_glm_vb.c
+ *                               the steps of a family under a method
+ *   regression_gaussian.c       gaussian rows: densities and statistics
+ *   regression_glm.c            binomial and poisson rows: densities, and passes over them
+ *   regression_q.c              normal factors
+ *   regression_coordinates.c    scales and origins
+ *   regression_inside.h         the state */
 #ifndef ELBO_MIXTURE_REGRESSION_H
 #define ELBO_MIXTURE_REGRESSION_H
 

@@ -1,4 +1,4 @@
-/* What the files of the mixture of regressions share among themselves.
+/* The state of the mixture of regressions.
  *
  * Columns are shifted to their mean where an intercept absorbs it, and scaled by powers of two, so
  * that neither units nor origins matter:
@@ -79,56 +79,5 @@ static inline int is_held(const regression *w, int j, int a) {
 static inline void multiply(const double *A, const double *x, int n, double *out) {
   la_multiply(A, x, n, n, 1, out);
 }
-
-/* ---- rows: mixture/regression.c -------------------------------------------------------- */
-
-/* Rows row .. row + n - 1 to a block (ld x p) of x~, times the root of the weight where there is
- * one; padded with copies of the last row. */
-void regression_load(const regression *w, int row, int n, int ld, double *block);
-
-/* Solves A x = b for symmetric positive semidefinite A (p x p), by the Cholesky factor of A with
- * unit diagonal; a column that depends on those before it (up to 1e-11 of its length squared) has
- * x = 0.  Leaves the diagonal of the inverse, zero in such columns, in w->unit. */
-void regression_solve(const regression *w, const double *A, const double *b, double *x);
-
-/* gamma_j (p), and its image in the field; and gamma (p x k) back from the field. */
-void regression_set_gamma(const regression *w, int j, const double *gamma);
-void regression_get_gamma(const regression *w);
-
-/* ---- gaussian rows: mixture/regression_gaussian.c -------------------------------------- */
-
-void regression_gaussian(mixture_part *part, const regression *w);
-elbo_status regression_gaussian_prepare(regression *w, int *component);
-
-/* Statistics: for each component the cross-products of t = (1, x~, e), times the root of the
- * weight, with e = y~ - x~' gamma_j the residual at the parameters of the pass: they lose no digits
- * however good the fit.  Then these gamma (p x k), and sum_ij r_ij log(weight_i) / 2. */
-static inline const double *stat_cross(const regression *w, const double *stat, int j) {
-  return stat + packed_size(w->spec.p + 2) * (size_t)j;
-}
-static inline const double *stat_origin(const regression *w, const double *stat, int j) {
-  return stat + packed_size(w->spec.p + 2) * (size_t)w->spec.k + (size_t)w->spec.p * (size_t)j;
-}
-/* sum r x~ x~' (p x p) to A and sum r x~ e to b. */
-void regression_normal_equations(const regression *w, const double *stat, int j, double *A,
-                                 double *b);
-/* sum_i r_ij weight_i E (y~ - x~' gamma_j)^2 */
-double regression_square(const regression *w, const double *stat, int j);
-
-/* ---- binomial and poisson rows: mixture/regression_glm.c ------------------------------- */
-
-void regression_glm(mixture_part *part, const regression *w);
-size_t regression_glm_block(int p);
-
-/* ---- vb: mixture/regression_vb.c ------------------------------------------------------- */
-
-elbo_status regression_vb(mixture_part *part, regression *w);
-/* gamma_j ~ N(gamma, V), and its image in the fields. */
-void regression_set_q(const regression *w, int j, const double *gamma, const double *V);
-/* -KL(N(gamma, V) || p(gamma)), V = root root'. */
-double regression_minus_kl(const regression *w, const double *gamma, const double *V,
-                           const double *root);
-/* Natural parameters of q(gamma_j), as law_normal_natural() has them. */
-void regression_natural_q(const regression *w, int j, double *eta);
 
 #endif
