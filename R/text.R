@@ -10,6 +10,7 @@
 # Decimals at which an estimate and its standard error are shown: two significant digits of the
 # standard error, three of the larger of the two, and of an estimate alone.
 shown_decimals <- function(estimate, se) {
+  if (length(estimate) == 0) return(numeric(0)) # which round() refuses
   digits <- function(x, wanted) wanted - 1 - floor(log10(x))
   decimals <- pmax(digits(se, 2), digits(pmax(abs(estimate), se), 3), 0)
   # An estimate beside a large standard error is not rounded to nothing.

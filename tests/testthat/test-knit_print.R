@@ -139,3 +139,14 @@ test_that("numbers that belong together are not broken, and text does not go on 
   html <- paste(readLines(html, encoding = "UTF-8", warn = FALSE), collapse = "\n")
   expect_match(html, "<p>Text that follows at once.</p>", fixed = TRUE)
 })
+
+test_that("a fit without fixed effects has no table of them", {
+  skip_if_not_installed("knitr")
+  fit <- fit_glmm(y ~ 0 + (1 | pair), sim_pairs(50, theta = 1))
+  for (shown in list(fit, summary(fit))) {
+    text <- knitr::knit_print(shown)
+    expect_no_match(text, "Coefficient", fixed = TRUE)
+    expect_match(text, "sigma", fixed = TRUE)
+  }
+  expect_output(print(summary(fit)), "sigma")
+})
