@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "glmm/groups.h"
-#include "math/la.h"
 #include "math/simd.h"
 
 enum { CHUNK = 512 };
@@ -404,86 +403,6 @@ void lmm_stats_add_between(const lmm_stats *st, int l, double *A) {
         for (int k = 0; k <= j; k++)
           for (int lane = 0; lane < SIMD_LANES; lane++)
             A[j + p1 * k] += row[j * SIMD_LANES + lane] * row[k * SIMD_LANES + lane];
-    }
-  }
-}
-
-/* ---- simulation ---------------------------------------------------------------------------------- */
-
-size_t lmm_n_draws(const lmm_stats *stats) {
-  size_t n = (size_t)stats->n_level * (size_t)stats->p; /* within */
-  for (int r = 0; r < stats->n_run; r++) {
-    const lmm_run *run = stats->run + r;
-    n += (size_t)run->n_block * SIMD_LANES * (size_t)(stats->q * (1 + run->n_cell));
-  }
-  return n;
-}
-
-/* X'X of the within rows of a level (p x p), its factor R R' and rank. */
-static int within_factor(const lmm_stats *stats, int level, double *A, double *R) {
-  const int p = stats->p, p1 = p + 1;
-  const double *W = stats->within + (size_t)(level * p1 * p1);
-  int rank = 0;
-  for (int j = 0; j < p; j++)
-    for (int k = 0; k < p; k++) A[j + p * k] = W[j >= k ? j + p1 * k : k + p1 * j];
-  la_chol_semidefinite(A, p, 1e-13, R);
-  for (int j = 0; j < p; j++) rank += R[j + p * j] > 0.0;
-  return rank;
-}
-
-double lmm_chi_square_df(const lmm_stats *stats, int level, double *memory) {
-  const int rank = within_factor(stats, level, memory, memory + stats->p * stats->p);
-  return fmax(0.0, stats->n_distinct[level] - rank);
-}
-
-size_t lmm_simulate_size(const lmm_stats *stats) {
-  return 2 * (size_t)(stats->p * stats->p) + (size_t)(stats->p + stats->q);
-}
-
-void lmm_stats_simulate(lmm_stats *stats, const double *L, const double *beta,
-                        const double *variance, const double *draws, const double *chi_square,
-                        double *memory) {
-  const int p = stats->p, p1 = p + 1, q = stats->q, n_col = q + p1;
-  double *A = memory, *R = A + p * p, *noise = R + p * p, *u = noise + p;
-  /* Within: y = X beta + sigma e, so X'y = X'X beta + sigma R'z with X'X = R'R, and what of e is
-   * orthogonal to X is a chi-square. */
-  for (int l = 0; l < stats->n_level; l++, draws += p) {
-    double *W = stats->within + (size_t)(l * p1 * p1), total = 0.0;
-    const double sigma = sqrt(variance[l]);
-    within_factor(stats, l, A, R);
-    for (int j = 0; j < p; j++) {
-      noise[j] = 0.0;
-      for (int k = 0; k <= j; k++) noise[j] += sigma * R[j + p * k] * draws[k];
-      if (R[j + p * j] > 0.0) total += sigma * sigma * draws[j] * draws[j];
-    }
-    for (int j = 0; j < p; j++) {
-      double fitted = 0.0;
-      for (int k = 0; k < p; k++) fitted += A[j + p * k] * beta[k];
-      W[p + p1 * j] = fitted + noise[j];
-      total += beta[j] * (fitted + 2.0 * noise[j]);
-    }
-    W[p + p1 * p] = total + sigma * sigma * chi_square[l];
-  }
-  for (int r = 0; r < stats->n_run; r++) {
-    lmm_run *run = stats->run + r;
-    const int K = q * run->n_cell;
-    for (int i = 0; i < run->n_block * SIMD_LANES; i++) {
-      const size_t block = (size_t)(i / SIMD_LANES), lane = (size_t)(i % SIMD_LANES);
-      double *x = run->data + block * (size_t)(K * n_col) * SIMD_LANES + lane;
-      const int *n_between = run->n_between + block * (size_t)run->n_cell * SIMD_LANES + lane;
-      for (int a = 0; a < q; a++) {
-        u[a] = 0.0;
-        for (int b = 0; b < q; b++) u[a] += L[a + q * b] * draws[b];
-      }
-      draws += q;
-      for (int row = 0; row < K; row++, x += n_col * SIMD_LANES) {
-        const int cell = row / q;
-        double y = sqrt(variance[run->level[cell]]) * *draws++;
-        if (row % q >= n_between[cell * SIMD_LANES]) continue; /* padding stays zero */
-        for (int a = 0; a < q; a++) y += x[a * SIMD_LANES] * u[a];
-        for (int j = 0; j < p; j++) y += x[(q + j) * SIMD_LANES] * beta[j];
-        x[(q + p) * SIMD_LANES] = y;
-      }
     }
   }
 }

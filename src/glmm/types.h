@@ -23,6 +23,9 @@
  * m_step          theta from q
  * settle          what is within rounding of the boundary
  * lmm             the model as the engine sees it
+ * units           from and to the caller's units
+ * simulate        draws from the model
+ * fit             a model with its data: statistics, priors, the climb, refits
  *
  * Everything works on scaled data: columns shifted to their mean where an intercept absorbs it and
  * scaled by powers of two, so that neither units nor origins matter. */

@@ -4,6 +4,7 @@
 
 #include "math/simd.h"
 #include "glmm/groups.h"
+#include "glmm/simulate.h"
 #include "glmm/stats.h"
 #include "reference.h"
 

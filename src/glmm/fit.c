@@ -1,0 +1,209 @@
+/* A model with its data: statistics, priors in the caller's units, the climb, refits. */
+#include "glmm/fit.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "engine/multistart.h"
+#include "glmm/bound.h"
+#include "glmm/lmm.h"
+#include "glmm/map.h"
+#include "glmm/objective.h"
+#include "glmm/parameters.h"
+#include "glmm/prior.h"
+#include "glmm/smooth.h"
+#include "glmm/starts.h"
+#include "glmm/stats.h"
+#include "glmm/work.h"
+#include "law/sd_prior.h"
+#include "math/small.h"
+
+/* ---- data ------------------------------------------------------------------------------------ */
+
+static elbo_status make_statistics(lmm_fit *f, const elbo_memory *mem) {
+  elbo_status status = lmm_stats_build(&f->stats, &f->rows, &f->law, mem);
+  if (status == ELBO_OK) status = lmm_work_init(&f->work, &f->stats, &f->law, mem);
+  if (status == ELBO_OK) lmm_units_init(&f->units, &f->work, mem);
+  return status;
+}
+
+/* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There the
+ * statistics are made anew from y - X beta, beta from least squares, until nothing is lost. */
+elbo_status lmm_fit_summarise(lmm_fit *f, const elbo_memory *mem) {
+  enum { MOST = 3 };
+  const int n = f->rows.n, p = f->rows.p, fixed = p - lmm_law_smooth_columns(&f->law);
+  double *beta = NULL, *y = NULL, *more = NULL, largest = 0.0;
+  elbo_status status = make_statistics(f, mem);
+  for (int pass = 0; status == ELBO_OK && pass < MOST && lmm_lost_digits(&f->work); pass++) {
+    if (pass == 0) {
+      beta = elbo_doubles(mem, (size_t)p);
+      more = elbo_doubles(mem, (size_t)p);
+      y = elbo_doubles(mem, (size_t)n);
+      memcpy(y, f->rows.y, (size_t)n * sizeof(double));
+      memset(beta, 0, (size_t)p * sizeof(double));
+    }
+    lmm_units_beta(&f->units, f->work.beta, more);
+    /* The law of smooth terms has its mean at zero: theirs stay in the response. */
+    for (int j = 0; j < fixed; j++) {
+      beta[j] += more[j];
+      for (int i = 0; i < n; i++) {
+        const double part = f->rows.X[(size_t)n * (size_t)j + (size_t)i] * more[j];
+        y[i] -= part;
+        largest = fmax(largest, fabs(part));
+      }
+    }
+    f->rows.y = y;
+    status = make_statistics(f, mem);
+    f->stats.rounding = 4.0 * DBL_EPSILON * largest * f->stats.scaling.y_scale;
+  }
+  for (int j = 0; j < p && beta != NULL; j++) f->units.origin[j] += beta[j];
+  return status;
+}
+
+/* ---- priors ---------------------------------------------------------------------------------- */
+
+/* Densities of scaled sds to those of sds in the caller's units. */
+static double log_jacobian(const lmm_fit *f) {
+  const lmm_parameters *par = &f->work.par;
+  const int q = f->stats.q;
+  double sum = 0.0;
+  /* By variational Bayes densities are those of the prior in scaled units; a flat one is not. */
+  const int vb = f->law.method == LMM_VB;
+  for (int k = 0; k < q; k++)
+    if ((f->prior.family[k] == SD_FLAT) == vb && (!vb || par->kind[k] == LMM_ROW_FREE))
+      sum += (vb ? -1.0 : 1.0) * log(par->T[k + q * k]);
+  for (int l = 0; l < f->stats.n_level; l++)
+    if ((f->prior.family[q + l] == SD_FLAT) == vb && (!vb || par->eta_of_sigma[l] >= 0))
+      sum += (vb ? -1.0 : 1.0) * log(par->sigma_scale);
+  return sum;
+}
+
+void lmm_fit_set_prior(lmm_fit *f, const lmm_user_prior *user, const elbo_memory *mem) {
+  const int p = f->stats.p, q = f->stats.q, n_level = f->stats.n_level;
+  const lmm_parameters *par = &f->work.par;
+  lmm_prior *prior = &f->prior;
+  double *scale = elbo_doubles(mem, (size_t)q);
+  double *sigma_scale = elbo_doubles(mem, (size_t)n_level);
+  for (int k = 0; k < q; k++) scale[k] = user->scale[k] * par->T[k + q * k];
+  for (int l = 0; l < n_level; l++) sigma_scale[l] = user->sigma_scale[l] * par->sigma_scale;
+  prior->df = user->df;
+  prior->lkj = user->lkj;
+  prior->sigma_df = user->sigma_df;
+  prior->family = user->family;
+  prior->scale = scale;
+  prior->sigma_scale = sigma_scale;
+  prior->n_group = f->stats.m;
+  prior->n_rows = f->stats.n_rows;
+  prior->mean_field = user->mean_field;
+  prior->cross = elbo_doubles(mem, square(p + 1));
+  if (user->scales_given)
+    lmm_prior_beta_only(prior);
+  else if (f->law.method == LMM_VB)
+    lmm_prior_vb(prior, par);
+  else
+    lmm_prior_map(prior);
+  lmm_prior_set_beta(prior, p, f->units.B, f->units.origin, user->beta_mean, user->beta_sd);
+  if (!user->scales_given) prior->constant += log_jacobian(f);
+  lmm_set_prior(&f->work, prior);
+  if (has_smooth(&f->work) && !user->scales_given)
+    lmm_smooth_set_prior(&f->work, user->smooth_family, user->smooth_df, user->smooth_scale, mem);
+}
+
+/* ---- climb ----------------------------------------------------------------------------------- */
+
+elbo_status lmm_fit_check(lmm_fit *f, int full_rank, double *pivots, int *level) {
+  *level = -1;
+  lmm_column_pivots(&f->work, pivots);
+  for (int j = 0; j < f->stats.p; j++)
+    if (!full_rank && !(pivots[j] > 1e-8)) return ELBO_E_RANK;
+  *level = lmm_unbounded_level(&f->work);
+  return *level >= 0 ? ELBO_E_UNBOUNDED : ELBO_OK;
+}
+
+size_t lmm_fit_climb_size(const lmm_fit *f) {
+  const elbo_model model = lmm_model(&f->work);
+  return (size_t)model.n_eta * LMM_STARTS + elbo_ascend_size(&model);
+}
+
+elbo_status lmm_fit_climb(lmm_fit *f, const elbo_control *control, int n_starts,
+                          const elbo_hooks *hooks, double *memory, elbo_result *result) {
+  const elbo_model model = lmm_model(&f->work);
+  const int n_points = n_starts > 1 ? LMM_STARTS : LMM_STARTS_SIMPLE;
+  double objective[LMM_STARTS], *eta = memory;
+  memory += (size_t)model.n_eta * LMM_STARTS;
+  elbo_status status = lmm_starts(&f->work, n_points, eta, objective);
+  if (status != ELBO_OK) return status;
+  int some = 0;
+  for (int i = 0; i < n_points; i++) some |= objective[i] > -HUGE_VAL;
+  if (!some) return ELBO_E_NOT_FINITE;
+  status = elbo_multistart(&model, &f->work, control, hooks, n_starts, n_points, eta, objective,
+                           memory, result);
+  if (lmm_vanished_level(&f->work) >= 0) return ELBO_E_UNBOUNDED;
+  if (status >= 0) lmm_canonical(&f->work);
+  return status;
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+int lmm_fit_n_factors(const lmm_fit *f) {
+  return f->law.n_block + f->law.n_smooth + f->rows.n_level;
+}
+
+int lmm_fit_n_sds(const lmm_fit *f) { return f->rows.q + f->law.n_smooth + f->rows.n_level; }
+
+void lmm_fit_df(const lmm_fit *f, double *df, double *information, double *slope) {
+  const lmm_work *w = &f->work;
+  const int n_block = f->law.n_block, n_smooth = f->law.n_smooth, q = f->stats.q;
+  const size_t levels = (size_t)f->stats.n_level * sizeof(double);
+  lmm_prior_df(&f->prior, &w->par, w->Sigma, w->variance, df, information, slope);
+  memmove(df + n_block + n_smooth, df + n_block, levels);
+  memmove(information + n_block + n_smooth, information + n_block, levels);
+  memmove(slope + q + n_smooth, slope + q, levels);
+  lmm_smooth_df(w, df + n_block, information + n_block, slope + q);
+}
+
+elbo_status lmm_fit_evaluate(lmm_fit *f, const double *scales, double *out) {
+  lmm_work *w = &f->work;
+  const int q = f->stats.q, p = f->stats.p, n_level = f->stats.n_level;
+  lmm_units_set_scales(&f->units, w, scales, scales + q * q, scales + q * q + n_level);
+  const elbo_status status = lmm_objective(w, 0, w->beta, w->C, out);
+  if (status != ELBO_OK) return status;
+  lmm_units_beta(&f->units, w->beta, out + 1);
+  lmm_units_covariance(&f->units, w->C, out + 1 + p);
+  return ELBO_OK;
+}
+
+/* ---- refits ---------------------------------------------------------------------------------- */
+
+int lmm_refit_length(const lmm_fit *f) {
+  return f->rows.p + f->rows.q * f->rows.q + f->rows.n_level + f->law.n_smooth + 1 +
+         (f->law.method == LMM_VB ? lmm_fit_n_factors(f) : 0);
+}
+
+size_t lmm_refit_size(const lmm_fit *f) {
+  const size_t df = (size_t)(lmm_fit_n_factors(f) + lmm_fit_n_sds(f));
+  return lmm_fit_climb_size(f) + df;
+}
+
+elbo_status lmm_refit(lmm_fit *f, const elbo_control *control, int n_starts,
+                      const elbo_hooks *hooks, double *memory, double *out) {
+  lmm_work *w = &f->work;
+  const int p = f->stats.p, q = f->stats.q, n_level = f->stats.n_level;
+  elbo_result result = {0};
+  if (lmm_unbounded_level(w) >= 0) return ELBO_E_UNBOUNDED;
+  const elbo_status status = lmm_fit_climb(f, control, n_starts, hooks, memory, &result);
+  if (status < 0) return status;
+  lmm_units_beta(&f->units, w->beta, out);
+  out += p;
+  lmm_parameters_natural(&w->par, w->eta, out, w->jacobian, out + q * q);
+  out += q * q + n_level;
+  lmm_units_smooth(&f->units, out, NULL);
+  out += f->law.n_smooth;
+  if (f->law.method == LMM_VB) {
+    lmm_fit_df(f, out, memory, memory + lmm_fit_n_factors(f));
+    out += lmm_fit_n_factors(f);
+  }
+  *out = result.objective;
+  return status;
+}

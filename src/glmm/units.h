@@ -1,0 +1,34 @@
+/* Parameters, latent variables and derivatives between the caller's units and the scaled data. */
+#ifndef ELBO_GLMM_UNITS_H
+#define ELBO_GLMM_UNITS_H
+
+#include "glmm/types.h"
+
+/* beta = B (scaled beta) + origin, A the inverse of B; origin may be moved by what was taken off
+ * the response. */
+typedef struct {
+  const lmm_work *work;
+  double *B, *A, *origin; /* p x p, p x p, p */
+  double *scratch;
+} lmm_units;
+
+void lmm_units_init(lmm_units *units, const lmm_work *work, const elbo_memory *mem);
+void lmm_units_beta(const lmm_units *units, const double *beta, double *user);
+/* The covariance (p x p) of beta from that of the scaled one. */
+void lmm_units_covariance(const lmm_units *units, const double *C, double *user);
+/* Posterior means (m x q), covariances (q x q x m), gains -d mean / d beta (q x p x m) from blocks
+ * of lanes of b, where the scaled latent variable is root b. */
+void lmm_units_latent(const lmm_units *units, const double *root, const double *posterior,
+                      double *mean, double *cov, double *gain);
+/* After lmm_information(), by eta: the cross block with beta (n_eta x p) and the derivative of the
+ * covariance of beta (p x p x n_eta). */
+void lmm_units_information(const lmm_units *units, double *cross, double *cov_slope);
+/* sds of smooth terms and, where it is not NULL, their derivatives by their eta. */
+void lmm_units_smooth(const lmm_units *units, double *sd, double *slope);
+/* The state of the model, which is the work of the units, from parameters in the caller's units:
+ * Sigma (q x q), sigma (n_level) and sds of smooth terms; beta (p). */
+void lmm_units_set_scales(const lmm_units *units, lmm_work *work, const double *Sigma,
+                          const double *sigma, const double *smooth);
+void lmm_units_set_beta(const lmm_units *units, lmm_work *work, const double *beta);
+
+#endif
