@@ -15,6 +15,7 @@ settings <- as.integer(commandArgs(TRUE))
 cases <- if (length(settings)) settings[1] else 500L
 first <- if (length(settings) > 1) settings[2] else 1L
 shown <- 20L
+cores <- as.integer(Sys.getenv("CORES", "2"))
 
 fuzz_seed <- function(seed) {
   case <- generate_case(seed)
@@ -29,11 +30,11 @@ fuzz_seed <- function(seed) {
 fuzz_seeds <- function(seeds) {
   answers <- parallel::mclapply(split(seeds, ceiling(seq_along(seeds) / 25)), function(chunk) {
     lapply(chunk, fuzz_seed)
-  }, mc.cores = 2, mc.preschedule = FALSE)
+  }, mc.cores = cores, mc.preschedule = FALSE)
   lost <- vapply(answers, function(x) !is.list(x), NA)
   chunks <- split(seeds, ceiling(seq_along(seeds) / 25))
   again <- lapply(unlist(chunks[lost]), function(seed) {
-    answer <- parallel::mclapply(seed, fuzz_seed, mc.cores = 2, mc.preschedule = FALSE)[[1]]
+    answer <- parallel::mclapply(seed, fuzz_seed, mc.cores = cores, mc.preschedule = FALSE)[[1]]
     if (is.list(answer) || is.null(answer)) return(answer)
     list(kind = "crash", where = "", message = as.character(answer),
          script = sprintf("# seed %d: the process died", seed))
