@@ -101,6 +101,7 @@ containing_terms <- function(fit) {
 # statistics combined so that F has the right mean (Fai & Cornelius 1996), as in lmerTest.
 # Contrasts are of coefficients in units of their standard errors, so that sizes compare.
 term_test <- function(fit, L) {
+  if (nrow(L) == 0) L <- matrix(0, 1, ncol(L)) # all columns dropped: nothing to test
   units <- covariance_units(fit$beta_cov)
   L <- L * rep(units, each = nrow(L))
   if (any(L != 0)) L <- L / max(abs(L))

@@ -39,7 +39,8 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
   nsim <- check_count(nsim, "nsim")
   check_simulates(object, "bootstrap()")
   table <- with_seed(seed, .Call(C_glmm_bootstrap, model_of(object),
-                                 ascend_control(object$control, object$design), theta_parts(object), nsim))
+                                 ascend_control(refit_control(object), object$design),
+                                 theta_parts(object), nsim))
   refits <- refit_table(object, table)
   theta <- refits[, -ncol(refits), drop = FALSE]
   structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = object$theta,

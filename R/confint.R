@@ -22,8 +22,8 @@
 #'   only kind of bootstrap interval.
 #' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`. An interval
 #' that
-#'   leaves out its own estimate, or has no width, comes with a warning of class
-#'   `elbo_warning_interval`.
+#'   leaves out its own estimate, or has no width, or could not be found, comes with a warning of
+#'   class `elbo_warning_interval`.
 #' @section Coverage:
 #' Share (%) of 1,000 simulated data sets in which the nominal 90 % interval held the truth, under
 #' em / reml, by number of groups; random intercepts, or random slopes besides, 10 rows
@@ -103,7 +103,8 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
     profile = profile_intervals(object, parm, level),
     bootstrap = confint(bootstrap(object, nsim, seed), parm, level)
   )
-  warn_intervals(limits, object$theta[parm], type)
+  held <- object$parameters$fixed[match(parm, object$parameters$name)]
+  warn_intervals(limits, replace(object$theta[parm], held, NA), type)
   limits
 }
 
@@ -123,7 +124,17 @@ warn_intervals <- function(limits, estimate, type) {
   if (length(flat) > 0) {
     warn(c(sprintf("The %s interval of %s has no width, because the estimate is on its boundary:",
                    type, quote_names(rownames(limits)[flat])),
-           "data simulated there cannot say how far off it may be. Use type = \"profile\"."),
+           if (type == "profile")
+             "values as near to it as can be told are rejected. Centre covariates."
+           else "data simulated there cannot say how far off it may be. Use type = \"profile\"."),
+         "elbo_warning_interval")
+  }
+  lost <- which(type == "profile" & is.na(limits[, 1] + limits[, 2]) & !is.na(estimate))
+  if (length(lost) > 0) {
+    warn(c(sprintf("The likelihood could not be followed with %s held:",
+                   quote_names(rownames(limits)[lost])),
+           "the fit is not the best that there is, or the data say nothing about it.",
+           "Drop a random term, or climb from more starts: elbo_control(n_starts = 18)."),
          "elbo_warning_interval")
   }
 }
@@ -232,6 +243,9 @@ profile_limits <- function(fit, name, level) {
   excess <- function(value) {
     2 * (fit$objective - refit_held(fit, name, value)) - allowed
   }
+  # Correlations are held up to 1 - 1e-10: nearer ones cannot be told from one.
+  if (excess(estimate) > 0) return(if (block == "cor" && abs(estimate) > 1 - 1e-9) rep(estimate, 2)
+                                   else c(NA_real_, NA_real_))
   c(profile_limit(excess, estimate, -step, range[1]),
     profile_limit(excess, estimate, step, range[2]))
 }
@@ -246,6 +260,7 @@ profile_step <- function(fit, block) {
 
 # Where `excess` crosses zero going from `from` by `step`; the bound of the range where it does not.
 profile_limit <- function(excess, from, step, bound) {
+  if ((from - bound) * sign(step) >= 0) return(bound)
   inside <- from
   for (i in 1:60) {
     outside <- from + step * 2^(i - 1)

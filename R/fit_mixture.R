@@ -285,6 +285,7 @@ distinct_units <- function(design, enough) {
   if (design$n_unit < enough || !is.null(design$first)) return(design$n_unit)
   values <- if (design$kind == "regression") cbind(design$X, design$y, design$trials, design$offset)
             else design$Y
+  if (is.null(values)) return(design$n_unit) # curves of a row each
   for (rows in unique(pmin(c(10 * enough, nrow(values)), nrow(values)))) {
     n <- nrow(unique(values[seq_len(rows), , drop = FALSE]))
     if (n >= enough) return(enough)

@@ -15,7 +15,8 @@ parse_formula <- function(formula, data = NULL) {
   bars <- lapply(find_bars(formula[[3]]), read_bar, environment(formula))
   bars <- unlist(bars, recursive = FALSE)
   groups <- lapply(bars, function(bar) all.vars(bar$group))
-  formula[[3]] <- expand_dot(formula[[3]], data, c(all.vars(formula[[2]]), unlist(groups)))
+  right <- expand_dot(formula[[3]], data, c(all.vars(formula[[2]]), unlist(groups)))
+  formula[[3]] <- if (is.null(right)) 1 else right # y ~ NULL is the intercept, as for lm()
   fixed <- formula
   rest <- drop_bars(formula[[3]])
   fixed[[3]] <- if (is.null(rest)) 1 else rest

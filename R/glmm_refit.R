@@ -6,6 +6,7 @@
 #   refit_response(fit, Y)        theta and objective for each column of Y
 #   refit_evidence(fit, Y)        log_evidence for each column of Y
 #   refit_held(fit, name, value)  best objective with an entry of theta held
+#   refit_control(fit)            how a refit climbs
 #   refit_method(fit, method)     the fit by another method, from its design: unlike update() it
 #                                 needs no data
 #   refit_design(fit, design, held) the fit of another design with its parameters
@@ -46,6 +47,9 @@ covariance_pairs <- function(block) {
   if (is.null(pairs)) matrix(0L, 0, 2) else pairs
 }
 
+# An answer that needs other optima climbs to them the quickest way, whatever the fit itself shows.
+refit_control <- function(fit) utils::modifyList(fit$control, list(accelerate = "auto"))
+
 model_of <- function(fit, held = held_of(fit)) {
   priors <- fit$priors
   if (!is.null(priors)) { # C is told of the coefficients that are free
@@ -78,7 +82,7 @@ refit_response <- function(fit, Y) {
   model <- model_of(fit)
   shift <- fit$design$y - fit$design$offset - model$y # of coefficients that are held
   Y <- Y - fit$design$offset - shift
-  refit_table(fit, .Call(C_glmm_refit, model, ascend_control(fit$control, fit$design), Y))
+  refit_table(fit, .Call(C_glmm_refit, model, ascend_control(refit_control(fit), fit$design), Y))
 }
 
 refit_evidence <- function(fit, Y) {
@@ -147,7 +151,7 @@ refit_held <- function(fit, name, value) {
   if (is_cor) value <- max(min(value, 1 - 1e-10), -1 + 1e-10)
   held$constant[held$name == name] <- value
   # Away from the maximum the likelihood of the rest is not that simple: climb from all starts.
-  control <- utils::modifyList(ascend_control(fit$control, fit$design), list(n_starts = 18L))
+  control <- utils::modifyList(ascend_control(refit_control(fit), fit$design), list(n_starts = 18L))
   result <- .Call(C_glmm_fit, model_of(fit, held), control, NULL)
   if (result$status < 0) return(NA_real_)
   prior <- fit$priors$stated[[name]]
@@ -166,8 +170,8 @@ refit_method <- function(fit, method) {
   fit
 }
 
-refit_design <- function(fit, design, held = held_of(fit)) {
-  answer <- ascend_glmm(design, held, fit$method, fit$control,
+refit_design <- function(fit, design, held = held_of(fit), control = refit_control(fit)) {
+  answer <- ascend_glmm(design, held, fit$method, control,
                         function(design, held) priors_of(fit, held))
   estimates <- glmm_estimates(answer)
   fit$design <- answer$design

@@ -301,7 +301,7 @@ refit.elbo_glmm <- function(object, newresp, ...) {
   y <- refit_values(object, newresp)
   frame <- object$frame
   frame[[1]] <- object$design$y <- y
-  fit <- refit_design(object, object$design)
+  fit <- refit_design(object, object$design, control = object$control)
   fit$frame <- frame
   fit
 }

@@ -105,9 +105,10 @@ drawn_ratio <- function(small, large) {
 
 refit_from_starts <- function(fit) {
   fit$design <- sorted_design(fit$design)$design
-  units <- starting_units(fit$design, start_seed(fit$control))
-  starts <- mixture_starts(units, fit$k, fit$control)
+  control <- refit_control(fit)
+  units <- starting_units(fit$design, start_seed(control))
+  starts <- mixture_starts(units, fit$k, control)
   candidate <- list(k = fit$k, model = fit_model(fit), short = fit_model(fit, units$design))
-  candidate$result <- best_ascent(candidate$model, candidate$short, starts, fit$control)
-  moved_candidate(candidate, units, fit$control)
+  candidate$result <- best_ascent(candidate$model, candidate$short, starts, control)
+  moved_candidate(candidate, units, control)
 }

@@ -46,7 +46,7 @@ refit_draw <- function(fit) {
 }
 
 refit_mixture <- function(fit) {
-  answer <- ascend_mixture(fit_model(fit), list(state = fit$state), fit$control)
+  answer <- ascend_mixture(fit_model(fit), list(state = fit$state), refit_control(fit))
   if (!alive(answer)) return(NULL)
   fit$state <- answer$state
   fit$theta[] <- theta_of(answer, fit_model(fit), latent_parameters(fit))

@@ -79,8 +79,14 @@ refused_elsewhere <- function(call, error) {
     grepl("emmeans: |there is no package|Perhaps a 'data'", conditionMessage(error))
 }
 
+# A correlation is NaN, as documented, where a standard deviation is zero.
 has_nan <- function(x, depth = 0) {
-  if (is.numeric(x)) return(any(is.nan(x)))
+  if (is.numeric(x)) return(any(is.nan(without_correlations(x))))
+  if (is.data.frame(x)) {
+    rows <- Reduce(`|`, lapply(x, function(column) is.character(column) & is_correlation(column)),
+                   logical(nrow(x)))
+    x <- as.list(x[!rows, , drop = FALSE])
+  }
   if (is.environment(x) || is.function(x) || is.language(x) || depth > 4) return(FALSE)
   # The data came from us, and the elements of a fit are not its answers.
   if (inherits(x, "elbo_fit")) return(FALSE)
@@ -88,11 +94,21 @@ has_nan <- function(x, depth = 0) {
   FALSE
 }
 
+is_correlation <- function(name) grepl("^(cor__|correlation)|^cor of ", name)
+
+without_correlations <- function(x) {
+  if (is.matrix(x)) {
+    keep <- function(names, n) if (is.null(names)) rep(TRUE, n) else !is_correlation(names)
+    return(x[keep(rownames(x), nrow(x)), keep(colnames(x), ncol(x)), drop = FALSE])
+  }
+  if (is.null(names(x))) x else x[!is_correlation(names(x))]
+}
+
 # Of a fit: its objective and its parameters are numbers.
 unfit_for_use <- function(x) {
   if (!inherits(x, "elbo_fit")) return(NULL)
   estimates <- elbo::theta(x)
-  if (any(is.nan(estimates))) return("theta() has NaN")
+  if (has_nan(estimates)) return("theta() has NaN")
   objective <- elbo::elbo(x)
   if (!is.numeric(objective) || length(objective) != 1 || !is.finite(objective)) {
     return(paste("elbo() is", format(objective)))

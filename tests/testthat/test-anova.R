@@ -49,3 +49,11 @@ test_that("F tests of the terms are lmerTest's", {
   expect_equal(ours$NumDF, theirs$NumDF)
   expect_equal(ours$DenDF, theirs$DenDF, tolerance = 1e-3)
 })
+
+test_that("a term of which no column is left has no degrees of freedom, in a model without others", {
+  d <- nlme::Orthodont
+  d$one <- 1
+  suppressMessages(fit <- fit_glmm(distance ~ one + (1 | Subject), d))
+  expect_equal(anova(fit)$NumDF, 0)
+  expect_equal(anova(fit)[["F value"]], NA_real_)
+})

@@ -111,3 +111,28 @@ test_that("priors move with the terms when a correlation is profiled", {
     expect_equal(refit_held(fit, name, theta(fit)[[name]]), fit$objective, tolerance = 1e-9)
   }
 })
+
+test_that("a profile that cannot be followed is NA with the reason, not a search without ends", {
+  # Twelve rows in eight groups, four coefficients: sigma can go to zero, and a ridge of sds does alike.
+  set.seed(16)
+  sizes <- c(sample(4, 1), sample(3, 1)) # so that the draws are those of this case
+  n <- c(12, 24, 40, 60)[sizes[1]]
+  m <- c(4, 6, 8)[sizes[2]]
+  d <- data.frame(x = runif(n), g = sort(rep_len(1:m, n)))
+  d$y <- d$x + rnorm(m)[d$g] + rnorm(n)
+  expect_warning(fit <- fit_glmm(y ~ splines::bs(x) + (x | g), d, method = "reml"), "say nothing")
+  expect_warning(limits <- suppressWarnings(confint(fit, "sd__x|g", type = "profile"),
+                                            classes = "no_such"), class = "elbo_warning_interval")
+  expect_true(all(is.na(limits) | limits >= 0))
+})
+
+test_that("a correlation of minus one that the data insist on has limits where it is", {
+  # x has mean 1e8 and sd 1: intercept and slope vary in proportion, to more digits than doubles have.
+  set.seed(1)
+  d <- data.frame(x = 1e8 + rnorm(200), g = gl(10, 20))
+  d$y <- 3 * rnorm(10)[d$g] * (d$x - 1e8) + 0.3 * rnorm(200)
+  fit <- fit_glmm(y ~ x + (x | g), d)
+  expect_lt(theta(fit)[["cor__(Intercept).x|g"]], -1 + 1e-9)
+  expect_warning(limits <- confint(fit, "cor__(Intercept).x|g", type = "profile"), "Centre")
+  expect_equal(as.vector(limits), c(-1, -1))
+})

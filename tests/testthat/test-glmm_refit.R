@@ -66,3 +66,12 @@ test_that("priors of columns that were dropped are not asked for again by anothe
   direct <- fit_glmm(distance ~ age + (1 | Subject), d, prior = priors(sigma = half_normal(1)))
   expect_equal(theta(refit_method(fit, "em")), theta(direct), tolerance = 1e-7)
 })
+
+test_that("refits climb the quick way, whatever ascent the fit was asked to show", {
+  slow <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont,
+                   control = elbo_control(accelerate = "squarem"))
+  quick <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+  expect_equal(refit_held(slow, "sigma", 1.2), refit_held(quick, "sigma", 1.2))
+  expect_equal(refit_control(slow)$accelerate, "auto")
+  expect_equal(slow$control$accelerate, "squarem")
+})

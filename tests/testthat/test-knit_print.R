@@ -150,3 +150,11 @@ test_that("a fit without fixed effects has no table of them", {
   }
   expect_output(print(summary(fit)), "sigma")
 })
+
+test_that("a fit without variance parameters is knitted without their table", {
+  skip_if_not_installed("knitr")
+  d <- data.frame(y = c(0.4, 0.1, 0.3), s = c(0.2, 0.3, 0.2))
+  text <- knitr::knit_print(fit_glmm(y ~ 1, d, se = s))
+  expect_match(text, "(Intercept)", fixed = TRUE)
+  expect_false(grepl("Parameter", text))
+})

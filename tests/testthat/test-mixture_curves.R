@@ -176,3 +176,8 @@ test_that("curves are drawn where a component has no unit", {
   b <- bootstrap(fit, 10, seed = 1)
   expect_equal(nrow(b$theta), 10)
 })
+
+test_that("curves of one row each are counted", {
+  d <- data.frame(g = 1:3, y = c(-0.7, -0.6, 1.3))
+  expect_error(fit_mixture(y ~ 1 + (1 | g), d, k = 2, unit = ~ g), class = "elbo_error")
+})
