@@ -11,14 +11,14 @@
 #' @param model.names Names of the fits in the table; by default those of the arguments, or else the
 #'   expressions given.
 #' @param ddf As in lmerTest; Satterthwaite's degrees of freedom are the only ones.
-#' @param type Of the tests of a single fit: 3 (or `"III"`), each term given all others, main effects of
-#'   factors averaged over the levels of those they interact with, whatever the contrasts they were coded by;
-#'   2, each term given all that do not contain it; 1, in their order.
+#' @param type Of the tests of a single fit: 3 (or `"III"`), each term given all others, main
+#'   effects of factors averaged over the levels of those they interact with, whatever the contrasts
+#'   they were coded by; 2, each term given all that do not contain it; 1, in their order.
 #' @return A data frame of class `anova`, fits sorted by their number of parameters: `npar`,
 #'   `logLik`, `AIC`, `BIC`, `Chisq`, `Df` and `Pr(>Chisq)`; the heading says which law the last
 #'   comes from. Fits by `"reml"` with different fixed effects are refitted by `"em"`, with a
-#'   message. A single fit gives F tests of its terms, by Satterthwaite's method as in lmerTest, whose
-#'   hypotheses of types 1 to 3 they have: `F value`, `NumDF`, `DenDF`, `Pr(>F)`.
+#'   message. A single fit gives F tests of its terms, by Satterthwaite's method as in lmerTest,
+#'   whose hypotheses of types 1 to 3 they have: `F value`, `NumDF`, `DenDF`, `Pr(>F)`.
 #' @references
 #' Self, S. G. and Liang, K.-Y. (1987). Asymptotic properties of maximum likelihood estimators and
 #' likelihood ratio tests under nonstandard conditions. *JASA* 82, 605--610.

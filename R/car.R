@@ -1,4 +1,5 @@
-# What package car asks of a fit. Its defaults do for the rest: deltaMethod(), vif(), compareCoefs().
+# What package car asks of a fit. Its defaults do for the rest: deltaMethod(), vif(),
+# compareCoefs().
 
 # Of the coefficients, as coef() has them; confint() has all parameters.
 #' @exportS3Method car::Confint

@@ -68,7 +68,8 @@
 #'     or `NA`; `kind`: `"right"`, `"not_posterior"` (E), `"falls"`, `"not_maximal"`,
 #'     `"generalised"` (M; `ok`), `"constraint"` (M: one that holds in `start` is broken),
 #'     `"exchanged"` (E and M in each other's place), `"invalid"` (it failed, or what it returned
-#'     cannot be used), or `"not_run"`; `amount`: the KL divergence (E) or what is still to gain (M), in log-likelihood; `message`, in words.}
+#'     cannot be used), or `"not_run"`; `amount`: the KL divergence (E) or what is still to gain
+#'     (M), in log-likelihood; `message`, in words.}
 #'   \item{`fall`}{`NULL`, or a list of `iteration`, `step` (`"E"` or `"M"`), `amount`: where the
 #'     objective fell first.}
 #'   \item{`trace`}{a data frame, a row for each half-step: `iteration`, `step`, `elbo`,

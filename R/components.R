@@ -26,8 +26,8 @@ generics::components
 #' Of a mixture of regressions or of curves `weight`, `coefficients` (k x p matrix), `covariance`
 #' (k x q x q, of the q random effects of a unit; q is 0 without them) and `sigma` (numeric vector
 #' of length k, also when it is common; 1 for binomial and Poisson responses). The coefficients of
-#' smooth terms are among these, as `s(x).1`, `s(x).2`, ...: their means, as they are latent variables
-#' and no part of [theta()], which has their standard deviation `sd__s(x)|1`.
+#' smooth terms are among these, as `s(x).1`, `s(x).2`, ...: their means, as they are latent
+#' variables and no part of [theta()], which has their standard deviation `sd__s(x)|1`.
 #' Of latent classes `weight`, `probability` (a list with, for each categorical or logical variable,
 #' a k x levels matrix), and `mean` and `covariance` of the numeric variables.
 #'

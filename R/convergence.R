@@ -5,20 +5,20 @@
 #' posterior.
 #'
 #' The exact posterior of a mixed model has few dimensions once the coefficients and the latent
-#' variables are integrated, as they can be given the standard deviations and correlations; that of a
-#' mixture once the components of the units are summed over. Importance sampling there (a multivariate
-#' t, moved to the posterior in three rounds, on a randomly shifted lattice with Pareto smoothed weights;
-#' Vehtari et al. 2024) gives the moments of all parameters, beside which those of linear response are
-#' put. Draws are from a fixed seed, and leave the session's generator as it was. Of a mixture's equal
-#' modes, one for each order of the components, q describes one: draws nearer to another order
-#' are left out.
+#' variables are integrated, as they can be given the standard deviations and correlations; that of
+#' a mixture once the components of the units are summed over. Importance sampling there
+#' (a multivariate t, moved to the posterior in three rounds, on a randomly shifted lattice with
+#' Pareto smoothed weights; Vehtari et al. 2024) gives the moments of all parameters, beside which
+#' those of linear response are put. Draws are from a fixed seed, and leave the session's generator
+#' as it was. Of a mixture's equal modes, one for each order of the components, q describes one:
+#' draws nearer to another order are left out.
 #'
 #' @section How accurate it is:
-#' That depends on how much the data say of each latent variable, not on the number of groups or units
-#' alone. Of mixed models it is the variance ratio,
-#' \eqn{sd^2/(sd^2 + \sigma^2/m)}{sd^2 / (sd^2 + sigma^2 / m)} with m rows in a group. In simulated random
-#' intercept models (`bench/vb_ratio.R`, 12 of each kind) the largest error of a posterior standard
-#' deviation was, in the median, with 10, 20, 40, 80 and 160 groups
+#' That depends on how much the data say of each latent variable, not on the number of groups or
+#' units alone. Of mixed models it is the variance ratio,
+#' \eqn{sd^2/(sd^2 + \sigma^2/m)}{sd^2 / (sd^2 + sigma^2 / m)} with m rows in a group. In simulated
+#' random intercept models (`bench/vb_ratio.R`, 12 of each kind) the largest error of a posterior
+#' standard deviation was, in the median, with 10, 20, 40, 80 and 160 groups
 #' \tabular{rrrrrr}{
 #'   ratio \tab 10 \tab 20 \tab 40 \tab 80 \tab 160 \cr
 #'   .20 \tab 7 \% \tab 9 \% \tab 13 \% \tab 18 \% \tab 13 \% \cr
@@ -27,21 +27,22 @@
 #'   .80 \tab 11 \% \tab 5 \% \tab 2 \% \tab 1 \% \tab 1 \% \cr
 #'   .95 \tab 12 \% \tab 5 \% \tab 3 \% \tab 1 \% \tab 1 \%
 #' }
-#' so that with few groups, or groups that say little, the verdict is mostly that linear response is not
-#' to be trusted: of 120 small problems of many kinds 18 were, of 20 meta-analyses of up to 30 studies
-#' none. From 80 groups on 11 of 31 were off by more than 5 \%, nearly all with a ratio below .6. Every
-#' one that was off was flagged. Where linear response is not trusted the moments in `check`, and
-#' `update()` to `"em"` or `"reml"`, are the ones to use.
+#' so that with few groups, or groups that say little, the verdict is mostly that linear response is
+#' not to be trusted: of 120 small problems of many kinds 18 were, of 20 meta-analyses of up to 30
+#' studies none. From 80 groups on 11 of 31 were off by more than 5 \%, nearly all with a ratio
+#' below .6. Every one that was off was flagged. Where linear response is not trusted the moments in
+#' `check`, and `update()` to `"em"` or `"reml"`, are the ones to use.
 #'
-#' Of mixtures it is the distance of the components: with unit standard deviations, unequal weights and
-#' 200 units they are too small at distances of 2 to 2.5, and right from 4 on (`bench/mixture_verdict.R`).
+#' Of mixtures it is the distance of the components: with unit standard deviations, unequal weights
+#' and 200 units they are too small at distances of 2 to 2.5, and right from 4 on
+#' (`bench/mixture_verdict.R`).
 #'
 #' @param object a fit.
 #' @param check `TRUE` to compare with the exact posterior whatever the size of the fit. By
 #'   default that is done once, by the fit, for up to 2,000 levels times terms of the random
-#'   effects, or 100,000 rows times components times numbers in a row: its cost, some 5,000 evaluations
-#'   of the likelihood and twice as many where they leave doubt, grows with these and may exceed that of
-#'   the fit.
+#'   effects, or 100,000 rows times components times numbers in a row: its cost, some 5,000
+#'   evaluations of the likelihood and twice as many where they leave doubt, grows with these and
+#'   may exceed that of the fit.
 #' @param ... for methods.
 #' @return A list of class `elbo_convergence`, which prints its `message`:
 #' \describe{
@@ -60,10 +61,10 @@
 #' and for method `"vb"`
 #' \describe{
 #'   \item{`trusted`}{whether linear response is right: every standard deviation within 5 % (of
-#'     mixtures 10 %) of the exact one, two Monte Carlo errors included, and every mean within 0.2 (0.3)
-#'     standard deviations. `FALSE` also where importance sampling fails, and where a mixture's
-#'     components are empty; `NA` where nothing was compared, as for mixtures with smooth curves of
-#'     components.}
+#'     mixtures 10 %) of the exact one, two Monte Carlo errors included, and every mean within 0.2
+#'     (0.3) standard deviations. `FALSE` also where importance sampling fails, and where a
+#'     mixture's components are empty; `NA` where nothing was compared, as for mixtures with smooth
+#'     curves of components.}
 #'   \item{`khat`}{shape of the generalised Pareto distribution of the largest importance
 #'     weights. Above 0.7 they cannot be relied on.}
 #'   \item{`sd_error`}{the largest relative error of a standard deviation by linear response.}
@@ -71,8 +72,8 @@
 #'     and `sd`, relative error `sd_error` of the standard deviation by linear response and its
 #'     Monte Carlo standard error `mc_error`, `mean_shift`: mean under q less exact mean, in
 #'     exact standard deviations. `NULL` where nothing was compared.}
-#'   \item{`log_evidence`}{log p(y) by importance sampling, below which the ELBO stays (of a mixture all
-#'     equal modes together).}
+#'   \item{`log_evidence`}{log p(y) by importance sampling, below which the ELBO stays (of a mixture
+#'     all equal modes together).}
 #'   \item{`verdict`}{a sentence.}
 #' }
 #' @references

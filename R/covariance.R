@@ -1,4 +1,5 @@
-# Covariance matrices whose rows have different units: what decides by size is done on their correlations.
+# Covariance matrices whose rows have different units: what decides by size is done on their
+# correlations.
 #
 #   covariance_units(C)       the sds, 1 where there is none
 #   covariance_spectrum(C)    values and vectors of C / (units units'), and units

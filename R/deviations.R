@@ -5,8 +5,8 @@
 #   component_curves(fit, design, level)   the curves of the components, with their errors
 #   unit_curve_draws(fit, design, component)   responses of units of given components
 
-# E[gamma_i | y_i, z_i = j] = Gamma_j Z_i' (Z_i Gamma_j Z_i' + S_ij)^{-1} (y_i - X_i beta_j), S_ij the
-# residual variances.
+# E[gamma_i | y_i, z_i = j] = Gamma_j Z_i' (Z_i Gamma_j Z_i' + S_ij)^{-1} (y_i - X_i beta_j), S_ij
+# the residual variances.
 deviations <- function(fit) {
   design <- fit$design
   Gamma <- curve_covariances(fit)

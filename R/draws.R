@@ -25,8 +25,8 @@
 #' @param x a fit by method `"vb"`.
 #' @param ndraws number of draws.
 #' @param type `"linear_response"` or `"mean_field"`.
-#' @param latent whether to draw the latent variables too, in columns `u[LEVEL,TERM]` (of smooth terms
-#'   the number of the coefficient and `s(x)`).
+#' @param latent whether to draw the latent variables too, in columns `u[LEVEL,TERM]`
+#'   (of smooth terms the number of the coefficient and `s(x)`).
 #' @param seed `NULL` to draw from the session's generator, or a whole number, which gives the
 #'   same draws each time and leaves the session's generator as it was.
 #' @param ... not used.

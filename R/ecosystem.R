@@ -35,7 +35,8 @@ emm_basis.elbo_fit <- function(object, trms, xlev, grid, ...) {
        dffun = dffun, dfargs = list(object = object, fit_df = fit_df), misc = list())
 }
 
-# Orthonormal directions of the coefficients in which no mean of the data moves; NA if there are none.
+# Orthonormal directions of the coefficients in which no mean of the data moves; NA if there are
+# none.
 null_basis <- function(columns, by) {
   if (is.null(by)) return(matrix(NA))
   basis <- matrix(0, length(columns), ncol(by), dimnames = list(columns, NULL))
@@ -62,9 +63,9 @@ get_vcov.elbo_fit <- function(model, vcov = NULL, ...) {
   if (isFALSE(vcov)) NULL else named_covariance(model, vcov)
 }
 
-# Rows that marginaleffects has added, so that newdata has every level of a factor, are known by their
-# `rowid`, which must come back. The population is predicted, whose standard errors those of the
-# coefficients are, unless `re.form` says otherwise; NULL stands in the user's call only.
+# Rows that marginaleffects has added, so that newdata has every level of a factor, are known by
+# their `rowid`, which must come back. The population is predicted, whose standard errors those of
+# the coefficients are, unless `re.form` says otherwise; NULL stands in the user's call only.
 #' @exportS3Method marginaleffects::get_predict
 get_predict.elbo_fit <- function(model, newdata = fit_data(model), type = "response", mfx = NULL,
                                  re.form = NA, allow.new.levels = FALSE, ...) {

@@ -1,6 +1,7 @@
 # The fit object: what every model's fit holds, and the answers that need no more than that.
 
-# stats and sandwich look for the rows that were left out, and for the rows that belong together, here.
+# stats and sandwich look for the rows that were left out, and for the rows that belong together,
+# here.
 new_elbo_fit <- function(x, class) {
   x$na.action <- attr(x$frame, "na.action")
   structure(x, cluster = x$design$group, class = c(class, "elbo_fit"))
@@ -250,11 +251,11 @@ theta.elbo_fit <- function(object, ...) {
 #'   `"sandwich"` is robust to a wrong law of the residuals and latent variables: with \eqn{s_g}
 #'   the score of group g and \eqn{I} the full information it is
 #'   \eqn{I^{-1}(\sum_g s_g s_g')I^{-1}}{I^-1 (sum s s') I^-1} (White 1982).
-#'   Packages sandwich and clubSandwich work as well, on the fixed effects: `sandwich::vcovCL(fit)` and
-#'   `clubSandwich::vcovCR(fit, type = "CR2")` are by group unless a `cluster` of whole groups is
-#'   given. What takes rows for independent, such as `vcovHC()`, is refused.
-#'   For method `"vb"` they are `"linear_response"` (default) and `"mean_field"`, the covariances of q
-#'   itself, which are too small.
+#'   Packages sandwich and clubSandwich work as well, on the fixed effects: `sandwich::vcovCL(fit)`
+#'   and `clubSandwich::vcovCR(fit, type = "CR2")` are by group unless a `cluster` of whole groups
+#'   is given. What takes rows for independent, such as `vcovHC()`, is refused.
+#'   For method `"vb"` they are `"linear_response"` (default) and `"mean_field"`, the covariances of
+#'   q itself, which are too small.
 #' @param ... Not used.
 #' @return A symmetric matrix with the names of `coef()`, or of `theta()`. Rows of parameters that
 #'   are held, or on the boundary of their range, are `NA` (fixed effects that are held: zero).
@@ -374,10 +375,10 @@ evidence_by <- function(fit, REML) {
 #'
 #' @param object A fit.
 #' @param ... For methods.
-#' @return A data frame of class `elbo_trace`, one row a step: `iteration`; `step`, one of `"start"`, `"E"`, `"M"`,
-#'   `"squarem"`, `"newton"`; `elbo`, the objective; `log_evidence` and `kl`, the
-#'   log-likelihood and the Kullback-Leibler divergence of q from the exact posterior, each
-#'   computed by itself: their difference is the ELBO, and `kl` is zero after each E-step (Neal
+#' @return A data frame of class `elbo_trace`, one row a step: `iteration`; `step`, one of
+#'   `"start"`, `"E"`, `"M"`, `"squarem"`, `"newton"`; `elbo`, the objective; `log_evidence` and
+#'   `kl`, the log-likelihood and the Kullback-Leibler divergence of q from the exact posterior,
+#'   each computed by itself: their difference is the ELBO, and `kl` is zero after each E-step (Neal
 #'   and Hinton 1998). Both are `NA` for method `"joint"`.
 #' @references
 #' Neal, R. M. and Hinton, G. E. (1998). A view of the EM algorithm that justifies incremental,
@@ -411,10 +412,10 @@ elbo_trace.elbo_fit <- function(object, ...) {
 #' @param q The distribution of the latent variables: a list of `mean` (levels x terms) and `cov`
 #'   (terms x terms x levels), and for method `"reml"` also `gain` (terms x coefficients x levels),
 #'   with \eqn{u_g\mid\beta \sim N(mean_g - gain_g(\beta - \hat\beta), cov_g)}{u_g | beta ~
-#'   N(mean_g - gain_g (beta - betahat), cov_g)}, as in `fit$latent`. For method `"vb"` the factors as
-#'   [variational()] returns them, with any numbers; auxiliary variables are at their best.
-#'   Coefficients of smooth terms are integrated like \eqn{\beta}{beta} under `"reml"`. `NULL` for the
-#'   best at `theta`.
+#'   N(mean_g - gain_g (beta - betahat), cov_g)}, as in `fit$latent`. For method `"vb"` the factors
+#'   as [variational()] returns them, with any numbers; auxiliary variables are at their best.
+#'   Coefficients of smooth terms are integrated like \eqn{\beta}{beta} under `"reml"`. `NULL` for
+#'   the best at `theta`.
 #' @param ... For methods.
 #' @return A number.
 #' @family what a fit answers

@@ -22,8 +22,8 @@
 #'   \item{`"reml"`}{latent variables and coefficients are integrated: restricted maximum
 #'     likelihood.}
 #'   \item{`"vb"`}{variational Bayes: distributions for everything, the best of the form
-#'     \eqn{q(\beta, u)\,q(\Sigma)\,q(\sigma^2)}{q(beta, u) q(Sigma) q(sigma^2)}; covariances by linear
-#'     response.}
+#'     \eqn{q(\beta, u)\,q(\Sigma)\,q(\sigma^2)}{q(beta, u) q(Sigma) q(sigma^2)}; covariances by
+#'     linear response.}
 #'   }
 #' @param prior What [priors()] makes: constants, as `priors(site = constant(1))` for latent
 #'   variables of standard deviation 1 (`constant(Inf)`: no law at all, they are integrated by
@@ -37,8 +37,8 @@
 #' @param se Known standard errors of the response, as in a meta-analysis: no residual standard
 #'   deviation is estimated.
 #' @param subset,na.action As in [stats::lm()].
-#' @param factorization For `"vb"`: `"structured"`, q(beta, u), or `"mean_field"`, q(beta) q(u), which
-#'   shows what the independence of the two costs.
+#' @param factorization For `"vb"`: `"structured"`, q(beta, u), or `"mean_field"`, q(beta) q(u),
+#'   which shows what the independence of the two costs.
 #' @param control Settings made by [elbo_control()].
 #' @param contrasts Codings of the factors of the fixed part, as in [stats::lm()]:
 #'   `list(f = "contr.sum")`.
@@ -53,13 +53,14 @@
 #' fall of the ELBO is an error. A variance of zero, or a singular covariance, is a legitimate
 #' answer: it is found exactly, and said in words.
 #'
-#' Variational Bayes. q(beta, u) is normal, q(Sigma) inverse Wishart, q(sigma^2) inverse gamma: under
-#' half-t priors on the standard deviations (Huang and Wand 2013) in closed form, under other priors with
-#' degrees of freedom at their best, see [priors()]. [theta()] gives the posterior means under q. Factors that are independent of each
-#' other are too narrow; `vcov()`, `summary()`, `confint()` and [latent()] use linear response covariances
-#' (Giordano, Broderick and Jordan 2018), the derivative of the means under a tilt of the
-#' posterior, which puts the dependence back; [convergence()] says how far they may be trusted, which
-#' depends on the ratio of the variances more than on the number of groups.
+#' Variational Bayes. q(beta, u) is normal, q(Sigma) inverse Wishart, q(sigma^2) inverse gamma:
+#' under half-t priors on the standard deviations (Huang and Wand 2013) in closed form, under other
+#' priors with degrees of freedom at their best, see [priors()]. [theta()] gives the posterior means
+#' under q. Factors that are independent of each other are too narrow; `vcov()`, `summary()`,
+#' `confint()` and [latent()] use linear response covariances (Giordano, Broderick and Jordan 2018),
+#' the derivative of the means under a tilt of the posterior, which puts the dependence back;
+#' [convergence()] says how far they may be trusted, which depends on the ratio of the variances
+#' more than on the number of groups.
 #'
 #' Columns of the design that say nothing new are dropped, as `lm()` does, and reported.
 #'
@@ -68,27 +69,28 @@
 #' or a residual standard deviation whose rows are fitted without error.
 #'
 #' @section Smooth terms:
-#' `s(x, k = 10, by = NULL)` adds a natural cubic spline \eqn{f(x)} with `k` knots at quantiles of the
-#' distinct values of `x`. Its integrated squared second derivative is penalised, which is a law of
-#' its coefficients (Wahba 1978): with `x` measured in units of the range of the knots,
+#' `s(x, k = 10, by = NULL)` adds a natural cubic spline \eqn{f(x)} with `k` knots at quantiles of
+#' the distinct values of `x`. Its integrated squared second derivative is penalised, which is a law
+#' of its coefficients (Wahba 1978): with `x` measured in units of the range of the knots,
 #' \deqn{f(x) = x\beta + \sum_j B_j(x) b_j, \quad b \sim N(0, \sigma_s^2 I), \quad
 #'   \int f''(x)^2 dx = b'b.}{f(x) = x beta + sum_j B_j(x) b_j,  b ~ N(0, sd^2 I),
 #'   integral of f''(x)^2 = b'b.}
-#' So `b` is one more latent vector, of all rows, and the penalty's weight \eqn{\sigma^2/\sigma_s^2} is
-#' estimated with the rest: `sd__s(x)` in [theta()]. `k` sets how rough a curve can be and need not be
-#' guessed; twice as many knots should change little. A standard deviation of zero is a straight line.
-#' The straight line has no law and is a fixed effect under the name of `x`; the columns \eqn{B_j} are
-#' orthogonal to it and to the intercept over the rows, and to each other, from smooth to rough. `"em"`
-#' and `"reml"` integrate `b`; `"vb"` has it in q(beta, u), and an inverse gamma distribution of
-#' \eqn{\sigma_s^2}{sd^2}; `"joint"` has points, and takes no free `sd__s(x)`.
+#' So `b` is one more latent vector, of all rows, and the penalty's weight \eqn{\sigma^2/\sigma_s^2}
+#' is estimated with the rest: `sd__s(x)` in [theta()]. `k` sets how rough a curve can be and need
+#' not be guessed; twice as many knots should change little. A standard deviation of zero is a
+#' straight line. The straight line has no law and is a fixed effect under the name of `x`; the
+#' columns \eqn{B_j} are orthogonal to it and to the intercept over the rows, and to each other,
+#' from smooth to rough. `"em"` and `"reml"` integrate `b`; `"vb"` has it in q(beta, u), and an
+#' inverse gamma distribution of \eqn{\sigma_s^2}{sd^2}; `"joint"` has points, and takes no free
+#' `sd__s(x)`.
 #'
-#' `s(x, by = f)` with a factor `f` has a curve for each level, with a standard deviation each; their
-#' levels are the main effect of `f`, to be added to the formula. `s(x, by = z)` with a number `z` is
-#' \eqn{z f(x)}, the level of \eqn{f} included. `s` is a word of the formula, with the meaning it has in
-#' mgcv, whose fits by `method = "REML"` with the basis `"cr"` on the same knots are the same. `anova()`
-#' of one fit tests its straight line only; the curve is tested against the fit without it.
-#' `summary()` gives effective degrees of freedom, `plot(fit, type = "curves")` the curves,
-#' [predict()][predict.elbo_glmm] curves and bands.
+#' `s(x, by = f)` with a factor `f` has a curve for each level, with a standard deviation each;
+#' their levels are the main effect of `f`, to be added to the formula. `s(x, by = z)` with a number
+#' `z` is \eqn{z f(x)}, the level of \eqn{f} included. `s` is a word of the formula, with the
+#' meaning it has in mgcv, whose fits by `method = "REML"` with the basis `"cr"` on the same knots
+#' are the same. `anova()` of one fit tests its straight line only; the curve is tested against the
+#' fit without it. `summary()` gives effective degrees of freedom, `plot(fit, type = "curves")` the
+#' curves, [predict()][predict.elbo_glmm] curves and bands.
 #'
 #' @return An object of class `c("elbo_glmm", "elbo_fit")`. Its answers are functions:
 #'   [theta()], [vcov()][vcov.elbo_fit], [confint()][confint.elbo_fit], [latent()],
@@ -366,8 +368,8 @@ told_of_smooth <- function(told, model) {
 }
 
 # With a residual variance for each level, or several covariance blocks or curves, the likelihood
-# has local maxima (a small level's variance may go low, or one block take what belongs to another), and with no
-# more rows in a group than terms the residuals may take what belongs to these, so all
+# has local maxima (a small level's variance may go low, or one block take what belongs to another),
+# and with no more rows in a group than terms the residuals may take what belongs to these, so all
 # starts are climbed; otherwise none was ever seen and one is enough.
 ascend_control <- function(control, design) {
   n_starts <- control$n_starts

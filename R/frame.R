@@ -497,8 +497,8 @@ check_group_levels <- function(group, group_name) {
 
 # Columns that say nothing new ----------------------------------------------------------------
 
-# Coefficients of the columns that are kept, kept x dropped, which give those that were dropped; with
-# the sizes of these.
+# Coefficients of the columns that are kept, kept x dropped, which give those that were dropped;
+# with the sizes of these.
 aliased_by <- function(kept, dropped) {
   solved <- qr.coef(qr(kept), dropped)
   structure(replace(solved, is.na(solved), 0), size = apply(abs(dropped), 2, max))

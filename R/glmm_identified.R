@@ -2,12 +2,14 @@
 #
 #   V_g = Z_g Sigma Z_g' + diag(sigma_l^2 / w),
 #
-# and the free parameters of Sigma and the sigmas are identified where the derivatives of all V_g by them, put
-# side by side, have full rank: not by the number of rows. Two rows a group tell a random intercept, a random slope
-# and the residuals apart where x is continuous, and one row will do for (0 + x | g).
+# and the free parameters of Sigma and the sigmas are identified where the derivatives of all V_g by
+# them, put side by side, have full rank: not by the number of rows. Two rows a group tell a random
+# intercept, a random slope and the residuals apart where x is continuous, and one row will do for
+# (0 + x | g).
 #
 #   check_identified(design, held)   for fits that estimate them; refuses with the reason
-#   few_rows(design)                 no group has more rows than random terms, so that there is doubt
+#   few_rows(design)                 no group has more rows than random terms, so that there is
+#                                    doubt
 
 few_rows <- function(design) {
   q <- ncol(design$Z)
@@ -34,8 +36,8 @@ full_rank <- function(design, scales, most) {
   qr(slopes, tol = 1e-7)$rank == ncol(slopes)
 }
 
-# A row for each entry of the lower triangle of each V_g, a column for each free parameter, at sds, correlations
-# and sigmas that are nothing special.
+# A row for each entry of the lower triangle of each V_g, a column for each free parameter, at sds,
+# correlations and sigmas that are nothing special.
 covariance_slopes <- function(design, scales, most) {
   Z <- identified_basis(design, scales)
   q <- ncol(Z)
@@ -73,7 +75,8 @@ covariance_slopes <- function(design, scales, most) {
   slopes / rep(ifelse(size > 0, size, 1), each = nrow(slopes))
 }
 
-# A free block is the same model in any basis: one without units or origin. Other columns lose their units.
+# A free block is the same model in any basis: one without units or origin. Other columns lose their
+# units.
 identified_basis <- function(design, scales) {
   Z <- design$Z
   free <- is.na(scales$constant)

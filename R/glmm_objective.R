@@ -125,7 +125,8 @@ law_spectrum <- function(Sigma) {
        log_units = if (all(keep)) sum(log(units)) else 0)
 }
 
-# Of q(u), on its range, in units of Sigma; of q(beta, u) where beta is integrated. Points have none.
+# Of q(u), on its range, in units of Sigma; of q(beta, u) where beta is integrated. Points have
+# none.
 entropy <- function(fit, q, Sigma) {
   if (fit$method == "joint") return(0)
   m <- nrow(q$mean)

@@ -128,7 +128,8 @@ refit_table <- function(fit, table) {
   t(out)
 }
 
-# Means of q, where theta, a column a refit, has the scales of S and v, and df the degrees of freedom.
+# Means of q, where theta, a column a refit, has the scales of S and v, and df the degrees of
+# freedom.
 vb_means <- function(fit, theta, df) {
   scales <- fit$parameters[fit$parameters$block != "beta", ]
   rows <- sum(fit$parameters$block == "beta") + seq_len(nrow(scales))

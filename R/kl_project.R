@@ -41,8 +41,8 @@
 #' @return A list of class `elbo_kl`:
 #' \describe{
 #'   \item{`status`}{`"optimum"`; `"collapse"` or `"dispersion"` where the objective improves for
-#'     ever as q narrows or spreads; `"indifferent"` where every mean is as good; `"undefined"` where
-#'     the objective is infinite for every q.}
+#'     ever as q narrows or spreads; `"indifferent"` where every mean is as good; `"undefined"`
+#'     where the objective is infinite for every q.}
 #'   \item{`mean`, `cov`}{of the optimal q, or of the limit: zero covariances after a collapse,
 #'     infinite variances after a dispersion, `NA` for what is not determined.}
 #'   \item{`value`}{the objective there (minimised), with all constants: `-Inf` after a

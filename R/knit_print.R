@@ -123,8 +123,8 @@ unbroken <- function(cells) {
 # kable() sees to the `|`.
 escape_markdown <- function(text) gsub("([][\\\\`*_{}<>$^~#@])", "\\\\\\1", text)
 
-# Sentences, each on a line; calls and expectations as code, which Markdown would take for text with quotation
-# marks.
+# Sentences, each on a line; calls and expectations as code, which Markdown would take for text with
+# quotation marks.
 words_markdown <- function(sentences) {
   if (length(sentences) == 0) return(NULL)
   call <- "\\b[a-z][a-z_.]*[a-z]\\([^()]*\\)([$][a-z]+)?|E_[pq]\\[[^]]*\\]"

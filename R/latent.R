@@ -14,9 +14,9 @@
 #' mean squared error of the prediction to second order (Kackar and Harville 1984; Prasad and Rao
 #' 1990), for `"em"` with the bias of its variances taken out, and is not zero where a variance is
 #' estimated at zero. `type = "conditional"` is the standard deviation of
-#' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)} itself, under `"reml"` with the coefficients integrated;
-#' [ranef.elbo_fit()] has the one that is given the coefficients too, as lme4. Under `"joint"`
-#' latent variables are points, whose standard deviation is zero.
+#' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)} itself, under `"reml"` with the coefficients
+#' integrated; [ranef.elbo_fit()] has the one that is given the coefficients too, as lme4. Under
+#' `"joint"` latent variables are points, whose standard deviation is zero.
 #'
 #' @section Coverage:
 #' Share (%) of latent variables within mean +- 1.645 sd (nominally 90), `"total"` and in brackets

@@ -3,8 +3,8 @@
 # in, and what the estimates will be measured in, must lie within 1e-150 and 1e150. Within, fits do
 # not depend on units.
 #
-#   column_sizes(columns)      the largest absolute value of each column of a named list of vectors and
-#                              matrices, read once; NULL is passed over
+#   column_sizes(columns)      the largest absolute value of each column of a named list of vectors
+#                              and matrices, read once; NULL is passed over
 #   check_magnitudes(sizes)    of what column_sizes() gave
 #   check_ratios(y, x, weight) sizes of estimates: response / column, and response * sqrt(weight)
 

@@ -1,7 +1,7 @@
 # Priors of a mixed model: what C is told of them, and their densities.
 #
-#   glmm_map(prior, design, held)         of points, that is of a mode: NULL where nothing informative is
-#                                         said, else list(stated, default, told)
+#   glmm_map(prior, design, held)         of points, that is of a mode: NULL where nothing
+#                                         informative is said, else list(stated, default, told)
 #   told_priors(stated, design, held)     what C takes, from the prior of each entry of theta
 #   log_prior(priors, theta, method)      log p(theta), which logLik() leaves out
 #   log_density(prior, x, block)          of one parameter; of correlations see lkj_log_density()
@@ -59,7 +59,7 @@ block_lkj <- function(priors, block) {
   as.double(eta[match(seq_len(max(0L, block)), of_pair)])
 }
 
-# Priors of standard deviations ---------------------------------------------------------------------
+# Priors of standard deviations --------------------------------------------------------------------
 
 # As C has them (law/sd_prior.h): family, df and scale. A law about zero is cut there.
 sd_law <- function(prior) {
@@ -107,7 +107,7 @@ sd_log_density <- function(law, x) {
   )
 }
 
-# Priors of correlations ----------------------------------------------------------------------------
+# Priors of correlations ---------------------------------------------------------------------------
 
 # log density of a correlation matrix of order q with this log |R| (Lewandowski, Kurowicka and Joe
 # 2009, Journal of Multivariate Analysis 100, 1989-2001, equation 16).
@@ -143,7 +143,7 @@ log_prior_cor <- function(priors, theta) {
   }, 0))
 }
 
-# What may be said -----------------------------------------------------------------------------------
+# What may be said ---------------------------------------------------------------------------------
 
 scale_distributions <- c("half_t", "half_cauchy", "half_normal", "exponential", "normal", "student_t",
                          "cauchy", "inverse_gamma", "gamma_precision", "flat")

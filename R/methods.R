@@ -24,10 +24,10 @@
 #'   (divided by the residual standard deviation of the row). Of a model matrix: `"fixed"`
 #'   (\eqn{X}) or `"random"` (\eqn{Z}, a column for each term). Of weights: only `"prior"`.
 #' @param fit,scale,k as in [stats::extractAIC()]; `fit` is the fit, `scale` is not used.
-#' @param scope,test,trace as in [stats::drop1()], of terms of the fixed part: labels, or a formula such as
-#'   `~ . + x`.
-#' @param ... nothing further: what a generic's usual callers pass along is accepted, anything else is
-#'   an error.
+#' @param scope,test,trace as in [stats::drop1()], of terms of the fixed part: labels, or a formula
+#'   such as `~ . + x`.
+#' @param ... nothing further: what a generic's usual callers pass along is accepted, anything else
+#'   is an error.
 #' @param REML as in lme4: `TRUE` or `FALSE` for the restricted or the marginal likelihood at the
 #'   estimates of the other method, the scale common to all variances at its best.
 #' @param random.only whether to return the random part only.

@@ -17,7 +17,8 @@
 #'
 #' @param ... Named distributions. A name is, from the general to the specific,
 #'   - a block: `beta` (fixed effects), `sd` and `cor` (of the random effects; `sd` of smooth terms
-#'     too, `smooth` of these alone), `sigma` (residual); in mixtures also `weight`, `membership`, `covariance` and `prob`;
+#'     too, `smooth` of these alone), `sigma` (residual); in mixtures also `weight`, `membership`,
+#'     `covariance` and `prob`;
 #'   - a grouping factor, for all its standard deviations: ``priors(site = constant(1))``;
 #'   - a name of [theta()]: ``priors(`sd__(Intercept)|site` = constant(1))``.
 #'
@@ -26,9 +27,9 @@
 #'   The distributions are found inside `priors()` only, and mask nothing outside it. Their
 #'   arguments may be variables of the caller:
 #'   - `normal(mean, sd)`;
-#'   - `half_t(df, scale)`, `half_cauchy(scale)`, `half_normal(scale)`, `exponential(rate)`, for what
-#'     is positive; there `normal(mean, sd)`, `student_t(df, 0, scale)` and `cauchy(0, scale)` are cut
-#'     at zero, as in Stan and brms;
+#'   - `half_t(df, scale)`, `half_cauchy(scale)`, `half_normal(scale)`, `exponential(rate)`, for
+#'     what is positive; there `normal(mean, sd)`, `student_t(df, 0, scale)` and `cauchy(0, scale)`
+#'     are cut at zero, as in Stan and brms;
 #'   - `inverse_gamma(shape, scale)`, with density proportional to
 #'     \eqn{x^{-shape - 1} \exp(-scale / x)}{x^(-shape - 1) exp(-scale / x)};
 #'   - `gamma_precision(shape, rate)`, for a standard deviation whose \eqn{1/sd^2}{1 / sd^2} has a
@@ -55,22 +56,22 @@
 #'
 #' What is taken, besides `constant()`:
 #'   - of mixed models: `normal()` or `flat()` for coefficients; for standard deviations `half_t()`,
-#'     `half_cauchy()`, `half_normal()`, `exponential()`, `normal()`, `student_t()` and `cauchy()` about
-#'     zero, `inverse_gamma()`, `gamma_precision()` or `flat()`; for the correlations of one `( | )`
-#'     together `lkj()` or `flat()`.
+#'     `half_cauchy()`, `half_normal()`, `exponential()`, `normal()`, `student_t()` and `cauchy()`
+#'     about zero, `inverse_gamma()`, `gamma_precision()` or `flat()`; for the correlations of one
+#'     `( | )` together `lkj()` or `flat()`.
 #'   - By `"em"`, `"reml"` and `"joint"` the fit is then the mode of the marginal (or joint)
-#'     posterior; `constant()` and `flat()` do not turn maximum likelihood into anything else. `lkj()`
-#'     has a mode for eta of one or more.
-#'   - By `"vb"` half-t priors on all standard deviations of one `( | )` with the same `df`, and nothing
-#'     said of its correlations, are the prior of Huang and Wand (2013), in closed form: each
-#'     correlation has a density proportional to
-#'     \eqn{(1 - \rho^2)^{df/2 - 1}}{(1 - rho^2)^(df/2 - 1)}, flat for two degrees of freedom. Under any other
-#'     prior correlations are `lkj(1)` where nothing is said, the standard deviations are
-#'     independent of them and of each other, and the degrees of freedom of the inverse Wishart (or inverse
-#'     gamma) factor are optimised too. Under a flat prior, which is no distribution, the
-#'     ELBO is known up to a constant only, and does not compare with that of another prior or model; with
-#'     fewer than three levels (four for two terms) a flat standard deviation has no posterior and is
-#'     refused. The terms of one `( | )` are held all or not at all.
+#'     posterior; `constant()` and `flat()` do not turn maximum likelihood into anything else.
+#'     `lkj()` has a mode for eta of one or more.
+#'   - By `"vb"` half-t priors on all standard deviations of one `( | )` with the same `df`, and
+#'     nothing said of its correlations, are the prior of Huang and Wand (2013), in closed form:
+#'     each correlation has a density proportional to
+#'     \eqn{(1 - \rho^2)^{df/2 - 1}}{(1 - rho^2)^(df/2 - 1)}, flat for two degrees of freedom. Under
+#'     any other prior correlations are `lkj(1)` where nothing is said, the standard deviations are
+#'     independent of them and of each other, and the degrees of freedom of the inverse Wishart
+#'     (or inverse gamma) factor are optimised too. Under a flat prior, which is no distribution,
+#'     the ELBO is known up to a constant only, and does not compare with that of another prior or
+#'     model; with fewer than three levels (four for two terms) a flat standard deviation has no
+#'     posterior and is refused. The terms of one `( | )` are held all or not at all.
 #'
 #' @section Mixtures:
 #' Components have no names before they are fitted, so that a prior of [fit_mixture()] is the same
@@ -115,9 +116,9 @@
 #' units of the data: with s the standard deviation of the response (less its offset),
 #'   - the coefficient of a covariate x is `normal(0, 10 s / sd(x))`; the intercept is
 #'     `normal(mean(y), 10 s c)`, where c is the root of one plus the sum of
-#'     \eqn{(\mathrm{mean}(x) / \mathrm{sd}(x))^2}{(mean(x) / sd(x))^2}: as uncertain as the predictor is at
-#'     zero when it is `normal(mean(y), 10 s)` where the covariates have their means, so that the origin
-#'     of a covariate, a year say, does not matter;
+#'     \eqn{(\mathrm{mean}(x) / \mathrm{sd}(x))^2}{(mean(x) / sd(x))^2}: as uncertain as the
+#'     predictor is at zero when it is `normal(mean(y), 10 s)` where the covariates have their
+#'     means, so that the origin of a covariate, a year say, does not matter;
 #'   - the standard deviation of a random term z is `half_t(3, 2.5 s / r)`, r the root of the
 #'     mean square of z: of an intercept `half_t(3, 2.5 s)`; that of a smooth term alike, r the root
 #'     of the mean square of a curve with standard deviation one;

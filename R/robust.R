@@ -1,16 +1,17 @@
 # Covariances of the coefficients that hold where the law of the rows does not, as packages sandwich
 # and clubSandwich compute them, and the words by which other packages ask for them.
 #
-#   named_covariance(fit, vcov, arguments)   what `vcov` means: "HC0", "CR2", "CL", ~ cluster, a matrix,
-#                                            a function
+#   named_covariance(fit, vcov, arguments)   what `vcov` means: "HC0", "CR2", "CL", ~ cluster, a
+#                                            matrix, a function
 #
-# Rows of a group depend on each other, so that only groups, or clusters of whole groups, can be taken
-# for independent. By Fisher's identity the score of the coefficients is that of the complete data at
-# the expected latent variables, sum_i x_i (y_i - x_i'beta - z_i'E[u | y]) / s2_i = X'V^-1 (y - X beta).
+# Rows of a group depend on each other, so that only groups, or clusters of whole groups, can be
+# taken for independent. By Fisher's identity the score of the coefficients is that of the complete
+# data at the expected latent variables, sum_i x_i (y_i - x_i'beta - z_i'E[u | y]) / s2_i = X'V^-1
+# (y - X beta).
 
-# The score of a group stands in its first row and the others have none. Sums over rows, over groups and
-# over clusters of groups are then those of groups, which is what the functions of sandwich sum; those
-# that take rows for independent or ordered are refused.
+# The score of a group stands in its first row and the others have none. Sums over rows, over groups
+# and over clusters of groups are then those of groups, which is what the functions of sandwich sum;
+# those that take rows for independent or ordered are refused.
 #' @exportS3Method sandwich::estfun elbo_fit
 estfun.elbo_fit <- function(x, ...) {
   check_robust(x, "estfun()")

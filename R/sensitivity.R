@@ -15,19 +15,20 @@
 #' How much the estimates lean on their priors or on a few rows
 #'
 #' `sensitivity(fit, to = "data")` looks, for every fixed effect, for the smallest set of rows whose
-#' removal would change its sign, its significance, or both. A conclusion that a handful of rows can overturn
-#' rests on them, however small its standard error.
+#' removal would change its sign, its significance, or both. A conclusion that a handful of rows can
+#' overturn rests on them, however small its standard error.
 #'
-#' The rows are chosen by the derivative of the estimate and its standard error with respect to a weight on
-#' each row (the infinitesimal jackknife; Broderick, Giordano and Meager 2020), in which variance
-#' parameters move too. The most influential row goes, the model is fitted to the rest, and the influence of
-#' those is computed anew, until the fit shows the change; where many rows have to go, half of those that
-#' the derivative asks for go at once. Then rows are put back while the change stays, those first that
-#' hardly matter to the fit without them, and the leading rows by the first derivative are tried as a
-#' set. Every set that counts was confirmed by a fit without
-#' it. Whether there is a smaller one only all sets could tell, so `rows` reads "at most". The search ends
-#' without a set when no row moves the estimate in the direction that is wanted, or half of all rows do not
-#' do it; `print()` says which. A variance on the boundary of its range has no derivative.
+#' The rows are chosen by the derivative of the estimate and its standard error with respect to a
+#' weight on each row (the infinitesimal jackknife; Broderick, Giordano and Meager 2020), in which
+#' variance parameters move too. The most influential row goes, the model is fitted to the rest, and
+#' the influence of those is computed anew, until the fit shows the change; where many rows have to
+#' go, half of those that the derivative asks for go at once. Then rows are put back while the
+#' change stays, those first that hardly matter to the fit without them, and the leading rows by the
+#' first derivative are tried as a set. Every set that counts was confirmed by a fit without
+#' it. Whether there is a smaller one only all sets could tell, so `rows` reads "at most". The
+#' search ends without a set when no row moves the estimate in the direction that is wanted, or half
+#' of all rows do not do it; `print()` says which. A variance on the boundary of its range has no
+#' derivative.
 #'
 #' Under method `"vb"` the estimates are the means of q and the standard errors those of linear
 #' response, and it is the same derivative: means and standard deviations move with q as a
@@ -47,12 +48,13 @@
 #'   \item{`estimate`}{name of the fixed effect.}
 #'   \item{`change`}{`"sign"`; `"significance"`: gained or lost, the sign as it is; or
 #'     `"both"`: significant with the opposite sign.}
-#'   \item{`rows`}{the size of the smallest set found whose removal makes the change: at most so many
-#'     rows are needed. `NA` if none was found.}
+#'   \item{`rows`}{the size of the smallest set found whose removal makes the change: at most so
+#'     many rows are needed. `NA` if none was found.}
 #'   \item{`percent`}{the same in per cent of all rows.}
 #'   \item{`refit`}{estimate from a fit without these rows, `NA` if there is none.}
 #'   \item{`value`}{estimate from all rows.}
-#'   \item{`holds`}{`TRUE`: the fit without these rows shows the change; `NA` where none were found.}
+#'   \item{`holds`}{`TRUE`: the fit without these rows shows the change; `NA` where none were
+#'     found.}
 #' }
 #' The attribute `"removed"` is a list of the names of these rows, one element for each row of
 #' the data frame; `"reason"` says of each change that was not found where the search ended.

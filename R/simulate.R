@@ -9,7 +9,8 @@
 #'   simulation, those of smooth terms too, so that each has curves of its own; `NULL` keeps them at
 #'   their posterior means (`"vb"`: draws them from their posterior).
 #' @param ... Nothing further.
-#' @param use.u,REForm,ReForm,REform Words of lme4: `use.u = TRUE` is `re.form = NULL`, `FALSE` is `NA`.
+#' @param use.u,REForm,ReForm,REform Words of lme4: `use.u = TRUE` is `re.form = NULL`, `FALSE` is
+#'   `NA`.
 #' @param allow.new.levels As in lme4; without effect, as `re.form = NA` takes any groups and `NULL`
 #'   those of the fit only.
 #' @details

@@ -1,11 +1,13 @@
-# A fit in standard units: each column of the design, the response and the weights divided by the power of
-# two nearest its largest value, and the estimates with them, which is exact. What squares variances
-# (degrees of freedom, what their uncertainty adds) is computed on it, where nothing over- or underflows,
-# whatever the units of the data.
+# A fit in standard units: each column of the design, the response and the weights divided by the
+# power of two nearest its largest value, and the estimates with them, which is exact. What squares
+# variances (degrees of freedom, what their uncertainty adds) is computed on it, where nothing over-
+# or underflows, whatever the units of the data.
 #
-#   standard_fit(fit)            the fit so, its `units` by which to multiply to be back: `response`, `beta` (free
-#                                coefficients and those of curves), `latent` (terms), `smooth` (sds of curves)
-#   standard_state(state, units) and state_cov(units, cov), a posterior of the latent vectors to these units
+#   standard_fit(fit)            the fit so, its `units` by which to multiply to be back:
+#                                `response`, `beta` (free coefficients and those of curves),
+#                                `latent` (terms), `smooth` (sds of curves)
+#   standard_state(state, units) and state_cov(units, cov), a posterior of the latent vectors to
+#                                these units
 
 power_of_two <- function(size) ifelse(size > 0, 2^floor(log2(pmax(size, .Machine$double.xmin))), 1)
 
@@ -61,7 +63,8 @@ standard_design <- function(design, by) {
   design
 }
 
-# A matrix of the given units to one without; each factor by itself, as their product may be no number.
+# A matrix of the given units to one without; each factor by itself, as their product may be no
+# number.
 scale_cov <- function(C, units) C / units / rep(units, each = length(units))
 
 standard_state <- function(state, units) {

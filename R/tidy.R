@@ -21,17 +21,18 @@
 #' @param se_fit whether to add standard errors of the fitted values.
 #' @param interval `"none"`, `"confidence"` or `"prediction"`, as in [predict.elbo_fit()].
 #' @param ... nothing further.
-#' @param conf.method how intervals are made, as in broom.mixed: `"Wald"`, `"profile"` or `"boot"`, the
-#'   `type` of [confint()].
+#' @param conf.method how intervals are made, as in broom.mixed: `"Wald"`, `"profile"` or `"boot"`,
+#'   the `type` of [confint()].
 #' @param ddf.method as in broom.mixed; Satterthwaite's is the only one.
 #' @param nsim,seed for bootstrap intervals.
 #' @return
 #' `tidy()`: a data frame with those of the columns `effect`, `group`, `level`, `term`,
-#' `estimate`, `std.error`, `condsd`, `statistic`, `p.value`, `conf.low`, `conf.high` that the effects
-#' asked for have. Of `"ran_vals"` `std.error` is the `sd` of [latent()], and `condsd` the standard
-#' deviation given the parameters, which is that of [ranef()] and of broom.mixed's `std.error`. Terms of `"ran_pars"` are `sd__TERM`, `cor__T1.T2` and, with group
-#' `Residual`, `sd__Observation`; pasted with the group they are the names of [theta()]. A
-#' residual standard deviation for each level of a factor names the level in `level`.
+#' `estimate`, `std.error`, `condsd`, `statistic`, `p.value`, `conf.low`, `conf.high` that the
+#' effects asked for have. Of `"ran_vals"` `std.error` is the `sd` of [latent()], and `condsd` the
+#' standard deviation given the parameters, which is that of [ranef()] and of broom.mixed's
+#' `std.error`. Terms of `"ran_pars"` are `sd__TERM`, `cor__T1.T2` and, with group `Residual`,
+#' `sd__Observation`; pasted with the group they are the names of [theta()]. A residual standard
+#' deviation for each level of a factor names the level in `level`.
 #'
 #' `glance()`: a data frame of one row: `nobs`, `sigma`, `logLik`, `AIC`, `BIC`, `df.residual`,
 #' `elbo`, `method`, `converged`, `iterations`. What a fit does not have is `NA`: under method

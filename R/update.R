@@ -11,11 +11,13 @@
 #' @param evaluate `FALSE` to get the new call without evaluating it.
 #' @details
 #' New arguments are looked up where `update()` is called, and again there when that fit is updated;
-#' those of the first call where its formula was made. A fit made within a function can therefore be updated outside it.
+#' those of the first call where its formula was made. A fit made within a function can therefore be
+#' updated outside it.
 #'
 #' Variances stay what they are, common or one for each component, where a mixture of Gaussian
-#' regressions loses its last covariate, as by `. ~ 1`, or a normal mixture gets its first: `sigma = ~ 1`
-#' there is `covariance = "E"` here, and `sigma = ~ component` is `"V"`. The two are then nested.
+#' regressions loses its last covariate, as by `. ~ 1`, or a normal mixture gets its first:
+#' `sigma = ~ 1` there is `covariance = "E"` here, and `sigma = ~ component` is `"V"`. The two are
+#' then nested.
 #' @return The new fit, or the call.
 #' @family what a fit answers
 #' @examples

@@ -56,8 +56,8 @@ vb_rows <- function(design) {
   if (is.null(design$level)) length(design$y) else tabulate(design$level)
 }
 
-# Of each sd, cor and sigma the factor of q it belongs to (blocks, curves, residual variances in this
-# order), and its order q.
+# Of each sd, cor and sigma the factor of q it belongs to (blocks, curves, residual variances in
+# this order), and its order q.
 vb_factors <- function(design, block) {
   size <- tabulate(design$block, max(0L, design$block))
   factor <- c(design$block, cor_blocks(design$block),
@@ -74,8 +74,8 @@ vb_df <- function(result, design) {
 }
 
 # The counterpart of natural_parameters() for vb: E_q of sd, cor and sigma with slopes by eta, d
-# following at its best; and what uncertainty of d adds to their covariance; and their covariance under
-# q itself.
+# following at its best; and what uncertainty of d adds to their covariance; and their covariance
+# under q itself.
 vb_parameters <- function(result, design, held) {
   at_mode <- natural_parameters(result, design, held)
   block <- held$block[held$block != "beta"]

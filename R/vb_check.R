@@ -48,8 +48,8 @@ vb_verdict <- function(fit, always = FALSE) {
   judge_linear_response(vb_target(fit), fit$parameters$name[free], unname(fit$theta)[free], sd)
 }
 
-# Whether sds (`sd`) are within `tolerance` of the exact ones, and means (`mean`) within mean_tolerance
-# sds, the Monte Carlo error of sds being brought below `doubt` if need be.
+# Whether sds (`sd`) are within `tolerance` of the exact ones, and means (`mean`) within
+# mean_tolerance sds, the Monte Carlo error of sds being brought below `doubt` if need be.
 judge_linear_response <- function(target, name, mean, sd, tolerance = 0.05, doubt = 0.01,
                                   mean_tolerance = 0.2, draws = c(256L, 1024L, 4096L)) {
   exact <- with_seed(1L, vb_importance(target, sd, tolerance, doubt, draws))
@@ -195,7 +195,8 @@ lattice_t <- function(n, proposal) {
 }
 
 # The quantile of chi-squared at the probability of a standard normal number, within 1e-8 of
-# itself: by a spline, made when the package is built, as stats::qchisq() is a sixth of a fit's time.
+# itself: by a spline, made when the package is built, as stats::qchisq() is a sixth of a fit's
+# time.
 chisq_of_normal <- local({
   knots <- seq(-7.2, 7.2, by = 0.025)
   tail <- stats::pnorm(-abs(knots)) # both tails are known to all digits
@@ -384,8 +385,8 @@ is_huang_wand <- function(block) {
   all(half_t) && (length(half_t) == 1 || is.na(block$lkj))
 }
 
-# log density of a block, of (log sd, w) but for the factor prod cosh w. With dR = |R|^{(q + 1)/2} dw
-# times that factor, q the order, sds and correlations R = W W' have their own; or they have
+# log density of a block, of (log sd, w) but for the factor prod cosh w. With dR = |R|^{(q + 1)/2}
+# dw times that factor, q the order, sds and correlations R = W W' have their own; or they have
 #
 #   p(Sigma) = c |Sigma|^{-(nu + 2 q)/2} prod_k (nu (Sigma^{-1})_kk + 1/A_k^2)^{-(nu + q)/2},
 #

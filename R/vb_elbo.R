@@ -68,8 +68,9 @@ expected_huang_wand <- function(scale, mean_log) {
     (0.5 * nu + q) * mean_log + sum(lgamma(shape) - shape * log(rate) - 0.5 * log(pi) - log(A))
 }
 
-# E log p(Sigma) where p(Sigma) dSigma = p(R) dR prod_k p(sd_k) dsd_k, dSigma = 2^q prod_k sd_k^q dR dsd:
-# Sigma_kk is inverse gamma((d - q + 1) / 2, d S_kk / 2), and what is not a logarithm is integrated.
+# E log p(Sigma) where p(Sigma) dSigma = p(R) dR prod_k p(sd_k) dsd_k, dSigma = 2^q prod_k sd_k^q dR
+# dsd: Sigma_kk is inverse gamma((d - q + 1) / 2, d S_kk / 2), and what is not a logarithm is
+# integrated.
 expected_log_scale <- function(scale, mean_log) {
   d <- scale$d
   q <- nrow(scale$S)

@@ -38,8 +38,8 @@ vb_told <- function(stated, design, held, mean_field) {
   c(told_priors(stated, design, held), list(mean_field = mean_field))
 }
 
-# Correlations of which nothing is said have the prior that half-t priors of one df give them (NULL),
-# else a flat one.
+# Correlations of which nothing is said have the prior that half-t priors of one df give them
+# (NULL), else a flat one.
 vb_cor_priors <- function(design, held, stated) {
   sds <- stated[held$block == "sd"]
   half_t <- prior_family(sds) == 1L

@@ -35,8 +35,8 @@ prior_sensitivity <- function(fit) {
 }
 
 # Every number in a prior that is not a constant: prior (the name of its parameter, or of those
-# that share it), number, value, its unit, and `rows` of theta, separated by blanks, whose prior has it. The
-# terms of a ( | ) under half-t priors share their df, its correlations their prior.
+# that share it), number, value, its unit, and `rows` of theta, separated by blanks, whose prior has
+# it. The terms of a ( | ) under half-t priors share their df, its correlations their prior.
 prior_numbers <- function(fit) {
   parameters <- fit$parameters
   told <- fit$priors$told

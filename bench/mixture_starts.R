@@ -6,8 +6,8 @@
 # 56--76: components that are well apart or overlap, of equal or unequal weight, in one dimension
 # (k = 4) and two (k = 2), free covariances. For each simulated set
 #
-#   share    of the starts of fit_mixture() that end within 1e-3 of the best log-likelihood known (of
-#            all its starts, mclust's, and EM from the truth), all of them climbed to the end
+#   share    of the starts of fit_mixture() that end within 1e-3 of the best log-likelihood known
+#            (of all its starts, mclust's, and EM from the truth), all of them climbed to the end
 #   best     whether the fit as it comes, twenty starts, five climbs and moves, is that best one
 #   mclust   whether mclust's is, from its one hierarchical start
 #   below    by how much mclust falls short of the best, on average

@@ -1,11 +1,13 @@
-# The verdict on mixtures by vb, and how often components that are there are emptied. Two normal components,
-# weights .6 and .4, unit sds, `apart` sds from each other; the exact posterior by a Gibbs sampler of our
-# own (tests/testthat/helper-gibbs.R), labels as the order of the means has them.
+# The verdict on mixtures by vb, and how often components that are there are emptied. Two normal
+# components, weights .6 and .4, unit sds, `apart` sds from each other; the exact posterior by a
+# Gibbs sampler of our own (tests/testthat/helper-gibbs.R), labels as the order of the means has
+# them.
 #
 #   Rscript bench/mixture_verdict.R [replicates = 40] [quick]
 #
-# Columns: emptied_before (the highest ELBO has an empty component), emptied (the answer has), trusted, and
-# worst and mean ratio of an sd by linear response to that of the Gibbs sampler. Writes mixture_verdict.csv.
+# Columns: emptied_before (the highest ELBO has an empty component), emptied (the answer has),
+# trusted, and worst and mean ratio of an sd by linear response to that of the Gibbs sampler. Writes
+# mixture_verdict.csv.
 
 library(elbo)
 source("tests/testthat/helper-gibbs.R")

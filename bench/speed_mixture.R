@@ -1,14 +1,14 @@
-# One EM iteration of fit_mixture() beside those of mclust, scikit-learn and flexmix: same data, same
-# start, same number of iterations.
+# One EM iteration of fit_mixture() beside those of mclust, scikit-learn and flexmix: same data,
+# same start, same number of iterations.
 #
 #   Rscript bench/speed_mixture.R           all of it (about ten minutes, most of them the peers')
 #   Rscript bench/speed_mixture.R quick     a tenth of the rows
 #
 # The cost of an iteration is the time of `long` iterations less that of `short` ones, divided by
-# the difference, so that reading the data, the start and the answer are left out; they are in `whole`,
-# the time of `long` iterations from data frame to fit. Every program runs in a process of its own, in
-# the order of the table; peak memory (VmHWM, Linux only) is that of the process above what it held
-# with the data in place, over the size of the data. scikit-learn is
+# the difference, so that reading the data, the start and the answer are left out; they are in
+# `whole`, the time of `long` iterations from data frame to fit. Every program runs in a process of
+# its own, in the order of the table; peak memory (VmHWM, Linux only) is that of the process above
+# what it held with the data in place, over the size of the data. scikit-learn is
 # used where python3 (or the PYTHON of the environment) has it.
 
 arguments <- commandArgs(TRUE)

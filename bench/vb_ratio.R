@@ -1,12 +1,12 @@
-# What decides whether linear response is right? Random intercept models over groups, rows in a group
-# and standard deviations, by the reliability sd^2 / (sd^2 + sigma^2 / m) of a group's mean: the largest
-# error of a posterior sd beside the exact one (numerical integration, by the package's own check, which
-# bench/vb_accuracy.R tests).
+# What decides whether linear response is right? Random intercept models over groups, rows in a
+# group and standard deviations, by the reliability sd^2 / (sd^2 + sigma^2 / m) of a group's mean:
+# the largest error of a posterior sd beside the exact one (numerical integration, by the package's
+# own check, which bench/vb_accuracy.R tests).
 #
 #   Rscript bench/vb_ratio.R [replicates = 20] [quick]
 #
-# Writes vb_ratio.csv (a row a fit) and prints the share of fits with an sd off by more than 5 %, and of
-# those trusted.
+# Writes vb_ratio.csv (a row a fit) and prints the share of fits with an sd off by more than 5 %,
+# and of those trusted.
 
 library(elbo)
 

@@ -7,7 +7,7 @@
 #include "math/la.h"
 #include "math/small.h"
 
-/* ---- normal --------------------------------------------------------------------------------------- */
+/* ---- normal ---------------------------------------------------------------------------------- */
 
 int law_normal_size(int n) { return n + n * (n + 1) / 2; }
 
@@ -36,7 +36,7 @@ void law_normal_moments(int n, const double *mean, const double *cov, double *m)
     for (int b = 0; b <= a; b++) *m++ = cov[a + n * b] + mean[a] * mean[b];
 }
 
-/* ---- inverse Wishart ------------------------------------------------------------------------------- */
+/* ---- inverse Wishart ------------------------------------------------------------------------- */
 
 int law_wishart_size(int n) { return 1 + n * (n + 1) / 2; }
 
@@ -110,8 +110,9 @@ double law_mean_sd(double shape, double rate) {
   return shape > 0.5 ? sqrt(rate) * exp(lgamma(shape - 0.5) - lgamma(shape)) : HUGE_VAL;
 }
 
-/* Inversion changes the sign of a correlation of two, so this is that of a Wishart (Hotelling 1953, J. R.
- * Stat. Soc. B 15:193): 2/n (Gamma((n + 1)/2) / Gamma(n/2))^2 r F(1/2, 1/2; n/2 + 1; r^2). */
+/* Inversion changes the sign of a correlation of two, so this is that of a Wishart
+ * (Hotelling 1953, J. R. Stat. Soc. B 15:193): 2/n (Gamma((n + 1)/2) / Gamma(n/2))^2 r
+ * F(1/2, 1/2; n/2 + 1; r^2). */
 double law_mean_correlation(double n, double r) {
   const double ratio = exp(lgamma(0.5 * (n + 1.0)) - lgamma(0.5 * n));
   double term = 1.0, sum = 1.0;
@@ -122,7 +123,7 @@ double law_mean_correlation(double n, double r) {
   return 2.0 / n * ratio * ratio * r * sum;
 }
 
-/* ---- half-t ----------------------------------------------------------------------------------------- */
+/* ---- half-t ---------------------------------------------------------------------------------- */
 
 /* 1/A^2 + df E[1/sigma^2], of which the rate of q(a) is made. */
 static double auxiliary_rate(double df, double scale, double precision) {

@@ -36,9 +36,9 @@ double law_mean_sd(double shape, double rate);
 /* E of the correlation of a 2 x 2 inverse Wishart with df n whose scale has correlation r. */
 double law_mean_correlation(double n, double r);
 
-/* A half-t law of sigma, scale A, under q(sigma^2) = inverse gamma(shape, rate): sigma^2 | a ~ inverse
- * gamma(df / 2, df / a), a ~ inverse gamma(1/2, 1/A^2) (Wand et al. 2011, Bayesian Analysis 6:847), with
- * q(a) at its best. */
+/* A half-t law of sigma, scale A, under q(sigma^2) = inverse gamma(shape, rate): sigma^2 | a ~
+ * inverse gamma(df / 2, df / a), a ~ inverse gamma(1/2, 1/A^2) (Wand et al. 2011, Bayesian Analysis
+ * 6:847), with q(a) at its best. */
 /* What the prior gives to the rate, df E[1/a], where E[1/sigma^2] = precision. */
 double law_half_t_rate(double df, double scale, double precision);
 /* E log p(sigma^2, a) + entropies of q(sigma^2) and q(a). */

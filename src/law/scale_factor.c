@@ -44,9 +44,9 @@ static void add_log(double c, double s, double a, expectation *e) {
   e->aa -= c * math_tetragamma(a);
 }
 
-/* Adds c E log(1 + x e^{-b}), x = e^{s - y}, y the logarithm of a gamma(a) number.  The density of y,
- * prop. to exp(a y - e^y), is analytic and falls exponentially, so that the trapezoidal rule has all
- * digits; derivatives by a are cumulants, since y has natural parameter a. */
+/* Adds c E log(1 + x e^{-b}), x = e^{s - y}, y the logarithm of a gamma(a) number.  The density of
+ * y, prop. to exp(a y - e^y), is analytic and falls exponentially, so that the trapezoidal rule has
+ * all digits; derivatives by a are cumulants, since y has natural parameter a. */
 static void add_half_t(double c, double b, double s, double a, expectation *e) {
   const double mode = log(a), h = fmin(0.25, 0.4 / sqrt(a));
   double sum[8] = {0};

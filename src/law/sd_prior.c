@@ -5,8 +5,8 @@
 
 #include "math/small.h"
 
-/* Where the density has a slope by the sd at zero, that by x = sd^2 is infinite there; so it is not, but
- * times a derivative of x, which is zero, it has to be. */
+/* Where the density has a slope by the sd at zero, that by x = sd^2 is infinite there; so it is
+ * not, but times a derivative of x, which is zero, it has to be. */
 static double root(double x) { return fmax(sqrt(x), 1e-75); }
 
 /* What is there of a normal law of this mean and sd one above zero. */
@@ -69,8 +69,8 @@ static double positive_root(double a, double b, double c) {
   return b > 0.0 ? 2.0 * c / (b + root) : (root - b) / (2.0 * a);
 }
 
-/* The root in log x of -n + S / x + 2 x (log p)'(x), which falls, by Newton's method inside a bracket
- * that starts where the law is flat. */
+/* The root in log x of -n + S / x + 2 x (log p)'(x), which falls, by Newton's method inside a
+ * bracket that starts where the law is flat. */
 static double search_mode(const sd_prior *prior, double n, double S) {
   double low = -HUGE_VAL, high = HUGE_VAL, u = log(S / n), by_x;
   for (int i = 0; i < 200; i++) {

@@ -27,8 +27,8 @@ double sd_prior_curvature(const sd_prior *prior, double x);
 /* The x that maximises -n/2 log x - S / (2 x) + log p(sqrt x). */
 double sd_prior_mode(const sd_prior *prior, double n, double S);
 
-/* log p(sd) = constant + by_log log x + sum_r coefficient_r x^power_r, the powers being 1, 1/2, -1/2
- * and -1; of half_t the rest, -(df + 1) / 2 log(1 + x / (df scale^2)), is left out. */
+/* log p(sd) = constant + by_log log x + sum_r coefficient_r x^power_r, the powers being 1, 1/2,
+ * -1/2 and -1; of half_t the rest, -(df + 1) / 2 log(1 + x / (df scale^2)), is left out. */
 enum { SD_POWERS = 4 };
 extern const double sd_prior_power[SD_POWERS];
 void sd_prior_terms(const sd_prior *prior, double *constant, double *by_log, double *coefficient);

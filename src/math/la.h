@@ -10,13 +10,13 @@ elbo_status la_chol(double *A, int n);
 void la_chol_semidefinite(const double *A, int n, double tol, double *L);
 /* A^{-1} from its lower Cholesky factor, both triangles filled; L is overwritten. */
 elbo_status la_inverse_from_chol(double *L, int n);
-/* x from A x = b for symmetric positive semidefinite A (n x n), by the Cholesky factor of A with unit
- * diagonal; a column that depends on those before it (up to 1e-11 of its length squared) has x = 0.
- * unit (n), L and inverse (n x n) are overwritten. */
+/* x from A x = b for symmetric positive semidefinite A (n x n), by the Cholesky factor of A with
+ * unit diagonal; a column that depends on those before it (up to 1e-11 of its length squared) has
+ * x = 0.  unit (n), L and inverse (n x n) are overwritten. */
 void la_solve_semidefinite(const double *A, const double *b, int n, double *unit, double *L,
                            double *inverse, double *x);
-/* Inverse of lower triangular L; a zero on the diagonal (its column of L is zero) leaves a row and a
- * column of zeros. */
+/* Inverse of lower triangular L; a zero on the diagonal (its column of L is zero) leaves a row and
+ * a column of zeros. */
 void la_lower_inverse(const double *L, int n, double *inverse);
 /* 2 sum log L_ii. */
 double la_log_det_from_chol(const double *L, int n);

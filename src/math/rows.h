@@ -13,13 +13,14 @@ typedef struct {
    * b < d; where `lower`, M is lower triangular (rows = d) and only b <= a is read. */
   void (*quadratic)(int ld, int d, const double *x, const double *centre, int rows, int lower,
                     const double *M, double constant, double *out);
-  /* stat[a (a + 1) / 2 + b] += sum_i r_i t_ia t_ib, b <= a <= d, with t_i = (1, x_i - centre); no r_i may
-   * be negative. */
+  /* stat[a (a + 1) / 2 + b] += sum_i r_i t_ia t_ib, b <= a <= d, with t_i = (1, x_i - centre); no
+   * r_i may be negative. */
   void (*crossprod)(int ld, int d, const double *x, const double *centre, const double *r,
                     double *stat);
   /* l[i + ld * j], j < k: log densities to probabilities, in place; lse[i] = log sum_j exp l_ij. */
   void (*posterior)(int ld, int k, double *l, double *lse);
-  /* Element by element, within 1 unit in the last place or so (stated and tested in test_math_rows.c). */
+  /* Element by element, within 1 unit in the last place or so (stated and tested in
+   * test_math_rows.c). */
   void (*exp)(int ld, const double *x, double *out);
   void (*log)(int ld, const double *x, double *out);
 } row_kernels;

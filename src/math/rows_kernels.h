@@ -1,6 +1,6 @@
 /* The kernels of math/rows.h: included by math_rows_{plain,avx2,avx512}.c, which define SIMD_TARGET
- * (a function attribute), SIMD_NAME(x), and SIMD_WIDTH, the doubles in one of the processor's vectors,
- * which divides SIMD_LANES. */
+ * (a function attribute), SIMD_NAME(x), and SIMD_WIDTH, the doubles in one of the processor's
+ * vectors, which divides SIMD_LANES. */
 
 #include <math.h>
 
@@ -19,12 +19,12 @@ static const vec zero = {0};
 /* a where the mask is set, else b. */
 #define CHOOSE(mask, a, b) ((vec)(((veci)(a) & (mask)) | ((veci)(b) & ~(mask))))
 
-/* ---- exponential and logarithm ------------------------------------------------------------------ */
+/* ---- exponential and logarithm --------------------------------------------------------------- */
 
-/* exp x = 2^n exp r with n = round(x / log 2), |r| <= log(2) / 2, r in two pieces so that n log 2 is
- * subtracted exactly; exp r by its Taylor series to r^13 / 13!, whose rest is below 5e-18.  n comes
- * into the exponent by adding it, shifted, to the bits.  Below -708 the answer is 0, above 709 it
- * is that of 709: densities need no more. */
+/* exp x = 2^n exp r with n = round(x / log 2), |r| <= log(2) / 2, r in two pieces so that n log 2
+ * is subtracted exactly; exp r by its Taylor series to r^13 / 13!, whose rest is below 5e-18.  n
+ * comes into the exponent by adding it, shifted, to the bits.  Below -708 the answer is 0, above
+ * 709 it is that of 709: densities need no more. */
 INLINE void vec_exp(vec *at) {
   const double magic =
       6755399441055744.0; /* 1.5 * 2^52: the last bits of the sum are the integer */
@@ -52,8 +52,8 @@ INLINE void vec_exp(vec *at) {
   *at = (vec)(((veci)sum + ((veci)shifted << 52)) & in_range);
 }
 
-/* log x = e log 2 + log m, x = 2^e m, m in [sqrt(1/2), sqrt 2): log m = 2 artanh s, s = (m - 1) / (m + 1),
- * by its series to s^21, whose rest is below 1e-18.  For x positive and normal. */
+/* log x = e log 2 + log m, x = 2^e m, m in [sqrt(1/2), sqrt 2): log m = 2 artanh s, s = (m - 1) /
+ * (m + 1), by its series to s^21, whose rest is below 1e-18.  For x positive and normal. */
 INLINE void vec_log(vec *at) {
   const veci bits = (veci)*at;
   veci e = ((bits >> 52) & 0x7ff) - 1023;
@@ -93,7 +93,7 @@ KERNEL void SIMD_NAME(rows_log)(int ld, const double *x, double *out) {
   }
 }
 
-/* ---- densities ------------------------------------------------------------------------------------ */
+/* ---- densities ------------------------------------------------------------------------------- */
 
 enum { SIDE = 4 }; /* vectors of rows side by side: they share what is read of M */
 
@@ -130,7 +130,7 @@ KERNEL void SIMD_NAME(quadratic)(int ld, int d, const double *x, const double *c
   }
 }
 
-/* ---- cross-products -------------------------------------------------------------------------------- */
+/* ---- cross-products -------------------------------------------------------------------------- */
 
 static double lane_total(const vec *x) {
   double sum = 0.0;
@@ -198,10 +198,10 @@ KERNEL void SIMD_NAME(crossprod)(int ld, int d, const double *x, const double *c
   for (int a = 0; a < size; a++) stat[a] += lane_total(sum + a);
 }
 
-/* ---- responsibilities ------------------------------------------------------------------------------ */
+/* ---- responsibilities ------------------------------------------------------------------------ */
 
-/* The largest l is taken out first, so that the sum is at least 1; where every l is -Inf the unit is
- * impossible under each component, and belongs to none. */
+/* The largest l is taken out first, so that the sum is at least 1; where every l is -Inf the unit
+ * is impossible under each component, and belongs to none. */
 KERNEL void SIMD_NAME(posterior)(int ld, int k, double *l, double *lse) {
   for (int i = 0; i < ld; i += SIMD_WIDTH) {
     vec most = ALL(-1.7e308), sum = zero;

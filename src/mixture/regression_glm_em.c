@@ -101,7 +101,8 @@ static int flat_column(const regression *w, int from, double tol, double *d) {
 }
 
 /* Out along the first flat direction in which that does not lower the objective; 0 if there is
- * none.  From newton_step(); where it moved, w->linear and w->A are of the pass at the new gamma. */
+ * none.  From newton_step(); where it moved, w->linear and w->A are of the pass at the new
+ * gamma. */
 static int to_boundary(const regression *w, const double *r, int j, double *gamma, double *value) {
   const int p = w->spec.p;
   double *d = w->goal;

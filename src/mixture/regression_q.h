@@ -1,4 +1,4 @@
-/* Normal factors q(gamma_j) = N(gamma, V) of the mixture of regressions, under variational Bayes. */
+/* Normal factors q(gamma_j) = N(gamma, V) of the mixture of regressions, for vb. */
 #ifndef ELBO_MIXTURE_REGRESSION_Q_H
 #define ELBO_MIXTURE_REGRESSION_Q_H
 

@@ -1,5 +1,6 @@
-/* Laws of parameters.  For an exponential family with density exp(eta'T - A(eta)) up to a factor the
- * expectations of T are dA/d eta, and -KL(q || p) = (eta_p - eta_q)'E_q T - A(eta_p) + A(eta_q). */
+/* Laws of parameters.  For an exponential family with density exp(eta'T - A(eta)) up to a factor
+ * the expectations of T are dA/d eta, and -KL(q || p) = (eta_p - eta_q)'E_q T - A(eta_p) +
+ * A(eta_q). */
 #include <string.h>
 
 #include "math/digamma.h"
@@ -135,8 +136,8 @@ static void test_correlation(void) {
   CHECK_CLOSE(law_mean_correlation(1e8, 0.3), 0.3, 1e-8);
 }
 
-/* With q(a) = inverse gamma((df + 1) / 2, rate), every term of the ELBO by itself, E log x = log rate -
- * digamma(shape) and E[1 / x] = shape / rate; no other rate gives more. */
+/* With q(a) = inverse gamma((df + 1) / 2, rate), every term of the ELBO by itself, E log x = log
+ * rate - digamma(shape) and E[1 / x] = shape / rate; no other rate gives more. */
 static double half_t_terms(double df, double A, double shape, double rate, double aux_rate) {
   const double aux = 0.5 * (df + 1.0);
   const double log_x = log(rate) - math_digamma(shape), precision = shape / rate;

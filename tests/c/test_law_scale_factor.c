@@ -9,8 +9,8 @@ static const sd_prior law[] = {{SD_FLAT, 0, 1},          {SD_HALF_T, 3, 2.5},
                                {SD_NORMAL, 1.5, 0.8},    {SD_GAMMA_PRECISION, 1.5, 0.9}};
 enum { LAWS = sizeof law / sizeof *law };
 
-/* E log p(sd) + entropy of q(x) - n E log(x / S) / 2, x inverse gamma(d / 2, d S / 2), by the trapezoidal
- * rule in y = log x; p(x) = p(sd) / (2 sd). */
+/* E log p(sd) + entropy of q(x) - n E log(x / S) / 2, x inverse gamma(d / 2, d S / 2), by the
+ * trapezoidal rule in y = log x; p(x) = p(sd) / (2 sd). */
 static double reference(const sd_prior *prior, double n, double S, double d) {
   double sum = 0.0, slope;
   const double a = 0.5 * d, h = 0.002;
@@ -72,16 +72,16 @@ static void test_derivatives(void) {
         if (j == 2) continue;
         CHECK_CLOSE(f.df_slope[j], slope[1], 1e-6);
         for (int k = 0; k < 2; k++)
-          CHECK_CLOSE(f.df_slope[j] * f.df_slope[k] * f.df_information +
-                          (j == k ? f.curvature[j] : 0.0),
-                      slope[2 + k], 1e-6);
+          CHECK_CLOSE(
+              f.df_slope[j] * f.df_slope[k] * f.df_information + (j == k ? f.curvature[j] : 0.0),
+              slope[2 + k], 1e-6);
         CHECK_CLOSE(0.0, slope[4], 1e-12);
       }
     }
 }
 
-/* Two standard deviations that are independent a priori and a correlation with weight on zero alone: the
- * constants of the LKJ law against their integral, by Simpson's rule. */
+/* Two standard deviations that are independent a priori and a correlation with weight on zero
+ * alone: the constants of the LKJ law against their integral, by Simpson's rule. */
 static void test_lkj(void) {
   for (double eta = 1.0; eta < 6.0; eta += 0.5) {
     double sum = 0.0;
@@ -92,8 +92,8 @@ static void test_lkj(void) {
     }
     CHECK_CLOSE(exp(lkj_log_constant(2, eta)) * sum, 1.0, 1e-6);
   }
-  /* Correlation matrices of order 3 fill pi^2 / 2 of the cube [-1, 1]^3 (Rousseeuw and Molenberghs 1994,
-   * American Statistician 48:276). */
+  /* Correlation matrices of order 3 fill pi^2 / 2 of the cube [-1, 1]^3
+   * (Rousseeuw and Molenberghs 1994, American Statistician 48:276). */
   CHECK_CLOSE(lkj_log_constant(3, 1.0), -log(0.5 * pow(acos(-1.0), 2.0)), 1e-14);
 }
 

@@ -1,9 +1,9 @@
-# Gibbs samplers of mixtures of two, written apart from the package: rows of draws, of which those with
-# the components swapped (the mean or the intercept of the first above that of the second) are swapped
-# back.
+# Gibbs samplers of mixtures of two, written apart from the package: rows of draws, of which those
+# with the components swapped (the mean or the intercept of the first above that of the second) are
+# swapped back.
 
-# y ~ N(mean_j, sd_j^2), mean_j | sd_j ~ N(m0, sd_j^2 / kappa), sd_j^2 ~ inverse gamma(df / 2, S / 2),
-# weights Dirichlet(alpha).
+# y ~ N(mean_j, sd_j^2), mean_j | sd_j ~ N(m0, sd_j^2 / kappa),
+# sd_j^2 ~ inverse gamma(df / 2, S / 2), weights Dirichlet(alpha).
 gibbs_normal <- function(y, n, alpha, m0, kappa, df, S, burn = 1000) {
   z <- 1 + (y > mean(y))
   draws <- matrix(0, n, 5, dimnames = list(NULL, c("weight", "mean1", "mean2", "sd1", "sd2")))
@@ -28,8 +28,8 @@ gibbs_normal <- function(y, n, alpha, m0, kappa, df, S, burn = 1000) {
   draws
 }
 
-# Binary items: probabilities beta(1, 1), weights Dirichlet(alpha). Swapped where the first item is more
-# probable in the first class.
+# Binary items: probabilities beta(1, 1), weights Dirichlet(alpha). Swapped where the first item is
+# more probable in the first class.
 gibbs_classes <- function(Y, n, alpha, burn = 500) {
   d <- ncol(Y)
   z <- 1 + (rowMeans(Y) > 0.5)

@@ -195,9 +195,9 @@ pairs_joint_normal <- function(y) {
   })
 }
 
-# z integrated, z_n ~ N(0, 1) (Giordano's lecture, 1.2): s_n ~ N(0, 4 + 2 theta), d_n ~ N(0, 2 theta),
-# independent. With v = 2 theta the score -N / (4 + v) + S / (4 + v)^2 - N / v + D / v^2,
-# times v^2 (4 + v)^2, is the cubic
+# z integrated, z_n ~ N(0, 1) (Giordano's lecture, 1.2): s_n ~ N(0, 4 + 2 theta),
+# d_n ~ N(0, 2 theta), independent. With v = 2 theta the score
+# -N / (4 + v) + S / (4 + v)^2 - N / v + D / v^2, times v^2 (4 + v)^2, is the cubic
 #   16 D + (8 D - 16 N) v + (D + S - 12 N) v^2 - 2 N v^3 = 0.         Limit: theta_0.
 pairs_em_normal <- function(y) {
   with(pair_sums(y), {

@@ -7,8 +7,8 @@ two_groups <- function(seed, noise) {
   d
 }
 
-# The log-likelihood at theta, group by group: between rows by the singular values of their loadings, within
-# rows as what least squares leaves, so that no covariance matrix is formed.
+# The log-likelihood at theta, group by group: between rows by the singular values of their
+# loadings, within rows as what least squares leaves, so that no covariance matrix is formed.
 svd_log_likelihood <- function(fit, d) {
   theta <- theta(fit)
   Z <- model.matrix(~ x + w, d)
@@ -30,7 +30,8 @@ svd_log_likelihood <- function(fit, d) {
 }
 
 test_that("two groups and three nearly singular terms are fitted at any noise", {
-  # Two groups leave ridges on which rounding hides the rest of the climb: how far it went is not tested.
+  # Two groups leave ridges on which rounding hides the rest of the climb: how far it went is not
+  # tested.
   for (noise in c(1e-3, 1e-5, 1e-7, 1e-8)) for (method in c("em", "reml", "vb")) for (seed in 1:3) {
     d <- two_groups(seed, noise)
     fit <- suppressWarnings(fit_glmm(y ~ 1 + (x + w | g), d, method = method))
@@ -51,7 +52,8 @@ test_that("the log-likelihood at small noise is that of the singular values", {
   for (noise in c(1e-3, 1e-5)) for (seed in 1:5) {
     d <- two_groups(seed, noise)
     fit <- suppressWarnings(fit_glmm(y ~ 1 + (x + w | g), d))
-    # Correlations near one are rounded to 1e-16, which is that part of the variances over the noise's.
+    # Correlations near one are rounded to 1e-16, which is that part of the variances over the
+    # noise's.
     expect_lt(abs(as.numeric(logLik(fit)) - svd_log_likelihood(fit, d)),
               1e-7 + 1e-14 * max(theta(fit)[2:4])^2 / noise^2)
   }

@@ -135,8 +135,8 @@ test_that("data that are gone are called so", {
 })
 
 test_that("a mixture that loses its covariates, or gets some, keeps its kind of variances", {
-  # By construction nested: the smaller model is the larger one with slopes of zero. Its likelihood is
-  # written out at its estimates.
+  # By construction nested: the smaller model is the larger one with slopes of zero. Its likelihood
+  # is written out at its estimates.
   density <- function(fit) {
     of <- components(fit)
     sds <- rep(sqrt(as.vector(of$covariance)), length.out = 2)

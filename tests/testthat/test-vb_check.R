@@ -122,7 +122,8 @@ test_that("the density of the unconstrained scales is the prior's by change of v
     value <- function(h) drop(elbo:::constrain_scales(t(replace(x, i, x[i] + h)), shape)$value)
     (value(1e-5) - value(-1e-5)) / 2e-5
   }, numeric(6))
-  # Of order 3 the LKJ law is normalised by prod B(a, a) 2^(2 a - 1) over a = eta + 1/2, + 1/2, and eta.
+  # Of order 3 the LKJ law is normalised by prod B(a, a) 2^(2 a - 1) over a = eta + 1/2, + 1/2, and
+  # eta.
   a <- c(2.2, 2.2, 1.7)
   expect_equal(elbo:::constrain_scales(t(x), shape)$log_prior,
                sum(log_half_t(shape$mode[1:3], 2.5, 1:3)) + 0.7 * log_determinant(R) -

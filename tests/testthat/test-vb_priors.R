@@ -118,7 +118,7 @@ test_that("flat coefficients are the limit of wide normal ones, and the ELBO los
                fixed = TRUE)
 })
 
-# ---- any prior of standard deviations and correlations ---------------------------------------------
+# ---- any prior of standard deviations and correlations -------------------------------------------
 
 # What Stan, brms and BUGS users write, beside the density of the sd.
 scale_laws <- list(
