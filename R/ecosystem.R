@@ -130,6 +130,9 @@ lrtest.elbo_fit <- function(object, ..., name = NULL) {
 # A formula is a change of the model before it.
 tested_fits <- function(object, ...) {
   if (...length() == 0) return(list(object))
+  stray <- which(nzchar(names(list(...))) &
+                   !vapply(list(...), function(fit) inherits(fit, c("elbo_fit", "formula")), NA))
+  if (length(stray) > 0) refuse_argument(...names()[stray[1]], ...elt(stray[1]))
   Reduce(function(before, next_one) {
     if (inherits(next_one, "formula")) update(before, next_one) else next_one
   }, list(...), object, accumulate = TRUE)

@@ -173,6 +173,8 @@ ascent_trace <- function(rows) {
              log_evidence = rows[4, ], kl = rows[5, ])
 }
 
+nothing_to_gain <- 1e-8 # of a log-likelihood
+
 ascent_convergence <- function(result, vb = FALSE) {
   status <- names(ascent_status)[match(result$status, ascent_status)]
   count <- c(EM = result$em, SQUAREM = result$squarem, Newton = result$newton)
@@ -184,6 +186,8 @@ ascent_convergence <- function(result, vb = FALSE) {
   }
   # Without second derivatives there is no gradient in units of standard errors.
   left <- result$still_to_gain
+  # Along a ridge, as to a weight of zero, no step shows so small a gain.
+  if (status == "stopped" && isTRUE(left < nothing_to_gain)) status <- "converged"
   to_gain <- function(verb) {
     if (is.finite(left)) sprintf(" %.2g of log-likelihood %s still to gain.", left, verb)
     else " How much is still to gain the last steps do not tell."

@@ -93,7 +93,7 @@ mixture_information <- function(fit) {
 information_at <- function(fit) {
   answer <- call_information(fit)
   information <- -answer$hessian
-  lost <- flat_weights(fit, information, answer$jacobian)
+  lost <- c(flat_weights(fit, information, answer$jacobian), of_nobody(fit, answer$jacobian))
   information[lost, ] <- information[, lost] <- 0
   eta_cov <- invert_information(information, flat_information(fit))
   c(information_parts(fit, eta_cov, answer$jacobian), list(V = answer$V, status = answer$status))
@@ -108,6 +108,17 @@ flat_weights <- function(fit, information, jacobian) {
   known <- nobs(fit) * colSums(jacobian[rows, own, drop = FALSE]^2 / as.vector(component_weights(fit)))
   own[diag(information)[own] < flat_information(fit) * known]
 }
+
+# Coordinates of components without members alone, of which no unit says anything.
+of_nobody <- function(fit, jacobian) {
+  if (fit$method == "vb") return(integer())
+  rows <- which(fit$parameters$component %in% which(fit$size < nobody) & fit$parameters$block != "weight")
+  if (length(rows) == 0) return(integer())
+  others <- colSums(abs(jacobian[-rows, , drop = FALSE])) > 0
+  which(!others & colSums(abs(jacobian[rows, , drop = FALSE])) > 0)
+}
+
+nobody <- 1e-4 # of a unit
 
 # The part of the largest information below which a direction is flat: differences leave some 1e-6 of what is
 # zero. Of curves a covariance may be nearly known without that.

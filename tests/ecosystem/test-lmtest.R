@@ -62,3 +62,16 @@ test_that("mixtures are compared where they are nested", {
   other <- fit_mixture(eruptions ~ 1, faithful, k = 2, covariance = "V")
   expect_error(lmtest::lrtest(small, other), "different responses", class = "elbo_error_argument")
 })
+
+test_that("coefficients of mixtures are tested where they are nested and have standard errors", {
+  counts <- data.frame(x = rep(c(-1, 0, 1), 40), y = rep(c(1, 2, 3, 8, 12, 17), 20))
+  mixture <- fit_mixture(y ~ x, counts, k = 2, family = poisson())
+  b <- coef(mixture)[c("x|1", "x|2")]
+  V <- vcov(mixture)[names(b), names(b)]
+  expect_equal(lmtest::waldtest(mixture, test = "Chisq")$Chisq[2], sum(b * solve(V, b)))
+  gaussian <- fit_mixture(waiting ~ eruptions, faithful, k = 2)
+  expect_error(lmtest::waldtest(gaussian), "not some of", class = "elbo_error_argument")
+  counts$y[1:60] <- 0
+  zero <- fit_mixture(y ~ x, counts, k = 3, family = poisson())
+  expect_error(lmtest::waldtest(zero), "standard error", class = "elbo_error_not_available")
+})

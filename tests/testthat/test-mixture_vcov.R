@@ -157,3 +157,16 @@ test_that("weights of components that are alike have no standard errors", {
   expect_output(print(fit), "Not identified")
   expect_no_match(paste(notes(fit), collapse = " "), "depend on luck")
 })
+
+test_that("a component without members has no standard errors", {
+  # Less spread than one law of Poisson has: a second component can only do harm.
+  even <- data.frame(y = rep(2:3, 30), x = rep(-2:2, 12))
+  expect_no_warning(fit <- fit_mixture(y ~ x, even, k = 2, family = poisson()))
+  alone <- glm(y ~ x, family = poisson(), data = even)
+  expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(alone)), tolerance = 1e-7)
+  expect_lt(fit$size[2], 1e-4)
+  se <- sqrt(diag(vcov(fit)))
+  expect_equal(unname(se[1:2]), unname(sqrt(diag(vcov(alone)))), tolerance = 1e-3)
+  expect_true(all(is.na(se[3:4])))
+  expect_output(print(fit), "Not identified")
+})
