@@ -2,9 +2,9 @@
  * that basis.  Everything that depends on the rows is done here, once. */
 #include <stdint.h>
 
-#include "mixture/curves_inside.h"
+#include "mixture/curves_design.h"
 
-/* ---- units of one design --------------------------------------------------------------------------- */
+/* ---- units of one design --------------------------------------------------------------------- */
 
 static int first_row(const curves *w, int unit) {
   return w->spec.units.first ? w->spec.units.first[unit] : unit;
@@ -82,7 +82,7 @@ static void list_units(curves *w, const elbo_memory *mem) {
   for (int i = 0; i < n; i++) unit[at[w->design_of[i]]++] = i;
 }
 
-/* ---- a design's basis ------------------------------------------------------------------------------ */
+/* ---- a design's basis ------------------------------------------------------------------------ */
 
 static double length(const double *x, int n) {
   double sum = 0.0;
@@ -103,8 +103,8 @@ static void project_out(const double *Q, int n, int m, double *v, double *h) {
     }
 }
 
-/* Q and [R S] (most x (p + q), the first m rows of use) of a unit's rows, by Gram and Schmidt.  What is
- * left of a column that depends on those before it is rounding, and no new direction. */
+/* Q and [R S] (most x (p + q), the first m rows of use) of a unit's rows, by Gram and Schmidt.
+ * What is left of a column that depends on those before it is rounding, and no new direction. */
 static int basis(const curves *w, int unit, int most, double *Q, double *RS) {
   const int n = rows_of(w, unit), p = w->spec.p, q = w->spec.q, row = first_row(w, unit);
   int m = 0;

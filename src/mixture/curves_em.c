@@ -1,15 +1,21 @@
 /* The mixture of curves with parameters as points: the best variances, free coordinates, gradient,
  * priors, theta.
  *
- * A free block of Gamma is L L' with the rows of L free, a multiple is s^2 times its matrix: zero and
- * singular covariances are ordinary points, where the gradient by what vanished is zero. */
+ * A free block of Gamma is L L' with the rows of L free, a multiple is s^2 times its matrix: zero
+ * and singular covariances are ordinary points, where the gradient by what vanished is zero. */
+#include "math/la.h"
 #include "law/exponential_family.h"
-#include "mixture/curves_inside.h"
+#include "mixture/curves_cells.h"
+#include "mixture/curves_em.h"
+#include "mixture/curves_factor.h"
+#include "mixture/curves_parameters.h"
+#include "mixture/curves_smooth.h"
+#include "mixture/curves_sums.h"
 
 static const double NOTHING = 1e-10;            /* a variance relative to the residuals' */
 static const double FADED = 1e-4, ZERO = 1e-14; /* beside the largest eigenvalue */
 
-/* ---- variances ----------------------------------------------------------------------------------------- */
+/* ---- variances ------------------------------------------------------------------------------- */
 
 /* A block of Gamma, or its multiple (1 x 1). */
 static void block_of(const curves *w, int g, const curve_block *b, double *out) {
@@ -53,9 +59,9 @@ void curves_em_gamma(curves *w, int g, double n, const double *H) {
   }
 }
 
-/* Blocks of order one by the MM algorithm, with coefficients and sigma held (Zhou, Hu, Zhou & Lange 2019, J.
- * Comput. Graph. Stat. 28:350): c becomes c (W / T)^{1/2}, W = T + H.  EM creeps where a variance is small
- * beside the noise, and on its way to zero; this does not. */
+/* Blocks of order one by the MM algorithm, with coefficients and sigma held (Zhou, Hu, Zhou & Lange
+ * 2019, J. Comput. Graph. Stat. 28:350): c becomes c (W / T)^{1/2}, W = T + H.  EM creeps where a
+ * variance is small beside the noise, and on its way to zero; this does not. */
 void curves_mm_gamma(const curves *w, int g, const double *T, const double *H) {
   for (int i = 0; i < w->n_block; i++) {
     const curve_block *b = w->block + i;
@@ -94,9 +100,10 @@ static void standard_moment(int o, double n, const double *H, const double *L, d
     }
 }
 
-/* A free block L L' by EM over standardised deviations b, u = L b, whose L is a coefficient: y = X beta + Z L b + e
- * (Meng & van Dyk 1998, J. R. Stat. Soc. B 60:559).  It is fast where EM over u is slow, and turns the
- * range of a singular covariance, which EM over u cannot.  A = S'S / sigma^2. */
+/* A free block L L' by EM over standardised deviations b, u = L b, whose L is a coefficient:
+ * y = X beta + Z L b + e (Meng & van Dyk 1998, J. R. Stat. Soc. B 60:559).  It is fast where EM
+ * over u is slow, and turns the range of a singular covariance, which EM over u cannot.
+ * A = S'S / sigma^2. */
 void curves_em_root(const curves *w, const double *stat, const double *r, int g,
                     const curve_block *b) {
   const int o = b->order, size = (int)packed_size(o), common = w->spec.common_covariance;
@@ -137,7 +144,7 @@ void curves_em_sigma(curves *w, int s, double rows, double sum_square) {
   w->log_variance[s] = log(w->variance[s]);
 }
 
-/* ---- fields ----------------------------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 static void publish(const curves *w) {
   const int q = w->spec.q;
@@ -161,8 +168,8 @@ static void set_sigma(curves *w, int s, double sigma) {
   w->log_variance[s] = 2.0 * log(sigma);
 }
 
-/* The roots that are coordinates, in the place of their blocks.  They are kept, as Gamma has forgotten their
- * signs, on which the gradient depends. */
+/* The roots that are coordinates, in the place of their blocks.  They are kept, as Gamma has
+ * forgotten their signs, on which the gradient depends. */
 static double *kept_root(const curves *w, int g, const curve_block *b) {
   return w->roots + square(w->spec.q) * (size_t)g + b->first * (w->spec.q + 1);
 }
@@ -221,7 +228,7 @@ static void theta(const void *work, double *out) {
   memcpy(out, w->sigma, (size_t)w->n_sigma * sizeof(double));
 }
 
-/* ---- priors ------------------------------------------------------------------------------------------- */
+/* ---- priors ---------------------------------------------------------------------------------- */
 
 /* Densities of the scaled parameters, and the Jacobian to the user's units. */
 static double log_prior_gamma(const curves *w, int g) {
@@ -256,7 +263,7 @@ static double log_prior(const void *work) {
   return sum + curves_smooth_log_prior(w);
 }
 
-/* ---- free coordinates --------------------------------------------------------------------------------- */
+/* ---- free coordinates ------------------------------------------------------------------------ */
 
 static void pack(const void *work, double *eta) {
   const curves *w = work;
@@ -362,10 +369,10 @@ static elbo_status gradient(void *work, const double *stat, const double *r, dou
   return ELBO_OK;
 }
 
-/* ---- the boundary -------------------------------------------------------------------------------------- */
+/* ---- the boundary ---------------------------------------------------------------------------- */
 
-/* A block of order one whose variance is nothing beside the residuals', and is not asked for more, is put
- * at zero. */
+/* A block of order one whose variance is nothing beside the residuals', and is not asked for more,
+ * is put at zero. */
 static int drop_variance(const curves *w, int g, const curve_block *b) {
   const int common = w->spec.common_covariance, at = b->reference * (w->spec.q + 1);
   const double c = gamma_at(w, g)[at], zero = 0.0;
@@ -378,8 +385,9 @@ static int drop_variance(const curves *w, int g, const curve_block *b) {
   return 1;
 }
 
-/* Eigenvalues of a free block that fade are put at zero where the objective says so: towards a covariance
- * that loses a dimension EM creeps, and Newton's method covers a third of the way in a step. */
+/* Eigenvalues of a free block that fade are put at zero where the objective says so: towards a
+ * covariance that loses a dimension EM creeps, and Newton's method covers a third of the way in a
+ * step. */
 static int drop_dimensions(const curves *w, int g, const curve_block *b) {
   const int o = b->order, q = w->spec.q;
   double *vectors = w->one, *H = w->two, *values = w->spectrum, *Gamma = w->three;
@@ -421,7 +429,7 @@ static int settle(void *work, const double *stat, const double *r) {
   return moved;
 }
 
-/* ---- construction -------------------------------------------------------------------------------------- */
+/* ---- construction ---------------------------------------------------------------------------- */
 
 elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem) {
   const int p = w->spec.p, q = w->spec.q, k = w->spec.k;

@@ -1,4 +1,4 @@
-/* What the files of the mixture of curves share among themselves.
+/* Types of the mixture of curves, below all its files.
  *
  * Within a part everything is in units of powers of two that bring it near one,
  *
@@ -6,28 +6,29 @@
  *
  * and beta, Gamma, variance below belong to these; fields are in the user's units.
  *
- * A design is the rows of X, Z and weights of a unit.  Units of one design share an orthonormal basis Q
- * (rows x m) of the columns of [X Z], so that of a unit's response t = Q'y and |y - Q t|^2 are enough:
- * with R = Q'X and S = Q'Z
+ * A design is the rows of X, Z and weights of a unit.  Units of one design share an orthonormal
+ * basis Q (rows x m) of the columns of [X Z], so that of a unit's response t = Q'y and |y - Q t|^2
+ * are enough: with R = Q'X and S = Q'Z
  *
  *   l = constant - (|y - Q t|^2 / sigma^2 + |M (t - R beta)|^2) / 2,   M'M = V^{-1},
  *   V = S Gamma S' + sigma^2 I,  M lower triangular:
  *
- * a multivariate normal law of m dimensions, for the kernels of math/rows.h.  Under vb the same with
- * E[1/sigma^2]^{-1} for sigma^2 and E[Gamma^{-1}]^{-1} for Gamma, and another constant.  Where beta has a law,
- * it is about its mean, less tr(R'V^{-1}R Cov beta) / 2: u has its law given beta, so what is uncertain of beta
- * is seen through V. */
+ * a multivariate normal law of m dimensions, for the kernels of math/rows.h.  Under vb the same
+ * with E[1/sigma^2]^{-1} for sigma^2 and E[Gamma^{-1}]^{-1} for Gamma, and another constant.  Where
+ * beta has a law, it is about its mean, less tr(R'V^{-1}R Cov beta) / 2: u has its law given beta,
+ * so what is uncertain of beta is seen through V. */
 #ifndef ELBO_MIXTURE_CURVES_INSIDE_H
 #define ELBO_MIXTURE_CURVES_INSIDE_H
 
 #include <math.h>
 #include <string.h>
 
-#include "math/la.h"
 #include "math/rows.h"
 #include "math/small.h"
 #include "law/sd_prior.h"
 #include "mixture/curves.h"
+
+enum { CURVES_BLOCK_UNITS = 64 }; /* gathered at once */
 
 typedef struct {
   int n_row, m;           /* rows of a unit; dimensions of t */
@@ -67,9 +68,6 @@ typedef struct {
   double *T;      /* q x q: sum r S'V^{-1}S */
   double *H;      /* q x q: sum r E[w w'] - T, with which sum r E[u u'] = n Gamma + Gamma H Gamma */
 } curve_sums;
-
-/* Which of them: K and b; the others. */
-enum { OF_COEFFICIENTS = 1, OF_VARIANCES = 2 };
 
 /* The same for all components, and added up over those that share a Gamma (n, H) or a sigma. */
 typedef struct {
@@ -131,8 +129,7 @@ typedef struct {
   double *variance;     /* n_sigma */
   double *log_variance; /* n_sigma: E log sigma^2 */
   double *roots; /* q x q x n_gamma, em: L, Gamma = L L', of each block; of a multiple its root */
-  double
-      *beta_cov; /* p x p x k: of q(beta) (em: of smooths, 0 elsewhere); NULL where there is none */
+  double *beta_cov; /* p x p x k: of q(beta) (em: of smooths, 0 elsewhere), or NULL */
   curve_smooth smooth;
   double *Scale;  /* q x q x n_gamma, vb: of inverse Wishart laws */
   double *excess; /* n_gamma: E log |Gamma| - log |E[Gamma^{-1}]^{-1}| */
@@ -168,84 +165,5 @@ static inline double gamma_unit(const curves *w, int a, int b) {
   return w->z_scale[a] / w->y_scale * (w->z_scale[b] / w->y_scale);
 }
 static inline double beta_unit(const curves *w, int a) { return w->x_scale[a] / w->y_scale; }
-
-/* ---- mixture/curves_design.c -------------------------------------------------------------------- */
-
-/* Fills designs, t and rest; scales must be there. */
-void curves_designs(curves *w, const elbo_memory *mem);
-
-/* ---- mixture/curves.c --------------------------------------------------------------------------- */
-
-/* Factors of all designs and components; ELBO_E_UNBOUNDED where a residual variance has vanished. */
-elbo_status curves_factor(const curves *w, int *component);
-/* Cross-products of design d and component j about R beta_j, to w->cell. */
-void curves_cell(const curves *w, const double *stat, const double *r, int d, int j);
-/* H of w->cell alone. */
-void curves_cell_H(const curves *w, const curve_design *d, int j, double *H);
-/* sum (n x n) += factor X'X for X m x n. */
-void curves_add_crossprod(const double *X, int m, int n, double factor, double *sum);
-/* Sums of component j, to w->sums. */
-void curves_sums(const curves *w, const double *stat, const double *r, int j, int which);
-/* Sums of all components, to w->totals. */
-void curves_collect(const curves *w, const double *stat, const double *r, int which);
-/* A block of A (q x q), order x order, and back: the multiple of its matrix where it is one. */
-void curves_take(const curves *w, const curve_block *b, const double *A, double *out);
-void curves_put(const curves *w, const curve_block *b, const double *block, double *A);
-/* The block of sum r E[u u'] at H, n: out (order x order). */
-void curves_second_moment(const curves *w, int g, const curve_block *block, double n,
-                          const double *H, double *out);
-/* Coefficients of component j between the field and beta. */
-void curves_publish_beta(const curves *w, int j);
-void curves_read_beta(const curves *w, int j);
-
-/* ---- mixture/curves_smooth.c ---------------------------------------------------------------------- */
-
-void curves_smooth_columns(curves *w, const elbo_memory *mem);
-void curves_smooth_build(curves *w, const elbo_memory *mem);
-void curves_smooth_fields(curves *w, mixture_part *part, const elbo_memory *mem);
-/* Coefficients of component j, or their laws, at their best given K and b in w->sums; with the sds of its
- * smooths, or at these. */
-elbo_status curves_smooth_step(curves *w, int j, int sds);
-/* Sds that are all but zero are put there where that is a maximum: 1 if any moved. */
-int curves_smooth_settle(curves *w, int j);
-/* em, joint: beta and its covariance from sd, mean and root. */
-void curves_smooth_spread(const curves *w, int j);
-double curves_smooth_log_prior(const curves *w);
-int curves_smooth_n_eta(const curves *w);
-/* beta: where coordinates of the coefficients are (p x k); eta: those of roots and sds. */
-void curves_smooth_pack(const curves *w, double *beta, double *eta);
-elbo_status curves_smooth_unpack(const curves *w, const double *eta);
-/* mean: by the means of c; *out, which is moved on: by the root and the sds. */
-void curves_smooth_gradient(const curves *w, int j, const double *K, const double *b, double *mean,
-                            double **out);
-void curves_smooth_publish(const curves *w);
-elbo_status curves_smooth_restore(const curves *w);
-void curves_smooth_theta(const curves *w, double **out);
-/* vb: of q(sd^2) of all smooths and components.  E precision of a coefficient a priori, and its log. */
-void curves_smooth_expect(const curves *w);
-double curves_precision(const curves *w, int j, int a);
-double curves_log_precision(const curves *w, int j, int a);
-double curves_smooth_minus_kl(const curves *w);
-void curves_smooth_natural(const curves *w, double **eta);
-elbo_status curves_smooth_from_natural(const curves *w, const double **eta);
-void curves_smooth_moments(const curves *w, double **m);
-void curves_smooth_target(const curves *w, double **eta);
-
-/* ---- mixture/curves_em.c ------------------------------------------------------------------------ */
-
-elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem);
-/* Gamma_g and sigma_s at their best given the laws of u; and Gamma_g, without a prior, by other ways up. */
-void curves_em_gamma(curves *w, int g, double n, const double *H);
-void curves_em_take_roots(const curves *w);
-void curves_mm_gamma(const curves *w, int g, const double *T, const double *H);
-void curves_em_root(const curves *w, const double *stat, const double *r, int g,
-                    const curve_block *b);
-void curves_em_sigma(curves *w, int s, double rows, double sum_square);
-
-/* ---- mixture/curves_vb.c ------------------------------------------------------------------------ */
-
-elbo_status curves_vb(mixture_part *part, curves *w, const elbo_memory *mem);
-void curves_vb_gamma(curves *w, int g, double n, const double *H);
-void curves_vb_sigma(curves *w, int s, double rows, double sum_square);
 
 #endif

@@ -2,17 +2,18 @@
  *
  * Given r and the variances all that the units say of beta_j is in K = sum r X'V^{-1}X and
  * sum r X'V^{-1}(y - X beta), so that q(b_j) and sd_j, and the points (em) or q (vb) of the other
- * coefficients, are at their best together, at no pass over designs.  b_s = sd_s c_s, c_s ~ N(0, I):
- * an sd of zero, a curve that is a line, is an ordinary point, where q(c) is its prior. */
+ * coefficients, are at their best together, at no pass over designs.  b_s = sd_s c_s,
+ * c_s ~ N(0, I): an sd of zero, a curve that is a line, is an ordinary point, where q(c) is its
+ * prior. */
 #include "math/digamma.h"
+#include "math/la.h"
 #include "law/exponential_family.h"
-#include "mixture/curves_inside.h"
+#include "mixture/curves_smooth.h"
 
 enum { MOST_ROUNDS = 30, MOST_HALVINGS = 30 };
 
-static const double DEPENDENT =
-    1e-11;                       /* a squared pivot beside one: a column that says nothing new */
-static const double STEP = 1e-9; /* of log sd^2: no longer worth taking */
+static const double DEPENDENT = 1e-11; /* a squared pivot: a column that says nothing new */
+static const double STEP = 1e-9;       /* of log sd^2: no longer worth taking */
 static const double LONGEST = 4.0;
 static const double ROUNDING = 1e-14;
 
@@ -30,7 +31,7 @@ static double best_shape(const curves *w, int s) {
   return 0.5 * (w->smooth.prior[s].df + size_of(&w->smooth, s));
 }
 
-/* ---- the best law at given sds ---------------------------------------------------------------- */
+/* ---- the best law at given sds --------------------------------------------------------------- */
 
 /* Inverse of A (n x n, positive semidefinite), zero in rows and columns that depend on those before
  * them; log |A| of the others. */
@@ -53,8 +54,8 @@ static void invert(const curves *w, const double *A, int n, double tol, double *
     }
 }
 
-/* log p(sd), and its derivative by log sd^2; vb: what of the ELBO depends on q(sd^2) other than by q(b),
- * at x = E[1/sd^2]^{-1}. */
+/* log p(sd), and its derivative by log sd^2; vb: what of the ELBO depends on q(sd^2) other than by
+ * q(b), at x = E[1/sd^2]^{-1}. */
 static double law_of_sd(const curves *w, int s, double x, double *slope) {
   const sd_prior *prior = w->smooth.prior + s;
   *slope = 0.0;
@@ -83,7 +84,8 @@ static void put_own(const double *part, int p, int first, double *M) {
     for (int e = 0; e < own; e++) M[first + a + p * (first + e)] = part[a + own * e];
 }
 
-/* With R = diag(1, sd) and D the prior precision of (beta, c), which has the precision M = R K R + D:
+/* With R = diag(1, sd) and D the prior precision of (beta, c), which has the precision
+ * M = R K R + D:
  *
  *   value = max of {b'd - d'K d / 2 + log prior} - log |M| / 2 + laws of sds,
  *
@@ -115,7 +117,7 @@ static void solve_at(const curves *w, curve_solution *at) {
   for (int s = 0; s < c->n; s++) at->value += law_of_sd(w, s, at->sd[s] * at->sd[s], &by_x);
 }
 
-/* ---- the best sd ------------------------------------------------------------------------------ */
+/* ---- the best sd ----------------------------------------------------------------------------- */
 
 /* Derivatives of the value by log sd_s^2, with T = K - K R P R K (and M^{-1} for P where beta
  * follows): (|c_s|^2 - sd^2 tr T_ss) / 2, where sd^2 tr T_ss = tr (R K R P)_ss has no cancellation.
@@ -228,7 +230,7 @@ static void climb_sd(curves *w, int s) {
   }
 }
 
-/* ---- a component's coefficients and sds ------------------------------------------------------- */
+/* ---- a component's coefficients and sds ------------------------------------------------------ */
 
 void curves_smooth_spread(const curves *w, int j) {
   const curve_smooth *c = &w->smooth;
@@ -308,7 +310,7 @@ int curves_smooth_settle(curves *w, int j) {
   return moved && install(w, j, c->best) == ELBO_OK;
 }
 
-/* ---- points (em, joint) ----------------------------------------------------------------------- */
+/* ---- points (em, joint) ---------------------------------------------------------------------- */
 
 /* log p(sd), in the user's units, and -KL(q(c) || p(c)); joint: log p(b). */
 double curves_smooth_log_prior(const curves *w) {
@@ -333,8 +335,8 @@ double curves_smooth_log_prior(const curves *w) {
   return sum;
 }
 
-/* Coordinates: means of c stand in the place of b; then the roots L of Cov_q(c) = L L' (em), by row;
- * then free sds, of any sign.  vb: two natural parameters of each free sd^2. */
+/* Coordinates: means of c stand in the place of b; then the roots L of Cov_q(c) = L L' (em), by
+ * row; then free sds, of any sign.  vb: two natural parameters of each free sd^2. */
 int curves_smooth_n_eta(const curves *w) {
   int n = w->spec.method == MIXTURE_EM ? (int)packed_size(w->smooth.columns) : 0;
   for (int s = 0; s < w->smooth.n; s++) n += sd_free(w, s) * (is_vb(w) ? 2 : 1);
@@ -403,7 +405,7 @@ void curves_smooth_gradient(const curves *w, int j, const double *K, const doubl
   }
 }
 
-/* ---- fields ----------------------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 void curves_smooth_publish(const curves *w) {
   const curve_smooth *c = &w->smooth;
@@ -442,7 +444,7 @@ elbo_status curves_smooth_restore(const curves *w) {
   return ELBO_OK;
 }
 
-/* ---- laws (vb) -------------------------------------------------------------------------------- */
+/* ---- laws (vb) ------------------------------------------------------------------------------- */
 
 /* sd_s = E[1/sd^2]^{-1/2}. */
 void curves_smooth_expect(const curves *w) {
@@ -535,7 +537,7 @@ void curves_smooth_target(const curves *w, double **eta) {
     }
 }
 
-/* ---- theta ------------------------------------------------------------------------------------ */
+/* ---- theta ----------------------------------------------------------------------------------- */
 
 void curves_smooth_theta(const curves *w, double **out) {
   const curve_smooth *c = &w->smooth;
@@ -546,7 +548,7 @@ void curves_smooth_theta(const curves *w, double **out) {
                       : fabs(c->sd[s + c->n * j]) * sd_unit(w, s);
 }
 
-/* ---- construction ----------------------------------------------------------------------------- */
+/* ---- construction ---------------------------------------------------------------------------- */
 
 static curve_solution *new_solution(const curves *w, const elbo_memory *mem) {
   const size_t p = (size_t)w->spec.p;

@@ -1,11 +1,16 @@
 /* Variational Bayes for the mixture of curves: q(beta_j) normal, q of each block of Gamma inverse
- * Wishart, q(sigma^2) and those of variances of smooths inverse gamma; q(u_i | z_i, beta) is normal, at its
- * best, and integrated out. */
+ * Wishart, q(sigma^2) and those of variances of smooths inverse gamma; q(u_i | z_i, beta) is
+ * normal, at its best, and integrated out. */
 #include "math/digamma.h"
+#include "math/la.h"
 #include "law/exponential_family.h"
-#include "mixture/curves_inside.h"
+#include "mixture/curves_factor.h"
+#include "mixture/curves_parameters.h"
+#include "mixture/curves_smooth.h"
+#include "mixture/curves_sums.h"
+#include "mixture/curves_vb.h"
 
-/* ---- factors ----------------------------------------------------------------------------------------- */
+/* ---- factors --------------------------------------------------------------------------------- */
 
 static double *scale_at(const curves *w, int g) { return w->Scale + square(w->spec.q) * (size_t)g; }
 
@@ -72,7 +77,7 @@ void curves_vb_sigma(curves *w, int s, double rows, double sum_square) {
   expect_sigma(w, s);
 }
 
-/* ---- fields ------------------------------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 static void publish(const curves *w) {
   const int p = w->spec.p, q = w->spec.q;
@@ -152,7 +157,7 @@ static void theta(const void *work, double *out) {
     *out++ = sigma_free(w, s) ? law_mean_sd(w->shape[s], w->rate[s]) : sqrt(w->rate[s]);
 }
 
-/* ---- the divergence ------------------------------------------------------------------------------------- */
+/* ---- the divergence -------------------------------------------------------------------------- */
 
 static elbo_status minus_kl_beta(const curves *w, int j, double *value) {
   const int p = w->spec.p;
@@ -190,10 +195,10 @@ static double log_prior(const void *work) {
   return sum + curves_smooth_minus_kl(w);
 }
 
-/* ---- natural parameters ------------------------------------------------------------------------------ */
+/* ---- natural parameters ---------------------------------------------------------------------- */
 
-/* q(beta_j) for all j, variances of smooths, the free blocks and multiples of each Gamma, each free sigma^2
- * (log sigma^2, 1/sigma^2). */
+/* q(beta_j) for all j, variances of smooths, the free blocks and multiples of each Gamma, each free
+ * sigma^2 (log sigma^2, 1/sigma^2). */
 static void pack(const void *work, double *eta) {
   const curves *w = work;
   const int p = w->spec.p;
@@ -265,7 +270,8 @@ static void moments(const void *work, double *m) {
   }
 }
 
-/* q(beta_j) has the precision K + prior, and the linear part K beta + sum r R'V^{-1}(t - R beta) + prior. */
+/* q(beta_j) has the precision K + prior, and the linear part
+ * K beta + sum r R'V^{-1}(t - R beta) + prior. */
 static elbo_status target(void *work, const double *stat, const double *r, double *eta) {
   const curves *w = work;
   const int p = w->spec.p;
@@ -299,7 +305,7 @@ static elbo_status target(void *work, const double *stat, const double *r, doubl
   return ELBO_OK;
 }
 
-/* ---- construction --------------------------------------------------------------------------------------- */
+/* ---- construction ---------------------------------------------------------------------------- */
 
 /* The laws that all units, were they one component's, would leave at the start's variances. */
 static elbo_status start(curves *w) {
