@@ -284,7 +284,8 @@ check_scale <- function(frame, name) {
   # As a weight a standard error is squared and inverted, and must stay a number. What holds
   # for the smallest and the largest holds between them.
   valid <- function(x) x > 0 & (name != "se" | (is.finite(1 / x^2) & 1 / x^2 > 0))
-  if (all(valid(c(min(x), max(x))))) return()
+  known <- if (anyNA(x)) x[!is.na(x)] else x # rows with missing ones are left to na.action
+  if (length(known) == 0 || all(valid(c(min(known), max(known))))) return()
   bad <- which(!valid(x))
   what <- if (name == "se") "positive, and 1/se^2 a positive number" else "positive"
   abort(c(sprintf("`%s` must be %s, not %s: see %s.", name, what, describe_value(x[bad[1]]),

@@ -98,7 +98,7 @@ latent_sd <- function(fit, type = NULL) {
       variance[, j] <- variance[, j] + colSums(gain * (part$C %*% gain))
     }
   }
-  sqrt(variance)
+  sqrt(pmax(variance, 0)) # differences of nearly equal terms where sigma is of rounding size
 }
 
 latent_type <- function(fit, type) {

@@ -178,7 +178,9 @@ averaged_means <- function(fit, design, probability) {
 
 average_components <- function(fit, values, design, probability) {
   probability <- probability[unit_of_row(design), , drop = FALSE]
-  if (means_by_row(fit)) cbind(rowSums(probability * values)) else probability %*% values
+  if (!means_by_row(fit)) return(probability %*% values)
+  # A component that a row is not of has no share in it, though its mean there be infinite.
+  cbind(rowSums(ifelse(probability == 0, 0, probability * values)))
 }
 
 component_means <- function(fit, design) {

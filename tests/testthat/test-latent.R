@@ -93,3 +93,13 @@ test_that("VarCorr() and ranef() print tables", {
   expect_snapshot(print(VarCorr(fit), digits = 3))
   expect_output(print(ranef(fit)), "\\$Subject")
 })
+
+test_that("sds of latent variables are numbers where the residual is of rounding size", {
+  # Three groups of two rows each on parallel lines: the groups explain all but 1e-9 of the response.
+  set.seed(1)
+  d <- data.frame(x = c(0, 1, 0, 2, 0, 3), g = gl(3, 2))
+  d$y <- d$x + rnorm(3)[d$g] + 1e-9 * rnorm(6)
+  fit <- fit_glmm(y ~ x + (1 | g), d)
+  sd <- expect_silent(latent(fit)$sd)
+  expect_true(all(is.finite(sd) & sd >= 0))
+})

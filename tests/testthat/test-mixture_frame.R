@@ -158,3 +158,11 @@ test_that("names of rows are no item, and messages count all rows that are left 
                  "Left out: 9 rows without any response, 31 rows with other missing values.", fixed = TRUE)
   expect_output(print(fit), "40 rows left out")
 })
+
+test_that("a missing weight is left to na.action, and wrong ones are still found beside it", {
+  d <- data.frame(y = c(rnorm(10), 5 + rnorm(10)), w = rep(1, 20))
+  d$w[3] <- NA
+  expect_equal(nobs(fit_mixture(y ~ 1, d, k = 1, weights = w)), 19)
+  d$w[5] <- -1
+  expect_error(fit_mixture(y ~ 1, d, k = 1, weights = w), "row 5", class = "elbo_error_data")
+})

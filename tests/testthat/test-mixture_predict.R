@@ -297,3 +297,13 @@ test_that("counts have no precision weights", {
   expect_error(fit_mixture(n > 2 ~ x, d, k = 2, family = binomial(), weights = w), "`freq`",
                class = "elbo_error_argument")
 })
+
+test_that("an infinite mean of a component that a row is not of leaves its fitted mean a number", {
+  set.seed(1)
+  d <- data.frame(x = c(1000, rnorm(59)), z = rep(0:1, 30))
+  d$cnt <- rpois(60, exp(ifelse(d$z == 1, 1.5, 0)))
+  fit <- fit_mixture(cnt ~ x, d, k = 2, family = poisson(), control = elbo_control(n_starts = 2))
+  probability <- cbind(rep(1, 60), 0)
+  values <- cbind(rep(2, 60), c(Inf, rep(3, 59)))
+  expect_equal(as.vector(average_components(fit, values, fit$design, probability)), rep(2, 60))
+})
