@@ -55,7 +55,7 @@ plot_forest <- function(fit, level) {
   if (!is.null(data$pooled)) draw_diamond(data$pooled)
   at <- c(place, if (!is.null(data$pooled)) 1)
   graphics::axis(2, at, labels, tick = FALSE, line = -0.6, cex.axis = size, gap.axis = 0)
-  graphics::axis(4, at, text, tick = FALSE, line = -0.6, cex.axis = size, gap.axis = 0)
+  graphics::axis(4, at, text, tick = FALSE, line = -0.3, cex.axis = size, gap.axis = 0)
   kinds <- seq_len(if (has_groups(fit)) 2 else 1)
   graphics::legend("top", c("alone", "given all")[kinds], horiz = TRUE, bg = "white", cex = 0.9,
                    box.col = NA, inset = 0.01, pch = c(15, 19)[kinds], lwd = c(1, 2)[kinds],

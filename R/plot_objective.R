@@ -94,13 +94,28 @@ plot_objective <- function(fit) {
   steps <- unique(trace$step)
   gaps <- has_evidence(trace) && nrow(trace) <= most_gaps
   evidence <- c(if (has_evidence(trace)) "log evidence", if (gaps) "KL")
-  early <- stats::median(trace$elbo) > mean(range(trace$elbo))
-  graphics::legend(
-    if (early) "bottomright" else "topleft", c(step_words(steps), evidence), bty = "n",
-    pch = c(step_symbol(steps), rep(NA, length(evidence))),
-    lty = c(rep(0, length(steps)), c(2, 1)[seq_along(evidence)]),
-    col = c(step_colour(steps), c("black", colours[["orange"]])[seq_along(evidence)])
-  )
+  key <- function(where, ...) {
+    graphics::legend(
+      where, c(step_words(steps), evidence), bty = "n",
+      pch = c(step_symbol(steps), rep(NA, length(evidence))),
+      lty = c(rep(0, length(steps)), c(2, 1)[seq_along(evidence)]),
+      col = c(step_colour(steps), c("black", colours[["orange"]])[seq_along(evidence)]), ...
+    )
+  }
+  # In a low panel the key is small, so that a curve can pass it.
+  panel <- graphics::par("usr")
+  cex <- max(0.6, min(1, 0.6 * (panel[4] - panel[3]) / key("topleft", plot = FALSE)$rect$h))
+  sized <- function(where, ...) key(where, cex = cex, ...)
+  sized(emptiest(c("bottomright", "topleft"), sized, half_steps(trace), trace$elbo))
+}
+
+# The place where fewest of the points lie under the key.
+emptiest <- function(places, key, x, y) {
+  hidden <- vapply(places, function(place) {
+    box <- key(place, plot = FALSE)$rect
+    sum(x > box$left & x < box$left + box$w & y < box$top & y > box$top - box$h)
+  }, 0L)
+  places[which.min(hidden)]
 }
 
 # How far the maximum still was, on a log scale, down to the rounding of the objective.

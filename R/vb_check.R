@@ -83,14 +83,14 @@ vb_faults <- function(check, tolerance, mean_tolerance) {
   direction <- function(x) if (x > 0) "large" else "small"
   c(
     if (anyNA(check$sd_error)) {
-      sprintf("it has no sd of %s", check$name[is.na(check$sd_error)][1])
+      sprintf("it has no sd of %s", readable_names(check$name[is.na(check$sd_error)][1]))
     } else if (abs(sd$sd_error) + 2 * sd$mc_error > tolerance) {
       error <- if (sd$mc_error > 0.01) sprintf(" (+- %s)", percent_text(sd$mc_error)) else ""
-      sprintf("its sd of %s is %s%s too %s", sd$name, percent_text(abs(sd$sd_error)), error,
-              direction(sd$sd_error))
+      sprintf("its sd of %s is %s%s too %s", readable_names(sd$name),
+              percent_text(abs(sd$sd_error)), error, direction(sd$sd_error))
     },
     if (abs(mean$mean_shift) > mean_tolerance) {
-      sprintf("the mean of %s is %.1f sds too %s", mean$name, abs(mean$mean_shift),
+      sprintf("the mean of %s is %.1f sds too %s", readable_names(mean$name), abs(mean$mean_shift),
               direction(mean$mean_shift))
     }
   )

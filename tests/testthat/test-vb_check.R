@@ -65,7 +65,7 @@ test_that("eight schools have the moments of posteriordb's reference draws", {
   expect_equal(found$check$mean, reference$mean[row], tolerance = 0.03)
   expect_equal(found$check$sd, reference$sd[row], tolerance = 0.03)
   expect_false(found$trusted)
-  expect_match(found$verdict, "trusted: its sd of sd__(Intercept)|school", fixed = TRUE)
+  expect_match(found$verdict, "trusted: its sd of sd (Intercept) | school", fixed = TRUE)
 })
 
 test_that("radon has the moments of long JAGS runs of the three models", {
