@@ -46,7 +46,8 @@
 #' @param sigma For Gaussian regressions: `~ component`, a residual standard deviation for each, or
 #'   `~ 1`, one for all.
 #' @param membership `~ w` lets the weights depend on covariates of the unit, by a multinomial logit
-#'   with the first component as baseline.
+#'   with the first component as baseline. Where `w` tells components apart without error, coefficients
+#'   are at -Inf or Inf: the likelihood has a limit there.
 #' @param unit `~ id`: the rows of a level of `id` belong to one component together. By default
 #'   every row is a unit.
 #' @param prior What [priors()] makes. With priors `"em"` gives the mode of the marginal posterior.

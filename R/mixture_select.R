@@ -209,7 +209,7 @@ abort_collapsed <- function(candidate, design, n_candidates) {
           "elbo_error_unbounded", component = result$component)
   }
   abort(c(tried, "from every start", culprit(result, "a component"), "collapses",
-          collapse_reason(), collapse_remedy(design, candidate$k, candidate$covariance)),
+          collapse_reason(design$kind), collapse_remedy(design, candidate$k, candidate$covariance)),
         "elbo_error_unbounded", component = result$component)
 }
 
@@ -231,8 +231,13 @@ culprit <- function(result, unknown) {
   if (result$component > 0) sprintf("component %d", result$component) else unknown
 }
 
-collapse_reason <- function() {
-  "onto so few different rows that its variance goes to zero and the likelihood to infinity."
+# A regression may fit many rows; what is left of them is then beyond the digits of sums.
+collapse_reason <- function(kind) {
+  if (kind %in% c("normal", "classes")) {
+    return("onto so few different rows that its variance goes to zero and the likelihood to infinity.")
+  }
+  paste("onto rows, few or many, that it fits to a millionth of their size, so that its variance goes to",
+        "zero and the likelihood to infinity.")
 }
 
 covariance_prior_text <- function(design, k) {
