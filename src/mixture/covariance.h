@@ -60,8 +60,8 @@ typedef struct {
 /* Free parameters of k covariance matrices of order d. */
 int covariance_n_parameters(covariance_model model, int d, int k);
 
-/* Whether D Sigma_j D, D any diagonal matrix, are of the model with Sigma_j: units of the variables do
- * not matter.  They do where these are alike (spheres), or turned. */
+/* Whether D Sigma_j D, D any diagonal matrix, are of the model with Sigma_j: units of the variables
+ * do not matter.  They do where these are alike (spheres), or turned. */
 int covariance_scales(covariance_model model);
 
 /* Memory, and every Sigma_j as near to diag(reference) as the model allows. */

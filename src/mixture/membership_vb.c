@@ -11,8 +11,8 @@
  *
  *   dT/dmu = rho,  dT/dSigma = (diag rho - rho rho') / 2:
  *
- * tighter than Boehning's bound, whose curvature is the largest there can be.  a is profiled out, so
- * the ELBO is a true lower bound.  The factor is updated by natural gradients (Khan & Lin 2017):
+ * tighter than Boehning's bound, whose curvature is the largest there can be.  a is profiled out,
+ * so the ELBO is a true lower bound.  The factor is updated by natural gradients (Khan & Lin 2017):
  * with L(m, S) the expected log likelihood so bounded,
  *
  *   S^{-1} = I / sd^2 - 2 dL/dS,  S^{-1} m = dL/dm - 2 dL/dS m. */

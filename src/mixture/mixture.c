@@ -1,5 +1,5 @@
-/* The mixture: responsibilities, the pass over the data, the objective and its derivatives.  It knows
- * parts only by their table. */
+/* The mixture: responsibilities, the pass over the data, the objective and its derivatives.  It
+ * knows parts only by their table. */
 #include "mixture/mixture.h"
 
 #include <float.h>
@@ -16,7 +16,7 @@ enum {
   SLOTS = 32        /* sums over chunks are kept apart by slot, and slots added in order */
 };
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static int unit_row(const mixture_units *u, int unit) { return u->first ? u->first[unit] : unit; }
 
@@ -115,7 +115,7 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   return prepare(w);
 }
 
-/* ---- the pass over the data -------------------------------------------------------------------- */
+/* ---- the pass over the data ------------------------------------------------------------------ */
 
 /* l[i + ld j]: log joint density of unit i and component j; rows is scratch of the same size. */
 static void log_joint(const mixture *w, const mixture_chunk *c, double *l, double *rows,
@@ -162,7 +162,8 @@ static double chunk_law(const mixture *w, const partition *given, const mixture_
   const double *freq = s->units.freq ? s->units.freq + c->unit : NULL;
   double value = 0.0;
   if (given && given->label) {
-    /* But for points on z a label leaves some doubt: a probability that starts at zero stays there. */
+    /* But for points on z a label leaves some doubt: a probability that starts at zero stays
+     * there. */
     const double doubt = s->method == MIXTURE_JOINT ? 0.0 : 0.01;
     for (int j = 0; j < s->k; j++)
       for (int i = 0; i < c->n_unit; i++)
@@ -256,7 +257,7 @@ static elbo_status refresh(mixture *w) {
   return status;
 }
 
-/* ---- the objective -------------------------------------------------------------------------------- */
+/* ---- the objective --------------------------------------------------------------------------- */
 
 double mixture_log_prior(const mixture *w) {
   double sum = 0.0;
@@ -300,7 +301,7 @@ static elbo_status kl_value(void *work, double *value) {
   return status;
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------ */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* q to the laws of z at the present parameters: their entropy is what the sum of l leaves of the
  * value, sum_i log sum_j exp l_ij = sum_ij r_ij (l_ij - log r_ij). */
@@ -339,7 +340,7 @@ elbo_status mixture_start(mixture *w, const int *label, const double *probabilit
   return status == ELBO_OK ? m_step(w) : status;
 }
 
-/* ---- coordinates ------------------------------------------------------------------------------------ */
+/* ---- coordinates ----------------------------------------------------------------------------- */
 
 static void pack(void *work, double *eta) {
   const mixture *w = work;
@@ -372,7 +373,7 @@ static void moments(const mixture *w, double *m) {
     w->spec.part[p].moments(w->spec.part[p].work, m);
 }
 
-/* ---- derivatives ------------------------------------------------------------------------------------ */
+/* ---- derivatives ----------------------------------------------------------------------------- */
 
 /* em: by Fisher's identity the part's gradient of expected + log prior.
  * vb: the gradient is V times it, V = dm / deta. */
@@ -439,14 +440,16 @@ static elbo_status find_step(mixture *w, int a, double *column) {
   return ELBO_OK;
 }
 
-/* One column for each eta: by central differences of the slope, which is exact (Jamshidian & Jennrich
- * 2000, JRSS B 62:257).  hessian: d slope / d eta; V and jacobian (of moments and theta) may be NULL. */
+/* One column for each eta: by central differences of the slope, which is exact (Jamshidian &
+ * Jennrich 2000, JRSS B 62:257).  hessian: d slope / d eta; V and jacobian (of moments and theta)
+ * may be NULL. */
 static elbo_status differentiate(mixture *w, double *hessian, double *V, double *jacobian) {
   const size_t n = (size_t)w->n_eta;
   elbo_status status = ELBO_OK;
   for (int a = 0; a < w->n_eta && status == ELBO_OK; a++) {
     double *column = hessian + n * (size_t)a;
-    /* Kept from one Hessian to the next; not under vb, where an emptied component changes V a thousandfold. */
+    /* Kept from one Hessian to the next; not under vb, where an emptied component changes V a
+     * thousandfold. */
     if (w->spec.method == MIXTURE_VB || !(w->h[a] > 0.0)) status = find_step(w, a, column);
     if (status == ELBO_OK) status = difference(w, SLOPE, a, w->n_eta, column);
     if (status == ELBO_OK && V) status = difference(w, MOMENTS, a, w->n_eta, V + n * (size_t)a);
@@ -461,8 +464,8 @@ static void symmetrise(double *A, int n) {
     for (int i = 0; i < j; i++) A[i + n * j] = A[j + n * i] = 0.5 * (A[i + n * j] + A[j + n * i]);
 }
 
-/* Under vb the gradient is V (eta* - eta) and the Hessian, at the optimum, -V (I - d eta* / d eta): minus
- * its inverse is the linear response covariance of the sufficient statistics, seen from eta
+/* Under vb the gradient is V (eta* - eta) and the Hessian, at the optimum, -V (I - d eta* / d eta):
+ * minus its inverse is the linear response covariance of the sufficient statistics, seen from eta
  * (Giordano, Broderick & Jordan 2018, JMLR 19(51), theorem 1). */
 elbo_status mixture_information(mixture *w, double *gradient, double *hessian, double *V,
                                 double *jacobian) {
@@ -529,7 +532,7 @@ static int settle(void *work) {
   return e_step(w) == ELBO_OK && moved;
 }
 
-/* ---- components, and what leaves ---------------------------------------------------------------------- */
+/* ---- components, and what leaves ------------------------------------------------------------- */
 
 elbo_status mixture_restore(mixture *w) {
   elbo_status status = ELBO_OK;

@@ -10,7 +10,8 @@
  *   ELBO = sum_ij freq_i r_ij (l_ij - log r_ij) + sum over parts of log prior.
  *
  * Under vb a part holds the parameters of its factor q(theta) of an exponential family instead:
- * l_ij is E_q[log p], and "log prior" is -KL(q(theta) || p(theta)).  The E-step is the same code. */
+ * l_ij is E_q[log p], and "log prior" is -KL(q(theta) || p(theta)).  The E-step is the same
+ * code. */
 #ifndef ELBO_MIXTURE_MIXTURE_H
 #define ELBO_MIXTURE_MIXTURE_H
 
@@ -67,9 +68,9 @@ typedef struct {
 
   /* After the fields were written from outside: what is held besides them.  May be NULL. */
   elbo_status (*restore)(void *work, int *component);
-  /* em: what fades towards the boundary of the parameter space, or is within rounding of it, and is no better
-   * off it, is put onto it;
-   * 1 if anything moved.  stat and r are of the present parameters.  May be NULL. */
+  /* em: what fades towards the boundary of the parameter space, or is within rounding of it, and is
+   * no better off it, is put onto it; 1 if anything moved.  stat and r are of the present
+   * parameters.  May be NULL. */
   int (*settle)(void *work, const double *stat, const double *r);
   /* Factors and constants from the fields.  ELBO_E_UNBOUNDED where a component has collapsed
    * (*component says which), ELBO_E_NOT_PD outside of the parameter space. */
@@ -87,9 +88,9 @@ typedef struct {
   /* The parameters that maximise `expected` + log prior; coordinate steps that raise it will do.
    * r (n_unit x k, freq_i r_ij) is NULL unless keeps_r. */
   elbo_status (*m_step)(void *work, const double *stat, const double *r, int *component);
-  /* sum_ij freq_i r_ij l_ij at the present parameters; stat may come from earlier ones.  Where responses
-   * are missing, of the complete data, expected under their laws given the rest as the statistics
-   * have them. */
+  /* sum_ij freq_i r_ij l_ij at the present parameters; stat may come from earlier ones.  Where
+   * responses are missing, of the complete data, expected under their laws given the rest as the
+   * statistics have them. */
   elbo_status (*expected)(const void *work, const double *stat, const double *r, double *value);
   double (*log_prior)(const void *work); /* log p(theta); vb: -KL(q || p) */
 
@@ -153,18 +154,20 @@ typedef struct {
 } mixture;
 
 elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory *mem);
-/* Parameters from a partition: label (1..k by unit), or probability (n_unit x k); then one M-step. */
+/* Parameters from a partition: label (1..k by unit), or probability (n_unit x k); then one
+ * M-step. */
 elbo_status mixture_start(mixture *w, const int *label, const double *probability);
 /* After the fields were written from outside. */
 elbo_status mixture_restore(mixture *w);
 /* Components in the given order: new component j is old order[j]. */
 elbo_status mixture_permute(mixture *w, const int *order);
-/* log_density (n_unit) = log sum_j exp l_ij and probability (n_unit x k) at the present parameters. */
+/* log_density (n_unit) = log sum_j exp l_ij and probability (n_unit x k) at the present
+ * parameters. */
 void mixture_posterior(mixture *w, double *log_density, double *probability);
 /* The slope of the objective at the present parameters, with the laws of z at their best.
  *   em: its gradient by eta.
- *   vb: eta* - eta, eta* the natural parameters at which each factor would be at its best (the natural
- *       gradient). */
+ *   vb: eta* - eta, eta* the natural parameters at which each factor would be at its best (the
+ *       natural gradient). */
 elbo_status mixture_slope(mixture *w, double *out);
 /* Gradient (n_eta) and Hessian (n_eta x n_eta) of the objective by eta, and the Jacobian of theta
  * (n_theta x n_eta).  V: n_eta x n_eta of scratch under vb, else NULL. */

@@ -14,8 +14,9 @@
  *   l_ij = constant_j - 1/2 |M_j (y_i - mean_j)|^2,   M_j lower triangular, M_j' M_j = P_j,
  *
  * with each response in a unit near its standard deviation (a power of two; the constant has the
- * logarithms), or all in one where the covariance model takes the responses to be alike, and P_j = Sigma_j^{-1}, or under vb E_q[Sigma_j^{-1}].  Statistics of a component are the cross-products of
- * (1, y - centre_j), packed, centre_j the mean at which they were gathered; the centres follow. */
+ * logarithms), or all in one where the covariance model takes the responses to be alike, and
+ * P_j = Sigma_j^{-1}, or under vb E_q[Sigma_j^{-1}].  Statistics of a component are the cross-products
+ * of (1, y - centre_j), packed, centre_j the mean at which they were gathered; the centres follow. */
 typedef struct {
   double *inside;  /* in the unit, as all of this part */
   double *outside; /* as the caller has it: a field */
@@ -43,11 +44,11 @@ typedef struct {
 
 static size_t stat_size(int d) { return packed_size(d + 1); }
 
-/* ---- rows with missing responses ------------------------------------------------------------------ */
+/* ---- rows with missing responses ------------------------------------------------------------- */
 
 /* A row of which m responses are missing, under a law with precision P: with v = P_mo t_o and
- * P_mm = L L', the missing ones are N(-P_mm^{-1} v, P_mm^{-1}) given the others, and integrating them out
- * leaves exp(-1/2 (t_o' P_oo t_o - |L^{-1} v|^2)) (2 pi)^{m/2} / |L|. */
+ * P_mm = L L', the missing ones are N(-P_mm^{-1} v, P_mm^{-1}) given the others, and integrating
+ * them out leaves exp(-1/2 (t_o' P_oo t_o - |L^{-1} v|^2)) (2 pi)^{m/2} / |L|. */
 typedef struct {
   double *t;       /* d: residuals, those missing at their conditional means */
   double *L;       /* m x m within d x d */
@@ -118,7 +119,7 @@ static void gap_accumulate(gap *g, int d, int m, double r, double *stat) {
   }
 }
 
-/* ---- the pass -------------------------------------------------------------------------------------- */
+/* ---- the pass -------------------------------------------------------------------------------- */
 
 /* Rows of the chunk, missing responses at the data's mean: the kernels need finite numbers. */
 static void load(const normal_work *w, const mixture_chunk *c, double *block) {
@@ -212,8 +213,8 @@ static void deviation(const normal_work *w, const double *stat, int j, const dou
   for (int a = 0; a < d; a++) s[a] = own[packed_size(a + 1)] - own[0] * (about[a] - centre[a]);
 }
 
-/* n and W: counts, and scatter about the averages (d x k), which start anywhere finite and stay there
- * where n_j is zero. */
+/* n and W: counts, and scatter about the averages (d x k), which start anywhere finite and stay
+ * there where n_j is zero. */
 static void summarise(normal_work *w, const double *stat, double *average) {
   const int d = w->spec.d;
   for (int j = 0; j < w->spec.k; j++, average += d) {
@@ -250,7 +251,7 @@ static elbo_status expected(const void *work, const double *stat, const double *
   return ELBO_OK;
 }
 
-/* ---- em: means and covariances are points ------------------------------------------------------------ */
+/* ---- em: means and covariances are points ---------------------------------------------------- */
 
 /* The density of an inverse Wishart adds this to n_j, and its scale to the scatter. */
 static double prior_count(const normal_work *w) { return w->spec.prior_df + w->spec.d + 1.0; }
@@ -348,8 +349,8 @@ static double log_prior(const void *work) {
   return sum;
 }
 
-/* Free coordinates: means from the data's mean in units of the data's standard deviations, then those
- * of the covariances. */
+/* Free coordinates: means from the data's mean in units of the data's standard deviations, then
+ * those of the covariances. */
 static void pack(const void *work, double *eta) {
   const normal_work *w = work;
   const int d = w->spec.d, size = d * w->spec.k;
@@ -412,7 +413,7 @@ static void theta(const void *work, double *out) {
   }
 }
 
-/* ---- vb: laws of means and covariances -------------------------------------------------------------- */
+/* ---- vb: laws of means and covariances ------------------------------------------------------- */
 
 static elbo_status vb_prepare(void *work, int *component) {
   normal_work *w = work;
@@ -525,7 +526,7 @@ static void to_vb(mixture_part *part, normal_work *w, const elbo_memory *mem) {
   part->theta = vb_theta;
 }
 
-/* ---- making the part ----------------------------------------------------------------------------------- */
+/* ---- making the part ------------------------------------------------------------------------- */
 
 /* Centre and standard deviations of the data, and which rows have gaps. */
 static void describe(normal_work *w, int *missing) {

@@ -1,5 +1,5 @@
-/* Multivariate normal responses, y_i | z_i = j ~ N(mean_j, Sigma_j), Sigma_j of one of 14 models, with
- * missing responses integrated out. */
+/* Multivariate normal responses, y_i | z_i = j ~ N(mean_j, Sigma_j), Sigma_j of one of 14 models,
+ * with missing responses integrated out. */
 #ifndef ELBO_MIXTURE_NORMAL_H
 #define ELBO_MIXTURE_NORMAL_H
 

@@ -231,7 +231,8 @@ static void check_settle(void) {
   test_free();
 }
 
-/* Levels differ by unit and slopes do not: a free covariance loses a dimension, and is put there. */
+/* Levels differ by unit and slopes do not: a free covariance loses a dimension, and is put
+ * there. */
 static void check_dropped_dimension(void) {
   problem f;
   part_test t = problem_part(&f, MIXTURE_EM, SHARED);
@@ -267,8 +268,8 @@ static void check_dropped_dimension(void) {
   test_free();
 }
 
-/* Two units of one grid have the same statistics whether its design is shared or not; weights of one
- * change nothing. */
+/* Two units of one grid have the same statistics whether its design is shared or not; weights of
+ * one change nothing. */
 static void check_restore(int options, mixture_method method) {
   problem f;
   part_test t = problem_part(&f, method, options);

@@ -1,6 +1,6 @@
-/* Smooths of the curves part, and laws of its coefficients: objectives against the expectations that
- * define them, written out with dense matrices that the part never forms, and against the marginal
- * density of all rows at once where the bound is exact. */
+/* Smooths of the curves part, and laws of its coefficients: objectives against the expectations
+ * that define them, written out with dense matrices that the part never forms, and against the
+ * marginal density of all rows at once where the bound is exact. */
 #include "math/digamma.h"
 #include "math/la.h"
 #include "law/exponential_family.h"
@@ -126,7 +126,7 @@ static double *field(const part_test *t, const char *name) {
   return NULL;
 }
 
-/* ---- E_q by dense matrices -------------------------------------------------------------------- */
+/* ---- E_q by dense matrices ------------------------------------------------------------------- */
 
 /* A law of the coefficients and variances of one component, in the user's units. */
 typedef struct {
@@ -373,7 +373,7 @@ static void wander(part_test *t, double size) {
   part_move(t, eta);
 }
 
-/* ---- em --------------------------------------------------------------------------------------- */
+/* ---- em -------------------------------------------------------------------------------------- */
 
 static void check_em(int options) {
   problem f;
@@ -477,7 +477,8 @@ static part_test one_component(problem *f, int options) {
   return t;
 }
 
-/* One component: z is known, q(b) is exact, and the bound the log-likelihood itself, with its maximum. */
+/* One component: z is known, q(b) is exact, and the bound the log-likelihood itself, with its
+ * maximum. */
 static void check_exact(int options) {
   enum { N_X = FIXED + N_SMOOTH + 4 };
   problem f;
@@ -493,8 +494,8 @@ static void check_exact(int options) {
   test_free();
 }
 
-/* Lines: the sd of a smooth that the likelihood wants at zero is zero after a few M-steps, and the bound is
- * still exact; it comes back where r asks for it. */
+/* Lines: the sd of a smooth that the likelihood wants at zero is zero after a few M-steps, and the
+ * bound is still exact; it comes back where r asks for it. */
 static void check_zero(void) {
   problem f;
   part_test t = problem_test(&f, MIXTURE_EM, 1, SHARED | LINE);
@@ -560,7 +561,7 @@ static void check_leaves_zero(void) {
   test_free();
 }
 
-/* ---- joint ------------------------------------------------------------------------------------ */
+/* ---- joint ----------------------------------------------------------------------------------- */
 
 static void check_joint(int options) {
   problem f;
@@ -582,7 +583,7 @@ static void check_joint(int options) {
   test_free();
 }
 
-/* ---- vb --------------------------------------------------------------------------------------- */
+/* ---- vb -------------------------------------------------------------------------------------- */
 
 static void check_vb(int options) {
   problem f;
@@ -601,7 +602,7 @@ static void check_vb(int options) {
   test_free();
 }
 
-/* ---- units of y, and the whole mixture -------------------------------------------------------- */
+/* ---- units of y, and the whole mixture ------------------------------------------------------- */
 
 /* y and all that is in its units times c: the same fit, the objective less N log c. */
 static void check_scale(mixture_method method, int options) {
@@ -644,8 +645,8 @@ static void make(fixture *m, problem *f, mixture_method method, int options) {
   m->model = mixture_model(&m->w);
 }
 
-/* The ascent ends; components in another order are the same mixture; of one component, the Hessian has the
- * information of the exact marginal likelihood. */
+/* The ascent ends; components in another order are the same mixture; of one component, the Hessian
+ * has the information of the exact marginal likelihood. */
 static void check_mixture(mixture_method method, int options) {
   fixture m;
   problem f;
@@ -666,8 +667,8 @@ static void check_mixture(mixture_method method, int options) {
   test_free();
 }
 
-/* Minus the inverse of the Hessian has, of coordinates that are parameters, the inverse information of the
- * exact marginal likelihood, whose sds are free coordinates here as there. */
+/* Minus the inverse of the Hessian has, of coordinates that are parameters, the inverse information
+ * of the exact marginal likelihood, whose sds are free coordinates here as there. */
 static void check_information(int options) {
   enum { N_X = FIXED + N_SMOOTH + 4 };
   problem f;

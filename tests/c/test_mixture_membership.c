@@ -92,9 +92,9 @@ static void test_saturated(void) {
   test_free();
 }
 
-/* Components 0 and 1 mixed, component 2 where the covariate is above zero: the limit of the likelihood is
- * that of a coin for each side, 0 and 1 apart (here: the shares of those below zero).  Of no members
- * at all it is unbounded, with a prior neither. */
+/* Components 0 and 1 mixed, component 2 where the covariate is above zero: the limit of the
+ * likelihood is that of a coin for each side, 0 and 1 apart (here: the shares of those below zero).
+ * Of no members at all it is unbounded, with a prior neither. */
 static void test_boundary(void) {
   enum { n = 300 };
   for (int empty = 0; empty < 2; empty++)
@@ -107,7 +107,8 @@ static void test_boundary(void) {
       }
       part_test t = new_test(MIXTURE_JOINT, W, n, 2, 3, prior ? 5.0 : HUGE_VAL);
       for (int i = 0; i < n; i++)
-        for (int j = 0; j < 3; j++) t.r[i + n * j] = j == (W[i + n] > 0.0 && !empty ? 2 : i % 3 > 0);
+        for (int j = 0; j < 3; j++)
+          t.r[i + n * j] = j == (W[i + n] > 0.0 && !empty ? 2 : i % 3 > 0);
       for (int i = 0; i < n; i++)
         if (W[i + n] < 0.0) below[i % 3 > 0]++;
       const elbo_status status = m_steps(&t, &component);

@@ -132,7 +132,8 @@ static void check_likelihood(fixture *f, const double *Y) {
   for (int i = 0; i < n_unit * k; i++) CHECK_CLOSE(own[i], law[i], ROUNDING);
 }
 
-/* After an M-step, q as it was: the bound lies below the likelihood by the divergence of the laws. */
+/* After an M-step, q as it was: the bound lies below the likelihood by the divergence of the
+ * laws. */
 static void check_gap(fixture *f, const double *Y) {
   const int n_unit = f->spec.units.n_unit, k = f->spec.k;
   double *before = new_doubles(n_unit * k), *after = new_doubles(n_unit * k);
