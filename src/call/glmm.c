@@ -120,7 +120,7 @@ static void set_prior(SEXP model, lmm_fit *f, int scales_given) {
   lmm_fit_set_prior(f, &prior, &memory);
 }
 
-/* list(Sigma, sigma, smooth, beta) to the model's state, which keeps its beta where that is NULL. */
+/* list(Sigma, sigma, smooth, beta) to the model's state; where beta is NULL it keeps its own. */
 static void set_theta(lmm_fit *f, SEXP theta) {
   const int q = f->rows.q, n_smooth = f->law.n_smooth;
   const double *beta = call_doubles(theta, "beta", f->rows.p, 1);
@@ -158,8 +158,8 @@ static void add_latent(call_list *out, const lmm_fit *f, const double *root,
   lmm_units_latent(&f->units, root, posterior, mean, cov, gain);
 }
 
-/* Derivatives at eta: gradient, hessian at fixed beta, its cross block with beta, and the derivative
- * of the covariance of beta, all with respect to eta. */
+/* Derivatives at eta: gradient, hessian at fixed beta, its cross block with beta, and the
+ * derivative of the covariance of beta, all with respect to eta. */
 static void add_information(call_list *out, lmm_fit *f) {
   const int p = f->stats.p, n = f->work.par.n_eta;
   const int d_h[2] = {n, n}, d_x[2] = {n, p}, d_c[3] = {p, p, n};
@@ -246,8 +246,8 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   return out.list;
 }
 
-/* Objective and exact posterior at theta: list(Sigma, sigma, beta), beta at its best where NULL; and
- * the eta that belongs to theta. */
+/* Objective and exact posterior at theta: list(Sigma, sigma, beta), beta at its best where NULL;
+ * and the eta that belongs to theta. */
 SEXP call_glmm_at(SEXP model, SEXP theta) {
   lmm_fit f;
   build(model, &f);
@@ -294,8 +294,8 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
 }
 
 /* Log marginal likelihood, beta integrated under its prior, with the best beta and its covariance,
- * at each column of `at`: Sigma (q x q), sigma (n_level) and sds of curves.  A column of the answer:
- * value, beta (p), covariance (p x p). */
+ * at each column of `at`: Sigma (q x q), sigma (n_level) and sds of curves.  A column of the
+ * answer: value, beta (p), covariance (p x p). */
 SEXP call_glmm_evaluate(SEXP model, SEXP at) {
   lmm_fit f;
   build(model, &f);

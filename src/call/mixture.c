@@ -1,5 +1,5 @@
-/* Entry points of finite mixtures.  `model` is the list that R's mixture_model() makes: the units, and
- * for each part of the model a list named as the members of its spec. */
+/* Entry points of finite mixtures.  `model` is the list that R's mixture_model() makes: the units,
+ * and for each part of the model a list named as the members of its spec. */
 #include <math.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@
 #include "mixture/regression.h"
 #include "mixture/weights.h"
 
-/* ---- the model ---------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 static int has_element(SEXP list, const char *name) {
   const SEXP names = Rf_getAttrib(list, R_NamesSymbol);
@@ -180,8 +180,8 @@ static const struct {
 
 enum { N_KIND = sizeof kinds / sizeof *kinds };
 
-/* The mixture, and the names of its parts in `name`.  Not ELBO_OK where a covariance next to that of the
- * data is singular to all digits. */
+/* The mixture, and the names of its parts in `name`.  Not ELBO_OK where a covariance next to that
+ * of the data is singular to all digits. */
 static elbo_status build(SEXP model, int threads, mixture *w, const char **name) {
   const elbo_memory mem = call_memory();
   const SEXP parts = call_element(model, "parts");
@@ -199,7 +199,7 @@ static elbo_status build(SEXP model, int threads, mixture *w, const char **name)
   return mixture_init(w, &s, &mem);
 }
 
-/* ---- the state ------------------------------------------------------------------------------------ */
+/* ---- the state ------------------------------------------------------------------------------- */
 
 static void add_state(call_list *out, const mixture *w, const char **name) {
   call_list state = call_list_new(w->spec.n_part);
@@ -231,7 +231,7 @@ static elbo_status set_state(SEXP state, mixture *w, const char **name) {
   return mixture_restore(w);
 }
 
-/* ---- entries ---------------------------------------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static elbo_status set_start(SEXP start, mixture *w, const char **name) {
   const int n = w->spec.units.n_unit, k = w->spec.k;
@@ -317,7 +317,7 @@ SEXP call_mixture_evaluate(SEXP model, SEXP state) {
   return out.list;
 }
 
-/* The slope of the objective, the laws of z and the state where eta is that of `state` plus `move`. */
+/* The slope of the objective, laws of z and state where eta is that of `state` plus `move`. */
 SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
   mixture w;
   const char *name[MIXTURE_MAX_PARTS];
@@ -381,8 +381,8 @@ static elbo_status set_column(SEXP states, R_xlen_t i, R_xlen_t n, mixture *w, c
   return mixture_restore(w);
 }
 
-/* log p(y | theta) at each of n points, -Inf where there is none: `states` as a state, the fields having a
- * column each. */
+/* log p(y | theta) at each of n points, -Inf where there is none: `states` as a state, the fields
+ * having a column each. */
 SEXP call_mixture_densities(SEXP model, SEXP states, SEXP n_point) {
   mixture w;
   const char *name[MIXTURE_MAX_PARTS];

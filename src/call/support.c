@@ -100,7 +100,7 @@ void call_list_int(call_list *out, const char *name, int value) {
   UNPROTECT(1);
 }
 
-/* ---- memory and hooks ------------------------------------------------------------------------- */
+/* ---- memory and hooks ------------------------------------------------------------------------ */
 
 static void *from_r(void *ctx, size_t bytes) {
   (void)ctx;

@@ -4,14 +4,14 @@
  *
  *   accelerate none     E and M
  *              squarem  three EM maps a cycle, the extrapolation kept only if the objective rises
- *              auto     EM to leave a poor start (a few steps, or SQUAREM until little is left to gain,
- *                       as the model says), then Newton to the end
+ *              auto     EM to leave a poor start (a few steps, or SQUAREM until little is left to
+ *                       gain, as the model says), then Newton to the end
  *
- * With second derivatives an ascent ends where max_j |g_j| se_j < tol, se from the observed information,
- * and no direction is left in which the objective is convex.  Where they cost too much it ends where
- * the gain still to come, by the rate at which the last EM steps gained, is below tol.  A coordinate
- * step that lowers the ELBO beyond its rounding, which the model tells, is an error: it means that a formula is
- * wrong. */
+ * With second derivatives an ascent ends where max_j |g_j| se_j < tol, se from the observed
+ * information, and no direction is left in which the objective is convex.  Where they cost too much
+ * it ends where the gain still to come, by the rate at which the last EM steps gained, is below
+ * tol.  A coordinate step that lowers the ELBO beyond its rounding, which the model tells, is an
+ * error: it means that a formula is wrong. */
 #include <limits.h>
 #include <math.h>
 #include <string.h>
@@ -27,9 +27,9 @@ typedef struct {
   const elbo_control *control;
   const elbo_hooks *hooks;
   elbo_result *result;
-  double elbo;    /* at the last half-step */
+  double elbo;     /* at the last half-step */
   double rounding; /* of it */
-  double em_gain; /* of the last EM step, and by their rate of all that would follow it */
+  double em_gain;  /* of the last EM step, and by their rate of all that would follow it */
   double em_to_come;
   double *gradient, *hessian, *vectors, *values, *eigen_work;
   double *eta, *eta1, *eta2, *step, *rotated;
@@ -42,7 +42,7 @@ size_t elbo_ascend_size(const elbo_model *model) {
   return second_order + 7 * n + 7;
 }
 
-/* ---- recording ---------------------------------------------------------------------------------- */
+/* ---- recording ------------------------------------------------------------------------------- */
 
 static elbo_status record(ascent *a, elbo_step step, int rises) {
   const elbo_model *m = a->model;
@@ -66,10 +66,10 @@ static int stop_requested(const ascent *a) {
 
 static int exhausted(const ascent *a) { return a->result->iterations >= a->control->max_iter; }
 
-/* ---- steps ---------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* Of a sequence that gains by the rate rho what follows a gain g sums to g rho / (1 - rho); with
- * rho = 1 or more there is no telling.  A gain within rounding of the objective tells nothing more. */
+ * rho = 1 or more there is no telling.  A gain within rounding of the objective tells no more. */
 static void foresee(ascent *a, double gain) {
   const double rounding = 1e-14 * (1.0 + fabs(a->elbo));
   if (gain <= rounding)
@@ -196,8 +196,8 @@ static elbo_status newton(ascent *a) {
     if (exhausted(a)) return ELBO_MAX_ITER;
     if (stop_requested(a)) return ELBO_STOPPED;
     /* Near the end the objective no longer tells steps apart: the gradient does, if anything. */
-    const int near = a->result->gradient < 1e-6 ||
-                     (a->model->rounding != NULL && a->result->gain < a->rounding);
+    const int near =
+        a->result->gradient < 1e-6 || (a->model->rounding != NULL && a->result->gain < a->rounding);
     if (near) {
       stalled = a->result->gradient > 0.5 * best_gradient ? stalled + 1 : 0;
       if (stalled > 2) return ELBO_OK;
@@ -216,8 +216,8 @@ static elbo_status newton(ascent *a) {
   }
 }
 
-/* One cycle of SQUAREM: eta, F(eta), F(F(eta)), the extrapolation with step length -|r| / |v|, drawn
- * back towards F(F(eta)) until the objective does not fall. */
+/* One cycle of SQUAREM: eta, F(eta), F(F(eta)), the extrapolation with step length -|r| / |v|,
+ * drawn back towards F(F(eta)) until the objective does not fall. */
 static elbo_status squarem_cycle(ascent *a) {
   const int n = a->model->n_eta;
   double value, before, r2 = 0.0, v2 = 0.0;
@@ -306,7 +306,7 @@ static elbo_status climb(ascent *a) {
   return status;
 }
 
-/* ---- driver --------------------------------------------------------------------------------------- */
+/* ---- driver ---------------------------------------------------------------------------------- */
 
 elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control *control,
                         const elbo_hooks *hooks, double *memory, elbo_result *result) {

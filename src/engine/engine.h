@@ -21,8 +21,8 @@ typedef struct {
   elbo_accelerate accelerate;
   int max_iter; /* of all kinds of step together */
   int threads;
-  double
-      tol; /* on the scaled gradient, max_j |g_j| se_j; without second derivatives, on the gain to come */
+  double tol; /* on the scaled gradient, max_j |g_j| se_j; without second derivatives, on the gain
+               * to come */
 } elbo_control;
 
 typedef enum {
@@ -54,8 +54,8 @@ typedef struct {
   elbo_status (*e_step)(void *work);
   elbo_status (*m_step)(void *work);
   elbo_status (*elbo)(void *work, double *value);
-  /* How far `elbo` may be off by rounding, at its last value, from the sizes of what was added up: a fall
-   * beyond it is an error.  NULL: 1e-9 of 1 + its size. */
+  /* How far `elbo` may be off by rounding, at its last value, from the sizes of what was added up:
+   * a fall beyond it is an error.  NULL: 1e-9 of 1 + its size. */
   double (*rounding)(void *work);
   elbo_status (*log_evidence)(void *work, double *value);
   elbo_status (*kl)(void *work, double *value);
@@ -67,8 +67,8 @@ typedef struct {
   double newton_from;
   /* Local charts of eta are centred at the present parameters.  NULL where charts are global. */
   void (*anchor)(void *work);
-  /* Put what fades towards the boundary of the parameter space, or is within rounding of it, onto it;
-   * 1 if anything moved.  NULL where there is no boundary. */
+  /* Put what fades towards the boundary of the parameter space, or is within rounding of it, onto
+   * it; 1 if anything moved.  NULL where there is no boundary. */
   int (*settle)(void *work);
 } elbo_model;
 

@@ -13,8 +13,9 @@
 #include "math/la.h"
 #include "math/simd.h"
 
-/* Where u = from b = to b', b' = M b; and log |det M|.  M = I + to^{-1} (from - to), by substitution: exact
- * where nothing has moved.  A direction without variance is a dummy, N(0, 1) before and after. */
+/* Where u = from b = to b', b' = M b; and log |det M|.  M = I + to^{-1} (from - to), by
+ * substitution: exact where nothing has moved.  A direction without variance is a dummy, N(0, 1)
+ * before and after. */
 double lmm_whiten(const lmm_work *w, const double *from, const double *to, double *M) {
   const int q = w->stats->q;
   double log_det = 0.0;

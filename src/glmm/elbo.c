@@ -49,8 +49,8 @@ elbo_status lmm_elbo(void *work, double *value) {
   return status != ELBO_OK ? status : isfinite(sum) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
-/* The terms of the ELBO are rounded each; and a residual is off by the rounding of the response, of X beta and
- * of Z u, so that a sum of squares of residuals is off by twice their product. */
+/* The terms of the ELBO are rounded each; and a residual is off by the rounding of the response, of
+ * X beta and of Z u, so that a sum of squares of residuals is off by twice their product. */
 double lmm_rounding(void *work) {
   enum { OPERATIONS = 8 }; /* roundings that go into a term and do not cancel */
   lmm_work *w = (lmm_work *)work;
@@ -98,7 +98,8 @@ elbo_status lmm_log_evidence(void *work, double *value) {
   return ELBO_OK;
 }
 
-/* KL(q || p(u, beta | y, theta)) = KL(q(beta) || p(beta | y)) + E_q KL(q(u | beta) || p(u | beta, y)). */
+/* KL(q || p(u, beta | y, theta)), which is
+ * KL(q(beta) || p(beta | y)) + E_q KL(q(u | beta) || p(u | beta, y)). */
 elbo_status lmm_kl(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
   const lmm_stats *st = w->stats;

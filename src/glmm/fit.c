@@ -28,8 +28,8 @@ static elbo_status make_statistics(lmm_fit *f, const elbo_memory *mem) {
   return status;
 }
 
-/* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There the
- * statistics are made anew from y - X beta, beta from least squares, until nothing is lost. */
+/* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There
+ * the statistics are made anew from y - X beta, beta from least squares, until nothing is lost. */
 elbo_status lmm_fit_summarise(lmm_fit *f, const elbo_memory *mem) {
   enum { MOST = 3 };
   const int n = f->rows.n, p = f->rows.p, fixed = p - lmm_law_smooth_columns(&f->law);

@@ -5,20 +5,21 @@
  * without a group, has rows of zeros, whose V is just the residual variance and is counted out in
  * n_within.
  *
- * With u = L b, b ~ N(0, J^{-1}), J = diag(prior) (1, or 0 for a term without a law, whose column of L is
- * that of the identity), everything works through the least squares problem that b solves: the rows
- * [R L] with weights 1 / variance on top of the q rows I with weights J.  Projecting its columns out
- * of [R | X y | I; 0] by modified Gram-Schmidt leaves W^{1/2} times these, W = V^{-1} (and free of what
- * has no law), and the squared lengths on the way multiply to |J + L'AL|.  That is backward stable
- * (Bjorck 1967, BIT 7:1) where forming V or its inverse is not: for strong data, and for Sigma = L L'
- * nearly or exactly singular.  No square roots, and no logarithms in the loops: determinants are
- * kept as mantissa and exponent. */
+ * With u = L b, b ~ N(0, J^{-1}), J = diag(prior) (1, or 0 for a term without a law, whose column
+ * of L is that of the identity), everything works through the least squares problem that b solves:
+ * the rows [R L] with weights 1 / variance on top of the q rows I with weights J.  Projecting its
+ * columns out of [R | X y | I; 0] by modified Gram-Schmidt leaves W^{1/2} times these, W = V^{-1}
+ * (and free of what has no law), and the squared lengths on the way multiply to |J + L'AL|.  That
+ * is backward stable (Bjorck 1967, BIT 7:1) where forming V or its inverse is not: for strong data,
+ * and for Sigma = L L' nearly or exactly singular.  No square roots, and no logarithms in the
+ * loops: determinants are kept as mantissa and exponent. */
 
 #include <math.h>
 #include <string.h>
 
 #include "glmm/groups.h"
 #include "math/simd.h"
+#include "math/small.h"
 
 #define INLINE static inline __attribute__((always_inline)) SIMD_TARGET
 #define KERNEL static SIMD_TARGET
@@ -45,8 +46,7 @@ INLINE void product_times(v8_product *x, const v8 *factor) {
 
 static double product_log(const v8_product *x) {
   double sum = 0.0;
-  for (int l = 0; l < SIMD_LANES; l++)
-    sum += log(x->mantissa[l]) + (double)x->exponent[l] * 0.693147180559945309417232121458;
+  for (int l = 0; l < SIMD_LANES; l++) sum += log(x->mantissa[l]) + (double)x->exponent[l] * LOG_2;
   return sum;
 }
 
@@ -104,7 +104,7 @@ KERNEL void SIMD_NAME(reduce)(double *rows, int n_rows, int stride, int q, int n
     }
 }
 
-/* ---- projection -------------------------------------------------------------------------------- */
+/* ---- projection ------------------------------------------------------------------------------ */
 
 /* Handed over by pointer: the ABI of vectors returned by value depends on the instruction set. */
 INLINE void weighted_dot(const v8 *T, int n_t, int n, const v8 *weight, int a, int b, v8 *out) {
@@ -115,9 +115,9 @@ INLINE void weighted_dot(const v8 *T, int n_t, int n, const v8 *weight, int a, i
 
 /* x: K x (q + p1) rows of a block.  T: (K + q) x n_t rows of [R | X y | I; 0] with the q columns of
  * [R L; I] projected out, under the weights of the rows (K + q); multiplies |J + L'AL| into det.
- * basis: (K + q) x q, orthogonal; inverse_norm: q, 1 over its columns' squared lengths.  Where they are not
- * NULL, U (q x q) has above its diagonal what makes [R L; I] = basis U, and taken (q x n_t, by row) the
- * coefficients on the basis of what was projected out. */
+ * basis: (K + q) x q, orthogonal; inverse_norm: q, 1 over its columns' squared lengths.  Where they
+ * are not NULL, U (q x q) has above its diagonal what makes [R L; I] = basis U, and taken (q x n_t,
+ * by row) the coefficients on the basis of what was projected out. */
 INLINE void project(int q, int n_cell, int p1, int with_identity, const v8 *restrict x,
                     const double *L, const double *prior, const double *variance,
                     v8 *restrict basis, v8 *restrict T, v8 *restrict weight,
@@ -159,7 +159,7 @@ INLINE void project(int q, int n_cell, int p1, int with_identity, const v8 *rest
   }
 }
 
-/* ---- objective --------------------------------------------------------------------------------- */
+/* ---- objective ------------------------------------------------------------------------------- */
 
 INLINE void objective_body(int q, int n_cell, int p1, const lmm_run *run, const double *L,
                            const double *prior, const double *variance, const double *origin,
@@ -203,126 +203,174 @@ KERNEL void SIMD_NAME(objective)(const lmm_run *run, int q, int p, const double 
 
 /* ---- derivatives --------------------------------------------------------------------------------
  *
- * Parameters: the entries of Sigma in pairs (a, b), direction E = e_a e_b' + e_b e_a' (e_a e_a' on the
- * diagonal), and the residual variance of each cell.  With W for V^{-1} (projected), r = y - X beta,
+ * Parameters: the entries of Sigma in pairs (a, b), direction E = e_a e_b' + e_b e_a' (e_a e_a' on
+ * the diagonal), and the residual variance of each cell.  With W for V^{-1} (projected), r = y - X
+ * beta,
  *   P = R'WR, s = R'Wr, B = R'WX, N = s s' + B C B' (the second term for reml only)
  *   d/dSigma        = (N - P) / 2
  *   d2/dSigma dSigma = tr(P E P F) / 2 - tr(N E P F)
  * and alike with columns of the identity in place of R for residual variances. */
-INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const double *L,
-                             const double *prior, const double *variance, const lmm_point *point,
-                             lmm_derivatives *out, v8 *work) {
-  const int p1 = p + 1, K = q * n_cell, rows = K + q, n_x = q + p1, n_t = n_x + K;
-  const int n_pair = point->n_pair, n = n_pair + n_cell, reml = point->C != NULL;
-  const double trace_on = point->log_det ? 1.0 : 0.0;
-  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
-  v8 *basis = work, *T = basis + rows * q, *d = T + rows * n_t;                /* d: weights */
-  v8 *r = d + rows, *s = r + rows, *P = s + q, *B = P + q * q, *N = B + q * p; /* B by row: q x p */
-  v8 *t = N + q * q, *TR = t + K, *TX = TR + K * q, *W = TX + K * p; /* rows of V^{-1}[r R X I] */
-  v8 *BC = W + K * K, *TXC = BC + q * p;                             /* B C and TX C */
-  v8 *gradient = TXC + K * p, *hessian = gradient + n, *cross = hessian + n * n;
-  v8 *spread = cross + n * p, *norm = spread + n * p * p;
-  set_zero(gradient, n + n * n + n * p + n * p * p);
-  const v8 *x = (const v8 *)run->data;
-  for (int block = 0; block < run->n_block; block++, x += K * n_x) {
-    v8_product det;
-    product_start(&det);
-    project(q, n_cell, p1, 1, x, L, prior, variance, basis, T, d, norm, NULL, NULL, &det);
-    for (int i = 0; i < rows; i++) {
-      r[i] = T[i * n_t + q + p];
-      for (int j = 0; j < p; j++) r[i] -= T[i * n_t + q + j] * point->beta[j];
-    }
-    for (int a = 0; a < q; a++) {
-      s[a] = zero;
-      for (int i = 0; i < rows; i++) s[a] += T[i * n_t + a] * r[i] * d[i];
-      for (int b = 0; b <= a; b++) {
-        weighted_dot(T, n_t, rows, d, a, b, P + a + q * b);
-        P[b + q * a] = P[a + q * b];
-      }
-      for (int j = 0; j < p; j++) weighted_dot(T, n_t, rows, d, a, q + j, B + a * p + j);
-    }
-    for (int i = 0; i < K; i++) {
-      t[i] = zero;
-      for (int k = 0; k < rows; k++) t[i] += T[k * n_t + n_x + i] * r[k] * d[k];
-      for (int a = 0; a < q; a++) weighted_dot(T, n_t, rows, d, n_x + i, a, TR + i * q + a);
-      for (int j = 0; j < p; j++) weighted_dot(T, n_t, rows, d, n_x + i, q + j, TX + i * p + j);
-      for (int k = 0; k <= i; k++) {
-        weighted_dot(T, n_t, rows, d, n_x + i, n_x + k, W + i + K * k);
-        W[k + K * i] = W[i + K * k];
-      }
-    }
-    if (reml) {
-      for (int j = 0; j < p; j++) {
-        for (int a = 0; a < q; a++) {
-          BC[a * p + j] = zero;
-          for (int k = 0; k < p; k++) BC[a * p + j] += B[a * p + k] * point->C[k + p * j];
-        }
-        for (int i = 0; i < K; i++) {
-          TXC[i * p + j] = zero;
-          for (int k = 0; k < p; k++) TXC[i * p + j] += TX[i * p + k] * point->C[k + p * j];
-        }
-      }
-    }
-    for (int a = 0; a < q; a++)
-      for (int b = 0; b <= a; b++) {
-        v8 sum = s[a] * s[b];
-        if (reml)
-          for (int j = 0; j < p; j++) sum += BC[a * p + j] * B[b * p + j];
-        N[a + q * b] = N[b + q * a] = sum;
-      }
+/* What a block's derivatives are made of, and the sums over blocks; by row where not square. */
+typedef struct {
+  v8 *basis, *T, *d, *norm;                /* of project(); d: weights */
+  v8 *r, *s, *P, *B, *N;                   /* B: q x p */
+  v8 *t, *TR, *TX, *W;                     /* rows of V^{-1} [r R X I] */
+  v8 *BC, *TXC;                            /* B C and TX C */
+  v8 *gradient, *hessian, *cross, *spread; /* n, n x n, n x p, n x p x p */
+} derivative_terms;
 
-    for (int e = 0; e < n_pair; e++) {
-      const int a = point->pair_a[e], b = point->pair_b[e];
-      const double kappa = a == b ? 0.5 : 1.0;
-      gradient[e] += kappa * (N[a + q * b] - trace_on * P[a + q * b]);
-      for (int f = 0; f <= e; f++) {
-        const int c = point->pair_a[f], g = point->pair_b[f];
-        const double both = kappa * (c == g ? 0.5 : 1.0);
-        const v8 pp = P[a + q * c] * P[b + q * g] + P[a + q * g] * P[b + q * c];
-        const v8 pn = P[a + q * c] * N[b + q * g] + P[a + q * g] * N[b + q * c] +
-                      P[b + q * c] * N[a + q * g] + P[b + q * g] * N[a + q * c];
-        hessian[e + n * f] += both * (trace_on * pp - pn);
-      }
-      for (int j = 0; j < p; j++) {
-        cross[e * p + j] -= kappa * (s[a] * B[b * p + j] + s[b] * B[a * p + j]);
-        for (int k = 0; k <= j; k++)
-          spread[(e * p + j) * p + k] +=
-              kappa * (B[a * p + j] * B[b * p + k] + B[b * p + j] * B[a * p + k]);
-      }
+INLINE void lay_out_terms(int q, int n_cell, int p, int n, v8 *work, derivative_terms *m) {
+  const int K = q * n_cell, rows = K + q, n_t = q + p + 1 + K;
+  m->basis = work;
+  m->T = m->basis + rows * q;
+  m->d = m->T + rows * n_t;
+  m->r = m->d + rows;
+  m->s = m->r + rows;
+  m->P = m->s + q;
+  m->B = m->P + q * q;
+  m->N = m->B + q * p;
+  m->t = m->N + q * q;
+  m->TR = m->t + K;
+  m->TX = m->TR + K * q;
+  m->W = m->TX + K * p;
+  m->BC = m->W + K * K;
+  m->TXC = m->BC + q * p;
+  m->gradient = m->TXC + K * p;
+  m->hessian = m->gradient + n;
+  m->cross = m->hessian + n * n;
+  m->spread = m->cross + n * p;
+  m->norm = m->spread + n * p * p;
+  set_zero(m->gradient, n + n * n + n * p + n * p * p);
+}
+
+/* r, s, P, B and the rows of V^{-1} [r R X I] of a block that is projected. */
+INLINE void find_products(int q, int n_cell, int p, const lmm_point *point,
+                          const derivative_terms *m) {
+  const int K = q * n_cell, rows = K + q, n_x = q + p + 1, n_t = n_x + K;
+  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
+  const v8 *T = m->T, *d = m->d;
+  v8 *r = m->r, *s = m->s, *P = m->P, *B = m->B, *t = m->t, *TR = m->TR, *TX = m->TX, *W = m->W;
+  for (int i = 0; i < rows; i++) {
+    r[i] = T[i * n_t + q + p];
+    for (int j = 0; j < p; j++) r[i] -= T[i * n_t + q + j] * point->beta[j];
+  }
+  for (int a = 0; a < q; a++) {
+    s[a] = zero;
+    for (int i = 0; i < rows; i++) s[a] += T[i * n_t + a] * r[i] * d[i];
+    for (int b = 0; b <= a; b++) {
+      weighted_dot(T, n_t, rows, d, a, b, P + a + q * b);
+      P[b + q * a] = P[a + q * b];
     }
-    for (int c = 0; c < n_cell; c++) {
-      const int row = n_pair + c;
-      for (int i = c * q; i < (c + 1) * q; i++) {
-        v8 n_ii = t[i] * t[i];
-        if (reml)
-          for (int j = 0; j < p; j++) n_ii += TXC[i * p + j] * TX[i * p + j];
-        gradient[row] += 0.5 * (n_ii - trace_on * W[i + K * i]);
-        for (int j = 0; j < p; j++) {
-          cross[row * p + j] -= t[i] * TX[i * p + j];
-          for (int k = 0; k <= j; k++)
-            spread[(row * p + j) * p + k] += TX[i * p + j] * TX[i * p + k];
-        }
-        for (int e = 0; e < n_pair; e++) {
-          const int a = point->pair_a[e], b = point->pair_b[e];
-          const double kappa = a == b ? 0.5 : 1.0;
-          v8 n_ab = s[a] * t[i] * TR[i * q + b] + s[b] * t[i] * TR[i * q + a];
-          if (reml)
-            for (int j = 0; j < p; j++)
-              n_ab += BC[a * p + j] * TX[i * p + j] * TR[i * q + b] +
-                      BC[b * p + j] * TX[i * p + j] * TR[i * q + a];
-          hessian[row + n * e] += kappa * (trace_on * TR[i * q + a] * TR[i * q + b] - n_ab);
-        }
-        for (int h = 0; h <= c; h++)
-          for (int k = h * q; k < (h + 1) * q; k++) {
-            v8 n_ik = t[i] * t[k];
-            if (reml)
-              for (int j = 0; j < p; j++) n_ik += TXC[i * p + j] * TX[k * p + j];
-            hessian[row + n * (n_pair + h)] +=
-                W[i + K * k] * (0.5 * trace_on * W[i + K * k] - n_ik);
-          }
+    for (int j = 0; j < p; j++) weighted_dot(T, n_t, rows, d, a, q + j, B + a * p + j);
+  }
+  for (int i = 0; i < K; i++) {
+    t[i] = zero;
+    for (int k = 0; k < rows; k++) t[i] += T[k * n_t + n_x + i] * r[k] * d[k];
+    for (int a = 0; a < q; a++) weighted_dot(T, n_t, rows, d, n_x + i, a, TR + i * q + a);
+    for (int j = 0; j < p; j++) weighted_dot(T, n_t, rows, d, n_x + i, q + j, TX + i * p + j);
+    for (int k = 0; k <= i; k++) {
+      weighted_dot(T, n_t, rows, d, n_x + i, n_x + k, W + i + K * k);
+      W[k + K * i] = W[i + K * k];
+    }
+  }
+}
+
+/* B C, TX C and N. */
+INLINE void find_spread(int q, int n_cell, int p, const lmm_point *point,
+                        const derivative_terms *m) {
+  const int K = q * n_cell, reml = point->C != NULL;
+  const v8 zero = {0, 0, 0, 0, 0, 0, 0, 0};
+  const v8 *s = m->s, *B = m->B, *TX = m->TX;
+  v8 *BC = m->BC, *TXC = m->TXC, *N = m->N;
+  if (reml) {
+    for (int j = 0; j < p; j++) {
+      for (int a = 0; a < q; a++) {
+        BC[a * p + j] = zero;
+        for (int k = 0; k < p; k++) BC[a * p + j] += B[a * p + k] * point->C[k + p * j];
+      }
+      for (int i = 0; i < K; i++) {
+        TXC[i * p + j] = zero;
+        for (int k = 0; k < p; k++) TXC[i * p + j] += TX[i * p + k] * point->C[k + p * j];
       }
     }
   }
+  for (int a = 0; a < q; a++)
+    for (int b = 0; b <= a; b++) {
+      v8 sum = s[a] * s[b];
+      if (reml)
+        for (int j = 0; j < p; j++) sum += BC[a * p + j] * B[b * p + j];
+      N[a + q * b] = N[b + q * a] = sum;
+    }
+}
+
+/* By the entries of Sigma. */
+INLINE void add_pairs(int q, int p, int n, const lmm_point *point, const derivative_terms *m) {
+  const int n_pair = point->n_pair;
+  const double trace_on = point->log_det ? 1.0 : 0.0;
+  const v8 *s = m->s, *P = m->P, *B = m->B, *N = m->N;
+  v8 *gradient = m->gradient, *hessian = m->hessian, *cross = m->cross, *spread = m->spread;
+  for (int e = 0; e < n_pair; e++) {
+    const int a = point->pair_a[e], b = point->pair_b[e];
+    const double kappa = a == b ? 0.5 : 1.0;
+    gradient[e] += kappa * (N[a + q * b] - trace_on * P[a + q * b]);
+    for (int f = 0; f <= e; f++) {
+      const int c = point->pair_a[f], g = point->pair_b[f];
+      const double both = kappa * (c == g ? 0.5 : 1.0);
+      const v8 pp = P[a + q * c] * P[b + q * g] + P[a + q * g] * P[b + q * c];
+      const v8 pn = P[a + q * c] * N[b + q * g] + P[a + q * g] * N[b + q * c] +
+                    P[b + q * c] * N[a + q * g] + P[b + q * g] * N[a + q * c];
+      hessian[e + n * f] += both * (trace_on * pp - pn);
+    }
+    for (int j = 0; j < p; j++) {
+      cross[e * p + j] -= kappa * (s[a] * B[b * p + j] + s[b] * B[a * p + j]);
+      for (int k = 0; k <= j; k++)
+        spread[(e * p + j) * p + k] +=
+            kappa * (B[a * p + j] * B[b * p + k] + B[b * p + j] * B[a * p + k]);
+    }
+  }
+}
+
+/* By the residual variances of the cells, and by them and the entries of Sigma. */
+INLINE void add_cells(int q, int n_cell, int p, int n, const lmm_point *point,
+                      const derivative_terms *m) {
+  const int K = q * n_cell, n_pair = point->n_pair, reml = point->C != NULL;
+  const double trace_on = point->log_det ? 1.0 : 0.0;
+  const v8 *s = m->s, *t = m->t, *TR = m->TR, *TX = m->TX, *W = m->W, *BC = m->BC, *TXC = m->TXC;
+  v8 *gradient = m->gradient, *hessian = m->hessian, *cross = m->cross, *spread = m->spread;
+  for (int c = 0; c < n_cell; c++) {
+    const int row = n_pair + c;
+    for (int i = c * q; i < (c + 1) * q; i++) {
+      v8 n_ii = t[i] * t[i];
+      if (reml)
+        for (int j = 0; j < p; j++) n_ii += TXC[i * p + j] * TX[i * p + j];
+      gradient[row] += 0.5 * (n_ii - trace_on * W[i + K * i]);
+      for (int j = 0; j < p; j++) {
+        cross[row * p + j] -= t[i] * TX[i * p + j];
+        for (int k = 0; k <= j; k++) spread[(row * p + j) * p + k] += TX[i * p + j] * TX[i * p + k];
+      }
+      for (int e = 0; e < n_pair; e++) {
+        const int a = point->pair_a[e], b = point->pair_b[e];
+        const double kappa = a == b ? 0.5 : 1.0;
+        v8 n_ab = s[a] * t[i] * TR[i * q + b] + s[b] * t[i] * TR[i * q + a];
+        if (reml)
+          for (int j = 0; j < p; j++)
+            n_ab += BC[a * p + j] * TX[i * p + j] * TR[i * q + b] +
+                    BC[b * p + j] * TX[i * p + j] * TR[i * q + a];
+        hessian[row + n * e] += kappa * (trace_on * TR[i * q + a] * TR[i * q + b] - n_ab);
+      }
+      for (int h = 0; h <= c; h++)
+        for (int k = h * q; k < (h + 1) * q; k++) {
+          v8 n_ik = t[i] * t[k];
+          if (reml)
+            for (int j = 0; j < p; j++) n_ik += TXC[i * p + j] * TX[k * p + j];
+          hessian[row + n * (n_pair + h)] += W[i + K * k] * (0.5 * trace_on * W[i + K * k] - n_ik);
+        }
+    }
+  }
+}
+
+INLINE void add_lanes(int p, int n, const derivative_terms *m, lmm_derivatives *out) {
+  const v8 *gradient = m->gradient, *hessian = m->hessian, *cross = m->cross, *spread = m->spread;
   for (int e = 0; e < n; e++) {
     out->gradient[e] += lane_sum(gradient + e);
     for (int f = 0; f <= e; f++) out->hessian[e + n * f] += lane_sum(hessian + e + n * f);
@@ -332,6 +380,25 @@ INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const
         out->spread[e + n * (j + p * k)] += lane_sum(spread + (e * p + j) * p + k);
     }
   }
+}
+
+INLINE void derivatives_body(int q, int n_cell, int p, const lmm_run *run, const double *L,
+                             const double *prior, const double *variance, const lmm_point *point,
+                             lmm_derivatives *out, v8 *work) {
+  const int p1 = p + 1, K = q * n_cell, n = point->n_pair + n_cell;
+  const v8 *x = (const v8 *)run->data;
+  derivative_terms m;
+  lay_out_terms(q, n_cell, p, n, work, &m);
+  for (int block = 0; block < run->n_block; block++, x += K * (q + p1)) {
+    v8_product det;
+    product_start(&det);
+    project(q, n_cell, p1, 1, x, L, prior, variance, m.basis, m.T, m.d, m.norm, NULL, NULL, &det);
+    find_products(q, n_cell, p, point, &m);
+    find_spread(q, n_cell, p, point, &m);
+    add_pairs(q, p, n, point, &m);
+    add_cells(q, n_cell, p, n, point, &m);
+  }
+  add_lanes(p, n, &m, out);
 }
 
 KERNEL void SIMD_NAME(derivatives)(const lmm_run *run, int q, int p, const double *L,
@@ -347,13 +414,13 @@ KERNEL void SIMD_NAME(derivatives)(const lmm_run *run, int q, int p, const doubl
 #undef BODY
 }
 
-/* ---- q(u) ------------------------------------------------------------------------------------- */
+/* ---- q(u) ------------------------------------------------------------------------------------ */
 
 /* The exact posterior of b, where u = L b and b ~ N(0, J^{-1}), J = diag(prior): 1, or 0 for a term
- * without a law (whose column of L is that of the identity), by the same projection.  With [R L; I] = basis U,
- * J + L'AL = U' diag(norm) U, so that least squares solutions are those of U, and (norm^{1/2} U)^{-1} is a root
- * of the covariance.  In b nothing is lost when Sigma = L L' is nearly singular, or the data are strong;
- * forming J + L'AL would lose its small eigenvalues.
+ * without a law (whose column of L is that of the identity), by the same projection.  With [R L; I]
+ * = basis U, J + L'AL = U' diag(norm) U, so that least squares solutions are those of U, and
+ * (norm^{1/2} U)^{-1} is a root of the covariance.  In b nothing is lost when Sigma = L L' is
+ * nearly singular, or the data are strong; forming J + L'AL would lose its small eigenvalues.
  *   mean S L'b_r (r = y - X beta),  U with spread / norm^{1/2} on its diagonal (spread 0: points),
  *   gain S L'b_X.  log_det: sum log |J + L'AL|. */
 INLINE void posterior_body(int q, int n_cell, int p, const lmm_run *run, const double *L,
@@ -409,8 +476,8 @@ KERNEL void SIMD_NAME(posterior)(const lmm_run *run, int q, int p, const double 
 }
 
 /* What the M-step needs of q(b), u = L b, or of q(beta, b) with cov(beta) = C C', C lower: second =
- * sum_g E[b b']; per cell, cross = [X e]'[X e] with e = y - X origin - R L E[b] (p1 x p1, lower) and trace =
- * the rest of E |y - X beta - R u|^2.  Lanes without a group hold zeros. */
+ * sum_g E[b b']; per cell, cross = [X e]'[X e] with e = y - X origin - R L E[b] (p1 x p1, lower)
+ * and trace = the rest of E |y - X beta - R u|^2.  Lanes without a group hold zeros. */
 KERNEL void SIMD_NAME(moments)(const lmm_run *run, int q, int p, const double *L,
                                const double *origin, const double *posterior, const double *C,
                                double *second, double *cross, double *trace, double *work) {
@@ -488,9 +555,10 @@ INLINE void length_in_precision(int q, int K, const v8 *z, const double *prior,
   }
 }
 
-/* The group sums in KL(from || to), `to` being exact: in the coordinates of `to`, where u = L b and a b of
- * `from` is M b, trace = sum tr((J + L'AL) E), E = M S_from M' + d d' + dK C C' dK', d = M mean_from - mean_to
- * + gain_to shift and dK = M gain_from - gain_to: a sum of squares, column by column of [M N, d, dK C]. */
+/* The group sums in KL(from || to), `to` being exact: in the coordinates of `to`, where u = L b and
+ * a b of `from` is M b, trace = sum tr((J + L'AL) E), E = M S_from M' + d d' + dK C C' dK', d = M
+ * mean_from - mean_to + gain_to shift and dK = M gain_from - gain_to: a sum of squares, column by
+ * column of [M N, d, dK C]. */
 KERNEL void SIMD_NAME(divergence)(const lmm_run *run, int q, int p, const double *L,
                                   const double *prior, const double *variance, const double *M,
                                   const double *from, const double *to, const double *shift,

@@ -30,7 +30,8 @@ static void add_prior_gradient(lmm_work *w, double *G) {
 }
 
 /* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no
- * closed form, by Fisher scoring with halving: a generalised M-step (Dempster, Laird & Rubin 1977). */
+ * closed form, by Fisher scoring with halving, a generalised M-step (Dempster, Laird & Rubin
+ * 1977, JRSS B 39:1). */
 static elbo_status improve_Sigma(lmm_work *w) {
   const int q = w->stats->q, m = w->stats->m;
   const int n = w->par.n_eta - w->par.n_sigma - w->par.n_smooth;
@@ -126,8 +127,8 @@ static void add_cross(const double *R, double variance, int p, double *A, double
   }
 }
 
-/* Raises -(n log v + square / v) / 2 + log p(v) in each free residual variance, by scoring in log sigma
- * with halving. */
+/* Raises -(n log v + square / v) / 2 + log p(v) in each free residual variance, by scoring in log
+ * sigma with halving. */
 static elbo_status improve_variance(lmm_work *w) {
   const lmm_parameters *par = &w->par;
   const int n_d = par->n_pair + par->n_level;
@@ -163,8 +164,8 @@ static elbo_status improve_variance(lmm_work *w) {
   return ELBO_OK;
 }
 
-/* Sigma = sum E[u u'] / m by blocks, as its root: that of q times that of sum E[b b'] / m, which loses
- * nothing where Sigma is nearly singular. */
+/* Sigma = sum E[u u'] / m by blocks, as its root: that of q times that of sum E[b b'] / m, which
+ * loses nothing where Sigma is nearly singular. */
 static void root_of_second(lmm_work *w, double *L) {
   const int q = w->stats->q;
   double *block = w->scratch, *chol = block + square(q);

@@ -1,6 +1,7 @@
-/* Priors of the sds and correlations of the Gaussian mixed model where these are points: log p(sd) of
- * each, a function of the variance x = sd^2 alone, and lkj(eta), (eta - 1) log |R| and a constant.  With them the marginal likelihood becomes a marginal posterior, and
- * EM finds its mode (densities on the scale of the sd, so that a flat prior is flat there). */
+/* Priors of the sds and correlations of the Gaussian mixed model where these are points: log p(sd)
+ * of each, a function of the variance x = sd^2 alone, and lkj(eta), (eta - 1) log |R| and a
+ * constant.  With them the marginal likelihood becomes a marginal posterior, and EM finds its mode
+ * (densities on the scale of the sd, so that a flat prior is flat there). */
 #include "glmm/map.h"
 
 #include <math.h>
@@ -20,8 +21,8 @@ static sd_prior prior_of(const lmm_prior *prior, const lmm_parameters *par, cons
   return law;
 }
 
-/* eta - 1 of block b with a prior of its correlations, which has q terms from `first` on, else 0; and its
- * log |R|, inverse. */
+/* eta - 1 of block b with a prior of its correlations, which has q terms from `first` on, else 0;
+ * and its log |R|, inverse. */
 static double lkj_excess(const lmm_prior *prior, const lmm_parameters *par, int b) {
   const double eta = prior->lkj == NULL ? NAN : prior->lkj[b];
   return par->start[b + 1] - par->start[b] < 2 || isnan(eta) ? 0.0 : eta - 1.0;

@@ -4,7 +4,7 @@
  *   em     log N(y; X beta, V)                                       z integrated
  *   reml   the same integrated over beta                             z and beta integrated
  *   joint  log p(y, z | theta) at the best z: no log |V|, but log |Sigma| and log variance
- *   vb     that of reml at E[Sigma^{-1}]^{-1} and E[sigma^{-2}]^{-1}, plus what glmm/prior.c says */
+ *   vb     that of reml at E[Sigma^{-1}]^{-1} and E[sigma^{-2}]^{-1}, and what glmm/prior.c says */
 #include "glmm/objective.h"
 
 #include <math.h>
@@ -14,8 +14,8 @@
 #include "glmm/smooth.h"
 #include "math/la.h"
 
-/* [X r]' V^{-1} [X r] (lower), r = y - X origin, and log |V| at a root of Sigma, terms without a law projected out of the one
- * and joined to the other. */
+/* [X r]' V^{-1} [X r] (lower), r = y - X origin, and log |V| at a root of Sigma, terms without a
+ * law projected out of the one and joined to the other. */
 void lmm_evaluate(lmm_work *w, const double *root, const double *variance, double *log_det) {
   const lmm_stats *st = w->stats;
   const size_t size = square(st->p + 1);
@@ -59,8 +59,8 @@ elbo_status lmm_mean_field_C(const lmm_work *w, const double *variance, double *
   return la_inverse_from_chol(C, p);
 }
 
-/* With w->cross at theta: beta at its best, unless it is given, its covariance C, the sum of squares,
- * and log |X'V^{-1}X|. */
+/* With w->cross at theta: beta at its best, unless it is given, its covariance C, the sum of
+ * squares, and log |X'V^{-1}X|. */
 static elbo_status solve(lmm_work *w, int beta_given, double *beta, double *C, double *quadratic,
                          double *log_det) {
   const int p = w->stats->p, p1 = p + 1;

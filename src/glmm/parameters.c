@@ -137,7 +137,7 @@ static double polar(const double *phi, int j, int c, int k, int l) {
   return product;
 }
 
-/* Row r of L (its local columns), differentiated with respect to its parameters k and l (-1: not). */
+/* Row r of L (its local columns), differentiated by its parameters k and l (-1: not). */
 static void row_of_L(const lmm_parameters *par, const double *eta, int r, int k, int l,
                      double *out) {
   const double *x = eta + par->eta_of_row[r];
@@ -190,7 +190,7 @@ void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double 
   }
 }
 
-/* Column c of L without variance of its own: what other rows have in it is turned into their last columns. */
+/* Column c of L has no variance of its own: what rows have in it turns into their last columns. */
 static void empty_column(const lmm_parameters *par, double *eta, int first, int last, int c) {
   for (int r = c + 1; r < last; r++) {
     double *x = eta + par->eta_of_row[r];

@@ -1,5 +1,5 @@
-/* Smooth terms of the Gaussian mixed model: curves X_s b with b ~ N(0, sd^2 I), a latent vector of all
- * rows (Wahba 1978, JRSS B 40:364; Wood 2017, Generalized Additive Models, 5.8).
+/* Smooth terms of the Gaussian mixed model: curves X_s b with b ~ N(0, sd^2 I), a latent vector of
+ * all rows (Wahba 1978, JRSS B 40:364; Wood 2017, Generalized Additive Models, 5.8).
  *
  * Their columns are the last of X, so that V and all that is done to groups stay as they are.  With
  * b = root c, c ~ N(0, I), root = unit sd, and R = diag(1, root), D = diag(0, I) over (beta, c),
@@ -9,11 +9,11 @@
  *   R M^{-1} R        covariance of (beta, b), the C of the rest of the model,
  *   log |V + X_s root^2 X_s'| = log |V| + log |M_cc|,
  *
- * and of reml, where beta is integrated too, log |M| in place of log |M_cc|.  In c nothing is divided
- * by sd, so that a straight line, sd = 0, is a point like others; the objective is even in sd.
+ * and of reml, where beta is integrated too, log |M| in place of log |M_cc|.  In c nothing is
+ * divided by sd: a straight line, sd = 0, is a point like others, and the objective is even in sd.
  *
- * Under em q(c) is normal given beta.  Its covariance P is kept with an identity for beta, which has
- * neither entropy nor divergence, so that one code serves em and reml. */
+ * Under em q(c) is normal given beta.  Its covariance P is kept with an identity for beta, which
+ * has neither entropy nor divergence, so that one code serves em and reml. */
 #include "glmm/smooth.h"
 
 #include <math.h>
@@ -26,7 +26,7 @@
 #include "law/scale_factor.h"
 #include "math/la.h"
 
-/* ---- set-up ------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 void lmm_smooth_init(lmm_work *w, const lmm_law *law, const elbo_memory *mem) {
   const int p = w->stats->p, n = law->n_smooth;
@@ -74,7 +74,7 @@ void lmm_smooth_set_prior(lmm_work *w, const int *family, const double *df, cons
   for (int k = 0; k < s->n; k++) {
     scaled[k] = scale[k] / s->to_user[k];
     if (w->method != LMM_VB && family[k] != SD_FLAT) w->constant -= log(s->to_user[k]);
-    /* By variational Bayes the prior is that of the scaled sd, where a flat one has another height. */
+    /* By variational Bayes the prior is that of the scaled sd: a flat one has another height. */
     if (w->method == LMM_VB && family[k] == SD_FLAT && s->eta_of[k] >= 0)
       w->constant += log(s->to_user[k]);
   }
@@ -121,7 +121,7 @@ void lmm_smooth_start(const lmm_work *w, int k, double variance, double *eta) {
     eta[s->eta_of[k]] = s->extent[k] > 0.0 ? sqrt(variance * w->stats->n / s->extent[k]) : 0.0;
 }
 
-/* ---- coefficients ------------------------------------------------------------------------------- */
+/* ---- coefficients ---------------------------------------------------------------------------- */
 
 /* R A R + D over (beta, c), or, with `given`, of c alone with an identity for beta. */
 static void precision(const lmm_smooth *s, int p, int given, double *M) {
@@ -203,7 +203,7 @@ elbo_status lmm_smooth_solve(lmm_work *w, int beta_given, double *beta, double *
   return ELBO_OK;
 }
 
-/* ---- priors of the sds --------------------------------------------------------------------------- */
+/* ---- priors of the sds ----------------------------------------------------------------------- */
 
 /* Half-t(df, scale) under variational Bayes: what glmm/prior.c says of the case q = 1, as a
  * function of x = E[sd^{-2}]^{-1} with n coefficients; and its derivatives. */
@@ -286,7 +286,7 @@ elbo_status lmm_smooth_prior(const lmm_work *w, double *value) {
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
-/* ---- q -------------------------------------------------------------------------------------------- */
+/* ---- q --------------------------------------------------------------------------------------- */
 
 void lmm_smooth_keep(lmm_work *w) {
   lmm_smooth *s = &w->smooth;
@@ -306,7 +306,7 @@ void lmm_smooth_e_step(lmm_work *w) {
   memcpy(s->q_sd, s->sd, (size_t)s->n * sizeof(double));
 }
 
-/* c of theta = ratio * c of q; where there is no variance c is a dummy, N(0, 1) before and after. */
+/* c of theta = ratio * c of q; without variance c is a dummy, N(0, 1) before and after. */
 static double ratio(const lmm_smooth *s, int k) {
   return s->q_sd[k] == 0.0 || s->sd[k] == 0.0 ? 1.0 : s->q_sd[k] / s->sd[k];
 }
@@ -366,7 +366,7 @@ elbo_status lmm_smooth_divergence(lmm_work *w, const double *exact_beta, const d
   return ELBO_OK;
 }
 
-/* ---- M-step --------------------------------------------------------------------------------------- */
+/* ---- M-step ---------------------------------------------------------------------------------- */
 
 void lmm_smooth_hold(const lmm_work *w, double *A, double *b) {
   const int p = w->stats->p, first = w->smooth.first;
@@ -381,8 +381,8 @@ void lmm_smooth_hold(const lmm_work *w, double *A, double *b) {
   }
 }
 
-/* The x that maximises -n/2 log x - S / (2 x) + the part of the prior of term k, from where it is: Newton's
- * method in log x, each step halved until it climbs. */
+/* The x that maximises -n/2 log x - S / (2 x) + the part of the prior of term k, from where it is:
+ * Newton's method in log x, each step halved until it climbs. */
 static double climb_bound(lmm_smooth *s, int k, double n, double S) {
   double part[3], best = -HUGE_VAL, from = s->sd[k] * s->sd[k], step = 0.0;
   for (int i = 0; i < 100; i++) {
@@ -424,7 +424,7 @@ void lmm_smooth_m_step(lmm_work *w) {
   }
 }
 
-/* ---- derivatives ---------------------------------------------------------------------------------- */
+/* ---- derivatives ----------------------------------------------------------------------------- */
 
 /* P restricted to what is integrated, 0 elsewhere; its trace with products follows from there. */
 static void integrated(const lmm_work *w, double *P) {
@@ -541,8 +541,8 @@ static void add_quadratic(lmm_work *w, double *gradient, double *hessian, double
   }
 }
 
-/* From everything fixed but eta to c at its best: hessian += X_c P X_c' and cross_eta = X_beta - X_c P
- * M_c,beta, where X is `cross`; zero for c, which has been taken care of. */
+/* From everything fixed but eta to c at its best: hessian += X_c P X_c' and cross_eta = X_beta -
+ * X_c P M_c,beta, where X is `cross`; zero for c, which has been taken care of. */
 static void profile_c(lmm_work *w, double *hessian, const double *cross, double *XP) {
   const lmm_smooth *s = &w->smooth;
   const int p = w->stats->p, n_eta = w->par.n_eta, first = s->first, n_c = s->n_column;

@@ -29,7 +29,7 @@ elbo_status lmm_smooth_elbo(lmm_work *w, double *value);
 /* Twice KL(q(beta, c) || p), given the exact q: added to twice. */
 elbo_status lmm_smooth_divergence(lmm_work *w, const double *exact_beta, const double *exact_c,
                                   const double *exact_P, double *twice);
-/* The normal equations of all coefficients (A p x p, lower; b) to those of beta given b - origin. */
+/* Normal equations of all coefficients (A p x p, lower; b) to those of beta given b - origin. */
 void lmm_smooth_hold(const lmm_work *w, double *A, double *b);
 void lmm_smooth_m_step(lmm_work *w);
 /* Completes gradient, Hessian, cross_eta and spread_eta: all at fixed beta, b at its best. */

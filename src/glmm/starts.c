@@ -29,8 +29,8 @@ elbo_status lmm_least_squares(lmm_work *w, double *mean_square, double *explaine
   return ELBO_OK;
 }
 
-/* Generalised least squares where Sigma is large beside the residual variances of the levels, which are estimated
- * along: what can be told within groups is told there. */
+/* Generalised least squares where Sigma is large beside the residual variances of the levels, which
+ * are estimated along: what can be told within groups is told there. */
 static elbo_status within_groups(lmm_work *w, double *smallest) {
   enum { REWEIGHTINGS = 4, LARGE_EXPONENT = 20 };
   const lmm_stats *st = w->stats;

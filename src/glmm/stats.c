@@ -3,12 +3,12 @@
  * Accuracy.  Cross-products of raw columns lose everything when the data are far from zero
  * (NIST's SmLs07-09 exist to show it).  Here
  *   1. columns are shifted by their mean where an intercept absorbs the shift;
- *   2. within a cell, columns are shifted by the cell's first row where Z has an intercept, which is
- *      exact for neighbouring numbers, and the shift is added back to the between rows, where it
+ *   2. within a cell, columns are shifted by the cell's first row where Z has an intercept, which
+ *      is exact for neighbouring numbers, and the shift is added back to the between rows, where it
  *      belongs: Z e = 1 implies Q'(c 1) = c R e;
  *   3. the cell is rotated by Householder reflections, so the within cross-products are sums of
  *      squares of residuals, never differences of large sums;
- * and powers of two bring every column near one, which is exact and keeps 1e-150 and 1e150 in range.
+ * and powers of two bring every column near one: exact, and 1e-150 and 1e150 stay in range.
  *
  * A cell of many rows is rotated a chunk at a time, its q rows so far on top of the next chunk. */
 #include "glmm/stats.h"
@@ -191,7 +191,7 @@ static int find_runs(const cell_table *cells, int m, int n_level, int *represent
   return n_run;
 }
 
-/* ---- records ------------------------------------------------------------------------------------ */
+/* ---- records --------------------------------------------------------------------------------- */
 
 /* The scaled rows sorted by cell, a record a row: the columns of [Z X y] that are not constant, and
  * the root of the weight if any.  One pass reads the columns in their order and writes a record at
@@ -242,7 +242,7 @@ static void make_records(record_table *records, const lmm_rows *rows, const lmm_
   }
 }
 
-/* ---- one cell --------------------------------------------------------------------------------- */
+/* ---- one cell -------------------------------------------------------------------------------- */
 
 /* `count` records from `first` on less the pivot, times their weights, into the chunk's columns
  * [Z X y] from its row `at` on. */
@@ -290,7 +290,7 @@ static void reduce_cell(const lmm_kernels *kernels, const record_table *records,
       for (int r = 0; r < q; r++) between[r + q * c] += pivot[c] * between[r + q * z_one];
 }
 
-/* ---- all ---------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_law *law,
                             const elbo_memory *mem) {

@@ -1,4 +1,4 @@
-/* What the tests of the Gaussian mixed model share: an example, the model of it, and functions of eta. */
+/* What the tests of the Gaussian mixed model share: an example, its model, functions of eta. */
 #ifndef ELBO_TEST_LMM_FIXTURE_H
 #define ELBO_TEST_LMM_FIXTURE_H
 

@@ -700,8 +700,9 @@ static void test_units(void) {
   test_free();
 }
 
-/* Residual sds of 1e-3 to 1e-8 of the signal, Sigma of full rank, nearly and exactly singular: after an E-step
- * the ELBO is the log evidence, and q(u | y) gives no divergence, within what a residual has of digits. */
+/* Residual sds of 1e-3 to 1e-8 of the signal, Sigma of full rank, nearly and exactly singular:
+ * after an E-step the ELBO is the log evidence, and q(u | y) gives no divergence, within what a
+ * residual has of digits. */
 static void test_small_residuals(void) {
   const double small[] = {1e-3, 1e-5, 1e-7, 1e-8}, pivot[] = {0.7, 1e-7, 0.0};
   for (int reml = 0; reml < 2; reml++)

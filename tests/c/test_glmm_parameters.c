@@ -317,7 +317,7 @@ static void test_derivatives(void) {
   check_derivatives(&m.par);
 }
 
-/* A column without variance of its own is emptied, whatever other rows have in it, and Sigma stays. */
+/* A column without variance of its own is emptied, whatever rows have in it, and Sigma stays. */
 static void test_round(void) {
   model m;
   for (int zero = 0; zero < 4; zero++) {
@@ -362,7 +362,8 @@ static void test_canonical(void) {
       CHECK(distance(Sigma, before, 9) < 1e-13);
       for (int k = 0; k < 3; k++) CHECK(L[4 * k] >= 0.0);
       lmm_parameters_pack(&m.par, Sigma, variance, packed);
-      CHECK(distance(packed, eta, m.par.n_eta) < 1e-6); /* from Sigma: by the square of its condition */
+      /* From Sigma: by the square of its condition. */
+      CHECK(distance(packed, eta, m.par.n_eta) < 1e-6);
     }
     test_free();
   }

@@ -16,7 +16,7 @@
 
 enum { N = 60, M = 6, P = 3, K1 = 4, K2 = 3 }; /* rows, groups, columns of X, of two smooth terms */
 
-/* ---- examples ------------------------------------------------------------------------------------ */
+/* ---- examples -------------------------------------------------------------------------------- */
 
 typedef struct {
   lmm_method method;
@@ -66,11 +66,11 @@ static example new_example(const configuration *c) {
   return e;
 }
 
-/* ---- dense --------------------------------------------------------------------------------------- */
+/* ---- dense ----------------------------------------------------------------------------------- */
 
-/* What the model is at theta: the residual variances, the columns [D, X if reml], the prior precision
- * of their coefficients with its log determinant (of those with a law), and y less X beta of a point
- * beta. */
+/* What the model is at theta: the residual variances, the columns [D, X if reml], the prior
+ * precision of their coefficients with its log determinant (of those with a law), and y less X beta
+ * of a point beta. */
 typedef struct {
   int k, n_law;
   double *variance, *D, *precision, *r, log_det;
@@ -154,7 +154,7 @@ static double dense_elbo(const dense *d, const dense_q *q, int points) {
   return 0.5 * twice;
 }
 
-/* ---- checks -------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 /* At the exact q the ELBO is the log evidence: with beta at its best, and for em elsewhere. */
 static void check_objective(fixture *f) {
@@ -298,7 +298,7 @@ static void test_grid(void) {
       }
 }
 
-/* ---- priors -------------------------------------------------------------------------------------- */
+/* ---- priors ---------------------------------------------------------------------------------- */
 
 /* Priors of the sds of smooth terms alone; those of vb are everywhere. */
 static void set_priors(fixture *f, lmm_prior *prior, int family) {
@@ -366,8 +366,8 @@ static void test_map(void) {
   }
 }
 
-/* Variational Bayes: the local step brings the ELBO to the objective, the global one does not lower it,
- * and each sd is then the best for q. */
+/* Variational Bayes: the local step brings the ELBO to the objective, the global one does not lower
+ * it, and each sd is then the best for q. */
 static void test_vb(void) {
   for (int q = 0; q <= 2; q++) {
     const configuration c = {LMM_VB, q, 1 + q % 2, 1, 2, 0};
@@ -395,7 +395,7 @@ static void test_vb(void) {
   }
 }
 
-/* ---- a straight line ------------------------------------------------------------------------------- */
+/* ---- a straight line ------------------------------------------------------------------------- */
 
 /* x less its projection on the column. */
 static void project_out(const double *column, double *x) {

@@ -303,7 +303,7 @@ static void test_shifts(void) {
   test_free();
 }
 
-/* ---- simulation ---------------------------------------------------------------------------------- */
+/* ---- simulation ------------------------------------------------------------------------------ */
 
 /* All responses of the between rows, a lane after the other. */
 static int between_responses(const lmm_stats *st, double *y) {
