@@ -110,8 +110,8 @@ comparable_likelihoods <- function(fits, refit = NULL) {
             "marginal ones, cannot be compared."), "elbo_error_argument")
   }
   if (comparable) message("Refitting by method \"em\".")
-  else message("Refitting by method \"em\": restricted likelihoods of different fixed effects cannot ",
-          "be compared.")
+  else message("Refitting by method \"em\": restricted likelihoods of different fixed effects ",
+               "cannot be compared.")
   lapply(fits, function(f) if (f$method == "reml") refit_method(f, "em") else f)
 }
 

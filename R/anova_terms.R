@@ -8,7 +8,8 @@
 
 hypothesis_type <- function(type) {
   known <- c("1", "2", "3", "I", "II", "III")
-  check(is.atomic(type) && length(type) == 1 && as.character(type) %in% known, "type", "1, 2 or 3", type)
+  check(is.atomic(type) && length(type) == 1 && as.character(type) %in% known,
+        "type", "1, 2 or 3", type)
   (match(as.character(type), known) - 1) %% 3 + 1
 }
 
@@ -18,7 +19,8 @@ anova_terms <- function(fit, type) {
   table <- do.call(rbind, lapply(hypotheses, function(L) term_test(fit, L)))
   if (is.null(table)) table <- data.frame()
   rownames(table) <- names(hypotheses)
-  given <- c("those before it", "those that do not contain it", "all others, whatever the contrasts")
+  given <- c("those before it", "those that do not contain it",
+             "all others, whatever the contrasts")
   heading <- sprintf("Type %s F tests of the terms, each given %s (Satterthwaite's df)\n",
                      utils::as.roman(type), given[type])
   structure(table, heading = heading, class = c("elbo_anova", "anova", "data.frame"))
@@ -61,7 +63,8 @@ averaged_hypotheses <- function(fit) {
   for (term in order(attr(fit$terms, "order"), decreasing = TRUE)) {
     larger <- assign %in% containing[[term]]
     if (!any(larger)) next
-    L[, assign == term] <- qr.resid(qr(L[, larger, drop = FALSE]), L[, assign == term, drop = FALSE])
+    L[, assign == term] <- qr.resid(qr(L[, larger, drop = FALSE]),
+                                    L[, assign == term, drop = FALSE])
   }
   to_fit <- qr.coef(qr(X), fit$design$X)
   own <- match(colnames(X), colnames(D))
@@ -76,7 +79,8 @@ treatment_design <- function(fit, contrasts = TRUE) {
   frame <- fit$frame
   factors <- names(fit$contrasts)
   frame[factors] <- lapply(frame[factors], function(x) factor(x, ordered = FALSE))
-  codings <- lapply(frame[factors], function(x) stats::contr.treatment(levels(x), contrasts = contrasts))
+  codings <- lapply(frame[factors],
+                    function(x) stats::contr.treatment(levels(x), contrasts = contrasts))
   X <- stats::model.matrix(fit$terms, frame, if (length(codings) > 0) codings)
   if (!contrasts) return(X)
   decomposition <- qr(X, tol = 1e-7)
@@ -110,7 +114,8 @@ term_test <- function(fit, L) {
   free <- spectrum$values > 1e-8 * max(spectrum$values, 0)
   k <- sum(free)
   contrasts <- t(spectrum$vectors[, free, drop = FALSE]) %*% L
-  statistic <- if (k > 0) mean(drop(contrasts %*% (coef(fit) / units))^2 / spectrum$values[free]) else NA_real_
+  statistic <- if (k > 0) mean(drop(contrasts %*% (coef(fit) / units))^2 / spectrum$values[free])
+               else NA_real_
   df <- if (k > 0) combined_df(fit_df(fit, contrasts / rep(units, each = k))) else NA_real_
   data.frame(`F value` = statistic, NumDF = k, DenDF = df,
              `Pr(>F)` = stats::pf(statistic, k, df, lower.tail = FALSE), check.names = FALSE)

@@ -96,8 +96,8 @@ bootstrap_words <- function(x) {
 bootstrap_boundary_words <- function(x) {
   if (length(x$boundary) == 0) return()
   sprintf(paste("On the boundary of its range in the fit: %s. The refits are of data drawn there,",
-                "so that their spread is not how far off the estimate may be; see confint(fit, type =",
-                "\"profile\")."), quote_names(x$boundary))
+                "so that their spread is not how far off the estimate may be; see confint(fit,",
+                "type = \"profile\")."), quote_names(x$boundary))
 }
 
 # A row for each parameter.

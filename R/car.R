@@ -42,8 +42,9 @@ Anova.elbo_fit <- function(mod, type = c("II", "III", 2, 3), test.statistic = c(
 
 #' @exportS3Method car::Anova
 Anova.elbo_mixture <- function(mod, ...) {
-  not_for_mixtures("Anova()", c("A fit without the term is compared by anova(); coefficients of",
-                                "components by linearHypothesis(fit, c(\"x|1 = 0\", \"x|2 = 0\"))."))
+  not_for_mixtures("Anova()",
+                   c("A fit without the term is compared by anova(); coefficients of components by",
+                     "linearHypothesis(fit, c(\"x|1 = 0\", \"x|2 = 0\"))."))
 }
 
 # The denominator of F is Satterthwaite's.

@@ -49,7 +49,8 @@ components.elbo_mixture <- function(object, ...) {
     classes = class_components(object),
     list(
       coefficients = component_coefficients(object),
-      covariance = if (object$kind == "curves") curve_covariances(object) else component_covariances(object),
+      covariance = if (object$kind == "curves") curve_covariances(object)
+                   else component_covariances(object),
       sigma = component_sigma(object)
     )
   )

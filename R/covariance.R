@@ -20,7 +20,8 @@ covariance_spectrum <- function(C) {
 covariance_factor <- function(C) {
   if (length(C) == 0) return(C)
   spectrum <- covariance_spectrum(C)
-  up <- ifelse(spectrum$vectors[1, ] < 0, -1, 1) # rounding decides signs: the same draws in any unit
+  # Rounding decides signs: the same draws in any unit.
+  up <- ifelse(spectrum$vectors[1, ] < 0, -1, 1)
   root <- sqrt(pmax(spectrum$values, 0)) * up * t(spectrum$vectors)
   root * rep(spectrum$units, each = nrow(root))
 }

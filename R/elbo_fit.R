@@ -200,13 +200,14 @@ ascent_convergence <- function(result, vb = FALSE) {
   ridge <- isTRUE(result$gradient > 1e-5)
   message <- switch(status,
     converged = if (!ridge) paste0("At a maximum: ", where, " ", steps) else {
-      paste0("As near a maximum as rounding lets the objective tell, ", where, " ", steps, to_gain("is"),
-             " The data say little of some parameter.")
+      paste0("As near a maximum as rounding lets the objective tell, ", where, " ", steps,
+             to_gain("is"), " The data say little of some parameter.")
     },
     max_iter = paste0("Not at a maximum: ", where, " ", steps, to_gain("is"),
                       " Raise `max_iter` in elbo_control(), or use accelerate = \"auto\"."),
     stopped = paste0("Not at a maximum: no step raises the objective, ", where, " ", steps,
-                     to_gain("seems"), " The data may say nothing of some parameter; simplify the model.")
+                     to_gain("seems"),
+                     " The data may say nothing of some parameter; simplify the model.")
   )
   list(status = status, iterations = result$iterations, em = result$em,
        squarem = result$squarem, newton = result$newton, gradient = result$gradient,
@@ -372,7 +373,8 @@ evidence_by <- function(fit, REML) {
   if (!bound) fit$theta[scale] <- fit$theta[scale] * sqrt(if (REML) n / residual else residual / n)
   fit$method <- if (REML) "reml" else "em"
   state <- glmm_posterior(fit)
-  state$objective - log_prior(fit$priors, fit$theta, match(fit$method, c("joint", "em", "reml")) - 1L)
+  state$objective -
+    log_prior(fit$priors, fit$theta, match(fit$method, c("joint", "em", "reml")) - 1L)
 }
 
 #' The steps of the ascent

@@ -177,7 +177,8 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
     else glmm_map(said, design, held)
   })
 
-  fit <- c(list(call = call), parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
+  fit <- c(list(call = call),
+           parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
            list(family = family, method = method, prior = prior, factorization = factorization,
                 control = control))
   fit$design <- answer$design
@@ -323,8 +324,8 @@ check_rows_left <- function(design, held, method) {
   learns <- if (method %in% c("reml", "vb")) c("sd", "cor", "smooth", "sigma") else "sigma"
   if (n > ncol(design$X) || !anyNA(held$constant[held$block %in% learns])) return()
   if (n > qr(design$X[, is.na(held_values(held, "beta")), drop = FALSE])$rank) return()
-  abort(c(sprintf("There are no more rows (%d) than fixed effects to fit them with, so that the", n),
-          "data say nothing about the variances. Drop terms of `formula`."), "elbo_error_data")
+  abort(c(sprintf("There are no more rows (%d) than fixed effects to fit them with, so that", n),
+          "the data say nothing about the variances. Drop terms of `formula`."), "elbo_error_data")
 }
 
 # The ascent --------------------------------------------------------------------------------------
@@ -442,12 +443,13 @@ check_ascent <- function(result, design, method) {
   rows <- if (is.null(level)) "all rows" else sprintf("the rows of level %s of `sigma`", level)
   sigma <- if (is.null(level)) "sigma" else sprintf("`sigma|%s`", level)
   message <- switch(status,
-    unbounded = c(sprintf("The objective has no bound: %s can be fitted without error, so that", rows),
-                  "their residual standard deviation goes to zero.",
+    unbounded = c(sprintf("The objective has no bound: %s can be fitted without error, so", rows),
+                  "that their residual standard deviation goes to zero.",
                   if (method == "vb") "A half-t prior, positive at zero, does not prevent that.",
                   "Leave such rows out, merge the level",
                   sprintf("with another, or hold it, as by priors(%s = constant(1)).", sigma),
-                  if (length(design$curves) > 0) "Curves with fewer knots, s(x, k = ), leave errors."),
+                  if (length(design$curves) > 0)
+                    "Curves with fewer knots, s(x, k = ), leave errors."),
     descent = c("The ELBO fell in a coordinate step, which is a bug of the package; please",
                 "report it with the data."),
     not_pd = c("The fixed effects cannot be told apart in these data: X'V^-1 X is not positive",

@@ -197,8 +197,8 @@ check_no_smooth_bars <- function(bars) {
   if (!any(smooth)) return()
   group <- bars[[which(smooth)[1]]]$group_name
   abort(c(sprintf("fit_glmm() has no smooth terms within ( | ), as for `%s` here;", group),
-          sprintf("curves of each level are (ns(x, 4) | %s), with ns() of package splines.", group)),
-        "elbo_error_formula")
+          sprintf("curves of each level are (ns(x, 4) | %s), with ns() of package splines.",
+                  group)), "elbo_error_formula")
 }
 
 check_any_rows <- function(frame, message) {

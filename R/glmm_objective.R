@@ -136,7 +136,8 @@ entropy <- function(fit, q, Sigma) {
     cov <- matrix(q$cov[, , g], ncol(q$mean)) / units / rep(units, each = length(units))
     values <- eigen(cov, symmetric = TRUE, only.values = TRUE)$values
     keep <- values > 1e-14 * max(values, 0)
-    value <- value + 0.5 * sum(log(2 * pi * values[keep]) + 1) + if (all(keep)) sum(log(units)) else 0
+    value <- value + 0.5 * sum(log(2 * pi * values[keep]) + 1) +
+      if (all(keep)) sum(log(units)) else 0
   }
   if (!is.null(q$beta)) {
     value <- value + 0.5 * (length(q$beta) * (log(2 * pi) + 1) +

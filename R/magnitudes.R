@@ -25,9 +25,9 @@ check_magnitudes <- function(sizes) {
   size <- sizes[sizes > 0] # zeros have no unit
   bad <- size[!(size >= magnitude_limits[1] & size <= magnitude_limits[2])]
   if (length(bad) == 0) return(invisible())
-  abort(c(sprintf("The values of `%s` are of the size %.0e, outside 1e-150 to 1e150, so that their", names(bad)[1],
-                  bad[1]), "squares are no numbers.", change_unit(names(bad)[1], bad[[1]])),
-        "elbo_error_data")
+  abort(c(sprintf("The values of `%s` are of the size %.0e, outside 1e-150 to 1e150, so that their",
+                  names(bad)[1], bad[1]), "squares are no numbers.",
+          change_unit(names(bad)[1], bad[[1]])), "elbo_error_data")
 }
 
 # Infinite where a product of columns has overflowed.
@@ -44,8 +44,10 @@ check_ratios <- function(y, x, weight = numeric()) {
   bad <- sizes[sizes < limits[1] | sizes > limits[2]]
   if (length(bad) == 0) return(invisible())
   name <- names(bad)[1]
-  what <- if (name == "weights") "the residual standard deviation" else sprintf("the coefficient of `%s`", name)
-  abort(c(sprintf("With `%s` and `%s` in these units %s would be of the size 1e%+.0f, outside 1e-150 to",
-                  names(y), name, what, bad[[1]]), "1e150, so that its variance is no number.",
-          change_unit(names(y), y[[1]])), "elbo_error_data")
+  what <- if (name == "weights") "the residual standard deviation"
+          else sprintf("the coefficient of `%s`", name)
+  abort(c(sprintf("With `%s` and `%s` in these units %s would be of the size 1e%+.0f, outside",
+                  names(y), name, what, bad[[1]]),
+          "1e-150 to 1e150, so that its variance is no number.", change_unit(names(y), y[[1]])),
+        "elbo_error_data")
 }

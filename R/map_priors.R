@@ -88,7 +88,9 @@ prior_scale <- function(priors) sd_law_field(priors, "scale")
 prior_family <- function(priors) as.integer(sd_law_field(priors, "family"))
 
 log_density <- function(prior, x, block) {
-  if (block == "beta") return(stats::dnorm(x, prior$parameters$mean, prior$parameters$sd, log = TRUE))
+  if (block == "beta") {
+    return(stats::dnorm(x, prior$parameters$mean, prior$parameters$sd, log = TRUE))
+  }
   if (block == "cor") return(0 * x)
   sd_log_density(sd_law(prior), x)
 }
@@ -145,8 +147,8 @@ log_prior_cor <- function(priors, theta) {
 
 # What may be said ---------------------------------------------------------------------------------
 
-scale_distributions <- c("half_t", "half_cauchy", "half_normal", "exponential", "normal", "student_t",
-                         "cauchy", "inverse_gamma", "gamma_precision", "flat")
+scale_distributions <- c("half_t", "half_cauchy", "half_normal", "exponential", "normal",
+                         "student_t", "cauchy", "inverse_gamma", "gamma_precision", "flat")
 
 check_glmm_prior <- function(prior, name, block) {
   if (is.null(prior) || is_constant(prior)) return()

@@ -241,7 +241,8 @@ drop1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), 
 
 # Fits to different rows do not compare, which stats says in words of its own.
 on_same_rows <- function(expr, object) {
-  changed <- gettext("number of rows in use has changed: remove missing values?", domain = "R-stats")
+  changed <- gettext("number of rows in use has changed: remove missing values?",
+                     domain = "R-stats")
   tryCatch(expr, error = function(e) {
     if (conditionMessage(e) != changed) stop(e)
     left_out <- length(stats::na.action(model.frame(object)))

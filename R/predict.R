@@ -296,8 +296,8 @@ needed_variables <- function(object, latent, prediction) {
 check_new_columns <- function(object, used, newdata, remedy = NULL) {
   absent <- setdiff(intersect(used, object$variables), names(newdata))
   if (length(absent) == 0) return()
-  abort(c(sprintf("`newdata` has no column %s, which the model needs.", quote_names(absent)), remedy),
-        "elbo_error_data")
+  abort(c(sprintf("`newdata` has no column %s, which the model needs.", quote_names(absent)),
+          remedy), "elbo_error_data")
 }
 
 check_new_finite <- function(data) {

@@ -237,8 +237,8 @@ objective_words.elbo_fit <- function(fit) {
   if (fit$method == "vb") {
     improper <- improper_parameters(fit)
     if (length(improper) > 0) {
-      return(sprintf(paste("ELBO %s, known up to a constant since %s under a flat prior, which is no",
-                           "distribution: it does not compare with that of other models"), elbo,
+      return(sprintf(paste("ELBO %s, known up to a constant since %s under a flat prior, which is",
+                           "no distribution: it does not compare with that of other models"), elbo,
                      paste(enumerate(improper, 3), if (length(improper) > 1) "are" else "is")))
     }
     return(sprintf("ELBO %s, a lower bound of the log evidence: no log-likelihood", elbo))
@@ -268,7 +268,8 @@ notes <- function(fit) UseMethod("notes")
 
 #' @exportS3Method
 notes.elbo_fit <- function(fit) {
-  c(prior_words(fit), held_words(fit), boundary_words(fit), dropped_words(fit), few_groups_words(fit))
+  c(prior_words(fit), held_words(fit), boundary_words(fit), dropped_words(fit),
+    few_groups_words(fit))
 }
 
 prior_words <- function(fit) {

@@ -288,7 +288,8 @@ print.elbo_priors <- function(x, ...) {
 
 # The prior of each parameter -----------------------------------------------------------------
 
-prior_blocks <- c("beta", "sd", "cor", "smooth", "sigma", "weight", "membership", "covariance", "prob")
+prior_blocks <- c("beta", "sd", "cor", "smooth", "sigma", "weight", "membership", "covariance",
+                  "prob")
 
 # `parameters` has a row for each entry of theta, with its name and block. The answer has an
 # "elbo_prior" for each row, or NULL where nothing was said. Blocks are applied first, so that

@@ -35,7 +35,8 @@ bread.elbo_fit <- function(x, ...) {
 
 check_robust <- function(fit, what) {
   check_likelihood(fit, what)
-  check_no_curves(fit$design, what, "They tie all rows together, so that no scores are independent.")
+  check_no_curves(fit$design, what,
+                  "They tie all rows together, so that no scores are independent.")
 }
 
 check_likelihood <- function(fit, what) {
@@ -57,8 +58,8 @@ refuse_by_row <- function(fit, caller, frame) {
           "elbo_error_not_available")
   }
   if (called(c("meatHAC", "meatPL", "meatPC", "bwAndrews", "bwNeweyWest"))) {
-    abort(c("The rows are no series in time: those of a group share its latent variables.", by_group),
-          "elbo_error_not_available")
+    abort(c("The rows are no series in time: those of a group share its latent variables.",
+            by_group), "elbo_error_not_available")
   }
 }
 
@@ -170,7 +171,8 @@ named_covariance <- function(fit, vcov = NULL, arguments = list()) {
   if (grepl("^CR[0-9]?[pS]?$", name)) {
     need_package("clubSandwich", vcov)
     if (name == "CR") name <- "CR3" # as package insight reads it
-    return(given_covariance(fit, do.call(clubSandwich::vcovCR, c(list(fit, type = name), arguments))))
+    return(given_covariance(fit, do.call(clubSandwich::vcovCR,
+                                         c(list(fit, type = name), arguments))))
   }
   if (!grepl("^HC[0-9]?m?$", name) && !name %in% sandwich_functions) {
     known <- paste0("\"", c("CL", paste0("CR", 0:3), own_covariances), "\"")
@@ -218,8 +220,8 @@ cluster_columns <- function(fit, formula) {
   names(columns) <- vapply(expressions, deparse_line, "")
   for (name in names(columns)) {
     if (length(columns[[name]]) != nobs(fit) || anyNA(columns[[name]])) {
-      abort(sprintf("`%s` must name the cluster of each of the %d rows of the fit.", name, nobs(fit)),
-            "elbo_error_argument")
+      abort(sprintf("`%s` must name the cluster of each of the %d rows of the fit.", name,
+                    nobs(fit)), "elbo_error_argument")
     }
     check_whole_groups(fit, as.factor(columns[[name]]), name)
   }

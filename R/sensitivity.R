@@ -193,7 +193,8 @@ scale_slopes <- function(fit, eta, state) {
   moves <- moves[is.finite(diag(cov)[moves])]
   p <- length(state$beta)
   variance <- if (fit$method == "vb") response_slopes(fit, eta, moves)
-              else vapply(moves, function(k) diag(matrix(state$beta_cov_slope[, , k], p)), numeric(p))
+              else vapply(moves, function(k) diag(matrix(state$beta_cov_slope[, , k], p)),
+                          numeric(p))
   list(beta = (state$beta_cov %*% t(state$cross))[, moves, drop = FALSE],
        variance = matrix(variance, p, length(moves)), moves = moves,
        cov = cov[moves, moves, drop = FALSE])

@@ -85,7 +85,8 @@ second_derivative_penalty <- function(knots) {
 
 smooth_columns <- function(basis, x) {
   u <- (as.double(x) - basis$origin) / basis$unit
-  double_integral_of_hats(u, basis$knots) %*% basis$gamma - cbind(rep(1, length(u)), u) %*% basis$line
+  line <- cbind(rep(1, length(u)), u) %*% basis$line
+  double_integral_of_hats(u, basis$knots) %*% basis$gamma - line
 }
 
 # Hat functions on the inner knots, integrated twice from the first: cubic between the knots (0 to

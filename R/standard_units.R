@@ -44,7 +44,9 @@ standard_fit <- function(fit) {
   fit$theta[block == "smooth"] <- fit$theta[block == "smooth"] / units$smooth
   fit$theta[block == "sigma"] <- fit$theta[block == "sigma"] / by$response / sqrt(by$weight)
   fit$latent[c("cov", "gain")] <- standard_state(fit$latent[c("cov", "gain")], units)
-  if (ncol(fit$design$Z) > 0) fit$latent$mean <- fit$latent$mean / rep(units$latent, each = nrow(fit$latent$mean))
+  if (ncol(fit$design$Z) > 0) {
+    fit$latent$mean <- fit$latent$mean / rep(units$latent, each = nrow(fit$latent$mean))
+  }
   all <- by$response / by$X
   fit$beta_cov <- fit$beta_cov / all / rep(all, each = length(all))
   if (has_curves(fit)) fit$smooth$coef_cov <- scale_cov(fit$smooth$coef_cov, units$beta)

@@ -56,7 +56,8 @@ judge_linear_response <- function(target, name, mean, sd, tolerance = 0.05, doub
   if (!all(is.finite(exact$sd) & exact$sd > 0) || is.na(exact$khat)) {
     return(no_verdict(paste(
       "Whether linear response can be trusted cannot be said: importance sampling of the exact",
-      "posterior gave no moments. Rescale the variables to sizes near one, or simplify the model.")))
+      "posterior gave no moments. Rescale the variables to sizes near one, or simplify the",
+      "model.")))
   }
   check <- vb_compare(exact, name, mean, sd)
   faults <- vb_faults(check, tolerance, mean_tolerance)
@@ -151,8 +152,8 @@ importance_sample <- function(target, proposal, n) {
   ratio <- at$log_density - draws[, 1]
   ratio[is.na(ratio)] <- -Inf
   if (max(ratio) == -Inf) { # nowhere near the posterior
-    return(list(x = x, at = at, log_p = at$log_density, log_g = draws[, 1], weight = numeric(nrow(x)),
-                khat = NA_real_, log_mean = NA_real_,
+    return(list(x = x, at = at, log_p = at$log_density, log_g = draws[, 1],
+                weight = numeric(nrow(x)), khat = NA_real_, log_mean = NA_real_,
                 batch = rep(seq_len(vb_check_batches), each = n)))
   }
   smooth <- pareto_smooth(ratio - max(ratio))

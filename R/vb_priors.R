@@ -74,12 +74,13 @@ check_enough_units <- function(design, held, stated) {
   for (block in names(needed)) {
     rows <- which(held$block == block)
     flat <- prior_family(stated[rows]) == 0L & is.na(held$constant[rows])
-    short <- which(flat & rep_len(units[[block]], length(rows)) < rep_len(needed[[block]], length(rows)))
+    has <- rep_len(units[[block]], length(rows))
+    short <- which(flat & has < rep_len(needed[[block]], length(rows)))
     if (length(short) == 0) next
     what <- switch(block, sd = sprintf("levels of `%s`", design$group_name),
                    smooth = "coefficients of the curve", "rows")
     abort(c(sprintf("Under the prior flat() of `%s` the posterior is improper with %d %s:",
-                    held$name[rows[short[1]]], rep_len(units[[block]], length(rows))[short[1]], what),
+                    held$name[rows[short[1]]], has[short[1]], what),
             "give it a proper one, as half_t(3, scale)."), "elbo_error_prior")
   }
 }

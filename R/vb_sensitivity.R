@@ -47,14 +47,15 @@ prior_numbers <- function(fit) {
     # A mean has no scale of its own but the prior's sd.
     unit <- ifelse(names(value) %in% c("mean", "location"),
                    unlist(prior$parameters[c("sd", "scale")])[1], value)
-    data.frame(prior = toString(parameters$name[rows]), number = names(value), value = unname(value),
-               unit = unname(unit), rows = paste(rows, collapse = " "))
+    data.frame(prior = toString(parameters$name[rows]), number = names(value),
+               value = unname(value), unit = unname(unit), rows = paste(rows, collapse = " "))
   }
   groups <- prior_groups(fit)
   out <- lapply(groups, function(group) {
     names <- names(fit$priors$stated[[group$rows[1]]]$parameters)
     numbers(group$rows, setdiff(if (is.null(group$only)) names else intersect(names, group$only),
-                                c(group$without, if (!is_shiftable(fit, group$rows[1])) "location")))
+                                c(group$without,
+                                  if (!is_shiftable(fit, group$rows[1])) "location")))
   })
   do.call(rbind, out)
 }

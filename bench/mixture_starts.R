@@ -58,9 +58,11 @@ matched <- function(found, design) {
   }
   sd <- t(apply(found$covariance, 1, function(S) sqrt(diag(as.matrix(S)))))
   if (ncol(design$mean) == 1) sd <- t(sd)
-  c(weight = unname(found$weight[order[1]]) - design$weight[1], # on average over components it is zero
+  # The mean over components of errors of weights is zero: that of the first.
+  c(weight = unname(found$weight[order[1]]) - design$weight[1],
     weight2 = mean((found$weight[order] - design$weight)^2),
-    mean = mean(found$mean[order, ] - design$mean), mean2 = mean((found$mean[order, ] - design$mean)^2),
+    mean = mean(found$mean[order, ] - design$mean),
+    mean2 = mean((found$mean[order, ] - design$mean)^2),
     sd = mean(sd[order, ] - design$sd), sd2 = mean((sd[order, ] - design$sd)^2))
 }
 
@@ -111,12 +113,15 @@ results <- lapply(designs, function(design) {
   list(rates = c(rates, sets = length(runs)), errors = table)
 })
 
-rates <- data.frame(design = names(designs), t(vapply(results, `[[`, numeric(5), "rates")), row.names = NULL)
+rates <- data.frame(design = names(designs), t(vapply(results, `[[`, numeric(5), "rates")),
+                    row.names = NULL)
 print(rates, digits = 3)
 estimates <- do.call(rbind, lapply(names(designs), function(name) {
-  data.frame(design = name, fit = rownames(results[[name]]$errors), results[[name]]$errors, row.names = NULL)
+  data.frame(design = name, fit = rownames(results[[name]]$errors), results[[name]]$errors,
+             row.names = NULL)
 }))
 print(estimates, digits = 2)
 if (simulations >= 200) {
-  utils::write.csv(format(rates, digits = 3), "bench/mixture_starts.csv", row.names = FALSE, quote = FALSE)
+  utils::write.csv(format(rates, digits = 3), "bench/mixture_starts.csv", row.names = FALSE,
+                   quote = FALSE)
 }

@@ -33,8 +33,8 @@ one <- function(seed, n, apart, alpha) {
   ratio <- c(NA, NA)
   if (all(size > 0.5)) {
     par <- fit$priors$stated$covariance$parameters
-    draws <- gibbs_normal(d$y, sweeps, if (is.na(alpha)) 1 / 2 else alpha, par$mean, par$kappa, par$df,
-                          drop(par$scale))
+    draws <- gibbs_normal(d$y, sweeps, if (is.na(alpha)) 1 / 2 else alpha, par$mean, par$kappa,
+                          par$df, drop(par$scale))
     lower <- which.min(components(fit)$mean[, 1])
     names <- paste0(c("weight", "mean__y", "mean__y", "sd__y", "sd__y"), "|",
                     c(lower, lower, 3 - lower, lower, 3 - lower))

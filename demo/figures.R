@@ -102,7 +102,8 @@ plot_shrinkage <- function(fit) {
            pmin(sites$alone + 2 * sites$se, limits[2] + 5), place + 0.12, col = "grey60")
   points(sites$alone, place + 0.12, pch = 1, col = "grey40")
   segments(sites$pooled - 2 * sites$pooled_se, place - 0.12,
-           sites$pooled + 2 * sites$pooled_se, place - 0.12, col = palette_of_three[["blue"]], lwd = 2)
+           sites$pooled + 2 * sites$pooled_se, place - 0.12,
+           col = palette_of_three[["blue"]], lwd = 2)
   points(sites$pooled, place - 0.12, pch = 19, col = palette_of_three[["blue"]])
   legend("bottomright", c("alone", "given all seven"), pch = c(1, 19), bty = "n",
          col = c("grey40", palette_of_three[["blue"]]))
@@ -116,7 +117,8 @@ convergence_table <- function(fits) {
     state <- convergence(fit)
     data.frame(
       fit = name, method = fit$method, rows = nobs(fit), EM = state$em, Newton = state$newton,
-      gradient = if (is.finite(state$gradient)) format(state$gradient, digits = 1) else "", "to gain" = format(state$gain, digits = 1),
+      gradient = if (is.finite(state$gradient)) format(state$gradient, digits = 1) else "",
+      "to gain" = format(state$gain, digits = 1),
       milliseconds = round(1000 * fit$time), status = state$status, check.names = FALSE
     )
   })

@@ -19,8 +19,10 @@ test_that("insight reads the model", {
 
 test_that("insight finds formula, parameters and statistics", {
   expect_identical(deparse(insight::find_formula(mixture)$conditional), "y ~ x1 + arm")
-  expect_equal(insight::get_parameters(mixture)$Estimate, unname(coef(mixture)), ignore_attr = "fixed")
-  expect_equal(insight::get_statistic(mixture)$Statistic, unname(coef(summary(mixture))[, "z value"]))
+  expect_equal(insight::get_parameters(mixture)$Estimate, unname(coef(mixture)),
+               ignore_attr = "fixed")
+  expect_equal(insight::get_statistic(mixture)$Statistic,
+               unname(coef(summary(mixture))[, "z value"]))
   expect_true(insight::model_info(mixture)$is_mixture)
   expect_equal(insight::get_df(mixture, type = "residual"), df.residual(mixture))
 })

@@ -7,10 +7,10 @@ test_that("getME() has lme4's pieces, in lme4's order and with its names", {
     if (methods::is(x, "Matrix")) return(as.matrix(x))
     if (is.list(x)) lapply(x, plain) else x
   }
-  names <- c("X", "Z", "Zt", "Ztlist", "A", "mmList", "y", "mu", "u", "b", "Gp", "Lambda", "Lambdat",
-             "Lind", "Tlist", "ST", "sigma", "fixef", "beta", "theta", "lower", "REML", "is_REML",
-             "n_rtrms", "n_rfacs", "N", "n", "p", "q", "p_i", "l_i", "q_i", "k", "m_i", "m", "cnms",
-             "offset", "RX")
+  names <- c("X", "Z", "Zt", "Ztlist", "A", "mmList", "y", "mu", "u", "b", "Gp", "Lambda",
+             "Lambdat", "Lind", "Tlist", "ST", "sigma", "fixef", "beta", "theta", "lower", "REML",
+             "is_REML", "n_rtrms", "n_rfacs", "N", "n", "p", "q", "p_i", "l_i", "q_i", "k", "m_i",
+             "m", "cnms", "offset", "RX")
   for (name in names) {
     ours <- plain(lme4::getME(fit, name))
     theirs <- plain(lme4::getME(peer, name))

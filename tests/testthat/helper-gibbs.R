@@ -19,7 +19,8 @@ gibbs_normal <- function(y, n, alpha, m0, kappa, df, S, burn = 1000) {
       sd[j] <- sqrt(rate / 2 / rgamma(1, (df + size[j]) / 2))
       mean[j] <- rnorm(1, (kappa * m0 + size[j] * average) / k, sd[j] / sqrt(k))
     }
-    p <- 1 / (1 + (1 - w) / w * exp(dnorm(y, mean[2], sd[2], TRUE) - dnorm(y, mean[1], sd[1], TRUE)))
+    log_odds <- dnorm(y, mean[2], sd[2], TRUE) - dnorm(y, mean[1], sd[1], TRUE)
+    p <- 1 / (1 + (1 - w) / w * exp(log_odds))
     z <- 2 - (runif(length(y)) < p)
     if (s > burn) draws[s - burn, ] <- c(w, mean, sd)
   }

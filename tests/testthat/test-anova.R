@@ -50,7 +50,7 @@ test_that("F tests of the terms are lmerTest's", {
   expect_equal(ours$DenDF, theirs$DenDF, tolerance = 1e-3)
 })
 
-test_that("a term of which no column is left has no degrees of freedom, in a model without others", {
+test_that("a term of which no column is left has no degrees of freedom, in a model with no other", {
   d <- nlme::Orthodont
   d$one <- 1
   suppressMessages(fit <- fit_glmm(distance ~ one + (1 | Subject), d))

@@ -65,7 +65,7 @@ test_that("latent variables without a law cannot be drawn", {
   expect_error(bootstrap(fit), class = "elbo_error_simulate")
 })
 
-test_that("a seed gives the same numbers whatever generator the session has, and leaves that alone", {
+test_that("a seed gives the same numbers whatever generator the session has, and leaves it alone", {
   kind <- RNGkind()
   on.exit(suppressWarnings(RNGkind(kind[1], kind[2], kind[3])))
   draw <- function() with_seed(1, c(runif(2), rnorm(2), sample.int(100, 2)))
@@ -76,7 +76,8 @@ test_that("a seed gives the same numbers whatever generator the session has, and
   fit <- function() theta(fit_mixture(y ~ x, d, k = 3, control = elbo_control(n_starts = 3)))
   like <- fit()
   sims <- simulate(fit_mixture(y ~ x, d, k = 1), 1, seed = 3)
-  for (other in list(c("L'Ecuyer-CMRG", "Inversion", "Rejection"), c("Wichmann-Hill", "Box-Muller", "Rounding"),
+  for (other in list(c("L'Ecuyer-CMRG", "Inversion", "Rejection"),
+                     c("Wichmann-Hill", "Box-Muller", "Rounding"),
                      c("Mersenne-Twister", "Ahrens-Dieter", "Rounding"))) {
     suppressWarnings(RNGkind(other[1], other[2], other[3]))
     set.seed(9)

@@ -322,7 +322,8 @@ test_that("a start outside the parameter space is not the student's fault", {
   }
   outside(replace(mixture_start, "sd", list(c(-1, 1))), "sd1 = -1.*outside the parameter space")
   outside(replace(mixture_start, "weight", list(c(-0.2, 1.2))), "outside the parameter space")
-  outside(replace(mixture_start, "weight", list(c(0.5, 0.7))), "weight2 sum to 1.2, after the M-step")
+  outside(replace(mixture_start, "weight", list(c(0.5, 0.7))),
+          "weight2 sum to 1.2, after the M-step")
   expect_error(check_em(blood_estep, blood_mstep(), blood_joint, c(A = 0, B = 0.5, O = 0.5),
                         names(blood)), "log p.y | theta. is -Inf", class = "elbo_error_argument")
 })
@@ -333,7 +334,8 @@ test_that("`log_joint` is tried at every z before anything is judged", {
     mixture_joint(theta, z, y)
   }
   expect_error(check_em(mixture_estep, mixture_mstep, picky, mixture_start, points),
-               "`log_joint` stops at `start` with z = 2: z is 0 or 1", class = "elbo_error_argument")
+               "`log_joint` stops at `start` with z = 2: z is 0 or 1",
+               class = "elbo_error_argument")
   short <- function(theta, z, y) if (any(z > 1)) 0 else mixture_joint(theta, z, y)
   expect_error(check_em(mixture_estep, mixture_mstep, short, mixture_start, points),
                "for each of the 200 units", class = "elbo_error_argument")

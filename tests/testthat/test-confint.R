@@ -113,7 +113,8 @@ test_that("priors move with the terms when a correlation is profiled", {
 })
 
 test_that("a profile that cannot be followed is NA with the reason, not a search without ends", {
-  # Twelve rows in eight groups, four coefficients: sigma can go to zero, and a ridge of sds does alike.
+  # Twelve rows in eight groups, four coefficients: sigma can go to zero, and a ridge of sds does
+  # alike.
   set.seed(16)
   sizes <- c(sample(4, 1), sample(3, 1)) # so that the draws are those of this case
   n <- c(12, 24, 40, 60)[sizes[1]]
@@ -127,7 +128,8 @@ test_that("a profile that cannot be followed is NA with the reason, not a search
 })
 
 test_that("a correlation of minus one that the data insist on has limits where it is", {
-  # x has mean 1e8 and sd 1: intercept and slope vary in proportion, to more digits than doubles have.
+  # x has mean 1e8 and sd 1: intercept and slope vary in proportion, to more digits than doubles
+  # have.
   set.seed(1)
   d <- data.frame(x = 1e8 + rnorm(200), g = gl(10, 20))
   d$y <- 3 * rnorm(10)[d$g] * (d$x - 1e8) + 0.3 * rnorm(200)

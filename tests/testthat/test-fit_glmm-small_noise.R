@@ -59,7 +59,7 @@ test_that("the log-likelihood at small noise is that of the singular values", {
   }
 })
 
-test_that("random intercepts are those of the closed form at noise from 1e-3 to 1e-11 of the signal", {
+test_that("random intercepts are those of the closed form at noise 1e-3 to 1e-11 of the signal", {
   # Balanced analysis of variance: sigma^2 = SSW / (m (k - 1)), sd^2 = (SSB / m - sigma^2) / k, with
   # SSB / k about the mean (em) or m - 1 in place of m (reml).
   set.seed(1)

@@ -133,5 +133,6 @@ test_that("arguments that are no formula, or are not there, are named", {
 
 test_that("y ~ NULL is the intercept, as for lm()", {
   expect_equal(coef(fit_glmm(dist ~ NULL, cars)), coef(lm(dist ~ NULL, cars)))
-  expect_equal(theta(fit_mixture(dist ~ NULL, cars, k = 1)), theta(fit_mixture(dist ~ 1, cars, k = 1)))
+  expect_equal(theta(fit_mixture(dist ~ NULL, cars, k = 1)),
+               theta(fit_mixture(dist ~ 1, cars, k = 1)))
 })

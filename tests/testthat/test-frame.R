@@ -339,8 +339,9 @@ test_that("stats need not be attached", {
   code <- paste(
     "f <- elbo::fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, family = 'gaussian');",
     "m <- elbo::fit_mixture(waiting ~ 1, datasets::faithful, k = 2, family = 'gaussian');",
-    "x <- utils::capture.output(print(f), print(summary(f)), print(summary(m)), print(stats::update(f)),",
-    "  print(stats::predict(f, nlme::Orthodont)), print(stats::anova(f)));",
+    "x <- utils::capture.output(print(f), print(summary(f)), print(summary(m)),",
+    "  print(stats::update(f)), print(stats::predict(f, nlme::Orthodont)),",
+    "  print(stats::anova(f)));",
     "cat('fitted')"
   )
   libraries <- paste(.libPaths(), collapse = .Platform$path.sep)

@@ -67,6 +67,7 @@ test_that("what is not identified is refused", {
   refused(fit_glmm(y ~ 1 + (x | g), d)) # the variance of an intercept is that of the residuals
   refused(fit_glmm(y ~ 1 + (x || g), d))
   refused(fit_glmm(y ~ 1 + (1 | g), d, sigma = ~ f))
-  refused(fit_glmm(y ~ 1 + (b | g), d, se = se)) # b^2 is b: the covariance and the variance of b are one
+  # b^2 is b: the covariance and the variance of b are one.
+  refused(fit_glmm(y ~ 1 + (b | g), d, se = se))
   refused(fit_glmm(y ~ 1 + (0 + b | g), d, sigma = ~ b))
 })

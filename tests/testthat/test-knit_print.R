@@ -123,7 +123,7 @@ test_that("HTML, LaTeX and Word have tables", {
   expect_match(xml, "I(age^2)", fixed = TRUE)
 })
 
-test_that("numbers that belong together are not broken, and text does not go on after the last note", {
+test_that("numbers that belong together are not broken, and text does not follow the last note", {
   expect_identical(unbroken(c("0.784 (0.083)", "  16.3   (1.1)", "sd age | Subject", "-1 [-2, 3]")),
                    c("0.784\u00a0(0.083)", "16.3\u00a0\u00a0\u00a0(1.1)", "sd age | Subject",
                      "-1\u00a0[-2,\u00a03]"))
@@ -132,8 +132,8 @@ test_that("numbers that belong together are not broken, and text does not go on 
   skip_if_not(rmarkdown::pandoc_available("2.0"), "pandoc is not installed")
   directory <- withr::local_tempdir()
   source <- file.path(directory, "glued.Rmd")
-  writeLines(c("```{r, echo = FALSE}", "few <- fit_glmm(travel ~ 1 + (1 | Rail), nlme::Rail)", "few",
-               "```", "Text that follows at once."), source)
+  writeLines(c("```{r, echo = FALSE}", "few <- fit_glmm(travel ~ 1 + (1 | Rail), nlme::Rail)",
+               "few", "```", "Text that follows at once."), source)
   html <- rmarkdown::render(source, rmarkdown::html_document(theme = NULL, mathjax = NULL),
                             quiet = TRUE, envir = new.env(parent = globalenv()))
   html <- paste(readLines(html, encoding = "UTF-8", warn = FALSE), collapse = "\n")

@@ -1,6 +1,6 @@
 orthodont <- as.data.frame(nlme::Orthodont)
 
-test_that("conditional latent() is the exact posterior given the estimates, a row per level and term", {
+test_that("conditional latent() is the exact posterior at the estimates: a row a level and term", {
   for (method in c("em", "reml")) {
     fit <- fit_glmm(distance ~ age + (age | Subject), orthodont, method = method)
     table <- latent(fit, type = "conditional")

@@ -61,7 +61,8 @@ in_units <- function(fit, uy, ux, data) {
   if (fit$method == "vb") {
     verdict <- convergence(fit)
     prior <- sensitivity(fit)
-    answers <- c(answers, list(verdict = c(verdict$khat, verdict$sd_error), prior = prior$per_sd[prior$number == "df"]))
+    answers <- c(answers, list(verdict = c(verdict$khat, verdict$sd_error),
+                               prior = prior$per_sd[prior$number == "df"]))
   } else {
     answers <- c(answers, list(
       full_observed = cov(vcov(fit, full = TRUE, type = "full_observed"), theta),
@@ -83,7 +84,8 @@ test_that("no generic depends on the units of the response or of a covariate", {
   for (method in c("em", "reml", "vb")) {
     fit_in <- function(uy, ux) {
       moved <- transform(d, y = y * uy, x = x * ux)
-      suppressWarnings(in_units(fit_glmm(y ~ x + f + (x | g), moved, method = method), uy, ux, moved))
+      suppressWarnings(in_units(fit_glmm(y ~ x + f + (x | g), moved, method = method), uy, ux,
+                                moved))
     }
     standard <- fit_in(1, 1)
     for (units in list(c(1e-90, 1), c(1e90, 1), c(1e-140, 1), c(1e140, 1), c(1, 1e-90), c(1, 1e140),

@@ -41,17 +41,19 @@ test_that("every family of prior enters the objective as its density", {
     list(priors(sd = half_cauchy(2)), function(x) log_half_t(x, 1, 2)),
     list(priors(sd = inverse_gamma(2, 3)), function(x) log_inverse_gamma(x, 2, 3)),
     list(priors(sd = exponential(0.5)), function(x) dexp(x, 0.5, log = TRUE)),
-    list(priors(sd = normal(2, 1)), function(x) dnorm(x, 2, 1, log = TRUE) - pnorm(2, log.p = TRUE)),
+    list(priors(sd = normal(2, 1)), 
+         function(x) dnorm(x, 2, 1, log = TRUE) - pnorm(2, log.p = TRUE)),
     list(priors(sd = normal(0, 2)), function(x) log(2) + dnorm(x, 0, 2, log = TRUE)),
     list(priors(sd = student_t(3, 0, 2)), function(x) log_half_t(x, 3, 2)),
     list(priors(sd = cauchy(0, 2)), function(x) log_half_t(x, 1, 2)),
-    list(priors(sd = gamma_precision(2, 3)), function(x) dgamma(x^-2, 2, 3, log = TRUE) + log(2 / x^3)),
+    list(priors(sd = gamma_precision(2, 3)), 
+         function(x) dgamma(x^-2, 2, 3, log = TRUE) + log(2 / x^3)),
     list(priors(sd = flat()), function(x) 0)
   )
   for (family in families) {
     fit <- fit_glmm(distance ~ age + (1 | Subject), growth, prior = family[[1]])
-    expect_equal(elbo(fit) - as.numeric(logLik(fit)), family[[2]](theta(fit)[["sd__(Intercept)|Subject"]]),
-                 tolerance = 1e-10)
+    expect_equal(elbo(fit) - as.numeric(logLik(fit)),
+                 family[[2]](theta(fit)[["sd__(Intercept)|Subject"]]), tolerance = 1e-10)
     expect_identical(convergence(fit)$status, "converged")
   }
 })

@@ -310,7 +310,7 @@ test_that("a covariate that is a sum of others is identified where it is that su
   expect_warning(predict(fit, data.frame(x = 3, w = 5, total = 14), re.form = NA), "total = 14")
 })
 
-test_that("new rows without any variable of the model are rows, whatever the class of their frame", {
+test_that("new rows without any variable of the model are rows, whatever their frame's class", {
   flat <- fit_glmm(distance ~ 1 + (1 | Subject), growth)
   expect_length(predict(flat, data.frame(other = 1:3), re.form = NA), 3)
   # data.table measures its rows by its first column.

@@ -153,9 +153,10 @@ test_that("priors of curves: their names, and the defaults of vb", {
   }
   expect_equal(unname(held(sd = constant(0.2))), rep(0.2, 4))
   expect_equal(unname(held(gene = constant(0.2))), rep(0.2, 4))
-  expect_equal(held(sd__time = constant(0.1)), c("sd__time|1" = 0.1, "sd__time|2" = 0.1), ignore_attr = "fixed")
+  expect_equal(held(sd__time = constant(0.1)), c("sd__time|1" = 0.1, "sd__time|2" = 0.1),
+               ignore_attr = "fixed")
   expect_error(held(nothing = constant(1)), "sd__time", class = "elbo_error_prior")
-  expect_error(curves(expr ~ time + (time | gene), prior = priors(sd = constant(1))), "random_covariance",
-               class = "elbo_error_prior")
+  expect_error(curves(expr ~ time + (time | gene), prior = priors(sd = constant(1))),
+               "random_covariance", class = "elbo_error_prior")
   expect_error(curves(expr ~ s(time) + (1 | gene), method = "joint"), class = "elbo_error")
 })

@@ -148,7 +148,8 @@ test_that("where a variance is zero degrees of freedom are those of the groups",
   expect_equal(fit_df(fit)[1:2], c(8, 8), tolerance = 1e-6)
   expect_gt(fit_df(fit)[3], 40)
   expect_equal(predict(fit, d[1, ], re.form = NA, interval = "confidence")[, "upr"],
-               predict(fit, d[1, ], re.form = NA) + qt(0.975, fit_df(fit, t(model.matrix(fit)[1, ]))) *
+               predict(fit, d[1, ], re.form = NA) +
+                 qt(0.975, fit_df(fit, t(model.matrix(fit)[1, ]))) *
                  predict(fit, d[1, ], re.form = NA, se.fit = TRUE)$se.fit, ignore_attr = TRUE)
   # As many coefficients between the groups as groups: nothing is known of their variance.
   saturated <- fit_glmm(y ~ g + (1 | g), d)

@@ -86,7 +86,8 @@ test_that("arguments are checked", {
   expect_error(sim_curves(5, times = c(1, 1)), class = "elbo_error_argument")
   expect_error(sim_curves(5, k = 11), "curves", class = "elbo_error_argument")
   expect_error(sim_curves(5, weight = 1:2), class = "elbo_error_argument")
-  expect_error(sim_curves(5, curves = matrix(0, 2, 3)), "clusters x 13", class = "elbo_error_argument")
+  expect_error(sim_curves(5, curves = matrix(0, 2, 3)), "clusters x 13",
+               class = "elbo_error_argument")
   expect_error(sim_curves(5, sd = 1), class = "elbo_error_argument")
   expect_error(sim_curves(5, missing = 1), class = "elbo_error_argument")
   expect_error(sim_curves(5, sigma = 0), class = "elbo_error_argument")

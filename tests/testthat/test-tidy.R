@@ -95,7 +95,7 @@ test_that("augment() keeps to na.action", {
   expect_identical(which(is.na(augment(excluded, orthodont)$.fitted)), 3L)
 })
 
-test_that("latent variables have the standard deviation of latent(), and beside it that of ranef()", {
+test_that("latent variables have the sd of latent(), and beside it that of ranef()", {
   reml <- update(fit, method = "reml")
   smooth <- fit_glmm(weight ~ s(Time, k = 5) + (1 | Chick), ChickWeight)
   for (fit in list(fit, reml, smooth)) {

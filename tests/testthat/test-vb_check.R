@@ -243,7 +243,8 @@ test_that("where the posterior is out of reach the verdict says so, without a fo
 
 test_that("one group, few rows, levels of sigma, known errors, curves and weights have verdicts", {
   set.seed(4)
-  d <- data.frame(g = gl(3, 3), x = rnorm(9), f = factor(rep_len(1:2, 9)), w = rexp(9), one = gl(1, 9))
+  d <- data.frame(g = gl(3, 3), x = rnorm(9), f = factor(rep_len(1:2, 9)), w = rexp(9),
+                  one = gl(1, 9))
   d$y <- d$x + rnorm(3)[d$g] + rnorm(9)
   laws <- list(NULL, priors(sd = exponential(1), sigma = exponential(1)), priors(beta = flat()))
   for (law in laws) {

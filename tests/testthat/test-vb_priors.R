@@ -312,7 +312,8 @@ test_that("half-t priors of different df are those of independent sds, with flat
   same <- vb_fit(sd = half_t(3, 1), cor = flat(), formula = y ~ x + (x | group))
   wishart <- vb_fit(sd = half_t(3, 1), formula = y ~ x + (x | group))
   expect_false(isTRUE(all.equal(theta(same), theta(wishart), tolerance = 1e-3)))
-  expect_equal(theta(same), theta(vb_fit(sd = half_t(3, 1), cor = lkj(1), formula = y ~ x + (x | group))))
+  lkj_of_one <- vb_fit(sd = half_t(3, 1), cor = lkj(1), formula = y ~ x + (x | group))
+  expect_equal(theta(same), theta(lkj_of_one))
 })
 
 test_that("what is no prior of a parameter is refused with what is", {
@@ -329,6 +330,6 @@ test_that("what is no prior of a parameter is refused with what is", {
                        formula = y ~ x + (x + z | group)), "share their prior", fixed = TRUE)
   # With two levels, a flat sd: the posterior is improper.
   d <- droplevels(subset(prior_data(), as.integer(group) <= 2))
-  expect_match(refused(sd = flat(), formula = y ~ x + (1 | group), data = d), "improper with 2 levels",
-               fixed = TRUE)
+  expect_match(refused(sd = flat(), formula = y ~ x + (1 | group), data = d),
+               "improper with 2 levels", fixed = TRUE)
 })
