@@ -45,7 +45,7 @@ decomposition_data <- function(fit, most = most_bars) {
   trace <- trace[trace$step != "start" | nrow(trace) == 1, ]
   trace <- utils::head(trace, most)
   trace$kl <- pmax(trace$log_evidence - trace$elbo, 0)
-  trace$base <- min(trace$elbo) - 0.15 * max(diff(range(trace$elbo, trace$log_evidence)), 1e-12)
+  trace$base <- min(trace$elbo) - 0.15 * diff(tellable_range(trace$elbo, trace$log_evidence))
   trace
 }
 
@@ -56,11 +56,18 @@ step_letters <- function(steps) {
   ifelse(steps %in% names(short), short[steps], as.character(steps))
 }
 
+# Range of an axis, wide enough that its labels differ: differences of rounding are no picture.
+tellable_range <- function(...) {
+  range <- range(..., na.rm = TRUE)
+  least <- 1e-6 * max(1, abs(range))
+  if (diff(range) >= least) range else mean(range) + c(-0.5, 0.5) * least
+}
+
 plot_decomposition <- function(fit) {
   bars <- decomposition_data(fit)
   n <- nrow(bars)
   base <- bars$base[1]
-  top <- max(bars$log_evidence)
+  top <- max(tellable_range(bars$elbo, bars$log_evidence))
   graphics::plot(NA, xlim = c(0.4, n + 0.6), ylim = c(base, top + 0.22 * (top - base)), yaxs = "i",
                  xaxt = "n", xlab = "after step", ylab = "", main = decomposition_title,
                  cex.main = title_size(decomposition_title))
@@ -87,7 +94,7 @@ value_title <- function(fit) {
 plot_objective <- function(fit) {
   trace <- elbo_trace(fit)
   graphics::plot(half_steps(trace), trace$elbo, type = "n", xlab = "half-step", ylab = "",
-                 ylim = range(trace$elbo, trace$log_evidence, na.rm = TRUE),
+                 ylim = tellable_range(trace$elbo, trace$log_evidence),
                  main = objective_title(fit))
   graphics::mtext(value_title(fit), 2, line = 3.7, las = 0, cex = graphics::par("cex"))
   draw_steps(trace, trace$elbo, trace$log_evidence)

@@ -68,3 +68,19 @@ test_that("a trace prints no negative divergence, and not hundreds of rows", {
   expect_false(any(grepl("kl", capture.output(elbo_trace(update(newton, method = "vb"))))))
   expect_s3_class(trace, "data.frame")
 })
+
+test_that("an ascent that had nothing to climb is drawn at once, on an axis with labels", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(24))
+  d$cnt <- rpois(24, exp(d$x))
+  fit <- fit_mixture(cnt ~ x, d, k = 1, family = poisson(),
+                     control = elbo_control(accelerate = "none"))
+  trace <- elbo_trace(fit)
+  expect_lt(diff(range(trace$elbo, trace$log_evidence)), 1e-9)
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off())
+  seconds <- system.time(expect_silent(plot(fit, type = "decomposition")))
+  expect_lt(seconds[["user.self"]], 5)
+  expect_silent(plot(fit, type = "objective"))
+  expect_gte(diff(graphics::par("usr")[3:4]), 1e-6)
+})
