@@ -72,7 +72,7 @@ plot_archetypes <- function(fit, level) {
   old <- graphics::par(mfrow = grid, mar = c(0, 0, 1.5, 0.6), las = 1, mgp = c(2.4, 0.6, 0),
                        tcl = -0.3, oma = c(4, 4.5, if (length(arms) > 1) 2.2 else 0.6, 0.4))
   on.exit(graphics::par(old))
-  xlim <- range(members$x)
+  xlim <- range(curves$x) # those of all rows: a component may have no members
   ylim <- range(members$y, curves$low, curves$high, finite = TRUE)
   for (i in seq_along(shown)) {
     of <- function(table) table[table$component == shown[i], ]

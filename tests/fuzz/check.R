@@ -75,7 +75,7 @@ fault_of <- function(result, call) {
 
 # emmeans makes an error of its own of the sentence with which we refuse, and asks for packages.
 refused_elsewhere <- function(call, error) {
-  grepl("emmeans::|knitr::|sandwich::", deparse(call)[1]) &&
+  grepl("::", paste(deparse(call), collapse = "")) &&
     grepl("emmeans: |there is no package|Perhaps a 'data'", conditionMessage(error))
 }
 

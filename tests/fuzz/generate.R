@@ -80,6 +80,10 @@ spoil_data <- function(d) {
   if (chance(0.03)) d$M <- cbind(d$x, d$w)
   if (chance(0.03)) d$date <- as.Date("2020-01-01") + d$t
   if (chance(0.005)) names(d)[1] <- "x y"
+  if (chance(0.02)) d$f <- addNA(d$f)
+  if (chance(0.02)) d$list <- lapply(seq_len(nrow(d)), identity)
+  if (chance(0.02)) d$g <- as.Date("2020-01-01") + as.integer(factor(d$g, exclude = NULL))
+  if (chance(0.03)) class(d) <- c(pick("tbl_df", "data.table", "mine"), class(d))
   d
 }
 
@@ -87,7 +91,10 @@ generate_options <- function() {
   if (!chance(0.1)) return(list())
   pick(list(OutDec = ","), list(digits = 3), list(scipen = 100), list(scipen = -100),
        list(contrasts = c("contr.sum", "contr.poly")), list(na.action = "na.exclude"),
-       list(na.action = "na.fail"), list(digits = 15), list(width = 40), list(warn = 1))
+       list(na.action = "na.fail"), list(digits = 15), list(width = 40), list(warn = 1),
+       list(stringsAsFactors = TRUE), list(warnPartialMatchDollar = TRUE),
+       list(warnPartialMatchArgs = TRUE), list(warnPartialMatchAttr = TRUE),
+       list(digits = 1), list(width = 200), list(max.print = 5), list(encoding = "latin1"))
 }
 
 # Calls that fit --------------------------------------------------------------------------------
@@ -113,7 +120,12 @@ prior_calls <- alist(
   priors(sd = half_normal(1)), priors(sd = exponential(1)), priors(sd = inverse_gamma(2, 1)),
   priors(sd = gamma_precision(3, 3)), priors(sd = constant(1)), priors(g = constant(1)),
   priors(sd = flat()), priors(beta = flat()), priors(cor = lkj(2)), priors(g = constant(Inf)),
-  priors(beta = normal(0, 1), sd = half_t(3, 1), sigma = half_t(3, 1)), NULL)
+  priors(beta = normal(0, 1), sd = half_t(3, 1), sigma = half_t(3, 1)), NULL,
+  priors(sigma = exponential(1)), priors(sigma = half_normal(2)), priors(sigma = flat()),
+  priors(sigma = inverse_gamma(2, 1)), priors(sigma = gamma_precision(3, 3)),
+  priors(sigma = constant(1)), priors(sd = half_cauchy(2)), priors(x = normal(0, 1)),
+  priors(x = constant(0)), priors(beta = constant(0)), priors(cor = constant(0)),
+  priors(sd = constant(0)))
 odd_priors <- alist(priors(sd = normal(0, 1)), priors(beta = lkj(1)), priors(nothing = flat()),
                     priors(sd = half_t(-1, 2)), priors(1), "flat", list(),
                     priors(sigma = constant(0)),
@@ -189,7 +201,11 @@ generate_mixture <- function() {
   arguments$prior <- maybe(0.2, alist(priors(weight = dirichlet(4)), NULL,
                                       priors(beta = normal(0, 10)),
                                       priors(weight = stick_breaking(1)),
-                                      priors(sigma = half_t(3, 1))),
+                                      priors(sigma = half_t(3, 1)), priors(sd = half_normal(1)),
+                                      priors(sigma = exponential(1)), priors(cor = lkj(2)),
+                                      priors(covariance = inverse_wishart(5, 1)),
+                                      priors(mean = normal(0, 10)), priors(beta = flat()),
+                                      priors(sigma = constant(1)), priors(sd = constant(0))),
                            odd_priors)
   arguments$weights <- maybe(0.06, alist(w), alist(-w, absent, 1:3))
   arguments$freq <- maybe(0.06, alist(t), alist(-t, w, absent))
@@ -223,7 +239,22 @@ common_questions <- alist(
   sigma(fit),
   deviance(fit), bootstrap(fit, 2), sensitivity(fit), sensitivity(fit, to = "data"),
   variational(fit),
-  knitr::knit_print(fit), sandwich::sandwich(fit), drop1(fit), step(fit))
+  knitr::knit_print(fit), sandwich::sandwich(fit), drop1(fit), step(fit),
+  predict(fit, NULL), predict(fit, list(x = 1)), predict(fit, d[c(1, NA), ]),
+  predict(fit, transform(d, f = "other")), predict(fit, transform(d, f = 1)),
+  predict(fit, transform(d, x = as.character(x))),
+  predict(fit, d[rep(1, 3), ], na.action = na.omit),
+  print(variational(fit)), print(selection(fit)), print(elbo_trace(fit)), summary(summary(fit)),
+  knitr::knit_print(summary(fit)), knitr::knit_print(compare_fits(fit)),
+  knitr::knit_print(elbo_trace(fit)), ggplot2::autoplot(fit), plot(elbo_trace(fit)),
+  plot(compare_fits(fit, fit)), plot(fit, type = "objective"), plot(fit, type = "decomposition"),
+  plot(fit, type = "forest"), posterior::as_draws(fit), loo::loo(fit), rstantools::posterior_epred(fit),
+  rstantools::posterior_predict(fit, draws = 5), rstantools::log_lik(fit),
+  tidy(fit, effects = "fixed"),
+  tidy(fit, effects = "ran_pars", conf.int = TRUE), update(update(fit, . ~ .), method = "em"),
+  theta(update(fit, . ~ . - x)), extractAIC(fit), case.names(fit), variable.names(fit),
+  vcov(fit, full = TRUE, type = "full_observed"), vcov(fit, type = "linear_response"),
+  confint(fit, "beta_"), confint(fit, "theta_"), confint(fit, parm = character()), fit$nothing)
 
 glmm_questions <- c(common_questions, alist(
   fixef(fit), ranef(fit), as.data.frame(ranef(fit)), VarCorr(fit), as.data.frame(VarCorr(fit)),
@@ -234,11 +265,18 @@ glmm_questions <- c(common_questions, alist(
   predict(fit, transform(d, g = "new"), allow.new.levels = TRUE, interval = "prediction"),
   simulate(fit, 1, re.form = NA), update(fit, method = "reml"), update(fit, . ~ . + w),
   update(fit, . ~ 1), update(fit, sigma = ~ f), tidy(fit, effects = "ran_vals"),
-  tidy(fit, effects = "ran_coefs"), elbo(fit, theta = theta(fit)), emmeans::emmeans(fit, ~ 1)))
+  tidy(fit, effects = "ran_coefs"), plot(fit, type = "curves"), influence(fit), hatvalues(fit),
+  cooks.distance(fit), lme4::ngrps(fit), lme4::isSingular(fit), lme4::getME(fit, "theta"),
+  anova(fit, type = 2), anova(fit, update(fit, . ~ . + w)), rstandard(fit),
+  elbo(fit, theta = theta(fit)), emmeans::emmeans(fit, ~ 1)))
 
 mixture_questions <- c(common_questions, alist(
   components(fit), selection(fit), predict(fit, type = "prob"), predict(fit, type = "response"),
   predict(fit, d[1:3, ], type = "prob"), update(fit, k = 3), update(fit, k = 1),
   plot(fit, type = "curves"),
   plot(fit, type = "components"), plot(fit, type = "selection"), confint(fit, type = "bootstrap"),
+  plot(fit, type = "classification"), plot(fit, type = "deviations"), plot(selection(fit)),
+  as.data.frame(selection(fit)), predict(fit, d[1:3, ], by_component = TRUE),
+  anova(fit, update(fit, k = 1), nsim = 3), confint(bootstrap(fit, 3)),
+  sensitivity(fit, to = "prior"),
   ranef(fit)))
