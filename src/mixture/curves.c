@@ -13,23 +13,6 @@ enum { MOST_INNER_STEPS = 5, UNITS_PER_INNER_STEP = 20 };
 
 /* ---- the M-step ------------------------------------------------------------------------------ */
 
-/* x from A x = b for symmetric positive semidefinite A (n x n), zero in columns that depend on
- * those before them: of a component with few units. */
-static void solve(const curves *w, const double *A, const double *b, int n, double *x) {
-  double *unit = w->unit;
-  for (int a = 0; a < n; a++) unit[a] = A[a + n * a] > 0.0 ? 1.0 / sqrt(A[a + n * a]) : 0.0;
-  for (int a = 0; a < n; a++)
-    for (int c = 0; c < n; c++) w->one[c + n * a] = A[c + n * a] * unit[a] * unit[c];
-  la_chol_semidefinite(w->one, n, 1e-11, w->two);
-  la_lower_inverse(w->two, n, w->one);
-  memset(x, 0, (size_t)n * sizeof(double));
-  for (int a = 0; a < n; a++) {
-    double sum = 0.0;
-    for (int c = 0; c <= a; c++) sum += w->one[a + n * c] * unit[c] * b[c];
-    for (int c = 0; c <= a; c++) x[c] += w->one[a + n * c] * unit[c] * sum;
-  }
-}
-
 /* The best beta_j at the present variances, u integrated out: generalised least squares (an ECME
  * step, Liu & Rubin 1994, Biometrika 81:633). */
 static elbo_status update_beta(curves *w, const double *stat, const double *r, int j) {
@@ -41,7 +24,7 @@ static elbo_status update_beta(curves *w, const double *stat, const double *r, i
     w->sums->K[a + p * a] += w->beta_precision[a];
     w->sums->b[a] += w->beta_precision[a] * (w->beta_mean[a] - beta[a]);
   }
-  solve(w, w->sums->K, w->sums->b, p, w->step);
+  la_solve_semidefinite(w->sums->K, w->sums->b, p, w->unit, w->two, w->one, w->step);
   for (int a = 0; a < p; a++) beta[a] += w->step[a];
   return ELBO_OK;
 }

@@ -15,8 +15,9 @@
  *
  * with each response in a unit near its standard deviation (a power of two; the constant has the
  * logarithms), or all in one where the covariance model takes the responses to be alike, and
- * P_j = Sigma_j^{-1}, or under vb E_q[Sigma_j^{-1}].  Statistics of a component are the cross-products
- * of (1, y - centre_j), packed, centre_j the mean at which they were gathered; the centres follow. */
+ * P_j = Sigma_j^{-1}, or under vb E_q[Sigma_j^{-1}].  Statistics of a component are the
+ * cross-products of (1, y - centre_j), packed, centre_j the mean at which they were gathered; the
+ * centres follow. */
 typedef struct {
   double *inside;  /* in the unit, as all of this part */
   double *outside; /* as the caller has it: a field */

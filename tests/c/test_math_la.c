@@ -60,6 +60,21 @@ static void test_semidefinite(void) {
   CHECK(largest(L, 4) == 0.0);
 }
 
+/* Columns one and three of the design are orthogonal, column two is twice the first: it gets zero,
+ * and the others are solved by their own squares, in units far apart. */
+static void test_solve_semidefinite(void) {
+  const double A[9] = {4e12, 8e12, 0, 8e12, 16e12, 0, 0, 0, 2e-12};
+  const double b[3] = {8e6, 16e6, 6e-6}, answer[3] = {2e-6, 0, 3e6};
+  double unit[3], L[9], inverse[9], x[3];
+  la_solve_semidefinite(A, b, 3, unit, L, inverse, x);
+  CHECK(x[1] == 0.0);
+  for (int i = 0; i < 3; i += 2) CHECK_CLOSE(x[i] / answer[i], 1.0, 1e-15);
+  /* Nothing known of a column: zero, and not a division by it. */
+  const double zero[9] = {0};
+  la_solve_semidefinite(zero, b, 3, unit, L, inverse, x);
+  CHECK(largest(x, 3) == 0.0);
+}
+
 /* The second-difference matrix (2 on the diagonal, -1 beside it) of size n has the eigenvalues
  * 2 - 2 cos(k pi / (n + 1)), with vectors sin(i k pi / (n + 1)). */
 static void test_eigen(void) {
@@ -102,6 +117,7 @@ int main(void) {
   test_not_positive_definite();
   test_empty();
   test_semidefinite();
+  test_solve_semidefinite();
   test_eigen();
   test_products();
   test_free();

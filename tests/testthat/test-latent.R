@@ -95,7 +95,8 @@ test_that("VarCorr() and ranef() print tables", {
 })
 
 test_that("sds of latent variables are numbers where the residual is of rounding size", {
-  # Three groups of two rows each on parallel lines: the groups explain all but 1e-9 of the response.
+  # Three groups of two rows each on parallel lines: the groups explain all but 1e-9 of the
+  # response.
   set.seed(1)
   d <- data.frame(x = c(0, 1, 0, 2, 0, 3), g = gl(3, 2))
   d$y <- d$x + rnorm(3)[d$g] + 1e-9 * rnorm(6)
