@@ -11,10 +11,11 @@
 #'   * `y ~ x`: a mixture of regressions, by `family` Gaussian, binomial (y of 0 and 1, logical, a
 #'     factor of two levels, or `cbind(successes, failures)`) or Poisson; also `y ~ 1` of the latter
 #'     two, and of Gaussian ones with `weights` or `offset()`;
-#'   * `y ~ bs(time) + (bs(time) | id)` with `unit = ~ id`: mixtures of mixed-effects curves (Luan and
-#'     Li 2003). A unit's rows are the curve of its component, a deviation of its own with covariance
-#'     matrix \eqn{\Gamma_j}{Gamma_j}, and noise; deviations are integrated out by every method.
-#'     Instead of a basis with a number of knots to guess, `s(time)`: see Smooth terms below.
+#'   * `y ~ bs(time) + (bs(time) | id)` with `unit = ~ id`: mixtures of mixed-effects curves (Luan
+#'     and Li 2003). A unit's rows are the curve of its component, a deviation of its own with
+#'     covariance matrix \eqn{\Gamma_j}{Gamma_j}, and noise; deviations are integrated out by every
+#'     method. Instead of a basis with a number of knots to guess, `s(time)`: see Smooth terms
+#'     below.
 #'   * `responses(a, b, c) ~ 1`: latent classes. Given its class a unit's responses are
 #'     independent: a factor (or strings) categorical, a logical binomial, a number Gaussian.
 #'     `responses(.)` stands for all columns that are not used elsewhere.
@@ -46,8 +47,8 @@
 #' @param sigma For Gaussian regressions: `~ component`, a residual standard deviation for each, or
 #'   `~ 1`, one for all.
 #' @param membership `~ w` lets the weights depend on covariates of the unit, by a multinomial logit
-#'   with the first component as baseline. Where `w` tells components apart without error, coefficients
-#'   are at -Inf or Inf: the likelihood has a limit there.
+#'   with the first component as baseline. Where `w` tells components apart without error,
+#'   coefficients are at -Inf or Inf: the likelihood has a limit there.
 #' @param unit `~ id`: the rows of a level of `id` belong to one component together. By default
 #'   every row is a unit.
 #' @param prior What [priors()] makes. With priors `"em"` gives the mode of the marginal posterior.
@@ -76,14 +77,14 @@
 #'
 #' Moves. From the best of these ascents, split-and-merge moves (Ueda, Nakano, Ghahramani and Hinton
 #' 2000) are tried: a component is given up, its units going to the others, and another one is split
-#' in its place; by `"vb"` one also without the other. A move that leads higher is kept, until rounds
-#' of them bring nothing. Near the infinities of the likelihood there are spurious maxima, on units that
-#' happen to be close: one with a component whose standard deviation is below a fifth of the largest is taken
-#' only where its log-likelihood is better by 10 than that of others, and on a few units only where there is
-#' no other; print() names such components. Of several `covariance` moves are tried of candidates
-#' whose BIC is within 10 of the best of their `k` (ELBO: 5). The last row of `fit$starts` says how many there
-#' were. They are not made from a given `start`, nor of curves that are measured at many different sets
-#' of times, of which an iteration is dear.
+#' in its place; by `"vb"` one also without the other. A move that leads higher is kept, until
+#' rounds of them bring nothing. Near the infinities of the likelihood there are spurious maxima, on
+#' units that happen to be close: one with a component whose standard deviation is below a fifth of
+#' the largest is taken only where its log-likelihood is better by 10 than that of others, and on a
+#' few units only where there is no other; print() names such components. Of several `covariance`
+#' moves are tried of candidates whose BIC is within 10 of the best of their `k` (ELBO: 5). The last
+#' row of `fit$starts` says how many there were. They are not made from a given `start`, nor of
+#' curves that are measured at many different sets of times, of which an iteration is dear.
 #'
 #' Everything follows from `control$seed` (1 by default); the session's random numbers are left
 #' alone.
@@ -94,12 +95,13 @@
 #' are. With a prior on the covariance matrices, as \code{priors(covariance = inverse_wishart(d + 2,
 #' scale))} (Fraley and Raftery 2007), the objective is bounded.
 #'
-#' Components that are close. What `"em"` says of components that overlap is too sure. Of 200 rows from two
-#' normal components 2.5 standard deviations apart, nominal 90 % Wald intervals held the weights in 79 %, the
-#' means in 75 % and the standard deviations in 78 % of 150 data sets when each component has its own variance
-#' (`covariance = "V"`), and 91, 92 and 87 % with a common one (`"E"`); 4 apart 91, 93 and 92 % under `"V"`. New
-#' rows were assigned with a mean probability of 90 % under `"V"`, and 84 % of them rightly (`"E"`: 90 and
-#' 89 %; `bench/coverage_mixture.R`). Where a common variance can be justified, prefer it.
+#' Components that are close. What `"em"` says of components that overlap is too sure. Of 200 rows
+#' from two normal components 2.5 standard deviations apart, nominal 90 % Wald intervals held the
+#' weights in 79 %, the means in 75 % and the standard deviations in 78 % of 150 data sets when each
+#' component has its own variance (`covariance = "V"`), and 91, 92 and 87 % with a common one
+#' (`"E"`); 4 apart 91, 93 and 92 % under `"V"`. New rows were assigned with a mean probability of
+#' 90 % under `"V"`, and 84 % of them rightly (`"E"`: 90 and 89 %; `bench/coverage_mixture.R`).
+#' Where a common variance can be justified, prefer it.
 #'
 #' Labels. Components are ordered by weight, largest first, so that labels do not depend on luck.
 #' `component` is the one word here for class, cluster and group.
@@ -115,24 +117,25 @@
 #' [fit_glmm()]: a straight line, whose coefficients are like others, and k - 2 more columns whose
 #' coefficients are independent normal with a standard deviation of their own, estimated with the
 #' rest. That is the penalty: at zero the curve is a straight line, and k (at most the number of
-#' distinct values) only has to be large enough. `by = f` makes a curve for each level of a factor, to
-#' be written beside the factor itself as in `f + s(x, by = f)`, or multiplies the curve by a number.
+#' distinct values) only has to be large enough. `by = f` makes a curve for each level of a factor,
+#' to be written beside the factor itself as in `f + s(x, by = f)`, or multiplies the curve by a
+#' number.
 #'
 #' Outside of ( | ) it is the curve of the components: the coefficients are a latent vector of each
-#' component, with a standard deviation `sd__s(x)|1`, `sd__s(x)|2`, ... each. By `"em"` and `"vb"` they
-#' have a normal law in which they are independent of the components of the units, so that with several
-#' components the objective of `"em"` is a lower bound of the log-likelihood, see
+#' component, with a standard deviation `sd__s(x)|1`, `sd__s(x)|2`, ... each. By `"em"` and `"vb"`
+#' they have a normal law in which they are independent of the components of the units, so that with
+#' several components the objective of `"em"` is a lower bound of the log-likelihood, see
 #' [logLik()][elbo_mixture-methods]; `"joint"` takes them as points, and asks for
 #' `priors(smooth = constant(s))`.
 #'
-#' Within ( | ) it is the deviation of a unit: `(s(x) | id)` is `(x | id)`, with the covariance matrix
-#' that `random_covariance` says, and beside it, independent, curves of one standard deviation,
-#' `sd__s(x)|id|1` of component 1; `(0 + s(x) | id)` is without the intercept. In
+#' Within ( | ) it is the deviation of a unit: `(s(x) | id)` is `(x | id)`, with the covariance
+#' matrix that `random_covariance` says, and beside it, independent, curves of one standard
+#' deviation, `sd__s(x)|id|1` of component 1; `(0 + s(x) | id)` is without the intercept. In
 #' `y ~ s(time) + (s(time) | id)` a component has nine parameters, its weight and sigma included,
 #' however large k is.
 #'
-#' [priors()] name the standard deviations of the components' curves `smooth`, those of deviations by the
-#' group, as `id`, all of them `sd`, or each by its name without the component.
+#' [priors()] name the standard deviations of the components' curves `smooth`, those of deviations
+#' by the group, as `id`, all of them `sd`, or each by its name without the component.
 #'
 #' @return An object of class `c("elbo_mixture", "elbo_fit")`. Its answers are functions:
 #'   [components()], [theta()], [vcov()][vcov.elbo_mixture], [latent()], [selection()],
@@ -233,7 +236,8 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
   }
   chosen <- select_mixture(design, k, models, method, prior, start, control)
 
-  fit <- c(list(call = call), parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
+  fit <- c(list(call = call),
+           parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
            list(family = family, method = method, prior = prior, control = control, k = chosen$k,
                 covariance = if (!is.na(chosen$covariance)) chosen$covariance, kind = design$kind,
                 design = design))

@@ -78,15 +78,18 @@ mixture_ratio <- function(small, large, test, nsim, seed) {
     p <- stats::pchisq(statistic, df, lower.tail = FALSE)
     return(list(statistic = statistic, df = df, p = p, law = "chi-square"))
   }
-  ratio <- unlist(repeated(nsim, function() drawn_ratio(small, large), seed, large$control, "Refits"))
+  ratio <- unlist(repeated(nsim, function() drawn_ratio(small, large), seed, large$control,
+                           "Refits"))
   used <- sum(!is.na(ratio))
   # The fit itself counts as one (Davison & Hinkley 1997, eq. 4.11); equal to rounding is equal.
   p <- if (used > 0) (1 + sum(ratio >= statistic - 1e-8, na.rm = TRUE)) / (1 + used) else NA
   law <- sprintf("bootstrap of %d", used)
   if (used < nsim) law <- sprintf("%s (of %d draws, %d had no fit)", law, nsim, nsim - used)
   if (used < nsim / 2) {
-    warn(c(sprintf("Only %d of %d draws from the smaller model could be fitted by the larger one:", used, nsim),
-           "its p-value says little. A common variance or a prior keeps components from collapsing."),
+    warn(c(sprintf("Only %d of %d draws from the smaller model could be fitted by the larger one:",
+                   used, nsim),
+           "its p-value says little.",
+           "A common variance or a prior keeps components from collapsing."),
          "elbo_warning_bootstrap")
   }
   list(statistic = statistic, df = df, p = p, law = law)

@@ -2,12 +2,12 @@
 # likelihood rises to a limit as coefficients grow, which is the estimate.
 #
 # Regressions of counts and shares: a component whose mean is 0 (or a probability 0 or
-# 1) in rows that its coefficients fit without error. The likelihood is bounded there, and its limit is
-# the estimate; the coefficients that lead to it are infinite. C holds a point so far out that
-# no digit tells it from the limit, and says which components have such coefficients.
+# 1) in rows that its coefficients fit without error. The likelihood is bounded there, and its limit
+# is the estimate; the coefficients that lead to it are infinite. C holds a point so far out that no
+# digit tells it from the limit, and says which components have such coefficients.
 #
-#   theta_of(result, ...)         theta as it is reported: coefficients -Inf or Inf, or NA where the rows
-#                                 of the component say nothing of them
+#   theta_of(result, ...)         theta as it is reported: coefficients -Inf or Inf, or NA where the
+#                                 rows of the component say nothing of them
 #   finite_coefficients(fit)      those to compute with, k x columns of X
 #   finite_membership(fit)        the same, k x columns of W, the first row zero
 #   limit_membership(B, W)        coefficients as they are reported, of finite ones
@@ -34,13 +34,14 @@ theta_of <- function(result, model, latent) {
   weights <- model$parts$weights
   if (!is.null(weights$W) && model$k > 1 && is.infinite(weights$coefficient_sd)) {
     coefficient <- result$state$weights$coefficient
-    theta[seq_len(length(coefficient) - nrow(coefficient))] <- limit_membership(coefficient, weights$W)
+    own <- seq_len(length(coefficient) - nrow(coefficient))
+    theta[own] <- limit_membership(coefficient, weights$W)
   }
   theta[!latent]
 }
 
-# B: columns of W x k, relative to the first. A unit whose best component is beyond digits from another
-# says nothing of the difference of their coefficients.
+# B: columns of W x k, relative to the first. A unit whose best component is beyond digits from
+# another says nothing of the difference of their coefficients.
 limit_membership <- function(B, W) {
   B <- B - B[, 1]
   eta <- W %*% B
@@ -48,7 +49,8 @@ limit_membership <- function(B, W) {
   gap <- eta[cbind(seq_along(best), best)] - eta
   if (!any(gap > beyond_digits)) return(B[, -1, drop = FALSE])
   pairs <- which(col(gap) != best, arr.ind = TRUE)
-  pairs <- unname(pairs[!duplicated(cbind(W[pairs[, 1], , drop = FALSE], best[pairs[, 1]], pairs[, 2])), ,
+  pairs <- unname(pairs[!duplicated(cbind(W[pairs[, 1], , drop = FALSE], best[pairs[, 1]],
+                                          pairs[, 2])), ,
                         drop = FALSE])
   slope <- indicators(best[pairs[, 1]], ncol(B)) - indicators(pairs[, 2], ncol(B))
   X <- do.call(cbind, lapply(seq_len(ncol(B))[-1], function(j) {
@@ -75,11 +77,12 @@ limit_coefficients <- function(part, beta, probability) {
   eta <- drop(X %*% beta) + offset
   seen <- probability > 1e-8
   out <- if (part$family == 1L) abs(eta) > beyond_digits else eta < -beyond_digits
-  limit_along(beta, X[seen & !out, , drop = FALSE], X[seen & out, , drop = FALSE] * sign(eta[seen & out]))
+  limit_along(beta, X[seen & !out, , drop = FALSE],
+              X[seen & out, , drop = FALSE] * sign(eta[seen & out]))
 }
 
-# `staying` rows are moved by coefficients, `leaving` rows are taken out where the coefficients along
-# them grow.
+# `staying` rows are moved by coefficients, `leaving` rows are taken out where the coefficients
+# along them grow.
 limit_along <- function(beta, staying, leaving) {
   free <- null_space(staying)
   moved <- sqrt(rowSums(free^2)) > 1e-7
@@ -101,8 +104,8 @@ null_space <- function(X) {
   free / rep(sqrt(colSums(free^2)), each = p)
 }
 
-# Whether a direction of `free` with nothing in coefficient b takes all rows out: sought as the least
-# squares fit of 1.
+# Whether a direction of `free` with nothing in coefficient b takes all rows out: sought as the
+# least squares fit of 1.
 leaves_without <- function(leaving, free, b) {
   rest <- null_space(free[b, , drop = FALSE])
   if (ncol(rest) == 0 || nrow(leaving) == 0) return(FALSE)
@@ -144,9 +147,9 @@ membership_sentence <- function(fit) {
   value <- as.vector(fit$theta)[own]
   if (all(is.finite(value))) return()
   lost <- fit$parameters$name[own][is.na(value)]
-  c(paste("The covariates of `membership` tell components apart without error: coefficients are on the",
-          "boundary, where the likelihood is bounded and the fit complete. A prior keeps them finite, as",
-          "priors(membership = normal(0, 10))."),
+  c(paste("The covariates of `membership` tell components apart without error: coefficients are",
+          "on the boundary, where the likelihood is bounded and the fit complete. A prior keeps",
+          "them finite, as priors(membership = normal(0, 10))."),
     if (length(lost) > 0) {
       sprintf("Not identified, since that is so whatever their value: %s.", enumerate(lost, 6))
     })
@@ -162,10 +165,12 @@ limit_sentence <- function(fit, j) {
   ends <- intersect(if (fit$family$family == "poisson") 0 else 0:1, mean[probability > 1e-8])
   all <- all(mean[probability > 1e-8] %in% ends)
   what <- if (fit$family$family == "poisson") "mean" else "probability"
-  c(sprintf("Component %d has %s %s%s: on the boundary, where the likelihood is bounded%s.", j, what,
+  c(sprintf("Component %d has %s %s%s: on the boundary, where the likelihood is bounded%s.", j,
+            what,
             paste(ends, collapse = " or "), if (all) "" else " in a part of its rows",
             " and the fit complete"),
     if (anyNA(value)) {
-      sprintf("Not identified, since that is so whatever their value: %s.", enumerate(names[is.na(value)], 6))
+      sprintf("Not identified, since that is so whatever their value: %s.",
+              enumerate(names[is.na(value)], 6))
     })
 }

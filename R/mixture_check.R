@@ -5,9 +5,10 @@
 #   p(theta | y)  prop. to  p(y | theta) p(theta),
 #
 # sampled on a scale without constraint: log ratios of weights and of probabilities, logarithms of
-# standard deviations, and of each correlation the w of R/vb_check.R, whose proposals, lattice, Pareto
-# smoothing and moments serve here too. A posterior under a symmetric prior has k! equal modes: the
-# draws that are nearer to a mode with two components swapped than to q's own have no density.
+# standard deviations, and of each correlation the w of R/vb_check.R, whose proposals, lattice,
+# Pareto smoothing and moments serve here too. A posterior under a symmetric prior has k! equal
+# modes: the draws that are nearer to a mode with two components swapped than to q's own have no
+# density.
 #
 # A chart is a list of pieces, each of some coordinates x and some entries of theta:
 #
@@ -17,7 +18,8 @@
 #   from(theta) the coordinates (a vector)
 #   to(x)       list(theta, log_prior), x and theta a row a draw, log_prior the density of x
 
-mixture_check_size <- 1e5 # rows x components x numbers of a row up to which fits are checked unasked
+# rows x components x numbers of a row up to which fits are checked unasked
+mixture_check_size <- 1e5
 mixture_tolerance <- 0.1
 
 #' @exportS3Method
@@ -51,13 +53,14 @@ exchangeable <- function(fit) {
 
 # Numbers that the density of a row takes.
 row_cost <- function(design) {
-  switch(design$kind, normal = ncol(design$Y), classes = ncol(design$Y), regression = ncol(design$X),
+  switch(design$kind, normal = ncol(design$Y), classes = ncol(design$Y),
+         regression = ncol(design$X),
          curves = ncol(design$X) + ncol(design$Z)^2)
 }
 
 empty_verdict <- function(empty) {
-  sprintf(paste("Linear response is not to be trusted: q has emptied component%s %s, and says nothing",
-                "of how probable it is that %s there."),
+  sprintf(paste("Linear response is not to be trusted: q has emptied component%s %s, and",
+                "says nothing of how probable it is that %s there."),
           if (length(empty) > 1) "s" else "", enumerate(empty, 10),
           if (length(empty) > 1) "they are" else "it is")
 }
@@ -79,7 +82,8 @@ mixture_target <- function(fit, chart, V) {
     states <- point_states(fit, at$theta[inside, , drop = FALSE])
     log_density[inside] <- log_density[inside] +
       .Call(C_mixture_densities, model, states, length(inside))
-    list(log_density = log_density, beta = matrix(0, nrow(x), 0), beta_variance = matrix(0, nrow(x), 0),
+    list(log_density = log_density, beta = matrix(0, nrow(x), 0),
+         beta_variance = matrix(0, nrow(x), 0),
          scales = at$theta[, unlist(lapply(chart, `[[`, "columns")), drop = FALSE])
   }
   list(centre = centre, cov = cov, evaluate = evaluate)
@@ -296,7 +300,7 @@ class_piece <- function(fit, told, variables, v, j) {
   })
 }
 
-# ---- normal components ----------------------------------------------------------------------------
+# ---- normal components ---------------------------------------------------------------------------
 
 # Means and covariance matrix of a component, or of all where they share it.
 normal_pieces <- function(fit) {
@@ -314,14 +318,17 @@ normal_group <- function(fit, components, shared) {
   sds <- unlist(lapply(components, function(j) parameter_rows_of(fit, "sd", j)))
   structure <- if (d > 1 && has_correlations(fit)) "full" else if (is_spherical(fit)) "spherical"
                else "diagonal"
-  cors <- if (structure == "full") unlist(lapply(components, function(j) parameter_rows_of(fit, "cor", j)))
+  cors <- if (structure == "full") {
+    unlist(lapply(components, function(j) parameter_rows_of(fit, "cor", j)))
+  }
   law <- covariance_law(structure, d, told$prior_df, told$prior_scale)
   n_sd <- if (structure == "spherical") 1L else d
   n_cor <- if (structure == "full") d * (d - 1) / 2 else 0L
   n_mean <- length(means)
   of_scales <- n_mean + seq_len(n_sd + n_cor)
   component <- c(rep(components, each = d), rep(if (shared) NA else one, n_sd + n_cor))
-  label <- c(rep(paste("mean", variables), length(components)), paste("scale", seq_len(n_sd + n_cor)))
+  label <- c(rep(paste("mean", variables), length(components)),
+             paste("scale", seq_len(n_sd + n_cor)))
   columns <- c(means, sds, cors)
   from <- function(theta) {
     sd <- theta[n_mean + seq_len(d)]
@@ -349,8 +356,8 @@ is_spherical <- function(fit) {
   nchar(fit$covariance) > 1 && substr(fit$covariance, 2, 2) == "I"
 }
 
-# From rows of (log sds, w) to list(sd, cor, log_det, square(e): e' Sigma^{-1} e by row, log_prior), the
-# latter the density of the row: full: Sigma inverse Wishart(df, S); else each variance has its
+# From rows of (log sds, w) to list(sd, cor, log_det, square(e): e' Sigma^{-1} e by row, log_prior),
+# the latter the density of the row: full: Sigma inverse Wishart(df, S); else each variance has its
 # marginal law in it (spherical: with the mean of the diagonal).
 covariance_law <- function(structure, d, df, S) {
   if (structure == "full") return(function(x) full_covariance(x, d, df, S))
@@ -386,7 +393,8 @@ full_covariance <- function(x, d, df, S) {
   cor <- vapply(seq_len(nrow(pairs)), function(i) {
     rowSums(matrix(W[, pairs[i, 1], ] * W[, pairs[i, 2], ], nrow(x)))
   }, numeric(nrow(x)))
-  list(sd = sd, cor = matrix(cor, nrow(x)), log_det = log_det, square = square, log_prior = log_prior)
+  list(sd = sd, cor = matrix(cor, nrow(x)), log_det = log_det, square = square,
+       log_prior = log_prior)
 }
 
 # z of W z = e for lower triangular W (n x d x d), by row.
@@ -398,18 +406,20 @@ forward_solve <- function(W, e) {
   e
 }
 
-# ---- curves ---------------------------------------------------------------------------------------
+# ---- curves --------------------------------------------------------------------------------------
 
 curve_pieces <- function(fit) {
   if (has_curves(fit)) {
-    return(paste("Linear response not checked: with smooth terms in the components' curves the sum over",
-                 "components and curves together is not at hand. Compare with bootstrap()."))
+    return(paste("Linear response not checked: with smooth terms in the components' curves",
+                 "the sum over components and curves together is not at hand.",
+                 "Compare with bootstrap()."))
   }
   told <- fit$priors$told$curves
   blocks <- random_blocks(fit$design)
   groups <- if (fit$design$random$common) NA else seq_len(fit$k)
   covariances <- unlist(lapply(groups, function(j) {
-    lapply(which(is.na(told$multiple_constant)), function(b) deviation_piece(fit, told, blocks, b, j))
+    lapply(which(is.na(told$multiple_constant)),
+           function(b) deviation_piece(fit, told, blocks, b, j))
   }), recursive = FALSE)
   c(lapply(seq_len(fit$k), function(j) {
     columns <- parameter_rows_of(fit, "beta", j)
@@ -445,17 +455,19 @@ deviation_columns <- function(fit, blocks, b, j) {
   list(sd = of("sd", n_sd), cor = of("cor", n_cor))
 }
 
-# ---- states ---------------------------------------------------------------------------------------
+# ---- states --------------------------------------------------------------------------------------
 
 # The fields of C (see theta_state()), a column a row of theta.
 point_states <- function(fit, theta) {
   rows <- function(block) t(theta[, fit$parameters$block == block, drop = FALSE])
   weights <- if (is.null(fit$design$W)) list(weight = rows("weight"))
-             else list(coefficient = rbind(matrix(0, ncol(fit$design$W), nrow(theta)), rows("membership")))
+             else list(coefficient = rbind(matrix(0, ncol(fit$design$W), nrow(theta)),
+                                           rows("membership")))
   state <- list(weights = weights)
   state[[fit$kind]] <- switch(fit$kind,
     normal = list(mean = rows("mean"), covariance = normal_columns(fit, rows("sd"), rows("cor"))),
-    regression = list(coefficients = rows("beta"), boundary = 0 * rows("beta"), sigma = rows("sigma")),
+    regression = list(coefficients = rows("beta"), boundary = 0 * rows("beta"),
+                      sigma = rows("sigma")),
     curves = list(coefficients = rows("beta"), covariance = curve_columns_of(fit, theta),
                   sigma = rows("sigma")),
     classes = probability_columns(fit, theta)
@@ -501,7 +513,8 @@ curve_columns_of <- function(fit, theta) {
       out[places, ] <- if (blocks$kind[b] == "multiple") {
         as.vector(given[rows, rows]) %o% drop(sd)^2
       } else {
-        covariance_columns(sd, t(theta[, at$cor, drop = FALSE]), covariance_pairs(rep(1L, nrow(sd))))
+        covariance_columns(sd, t(theta[, at$cor, drop = FALSE]),
+                           covariance_pairs(rep(1L, nrow(sd))))
       }
     }
     out
@@ -510,7 +523,9 @@ curve_columns_of <- function(fit, theta) {
 
 probability_columns <- function(fit, theta) {
   variables <- fit$design$variables
-  at <- function(words, j) t(theta[, match(paste0(words, "|", j), fit$parameters$name), drop = FALSE])
+  at <- function(words, j) {
+    t(theta[, match(paste0(words, "|", j), fit$parameters$name), drop = FALSE])
+  }
   numbers <- variables$name[variables$type == "gaussian"]
   of_component <- function(words) {
     do.call(rbind, lapply(seq_len(fit$k), function(j) at(words, j)))

@@ -2,8 +2,8 @@
 #
 #   check_curves(spec, parsed), check_smooths(parsed, spec), random_structure(x, kind)
 #                                       what was asked for
-#   random_design(bars, frame, structure, curves)    list(Z, random): the matrix of the deviations, and
-#                                       how to make it
+#   random_design(bars, frame, structure, curves)    list(Z, random): the matrix of the deviations,
+#                                       and how to make it
 #   curves_part(design, k, told)        what C takes
 #   curve_parameters(design, k, told), curve_df(design, k, told)
 #   curve_slots(design), told_curves(priors, slots, design), default_curves(design)
@@ -13,26 +13,29 @@
 #   smooth_edf(fit)                     k x curves: their effective degrees of freedom
 #   unit_designs(design)                units that share rows of X, Z and weights, as numbers
 #
-# The components' own smooth terms are design$curves, whose columns are the last of X: latent vectors
-# of each component, b_j ~ N(0, sd_j^2 I), which are no part of theta.
+# The components' own smooth terms are design$curves, whose columns are the last of X: latent
+# vectors of each component, b_j ~ N(0, sd_j^2 I), which are no part of theta.
 #
-# design$random is list(group, terms, size, label, curves, structure, common, matrix): for each ( | )
-# its terms as term_description() has them, its number of columns and its words; the curves of its
-# smooth terms, whose columns come after those of all terms; "free", "diagonal" or "multiple" of
-# matrix, which is said of the terms. A block here is what has a covariance of its own: a whole ( | ),
-# a column of a diagonal one, or a curve, whose coefficients have one variance and are independent.
+# design$random is list(group, terms, size, label, curves, structure, common, matrix): for each
+# ( | ) its terms as term_description() has them, its number of columns and its words; the curves of
+# its smooth terms, whose columns come after those of all terms; "free", "diagonal" or "multiple" of
+# matrix, which is said of the terms. A block here is what has a covariance of its own: a whole
+# ( | ), a column of a diagonal one, or a curve, whose coefficients have one variance and are
+# independent.
 
 check_curves <- function(spec, parsed) {
   if (spec$kind != "curves") return()
   group <- parsed$bars[[1]]$group_name
   if (is.null(spec$unit)) {
-    abort(c(sprintf("A mixture with a ( | %s) term classifies units of several rows: say which,", group),
+    abort(c(sprintf("A mixture with a ( | %s) term classifies units of several rows: say which,",
+                    group),
             sprintf("as by unit = ~ %s.", group)), "elbo_error_formula")
   }
   unit <- paste(vapply(spec$unit, deparse_line, ""), collapse = ":")
   others <- setdiff(vapply(parsed$bars, `[[`, "", "group_name"), unit)
   if (length(others) > 0) {
-    abort(c(sprintf("The deviations of ( | %s) must be those of the units, `unit` = ~ %s:", others[1], unit),
+    abort(c(sprintf("The deviations of ( | %s) must be those of the units, `unit` = ~ %s:",
+                    others[1], unit),
             sprintf("write ( | %s), or unit = ~ %s.", unit, others[1])), "elbo_error_formula")
   }
   if (spec$family$family == "gaussian") return()
@@ -44,11 +47,13 @@ check_smooths <- function(parsed, spec) {
   if (length(parsed$smooths) == 0 || spec$kind == "curves") return()
   label <- parsed$smooths[[1]]$label
   abort(c("fit_mixture() has smooth terms in mixtures of curves only, but `formula` has",
-          sprintf("%s without a ( | ) term. Write splines::ns(x, 4), or say of which units the", label),
+          sprintf("%s without a ( | ) term. Write splines::ns(x, 4), or say of which units the",
+                  label),
           sprintf("rows are, as by %s + (1 | id) with unit = ~ id.", label)), "elbo_error_formula")
 }
 
-# "free", "diagonal", "identity" or a covariance matrix, and perhaps "common", in a vector or a list.
+# "free", "diagonal", "identity" or a covariance matrix, and perhaps "common", in a vector or a
+# list.
 random_structure <- function(x, kind) {
   if (is.null(x)) x <- "free"
   if (kind != "curves") {
@@ -63,8 +68,8 @@ random_structure <- function(x, kind) {
   ok <- sum(is_common) < 2 && ((is.character(rest) && length(rest) == 1 && rest %in% words) ||
                                  is_semidefinite(rest))
   check(ok, "random_covariance",
-        paste("\"free\", \"diagonal\", \"identity\" or a covariance matrix, and perhaps \"common\", as in",
-              "c(\"diagonal\", \"common\") or list(matrix, \"common\")"), x)
+        paste("\"free\", \"diagonal\", \"identity\" or a covariance matrix, and perhaps",
+              "\"common\", as in c(\"diagonal\", \"common\") or list(matrix, \"common\")"), x)
   multiple <- is.matrix(rest) || rest == "identity"
   list(structure = if (multiple) "multiple" else rest, common = any(is_common),
        matrix = if (is.matrix(rest)) unname(rest))
@@ -96,9 +101,9 @@ random_design <- function(bars, frame, structure, curves) {
             "leave it out of ( | )."), "elbo_error_formula")
   }
   if (!is.null(structure$matrix) && nrow(structure$matrix) != ncol(Z)) {
-    abort(c(sprintf("The matrix of `random_covariance` must be %d x %d, as there are terms in ( | ),",
-                    ncol(Z), ncol(Z)),
-            sprintf("not %d x %d.", nrow(structure$matrix), ncol(structure$matrix)),
+    abort(c(sprintf("The matrix of `random_covariance` must be %d x %d,", ncol(Z), ncol(Z)),
+            sprintf("as there are terms in ( | ), not %d x %d.",
+                    nrow(structure$matrix), ncol(structure$matrix)),
             if (length(curves) > 0) "Smooth terms count by their straight lines."),
           "elbo_error_argument")
   }
@@ -121,8 +126,9 @@ new_random <- function(fit, newdata) {
   cbind(Reduce(cbind, Z), smooth_matrix(random$curves, do.call(cbind, unname(frames))))
 }
 
-# first, size, kind ("free" or "multiple") and label of each block of the covariance. The components'
-# own curves may have the same words as those of the deviations, which therefore name the group.
+# first, size, kind ("free" or "multiple") and label of each block of the covariance. The
+# components' own curves may have the same words as those of the deviations, which therefore name
+# the group.
 random_blocks <- function(design) {
   random <- design$random
   size <- random$size
@@ -154,14 +160,15 @@ random_terms <- function(design) {
   c(seq_len(n), n + rep(seq_along(random$curves), smooth_sizes(random$curves)))
 }
 
-# Units of the same rows have the same number. The rows are told apart by one random projection each,
-# and units by one of their rows.
+# Units of the same rows have the same number. The rows are told apart by one random projection
+# each, and units by one of their rows.
 unit_designs <- function(design) {
   rows <- cbind(design$X, design$Z, design$weights)
   projection <- with_seed(1L, list(column = stats::rnorm(ncol(rows)),
                                    row = stats::rnorm(max(diff(design_first(design))))))
   position <- sequence(diff(design_first(design)))
-  key <- rowsum(drop(rows %*% projection$column) * projection$row[position] + projection$row[position],
+  key <- rowsum(drop(rows %*% projection$column) * projection$row[position] +
+                projection$row[position],
                 unit_of_row(design), reorder = FALSE)
   match(key, unique(key))
 }
@@ -250,20 +257,23 @@ curve_parameters <- function(design, k, told) {
                          !is.na(told$smooth_constant))
         },
         shared_rows(paste0("sd__", unlist(sd)), "sd", k, design$random$common, held),
-        if (length(cor) > 0) shared_rows(paste0("cor__", unlist(cor)), "cor", k, design$random$common),
+        if (length(cor) > 0) shared_rows(paste0("cor__", unlist(cor)), "cor", k,
+                                         design$random$common),
         shared_rows("sigma", "sigma", k, design$spec$common_sigma, !is.null(told$sigma_constant)))
 }
 
 # The columns of Z of each block.
 block_names <- function(design) {
   blocks <- random_blocks(design)
-  Map(function(first, size) colnames(design$Z)[first + seq_len(size) - 1L], blocks$first, blocks$size)
+  Map(function(first, size) colnames(design$Z)[first + seq_len(size) - 1L], blocks$first,
+      blocks$size)
 }
 
 # Of each component, or once for all.
 shared_rows <- function(terms, block, k, common, fixed = FALSE) {
   if (!common) return(parameter_rows(terms, block, seq_len(k), fixed))
-  data.frame(name = terms, block = block, component = NA_integer_, fixed = rep_len(fixed, length(terms)))
+  data.frame(name = terms, block = block, component = NA_integer_,
+             fixed = rep_len(fixed, length(terms)))
 }
 
 curve_df <- function(design, k, told) {
@@ -296,9 +306,12 @@ told_curves <- function(priors, slots, design, method) {
             sprintf("priors(`%s` = constant(1)), or use method \"em\".", label)),
           "elbo_error_unbounded")
   }
-  told <- told_regression(priors[slots %in% c("beta", "sigma")], slots[slots %in% c("beta", "sigma")])
+  told <- told_regression(priors[slots %in% c("beta", "sigma")],
+                          slots[slots %in% c("beta", "sigma")])
   held <- priors[slots == "sd"]
-  told$multiple_constant <- vapply(unname(held), function(p) if (is_constant(p)) as.double(p$parameters$value) else NA, 0)
+  told$multiple_constant <- vapply(unname(held), function(p) {
+    if (is_constant(p)) as.double(p$parameters$value) else NA
+  }, 0)
   several <- which(!is.na(told$multiple_constant) & blocks$kind == "free" & blocks$size > 1)
   if (length(several) > 0) {
     abort(c(sprintf("The standard deviations of the free covariance of ( %s | ) cannot be held;", 
@@ -319,22 +332,22 @@ told_smooths <- function(priors) {
 
 check_held_sd <- function(value) {
   if (is.finite(value) && value > 0) return()
-  abort(c("Standard deviations of deviations and of curves can be held at a positive finite number,",
-          sprintf("not at %s.", format(value))), "elbo_error_prior")
+  abort(c("Standard deviations of deviations and of curves can be held at a positive finite",
+          sprintf("number, not at %s.", format(value))), "elbo_error_prior")
 }
 
 # The law of every block, and of the multiples of given matrices.
 told_covariance <- function(prior, design, blocks) {
   if (is_flat(prior)) return(list(covariance_df = NULL, covariance_scale = NULL))
   if (prior$distribution != "inverse_wishart") {
-    abort(c(sprintf("The prior %s cannot be used for `covariance` of deviations, whose mean is zero;",
-                    format(prior)), "inverse_wishart(df, scale) can."), "elbo_error_prior")
+    abort(c(sprintf("The prior %s cannot be used for `covariance` of deviations, whose mean",
+                    format(prior)), "is zero; inverse_wishart(df, scale) can."), "elbo_error_prior")
   }
   order <- ifelse(blocks$kind == "free", blocks$size, 1)
   df <- prior$parameters$df
   if (df <= max(order) - 1) {
-    abort(sprintf("The df of the prior of `covariance` must exceed %d, one less than the terms of ( | ); not %s.",
-                  max(order) - 1, format(df)), "elbo_error_prior")
+    abort(c(sprintf("The df of the prior of `covariance` must exceed %d,", max(order) - 1),
+            sprintf("one less than the terms of ( | ); not %s.", format(df))), "elbo_error_prior")
   }
   scale <- prior$parameters$scale
   term <- random_terms(design)
@@ -348,11 +361,12 @@ told_covariance <- function(prior, design, blocks) {
   scale <- if (length(scale) == 1) diag(as.double(scale), q) else matrix(as.double(scale), q)
   # Coefficients of a curve are independent.
   apart <- outer(term, term, `!=`) | diag(length(term)) == 1
-  list(covariance_df = rep(as.double(df), nrow(blocks)), covariance_scale = scale[term, term] * apart)
+  list(covariance_df = rep(as.double(df), nrow(blocks)),
+       covariance_scale = scale[term, term] * apart)
 }
 
-# Coefficients and sigma as of regressions; deviations with a tenth of the response's variance, which
-# their terms share; curves as in fit_glmm().
+# Coefficients and sigma as of regressions; deviations with a tenth of the response's variance,
+# which their terms share; curves as in fit_glmm().
 default_curves <- function(design) {
   regression <- default_regression(replace(design, "X", list(straight_columns(design))))
   blocks <- random_blocks(design)
@@ -488,6 +502,7 @@ smooth_edf <- function(fit) {
   variance <- vapply(seq_len(fit$k), function(j) cov[cbind(last, last, j)], numeric(length(last)))
   precision <- if (vb) state$smooth_shape / state$smooth_rate else 1 / state$smooth_sd^2
   left <- rowsum(matrix(variance, length(last)), smooth_rows(fit)) * precision
-  edf <- vapply(curves, straight_parts, 0) + ifelse(is.finite(precision), smooth_sizes(curves) - left, 0)
+  edf <- vapply(curves, straight_parts, 0) +
+    ifelse(is.finite(precision), smooth_sizes(curves) - left, 0)
   matrix(t(edf), fit$k, dimnames = list(component_labels(fit), curve_labels(curves)))
 }

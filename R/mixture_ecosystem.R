@@ -32,8 +32,8 @@ vcovCR.elbo_mixture <- function(obj, ...) {
   not_for_mixtures("vcovCR()", "The sandwich is vcov(fit, type = \"sandwich\").")
 }
 
-# Likelihood ratios of fits with the same number of components, nested as update() makes them. A fit by
-# itself is compared with that without covariates.
+# Likelihood ratios of fits with the same number of components, nested as update() makes them. A fit
+# by itself is compared with that without covariates.
 #' @exportS3Method lmtest::lrtest
 lrtest.elbo_mixture <- function(object, ..., name = NULL) {
   fits <- tested_fits(object, ...)
@@ -46,14 +46,14 @@ lrtest.elbo_mixture <- function(object, ..., name = NULL) {
   }
   check_comparable_mixtures(fits)
   if (length(unique(vapply(fits, `[[`, 0L, "k"))) > 1) {
-    abort(c("Numbers of components are not compared by the chi-square law. anova() compares them by",
-            "the bootstrap."), "elbo_error_not_available")
+    abort(c("Numbers of components are not compared by the chi-square law. anova() compares",
+            "them by the bootstrap."), "elbo_error_not_available")
   }
   lrtest_of(fits, name)
 }
 
-# As lmtest does it, where the coefficients of the smaller model are some of the larger one's and those to
-# be tested have standard errors.
+# As lmtest does it, where the coefficients of the smaller model are some of the larger one's and
+# those to be tested have standard errors.
 #' @exportS3Method lmtest::waldtest
 waldtest.elbo_mixture <- function(object, ..., vcov = NULL, test = c("F", "Chisq"), name = NULL) {
   test <- check_choice(test, "test", c("F", "Chisq"))
@@ -70,8 +70,9 @@ check_nested_coefficients <- function(fits) {
     names <- names[order(lengths(names))]
     tested <- setdiff(names[[2]], names[[1]])
     if (length(tested) == 0 || length(setdiff(names[[1]], names[[2]])) > 0) {
-      abort(c("The coefficients of one model are not some of the other's. Tests of coefficients are",
-              "car::linearHypothesis(); likelihoods are compared by anova()."), "elbo_error_argument")
+      abort(c("The coefficients of one model are not some of the other's. Tests of",
+              "coefficients are car::linearHypothesis(); likelihoods are compared by anova()."),
+              "elbo_error_argument")
     }
     larger <- if (length(coef(a)) > length(coef(b))) a else b
     lost <- tested[is.na(diag(vcov(larger))[tested])]

@@ -2,8 +2,8 @@
 #
 #   occupied(fit)                                those that have units
 #   emptied(fit)                                 the others
-#   fuller_candidate(candidate, units, control)  a candidate with the answer that keeps more of them, where
-#                                                that is the more probable one
+#   fuller_candidate(candidate, units, control)  a candidate with the answer that keeps more of
+#                                                them, where that is the more probable one
 #
 # The ELBO is the log evidence less a divergence, and where components overlap the divergence of an
 # optimum with all of them is large (q has the components of units independent of the parameters),
@@ -28,7 +28,9 @@ fuller_candidate <- function(candidate, units, control) {
   model <- candidate$model
   result <- candidate$result
   k <- candidate$k
-  if (k == 1 || model$method != 2L || is.null(units$coordinates) || !alive(result)) return(candidate)
+  if (k == 1 || model$method != 2L || is.null(units$coordinates) || !alive(result)) {
+    return(candidate)
+  }
   if (n_occupied(result) == k || model$n_row * result$n_eta^2 > 2e9) return(candidate)
   start <- em_partition(candidate, units, control)
   if (is.null(start)) return(candidate)
@@ -44,7 +46,8 @@ fuller_candidate <- function(candidate, units, control) {
   candidate
 }
 
-# Probabilities of the components of units by "em" under the same priors, but for that of the weights.
+# Probabilities of the components of units by "em" under the same priors, but for that of the
+# weights.
 em_partition <- function(candidate, units, control) {
   told <- candidate$priors$told
   told$weights[c("law", "alpha")] <- list("flat", NULL)
@@ -66,21 +69,23 @@ corrected_elbo <- function(model, result) {
   result$objective + 0.5 * (volume(answer$V) - volume(-answer$hessian))
 }
 
-# ---- in words --------------------------------------------------------------------------------------
+# ---- in words ------------------------------------------------------------------------------------
 
 empty_words <- function(fit) {
   n <- length(emptied(fit))
   c(
     if (n > 0) {
-      sprintf(paste("%d of %d components %s empty (less than half a unit each), with parameters as their",
-                    "prior has them. That is no evidence against %s: by \"vb\" components empty where they",
-                    "are not needed, and also where they overlap others. Weights have no standard errors",
-                    "then. Compare with method = \"em\", or a prior as priors(weight = dirichlet(4))."),
+      sprintf(paste("%d of %d components %s empty (less than half a unit each), with parameters",
+                    "as their prior has them. That is no evidence against %s: by \"vb\" components",
+                    "empty where they are not needed, and also where they overlap others. Weights",
+                    "have no standard errors then. Compare with method = \"em\", or a prior as",
+                    "priors(weight = dirichlet(4))."),
               n, fit$k, if (n == 1) "is" else "are", if (n == 1) "it" else "them")
     },
     if (!is.null(fit$emptier)) {
-      sprintf(paste("An optimum with %s has an ELBO higher by %s; corrected by what linear response adds",
-                    "to the volume of q, the log evidence of this one is higher by %s."),
+      sprintf(paste("An optimum with %s has an ELBO higher by %s; corrected by what linear",
+                    "response adds to the volume of q, the log evidence of this one is higher",
+                    "by %s."),
               count_words(fit$emptier$occupied, "occupied component"),
               fixed_text(fit$emptier$objective - fit$objective, 1), fixed_text(fit$emptier$gain, 1))
     }

@@ -177,11 +177,12 @@ common_sigma <- function(sigma, spec) {
 
 # The model frame -------------------------------------------------------------------------------
 
-# A one- or two-sided formula of all variables. The responses of classes are variables each. Columns of
-# the data that regressions transform are kept as they are too: pictures are drawn against them.
+# A one- or two-sided formula of all variables. The responses of classes are variables each. Columns
+# of the data that regressions transform are kept as they are too: pictures are drawn against them.
 frame_variables <- function(parsed, spec, membership, data) {
   fixed <- term_variables(parsed$fixed)
-  raw <- if (spec$kind != "classes") lapply(intersect(all.vars(parsed$fixed[[3]]), names(data)), as.name)
+  raw <- if (spec$kind != "classes") lapply(intersect(all.vars(parsed$fixed[[3]]), names(data)),
+                                            as.name)
   random <- unlist(lapply(parsed$bars, function(bar) term_variables(bar$terms)), recursive = FALSE)
   classes <- spec$kind == "classes"
   right <- c(if (classes) unname(as.list(spec$lhs)[-1]), fixed[-1], random,
@@ -229,7 +230,8 @@ empty_rows <- function(frame, spec) {
   missing <- function(x) if (is.matrix(x)) rowSums(!is.na(x)) == 0 else is.na(x)
   no_trials <- spec$family$family == "binomial" && is.matrix(responses[[1]])
   list(
-    `without any response` = if (spec$kind %in% c("normal", "classes") && anyNA(responses, recursive = TRUE)) {
+    `without any response` = if (spec$kind %in% c("normal", "classes") &&
+                                 anyNA(responses, recursive = TRUE)) {
       which(Reduce(`&`, lapply(responses, missing)))
     },
     `with no trials` = if (no_trials) which(rowSums(responses[[1]]) == 0),
@@ -544,8 +546,8 @@ check_constant_columns <- function(Y) {
           "a variance of zero. Leave it out of `formula`."), "elbo_error_data")
 }
 
-# A response that is a linear combination of others says nothing new, and a covariance matrix with it is
-# singular.
+# A response that is a linear combination of others says nothing new, and a covariance matrix with
+# it is singular.
 check_collinear <- function(Y) {
   names <- collinear_columns(Y)
   if (length(names) == 0) return()
@@ -599,10 +601,12 @@ check_ids <- function(design) {
   ids <- design$variables$type == "categorical" & levels > 10 & levels > rows / 2
   if (!any(ids)) return()
   first <- which(ids)[1]
-  text <- c(sprintf("%s %s", quote_names(colnames(design$Y)[ids]), if (sum(ids) == 1) "has" else "have"),
-            sprintf("a level for %s row (%d in %d): names of the rows, not an item. Leave it out of",
-                    if (levels[first] == rows[first]) "each" else "nearly each", levels[first], rows[first]),
-            "responses(), or name it as `unit`.")
+  text <- c(sprintf("%s %s", quote_names(colnames(design$Y)[ids]),
+                    if (sum(ids) == 1) "has" else "have"),
+            sprintf("a level for %s row (%d in %d): names of the rows, not an item. Leave it",
+                    if (levels[first] == rows[first]) "each" else "nearly each", levels[first],
+                    rows[first]),
+            "out of responses(), or name it as `unit`.")
   if (any(levels[ids] == rows[ids])) abort(text, "elbo_error_data")
   warn(text, "elbo_warning_data")
 }
@@ -627,8 +631,8 @@ check_regression <- function(design) {
                 design$n_row, n), "elbo_error_data")
 }
 
-# Columns of X and W that say nothing new are dropped and reported, as by lm(). Those of smooth terms
-# stay: their law makes them different.
+# Columns of X and W that say nothing new are dropped and reported, as by lm(). Those of smooth
+# terms stay: their law makes them different.
 drop_aliased <- function(design) {
   for (name in c("X", "W")) {
     columns <- if (name == "X" && !is.null(design$X)) straight_columns(design) else design[[name]]

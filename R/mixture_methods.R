@@ -18,12 +18,12 @@
 #' components, \eqn{\sum_j q(z_i=j)\,E[y\mid z_i=j]}{sum_j q(z = j) E[y | z = j]};
 #' `predict(fit, newdata, type = "response")` uses the probabilities before the response.
 #'
-#' `logLik()` of mixtures of curves with smooth terms, `s()` outside of ( | ), is a lower bound of the
-#' log-likelihood when there are several components, the ELBO (less the log prior, if there is one): the
-#' coefficients of these terms are latent variables of the components, and `"em"` takes the best law of
-#' them in which they are independent of the components of units. How far it is from the log-likelihood
-#' depends on how clearly the units are classified: where each has a component of probability one it is
-#' equal. `AIC()`, `BIC()` and [selection()] use it.
+#' `logLik()` of mixtures of curves with smooth terms, `s()` outside of ( | ), is a lower bound of
+#' the log-likelihood when there are several components, the ELBO (less the log prior, if there is
+#' one): the coefficients of these terms are latent variables of the components, and `"em"` takes
+#' the best law of them in which they are independent of the components of units. How far it is from
+#' the log-likelihood depends on how clearly the units are classified: where each has a component of
+#' probability one it is equal. `AIC()`, `BIC()` and [selection()] use it.
 #'
 #' @param object,x a fit made by [fit_mixture()].
 #' @param type of residuals: `"response"`, or `"pearson"`: divided by the standard deviation within
@@ -172,8 +172,8 @@ evaluate_mixture <- function(fit, design = fit$design, state = fit$state) {
   answer <- .Call(C_mixture_evaluate, fit_model(fit, design), state)
   if (answer$status == 0) return(answer)
   if (identical(state, fit$state)) {
-    abort(c("The density of `newdata` is zero under every component, to the last digit a number has:",
-            "its values are too far from those of the fit."), "elbo_error_data")
+    abort(c("The density of `newdata` is zero under every component, to the last digit",
+            "a number has: its values are too far from those of the fit."), "elbo_error_data")
   }
   abort("These parameters are outside of their space: a covariance is not positive definite, say.",
         "elbo_error_argument")
@@ -202,8 +202,8 @@ label_units <- function(fit, design, probability) {
   probability
 }
 
-# A mixture of Gaussian regressions without covariates is a normal mixture, whose variances have other
-# words. Said here they stay what they are, so that the models are nested.
+# A mixture of Gaussian regressions without covariates is a normal mixture, whose variances have
+# other words. Said here they stay what they are, so that the models are nested.
 #' @exportS3Method
 follow_formula.elbo_mixture <- function(object, call) {
   was <- object$design$spec

@@ -1,18 +1,21 @@
 # Moves from one optimum to a better one.
 #
-#   moved_candidate(candidate, units, control)   what C finds for a candidate when moves have been tried
-#   moved_ascent(model, run, units, control)     the last of the ascents that moves from `run` led to, or
-#                                                `run`; with how many there were, `moves`
+#   moved_candidate(candidate, units, control)   what C finds for a candidate when moves have been
+#                                                tried
+#   moved_ascent(model, run, units, control)     the last of the ascents that moves from `run` led
+#                                                to, or `run`; with how many there were, `moves`
 #
 # A component is given up, its units going to the others, and another one is split in two: the
-# split-and-merge moves of Ueda, Nakano, Ghahramani and Hinton (2000). Where components may be empty, by
-# vb, one comes without the other too: the emptiest component costs nothing, so that a split into it is
-# a birth, and to give up one without a split is a death. A round splits each component once, in the
-# place of the one that costs least, looks at all of them by short runs and climbs the most promising;
-# after a round without success the place is that of the next in cost. A move is a partition like those
-# that ascents start from, so that one piece of code serves mixtures of all kinds by all methods.
+# split-and-merge moves of Ueda, Nakano, Ghahramani and Hinton (2000). Where components may be
+# empty, by vb, one comes without the other too: the emptiest component costs nothing, so that a
+# split into it is a birth, and to give up one without a split is a death. A round splits each
+# component once, in the place of the one that costs least, looks at all of them by short runs and
+# climbs the most promising; after a round without success the place is that of the next in cost. A
+# move is a partition like those that ascents start from, so that one piece of code serves mixtures
+# of all kinds by all methods.
 
-move_run <- 10L      # iterations before moves are compared; by vb, which has twice as many, half of it
+# iterations before moves are compared; by vb, which has twice as many, half of it
+move_run <- 10L
 move_look <- 40L     # before a climb goes on or is given up
 move_climb <- 120L   # at most, before it is seen whether it leads higher
 moves_climbed <- 2L  # of a round
@@ -59,9 +62,11 @@ best_move <- function(model, run, units, control, round, failed) {
   })
   runs <- runs[vapply(runs, alive, NA)]
   objective <- vapply(runs, `[[`, 0, "objective")
-  for (s in utils::head(order(-objective), if (is_cheap(model)) 3L * moves_climbed else moves_climbed)) {
+  for (s in utils::head(order(-objective),
+                        if (is_cheap(model)) 3L * moves_climbed else moves_climbed)) {
     better <- climb_above(model, runs[[s]], control, run$objective + worthwhile)
-    if (!is.null(better) && trusted_objective(model, better) > trusted_objective(model, run)) return(better)
+    if (!is.null(better) &&
+        trusted_objective(model, better) > trusted_objective(model, run)) return(better)
   }
   NULL
 }
@@ -105,12 +110,14 @@ moved_probability <- function(move, at, units, round) {
   probability
 }
 
-# What of each unit goes to the first half of a component: by a partition of its units as ascents start
-# from, or by how well they fit (halves of one place and different spread). The ways take turns.
+# What of each unit goes to the first half of a component: by a partition of its units as ascents
+# start from, or by how well they fit (halves of one place and different spread). The ways take
+# turns.
 split_share <- function(whole, at, units, turn) {
   chosen <- which(whole >= 1 / ncol(at$probability))
   if (length(chosen) < 2) return() # a component that is next to empty
-  makers <- Filter(function(maker) maker$name != "hierarchical", unique(start_makers(units$design$kind)))
+  makers <- Filter(function(maker) maker$name != "hierarchical",
+                   unique(start_makers(units$design$kind)))
   turn <- turn %% (length(makers) + 1L)
   fit <- at$log_density[chosen]
   label <- if (turn == 0) 1L + (fit > stats::median(fit))
@@ -136,14 +143,14 @@ climb_above <- function(model, run, control, goal) {
   if (alive(result) && result$objective > goal) result
 }
 
-# Units that do not share their rows have factors of their own, so that the thousands of iterations that
-# moves take would cost many times what the starts do.
+# Units that do not share their rows have factors of their own, so that the thousands of iterations
+# that moves take would cost many times what the starts do.
 worth_moving <- function(candidate, design) {
   design$kind != "curves" || candidate$k * max(unit_designs(design)) <= most_factors
 }
 
-# Of a candidate, see fit_candidate(), with all its units at the end; as it is where there is nothing to
-# start moves from.
+# Of a candidate, see fit_candidate(), with all its units at the end; as it is where there is
+# nothing to start moves from.
 moved_candidate <- function(candidate, units, control) {
   result <- candidate$result
   if (candidate$k == 1 || is.null(units$coordinates) || !alive(result)) return(result)

@@ -130,7 +130,8 @@ parameter_rows <- function(terms, block, components, fixed = FALSE) {
   name <- paste0(rep(terms, length(components)), "|", rep(components, each = length(terms)),
                  recycle0 = TRUE)
   data.frame(name = name, block = rep_len(block, length(name)),
-             component = rep(components, each = length(terms)), fixed = rep_len(fixed, length(name)))
+             component = rep(components, each = length(terms)),
+             fixed = rep_len(fixed, length(name)))
 }
 
 weight_parameters <- function(design, k, told) {

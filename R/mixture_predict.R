@@ -36,12 +36,12 @@
 #' response, so that the prediction of a response does not look at it. Only of mixtures of curves a
 #' unit of the fit, which `newdata` names by its `unit`, is predicted with what the fit knows of it:
 #' the probabilities of its components and its own deviation from their curves, at any times.
-#' `by_component` gives the curves of the components themselves. Beyond the data smooth terms go on as
-#' straight lines.
+#' `by_component` gives the curves of the components themselves. Beyond the data smooth terms go on
+#' as straight lines.
 #'
 #' With smooth terms in the curves of the components the `"density"` is by method `"em"` too a lower
-#' bound, \eqn{\exp E_q[\log p(y\mid b)]}{exp E_q[log p(y | b)]} in the place of the density of a component,
-#' and so are the probabilities made of these.
+#' bound, \eqn{\exp E_q[\log p(y\mid b)]}{exp E_q[log p(y | b)]} in the place of the density of a
+#' component, and so are the probabilities made of these.
 #' @return By unit (a row, or a level of `unit`), with names:
 #' * `"class"`: integer vector of components;
 #' * `"prob"`: matrix, units x k;

@@ -308,7 +308,8 @@ informed.elbo_mixture <- function(fit) {
 
 #' @exportS3Method
 notes.elbo_mixture <- function(fit) {
-  c(prior_words(fit), constant_words(fit), joint_words(fit), empty_words(fit), spurious_words(fit), tie_words(fit),
+  c(prior_words(fit), constant_words(fit), joint_words(fit), empty_words(fit), spurious_words(fit),
+    tie_words(fit),
     limit_words(fit), share_words(fit), unknown_words(fit), missing_words(fit), left_out_words(fit))
 }
 
@@ -338,9 +339,11 @@ spurious_words <- function(fit) {
   which <- spurious_components(fit_model(fit), fit)
   if (length(which) == 0) return()
   one <- length(which) == 1
-  sprintf(paste("%s %s on %s units and far narrower than the others: units that happen to be close make",
-                "such maxima of the likelihood. Look at fewer components, or at a common variance."),
-          paste(if (one) "Component" else "Components", enumerate(which, 6)), if (one) "is" else "are",
+  sprintf(paste("%s %s on %s units and far narrower than the others: units that happen to be close",
+                "make such maxima of the likelihood. Look at fewer components, or at a",
+                "common variance."),
+          paste(if (one) "Component" else "Components", enumerate(which, 6)),
+          if (one) "is" else "are",
           enumerate(signif_text(fit$size[which], 2), 6))
 }
 
@@ -378,12 +381,14 @@ unknown_words <- function(fit) {
         "ended. Look at convergence(), or use bootstrap().")
 }
 
-# The likelihood is the same, to all that its second derivatives show, along a line through the estimates.
+# The likelihood is the same, to all that its second derivatives show, along a line through the
+# estimates.
 ridge_words <- function(fit) {
   names <- ridge_parameters(fit)
   if (length(names) == 0) return()
-  c(cell_words(fit), sprintf(paste("Not identified: along a ridge of %s the likelihood is the same, so that the estimates",
-                  "are one of many, without standard errors."), enumerate(names, 6)))
+  c(cell_words(fit),
+    sprintf(paste("Not identified: along a ridge of %s the likelihood is the same, so that",
+                  "the estimates are one of many, without standard errors."), enumerate(names, 6)))
 }
 
 # Classes of categories have no more parameters than there are cells in the table of all responses.
@@ -416,7 +421,8 @@ missing_words <- function(fit) {
 
 # ---- the table ---------------------------------------------------------------------------
 
-component_blocks <- c("weight", "membership", "mean", "beta", "smooth", "prob", "sd", "sigma", "cor")
+component_blocks <- c("weight", "membership", "mean", "beta", "smooth", "prob", "sd", "sigma",
+                      "cor")
 
 # A row for each term, a column of text for each component; then what is common to all.
 write_components <- function(fit, blocks) {

@@ -24,7 +24,8 @@ select_mixture <- function(design, k, models, method, prior, start, control) {
     for (covariance in distinct_models(models, n_components)) {
       hopeless <- hopeless_reason(design, n_components, covariance, method, prior)
       candidates <- c(candidates, list(if (is.null(hopeless)) {
-        fit_candidate(design, units$design, n_components, covariance, method, prior, starts, control)
+        fit_candidate(design, units$design, n_components, covariance, method, prior, starts,
+                      control)
       } else {
         hopeless_candidate(design, n_components, covariance, method, prior, hopeless)
       }))
@@ -33,13 +34,15 @@ select_mixture <- function(design, k, models, method, prior, start, control) {
   choose_candidate(candidates, units, design, method, control)
 }
 
-# Of each number of components the best candidate, as if it were the only number; then the best of these.
+# Of each number of components the best candidate, as if it were the only number; then the best of
+# these.
 choose_candidate <- function(candidates, units, design, method, control) {
   table <- do.call(rbind, lapply(candidates, candidate_row, design, method))
   units$full <- design
   for (rows in split(seq_along(candidates), table$k)) {
     candidates[rows] <- settle_candidates(candidates[rows], units, design, method, control)
-    best <- rows[best_row(do.call(rbind, lapply(candidates[rows], candidate_row, design, method)), method)]
+    best <- rows[best_row(do.call(rbind, lapply(candidates[rows], candidate_row, design, method)),
+                          method)]
     if (length(best) > 0) candidates[[best]] <- fuller_candidate(candidates[[best]], units, control)
   }
   table <- do.call(rbind, lapply(candidates, candidate_row, design, method))
@@ -51,8 +54,8 @@ best_row <- function(table, method) {
   if (method == "vb") which.max(table$criterion) else which.min(table$criterion)
 }
 
-# Of one number of components: moves where they may make a candidate the best, which is climbed to the end;
-# where it collapses on the way, the next best.
+# Of one number of components: moves where they may make a candidate the best, which is climbed to
+# the end; where it collapses on the way, the next best.
 settle_candidates <- function(candidates, units, design, method, control) {
   row <- function(candidate) candidate_row(candidate, design, method)
   table <- do.call(rbind, lapply(candidates, row))
@@ -65,32 +68,35 @@ settle_candidates <- function(candidates, units, design, method, control) {
     }
     if (method == "joint" || control$accelerate != "auto") break
     best <- best_row(table, method)
-    candidates[[best]]$result <- finish_ascent(candidates[[best]]$model, candidates[[best]]$result, control)
+    candidates[[best]]$result <- finish_ascent(candidates[[best]]$model, candidates[[best]]$result,
+                                               control)
     table[best, ] <- row(candidates[[best]])
     if (alive(candidates[[best]]$result)) break
   }
   candidates
 }
 
-# Candidates that moves may make the best: a difference of BIC beyond 10, of log evidence beyond 5, is
-# very strong evidence (Kass and Raftery 1995).
+# Candidates that moves may make the best: a difference of BIC beyond 10, of log evidence beyond 5,
+# is very strong evidence (Kass and Raftery 1995).
 within_reach <- function(criterion, method) {
   loss <- if (method == "vb") 2 * (max(criterion, na.rm = TRUE) - criterion)
           else criterion - min(criterion, na.rm = TRUE)
   !is.na(loss) & loss <= 10
 }
 
-# Covariance matrices with correlations that are singular from the first: without a prior their likelihood
-# is unbounded. As many rows as components only give means.
+# Covariance matrices with correlations that are singular from the first: without a prior their
+# likelihood is unbounded. As many rows as components only give means.
 hopeless_reason <- function(design, k, covariance, method, prior) {
-  if (design$kind != "normal" || method == "vb" || substr(covariance, 3, 3) %in% c("", "I")) return()
+  if (design$kind != "normal" || method == "vb" ||
+      substr(covariance, 3, 3) %in% c("", "I")) return()
   if (any(names(prior) == "covariance")) return()
   if (sum(rowSums(!is.na(design$Y)) > 0) - k < ncol(design$Y)) return("too few rows")
   if (length(collinear_columns(design$Y)) > 0) "collinear responses"
 }
 
 hopeless_candidate <- function(design, k, covariance, method, prior, reason) {
-  list(k = k, covariance = covariance, priors = mixture_priors(prior, design, k, method), hopeless = reason,
+  list(k = k, covariance = covariance, priors = mixture_priors(prior, design, k, method),
+       hopeless = reason,
        result = list(status = ascent_status[["unbounded"]], component = 0L, part = 0L))
 }
 
@@ -140,8 +146,8 @@ candidate_status <- function(candidate) {
   )
 }
 
-# Turned axes mix the responses, so that the least variance is below the rounding of the largest where
-# their units are too far apart.
+# Turned axes mix the responses, so that the least variance is below the rounding of the largest
+# where their units are too far apart.
 far_apart <- function(candidate) {
   turned <- c("EVE", "VVE", "EEV", "VEV")
   if (!candidate$covariance %in% turned) return(FALSE)
@@ -199,7 +205,8 @@ abort_collapsed <- function(candidate, design, n_candidates) {
   }
   if (!is.null(candidate$hopeless)) abort_hopeless(tried, candidate, design)
   if (far_apart(candidate)) {
-    abort(c(tried, "its axes are turned, and the units of the responses are more than a million times",
+    abort(c(tried,
+            "its axes are turned, and the units of the responses are more than a million times",
             "apart. Rescale them, or use a model for which units do not matter, as \"VVV\"."),
           "elbo_error_data")
   }
@@ -234,10 +241,11 @@ culprit <- function(result, unknown) {
 # A regression may fit many rows; what is left of them is then beyond the digits of sums.
 collapse_reason <- function(kind) {
   if (kind %in% c("normal", "classes")) {
-    return("onto so few different rows that its variance goes to zero and the likelihood to infinity.")
+    return(paste("onto so few different rows that its variance goes to zero and the likelihood to",
+                 "infinity."))
   }
-  paste("onto rows, few or many, that it fits to a millionth of their size, so that its variance goes to",
-        "zero and the likelihood to infinity.")
+  paste("onto rows, few or many, that it fits to a millionth of their size, so that its variance",
+        "goes to zero and the likelihood to infinity.")
 }
 
 covariance_prior_text <- function(design, k) {

@@ -1,7 +1,8 @@
 # Where the ascents of a mixture start: partitions of the units.
 #
-#   sorted_design(design)             list(design, order): its units in an order that follows from what they
-#                                     are, so that nothing depends on the order of the data
+#   sorted_design(design)             list(design, order): its units in an order that follows from
+#                                     what they are, so that nothing depends on the order of the
+#                                     data
 #   starting_units(design, seed)      list(design, coordinates): the units that partitions are made
 #                                     of, all or a sample, and where they lie
 #   mixture_starts(units, k, control, method)   list of list(name, start); start is what C takes,
@@ -71,7 +72,8 @@ starting_units <- function(design, seed) {
       design <- subset_units(design, sort(sample.int(design$n_unit, largest_sample)))
     }
     scaled <- unit_features(design)
-    x <- list(scaled = scaled, sphered = if (design$kind %in% c("normal", "curves")) sphered(scaled))
+    x <- list(scaled = scaled,
+              sphered = if (design$kind %in% c("normal", "curves")) sphered(scaled))
     list(design = design, coordinates = lapply(x[lengths(x) > 0], hierarchy))
   })
 }
@@ -346,7 +348,8 @@ refuse_collapsing <- function(model, result) {
 # Of all components. Variances with a prior are bounded from below.
 least_variance <- function(model, state) min(least_variances(model, state))
 
-# Of each component, or one where it is common, in the direction in which it is least: relative to the data.
+# Of each component, or one where it is common, in the direction in which it is least: relative to
+# the data.
 least_variances <- function(model, state) {
   normal <- model$parts$normal
   classes <- model$parts$classes
@@ -386,9 +389,10 @@ spurious_components <- function(model, result) {
   narrow[result$size[narrow] < few_units(model)]
 }
 
-# In the neighbourhood of its infinities the likelihood has maxima that say nothing (McLachlan and Peel 2000,
-# section 3.10). So that luck does not decide whether one is met, an optimum with a narrow component is
-# taken only where it is better by far than those without, and on few units only where there is no other.
+# In the neighbourhood of its infinities the likelihood has maxima that say nothing (McLachlan and
+# Peel 2000, section 3.10). So that luck does not decide whether one is met, an optimum with a
+# narrow component is taken only where it is better by far than those without, and on few units only
+# where there is no other.
 trusted_objective <- function(model, result) {
   narrow <- narrow_components(model, result)
   if (length(narrow) == 0) return(result$objective)

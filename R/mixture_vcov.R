@@ -2,9 +2,9 @@
 # and the derivative J of theta in coordinates eta without constraint (under vb the natural
 # parameters of q).
 #
-#   mixture_information(fit)    list(eta_cov, jacobian, latent, V): inverse information of eta, J, and
-#                               that of what is no part of theta, the coefficients of smooth terms,
-#                               component by component; V of vb. Kept in fit$cache
+#   mixture_information(fit)    list(eta_cov, jacobian, latent, V): inverse information of eta, J,
+#                               and that of what is no part of theta, the coefficients of smooth
+#                               terms, component by component; V of vb. Kept in fit$cache
 #   unit_scores(fit)            derivative of log p(y_i | theta) by eta, units x eta
 #   at_boundary(fit)            which entries of theta no standard error describes
 
@@ -30,9 +30,10 @@
 #' Under method `"joint"` the information is that of the objective at the labels found, which are
 #' taken for known; it says less than it seems.
 #' @return A symmetric matrix with the names of `coef()`, or of `theta()`. Rows of parameters that
-#'   are held, or on the boundary of their range (a probability of 0 or 1), are `NA`, and so are those
-#'   of weights where method `"vb"` has emptied a component: the others then share the whole, and q says
-#'   nothing of how probable it is that the component is there. Coefficients that are held have zeros.
+#'   are held, or on the boundary of their range (a probability of 0 or 1), are `NA`, and so are
+#'   those of weights where method `"vb"` has emptied a component: the others then share the whole,
+#'   and q says nothing of how probable it is that the component is there. Coefficients that are
+#'   held have zeros.
 #' @references
 #' Louis, T. A. (1982). Finding the observed information matrix when using the EM algorithm.
 #' *Journal of the Royal Statistical Society B* 44, 226--233.
@@ -99,20 +100,22 @@ information_at <- function(fit) {
   c(information_parts(fit, eta_cov, answer$jacobian), list(V = answer$V, status = answer$status))
 }
 
-# Coordinates of the weights alone of which the units say next to nothing, beside what they would if their
-# components were known: the components are alike.
+# Coordinates of the weights alone of which the units say next to nothing, beside what they would if
+# their components were known: the components are alike.
 flat_weights <- function(fit, information, jacobian) {
   rows <- which(fit$parameters$block == "weight")
   if (fit$method == "vb" || length(rows) == 0) return(integer())
   own <- which(colSums(abs(jacobian[-rows, , drop = FALSE])) == 0)
-  known <- nobs(fit) * colSums(jacobian[rows, own, drop = FALSE]^2 / as.vector(component_weights(fit)))
+  known <- nobs(fit) *
+    colSums(jacobian[rows, own, drop = FALSE]^2 / as.vector(component_weights(fit)))
   own[diag(information)[own] < flat_information(fit) * known]
 }
 
 # Coordinates of components without members alone, of which no unit says anything.
 of_nobody <- function(fit, jacobian) {
   if (fit$method == "vb") return(integer())
-  rows <- which(fit$parameters$component %in% which(fit$size < nobody) & fit$parameters$block != "weight")
+  rows <- which(fit$parameters$component %in% which(fit$size < nobody) &
+                fit$parameters$block != "weight")
   if (length(rows) == 0) return(integer())
   others <- colSums(abs(jacobian[-rows, , drop = FALSE])) > 0
   which(!others & colSums(abs(jacobian[rows, , drop = FALSE])) > 0)
@@ -120,8 +123,8 @@ of_nobody <- function(fit, jacobian) {
 
 nobody <- 1e-4 # of a unit
 
-# The part of the largest information below which a direction is flat: differences leave some 1e-6 of what is
-# zero. Of curves a covariance may be nearly known without that.
+# The part of the largest information below which a direction is flat: differences leave some 1e-6
+# of what is zero. Of curves a covariance may be nearly known without that.
 flat_information <- function(fit) if (fit$method == "vb" || fit$kind == "curves") 1e-10 else 3e-6
 
 # Without the covariances, of which there may be millions.
@@ -309,8 +312,8 @@ parameter_scale <- function(fit) {
 #'   scale, so that none leaves its range. `"bootstrap"`: percentiles of [bootstrap()].
 #' @param nsim,seed For the bootstrap.
 #' @param ... Nothing further.
-#' @param method,boot.type lme4's words: `"Wald"` or `"boot"` for `type`, and `"perc"`, the only kind
-#'   of bootstrap interval.
+#' @param method,boot.type lme4's words: `"Wald"` or `"boot"` for `type`, and `"perc"`, the only
+#'   kind of bootstrap interval.
 #' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`; `NA` for a
 #'   parameter that is held or on the boundary of its range.
 #' @family what a mixture answers

@@ -50,6 +50,7 @@ test_that("the refits that a bootstrap used are counted", {
   table <- suppressWarnings(anova(one, four, nsim = 9, seed = 1))
   used <- as.numeric(sub(".*bootstrap of ([0-9]+).*", "\\1", attr(table, "heading")[2]))
   expect_lt(used, 9)
-  expect_match(attr(table, "heading")[2], sprintf("(of 9 draws, %d had no fit)", 9 - used), fixed = TRUE)
+  expect_match(attr(table, "heading")[2], sprintf("(of 9 draws, %d had no fit)", 9 - used),
+               fixed = TRUE)
   expect_gte(table[2, "Pr(>Chisq)"], 1 / (1 + used))
 })

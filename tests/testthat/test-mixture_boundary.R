@@ -1,5 +1,5 @@
-# The likelihood of counts and shares is bounded, also where a component has mean 0 or a probability 0
-# or 1. Maxima beside them are by direct optimisation of the zero-inflated likelihood.
+# The likelihood of counts and shares is bounded, also where a component has mean 0 or a probability
+# 0 or 1. Maxima beside them are by direct optimisation of the zero-inflated likelihood.
 
 set.seed(2)
 inflated <- data.frame(y = c(rep(0, 80), rpois(120, 4)))
@@ -15,7 +15,8 @@ test_that("zero inflation is found, and chosen", {
   expect_equal(zero$k, 2)
   expect_equal(as.numeric(logLik(zero)), direct$value, tolerance = 1e-9)
   expect_equal(round(as.numeric(logLik(zero)), 3), -375.161)
-  expect_equal(unname(theta(zero)[1:3]), c(plogis(direct$par[1]), plogis(-direct$par[1]), direct$par[2]),
+  expect_equal(unname(theta(zero)[1:3]),
+               c(plogis(direct$par[1]), plogis(-direct$par[1]), direct$par[2]),
                tolerance = 1e-5, ignore_attr = TRUE)
   expect_identical(theta(zero)[["(Intercept)|2"]], -Inf)
   expect_equal(selection(zero)$status, rep("ok", 3))
@@ -31,11 +32,14 @@ test_that("what is at the boundary is said, and everything else answers", {
   at <- c(qlogis(theta(zero)[[1]]), theta(zero)[[3]])
   H <- optimHess(at, zero_inflated_poisson, y = inflated$y)
   expect_equal(sqrt(-solve(H)[2, 2]), sqrt(V["(Intercept)|1", "(Intercept)|1"]), tolerance = 1e-4)
-  expect_equal(unname(predict(zero, data.frame(x = 1), type = "response", by_component = TRUE)[1, 2]), 0)
-  expect_equal(unname(predict(zero, data.frame(y = 0:1), type = "prob")[2, 2]), 0, tolerance = 1e-15)
+  expect_equal(unname(predict(zero, data.frame(x = 1), type = "response",
+                              by_component = TRUE)[1, 2]), 0)
+  expect_equal(unname(predict(zero, data.frame(y = 0:1), type = "prob")[2, 2]), 0,
+               tolerance = 1e-15)
   expect_equal(tidy(zero, conf.int = TRUE)$std.error[4], NA_real_)
   expect_equal(unname(confint(zero)["(Intercept)|2", ]), c(NA_real_, NA_real_))
-  expect_true(all(simulate(zero, 1, seed = 1)$sim_1[attr(simulate(zero, 1, seed = 1), "component") == 2] == 0))
+  expect_true(all(simulate(zero, 1, seed = 1)$sim_1[attr(simulate(zero, 1, seed = 1),
+                                                         "component") == 2] == 0))
   expect_equal(elbo(zero, theta = theta(zero)), zero$objective)
   expect_identical(components(zero)$coefficients[["2", "(Intercept)"]], -Inf)
   b <- bootstrap(zero, 5, seed = 1)
@@ -47,7 +51,8 @@ test_that("what is at the boundary is said, and everything else answers", {
 test_that("points on the components have their mean of 0 too; vb has a prior", {
   joint <- update(zero, k = 2, method = "joint")
   expect_identical(theta(joint)[["(Intercept)|2"]], -Inf)
-  n <- as.vector(table(inflated$y > 0)) # every zero to one component, every other count to the other
+  # every zero to one component, every other count to the other
+  n <- as.vector(table(inflated$y > 0))
   rest <- inflated$y[inflated$y > 0]
   expect_equal(joint$objective,
                sum(dpois(rest, mean(rest), log = TRUE)) + sum(n * log(n / 200)), tolerance = 1e-9)
@@ -62,14 +67,16 @@ test_that("shares have a component of failures, and one of successes", {
   fit <- fit_mixture(cbind(s, 10 - s) ~ 1, shares, k = 3, family = binomial())
   direct <- optim(c(0, 0, 0), function(p) {
     w <- exp(c(0, p[1:2])) / sum(exp(c(0, p[1:2])))
-    sum(log(w[1] * dbinom(shares$s, 10, plogis(p[3])) + w[2] * (shares$s == 0) + w[3] * (shares$s == 10)))
+    sum(log(w[1] * dbinom(shares$s, 10, plogis(p[3])) + w[2] * (shares$s == 0) + w[3] *
+            (shares$s == 10)))
   }, method = "BFGS", control = list(fnscale = -1, reltol = 1e-15))
   expect_equal(as.numeric(logLik(fit)), direct$value, tolerance = 1e-9)
-  expect_equal(unname(theta(fit)[4:6]), c(direct$par[3], -Inf, Inf), tolerance = 1e-4, ignore_attr = TRUE)
+  expect_equal(unname(theta(fit)[4:6]), c(direct$par[3], -Inf, Inf), tolerance = 1e-4,
+               ignore_attr = TRUE)
   expect_output(print(fit), "Component 3 has probability 1")
 })
 
-test_that("with covariates the coefficient that leaves is told from those that are not identified", {
+test_that("with covariates the coefficient that leaves is told from those not identified", {
   set.seed(6)
   d <- data.frame(f = gl(3, 1, 360), x = rnorm(360), unit = rep(1:90, each = 4))
   d$y <- ifelse(d$unit <= 40, 0, rpois(nrow(d), exp(1 + (d$f == 2))))
@@ -90,7 +97,8 @@ test_that("with covariates the coefficient that leaves is told from those that a
   beta <- theta(fit)[fit$parameters$block == "beta" & fit$parameters$component == 2]
   expect_equal(unname(as.vector(beta)), c(unname(coef(own)), -Inf), tolerance = 1e-6)
   se <- sqrt(diag(vcov(fit)))
-  expect_equal(unname(se[c("(Intercept)|2", "f2|2")]), unname(sqrt(diag(vcov(own)))), tolerance = 1e-4)
+  expect_equal(unname(se[c("(Intercept)|2", "f2|2")]), unname(sqrt(diag(vcov(own)))),
+               tolerance = 1e-4)
   expect_equal(se[["f3|2"]], NA_real_)
 })
 
@@ -108,7 +116,8 @@ test_that("membership that covariates tell without error has the limit of the li
     expect_output(print(fit), "boundary, where the likelihood is bounded")
     expect_equal(fit$convergence$status, "converged")
     expect_true(all(is.na(vcov(fit)[1:2, ])))
-    expect_equal(unname(vcov(fit)["mean__y|1", "mean__y|1"]), mean(residual^2) / 50, tolerance = 1e-3)
+    expect_equal(unname(vcov(fit)["mean__y|1", "mean__y|1"]), mean(residual^2) / 50,
+                 tolerance = 1e-3)
     expect_equal(elbo(fit, theta = theta(fit)), elbo(fit))
     prob <- predict(fit, data.frame(w = c(0.5, 1.5)), type = "prob")
     expect_equal(unname(abs(prob[, 1] - prob[, 2])), c(1, 1))
@@ -126,12 +135,15 @@ test_that("membership at the boundary in a part of the units leaves the others a
   fit <- fit_mixture(y ~ 1, d, k = 2, membership = ~ l + x, covariance = "E")
   minus <- function(p) {
     odds <- ifelse(d$l == 1, -Inf, ifelse(d$l == 2, p[1], p[2]) + p[3] * d$x)
-    -sum(log(plogis(-odds) * dnorm(d$y, p[4], exp(p[6])) + plogis(odds) * dnorm(d$y, p[5], exp(p[6]))))
+    -sum(log(plogis(-odds) * dnorm(d$y, p[4], exp(p[6])) + plogis(odds) *
+             dnorm(d$y, p[5], exp(p[6]))))
   }
-  best <- optim(c(0, 0, 0, 4, 0, 0), minus, method = "BFGS", hessian = TRUE, control = list(reltol = 1e-14))
+  best <- optim(c(0, 0, 0, 4, 0, 0), minus, method = "BFGS", hessian = TRUE,
+                control = list(reltol = 1e-14))
   expect_equal(as.numeric(logLik(fit)), -best$value, tolerance = 1e-7)
   expect_equal(unname(theta(fit)[1:3]), c(-Inf, Inf, Inf))
   kept <- c("membership__x|2", "mean__y|1", "mean__y|2")
   expect_equal(unname(theta(fit)[kept]), best$par[3:5], tolerance = 1e-4)
-  expect_equal(unname(sqrt(diag(vcov(fit)))[kept]), sqrt(diag(solve(best$hessian)))[3:5], tolerance = 1e-3)
+  expect_equal(unname(sqrt(diag(vcov(fit)))[kept]), sqrt(diag(solve(best$hessian)))[3:5],
+               tolerance = 1e-3)
 })

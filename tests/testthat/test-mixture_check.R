@@ -122,9 +122,11 @@ test_that("every law has its verdict, and far apart it is trusted", {
   expect_gte(sum(trusted), 10)
   for (fit in fits) {
     state <- convergence(fit)
-    # Those that are not are near 10 %, as a component's intercept with the deviations of nine units.
+    # Those that are not are near 10 %, as a component's intercept with the deviations of nine
+    # units.
     expect_lt(max(abs(state$check$sd_error)), 0.12)
-    expect_identical(state$check$name, names(theta(fit))[match(state$check$name, names(theta(fit)))])
+    expect_identical(state$check$name,
+                     names(theta(fit))[match(state$check$name, names(theta(fit)))])
     # The bound is a bound: of all equal modes, less the Monte Carlo error.
     expect_gt(state$log_evidence, elbo(fit) - 0.05)
   }
@@ -146,7 +148,8 @@ test_that("where it cannot be given the verdict says so", {
   fit <- fit_mixture(eruptions ~ 1, large, k = 2, covariance = "E", method = "vb",
                      control = elbo_control(n_starts = 2))
   expect_true(is.na(convergence(fit)$trusted))
-  expect_match(convergence(fit)$verdict, "Linear response not checked: 54,400 rows and 2 components.",
+  expect_match(convergence(fit)$verdict,
+               "Linear response not checked: 54,400 rows and 2 components.",
                fixed = TRUE)
 })
 
@@ -158,7 +161,7 @@ test_that("the verdict draws from a generator of its own", {
   expect_identical(convergence(fit, check = TRUE)$check, convergence(fit)$check)
 })
 
-# ---- its pieces -----------------------------------------------------------------------------------
+# ---- its pieces ----------------------------------------------------------------------------------
 
 test_that("draws nearer to the swapped mode have no density", {
   fit <- fit_mixture(eruptions ~ 1, faithful, k = 2, covariance = "V", method = "vb")

@@ -23,9 +23,11 @@ brute_log_likelihood <- function(fit, data, X, Z, weights = rep(1, nrow(data))) 
   sum(vapply(split(seq_len(nrow(data)), data$id), function(rows) {
     l <- vapply(seq_len(fit$k), function(j) {
       Zi <- Z[rows, , drop = FALSE]
-      V <- Zi %*% parts$covariance[j, , ] %*% t(Zi) + diag(parts$sigma[j]^2 / weights[rows], length(rows))
+      V <- Zi %*% parts$covariance[j, , ] %*% t(Zi) +
+        diag(parts$sigma[j]^2 / weights[rows], length(rows))
       e <- data$y[rows] - X[rows, , drop = FALSE] %*% parts$coefficients[j, ]
-      log(parts$weight[j]) - 0.5 * (length(rows) * log(2 * pi) + determinant(V)$modulus + sum(e * solve(V, e)))
+      log(parts$weight[j]) - 0.5 *
+        (length(rows) * log(2 * pi) + determinant(V)$modulus + sum(e * solve(V, e)))
     }, 0)
     max(l) + log(sum(exp(l - max(l))))
   }, 0))
@@ -46,8 +48,10 @@ test_that("the log-likelihood is that of multivariate normal units", {
   data <- two_kinds()
   unequal <- data[-c(2, 9, 10, 100), ]
   X <- cbind(1, unequal$time)
-  for (covariance in list("free", "diagonal", "identity", c("free", "common"), matrix(c(2, 0.5, 0.5, 1), 2))) {
-    fit <- fit_mixture(y ~ time + (time | id), unequal, k = 2, unit = ~ id, random_covariance = covariance,
+  for (covariance in list("free", "diagonal", "identity", c("free", "common"),
+                          matrix(c(2, 0.5, 0.5, 1), 2))) {
+    fit <- fit_mixture(y ~ time + (time | id), unequal, k = 2, unit = ~ id,
+                       random_covariance = covariance,
                        weights = w, control = elbo_control(n_starts = 4))
     expect_equal(convergence(fit)$status, "converged")
     expect_equal(as.numeric(logLik(fit)), brute_log_likelihood(fit, unequal, X, X, unequal$w),
@@ -58,7 +62,8 @@ test_that("the log-likelihood is that of multivariate normal units", {
 test_that("covariances have the structure that was asked for, and their number of parameters", {
   data <- two_kinds()
   fit <- function(...) {
-    fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id, control = elbo_control(n_starts = 2), ...)
+    fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id,
+                control = elbo_control(n_starts = 2), ...)
   }
   # 1 weight, 4 coefficients, and of each component 3, 2 or 1 for the covariance, 1 for sigma
   df <- function(fit) attr(logLik(fit), "df")
@@ -99,16 +104,20 @@ test_that("what makes no sense is refused", {
   data <- two_kinds()
   expect_error(fit_mixture(y ~ time + (time | id), data, k = 2), class = "elbo_error_formula")
   data$other <- rep(1:4, length.out = nrow(data))
-  expect_error(fit_mixture(y ~ time + (time | other), data, k = 2, unit = ~ id), class = "elbo_error_formula")
-  expect_error(fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id, random_covariance = "full"),
+  expect_error(fit_mixture(y ~ time + (time | other), data, k = 2, unit = ~ id),
+               class = "elbo_error_formula")
+  expect_error(fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id,
+                           random_covariance = "full"),
                class = "elbo_error_argument")
-  expect_error(fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id, random_covariance = diag(3)),
+  expect_error(fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id,
+                           random_covariance = diag(3)),
                class = "elbo_error_argument")
   expect_error(fit_mixture(y ~ time, data, k = 2, random_covariance = "diagonal"),
                class = "elbo_error_argument")
   expect_error(fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id,
                            prior = priors(sd = constant(1))), class = "elbo_error_prior")
-  expect_error(fit_mixture((y > 1) ~ time + (time | id), data, k = 2, unit = ~ id, family = binomial()),
+  expect_error(fit_mixture((y > 1) ~ time + (time | id), data, k = 2, unit = ~ id,
+                           family = binomial()),
                class = "elbo_error_argument")
 })
 
@@ -127,12 +136,15 @@ test_that("deviations, fitted values and simulations are those of the mixed mode
   data$y <- data$t + rnorm(20)[data$id] + rnorm(20, sd = 0.3)[data$id] * data$t + rnorm(140)
   fit <- fit_mixture(y ~ t + (t | id), data, k = 1, unit = ~ id)
   same <- fit_glmm(y ~ t + (t | id), data)
-  expect_equal(as.matrix(ranef(fit)$id), as.matrix(ranef(same)$id), tolerance = 1e-6, ignore_attr = TRUE)
+  expect_equal(as.matrix(ranef(fit)$id), as.matrix(ranef(same)$id), tolerance = 1e-6,
+               ignore_attr = TRUE)
   expect_equal(fitted(fit), fitted(same), tolerance = 1e-6, ignore_attr = TRUE)
   expect_equal(residuals(fit), residuals(same), tolerance = 1e-6, ignore_attr = TRUE)
-  expect_equal(predict(fit, data[1:3, -1], type = "response"), drop(cbind(1, 0:2) %*% coef(fit)[1:2]),
+  expect_equal(predict(fit, data[1:3, -1], type = "response"),
+               drop(cbind(1, 0:2) %*% coef(fit)[1:2]),
                ignore_attr = TRUE)
-  expect_equal(predict(fit, data[5:9, 1:2], type = "response"), predict(same, data[5:9, 1:2]), tolerance = 1e-6)
+  expect_equal(predict(fit, data[5:9, 1:2], type = "response"), predict(same, data[5:9, 1:2]),
+               tolerance = 1e-6)
   drawn <- as.matrix(simulate(fit, 400, seed = 1))
   V <- cbind(1, 0:6) %*% components(fit)$covariance[1, , ] %*% rbind(1, 0:6) +
     diag(components(fit)$sigma[[1]]^2, 7)
@@ -148,7 +160,8 @@ test_that("deviations that are not there are on the boundary", {
   kind <- rep(1:2, each = 6, length.out = 180)
   data$y <- c(0, 3)[kind] + c(0.1, -0.2)[kind] * data$time + as.vector(residual)
   for (shared in c("own", "common")) {
-    fit <- fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id, control = elbo_control(n_starts = 2),
+    fit <- fit_mixture(y ~ time + (time | id), data, k = 2, unit = ~ id,
+                       control = elbo_control(n_starts = 2),
                        random_covariance = c("free", if (shared == "common") shared))
     unknown <- names(which(is.na(diag(vcov(fit, full = TRUE)))))
     expect_equal(unknown, grep("^(sd|cor)__", names(theta(fit)), value = TRUE))

@@ -6,7 +6,7 @@ overlapping <- function(seed) {
   data.frame(y = ifelse(z == 1, 2.5, 0) + rnorm(200))
 }
 
-test_that("components that are there, and overlap, are kept where that is the more probable answer", {
+test_that("components that are there, and overlap, are kept where that is more probable", {
   # The highest ELBO empties one in the first, sixth and ninth of these sets.
   for (seed in 31200 + c(1, 6, 9)) {
     fit <- fit_mixture(y ~ 1, overlapping(seed), k = 2, covariance = "V", method = "vb")

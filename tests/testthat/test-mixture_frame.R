@@ -144,18 +144,22 @@ test_that("new data have the columns of the fit", {
 })
 
 test_that("names of rows are no item, and messages count all rows that are left out", {
-  d <- data.frame(a = rep(c("p", "q"), 30), b = rep(c(TRUE, FALSE, TRUE), 20), id = paste0("i", 1:60))
-  expect_error(fit_mixture(responses(.) ~ 1, d, k = 2), "`id` has a level for each row \\(60 in 60\\)",
+  d <- data.frame(a = rep(c("p", "q"), 30), b = rep(c(TRUE, FALSE, TRUE), 20),
+                  id = paste0("i", 1:60))
+  expect_error(fit_mixture(responses(.) ~ 1, d, k = 2),
+               "`id` has a level for each row \\(60 in 60\\)",
                class = "elbo_error_data")
   d$id[1:10] <- "i1"
-  expect_warning(fit_mixture(responses(.) ~ 1, d, k = 2), "nearly each row", class = "elbo_warning_data")
+  expect_warning(fit_mixture(responses(.) ~ 1, d, k = 2), "nearly each row",
+                 class = "elbo_warning_data")
   set.seed(1)
   d <- data.frame(y = rnorm(60), w = rnorm(60), n = 1)
   d$y[1:17] <- NA
   d$w[10:40] <- NA
   d$n[1:2] <- 0
   expect_message(fit <- fit_mixture(y ~ 1, d, k = 1, membership = ~ w, freq = n),
-                 "Left out: 9 rows without any response, 31 rows with other missing values.", fixed = TRUE)
+                 "Left out: 9 rows without any response, 31 rows with other missing values.",
+                 fixed = TRUE)
   expect_output(print(fit), "40 rows left out")
 })
 

@@ -17,7 +17,8 @@ test_that("moves lead out of an optimum that EM is held in", {
   m <- moves_of(held)
   best <- fit_mixture(cbind(a, b) ~ 1, four, k = 4, covariance = "EII", start = four$group)
   expect_lt(held$objective, best$objective - 100)
-  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = held$state), m$control), m$units,
+  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = held$state), m$control),
+                        m$units,
                         m$control)
   expect_gte(moved$moves, 1)
   expect_equal(moved$objective, best$objective, tolerance = 1e-6)
@@ -25,19 +26,22 @@ test_that("moves lead out of an optimum that EM is held in", {
 
 test_that("vb moves are births and deaths too", {
   start <- cbind(four$group <= 2, four$group > 2, 0, 0, 0)
-  held <- fit_mixture(cbind(a, b) ~ 1, four, k = 5, covariance = "EII", method = "vb", start = start)
+  held <- fit_mixture(cbind(a, b) ~ 1, four, k = 5, covariance = "EII", method = "vb",
+                      start = start)
   m <- moves_of(held)
   at <- .Call(C_mixture_evaluate, m$model, held$state)
   moves <- proposed_moves(m$model, at, m$units, 0)
   expect_true(any(lengths(lapply(moves, `[[`, "split")) == 0))
-  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = held$state), m$control), m$units,
+  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = held$state), m$control),
+                        m$units,
                         m$control)
   expect_gt(sum(moved$size > 1), sum(held$size > 1))
   expect_equal(sort(round(moved$size)), c(0, 50, 50, 50, 50))
 })
 
 test_that("a component given up leaves its units to the others, and a split its own to two", {
-  at <- list(probability = rbind(c(0.5, 0.25, 0.25), c(0, 0.5, 0.5), c(1, 0, 0)), log_density = 1:3 / 10)
+  at <- list(probability = rbind(c(0.5, 0.25, 0.25), c(0, 0.5, 0.5), c(1, 0, 0)),
+             log_density = 1:3 / 10)
   units <- list(design = list(kind = "normal"))
   gone <- moved_probability(list(gone = 1L), at, units, 1L)
   expect_equal(gone, rbind(c(0, 0.5, 0.5), c(0, 0.5, 0.5), c(0, 0.5, 0.5)))
@@ -103,8 +107,8 @@ test_that("one regression too many has one answer, and not one on a handful of u
   fit <- function(seed, ...) {
     fit_mixture(yn ~ x + I(x^2), NPreg, k = 3, control = elbo_control(seed = seed), ...)
   }
-  # The best maximum, over 40 seeds and 2000 starts each of three, whose components all have a fifth of the
-  # largest sd; there are -633.1 and, of four units, -614.5.
+  # The best maximum, over 40 seeds and 2000 starts each of three, whose components all have a fifth
+  # of the largest sd; there are -633.1 and, of four units, -614.5.
   for (seed in 1:5) expect_equal(elbo(fit(seed)), -636.2637, tolerance = 1e-7)
   # A component on the seven units of a line of their own, to 0.05.
   set.seed(2)

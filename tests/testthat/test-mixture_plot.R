@@ -206,8 +206,11 @@ test_that("under the model the scores of deviations are standard normal", {
 
 test_that("autoplot() draws curves and deviations", {
   skip_if_not_installed("ggplot2")
-  for (fit in list(withr::with_seed(1, curves_example()), withr::with_seed(1, curves_example(arms = 2)))) {
-    for (type in picture_types(fit)) to_nowhere(expect_no_error(print(ggplot2::autoplot(fit, type = type))))
+  for (fit in list(withr::with_seed(1, curves_example()),
+                   withr::with_seed(1, curves_example(arms = 2)))) {
+    for (type in picture_types(fit)) {
+      to_nowhere(expect_no_error(print(ggplot2::autoplot(fit, type = type))))
+    }
     expect_identical(ggplot2::autoplot(fit)$labels$x, "time")
   }
 })

@@ -24,7 +24,8 @@ test_that("the method is put in words", {
                        method = "joint", prior = priors(weight = constant(1 / 2)))
   expect_snapshot(print_wide(joint), transform = scrub)
   expect_match(paste(notes(equal), collapse = " "), "which is k-means", fixed = TRUE)
-  expect_match(paste(notes(equal), collapse = " "), "Held constant: weight, component 1 = 0.5", fixed = TRUE)
+  expect_match(paste(notes(equal), collapse = " "), "Held constant: weight, component 1 = 0.5",
+               fixed = TRUE)
   vb <- mixture_example("vb_classes")
   expect_snapshot(print_wide(vb), transform = scrub)
   one <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1, covariance = "EII")
@@ -129,17 +130,20 @@ test_that("what is not identified is said, and has no standard errors", {
   # Single trials say only the mean: of a mixture no more.
   items$y <- as.numeric(items$a)
   single <- fit_mixture(y ~ 1, items, k = 2, family = binomial())
-  expect_equal(as.numeric(logLik(single)), sum(dbinom(items$y, 1, mean(items$y), log = TRUE)), tolerance = 1e-8)
+  expect_equal(as.numeric(logLik(single)), sum(dbinom(items$y, 1, mean(items$y), log = TRUE)),
+               tolerance = 1e-8)
   expect_output(print(single), "Not identified")
   # Three ties of one mean: its weight of a half has an error, its parts have none.
   ties <- data.frame(y = rep(c(1, 2, 3, 10, 11, 12), each = 20))
-  four <- fit_mixture(y ~ 1, ties, k = 4, covariance = "E", start = rep(c(1, 2, 3, 4, 4, 4), each = 20))
+  four <- fit_mixture(y ~ 1, ties, k = 4, covariance = "E",
+                      start = rep(c(1, 2, 3, 4, 4, 4), each = 20))
   expect_output(print(four), "Not identified: along a ridge")
   expect_output(print(four), "0\\.5")
   # Three binary items are enough for two classes.
   set.seed(2)
   class <- runif(500) < 0.4
-  three <- data.frame(a = runif(500) < ifelse(class, 0.9, 0.2), b = runif(500) < ifelse(class, 0.8, 0.1),
+  three <- data.frame(a = runif(500) < ifelse(class, 0.9, 0.2),
+                      b = runif(500) < ifelse(class, 0.8, 0.1),
                       c = runif(500) < ifelse(class, 0.8, 0.3))
   fit <- fit_mixture(responses(a, b, c) ~ 1, three, k = 2)
   expect_false(any(grepl("Not identified", capture.output(print(fit)))))

@@ -72,7 +72,7 @@ test_that("moves are tried of the candidates that they may make the best", {
   expect_equal(within_reach(c(-105, NA, -100, -105.1), "vb"), c(TRUE, FALSE, TRUE, FALSE))
 })
 
-test_that("units of the responses do not matter, but where the covariance model takes them for alike", {
+test_that("units of the responses do not matter, but where the model takes them for alike", {
   set.seed(1)
   d <- data.frame(x = rnorm(60), w = rexp(60))
   d$y <- d$x + rnorm(60)
@@ -82,7 +82,8 @@ test_that("units of the responses do not matter, but where the covariance model 
     scaled <- transform(d, y = y * size[1], w = w * size[2])
     for (method in c("em", "vb", "joint")) {
       named <- if (method == "vb") intersect(models, conjugate_models) else models
-      fit <- function(data) fit_mixture(cbind(y, x, w) ~ 1, data, k = 2, covariance = named, method = method)
+      fit <- function(data) fit_mixture(cbind(y, x, w) ~ 1, data, k = 2, covariance = named,
+                                        method = method)
       like <- selection(fit(d))
       table <- selection(fit(scaled))
       expect_equal(table$objective + 60 * sum(log(size)), like$objective, tolerance = 1e-8)
@@ -126,7 +127,8 @@ test_that("covariance matrices that are singular from the first are not tried", 
                class = "elbo_error_unbounded")
   d <- data.frame(x = rnorm(60), w = rexp(60))
   d$twice <- 2 * d$x
-  expect_warning(fit <- fit_mixture(cbind(x, twice, w) ~ 1, d, k = 2), "`twice` is a linear combination")
+  expect_warning(fit <- fit_mixture(cbind(x, twice, w) ~ 1, d, k = 2),
+                 "`twice` is a linear combination")
   expect_true(all(c("ok", "collinear responses") %in% selection(fit)$status))
   expect_error(suppressWarnings(fit_mixture(cbind(x, twice, w) ~ 1, d, k = 2, covariance = "VVV")),
                "`twice` is a linear combination", class = "elbo_error_unbounded")
@@ -134,14 +136,17 @@ test_that("covariance matrices that are singular from the first are not tried", 
   expect_no_error(suppressWarnings(fit_mixture(cbind(x, twice, w) ~ 1, d, k = 2, covariance = "VVV",
                                                prior = priors(covariance = inverse_wishart(5, 1)))))
   ties <- data.frame(y = rep(c(1, 2, 3), each = 20))
-  error <- expect_error(fit_mixture(y ~ 1, ties, k = 3, covariance = "E"), class = "elbo_error_unbounded")
+  error <- expect_error(fit_mixture(y ~ 1, ties, k = 3, covariance = "E"),
+                        class = "elbo_error_unbounded")
   expect_no_match(conditionMessage(error), "\"E\";", fixed = TRUE)
 })
 
-test_that("membership that tells components apart without error is at its boundary, or has a prior", {
+test_that("membership that tells components apart without error is at its boundary, or has a prior",
+          {
   set.seed(1)
   d <- data.frame(w = rep(0:1, each = 50), y = c(rnorm(50), rnorm(50, 8)))
-  with_prior <- fit_mixture(y ~ 1, d, k = 2, membership = ~ w, prior = priors(membership = normal(0, 10)))
+  with_prior <- fit_mixture(y ~ 1, d, k = 2, membership = ~ w,
+                            prior = priors(membership = normal(0, 10)))
   expect_equal(with_prior$convergence$status, "converged")
   # Of one component there is nothing for covariates to tell.
   for (method in c("em", "joint")) {

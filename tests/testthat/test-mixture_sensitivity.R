@@ -62,21 +62,25 @@ test_that("the expected number of components is what its formula says", {
     w <- withr::with_seed(1, weight_draws(q, 20000))
     drawn <- rowSums(1 - (1 - w)^nobs(fit))
     # Four standard errors of the mean, and what a thousand points leave.
-    expect_lt(abs(found[["components, new sample"]] - mean(drawn)), 4 * sd(drawn) / sqrt(20000) + 2e-3)
+    expect_lt(abs(found[["components, new sample"]] - mean(drawn)),
+              4 * sd(drawn) / sqrt(20000) + 2e-3)
   }
 })
 
 # Refits from the same start: of two components in six, and of curves.
 test_that("the number of components moves with the concentration as refits find", {
-  d <- withr::with_seed(2, sim_mixture(120, c(3, 2, 1), coefficients = rbind(c(0, 1), c(1, -1), c(2.5, 1))))
+  d <- withr::with_seed(2, sim_mixture(120, c(3, 2, 1),
+                                       coefficients = rbind(c(0, 1), c(1, -1), c(2.5, 1))))
   control <- elbo_control(tol = 1e-12, seed = 1)
   of_lines <- function(alpha, start = NULL) {
     fit_mixture(y ~ x1, d, k = 6, method = "vb", start = start, control = control,
                 prior = priors(weight = stick_breaking(alpha)))
   }
-  genes <- sim_curves(100, times = seq(0, 48, by = 6), k = 4, sd = c(0.5, 0.4), sigma = 0.4, seed = 2)
+  genes <- sim_curves(100, times = seq(0, 48, by = 6), k = 4, sd = c(0.5, 0.4), sigma = 0.4,
+                      seed = 2)
   of_curves <- function(alpha, start = NULL) {
-    fit_mixture(expr ~ splines::bs(time, df = 5) + (1 | gene), genes, k = 8, unit = ~ gene, method = "vb",
+    fit_mixture(expr ~ splines::bs(time, df = 5) + (1 | gene), genes, k = 8, unit = ~ gene,
+                method = "vb",
                 start = start, control = control, prior = priors(weight = stick_breaking(alpha)))
   }
   for (refit in list(of_lines, of_curves)) {
@@ -88,7 +92,8 @@ test_that("the number of components moves with the concentration as refits find"
     h <- 1e-2
     differences <- (component_counts(refit(1 + h, P)) - component_counts(refit(1 - h, P))) / (2 * h)
     expect_equal(slope, unname(differences), tolerance = 1e-4)
-    # A concentration twice as large: the linear prediction is off by a twentieth of the change or so.
+    # A concentration twice as large: the linear prediction is off by a twentieth of the change or
+    # so.
     change <- component_counts(refit(2)) - attr(table, "components")
     expect_gt(change[["components, new sample"]], 0.5)
     expect_equal(slope[2], change[["components, new sample"]], tolerance = 0.15)

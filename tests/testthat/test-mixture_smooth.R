@@ -18,8 +18,8 @@ bent_fit <- function(data, ..., k = 2, n_starts = 4) {
               control = elbo_control(n_starts = n_starts), ...)
 }
 
-# sum_i log sum_j pi_j N(y_i; X_i beta_j, Z_i Gamma_j Z_i' + sigma_j^2 / w): everything from the names
-# of theta(), the basis built here.
+# sum_i log sum_j pi_j N(y_i; X_i beta_j, Z_i Gamma_j Z_i' + sigma_j^2 / w): everything from the
+# names of theta(), the basis built here.
 bent_likelihood <- function(fit, data, theta = fit$theta) {
   B <- smooth_columns(smooth_basis(data$time, smooth_knots(data$time, 5, "s(time)")), data$time)
   X <- cbind(1, data$time, data$time^2)
@@ -51,7 +51,8 @@ test_that("a smooth term within ( | ) adds curves of one variance to the other t
   others <- theta(fit)[-(1:2)]
   slope <- reference_slope(function(theta) bent_likelihood(fit, data, c(theta(fit)[1:2], theta)),
                            others, rep(1, length(others)))
-  # Of differences of step 1e-5 in numbers near 250: rounding 1e-16 * 250 / 1e-5, h^2 times third derivatives.
+  # Of differences of step 1e-5 in numbers near 250: rounding 1e-16 * 250 / 1e-5, h^2 times third
+  # derivatives.
   expect_lt(max(abs(slope)), 1e-5)
   # 1 weight; of each component 3 coefficients, 2 sds and a correlation, the curve's sd, sigma
   expect_equal(attr(logLik(fit), "df"), 17)
@@ -120,7 +121,8 @@ test_that("by vb the deviations' curve has the prior of the covariance, as a ter
   expect_equal(convergence(fit)$status, "converged")
   expect_true(all(diff(fit$trace$elbo) > -1e-9 * abs(fit$objective)))
   expect_equal(dim(fit$priors$stated$covariance$parameters$scale), c(3, 3))
-  expect_error(bent_fit(data, method = "vb", prior = priors(covariance = inverse_wishart(4, diag(2)))),
+  expect_error(bent_fit(data, method = "vb",
+                        prior = priors(covariance = inverse_wishart(4, diag(2)))),
                class = "elbo_error_prior")
 })
 
@@ -162,7 +164,8 @@ wavy_units <- function(data) {
   })
 }
 
-# log N(y_i; X_i beta_j + B_i b_j, sd_j^2 11' + sigma_j^2 I) of units and components, b_j a row of b.
+# log N(y_i; X_i beta_j + B_i b_j, sd_j^2 11' + sigma_j^2 I) of units and components, b_j a row of
+# b.
 wavy_densities <- function(units, theta, b, k) {
   vapply(seq_len(k), function(j) {
     get <- function(name) theta[[sprintf("%s|%d", name, j)]]
@@ -203,14 +206,18 @@ test_that("of one component it is the mixed model of fit_glmm()", {
     same <- fit_glmm(formula, data)
     expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(same)), tolerance = 1e-8)
     expect_equal(attr(logLik(fit), "df"), attr(logLik(same), "df"))
-    expect_equal(components(fit)$coefficients[1, ], c(coef(same), same$smooth$mean), tolerance = 1e-5)
-    expect_equal(as.matrix(ranef(fit)$id), as.matrix(ranef(same)$id), tolerance = 1e-5, ignore_attr = TRUE)
+    expect_equal(components(fit)$coefficients[1, ], c(coef(same), same$smooth$mean),
+                 tolerance = 1e-5)
+    expect_equal(as.matrix(ranef(fit)$id), as.matrix(ranef(same)$id), tolerance = 1e-5,
+                 ignore_attr = TRUE)
     names <- grep("^sd__s", names(theta(same)), value = TRUE)
-    expect_equal(unname(theta(fit)[paste0(names, "|1")]), unname(theta(same)[names]), tolerance = 1e-4)
+    expect_equal(unname(theta(fit)[paste0(names, "|1")]), unname(theta(same)[names]),
+                 tolerance = 1e-4)
     expect_equal(fitted(fit), fitted(same), tolerance = 1e-5, ignore_attr = TRUE)
     new <- data.frame(id = c(3, 3, 5), time = c(-0.2, 0.5, 1.3), arm = c("a", "b", "b"), z = 1:3)
     expect_equal(predict(fit, new, type = "response"), predict(same, new), tolerance = 1e-5)
-    expect_equal(predict(fit, new, type = "response", by_component = TRUE), predict(same, new, re.form = NA),
+    expect_equal(predict(fit, new, type = "response", by_component = TRUE),
+                 predict(same, new, re.form = NA),
                  tolerance = 1e-5)
     edf <- elbo:::curve_summary(same)$edf
     # There of coefficients whose beta is estimated, here of the law given beta.
@@ -233,17 +240,20 @@ test_that("em maximises a lower bound of the log-likelihood over all that it est
   others <- theta(fit)[-(1:2)]
   slope <- reference_slope(function(x) wavy_bound(units, c(theta(fit)[1:2], x), m, S, 2), others,
                            rep(1, length(others)))
-  # Rounding of differences of numbers near 150, 1e-16 * 150 / 1e-5, and h^2 times third derivatives.
+  # Rounding of differences of numbers near 150, 1e-16 * 150 / 1e-5, and h^2 times third
+  # derivatives.
   expect_lt(max(abs(slope)), 1e-5)
-  of_mean <- reference_slope(function(x) wavy_bound(units, theta(fit), matrix(x, 2), S, 2), as.vector(m),
+  of_mean <- reference_slope(function(x) wavy_bound(units, theta(fit), matrix(x, 2), S, 2),
+                             as.vector(m),
                              rep(1, length(m)))
   expect_lt(max(abs(of_mean)), 1e-5)
-  of_scale <- reference_slope(function(x) wavy_bound(units, theta(fit), m, S * rep(x, each = 16), 2), c(1, 1),
+  of_scale <- reference_slope(function(x) wavy_bound(units, theta(fit), m, S * rep(x, each = 16),
+                                                     2), c(1, 1),
                               c(1, 1))
   expect_lt(max(abs(of_scale)), 1e-5)
 })
 
-test_that("the log-likelihood is above its bound, by little, and by nothing where units are clear", {
+test_that("the log-likelihood is above its bound, and by nothing where units are clear", {
   # log p(y) = log E_q[p(y | b) p(b) / q(b)] by importance sampling from q(b), 2000 draws.
   gap <- function(fit, data, n = 2000) {
     units <- wavy_units(data)
@@ -265,7 +275,8 @@ test_that("the log-likelihood is above its bound, by little, and by nothing wher
       value + sum(apply(density, 1, log_sum))
     }, 0))
     ratio <- exp(log_ratio - max(log_ratio))
-    c(gap = max(log_ratio) + log(mean(ratio)) - elbo(fit), error = sd(ratio) / mean(ratio) / sqrt(n))
+    c(gap = max(log_ratio) + log(mean(ratio)) - elbo(fit),
+      error = sd(ratio) / mean(ratio) / sqrt(n))
   }
   data <- wavy_kinds()
   overlapping <- gap(wavy_fit(data), data)
@@ -278,7 +289,8 @@ test_that("the log-likelihood is above its bound, by little, and by nothing wher
 test_that("a curve that is a line has a standard deviation of zero, on the boundary", {
   data <- wavy_kinds()
   data$y <- data$y - sin(5 * data$time) + ifelse(as.integer(data$id) %% 3 == 1, 3, 0)
-  line <- fit_mixture(y ~ time + (1 | id), data, k = 2, unit = ~ id, control = elbo_control(n_starts = 4))
+  line <- fit_mixture(y ~ time + (1 | id), data, k = 2, unit = ~ id,
+                      control = elbo_control(n_starts = 4))
   fit <- wavy_fit(data)
   zero <- which(theta(fit)[c("sd__s(time)|1", "sd__s(time)|2")] == 0)
   expect_length(zero, 1) # by chance of these data
@@ -300,7 +312,8 @@ test_that("priors of curves and groups are by block and by name", {
   # Under a prior the objective has its density, at each component's sd; the bound has not.
   fit <- wavy_fit(data, prior = priors(smooth = half_t(3, 2)))
   sd <- theta(fit)[c("sd__s(time)|1", "sd__s(time)|2")]
-  expect_equal(elbo(fit) - as.numeric(logLik(fit)), sum(log(2 / 2 * stats::dt(sd / 2, 3))), tolerance = 1e-8)
+  expect_equal(elbo(fit) - as.numeric(logLik(fit)), sum(log(2 / 2 * stats::dt(sd / 2, 3))),
+               tolerance = 1e-8)
   expect_equal(as.numeric(logLik(fit)),
                wavy_bound(wavy_units(data), theta(fit), elbo:::smooth_coefficients(fit),
                           fit$state$curves$smooth_cov, 2), tolerance = 1e-10)
@@ -327,7 +340,8 @@ test_that("as points the coefficients have the density of their law", {
   units <- wavy_units(data)
   information <- Reduce(`+`, lapply(units, function(u) {
     sd <- theta(one)[["sd__(Intercept)|1"]]
-    crossprod(cbind(u$X, u$B), solve(matrix(sd^2, u$n, u$n) + diag(sigma(one)^2, u$n), cbind(u$X, u$B)))
+    crossprod(cbind(u$X, u$B),
+              solve(matrix(sd^2, u$n, u$n) + diag(sigma(one)^2, u$n), cbind(u$X, u$B)))
   })) + diag(c(0, 0, rep(1 / 4, 4)))
   # The variances are estimated: what they share with coefficients is small.
   expect_equal(unname(diag(V)), diag(solve(information)), tolerance = 0.02)
@@ -336,13 +350,14 @@ test_that("as points the coefficients have the density of their law", {
 test_that("by vb standard errors are those of a posterior that moves with its prior", {
   data <- wavy_kinds()
   at <- function(mean) {
-    wavy_fit(data, method = "vb", n_starts = 1, prior = priors(time = normal(mean, 1), weight = dirichlet(1)))
+    wavy_fit(data, method = "vb", n_starts = 1,
+             prior = priors(time = normal(mean, 1), weight = dirichlet(1)))
   }
   fit <- at(0)
   expect_equal(convergence(fit)$status, "converged")
   expect_true(all(diff(fit$trace$elbo) > -1e-9 * abs(fit$objective)))
-  # A tilt of the prior by t beta_time of all components: the derivative of E[b_1] is its covariance with
-  # the sum of these slopes.
+  # A tilt of the prior by t beta_time of all components: the derivative of E[b_1] is its covariance
+  # with the sum of these slopes.
   move <- 0.01
   up <- at(move)
   down <- at(-move)
@@ -366,7 +381,8 @@ test_that("draws of curves have the covariance that linear response says", {
     theta[rows] <- theta[rows] + t(chol(V[1:2, 1:2])) %*% stats::rnorm(2)
     elbo:::component_coefficients(elbo:::at_draw(fit, theta))[1, ]
   }))
-  expect_lt(max(abs(cov(t(draws)) - V) / outer(sqrt(diag(V)), sqrt(diag(V)))), 0.1) # 4 sd of 1 / sqrt(2000)
+  # 4 sd of 1 / sqrt(2000)
+  expect_lt(max(abs(cov(t(draws)) - V) / outer(sqrt(diag(V)), sqrt(diag(V)))), 0.1)
 })
 
 test_that("units of few rows have partitions to start from", {

@@ -113,7 +113,8 @@ test_that("all starts are kept, and the best is the answer", {
   expect_named(fit$starts, c("start", "objective", "status"))
   expect_true(all(fit$starts$status %in% c("climbed", "short run", "collapsed", "moved")))
   # There is a maximum at -1114.440, with a component as a needle, that is not better by far.
-  expect_gte(fit$objective, max(fit$starts$objective[fit$starts$objective < -1115], na.rm = TRUE) - 1e-6)
+  expect_gte(fit$objective,
+             max(fit$starts$objective[fit$starts$objective < -1115], na.rm = TRUE) - 1e-6)
   one <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVV",
                      control = elbo_control(n_starts = 1))
   expect_equal(sum(one$starts$status != "moved"), 1)
@@ -134,7 +135,8 @@ test_that("the trace of a polished fit is one ascent", {
 
 test_that("the order of rows, of units and of levels does not matter", {
   set.seed(6)
-  d <- data.frame(x = rnorm(120), g = gl(12, 10), f = factor(rbinom(120, 2, 0.5), labels = c("low", "mid", "high")),
+  d <- data.frame(x = rnorm(120), g = gl(12, 10),
+                  f = factor(rbinom(120, 2, 0.5), labels = c("low", "mid", "high")),
                   b = rbinom(120, 1, 0.5) == 1, w = rpois(120, 2) + 1)
   d$y <- d$x + rnorm(12)[d$g] + rnorm(120)
   d$count <- rpois(120, exp(d$x / 2))
@@ -158,7 +160,8 @@ test_that("the order of rows, of units and of levels does not matter", {
       permuted$g <- factor(as.character(permuted$g), sample(levels(d$g)))
       fit <- eval(call, list(d = permuted))
       expect_equal(elbo(fit), elbo(like), tolerance = 1e-12)
-      expect_equal(theta(fit)[names(theta(like))], theta(like), tolerance = 1e-9, ignore_attr = TRUE)
+      expect_equal(theta(fit)[names(theta(like))], theta(like), tolerance = 1e-9,
+                   ignore_attr = TRUE)
       of <- as.matrix(fitted(like))
       moved <- as.matrix(fitted(fit))[rownames(of), , drop = FALSE]
       if (!is.null(colnames(of))) moved <- moved[, colnames(of)]
@@ -170,7 +173,8 @@ test_that("the order of rows, of units and of levels does not matter", {
   label <- sample(3, 118, replace = TRUE)
   permutation <- sample(118)
   complete <- d[!is.na(d$y), ]
-  short <- function(...) suppressWarnings(fit_mixture(..., k = 3, control = elbo_control(max_iter = 3)))
+  short <- function(...) suppressWarnings(fit_mixture(..., k = 3,
+                                                      control = elbo_control(max_iter = 3)))
   given <- short(y ~ x, complete, start = label)
   again <- short(y ~ x, complete[permutation, ], start = label[permutation])
   expect_equal(elbo(given), elbo(again), tolerance = 1e-12)

@@ -190,9 +190,11 @@ test_that("simulate() of vb draws parameters anew", {
 })
 
 vb_curves <- function(formula = expr ~ time + (time | gene), covariance = "free", ...) {
-  genes <- sim_curves(50, times = c(0, 1, 2, 3, 4), k = 2, curves = rbind(0:4, 4:0), sd = c(0.5, 0.4),
+  genes <- sim_curves(50, times = c(0, 1, 2, 3, 4), k = 2, curves = rbind(0:4, 4:0),
+                      sd = c(0.5, 0.4),
                       sigma = 0.3, seed = 1)
-  fit_mixture(formula, genes, k = 2, unit = ~ gene, method = "vb", random_covariance = covariance, ...)
+  fit_mixture(formula, genes, k = 2, unit = ~ gene, method = "vb", random_covariance = covariance,
+              ...)
 }
 
 # Draws from the factors themselves: 40,000 give the variance of an sd to 1 %.
@@ -200,7 +202,8 @@ test_that("the factors of curves have the means and mean-field covariances that 
   n <- 40000
   fit <- vb_curves()
   q <- variational(fit)
-  expect_named(q, c("weights", "beta|1", "beta|2", "Sigma__(Intercept) + time|1", "Sigma__(Intercept) + time|2", "sigma^2|1",
+  expect_named(q, c("weights", "beta|1", "beta|2", "Sigma__(Intercept) + time|1",
+                    "Sigma__(Intercept) + time|2", "sigma^2|1",
                     "sigma^2|2", "z"))
   V <- vcov(fit, full = TRUE, type = "mean_field")
   expect_identical(dimnames(V)[[1]], names(theta(fit)))
@@ -213,11 +216,13 @@ test_that("the factors of curves have the means and mean-field covariances that 
   cor <- Sigma[2, ] / (sd[1, ] * sd[2, ])
   names <- c("sd__(Intercept)|2", "sd__time|2", "cor__(Intercept).time|2")
   drawn <- rbind(sd, cor)
-  expect_true(all(abs(theta(fit)[names] - rowMeans(drawn)) < 4 * apply(drawn, 1, stats::sd) / sqrt(n)))
+  expect_true(all(abs(theta(fit)[names] - rowMeans(drawn)) < 4 * apply(drawn, 1, stats::sd) /
+                  sqrt(n)))
   expect_equal(unname(diag(V)[names]), unname(apply(drawn, 1, var)), tolerance = 0.05)
   s <- q[["sigma^2|1"]]
   sigma <- withr::with_seed(2, sqrt(1 / rgamma(n, s$shape, s$scale)))
-  expect_equal(theta(fit)[["sigma|1"]], mean(sigma), tolerance = 4 * stats::sd(sigma) / sqrt(n) / mean(sigma))
+  expect_equal(theta(fit)[["sigma|1"]], mean(sigma),
+               tolerance = 4 * stats::sd(sigma) / sqrt(n) / mean(sigma))
   expect_equal(V["sigma|1", "sigma|1"], var(sigma), tolerance = 0.05)
   expect_equal(V["sigma|1", "sigma|2"], 0)
   # Linear response knows what the factors do to each other.
@@ -234,14 +239,16 @@ test_that("single, common and held variances of curves, and multiples of a matri
   }
   expect_moments <- function(fit, factor, name) {
     V <- vcov(fit, full = TRUE, type = "mean_field")
-    expect_equal(c(theta(fit)[[name]], V[name, name]), moments(variational(fit)[[factor]]), tolerance = 1e-8)
+    expect_equal(c(theta(fit)[[name]], V[name, name]), moments(variational(fit)[[factor]]),
+                 tolerance = 1e-8)
   }
   expect_moments(vb_curves(expr ~ time + (1 | gene)), "sd^2__(Intercept)|2", "sd__(Intercept)|2")
   expect_moments(vb_curves(covariance = "diagonal"), "sd^2__time|1", "sd__time|1")
   smooth <- vb_curves(expr ~ s(time) + (1 | gene))
   expect_moments(smooth, "sd^2__s(time)|2", "sd__s(time)|2")
   expect_named(variational(smooth)[["beta|1"]]$mean, colnames(smooth$design$X))
-  expect_moments(vb_curves(expr ~ time + (s(time) | gene)), "sd^2__s(time)|gene|1", "sd__s(time)|gene|1")
+  expect_moments(vb_curves(expr ~ time + (s(time) | gene)), "sd^2__s(time)|gene|1",
+                 "sd__s(time)|gene|1")
   common <- vb_curves(covariance = list("common", "diagonal"), sigma = ~ 1)
   expect_moments(common, "sd^2__time", "sd__time")
   expect_moments(common, "sigma^2", "sigma")
@@ -251,31 +258,38 @@ test_that("single, common and held variances of curves, and multiples of a matri
   expect_moments(multiple, sub("sd__", "sd^2__", sd), sd)
   held <- vb_curves(expr ~ time + (1 | gene), prior = priors(`sd__(Intercept)` = constant(0.5)))
   expect_false(any(grepl("^sd", names(variational(held)))))
-  expect_identical(unname(vcov(held, full = TRUE, type = "mean_field")["sd__(Intercept)|1", 1]), NA_real_)
-  expect_output(print(variational(multiple)), "q(sd^2__(Intercept) + time|1) = inverse gamma(", fixed = TRUE)
-  expect_output(print(variational(vb_curves())), "q(Sigma__(Intercept) + time|2) = inverse Wishart(", fixed = TRUE)
+  expect_identical(unname(vcov(held, full = TRUE, type = "mean_field")["sd__(Intercept)|1", 1]),
+                   NA_real_)
+  expect_output(print(variational(multiple)), "q(sd^2__(Intercept) + time|1) = inverse gamma(",
+                fixed = TRUE)
+  expect_output(print(variational(vb_curves())),
+                "q(Sigma__(Intercept) + time|2) = inverse Wishart(", fixed = TRUE)
 })
 
 # ---- curves: q as a whole ----------------------------------------------------------------
 
 # Draws of everything from q, and log p(y, all) - log q(all), whose mean is the ELBO: the deviations
-# given z and beta are normal with Gamma and sigma^2 at E[Gamma^-1]^-1 and E[sigma^-2]^-1, the half-t
-# prior of sigma is a mixture of inverse gammas (Wand, Ormerod, Padoan and Fruehwirth 2011, result 5), and
-# so is that of sd__s(time); coefficients of s(time), the last ones, are N(0, sd^2).
+# given z and beta are normal with Gamma and sigma^2 at E[Gamma^-1]^-1 and E[sigma^-2]^-1, the
+# half-t prior of sigma is a mixture of inverse gammas (Wand, Ormerod, Padoan and Fruehwirth 2011,
+# result 5), and so is that of sd__s(time); coefficients of s(time), the last ones, are N(0, sd^2).
 elbo_by_draws <- function(fit, priors, Z, n) {
   q <- variational(fit)
   design <- fit$design
   rows <- split(seq_len(design$n_row), design$unit)
-  log_ig <- function(x, shape, rate) shape * log(rate) - lgamma(shape) - (shape + 1) * log(x) - rate / x
+  log_ig <- function(x, shape, rate) shape * log(rate) - lgamma(shape) - (shape + 1) * log(x) -
+    rate / x
   log_normal <- function(e, S) {
     root <- chol(S)
-    -0.5 * (length(e) * log(2 * pi) + 2 * sum(log(diag(root))) + sum(backsolve(root, e, transpose = TRUE)^2))
+    -0.5 * (length(e) * log(2 * pi) + 2 * sum(log(diag(root))) +
+            sum(backsolve(root, e, transpose = TRUE)^2))
   }
   log_wishart <- function(S, df, scale) { # inverse Wishart of order two
-    -(df * log(2) + 0.5 * log(pi) + lgamma(df / 2) + lgamma((df - 1) / 2)) + df / 2 * log(det(scale)) -
+    -(df * log(2) + 0.5 * log(pi) + lgamma(df / 2) + lgamma((df - 1) / 2)) + df / 2 *
+      log(det(scale)) -
       (df + 3) / 2 * log(det(S)) - sum(diag(solve(S, scale))) / 2
   }
-  log_dirichlet <- function(x, alpha) lgamma(sum(alpha)) - sum(lgamma(alpha)) + sum((alpha - 1) * log(x))
+  log_dirichlet <- function(x, alpha) lgamma(sum(alpha)) - sum(lgamma(alpha)) +
+    sum((alpha - 1) * log(x))
   j <- seq_len(fit$k)
   beta_q <- q[paste0("beta|", j)]
   Sigma_q <- q[grep("^Sigma__", names(q))]
@@ -308,7 +322,8 @@ elbo_by_draws <- function(fit, priors, Z, n) {
       }
       S <- Sigma_q[[i]]
       Sigma[[i]] <- solve(rWishart(1, S$df, solve(S$scale))[, , 1])
-      value <- value + log_wishart(Sigma[[i]], priors$df, priors$scale) - log_wishart(Sigma[[i]], S$df, S$scale)
+      value <- value + log_wishart(Sigma[[i]], priors$df, priors$scale) -
+        log_wishart(Sigma[[i]], S$df, S$scale)
       drawn <- draw_variance(sigma_q[[i]], priors$sigma_df, priors$sigma_scale)
       variance[i] <- drawn$x
       value <- value + drawn$value
@@ -322,7 +337,8 @@ elbo_by_draws <- function(fit, priors, Z, n) {
       cov <- solve(crossprod(Zi) / v + solve(Sigma_q[[z]]$scale) * Sigma_q[[z]]$df)
       mean <- cov %*% crossprod(Zi, e) / v
       u <- mean + t(chol(cov)) %*% rnorm(2)
-      value <- value + log(w[z]) - log(r[z]) + log_normal(u, Sigma[[z]]) - log_normal(u - mean, cov) +
+      value <- value + log(w[z]) - log(r[z]) + log_normal(u, Sigma[[z]]) -
+        log_normal(u - mean, cov) +
         sum(dnorm(e - Zi %*% u, 0, sqrt(variance[z]), log = TRUE))
     }
     value
@@ -331,15 +347,18 @@ elbo_by_draws <- function(fit, priors, Z, n) {
 }
 
 test_that("the ELBO of curves is the mean of log p - log q under q", {
-  genes <- sim_curves(10, times = 0:3, k = 2, curves = rbind(0:3, 3:0), sd = c(0.6, 0.4), sigma = 0.5, seed = 1)
+  genes <- sim_curves(10, times = 0:3, k = 2, curves = rbind(0:3, 3:0), sd = c(0.6, 0.4),
+                      sigma = 0.5, seed = 1)
   told <- list(alpha = 1.5, mean = 0.5, sd = 2, sigma_df = 3, sigma_scale = 0.7, df = 5,
                scale = rbind(c(1, 0.2), c(0.2, 0.5)), smooth_df = 4, smooth_scale = 1.5)
   as_told <- priors(weight = dirichlet(1.5), beta = normal(0.5, 2), sigma = half_t(3, 0.7),
-                    covariance = inverse_wishart(5, rbind(c(1, 0.2), c(0.2, 0.5))), smooth = half_t(4, 1.5))
+                    covariance = inverse_wishart(5, rbind(c(1, 0.2), c(0.2, 0.5))),
+                    smooth = half_t(4, 1.5))
   for (formula in c(expr ~ time + (time | gene), expr ~ s(time, k = 4) + (time | gene))) {
     smooth <- length(formula[[3]][[2]]) > 1
     fit <- fit_mixture(formula, genes, k = 2, unit = ~ gene, method = "vb",
-                       prior = if (smooth) as_told else structure(as_told[-5], class = "elbo_priors"))
+                       prior = if (smooth) as_told else structure(as_told[-5],
+                                                                  class = "elbo_priors"))
     draws <- withr::with_seed(1, elbo_by_draws(fit, told, cbind(1, fit$design$X[, "time"]), 2000))
     expect_lt(stats::sd(draws), 20) # so that the comparison says something
     expect_lt(abs(elbo(fit) - mean(draws)), 4 * stats::sd(draws) / sqrt(2000))
@@ -361,7 +380,8 @@ test_that("one component has factors and covariances too", {
 # The prior of a coefficient, the same in all components, moved: a tilt by the sum of the
 # coefficients over its variance.
 test_that("linear response of curves is what refits under a tilted prior find", {
-  genes <- sim_curves(40, times = 0:4, k = 2, curves = rbind(0:4, 4:0), sd = c(0.5, 0.4), sigma = 0.6,
+  genes <- sim_curves(40, times = 0:4, k = 2, curves = rbind(0:4, 4:0), sd = c(0.5, 0.4),
+                      sigma = 0.6,
                       missing = 0.1, seed = 1)
   fit_at <- function(mean) {
     fit_mixture(expr ~ time + (time | gene), genes, k = 2, unit = ~ gene, method = "vb",
@@ -378,8 +398,10 @@ test_that("linear response of curves is what refits under a tilted prior find", 
 
 # By dense normals from components() alone: labels are points, the deviations integrated.
 test_that("method joint of curves assigns every unit to one component, and climbs", {
-  genes <- sim_curves(60, times = seq(0, 48, by = 8), k = 3, sd = c(0.5, 0.5), missing = 0.1, seed = 1)
-  fit <- fit_mixture(expr ~ poly(time, 3) + (time | gene), genes, k = 3, unit = ~ gene, method = "joint",
+  genes <- sim_curves(60, times = seq(0, 48, by = 8), k = 3, sd = c(0.5, 0.5), missing = 0.1,
+                      seed = 1)
+  fit <- fit_mixture(expr ~ poly(time, 3) + (time | gene), genes, k = 3, unit = ~ gene,
+                     method = "joint",
                      control = elbo_control(seed = 1))
   expect_true(all(predict(fit, type = "prob") %in% c(0, 1)))
   parts <- components(fit)
@@ -388,10 +410,12 @@ test_that("method joint of curves assigns every unit to one component, and climb
   Z <- cbind(1, genes$time)
   log_joint <- vapply(1:3, function(j) {
     vapply(split(seq_len(nrow(data)), data$gene), function(rows) {
-      V <- Z[rows, ] %*% parts$covariance[j, , ] %*% t(Z[rows, ]) + diag(parts$sigma[j]^2, length(rows))
+      V <- Z[rows, ] %*% parts$covariance[j, , ] %*% t(Z[rows, ]) +
+        diag(parts$sigma[j]^2, length(rows))
       e <- data$expr[rows] - X[rows, ] %*% parts$coefficients[j, ]
       log(parts$weight[j]) -
-        0.5 * (length(rows) * log(2 * pi) + as.numeric(determinant(V)$modulus) + sum(e * solve(V, e)))
+        0.5 *
+          (length(rows) * log(2 * pi) + as.numeric(determinant(V)$modulus) + sum(e * solve(V, e)))
     }, 0)
   }, numeric(60))
   z <- predict(fit)
