@@ -90,7 +90,9 @@ theta_state <- function(fit, theta) {
       state$normal <- list(mean = t(parts$mean), covariance = aperm(parts$covariance, c(2, 3, 1)))
     },
     regression = {
-      state$regression$coefficients <- t(finite_coefficients(fit))
+      coefficients <- t(finite_coefficients(fit))
+      state$regression$coefficients <- coefficients
+      if (is.null(state$regression$boundary)) state$regression$boundary <- 0 * coefficients
       sigma <- fit$theta[fit$parameters$block == "sigma"]
       if (length(sigma) > 0) state$regression$sigma <- unname(sigma)
     },

@@ -83,9 +83,9 @@ refused_elsewhere <- function(call, error) {
 has_nan <- function(x, depth = 0) {
   if (is.numeric(x)) return(any(is.nan(without_correlations(x))))
   if (is.data.frame(x)) {
-    rows <- Reduce(`|`, lapply(x, function(column) is.character(column) & is_correlation(column)),
-                   logical(nrow(x)))
-    x <- as.list(x[!rows, , drop = FALSE])
+    words <- Filter(function(column) is.character(column) && is.null(dim(column)), as.list(x))
+    rows <- Reduce(`|`, lapply(words, is_correlation), logical(nrow(x)))
+    x <- lapply(as.list(x), function(column) if (is.null(dim(column))) column[!rows] else column)
   }
   if (is.environment(x) || is.function(x) || is.language(x) || depth > 4) return(FALSE)
   # The data came from us, and the elements of a fit are not its answers.

@@ -275,7 +275,7 @@ mixture_questions <- c(common_questions, alist(
   predict(fit, d[1:3, ], type = "prob"), update(fit, k = 3), update(fit, k = 1),
   plot(fit, type = "curves"),
   plot(fit, type = "components"), plot(fit, type = "selection"), confint(fit, type = "bootstrap"),
-  plot(fit, type = "classification"), plot(fit, type = "deviations"), plot(selection(fit)),
+  plot(fit, type = "classification"), plot(fit, type = "deviations"),
   as.data.frame(selection(fit)), predict(fit, d[1:3, ], by_component = TRUE),
   anova(fit, update(fit, k = 1), nsim = 3), confint(bootstrap(fit, 3)),
   sensitivity(fit, to = "prior"),

@@ -72,3 +72,19 @@ test_that("priors are told, default, stated or flat", {
   described <- describe_prior.elbo_fit(stated)
   expect_identical(described$Prior_Scale[described$Parameter == "age"], 100)
 })
+
+test_that("log_lik() of a mixture of binomials by vb is that of its draws", {
+  skip_if_not_installed("rstantools")
+  set.seed(1)
+  d <- data.frame(succ = c(rbinom(30, 10, 0.2), rbinom(30, 10, 0.8)))
+  fit <- fit_mixture(cbind(succ, 10 - succ) ~ 1, d, k = 2, family = binomial(), method = "vb",
+                     control = elbo_control(n_starts = 2))
+  density <- rstantools::log_lik(fit)
+  expect_equal(ncol(density), 60)
+  # Close to the density at the means of q, by dbinom().
+  theta <- theta(fit)
+  p <- plogis(theta[grepl("(Intercept)", names(theta), fixed = TRUE)])
+  w <- theta[grepl("weight", names(theta))]
+  expected <- log(w[1] * dbinom(d$succ, 10, p[1]) + w[2] * dbinom(d$succ, 10, p[2]))
+  expect_lt(max(abs(colMeans(density) - expected)), 0.3)
+})
