@@ -295,7 +295,7 @@ rePCA.elbo_glmm <- function(x) {
 NULL
 
 #' @rdname refit.elbo_fit
-#' @exportS3Method lme4::refit
+#' @exportS3Method lme4::refit elbo_glmm
 refit.elbo_glmm <- function(object, newresp, ...) {
   check_dots_empty(...)
   y <- refit_values(object, newresp)
@@ -328,7 +328,7 @@ refit_values <- function(fit, newresp) {
 }
 
 #' @rdname refit.elbo_fit
-#' @exportS3Method lme4::refit
+#' @exportS3Method lme4::refit elbo_mixture
 refit.elbo_mixture <- function(object, newresp, ...) {
   check_dots_empty(...)
   data <- original_data(object)
@@ -346,8 +346,8 @@ refit.elbo_mixture <- function(object, newresp, ...) {
 
 # ---- data --------------------------------------------------------------------------------
 
-#' @exportS3Method lme4::getData
-#' @exportS3Method nlme::getData
+#' @exportS3Method nlme::getData elbo_fit
+#' @rawNamespace S3method(lme4::getData,elbo_fit)
 getData.elbo_fit <- function(object) original_data(object)
 
 #' @exportS3Method ggplot2::fortify

@@ -179,7 +179,7 @@ model_identify_variables.elbo_mixture <- function(model) {
 # Variables of classes are columns each; insight takes only cbind() apart.
 #' @exportS3Method insight::find_response
 find_response.elbo_mixture <- function(x, combine = TRUE, ...) {
-  check_dots_empty(...)
+  check_dots_empty(..., .but = "verbose")
   if (x$kind != "classes" || combine) return(NextMethod())
   response_variables(x)
 }
