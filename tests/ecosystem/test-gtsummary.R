@@ -1,0 +1,7 @@
+test_that("tbl_regression() meets every kind of fit", {
+  rows <- function(fit) suppressMessages(gtsummary::tbl_regression(fit))$table_body
+  told <- rows(fit_of("reml"))
+  expect_equal(told$estimate[told$variable == "age"], coef(fit_of("reml"))[["age"]])
+  expect_tool("tbl_regression()", function(fit) stopifnot(nrow(rows(fit)) > 0),
+              works = table_kinds)
+})
