@@ -65,7 +65,7 @@ cooks.distance.elbo_glmm <- function(model, infl, ...) {
   check_dots_empty(...)
   h <- leverages(model)
   distance <- (residual_rows(model, "pearson") / (1 - h))^2 * h / ncol(model$design$X)
-  by_row(model, replace(distance, is.infinite(distance), NaN))
+  by_row(model, replace(distance, !is.finite(distance), NA))
 }
 
 # The variance of a fitted value relative to that of its residual, the variance parameters known:

@@ -51,7 +51,7 @@ mixture_frame <- function(call, env, family) {
   check_responses(frame, spec)
   check_scale(frame, "weights")
   check_freq(frame)
-  frame <- drop_unused_rows(frame, spec, action)
+  frame <- drop_unused_rows(frame, spec, action, membership)
   factors <- vapply(frame, is.factor, NA)
   frame[factors] <- lapply(frame[factors], drop_levels)
 
@@ -196,8 +196,11 @@ response_columns <- function(spec) if (spec$kind == "classes") seq_along(spec$lh
 
 # Rows that na.action drops, and rows that say nothing: those with no response at all, no trials,
 # or no copies.
-drop_unused_rows <- function(frame, spec, action) {
+drop_unused_rows <- function(frame, spec, action, membership) {
   integrated <- if (spec$kind %in% c("normal", "classes")) response_columns(spec) else integer()
+  # A response that weights depend on too must be there.
+  covariates <- if (!is.null(membership)) vapply(term_variables(membership), deparse_line, "")
+  integrated <- setdiff(integrated, match(covariates, names(frame)))
   check_any_rows(frame, "`data`, after `subset`, has no rows.")
   # As in drop_incomplete(): looked at closely only where a sum is not finite.
   suspect <- vapply(frame[integrated], function(x) is.double(x) && !is.finite(sum(x)), NA)

@@ -88,7 +88,10 @@ forest_text <- function(data) {
   shown <- if (is.null(studies$given)) studies[c("estimate", "low", "high")]
            else studies[c("given", "given_low", "given_high")]
   table <- rbind(as.matrix(shown), if (!is.null(data$pooled)) as.matrix(data$pooled))
-  decimals <- max(0, -floor(log10(min(table[, 3] - table[, 2]) / 2)))
+  # An interval without width, as of points, asks for no decimals.
+  width <- c(table[, 3] - table[, 2], max(abs(table)) / 50)
+  width <- width[width > 0]
+  decimals <- if (length(width) > 0) max(0, -floor(log10(min(width) / 2))) else 0
   words <- sub("^-(0[.,]?0*)$", "\\1", fixed_text(as.vector(table), decimals))
   words <- matrix(words, ncol = 3)
   sprintf("%s [%s, %s]", words[, 1], words[, 2], words[, 3])

@@ -25,7 +25,8 @@ fit_df <- function(fit, L = NULL) {
 # `v` with derivatives g by parameters of covariance A: infinite where no scale is free. In units of
 # v, as the square of a variance may be no number.
 satterthwaite_df <- function(v, g, A) {
-  if (!(v > 0)) return(if (anyNA(v)) NA_real_ else Inf)
+  if (is.na(v)) return(NA_real_)
+  if (!(v > 0)) return(Inf)
   g <- g / v
   variance <- sum(g * (A %*% g))
   if (is.na(variance)) NA_real_ else if (variance > 0) 2 / variance else Inf

@@ -63,3 +63,8 @@ test_that("points on the latent variables and mixtures have no leverages", {
     expect_error(f(mixture_example("gaussian")), class = "elbo_error_not_available")
   }
 })
+
+test_that("without coefficients there is no Cook's distance", {
+  fit <- fit_glmm(y ~ 0 + (1 | g), data.frame(y = c(3, -1, 1, 2), g = c(1, 1, 2, 2)))
+  expect_true(all(is.na(cooks.distance(fit)) & !is.nan(cooks.distance(fit))))
+})

@@ -170,3 +170,10 @@ test_that("a missing weight is left to na.action, and wrong ones are still found
   d$w[5] <- -1
   expect_error(fit_mixture(y ~ 1, d, k = 1, weights = w), "row 5", class = "elbo_error_data")
 })
+
+test_that("a response that weights depend on too must be there", {
+  set.seed(1)
+  d <- data.frame(f = factor(c(NA, rep(c("a", "b"), 20))), lg = runif(41) < 0.4)
+  fit <- fit_mixture(responses(f, lg) ~ 1, d, k = 1, membership = ~ f)
+  expect_identical(nobs(fit), 40L)
+})

@@ -51,3 +51,12 @@ test_that("autoplot() makes the same pictures with ggplot2", {
     to_nowhere(expect_no_error(print(picture)))
   }
 })
+
+test_that("a forest of one point has a label of few digits", {
+  one <- data.frame(study = "u", y = -0.33, s = 4.7)
+  fit <- fit_glmm(y ~ 0 + (1 | study), one, method = "joint", se = s,
+                  prior = priors(sd = constant(1)))
+  grDevices::pdf(NULL)
+  on.exit(grDevices::dev.off())
+  expect_no_error(plot(fit, type = "forest"))
+})
