@@ -30,6 +30,7 @@
 #'   components, \eqn{\{\sum_j q(z_i=j)\,\mathrm{var}(y\mid z_i=j)\}^{1/2}}{sqrt(sum_j q(z = j)
 #'   var(y | z = j))}. Of weights: only `"prior"`.
 #' @param ... not used.
+#' @param scaled whether to divide residuals by the standard deviation, as `"pearson"` ones are.
 #' @return
 #' * `coef()`: named numeric vector, those held constant included.
 #' * `sigma()`: residual standard deviations of regressions, named by component unless they are

@@ -10,6 +10,8 @@
 #' @param exponentiate whether to exponentiate coefficients of regressions and of membership with
 #'   their intervals, the standard errors by the delta method.
 #' @param ... not used.
+#' @param conf.method how intervals are made, as in broom.mixed: `"Wald"` or `"boot"`.
+#' @param nsim,seed for bootstrap intervals.
 #' @return
 #' `tidy()`: a data frame with those of the columns `effect`, `component`, `level`, `term`,
 #' `estimate`, `std.error`, `statistic`, `p.value`, `conf.low`, `conf.high` that the effects asked
