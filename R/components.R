@@ -63,31 +63,6 @@ components.elbo_fit <- function(object, ...) {
   only_for_mixtures("components()")
 }
 
-# Of regressions and curves, k x columns of X.
-component_coefficients <- function(fit) {
-  beta <- component_values(fit, "beta")
-  if (has_curves(fit)) cbind(beta, smooth_coefficients(fit)) else beta
-}
-
-normal_components <- function(fit) {
-  mean <- component_values(fit, "mean", "mean__")
-  list(mean = mean, covariance = component_covariances(fit))
-}
-
-class_components <- function(fit) {
-  values <- component_values(fit, "prob", "prob__")
-  variables <- fit$design$variables
-  variables <- variables[variables$type != "gaussian", ]
-  probability <- Map(function(name, type, levels) {
-    yes <- values[, name[type == "binomial"], drop = FALSE]
-    P <- if (type == "binomial") cbind(1 - yes, yes)
-         else values[, paste0(name, ".", levels), drop = FALSE]
-    dimnames(P) <- list(rownames(values), levels)
-    P
-  }, variables$name, variables$type, variables$levels)
-  c(list(probability = probability), normal_components(fit))
-}
-
 component_values <- function(fit, block, prefix = "") {
   rows <- which(fit$parameters$block == block & !is.na(fit$parameters$component))
   labels <- component_labels(fit)
@@ -109,48 +84,4 @@ own_terms <- function(parameters) {
   ifelse(is.na(parameters$component), parameters$name, parameter_terms(parameters$name))
 }
 
-component_covariances <- function(fit) {
-  sd <- component_values(fit, "sd", "sd__")
-  cor <- component_values(fit, "cor")
-  d <- ncol(sd)
-  out <- array(0, c(fit$k, d, d), list(component_labels(fit), colnames(sd), colnames(sd)))
-  lower <- which(lower.tri(diag(d)), arr.ind = TRUE)
-  for (j in seq_len(fit$k)) {
-    R <- diag(d)
-    if (ncol(cor) > 0) R[lower] <- R[lower[, 2:1, drop = FALSE]] <- cor[j, ]
-    out[j, , ] <- R * outer(sd[j, ], sd[j, ])
-  }
-  out
-}
-
-# Of the residuals of each component; of a family without one it is 1.
-component_sigma <- function(fit) {
-  sigma <- unname(fit$theta[fit$parameters$block == "sigma"])
-  if (length(sigma) == 0) sigma <- 1
-  stats::setNames(rep_len(sigma, fit$k), component_labels(fit))
-}
-
 # ---- weights -----------------------------------------------------------------------------
-
-component_weights <- function(fit, W = NULL) {
-  if (is.null(W)) {
-    weight <- fit$theta[fit$parameters$block == "weight"]
-    return(matrix(weight, 1, fit$k, dimnames = list(NULL, component_labels(fit))))
-  }
-  if (fit$k == 1) return(matrix(1, nrow(W), 1, dimnames = list(rownames(W), "1")))
-  # The first component is the baseline.
-  softmax(W %*% t(finite_membership(fit)), component_labels(fit))
-}
-
-softmax <- function(eta, labels) {
-  out <- exp(eta - apply(eta, 1, max))
-  out <- out / rowSums(out)
-  dimnames(out) <- list(rownames(eta), labels)
-  out
-}
-
-# Of the units of the fit, n_unit x k.
-unit_weights <- function(fit, design = fit$design) {
-  weights <- component_weights(fit, design$W)
-  weights[rep_len(seq_len(nrow(weights)), design$n_unit), , drop = FALSE]
-}

@@ -46,11 +46,6 @@ posterior_verdict.elbo_mixture <- function(fit, always = FALSE) {
   verdict
 }
 
-# Whether components may be swapped without a change of the posterior.
-exchangeable <- function(fit) {
-  is.null(fit$design$W) && fit$priors$told$weights$law != "stick_breaking"
-}
-
 # Numbers that the density of a row takes.
 row_cost <- function(design) {
   switch(design$kind, normal = ncol(design$Y), classes = ncol(design$Y),
@@ -198,34 +193,6 @@ log_dirichlet <- function(alpha, n) {
   }
 }
 
-# Sticks are beta(1, alpha) parts of what those before leave.
-log_sticks <- function(alpha, order) {
-  function(log_share) {
-    left <- numeric(nrow(log_share)) # its logarithm
-    out <- 0
-    for (j in order[-length(order)]) {
-      v <- exp(log_share[, j] - left)
-      out <- out + log(alpha) + (alpha - 1) * log1p(-pmin(v, 1)) - left
-      left <- left + log1p(-pmin(v, 1))
-    }
-    out
-  }
-}
-
-weight_pieces <- function(fit) {
-  told <- fit$priors$told$weights
-  k <- fit$k
-  if (!is.null(fit$design$W)) {
-    columns <- parameter_rows_of(fit, "membership")
-    return(if (length(columns) > 0) list(normal_piece(columns, NA, fit$parameters$name[columns], 0,
-                                                      told$coefficient_sd)))
-  }
-  if (k == 1 || told$equal) return(list())
-  law <- if (told$law == "stick_breaking") log_sticks(told$alpha, order(fit$state$weights$position))
-         else log_dirichlet(told$alpha, k)
-  list(share_piece(parameter_rows_of(fit, "weight"), seq_len(k - 1), rep("weight", k - 1), law))
-}
-
 normal_piece <- function(columns, component, label, mean, sd) {
   n <- length(columns)
   piece(columns, component, label, identity, function(x) {
@@ -258,122 +225,7 @@ sigma_pieces <- function(fit, told) {
   })
 }
 
-regression_pieces <- function(fit) {
-  told <- fit$priors$told$regression
-  c(lapply(seq_len(fit$k), function(j) {
-    columns <- parameter_rows_of(fit, "beta", j)
-    normal_piece(columns, j, colnames(fit$design$X), told$beta_mean, told$beta_sd)
-  }), sigma_pieces(fit, told))
-}
-
-class_pieces <- function(fit) {
-  told <- fit$priors$told$classes
-  variables <- fit$design$variables
-  pieces <- lapply(seq_len(fit$k), function(j) {
-    lapply(seq_along(variables$name), function(v) class_piece(fit, told, variables, v, j))
-  })
-  unlist(pieces, recursive = FALSE)
-}
-
-class_piece <- function(fit, told, variables, v, j) {
-  name <- variables$name[v]
-  at <- function(words) match(paste0(words, "|", j), fit$parameters$name)
-  if (variables$type[v] == "categorical") {
-    levels <- variables$levels[[v]]
-    return(share_piece(at(paste0("prob__", name, ".", levels)), j, paste(name, levels[-1]),
-                       log_dirichlet(told$alpha, length(levels))))
-  }
-  if (variables$type[v] == "binomial") {
-    law <- log_dirichlet(told$alpha, 2)
-    return(piece(at(paste0("prob__", name)), j, name, stats::qlogis, function(x) {
-      log_share <- cbind(stats::plogis(x, log.p = TRUE), stats::plogis(-x, log.p = TRUE))
-      list(theta = stats::plogis(x), log_prior = law(log_share) + rowSums(log_share))
-    }))
-  }
-  variance <- log_root_inverse_gamma(told$shape0[v], told$rate0[v])
-  piece(at(paste0(c("mean__", "sd__"), name)), j, paste(c("mean", "sd"), name),
-        function(theta) c(theta[1], log(theta[2])), function(x) {
-    sd <- exp(x[, 2])
-    list(theta = cbind(x[, 1], sd),
-         log_prior = variance(sd) + x[, 2] +
-           stats::dnorm(x[, 1], told$mean0[v], sd / sqrt(told$kappa0[v]), log = TRUE))
-  })
-}
-
 # ---- normal components ---------------------------------------------------------------------------
-
-# Means and covariance matrix of a component, or of all where they share it.
-normal_pieces <- function(fit) {
-  shared <- length(fit$state$normal$df) == 1 && fit$k > 1
-  groups <- if (shared) list(seq_len(fit$k)) else as.list(seq_len(fit$k))
-  lapply(groups, function(components) normal_group(fit, components, shared))
-}
-
-normal_group <- function(fit, components, shared) {
-  told <- fit$priors$told$normal
-  variables <- colnames(fit$design$Y)
-  d <- length(variables)
-  one <- components[1]
-  means <- parameter_rows_of(fit, "mean", components)
-  sds <- unlist(lapply(components, function(j) parameter_rows_of(fit, "sd", j)))
-  structure <- if (d > 1 && has_correlations(fit)) "full" else if (is_spherical(fit)) "spherical"
-               else "diagonal"
-  cors <- if (structure == "full") {
-    unlist(lapply(components, function(j) parameter_rows_of(fit, "cor", j)))
-  }
-  law <- covariance_law(structure, d, told$prior_df, told$prior_scale)
-  n_sd <- if (structure == "spherical") 1L else d
-  n_cor <- if (structure == "full") d * (d - 1) / 2 else 0L
-  n_mean <- length(means)
-  of_scales <- n_mean + seq_len(n_sd + n_cor)
-  component <- c(rep(components, each = d), rep(if (shared) NA else one, n_sd + n_cor))
-  label <- c(rep(paste("mean", variables), length(components)),
-             paste("scale", seq_len(n_sd + n_cor)))
-  columns <- c(means, sds, cors)
-  from <- function(theta) {
-    sd <- theta[n_mean + seq_len(d)]
-    cor <- if (n_cor > 0) theta[n_mean + length(sds) + seq_len(n_cor)]
-    c(theta[seq_len(n_mean)], log(sd[seq_len(n_sd)]), if (n_cor > 0) root_coordinates(cor, d))
-  }
-  to <- function(x) {
-    scale <- law(x[, of_scales, drop = FALSE])
-    log_prior <- scale$log_prior
-    for (j in seq_along(components)) {
-      at <- (j - 1) * d + seq_len(d)
-      e <- x[, at, drop = FALSE] - rep(told$prior_mean, each = nrow(x))
-      log_prior <- log_prior - 0.5 * (d * log(2 * pi / told$prior_kappa) + scale$log_det +
-                                        told$prior_kappa * scale$square(e))
-    }
-    several <- t(rep(1, length(components)))
-    list(theta = cbind(x[, seq_len(n_mean)], kronecker(several, scale$sd),
-                       if (n_cor > 0) kronecker(several, scale$cor)),
-         log_prior = log_prior)
-  }
-  piece(columns, component, label, from, to)
-}
-
-is_spherical <- function(fit) {
-  nchar(fit$covariance) > 1 && substr(fit$covariance, 2, 2) == "I"
-}
-
-# From rows of (log sds, w) to list(sd, cor, log_det, square(e): e' Sigma^{-1} e by row, log_prior),
-# the latter the density of the row: full: Sigma inverse Wishart(df, S); else each variance has its
-# marginal law in it (spherical: with the mean of the diagonal).
-covariance_law <- function(structure, d, df, S) {
-  if (structure == "full") return(function(x) full_covariance(x, d, df, S))
-  rate <- if (structure == "spherical") mean(diag(S)) / 2 else diag(S) / 2
-  shape <- (df - d + 1) / 2
-  function(x) {
-    sd <- exp(x)
-    log_prior <- numeric(nrow(x))
-    for (a in seq_len(ncol(x))) {
-      log_prior <- log_prior + log_root_inverse_gamma(shape, rate[a])(sd[, a]) + x[, a]
-    }
-    sd <- sd[, rep_len(seq_len(ncol(sd)), d), drop = FALSE]
-    list(sd = sd, cor = NULL, log_det = 2 * rowSums(log(sd)),
-         square = function(e) rowSums((e / sd)^2), log_prior = log_prior)
-  }
-}
 
 full_covariance <- function(x, d, df, S) {
   sd <- exp(x[, seq_len(d), drop = FALSE])
@@ -408,53 +260,6 @@ forward_solve <- function(W, e) {
 
 # ---- curves --------------------------------------------------------------------------------------
 
-curve_pieces <- function(fit) {
-  if (has_curves(fit)) {
-    return(paste("Linear response not checked: with smooth terms in the components' curves",
-                 "the sum over components and curves together is not at hand.",
-                 "Compare with bootstrap()."))
-  }
-  told <- fit$priors$told$curves
-  blocks <- random_blocks(fit$design)
-  groups <- if (fit$design$random$common) NA else seq_len(fit$k)
-  covariances <- unlist(lapply(groups, function(j) {
-    lapply(which(is.na(told$multiple_constant)),
-           function(b) deviation_piece(fit, told, blocks, b, j))
-  }), recursive = FALSE)
-  c(lapply(seq_len(fit$k), function(j) {
-    columns <- parameter_rows_of(fit, "beta", j)
-    normal_piece(columns, j, colnames(fit$design$X), told$beta_mean, told$beta_sd)
-  }), covariances, sigma_pieces(fit, told))
-}
-
-# The covariance of a ( | ), or the multiple of a given matrix.
-deviation_piece <- function(fit, told, blocks, b, j) {
-  at <- deviation_columns(fit, blocks, b, j)
-  rows <- blocks$first[b] + seq_len(blocks$size[b]) - 1L
-  df <- told$covariance_df[b]
-  S <- as.matrix(told$covariance_scale)[rows, rows, drop = FALSE]
-  if (length(at$cor) == 0) {
-    law <- log_root_inverse_gamma(df / 2, S[1] / 2)
-    return(sd_piece(at$sd, j, paste("sd", b), law))
-  }
-  q <- length(at$sd)
-  piece(c(at$sd, at$cor), j, paste("scale", b, seq_along(c(at$sd, at$cor))),
-        function(theta) c(log(theta[seq_len(q)]), root_coordinates(theta[-seq_len(q)], q)),
-        function(x) {
-    scale <- full_covariance(x, q, df, S)
-    list(theta = cbind(scale$sd, scale$cor), log_prior = scale$log_prior)
-  })
-}
-
-# Entries of theta of block b, group j (NA: common).
-deviation_columns <- function(fit, blocks, b, j) {
-  free <- blocks$kind == "free"
-  n_sd <- ifelse(free, blocks$size, 1)
-  n_cor <- ifelse(free, blocks$size * (blocks$size - 1) / 2, 0)
-  of <- function(block, n) parameter_rows_of(fit, block, j)[sum(n[seq_len(b - 1)]) + seq_len(n[b])]
-  list(sd = of("sd", n_sd), cor = of("cor", n_cor))
-}
-
 # ---- states --------------------------------------------------------------------------------------
 
 # The fields of C (see theta_state()), a column a row of theta.
@@ -475,16 +280,6 @@ point_states <- function(fit, theta) {
   state
 }
 
-normal_columns <- function(fit, sd, cor) {
-  d <- ncol(fit$design$Y)
-  pairs <- covariance_pairs(rep(1L, d))
-  out <- lapply(seq_len(fit$k), function(j) {
-    covariance_columns(sd[(j - 1) * d + seq_len(d), , drop = FALSE],
-                       cor[(j - 1) * nrow(pairs) + seq_len(nrow(pairs)), , drop = FALSE], pairs)
-  })
-  do.call(rbind, out)
-}
-
 # d^2 x n from sds (d x n) and correlations.
 covariance_columns <- function(sd, cor, pairs) {
   d <- nrow(sd)
@@ -496,53 +291,4 @@ covariance_columns <- function(sd, cor, pairs) {
     out[a + d * (b - 1), ] <- out[b + d * (a - 1), ] <- cor[i, ] * sd[a, ] * sd[b, ]
   }
   out
-}
-
-curve_columns_of <- function(fit, theta) {
-  blocks <- random_blocks(fit$design)
-  given <- random_matrix(fit$design)
-  q <- ncol(fit$design$Z)
-  groups <- if (fit$design$random$common) NA else seq_len(fit$k)
-  do.call(rbind, lapply(groups, function(j) {
-    out <- matrix(0, q^2, nrow(theta))
-    for (b in seq_len(nrow(blocks))) {
-      at <- deviation_columns(fit, blocks, b, j)
-      rows <- blocks$first[b] + seq_len(blocks$size[b]) - 1L
-      places <- as.vector(outer(rows, (rows - 1) * q, `+`))
-      sd <- t(theta[, at$sd, drop = FALSE])
-      out[places, ] <- if (blocks$kind[b] == "multiple") {
-        as.vector(given[rows, rows]) %o% drop(sd)^2
-      } else {
-        covariance_columns(sd, t(theta[, at$cor, drop = FALSE]),
-                           covariance_pairs(rep(1L, nrow(sd))))
-      }
-    }
-    out
-  }))
-}
-
-probability_columns <- function(fit, theta) {
-  variables <- fit$design$variables
-  at <- function(words, j) {
-    t(theta[, match(paste0(words, "|", j), fit$parameters$name), drop = FALSE])
-  }
-  numbers <- variables$name[variables$type == "gaussian"]
-  of_component <- function(words) {
-    do.call(rbind, lapply(seq_len(fit$k), function(j) at(words, j)))
-  }
-  discrete <- which(variables$type != "gaussian")
-  probability <- lapply(seq_len(fit$k), function(j) {
-    do.call(rbind, lapply(discrete, function(v) {
-      if (variables$type[v] == "categorical") {
-        return(at(paste0("prob__", variables$name[v], ".", variables$levels[[v]]), j))
-      }
-      p <- at(paste0("prob__", variables$name[v]), j)
-      rbind(1 - p, p)
-    }))
-  })
-  c(if (length(discrete) > 0) list(probability = do.call(rbind, probability)),
-    if (length(numbers) > 0) {
-      list(mean = of_component(paste0("mean__", numbers)),
-           variance = of_component(paste0("sd__", numbers))^2)
-    })
 }

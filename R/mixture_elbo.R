@@ -115,9 +115,3 @@ theta_state <- function(fit, theta) {
   )
   state
 }
-
-weights_state <- function(fit, state) {
-  if (is.null(fit$design$W)) return(list(weight = as.vector(component_weights(fit))))
-  if (fit$k == 1) return(list(coefficient = matrix(0, ncol(fit$design$W), 1)))
-  list(coefficient = t(unname(finite_membership(fit))))
-}

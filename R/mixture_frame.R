@@ -21,7 +21,7 @@
 #   variables   classes: data.frame(name, type), type "categorical", "binomial" or "gaussian", and
 #               the list column levels (NULL for numbers)
 #   X, y, trials, weights, offset    regression: y are successes where there are trials
-#   X, Z, y, weights, offset, random, curves    curves: see mixture_curves.R
+#   X, Z, y, weights, offset, random, curves    curves: see mixture_part_curves.R
 #   spec        what the design was made by: see mixture_frame()
 #   na.action   the rows of the data that were left out
 #
@@ -113,25 +113,6 @@ parse_mixture <- function(formula, data) {
   parse_formula(formula, data)
 }
 
-# responses(.) are all columns that are not used elsewhere.
-expand_responses <- function(lhs, columns, used) {
-  arguments <- as.list(lhs)[-1]
-  dots <- vapply(arguments, identical, NA, quote(.))
-  if (any(dots)) {
-    named <- unlist(lapply(arguments[!dots], all.vars))
-    arguments <- c(arguments[!dots], lapply(setdiff(columns, c(named, used)), as.name))
-  }
-  if (anyDuplicated(arguments)) {
-    twice <- deparse_line(arguments[duplicated(arguments)][[1]])
-    abort(sprintf("responses() has `%s` twice.", twice), "elbo_error_formula")
-  }
-  if (length(arguments) == 0) {
-    abort("responses() needs the variables of the classes, as in responses(a, b) ~ 1.",
-          "elbo_error_formula")
-  }
-  as.call(c(lhs[[1]], arguments))
-}
-
 mixture_kind <- function(parsed, family, weighted) {
   if (length(parsed$bars) > 0) return("curves")
   terms <- terms(parsed$fixed)
@@ -142,22 +123,6 @@ mixture_kind <- function(parsed, family, weighted) {
     return("classes")
   }
   if (plain && family$family == "gaussian" && !weighted) "normal" else "regression"
-}
-
-check_plain_classes <- function(plain, family, weighted) {
-  if (!plain) {
-    abort(c("The right-hand side of responses() ~ 1 is 1: given its class a unit's responses",
-            "depend on nothing else. Covariates of the class belong into `membership`."),
-          "elbo_error_formula")
-  }
-  if (family$family != "gaussian") {
-    abort(c("responses() takes the law of each variable from its type (factor: categorical,",
-            "logical: binomial, numeric: Gaussian). Leave out `family`."), "elbo_error_argument")
-  }
-  if (weighted) {
-    abort(c("`weights` are precision weights, which responses() does not have. Copies of a row",
-            "are counted by `freq`."), "elbo_error_argument")
-  }
 }
 
 # One residual standard deviation, or one for each component.
@@ -270,102 +235,6 @@ check_bound_columns <- function(lhs, data, env) {
   }
 }
 
-check_normal_response <- function(y, spec) {
-  name <- deparse_line(spec$lhs)
-  if (!is.numeric(y) && !is.logical(y)) {
-    abort(c(sprintf("The response `%s` must be numeric, not %s;", name, describe_value(y)),
-            "factors belong into responses() ~ 1."), "elbo_error_data")
-  }
-}
-
-check_gaussian_response <- function(y, spec) {
-  if (is_numeric_vector(y)) return()
-  name <- deparse_line(spec$lhs)
-  if (is.matrix(y) || is.data.frame(y)) {
-    abort(c(sprintf("The response `%s` has %d columns:", name, ncol(y)),
-            "several responses have neither covariates, nor offsets, nor precision weights here.",
-            "Write ~ 1, or fit one response; copies of a row are counted by `freq`."),
-          "elbo_error_data")
-  }
-  abort(sprintf("The response `%s` must be numeric, not %s.", name, describe_value(y)),
-        "elbo_error_data")
-}
-
-check_binomial_response <- function(y, spec, frame) {
-  name <- deparse_line(spec$lhs)
-  check_no_weights(frame, "a binomial regression",
-                   "Give several trials as cbind(successes, failures), and")
-  if (is.matrix(y)) {
-    if (ncol(y) == 2) return(check_counts(y, name, frame))
-    abort(sprintf("The response `%s` must be cbind(successes, failures), not %d columns.", name,
-                  ncol(y)), "elbo_error_data")
-  }
-  if (is.logical(y)) return()
-  if (is.character(y) || is.factor(y)) {
-    found <- unique(y[!is.na(y)])
-    if (length(found) == 2) return()
-    abort(sprintf("The response `%s` must have two levels, not %d.", name, length(found)),
-          "elbo_error_data")
-  }
-  wrong <- if (is_numeric_vector(y)) which(!is.na(y) & y != 0 & y != 1)
-  if (is.null(wrong) || length(wrong) > 0) {
-    abort(c(sprintf("The response `%s` of a binomial regression must be 0 or 1, logical,", name),
-            "a factor of two levels, or cbind(successes, failures);",
-            if (is.null(wrong)) sprintf("not %s.", describe_value(y))
-            else sprintf("not %s, as in %s.", format(y[wrong[1]]), frame_rows(frame, wrong))),
-          "elbo_error_data")
-  }
-}
-
-check_no_weights <- function(frame, what, trials = "Give") {
-  if (is.null(frame[["(weights)"]])) return()
-  abort(c(sprintf("`weights` are precision weights, which %s does not have.", what), trials,
-          "copies of a row as `freq`."), "elbo_error_argument")
-}
-
-check_one_count <- function(y, name, frame) {
-  check_no_weights(frame, "a Poisson regression")
-  if (is.matrix(y) || is.data.frame(y)) {
-    abort(c(sprintf("The response `%s` has %d columns, but counts by family = poisson() are one.",
-                    name, ncol(y)), "Fit each by itself."), "elbo_error_data")
-  }
-  check_counts(y, name, frame)
-}
-
-check_counts <- function(y, name, frame) {
-  if (!is.numeric(y)) {
-    abort(sprintf("The response `%s` must be counts, not %s.", name, describe_value(y)),
-          "elbo_error_data")
-  }
-  y <- as.matrix(y)
-  wrong <- which(rowSums(!is.na(y) & (y < 0 | y != floor(y))) > 0)
-  if (length(wrong) == 0) return()
-  abort(c(sprintf("The response `%s` must be counts 0, 1, 2, ...: see %s.", name,
-                  frame_rows(frame, wrong))), "elbo_error_data")
-}
-
-class_names <- function(spec) {
-  arguments <- as.list(spec$lhs)[-1]
-  names <- vapply(arguments, deparse_line, "")
-  given <- names(arguments)
-  if (!is.null(given)) names[nzchar(given)] <- given[nzchar(given)]
-  unname(names)
-}
-
-class_type <- function(x) {
-  if (is.factor(x) || is.character(x)) return("categorical")
-  if (is.logical(x)) "binomial" else "gaussian"
-}
-
-check_class_variable <- function(x, name) {
-  categorical <- is.factor(x) || is.character(x)
-  if (!(categorical || is_numeric_vector(x)) || (is.object(x) && !is.factor(x))) {
-    abort(c(sprintf("`%s` must be a factor, a logical or a number, not %s;", name,
-                    describe_value(x)), "a matrix gives its columns to responses() one by one."),
-          "elbo_error_data")
-  }
-}
-
 check_freq <- function(frame) {
   freq <- frame[["(freq)"]]
   if (is.null(freq)) return()
@@ -444,48 +313,6 @@ unit_values <- function(x, units, name) {
   heads
 }
 
-normal_matrix <- function(y, lhs) {
-  names <- column_names(y, lhs)
-  if (is.matrix(y) && is.double(y) && identical(dimnames(y), list(NULL, names))) return(y)
-  matrix(as.double(y), NROW(y), dimnames = list(NULL, names))
-}
-
-# cbind(a, log(b)) names the columns that are plain variables only.
-column_names <- function(y, lhs) {
-  if (!is.matrix(y)) return(deparse_line(lhs))
-  names <- colnames(y)
-  if (is.null(names)) names <- character(ncol(y))
-  arguments <- if (is_call_to(lhs, "cbind")) as.list(lhs)[-1]
-  blank <- !nzchar(names)
-  names[blank] <- if (length(arguments) == ncol(y)) vapply(arguments[blank], deparse_line, "")
-                  else paste0("y", seq_along(names))[blank]
-  if (anyDuplicated(names)) {
-    abort(sprintf("The response has two columns `%s`; give them names of their own.",
-                  names[anyDuplicated(names)]), "elbo_error_data")
-  }
-  names
-}
-
-# Levels as codes, logicals as 0 and 1.
-class_matrix <- function(variables, names) {
-  type <- unname(vapply(variables, class_type, ""))
-  levels <- vector("list", length(type))
-  categorical <- type == "categorical"
-  variables[categorical] <- lapply(variables[categorical], as.factor)
-  levels[categorical] <- lapply(variables[categorical], levels)
-  levels[type == "binomial"] <- list(c("FALSE", "TRUE"))
-  Y <- vapply(variables, as.double, numeric(nrow(variables)))
-  list(Y = matrix(Y, nrow(variables), dimnames = list(NULL, names)),
-       variables = data.frame(name = names, type = type, levels = I(levels)))
-}
-
-# The first level of a factor is failure, as in glm().
-regression_response <- function(y, spec) {
-  if (spec$family$family != "binomial") return(list(y = as.double(y)))
-  if (is.matrix(y)) return(list(y = as.double(y[, 1]), trials = as.double(y[, 1] + y[, 2])))
-  list(y = if (is.factor(y)) as.integer(y) - 1 else as.double(y))
-}
-
 # Some of the units, in the order given; one may be there several times.
 subset_units <- function(design, units) {
   rows <- units
@@ -549,89 +376,9 @@ check_constant_columns <- function(Y) {
           "a variance of zero. Leave it out of `formula`."), "elbo_error_data")
 }
 
-# A response that is a linear combination of others says nothing new, and a covariance matrix with
-# it is singular.
-check_collinear <- function(Y) {
-  names <- collinear_columns(Y)
-  if (length(names) == 0) return()
-  warn(c(sprintf("%s %s a linear combination of the other responses: covariance models with",
-                 quote_names(names), if (length(names) == 1) "is" else "are each"),
-         "correlations are singular, and those without count the same twice. Leave it out."),
-       "elbo_warning_data")
-}
-
-collinear_columns <- function(Y) {
-  Y <- Y[rowSums(is.na(Y)) == 0, , drop = FALSE]
-  if (ncol(Y) < 2 || nrow(unique(Y)) <= ncol(Y)) return(character())
-  Y <- standardised_columns(Y)
-  if (!is_nearly_singular(crossprod(Y) / nrow(Y))) return(character())
-  decomposition <- qr(Y, tol = 1e-7)
-  colnames(Y)[decomposition$pivot[-seq_len(decomposition$rank)]]
-}
-
-standardised_columns <- function(Y) {
-  Y <- Y - rep(colMeans(Y), each = nrow(Y))
-  largest <- pmax(apply(abs(Y), 2, max), .Machine$double.xmin)
-  Y <- Y / rep(largest, each = nrow(Y))
-  Y / rep(sqrt(pmax(colMeans(Y^2), .Machine$double.xmin)), each = nrow(Y))
-}
-
-is_nearly_singular <- function(R) {
-  min(eigen(R, symmetric = TRUE, only.values = TRUE)$values) < 1e-10
-}
-
 is_constant_column <- function(x) {
   range <- suppressWarnings(range(x, na.rm = TRUE))
   range[1] == range[2]
-}
-
-check_class_columns <- function(design) {
-  check_constant_columns(design$Y)
-  check_ids(design)
-  numbers <- which(design$variables$type == "gaussian")
-  values <- vapply(numbers, function(v) length(unique(stats::na.omit(design$Y[, v]))), 0L)
-  few <- numbers[values <= 5]
-  if (length(few) == 0) return()
-  message("Taken as numbers, with a mean and a standard deviation in each class: ",
-          quote_names(colnames(design$Y)[few]),
-          ". Write factor() where the few values are categories.")
-}
-
-# Names of the rows are no item.
-check_ids <- function(design) {
-  levels <- lengths(design$variables$levels)
-  rows <- colSums(!is.na(design$Y))
-  ids <- design$variables$type == "categorical" & levels > 10 & levels > rows / 2
-  if (!any(ids)) return()
-  first <- which(ids)[1]
-  text <- c(sprintf("%s %s", quote_names(colnames(design$Y)[ids]),
-                    if (sum(ids) == 1) "has" else "have"),
-            sprintf("a level for %s row (%d in %d): names of the rows, not an item. Leave it",
-                    if (levels[first] == rows[first]) "each" else "nearly each", levels[first],
-                    rows[first]),
-            "out of responses(), or name it as `unit`.")
-  if (any(levels[ids] == rows[ids])) abort(text, "elbo_error_data")
-  warn(text, "elbo_warning_data")
-}
-
-check_regression <- function(design) {
-  y <- design$y
-  if (ncol(design$X) == 0) {
-    abort("`formula` has no coefficients; write y ~ 1 for a mean of each component.",
-          "elbo_error_formula")
-  }
-  share <- if (is.null(design$trials)) y else y / design$trials
-  constant <- is_constant_column(share)
-  boundary <- switch(design$spec$family$family, gaussian = TRUE, binomial = share[1] %in% 0:1,
-                     poisson = y[1] == 0)
-  if (constant && boundary) {
-    abort(c(sprintf("The response `%s` is %s in all rows: there is nothing to fit.",
-                    deparse_line(design$spec$lhs), format(share[1]))), "elbo_error_data")
-  }
-  n <- ncol(straight_columns(design))
-  if (design$n_row > n) return()
-  abort(sprintf("There are no more rows (%d) than coefficients of one component (%d).",
-                design$n_row, n), "elbo_error_data")
 }
 
 # Columns of X and W that say nothing new are dropped and reported, as by lm(). Those of smooth

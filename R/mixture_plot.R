@@ -120,10 +120,6 @@ panel_count <- function(fit, picture) {
   ))
 }
 
-most_responses <- 6L
-
-drawn_responses <- function(fit) utils::head(colnames(fit$design$Y), most_responses)
-
 # Okabe and Ito's colours but yellow, which vanishes on white.
 component_colours <- function(k) {
   rep_len(c("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"), k)
@@ -233,75 +229,6 @@ plot_one_size <- function(fit, table) {
 
 # ---- multivariate normal -----------------------------------------------------------------
 
-# The two responses whose means differ most between components, in standard deviations within them.
-telling_pair <- function(fit) {
-  responses <- colnames(fit$design$Y)
-  if (length(responses) == 2) return(responses)
-  parts <- components(fit)
-  share <- as.vector(parts$weight)
-  within <- colSums(share * matrix(apply(parts$covariance, 1, diag), fit$k, byrow = TRUE))
-  between <- colSums(share * sweep(parts$mean, 2, colSums(share * parts$mean))^2)
-  responses[sort(order(between / within, decreasing = TRUE)[1:2])]
-}
-
-# Panels below the diagonal, which share their axes; the key above it.
-plot_all_pairs <- function(fit) {
-  names <- drawn_responses(fit)
-  n <- length(names) - 1
-  old <- graphics::par(mfrow = c(n, n), mar = c(0.4, 0.4, 0, 0), oma = c(4, 4.5, 2.2, 0.8), las = 1,
-                       mgp = c(2.4, 0.6, 0), tcl = -0.3)
-  on.exit(graphics::par(old))
-  for (i in seq_len(n)) for (j in seq_len(n)) {
-    if (j > i) {
-      graphics::plot.new()
-      if (i == 1 && j == n) component_legend(fit, "topright", lines = TRUE)
-      next
-    }
-    plot_pair(fit, c(names[j], names[i + 1]), legend = FALSE, axes = FALSE)
-    graphics::box(col = "grey40")
-    if (j == 1) label_edge(2, names[i + 1])
-    if (i == n) label_edge(1, names[j])
-  }
-  graphics::mtext("Classification", outer = TRUE, line = 0.5, font = 2)
-}
-
-label_edge <- function(side, name) {
-  graphics::axis(side)
-  graphics::mtext(name, side, line = 2.6, las = 0, cex = 0.8)
-}
-
-plot_pair <- function(fit, pair, legend, axes = TRUE) {
-  rows <- round(seq(1, fit$design$n_row, length.out = min(fit$design$n_row, 5000)))
-  Y <- fit$design$Y[rows, pair, drop = FALSE]
-  component <- row_component(fit)[rows]
-  many <- length(rows) > 500
-  rings <- component_rings(fit, pair)
-  limits <- rbind(Y, do.call(rbind, lapply(rings, `[[`, "ring")))
-  room <- if (legend) headroom(fit, range(limits[, 2], na.rm = TRUE))
-  title <- if (ncol(fit$design$Y) > 2) "Classification, most telling pair" else "Classification"
-  graphics::plot(limits, type = "n", ylim = room, axes = axes, xlab = if (axes) pair[1] else "",
-                 ylab = if (axes) pair[2] else "", main = if (axes) title)
-  graphics::points(Y, pch = component_symbols(fit$k)[component], cex = if (many) 0.5 else 0.8,
-                   col = grDevices::adjustcolor(component_colours(fit$k), 0.7)[component])
-  for (one in rings) {
-    graphics::lines(one$ring, col = component_colours(fit$k)[one$component],
-                    lty = component_lines(fit$k)[one$component], lwd = 2)
-  }
-  mean <- components(fit)$mean[, pair, drop = FALSE]
-  for (j in occupied(fit)) mark_component(mean[j, ], j, fit$k)
-  if (legend) legend_above(fit)
-}
-
-# Ellipses that hold half and 95 % of each component.
-component_rings <- function(fit, pair) {
-  parts <- components(fit)
-  rings <- expand.grid(level = c(0.5, 0.95), component = occupied(fit))
-  Map(function(level, component) {
-    ring <- ellipse(parts$mean[component, pair], parts$covariance[component, pair, pair], level)
-    list(component = component, level = level, ring = ring)
-  }, rings$level, rings$component)
-}
-
 # The number of a component at its mean, readable over points of any colour.
 mark_component <- function(at, j, k) {
   graphics::points(at[1], at[2], pch = 21, bg = "white", col = component_colours(k)[j], cex = 2.2,
@@ -309,141 +236,11 @@ mark_component <- function(at, j, k) {
   graphics::text(at[1], at[2], j, cex = 0.8, font = 2)
 }
 
-# Points around the ellipse that holds this share of a bivariate normal.
-ellipse <- function(mean, covariance, level, n = 120) {
-  angle <- seq(0, 2 * pi, length.out = n)
-  spectrum <- eigen(covariance, symmetric = TRUE)
-  root <- spectrum$vectors %*% diag(sqrt(pmax(spectrum$values, 0)))
-  t(mean + sqrt(stats::qchisq(level, 2)) * root %*% rbind(cos(angle), sin(angle)))
-}
-
 # ---- a single normal response ------------------------------------------------------------
-
-# On a grid: the density, and each component's share in it (n x k).
-density_data <- function(fit, n = 400) {
-  parts <- normal_components(fit)
-  sd <- sqrt(parts$covariance[, 1, 1])
-  freq <- unit_freq(fit)
-  weight <- colSums(freq * unit_weights(fit)) / sum(freq)
-  range <- range(fit$design$Y, parts$mean - 3 * sd, parts$mean + 3 * sd, na.rm = TRUE)
-  y <- seq(range[1], range[2], length.out = n)
-  share <- vapply(seq_len(fit$k), function(j) {
-    weight[[j]] * stats::dnorm(y, parts$mean[j, 1], sd[j])
-  }, numeric(n))
-  list(y = y, share = share, density = rowSums(share))
-}
-
-plot_density <- function(fit) {
-  data <- density_data(fit)
-  Y <- fit$design$Y[, 1]
-  copies <- unit_freq(fit)[unit_of_row(fit$design)]
-  observed <- rep(Y[!is.na(Y)], copies[!is.na(Y)])
-  bars <- graphics::hist(observed, breaks = "FD", plot = FALSE)
-  graphics::plot(bars, freq = FALSE, col = "grey90", border = "grey70",
-                 xlab = colnames(fit$design$Y), ylab = "density", main = "Density",
-                 xlim = range(data$y),
-                 ylim = c(0, max(bars$density, data$density)))
-  graphics::lines(data$y, data$density, lwd = 2)
-  for (j in occupied(fit)) {
-    graphics::lines(data$y, data$share[, j], col = component_colours(fit$k)[j], lwd = 2,
-                    lty = component_lines(fit$k)[j])
-    top <- which.max(data$share[, j])
-    mark_component(c(data$y[top], data$share[top, j]), j, fit$k)
-  }
-}
 
 # ---- regressions -------------------------------------------------------------------------
 
-# The numeric covariate on the horizontal axis: that of most distinct values.
-regression_covariate <- function(fit) {
-  variables <- all.vars(stats::delete.response(fit$terms))
-  numeric <- variables[vapply(variables, function(v) is.numeric(fit$frame[[v]]), NA)]
-  if (length(numeric) == 0) return(NULL)
-  numeric[which.max(vapply(numeric, function(v) length(unique(fit$frame[[v]])), 0L))]
-}
-
-# The mean response of each component along the covariate, others at a typical value.
-regression_curves <- function(fit, covariate = regression_covariate(fit), n = 100) {
-  x <- fit$frame[[covariate]]
-  terms <- stats::delete.response(fit$terms)
-  typical <- lapply(fit$frame[all.vars(terms)], typical_value)
-  grid <- as.data.frame(lapply(typical, rep, n), optional = TRUE)
-  grid[[covariate]] <- seq(min(x), max(x), length.out = n)
-  X <- new_columns(terms, grid, fit$xlevels, fit$contrasts)[, colnames(fit$design$X), drop = FALSE]
-  offset <- stats::model.offset(new_frame(terms, grid, fit$xlevels))
-  list(x = grid[[covariate]], mean = component_means(fit, list(X = X, offset = offset)))
-}
-
-typical_value <- function(x) {
-  if (is.numeric(x)) return(stats::median(x))
-  x[match(names(which.max(table(x))), as.character(x))]
-}
-
-plot_regression <- function(fit) {
-  design <- fit$design
-  y <- response_values(fit)[, 1]
-  name <- deparse_line(formula(fit)[[2]])
-  component <- row_component(fit)
-  rows <- round(seq(1, design$n_row, length.out = min(design$n_row, 5000)))
-  colour <- grDevices::adjustcolor(component_colours(fit$k), 0.6)[component]
-  symbol <- component_symbols(fit$k)[component]
-  covariate <- regression_covariate(fit)
-  if (is.null(covariate)) {
-    x <- component + 0.3 * ((seq_along(y) * 0.618) %% 1 - 0.5) # spread evenly, without chance
-    graphics::plot(x[rows], y[rows], xaxt = "n", xlab = "component", ylab = name,
-                   pch = symbol[rows], col = colour[rows], main = "Regression by component")
-    graphics::axis(1, seq_len(fit$k))
-    return(invisible())
-  }
-  in_order <- if (is.null(design$row_order)) seq_len(design$n_row) else design$row_order
-  x <- fit$frame[[covariate]][in_order]
-  lines <- regression_curves(fit)
-  graphics::plot(x[rows], y[rows], xlab = covariate, ylab = name, pch = symbol[rows],
-                 cex = if (length(rows) > 500) 0.5 else 0.8, col = colour[rows],
-                 ylim = headroom(fit, range(y, lines$mean[, occupied(fit)])),
-                 main = "Regression by component")
-  for (j in occupied(fit)) {
-    graphics::lines(lines$x, lines$mean[, j], col = component_colours(fit$k)[j], lwd = 3,
-                    lty = component_lines(fit$k)[j])
-  }
-  legend_above(fit)
-}
-
 # ---- latent classes ----------------------------------------------------------------------
-
-plot_profiles <- function(fit) {
-  variables <- fit$design$variables
-  values <- component_means(fit, fit$design)
-  numeric <- colnames(values) %in% variables$name[variables$type == "gaussian"]
-  if (any(!numeric)) draw_profiles(fit, values[, !numeric, drop = FALSE], c(0, 1), "Probabilities")
-  if (any(numeric)) {
-    Y <- fit$design$Y[, colnames(values)[numeric], drop = FALSE]
-    centred <- sweep(values[, numeric, drop = FALSE], 2, colMeans(Y, na.rm = TRUE))
-    scaled <- sweep(centred, 2, apply(Y, 2, stats::sd, na.rm = TRUE), "/")
-    draw_profiles(fit, scaled, range(scaled, -1, 1), "Means / standard deviation")
-  }
-}
-
-draw_profiles <- function(fit, values, range, title) {
-  n <- ncol(values)
-  shown <- occupied(fit)
-  longest <- max(graphics::strwidth(colnames(values), "inches", cex = 0.8))
-  old <- graphics::par(mai = replace(graphics::par("mai"), 2, longest + 0.3))
-  on.exit(graphics::par(old))
-  graphics::plot(range, c(1, n), type = "n", xlab = "", ylab = "", yaxt = "n",
-                 ylim = c(n + 0.5 + 0.15 * n, 0.5), main = title)
-  graphics::abline(h = seq_len(n), col = "grey90")
-  graphics::axis(2, seq_len(n), colnames(values), tick = FALSE, cex.axis = 0.8, line = -0.5,
-                 gap.axis = 0)
-  # Components that agree lie beside each other rather than over each other.
-  shift <- min(0.12, 0.6 / length(shown)) * (seq_along(shown) - (length(shown) + 1) / 2)
-  for (i in seq_along(shown)) {
-    j <- shown[i]
-    graphics::points(values[j, ], seq_len(n) + shift[i], lwd = 2,
-                     pch = component_symbols(fit$k)[j], col = component_colours(fit$k)[j])
-  }
-  component_legend(fit, "bottom", horiz = TRUE)
-}
 
 # ---- uncertainty -------------------------------------------------------------------------
 
@@ -520,42 +317,6 @@ ggplot_selection <- function(fit) {
                   colour = NULL, shape = NULL, linetype = NULL,
                   subtitle = "on a square-root scale; the choice is ringed") +
     ggplot2::theme_bw()
-}
-
-ggplot_classification <- function(fit) {
-  pair <- drawn_responses(fit)[1:2]
-  component <- as_component(row_component(fit), fit)
-  points <- thin(data.frame(fit$design$Y[, pair], component = component), 5000)
-  names(points)[1:2] <- c("x", "y")
-  rings <- do.call(rbind, lapply(component_rings(fit, pair), function(one) {
-    data.frame(x = one$ring[, 1], y = one$ring[, 2], component = as_component(one$component, fit),
-               ring = paste(one$component, one$level))
-  }))
-  ggplot2::ggplot(points, ggplot2::aes(.data$x, .data$y, colour = .data$component)) +
-    ggplot2::geom_point(ggplot2::aes(shape = .data$component), alpha = 0.7, na.rm = TRUE) +
-    ggplot2::geom_path(ggplot2::aes(group = .data$ring, linetype = .data$component), data = rings) +
-    ggplot2::labs(x = pair[1], y = pair[2], title = "Classification",
-                  subtitle = "ellipses hold half and 95 % of each component") +
-    component_scales(fit)
-}
-
-ggplot_density <- function(fit) {
-  data <- density_data(fit)
-  shares <- data.frame(y = data$y, share = as.vector(data$share),
-                       component = as_component(rep(seq_len(fit$k), each = length(data$y)), fit))
-  Y <- fit$design$Y[, 1]
-  copies <- unit_freq(fit)[unit_of_row(fit$design)]
-  observed <- data.frame(y = Y, copies = copies)[!is.na(Y), ]
-  ggplot2::ggplot(shares, ggplot2::aes(.data$y, .data$share)) +
-    ggplot2::geom_histogram(
-      ggplot2::aes(.data$y, ggplot2::after_stat(.data$density), weight = .data$copies),
-      data = observed, bins = 30, fill = "grey90", colour = "grey70"
-    ) +
-    ggplot2::geom_line(ggplot2::aes(.data$y, .data$density),
-                       data = data.frame(y = data$y, density = data$density)) +
-    ggplot2::geom_line(ggplot2::aes(colour = .data$component, linetype = .data$component)) +
-    ggplot2::labs(x = colnames(fit$design$Y), y = NULL, title = "Density") +
-    component_scales(fit)
 }
 
 ggplot_uncertainty <- function(fit) {

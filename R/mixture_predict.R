@@ -116,17 +116,6 @@ pad_slices <- function(values, na.action) {
   array(padded, c(nrow(padded), dim(values)[-1]), c(list(rownames(padded)), names[-1]))
 }
 
-# The curves of units: of one that the fit knows with its probabilities and its deviation.
-unit_curves <- function(fit, design, probability) {
-  known <- match(design$unit_names, if (!is.null(design$unit)) fit$design$unit_names)
-  seen <- !is.na(known)
-  probability[seen, ] <- unit_probability(fit)[known[seen], ]
-  deviation <- matrix(0, design$n_unit, ncol(design$Z))
-  deviation[seen, ] <- averaged_deviations(fit)[known[seen], ]
-  averaged_means(fit, design, probability) +
-    rowSums(design$Z * deviation[unit_of_row(design), , drop = FALSE])
-}
-
 # ---- by unit -----------------------------------------------------------------------------
 
 # Probabilities of the components of every unit, and log density. Rows of a regression without a
@@ -192,18 +181,8 @@ component_means <- function(fit, design) {
   )
 }
 
-row_means <- function(fit, coefficients, design) {
-  fit$family$linkinv(design$X %*% t(coefficients) + design_offset(design))
-}
-
 # Means that differ by row.
 means_by_row <- function(fit) fit$kind %in% c("regression", "curves")
-
-design_offset <- function(design) if (is.null(design$offset)) 0 else design$offset
-
-residual_variances <- function(fit, design) {
-  outer(1 / row_weights(design$weights, design), component_sigma(fit)^2)
-}
 
 component_variances <- function(fit, design) {
   if (fit$kind == "curves") return(residual_variances(fit, design))
@@ -216,28 +195,6 @@ component_variances <- function(fit, design) {
     binomial = mean * (1 - mean) / row_weights(design$trials, design),
     poisson = mean
   )
-}
-
-row_weights <- function(weights, design) if (is.null(weights)) rep(1, design$n_row) else weights
-
-# k x columns, in the order of the variables: `of_share` of probabilities (of a logical that of
-# TRUE), or `numeric`.
-class_values <- function(fit, of_share, numeric) {
-  probability <- class_components(fit)$probability
-  columns <- Map(function(name, type) {
-    switch(type,
-      gaussian = numeric[, name, drop = FALSE],
-      binomial = of_share(class_columns(probability[[name]][, 2, drop = FALSE], name)),
-      categorical = of_share(class_columns(probability[[name]],
-                                           paste0(name, ".", colnames(probability[[name]]))))
-    )
-  }, fit$design$variables$name, fit$design$variables$type)
-  do.call(cbind, unname(columns))
-}
-
-class_columns <- function(values, names) {
-  colnames(values) <- names
-  values
 }
 
 # The responses of the rows of the fit, rows x columns of component_means().
@@ -407,33 +364,6 @@ draw_responses <- function(fit, design = fit$design) {
     classes = replace(design, "Y", list(class_draws(fit, by_row)))
   )
   list(design = design, component = component)
-}
-
-regression_draws <- function(fit, design, component) {
-  at <- cbind(seq_along(component), component)
-  mean <- component_means(fit, design)[at]
-  n <- length(mean)
-  switch(fit$family$family,
-    gaussian = stats::rnorm(n, mean, sqrt(component_variances(fit, design)[at])),
-    binomial = as.double(stats::rbinom(n, row_weights(design$trials, design), mean)),
-    poisson = as.double(stats::rpois(n, mean))
-  )
-}
-
-class_draws <- function(fit, component) {
-  parts <- class_components(fit)
-  variables <- fit$design$variables
-  columns <- lapply(seq_along(variables$name), function(v) {
-    name <- variables$name[v]
-    if (variables$type[v] == "gaussian") {
-      sd <- sqrt(parts$covariance[cbind(component, match(name, colnames(parts$mean)),
-                                        match(name, colnames(parts$mean)))])
-      return(stats::rnorm(length(component), parts$mean[component, name], sd))
-    }
-    level <- category_draws(parts$probability[[name]], component)
-    as.double(if (variables$type[v] == "binomial") level - 1 else level)
-  })
-  do.call(cbind, columns)
 }
 
 # The drawn responses as the user has them, in the order of the data.

@@ -182,26 +182,6 @@ size_words.elbo_mixture <- function(fit) {
   ), collapse = ", ")
 }
 
-# What the letters of a covariance model say of volume, shape and orientation.
-covariance_sentence <- function(fit) {
-  if (fit$kind != "normal") return(character())
-  model <- fit$covariance
-  if (nchar(model) == 1 || ncol(fit$design$Y) == 1) {
-    equal <- substr(model, 1, 1) == "E"
-    return(sprintf("Variance model %s: %s", model, if (fit$k == 1) "one variance" else if (equal)
-      "the same in all components" else "each component its own"))
-  }
-  letters <- strsplit(model, "")[[1]]
-  family <- if (letters[2] == "I") "spherical" else if (letters[3] == "I") "diagonal"
-            else "ellipsoidal"
-  aspects <- c("volume", "shape", "orientation")[letters != "I"]
-  letters <- letters[letters != "I"]
-  say <- function(what, word) if (length(what) > 0) paste(word, enumerate(what, 3))
-  words <- c(say(aspects[letters == "E"], "equal"), say(aspects[letters == "V"], "varying"))
-  if (fit$k == 1) words <- NULL
-  sprintf("Covariance model %s: %s", model, paste(c(family, words), collapse = ", "))
-}
-
 error_words <- function(fit) {
   if (!errors_at_hand(fit)) return("estimates; standard errors, which take long here, in summary()")
   if (fit$method == "vb") "posterior means, and standard deviations by linear response"
@@ -389,15 +369,6 @@ ridge_words <- function(fit) {
   c(cell_words(fit),
     sprintf(paste("Not identified: along a ridge of %s the likelihood is the same, so that",
                   "the estimates are one of many, without standard errors."), enumerate(names, 6)))
-}
-
-# Classes of categories have no more parameters than there are cells in the table of all responses.
-cell_words <- function(fit) {
-  if (fit$kind != "classes" || any(fit$design$variables$type == "gaussian")) return()
-  cells <- prod(lengths(fit$design$variables$levels)) - 1
-  if (fit$df_parameters <= cells) return()
-  sprintf("%s, but the table of the responses has %s: use fewer components.",
-          count_words(fit$df_parameters, "free parameter"), count_words(cells, "free cell"))
 }
 
 left_out_words <- function(fit) {

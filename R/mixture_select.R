@@ -84,16 +84,6 @@ within_reach <- function(criterion, method) {
   !is.na(loss) & loss <= 10
 }
 
-# Covariance matrices with correlations that are singular from the first: without a prior their
-# likelihood is unbounded. As many rows as components only give means.
-hopeless_reason <- function(design, k, covariance, method, prior) {
-  if (design$kind != "normal" || method == "vb" ||
-      substr(covariance, 3, 3) %in% c("", "I")) return()
-  if (any(names(prior) == "covariance")) return()
-  if (sum(rowSums(!is.na(design$Y)) > 0) - k < ncol(design$Y)) return("too few rows")
-  if (length(collinear_columns(design$Y)) > 0) "collinear responses"
-}
-
 hopeless_candidate <- function(design, k, covariance, method, prior, reason) {
   list(k = k, covariance = covariance, priors = mixture_priors(prior, design, k, method),
        hopeless = reason,
@@ -146,15 +136,6 @@ candidate_status <- function(candidate) {
   )
 }
 
-# Turned axes mix the responses, so that the least variance is below the rounding of the largest
-# where their units are too far apart.
-far_apart <- function(candidate) {
-  turned <- c("EVE", "VVE", "EEV", "VEV")
-  if (!candidate$covariance %in% turned) return(FALSE)
-  sd <- column_sds(candidate$model$parts$normal$Y)
-  max(sd) > 1e6 * min(sd)
-}
-
 column_sds <- function(Y) {
   apply(Y, 2, function(y) {
     largest <- max(abs(y), na.rm = TRUE)
@@ -177,13 +158,6 @@ is_vague <- function(prior) is_flat(prior) || is_constant(prior)
 
 vb_criterion <- function(result, k, priors) {
   result$objective + log_equal_modes(result$size, k, priors)
-}
-
-# Sticks are broken in order, so that no two labellings are alike.
-log_equal_modes <- function(size, k, priors) {
-  if (priors$told$weights$law == "stick_breaking") return(0)
-  occupied <- sum(size > 0.5)
-  lgamma(k + 1) - lgamma(k - occupied + 1)
 }
 
 # Where nothing can be fitted ---------------------------------------------------------------------
@@ -220,20 +194,6 @@ abort_collapsed <- function(candidate, design, n_candidates) {
         "elbo_error_unbounded", component = result$component)
 }
 
-abort_hopeless <- function(tried, candidate, design) {
-  collinear <- collinear_columns(design$Y)
-  reason <- if (candidate$hopeless == "too few rows") {
-    sprintf("%d rows are too few for covariance matrices of %d responses in %s.", design$n_row,
-            ncol(design$Y), count_words(candidate$k, "component"))
-  } else {
-    sprintf("%s a linear combination of the other responses. Leave it out, or:",
-            paste(quote_names(collinear), if (length(collinear) == 1) "is" else "are each"))
-  }
-  abort(c(tried, reason, "Use a diagonal `covariance`, as \"VVI\", or a prior, as by",
-          sprintf("prior = %s.", covariance_prior_text(design, candidate$k))),
-        "elbo_error_unbounded")
-}
-
 culprit <- function(result, unknown) {
   if (result$component > 0) sprintf("component %d", result$component) else unknown
 }
@@ -246,16 +206,6 @@ collapse_reason <- function(kind) {
   }
   paste("onto rows, few or many, that it fits to a millionth of their size, so that its variance",
         "goes to zero and the likelihood to infinity.")
-}
-
-covariance_prior_text <- function(design, k) {
-  d <- ncol(design$Y)
-  scale <- signif(column_sds(design$Y)^2 / k^(2 / d), 2)
-  text <- format(signif(mean(scale), 2))
-  if (max(scale) > 100 * min(scale) && d <= 6) {
-    text <- sprintf("diag(c(%s))", toString(vapply(scale, format, "")))
-  }
-  sprintf("priors(covariance = inverse_wishart(%d, %s))", d + 2L, text)
 }
 
 # Not what is in use already: `covariance` is that of the candidate.

@@ -144,33 +144,6 @@ expected_components <- function(fit, state, probability) {
   counts
 }
 
-# E_q[(1 - pi_j)^n] of each component; NULL where weights have covariates or are held.
-empty_in_new_sample <- function(q, n) {
-  if (is.null(q)) return(NULL)
-  if (q$family == "Dirichlet") {
-    others <- sum(q$alpha) - q$alpha
-    return(exp(lbeta(q$alpha, others + n) - lbeta(q$alpha, others)))
-  }
-  v <- stick_points(q$shape1, q$shape2)
-  left <- rep(1, nrow(v))
-  empty <- numeric(ncol(v) + 1)
-  for (s in seq_along(empty)) {
-    broken <- if (s <= ncol(v)) v[, s] else 1
-    empty[s] <- mean((1 - left * broken)^n)
-    left <- left * (1 - broken)
-  }
-  empty
-}
-
-# Independent beta variables at the evenly spread points of Richtmyer's sequence (multiples of
-# roots of primes), so that means over them are smooth functions of the shapes, without chance.
-stick_points <- function(shape1, shape2, points = 1000) {
-  primes <- Filter(function(x) all(x %% seq_len(sqrt(x))[-1] != 0), 2:(10 + length(shape1)^2))
-  root <- sqrt(primes[seq_along(shape1)])
-  u <- (outer(seq_len(points) - 0.5, root)) %% 1
-  vapply(seq_along(shape1), function(s) stats::qbeta(u[, s], shape1[s], shape2[s]), numeric(points))
-}
-
 # Their derivative along a direction of eta, over a distance that changes q by little: the
 # variance of direction'T, T the sufficient statistics, is its squared length.
 components_along <- function(fit, direction) {

@@ -181,28 +181,6 @@ sphered <- function(x) {
   x %*% (spectrum$vectors[, keep, drop = FALSE] / rep(sqrt(spectrum$values[keep]), each = ncol(x)))
 }
 
-# Categories as indicators, which together count as one variable.
-class_features <- function(design) {
-  columns <- Map(function(y, type, levels) {
-    if (type != "categorical") return(cbind(y))
-    outer(y, order(levels), `==`) / sqrt(length(levels)) # by name, whatever the order of levels
-  }, as.list(as.data.frame(design$Y)), design$variables$type, design$variables$levels)
-  do.call(cbind, unname(columns))
-}
-
-# The response on the scale of the linear predictor.
-working_response <- function(design) {
-  y <- switch(design$spec$family$family,
-    gaussian = design$y,
-    binomial = {
-      trials <- if (is.null(design$trials)) 1 else design$trials
-      stats::qlogis((design$y + 0.5) / (trials + 1))
-    },
-    poisson = log(design$y + 0.5)
-  )
-  if (is.null(design$offset)) y else y - design$offset
-}
-
 # Partitions ------------------------------------------------------------------------------------
 
 # Ward's tree of the units at x, or of a sample of them.
@@ -253,22 +231,6 @@ nearest <- function(x, centres) {
 class_means <- function(x, label, k) {
   sums <- rowsum(x, factor(label, seq_len(k)))
   sums / tabulate(label, k)
-}
-
-# Least squares on just enough random units for each component; every unit to the nearest line.
-elemental_labels <- function(design, k) {
-  y <- working_response(design)
-  unit <- unit_of_row(design)
-  each <- min(design$n_unit %/% k, ceiling((ncol(design$X) + 1) * design$n_unit / design$n_row))
-  if (each == 0) return(NULL)
-  drawn <- matrix(sample.int(design$n_unit, k * each), ncol = k)
-  squares <- apply(drawn, 2, function(units) {
-    rows <- which(unit %in% units)
-    beta <- qr.coef(qr(design$X[rows, , drop = FALSE]), y[rows])
-    beta[is.na(beta)] <- 0
-    drop(rowsum((y - drop(design$X %*% beta))^2, unit, reorder = FALSE))
-  })
-  max.col(-squares, "first")
 }
 
 random_labels <- function(n, k) sample(rep_len(seq_len(k), n))

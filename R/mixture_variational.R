@@ -35,145 +35,7 @@ variational.elbo_mixture <- function(object, ...) {
             class = c("elbo_mixture_variational", "elbo_variational"))
 }
 
-weight_factors <- function(fit) {
-  state <- fit$state$weights
-  if (!is.null(state$alpha)) {
-    alpha <- stats::setNames(as.vector(state$alpha), component_labels(fit))
-    return(list(weights = list(family = "Dirichlet", alpha = alpha)))
-  }
-  if (!is.null(state$stick)) {
-    shape <- matrix(state$stick, 2)
-    return(list(weights = list(family = "stick-breaking", shape1 = shape[1, ], shape2 = shape[2, ],
-                               order = order(state$position))))
-  }
-  if (is.null(state$mean)) return(list()) # held
-  terms <- fit$parameters$name[fit$parameters$block == "membership"]
-  mean <- as.vector(state$mean[, -1])
-  list(membership = list(family = "normal", mean = stats::setNames(mean, terms),
-                         cov = membership_covariance(fit), dimension = length(mean)))
-}
-
-# b = mean + root' z, z standard normal.
-membership_covariance <- function(fit) {
-  root <- fit$state$weights$root
-  root <- matrix(root, dim(root)[1])
-  free <- -seq_len(ncol(fit$design$W)) # the first component's are zero
-  crossprod(root[, free, drop = FALSE])
-}
-
 factor_names <- function(name, fit) paste0(name, "|", seq_len(fit$k))
-
-# Sigma ~ inverse Wishart(df, scale); without correlations the variances are inverse gamma.
-normal_factors <- function(fit) {
-  state <- fit$state$normal
-  variables <- colnames(fit$design$Y)
-  d <- length(variables)
-  group <- rep_len(seq_along(state$df), fit$k)
-  full <- has_correlations(fit)
-  factors <- lapply(seq_len(fit$k), function(j) {
-    scale <- matrix(state$scale, d * d)[, group[j]]
-    scale <- matrix(scale, d, dimnames = list(variables, variables))
-    df <- state$df[[group[j]]]
-    law <- if (full) list(family = "normal inverse Wishart", df = df, scale = scale)
-           else list(family = "normal inverse gamma", shape = df / 2, rate = diag(scale) / 2)
-    c(law, list(mean = stats::setNames(state$mean[, j], variables), kappa = state$kappa[[j]]))
-  })
-  names(factors) <- paste0("mean, ", if (full) "Sigma" else "sigma^2", "|", seq_len(fit$k))
-  factors
-}
-
-has_correlations <- function(fit) substr(fit$covariance, 3, 3) %in% c("E", "V")
-
-regression_factors <- function(fit) {
-  c(coefficient_factors(fit, fit$state$regression), sigma_factors(fit, fit$state$regression))
-}
-
-coefficient_factors <- function(fit, state) {
-  terms <- colnames(fit$design$X)
-  beta <- lapply(seq_len(fit$k), function(j) {
-    cov <- matrix(state$cov, length(terms)^2)[, j]
-    list(family = "normal", mean = stats::setNames(state$mean[, j], terms),
-         cov = matrix(cov, length(terms), dimnames = list(terms, terms)), dimension = length(terms))
-  })
-  stats::setNames(beta, factor_names("beta", fit))
-}
-
-# Counts and shares have none.
-sigma_factors <- function(fit, state) {
-  if (is.null(state$shape)) return(list())
-  names <- if (fit$design$spec$common_sigma) "sigma^2" else factor_names("sigma^2", fit)
-  variance_factors(state$shape, state$rate, names)
-}
-
-# Inverse gamma; of those held there are none.
-variance_factors <- function(shape, rate, names) {
-  factors <- Map(function(shape, rate) list(family = "inverse gamma", shape = shape, scale = rate),
-                 as.vector(shape), as.vector(rate))
-  stats::setNames(factors, names)[is.finite(shape)]
-}
-
-curve_factors <- function(fit) {
-  state <- fit$state$curves
-  design <- fit$design
-  q <- ncol(design$Z)
-  groups <- if (design$random$common) "" else paste0("|", seq_len(fit$k))
-  deviations <- lapply(seq_along(groups), function(g) {
-    df <- matrix(state$df, ncol = length(groups))[, g]
-    scale <- matrix(matrix(state$scale, q * q)[, g], q, dimnames = rep(list(colnames(design$Z)), 2))
-    deviation_factors(design, df, scale, groups[g])
-  })
-  c(coefficient_factors(fit, state), smooth_factors(fit, state),
-    unlist(deviations, recursive = FALSE), sigma_factors(fit, state))
-}
-
-smooth_factors <- function(fit, state) {
-  labels <- paste0("sd^2__", curve_labels(fit$design$curves), recycle0 = TRUE)
-  names <- as.vector(outer(labels, seq_len(fit$k), paste, sep = "|"))
-  variance_factors(state$smooth_shape, state$smooth_rate, names)
-}
-
-# Of one covariance matrix: the blocks on its diagonal.
-deviation_factors <- function(design, df, scale, group) {
-  blocks <- random_blocks(design)
-  given <- diag(random_matrix(design))
-  factors <- lapply(seq_len(nrow(blocks)), function(i) {
-    at <- blocks$first[i] + seq_len(blocks$size[i]) - 1L
-    multiple <- blocks$kind[i] == "multiple"
-    if (blocks$size[i] > 1 && !multiple) {
-      return(list(family = "inverse Wishart", df = df[i], scale = scale[at, at]))
-    }
-    # A multiple stands in scale times its matrix.
-    largest <- at[which.max(given[at])]
-    unit <- if (multiple) given[largest] else 1
-    list(family = "inverse gamma", shape = df[i] / 2, scale = scale[largest, largest] / unit / 2)
-  })
-  matrices <- vapply(factors, function(f) f$family == "inverse Wishart", NA)
-  what <- ifelse(matrices, "Sigma__", "sd^2__")
-  stats::setNames(factors, paste0(what, blocks$label, group))[is.finite(df)]
-}
-
-class_factors <- function(fit) {
-  state <- fit$state$classes
-  variables <- fit$design$variables
-  discrete <- variables$type != "gaussian"
-  size <- ifelse(discrete, lengths(variables$levels), 0)
-  first <- cumsum(size) - size
-  number <- cumsum(!discrete)
-  factors <- lapply(seq_along(size), function(v) {
-    of_component <- lapply(seq_len(fit$k), function(j) {
-      if (!discrete[v]) {
-        at <- number[v]
-        return(list(family = "normal inverse gamma", shape = state$shape[at, j],
-                    rate = state$rate[at, j], mean = state$mean[at, j], kappa = state$kappa[at, j]))
-      }
-      alpha <- state$alpha[first[v] + seq_len(size[v]), j]
-      list(family = "Dirichlet", alpha = stats::setNames(alpha, variables$levels[[v]]))
-    })
-    what <- if (discrete[v]) "prob__" else "mean, sigma^2__"
-    stats::setNames(of_component, factor_names(paste0(what, variables$name[v]), fit))
-  })
-  unlist(factors, recursive = FALSE)
-}
 
 # ---- covariance under q ------------------------------------------------------------------
 
@@ -195,20 +57,6 @@ mean_field_covariance <- function(fit) {
   V
 }
 
-# A key for each standard deviation and correlation of a normal mixture, the same for those that the
-# covariance model makes equal; NA for other parameters.
-shared_scales <- function(fit) {
-  parameters <- fit$parameters
-  if (fit$kind != "normal") return(rep(NA_character_, nrow(parameters)))
-  model <- fit$covariance
-  equal <- !grepl("V", model)
-  spherical <- nchar(model) > 1 && substr(model, 2, 2) == "I"
-  term <- parameter_terms(parameters$name)
-  term[spherical & parameters$block == "sd"] <- "sd"
-  ifelse(parameters$block %in% c("sd", "cor"),
-         paste(term, if (equal) "" else parameters$component), NA_character_)
-}
-
 mean_field_blocks <- function(fit) {
   j <- seq_len(fit$k)
   c(weight_blocks(fit), switch(fit$kind,
@@ -217,59 +65,6 @@ mean_field_blocks <- function(fit) {
     curves = factor_blocks(curve_factors(fit)),
     classes = class_blocks(fit)
   ))
-}
-
-weight_blocks <- function(fit) {
-  f <- weight_factors(fit)
-  if (length(f) == 0) return(list())
-  f <- f[[1]]
-  cov <- switch(f$family, Dirichlet = dirichlet_covariance(f$alpha),
-                `stick-breaking` = stick_covariance(f), normal = f$cov)
-  rows <- fit$parameters$block %in% c("weight", "membership")
-  list(list(name = fit$parameters$name[rows], cov = cov))
-}
-
-dirichlet_covariance <- function(alpha) {
-  mean <- unname(alpha) / sum(alpha)
-  (diag(mean, length(mean)) - outer(mean, mean)) / (sum(alpha) + 1)
-}
-
-# Weights are products of independent v and 1 - v: E[w_s w_t] from the moments of each stick.
-stick_covariance <- function(f) {
-  k <- length(f$order)
-  total <- f$shape1 + f$shape2
-  v <- f$shape1 / total
-  v2 <- v * (f$shape1 + 1) / (total + 1) # E[v^2]
-  u2 <- 1 - 2 * v + v2                   # E[(1 - v)^2]
-  v <- c(v, 1)                           # the last stick is what is left
-  v2 <- c(v2, 1)
-  left <- cumprod(c(1, 1 - v[-k]))
-  left2 <- cumprod(c(1, u2))
-  second <- diag(v2 * left2, k)
-  for (s in seq_len(k - 1)) {
-    for (t in (s + 1):k) {
-      between <- seq_len(t - s - 1) + s
-      second[s, t] <- second[t, s] <-
-        left2[s] * (v[s] - v2[s]) * prod(1 - v[between]) * v[t]
-    }
-  }
-  cov <- second - outer(v * left, v * left)
-  out <- cov
-  out[f$order, f$order] <- cov
-  out
-}
-
-normal_blocks <- function(fit, j) {
-  f <- normal_factors(fit)[[j]]
-  variables <- names(f$mean)
-  d <- length(variables)
-  suffix <- paste0("|", j)
-  full <- f$family == "normal inverse Wishart"
-  expected <- if (full) f$scale / (f$df - d - 1) else diag(f$rate / (f$shape - 1), d) # E[Sigma]
-  means <- list(list(name = paste0("mean__", variables, suffix), cov = expected / f$kappa))
-  if (full) return(c(means, wishart_blocks(f$df, f$scale, suffix)))
-  sd <- vapply(f$rate, function(rate) inverse_gamma_sd_variance(f$shape, rate), 0)
-  c(means, list(list(name = paste0("sd__", variables, suffix), cov = diag(sd, d))))
 }
 
 # The name of a factor says whose it is: `sd^2__x|1` is of sd__x|1.
@@ -303,25 +98,6 @@ wishart_blocks <- function(df, scale, suffix) {
 
 inverse_gamma_sd_variance <- function(shape, scale) {
   vb_sd(sqrt(scale / shape), 2 * shape, 1)$variance
-}
-
-class_blocks <- function(fit) {
-  factors <- class_factors(fit)
-  blocks <- lapply(names(factors), function(name) {
-    f <- factors[[name]]
-    variable <- sub("^[^_]*__(.*)[|][0-9]+$", "\\1", name)
-    suffix <- sub("^.*([|][0-9]+)$", "\\1", name)
-    if (f$family == "Dirichlet") {
-      cov <- dirichlet_covariance(f$alpha)
-      one <- paste0("prob__", variable, suffix)
-      if (one %in% fit$parameters$name) return(list(list(name = one, cov = cov[2, 2])))
-      return(list(list(name = paste0("prob__", variable, ".", names(f$alpha), suffix), cov = cov)))
-    }
-    list(list(name = paste0("mean__", variable, suffix), cov = f$rate / (f$shape - 1) / f$kappa),
-         list(name = paste0("sd__", variable, suffix),
-              cov = inverse_gamma_sd_variance(f$shape, f$rate)))
-  })
-  unlist(blocks, recursive = FALSE)
 }
 
 # ---- draws -------------------------------------------------------------------------------
@@ -371,20 +147,6 @@ bend_component <- function(z, mean, sd, block) {
     membership = mean + sd * z,
     bend_margin(z, mean, sd, block)
   )
-}
-
-# Entries of theta that are shares of one whole.
-share_groups <- function(fit) {
-  parameters <- fit$parameters
-  groups <- list(weight = which(parameters$block == "weight"))
-  for (name in fit$design$variables$name[fit$design$variables$type == "categorical"]) {
-    levels <- fit$design$variables$levels[[match(name, fit$design$variables$name)]]
-    for (j in seq_len(fit$k)) {
-      rows <- match(paste0("prob__", name, ".", levels, "|", j), parameters$name)
-      groups <- c(groups, list(rows))
-    }
-  }
-  groups[lengths(groups) > 0]
 }
 
 #' @export

@@ -213,31 +213,6 @@ labelled_information <- function(fit) {
 
 beyond_doubt <- 2000
 
-# Of labels that are known: multinomial, or a multinomial regression, and their priors.
-weights_information <- function(fit) {
-  told <- fit$priors$told$weights
-  W <- fit$design$W
-  if (is.null(W)) {
-    weight <- as.vector(component_weights(fit))
-    pseudo <- if (is.null(told$alpha)) 0 else fit$k * (told$alpha - 1)
-    V <- (diag(weight, fit$k) - outer(weight, weight)) / (nobs(fit) + pseudo)
-    return(list(eta_cov = if (told$equal) 0 * V else V, jacobian = diag(fit$k)))
-  }
-  if (fit$k == 1) return(list(eta_cov = matrix(0, 0, 0), jacobian = matrix(0, 0, 0)))
-  weights <- unit_weights(fit)[, -1, drop = FALSE]
-  columns <- seq_len(fit$k - 1)
-  information <- lapply(columns, function(a) {
-    do.call(cbind, lapply(columns, function(b) {
-      variance <- weights[, a] * ((a == b) - weights[, b])
-      crossprod(W, unit_freq(fit) * variance * W)
-    }))
-  })
-  information <- do.call(rbind, information)
-  n <- nrow(information)
-  list(eta_cov = invert_information(information + diag(1 / told$coefficient_sd^2, n)),
-       jacobian = diag(n))
-}
-
 two_blocks <- function(A, B) {
   A <- as.matrix(A)
   B <- as.matrix(B)

@@ -1,0 +1,204 @@
+# Deviations of units from the curve of their component: gamma_i given z_i = j, normal.
+#
+#   deviations(fit)              units x q x k: their means given the component
+#   averaged_deviations(fit)     units x q: averaged over the components, by probability
+#   component_curves(fit, design, level)   the curves of the components, with their errors
+#   unit_curve_draws(fit, design, component)   responses of units of given components
+
+# E[gamma_i | y_i, z_i = j] = Gamma_j Z_i' (Z_i Gamma_j Z_i' + S_ij)^{-1} (y_i - X_i beta_j), S_ij
+# the residual variances.
+deviations <- function(fit) {
+  design <- fit$design
+  Gamma <- curve_covariances(fit)
+  residual <- design$y - component_means(fit, design)
+  variance <- residual_variances(fit, design)
+  out <- array(0, c(design$n_unit, ncol(design$Z), fit$k))
+  for (units in like_units(design)) {
+    rows <- rows_of_units(design, units)
+    Z <- design$Z[rows[, 1], , drop = FALSE]
+    for (j in seq_len(fit$k)) {
+      ZG <- Z %*% matrix(Gamma[j, , ], ncol(Z))
+      V <- tcrossprod(ZG, Z) + diag(variance[rows[, 1], j], nrow(rows))
+      out[units, , j] <- crossprod(solve(V, matrix(residual[rows, j], nrow(rows))), ZG)
+    }
+  }
+  dimnames(out) <- list(design$unit_names, colnames(design$Z), component_labels(fit))
+  out
+}
+
+averaged_deviations <- function(fit) {
+  given <- deviations(fit)
+  weighted <- given * as.vector(unit_probability(fit)[, rep(seq_len(fit$k), each = dim(given)[2])])
+  average <- apply(weighted, c(1, 2), sum)
+  dimnames(average) <- dimnames(given)[1:2]
+  average
+}
+
+# list(estimate, se, low, high), each rows of the design x k: mean responses of the components, with
+# standard errors from the covariance of the coefficients of a component.
+component_curves <- function(fit, design = fit$design, level = 0.95) {
+  estimate <- component_means(fit, design)
+  se <- vapply(seq_len(fit$k), function(j) {
+    sqrt(rowSums((design$X %*% coefficient_covariance(fit, j)) * design$X))
+  }, numeric(design$n_row))
+  se <- matrix(se, ncol = fit$k, dimnames = dimnames(estimate))
+  half_width <- stats::qnorm((1 + level) / 2) * se
+  list(estimate = estimate, se = se, low = estimate - half_width, high = estimate + half_width)
+}
+
+# Of all coefficients of component j, those of smooth terms last. What no data tell of b is in it:
+# the information is of the means of q(b) too.
+coefficient_covariance <- function(fit, j) {
+  information <- mixture_information(fit)
+  beta <- which(fit$parameters$block == "beta" & fit$parameters$component == j)
+  n <- ncol(curved_columns(fit$design))
+  jacobian <- rbind(information$jacobian[beta, , drop = FALSE],
+                    information$latent[n * (j - 1) + seq_len(n), , drop = FALSE])
+  transform_covariance(jacobian, information$eta_cov)
+}
+
+# The fit at theta, drawn from its posterior (vb); coefficients of smooth terms are drawn given the
+# others.
+at_draw <- function(fit, theta) {
+  expected <- component_values(fit, "beta")
+  fit$theta[] <- theta
+  if (!has_curves(fit)) return(fit)
+  beta <- seq_len(ncol(expected))
+  for (j in seq_len(fit$k)) {
+    V <- coefficient_covariance(fit, j)
+    gain <- V[-beta, beta, drop = FALSE] %*% solve(V[beta, beta])
+    moved <- gain %*% (component_values(fit, "beta")[j, ] - expected[j, ])
+    rest <- V[-beta, -beta, drop = FALSE] - gain %*% V[beta, -beta, drop = FALSE]
+    fit$state$curves$mean[-beta, j] <- fit$state$curves$mean[-beta, j] + moved +
+      t(normal_draws(1, rest))
+  }
+  fit
+}
+
+unit_curve_draws <- function(fit, design, component) {
+  Gamma <- curve_covariances(fit)
+  unit <- unit_of_row(design)
+  q <- ncol(design$Z)
+  gamma <- matrix(0, design$n_unit, q)
+  for (j in seq_len(fit$k)) {
+    of <- which(component == j)
+    spectrum <- eigen(matrix(Gamma[j, , ], q), symmetric = TRUE)
+    root <- spectrum$vectors %*% diag(sqrt(pmax(spectrum$values, 0)), q)
+    gamma[of, ] <- matrix(stats::rnorm(length(of) * q), length(of), q) %*% t(root)
+  }
+  at <- cbind(seq_len(design$n_row), component[unit])
+  mean <- component_means(fit, design)[at] + rowSums(design$Z * gamma[unit, , drop = FALSE])
+  stats::rnorm(design$n_row, mean, sqrt(residual_variances(fit, design)[at]))
+}
+
+# The curves of units: of one that the fit knows with its probabilities and its deviation.
+unit_curves <- function(fit, design, probability) {
+  known <- match(design$unit_names, if (!is.null(design$unit)) fit$design$unit_names)
+  seen <- !is.na(known)
+  probability[seen, ] <- unit_probability(fit)[known[seen], ]
+  deviation <- matrix(0, design$n_unit, ncol(design$Z))
+  deviation[seen, ] <- averaged_deviations(fit)[known[seen], ]
+  averaged_means(fit, design, probability) +
+    rowSums(design$Z * deviation[unit_of_row(design), , drop = FALSE])
+}
+
+# Of regressions and curves, k x columns of X.
+component_coefficients <- function(fit) {
+  beta <- component_values(fit, "beta")
+  if (has_curves(fit)) cbind(beta, smooth_coefficients(fit)) else beta
+}
+
+# k x q x q, from the sds and correlations of theta().
+curve_covariances <- function(fit) {
+  names <- colnames(fit$design$Z)
+  of_component <- function(j) {
+    mine <- is.na(fit$parameters$component) | fit$parameters$component == j
+    curve_covariance(fit$design, fit$theta[mine & fit$parameters$block == "sd"],
+                     fit$theta[mine & fit$parameters$block == "cor"])
+  }
+  covariances <- vapply(seq_len(fit$k), of_component, matrix(0, length(names), length(names)))
+  array(aperm(array(covariances, c(length(names), length(names), fit$k)), c(3, 1, 2)),
+        c(fit$k, length(names), length(names)), list(component_labels(fit), names, names))
+}
+
+curve_covariance <- function(design, sd, cor) {
+  blocks <- random_blocks(design)
+  given <- random_matrix(design)
+  Gamma <- matrix(0, ncol(design$Z), ncol(design$Z))
+  for (i in seq_len(nrow(blocks))) {
+    size <- blocks$size[i]
+    at <- blocks$first[i] + seq_len(size) - 1L
+    if (blocks$kind[i] == "multiple") {
+      Gamma[at, at] <- sd[1]^2 * given[at, at]
+      sd <- sd[-1]
+      next
+    }
+    R <- diag(size)
+    pairs <- which(lower.tri(R), arr.ind = TRUE)
+    n <- seq_len(nrow(pairs))
+    R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- cor[n]
+    Gamma[at, at] <- R * outer(sd[seq_len(size)], sd[seq_len(size)])
+    sd <- sd[-seq_len(size)]
+    cor <- cor[setdiff(seq_along(cor), n)]
+  }
+  Gamma
+}
+
+# Of the components' smooth terms: means under q, or points.
+smooth_coefficients <- function(fit) {
+  terms <- colnames(curved_columns(fit$design))
+  state <- fit$state$curves
+  beta <- if (fit$method == "vb") state$mean else state$coefficients
+  rows <- ncol(fit$design$X) - length(terms) + seq_along(terms)
+  matrix(t(beta[rows, , drop = FALSE]), fit$k, length(terms),
+         dimnames = list(component_labels(fit), terms))
+}
+
+# As curve_summary() of fit_glmm(): by how much the data shrink the prior variance of coefficients,
+# and what has no penalty.
+smooth_edf <- function(fit) {
+  curves <- fit$design$curves
+  state <- fit$state$curves
+  vb <- fit$method == "vb"
+  cov <- if (vb) state$cov else state$smooth_cov
+  last <- nrow(cov) - length(smooth_rows(fit)) + seq_along(smooth_rows(fit))
+  variance <- vapply(seq_len(fit$k), function(j) cov[cbind(last, last, j)], numeric(length(last)))
+  precision <- if (vb) state$smooth_shape / state$smooth_rate else 1 / state$smooth_sd^2
+  left <- rowsum(matrix(variance, length(last)), smooth_rows(fit)) * precision
+  edf <- vapply(curves, straight_parts, 0) +
+    ifelse(is.finite(precision), smooth_sizes(curves) - left, 0)
+  matrix(t(edf), fit$k, dimnames = list(component_labels(fit), curve_labels(curves)))
+}
+
+# Which entries of theta() are standard deviations of what is nothing beside the residuals, or
+# correlations with that.
+is_nothing <- function(fit) {
+  parameters <- fit$parameters
+  extent <- sd_extents(fit$design)[own_terms(parameters)]
+  nothing <- fit$theta * extent < 1e-10 * min(sigma(fit))
+  nothing[is.na(extent)] <- FALSE
+  blocks <- random_blocks(fit$design)
+  pairs <- lapply(block_names(fit$design)[blocks$kind == "free" & blocks$size > 1], utils::combn, 2)
+  cor <- which(parameters$block == "cor")
+  if (length(cor) == 0) return(unname(nothing))
+  suffix <- ifelse(is.na(parameters$component[cor]), "", paste0("|", parameters$component[cor]))
+  for (side in 1:2) {
+    sds <- paste0("sd__", unlist(lapply(pairs, function(pair) pair[side, ])))
+    nothing[cor] <- nothing[cor] | nothing[match(paste0(sds, suffix), parameters$name)]
+  }
+  unname(nothing)
+}
+
+# Root mean squares over the rows of what has the standard deviation one, by names of theta().
+sd_extents <- function(design) {
+  blocks <- random_blocks(design)
+  size <- colMeans(design$Z^2)
+  of_blocks <- Map(function(first, size_of, kind, label) {
+    here <- size[first + seq_len(size_of) - 1L]
+    if (kind == "free") here else stats::setNames(sum(here), label)
+  }, blocks$first, blocks$size, blocks$kind, blocks$label)
+  deviations <- sqrt(unlist(unname(of_blocks)))
+  names(deviations) <- paste0("sd__", names(deviations))
+  curves <- curve_extents(list(curves = design$curves, B = curved_columns(design)))
+  c(deviations, stats::setNames(curves, smooth_sd_names(design$curves)))
+}

@@ -1,0 +1,111 @@
+# Mixtures of curves by variational Bayes: factors, charts, and as points.
+
+curve_factors <- function(fit) {
+  state <- fit$state$curves
+  design <- fit$design
+  q <- ncol(design$Z)
+  groups <- if (design$random$common) "" else paste0("|", seq_len(fit$k))
+  deviations <- lapply(seq_along(groups), function(g) {
+    df <- matrix(state$df, ncol = length(groups))[, g]
+    scale <- matrix(matrix(state$scale, q * q)[, g], q, dimnames = rep(list(colnames(design$Z)), 2))
+    deviation_factors(design, df, scale, groups[g])
+  })
+  c(coefficient_factors(fit, state), smooth_factors(fit, state),
+    unlist(deviations, recursive = FALSE), sigma_factors(fit, state))
+}
+
+smooth_factors <- function(fit, state) {
+  labels <- paste0("sd^2__", curve_labels(fit$design$curves), recycle0 = TRUE)
+  names <- as.vector(outer(labels, seq_len(fit$k), paste, sep = "|"))
+  variance_factors(state$smooth_shape, state$smooth_rate, names)
+}
+
+# Of one covariance matrix: the blocks on its diagonal.
+deviation_factors <- function(design, df, scale, group) {
+  blocks <- random_blocks(design)
+  given <- diag(random_matrix(design))
+  factors <- lapply(seq_len(nrow(blocks)), function(i) {
+    at <- blocks$first[i] + seq_len(blocks$size[i]) - 1L
+    multiple <- blocks$kind[i] == "multiple"
+    if (blocks$size[i] > 1 && !multiple) {
+      return(list(family = "inverse Wishart", df = df[i], scale = scale[at, at]))
+    }
+    # A multiple stands in scale times its matrix.
+    largest <- at[which.max(given[at])]
+    unit <- if (multiple) given[largest] else 1
+    list(family = "inverse gamma", shape = df[i] / 2, scale = scale[largest, largest] / unit / 2)
+  })
+  matrices <- vapply(factors, function(f) f$family == "inverse Wishart", NA)
+  what <- ifelse(matrices, "Sigma__", "sd^2__")
+  stats::setNames(factors, paste0(what, blocks$label, group))[is.finite(df)]
+}
+
+curve_pieces <- function(fit) {
+  if (has_curves(fit)) {
+    return(paste("Linear response not checked: with smooth terms in the components' curves",
+                 "the sum over components and curves together is not at hand.",
+                 "Compare with bootstrap()."))
+  }
+  told <- fit$priors$told$curves
+  blocks <- random_blocks(fit$design)
+  groups <- if (fit$design$random$common) NA else seq_len(fit$k)
+  covariances <- unlist(lapply(groups, function(j) {
+    lapply(which(is.na(told$multiple_constant)),
+           function(b) deviation_piece(fit, told, blocks, b, j))
+  }), recursive = FALSE)
+  c(lapply(seq_len(fit$k), function(j) {
+    columns <- parameter_rows_of(fit, "beta", j)
+    normal_piece(columns, j, colnames(fit$design$X), told$beta_mean, told$beta_sd)
+  }), covariances, sigma_pieces(fit, told))
+}
+
+# The covariance of a ( | ), or the multiple of a given matrix.
+deviation_piece <- function(fit, told, blocks, b, j) {
+  at <- deviation_columns(fit, blocks, b, j)
+  rows <- blocks$first[b] + seq_len(blocks$size[b]) - 1L
+  df <- told$covariance_df[b]
+  S <- as.matrix(told$covariance_scale)[rows, rows, drop = FALSE]
+  if (length(at$cor) == 0) {
+    law <- log_root_inverse_gamma(df / 2, S[1] / 2)
+    return(sd_piece(at$sd, j, paste("sd", b), law))
+  }
+  q <- length(at$sd)
+  piece(c(at$sd, at$cor), j, paste("scale", b, seq_along(c(at$sd, at$cor))),
+        function(theta) c(log(theta[seq_len(q)]), root_coordinates(theta[-seq_len(q)], q)),
+        function(x) {
+    scale <- full_covariance(x, q, df, S)
+    list(theta = cbind(scale$sd, scale$cor), log_prior = scale$log_prior)
+  })
+}
+
+# Entries of theta of block b, group j (NA: common).
+deviation_columns <- function(fit, blocks, b, j) {
+  free <- blocks$kind == "free"
+  n_sd <- ifelse(free, blocks$size, 1)
+  n_cor <- ifelse(free, blocks$size * (blocks$size - 1) / 2, 0)
+  of <- function(block, n) parameter_rows_of(fit, block, j)[sum(n[seq_len(b - 1)]) + seq_len(n[b])]
+  list(sd = of("sd", n_sd), cor = of("cor", n_cor))
+}
+
+curve_columns_of <- function(fit, theta) {
+  blocks <- random_blocks(fit$design)
+  given <- random_matrix(fit$design)
+  q <- ncol(fit$design$Z)
+  groups <- if (fit$design$random$common) NA else seq_len(fit$k)
+  do.call(rbind, lapply(groups, function(j) {
+    out <- matrix(0, q^2, nrow(theta))
+    for (b in seq_len(nrow(blocks))) {
+      at <- deviation_columns(fit, blocks, b, j)
+      rows <- blocks$first[b] + seq_len(blocks$size[b]) - 1L
+      places <- as.vector(outer(rows, (rows - 1) * q, `+`))
+      sd <- t(theta[, at$sd, drop = FALSE])
+      out[places, ] <- if (blocks$kind[b] == "multiple") {
+        as.vector(given[rows, rows]) %o% drop(sd)^2
+      } else {
+        covariance_columns(sd, t(theta[, at$cor, drop = FALSE]),
+                           covariance_pairs(rep(1L, nrow(sd))))
+      }
+    }
+    out
+  }))
+}

@@ -1,0 +1,266 @@
+# Mixtures of normal laws.
+
+# The way in ------------------------------------------------------------------------------------
+
+check_normal_response <- function(y, spec) {
+  name <- deparse_line(spec$lhs)
+  if (!is.numeric(y) && !is.logical(y)) {
+    abort(c(sprintf("The response `%s` must be numeric, not %s;", name, describe_value(y)),
+            "factors belong into responses() ~ 1."), "elbo_error_data")
+  }
+}
+
+normal_matrix <- function(y, lhs) {
+  names <- column_names(y, lhs)
+  if (is.matrix(y) && is.double(y) && identical(dimnames(y), list(NULL, names))) return(y)
+  matrix(as.double(y), NROW(y), dimnames = list(NULL, names))
+}
+
+# cbind(a, log(b)) names the columns that are plain variables only.
+column_names <- function(y, lhs) {
+  if (!is.matrix(y)) return(deparse_line(lhs))
+  names <- colnames(y)
+  if (is.null(names)) names <- character(ncol(y))
+  arguments <- if (is_call_to(lhs, "cbind")) as.list(lhs)[-1]
+  blank <- !nzchar(names)
+  names[blank] <- if (length(arguments) == ncol(y)) vapply(arguments[blank], deparse_line, "")
+                  else paste0("y", seq_along(names))[blank]
+  if (anyDuplicated(names)) {
+    abort(sprintf("The response has two columns `%s`; give them names of their own.",
+                  names[anyDuplicated(names)]), "elbo_error_data")
+  }
+  names
+}
+
+# A response that is a linear combination of others says nothing new, and a covariance matrix with
+# it is singular.
+check_collinear <- function(Y) {
+  names <- collinear_columns(Y)
+  if (length(names) == 0) return()
+  warn(c(sprintf("%s %s a linear combination of the other responses: covariance models with",
+                 quote_names(names), if (length(names) == 1) "is" else "are each"),
+         "correlations are singular, and those without count the same twice. Leave it out."),
+       "elbo_warning_data")
+}
+
+collinear_columns <- function(Y) {
+  Y <- Y[rowSums(is.na(Y)) == 0, , drop = FALSE]
+  if (ncol(Y) < 2 || nrow(unique(Y)) <= ncol(Y)) return(character())
+  Y <- standardised_columns(Y)
+  if (!is_nearly_singular(crossprod(Y) / nrow(Y))) return(character())
+  decomposition <- qr(Y, tol = 1e-7)
+  colnames(Y)[decomposition$pivot[-seq_len(decomposition$rank)]]
+}
+
+standardised_columns <- function(Y) {
+  Y <- Y - rep(colMeans(Y), each = nrow(Y))
+  largest <- pmax(apply(abs(Y), 2, max), .Machine$double.xmin)
+  Y <- Y / rep(largest, each = nrow(Y))
+  Y / rep(sqrt(pmax(colMeans(Y^2), .Machine$double.xmin)), each = nrow(Y))
+}
+
+is_nearly_singular <- function(R) {
+  min(eigen(R, symmetric = TRUE, only.values = TRUE)$values) < 1e-10
+}
+
+# A single response has the models E and V, which are EII and VII.
+normal_part <- function(design, covariance, told) {
+  model <- if (nchar(covariance) == 1) paste0(covariance, "II") else covariance
+  c(list(Y = design$Y, d = ncol(design$Y), model = match(model, covariance_names) - 1L), told)
+}
+
+normal_parameters <- function(variables, k, covariance) {
+  d <- length(variables)
+  cor <- if (d > 1) apply(utils::combn(variables, 2), 2, paste, collapse = ".")
+  axes <- substr(covariance, 3, 3) == "I"
+  rbind(parameter_rows(paste0("mean__", variables), "mean", seq_len(k)),
+        parameter_rows(paste0("sd__", variables), "sd", seq_len(k)),
+        if (d > 1) parameter_rows(paste0("cor__", cor), "cor", seq_len(k), axes))
+}
+
+# Density of a covariance matrix S of d variables proportional to
+# |S|^(-(df + d + 1) / 2) exp(-tr(scale S^-1) / 2); under vb means are normal(mean, S / kappa).
+told_normal <- function(prior, variables) {
+  d <- length(variables)
+  par <- prior$parameters
+  told <- list(prior_df = 0, prior_scale = NULL, prior_mean = NULL, prior_kappa = 0)
+  if (is.null(par$df)) return(told)
+  told$prior_df <- as.double(check_wishart_df(par$df, d))
+  told$prior_scale <- wishart_scale(par$scale, d)
+  if (!is.null(par$mean)) {
+    told$prior_mean <- wishart_mean(par$mean, d)
+    told$prior_kappa <- as.double(par$kappa)
+  }
+  told
+}
+
+check_wishart_df <- function(df, d) {
+  if (df > d - 1) return(df)
+  abort(c(sprintf("The df of the prior of `covariance` must exceed %d, one less than", d - 1),
+          sprintf("the responses; not %s.", format(df))), "elbo_error_prior")
+}
+
+wishart_scale <- function(scale, d) {
+  if (length(scale) == 1) return(diag(as.double(scale), d))
+  if (is.matrix(scale) && nrow(scale) == d) return(matrix(as.double(scale), d))
+  abort(c("The scale of the prior of `covariance` must be a number or a",
+          sprintf("%d x %d matrix, not %d x %d.", d, d, NROW(scale), NCOL(scale))),
+        "elbo_error_prior")
+}
+
+wishart_mean <- function(mean, d) {
+  if (length(mean) %in% c(1, d)) return(rep_len(as.double(mean), d))
+  abort(sprintf("The mean of the prior of `covariance` must have %d numbers, not %d.", d,
+                length(mean)), "elbo_error_prior")
+}
+
+# The prior of Fraley and Raftery (2007), with means in place. They divide by k^(2/d), so that
+# components have a k-th of the volume; here it is 3 whatever k, so that the ELBOs of different k
+# compare.
+default_wishart <- function(Y) {
+  d <- ncol(Y)
+  spread <- unname(stats::cov(Y, use = if (anyNA(Y)) "pairwise.complete.obs" else "everything"))
+  if (!isTRUE(is_covariance(spread))) spread <- diag(apply(Y, 2, stats::var, na.rm = TRUE), d)
+  distributions$normal_inverse_wishart(
+    mean = default_centre(colMeans(Y, na.rm = TRUE), sqrt(diag(spread))), kappa = 0.01, df = d + 2,
+    scale = spread / 3^(2 / d)
+  )
+}
+
+# Covariance models -----------------------------------------------------------------------------
+
+covariance_names <- c("EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV",
+                      "VEV", "EVV", "VVV")
+
+conjugate_models <- c("EII", "VII", "EEI", "VVI", "EEE", "VVV")
+
+covariance_words <- c(spherical = "VII", diagonal = "VVI", full = "VVV", tied = "EEE")
+
+# NULL means all that the method has.
+covariance_models <- function(covariance, design, method) {
+  if (design$kind != "normal") {
+    if (is.null(covariance)) return(NA_character_)
+    abort(c("`covariance` is for multivariate normal mixtures, as of cbind(a, b) ~ 1;",
+            "this model has no covariance matrices."), "elbo_error_argument")
+  }
+  several <- ncol(design$Y) > 1
+  valid <- if (!several) c("E", "V") else if (method == "vb") conjugate_models else covariance_names
+  if (is.null(covariance)) return(valid)
+  ok <- is.character(covariance) && length(covariance) > 0 && !anyNA(covariance)
+  words <- if (ok) unname(covariance_words[covariance])
+  named <- if (ok) unique(ifelse(is.na(words), covariance, words))
+  # One response has no shape and no orientation.
+  letter <- if (!several) named %in% covariance_names
+  if (any(letter)) named <- unique(replace(named, letter, substr(named[letter], 1, 1)))
+  if (ok && all(named %in% valid)) return(named)
+  wrong <- if (ok) setdiff(named, valid)[1] else covariance
+  conjugate <- method == "vb" && all(named %in% covariance_names)
+  abort(c(sprintf("`covariance` must be NULL, or among %s and the words %s; not %s.",
+                  toString(valid), toString(names(covariance_words)), describe_value(wrong)),
+          if (conjugate) c("Under method \"vb\" only models with a conjugate prior are there;",
+                           "method \"em\" has all 14.")), "elbo_error_argument")
+}
+
+# Of one component alone many models are the same: the first of each kind is fitted.
+distinct_models <- function(models, k) {
+  if (k > 1) return(models)
+  models[!duplicated(gsub("V", "E", substr(models, 2, 3)))]
+}
+
+# Volume, shape and orientation are equal, vary by component, or (I) are none (Celeux and Govaert
+# 1995, table 1).
+covariance_df <- function(model, d, k) {
+  times <- function(letter) switch(EXPR = letter, E = 1, V = k, I = 0)
+  letters <- strsplit(paste0(model, if (nchar(model) == 1) "II"), "")[[1]]
+  times(letters[1]) + (d - 1) * times(letters[2]) + d * (d - 1) / 2 * times(letters[3])
+}
+
+# What the letters of a covariance model say of volume, shape and orientation.
+covariance_sentence <- function(fit) {
+  if (fit$kind != "normal") return(character())
+  model <- fit$covariance
+  if (nchar(model) == 1 || ncol(fit$design$Y) == 1) {
+    equal <- substr(model, 1, 1) == "E"
+    return(sprintf("Variance model %s: %s", model, if (fit$k == 1) "one variance" else if (equal)
+      "the same in all components" else "each component its own"))
+  }
+  letters <- strsplit(model, "")[[1]]
+  family <- if (letters[2] == "I") "spherical" else if (letters[3] == "I") "diagonal"
+            else "ellipsoidal"
+  aspects <- c("volume", "shape", "orientation")[letters != "I"]
+  letters <- letters[letters != "I"]
+  say <- function(what, word) if (length(what) > 0) paste(word, enumerate(what, 3))
+  words <- c(say(aspects[letters == "E"], "equal"), say(aspects[letters == "V"], "varying"))
+  if (fit$k == 1) words <- NULL
+  sprintf("Covariance model %s: %s", model, paste(c(family, words), collapse = ", "))
+}
+
+has_correlations <- function(fit) substr(fit$covariance, 3, 3) %in% c("E", "V")
+
+is_spherical <- function(fit) {
+  nchar(fit$covariance) > 1 && substr(fit$covariance, 2, 2) == "I"
+}
+
+# Covariance matrices with correlations that are singular from the first: without a prior their
+# likelihood is unbounded. As many rows as components only give means.
+hopeless_reason <- function(design, k, covariance, method, prior) {
+  if (design$kind != "normal" || method == "vb" ||
+      substr(covariance, 3, 3) %in% c("", "I")) return()
+  if (any(names(prior) == "covariance")) return()
+  if (sum(rowSums(!is.na(design$Y)) > 0) - k < ncol(design$Y)) return("too few rows")
+  if (length(collinear_columns(design$Y)) > 0) "collinear responses"
+}
+
+abort_hopeless <- function(tried, candidate, design) {
+  collinear <- collinear_columns(design$Y)
+  reason <- if (candidate$hopeless == "too few rows") {
+    sprintf("%d rows are too few for covariance matrices of %d responses in %s.", design$n_row,
+            ncol(design$Y), count_words(candidate$k, "component"))
+  } else {
+    sprintf("%s a linear combination of the other responses. Leave it out, or:",
+            paste(quote_names(collinear), if (length(collinear) == 1) "is" else "are each"))
+  }
+  abort(c(tried, reason, "Use a diagonal `covariance`, as \"VVI\", or a prior, as by",
+          sprintf("prior = %s.", covariance_prior_text(design, candidate$k))),
+        "elbo_error_unbounded")
+}
+
+# Turned axes mix the responses, so that the least variance is below the rounding of the largest
+# where their units are too far apart.
+far_apart <- function(candidate) {
+  turned <- c("EVE", "VVE", "EEV", "VEV")
+  if (!candidate$covariance %in% turned) return(FALSE)
+  sd <- column_sds(candidate$model$parts$normal$Y)
+  max(sd) > 1e6 * min(sd)
+}
+
+covariance_prior_text <- function(design, k) {
+  d <- ncol(design$Y)
+  scale <- signif(column_sds(design$Y)^2 / k^(2 / d), 2)
+  text <- format(signif(mean(scale), 2))
+  if (max(scale) > 100 * min(scale) && d <= 6) {
+    text <- sprintf("diag(c(%s))", toString(vapply(scale, format, "")))
+  }
+  sprintf("priors(covariance = inverse_wishart(%d, %s))", d + 2L, text)
+}
+
+# The way out -----------------------------------------------------------------------------------
+
+normal_components <- function(fit) {
+  mean <- component_values(fit, "mean", "mean__")
+  list(mean = mean, covariance = component_covariances(fit))
+}
+
+component_covariances <- function(fit) {
+  sd <- component_values(fit, "sd", "sd__")
+  cor <- component_values(fit, "cor")
+  d <- ncol(sd)
+  out <- array(0, c(fit$k, d, d), list(component_labels(fit), colnames(sd), colnames(sd)))
+  lower <- which(lower.tri(diag(d)), arr.ind = TRUE)
+  for (j in seq_len(fit$k)) {
+    R <- diag(d)
+    if (ncol(cor) > 0) R[lower] <- R[lower[, 2:1, drop = FALSE]] <- cor[j, ]
+    out[j, , ] <- R * outer(sd[j, ], sd[j, ])
+  }
+  out
+}
