@@ -155,7 +155,7 @@ static void add_latent(call_list *out, const lmm_fit *f, const double *root,
   double *mean = call_list_doubles(out, "mean", d_mean, 2);
   double *cov = call_list_doubles(out, "cov", d_cov, 3);
   double *gain = call_list_doubles(out, "gain", d_gain, 3);
-  lmm_units_latent(&f->units, root, posterior, mean, cov, gain);
+  lmm_units_latent(&f->units, 0, root, posterior, mean, cov, gain);
 }
 
 /* Derivatives at eta: gradient, hessian at fixed beta, its cross block with beta, and the

@@ -6,19 +6,15 @@
 #include <string.h>
 
 #include "glmm/cross.h"
-#include "glmm/groups.h"
 #include "glmm/objective.h"
 #include "glmm/smooth.h"
 #include "glmm/work.h"
 #include "math/la.h"
-#include "math/simd.h"
 
-/* Where u = from b = to b', b' = M b; and log |det M|.  M = I + to^{-1} (from - to), by
- * substitution: exact where nothing has moved.  A direction without variance is a dummy, N(0, 1)
- * before and after. */
-double lmm_whiten(const lmm_work *w, const double *from, const double *to, double *M) {
+/* Where u = from b = to b', b' = M b.  M = I + to^{-1} (from - to), by substitution: exact where
+ * nothing has moved.  A direction without variance is a dummy, N(0, 1) before and after. */
+void lmm_whiten(const lmm_work *w, const double *from, const double *to, double *M) {
   const int q = w->stats->q;
-  double log_det = 0.0;
   memset(M, 0, square(q) * sizeof(double));
   for (int j = 0; j < q; j++) {
     const int dummy = from[j * (q + 1)] == 0.0 || to[j * (q + 1)] == 0.0;
@@ -28,8 +24,13 @@ double lmm_whiten(const lmm_work *w, const double *from, const double *to, doubl
       if (to[i * (q + 1)] != 0.0) M[i + q * j] = sum / to[i * (q + 1)];
     }
     M[j * (q + 1)] += 1.0;
-    log_det += log(fabs(M[j * (q + 1)]));
   }
+}
+
+double lmm_log_det_whitened(const lmm_work *w, const double *M, int f) {
+  double log_det = 0.0;
+  for (int j = w->solver.first[f]; j < w->solver.first[f + 1]; j++)
+    log_det += log(fabs(M[j * (w->stats->q + 1)]));
   return log_det;
 }
 
@@ -43,33 +44,13 @@ double lmm_whitened_square(const lmm_work *w, const double *M) {
   return sum;
 }
 
-void lmm_posterior(lmm_work *w, const double *beta, double spread, double *posterior,
-                   double *log_det) {
-  const lmm_stats *st = w->stats;
-  const int q = st->q, p = st->p;
-  const size_t stride = lmm_posterior_stride(q, p);
-  *log_det = 0.0;
-  for (int r = 0; r < st->n_run; r++) {
-    const lmm_run *run = st->run + r;
-    double *out = posterior + stride * (size_t)run->first_block;
-    w->kernels->posterior(run, q, p, w->root, w->unit, cell_variances(run, w->variance, w->cells),
-                          beta, spread, out, log_det, w->work);
-    /* Lanes without a group would count as groups without rows. */
-    if (run->n_block == 0) continue;
-    const int *group = st->group_of_lane + (run->first_block + run->n_block - 1) * SIMD_LANES;
-    double *last = out + stride * (size_t)(run->n_block - 1);
-    for (int lane = 0; lane < SIMD_LANES; lane++)
-      if (group[lane] < 0)
-        for (size_t i = 0; i < stride / SIMD_LANES; i++) last[i * SIMD_LANES + (size_t)lane] = 0.0;
-  }
-}
-
-/* Under the mean field u does not move with beta. */
-static void drop_gain(const lmm_work *w, double *posterior) {
-  const int q = w->stats->q, p = w->stats->p;
-  const size_t stride = lmm_posterior_stride(q, p), kept = (size_t)(q + q * q) * SIMD_LANES;
-  for (int b = 0; b < w->stats->n_block; b++)
-    memset(posterior + stride * (size_t)b + kept, 0, (stride - kept) * sizeof(double));
+elbo_status lmm_posterior(lmm_work *w, const double *beta, double spread, double *posterior,
+                          double *log_det) {
+  const glmm_theta at = {.root = w->root, .unit = w->unit, .variance = w->variance};
+  const elbo_status status = w->solver.factor(w->solver.state, &at);
+  if (status == ELBO_OK)
+    w->solver.posterior(w->solver.state, beta, spread, !mean_field(w), posterior, log_det);
+  return status;
 }
 
 /* The exact posterior at theta into q_next. */
@@ -85,9 +66,10 @@ elbo_status lmm_find_exact(lmm_work *w) {
     if (integrated) memcpy(w->beta, w->q_next_beta, (size_t)p * sizeof(double));
     if (has_smooth(w)) lmm_smooth_keep(w);
   }
-  lmm_posterior(w, coefficients_latent(w) ? w->q_next_beta : w->beta,
-                w->method == LMM_JOINT ? 0.0 : 1.0, w->q_next, &log_det);
-  if (mean_field(w)) drop_gain(w, w->q_next);
+  const elbo_status status =
+      lmm_posterior(w, coefficients_latent(w) ? w->q_next_beta : w->beta,
+                    w->method == LMM_JOINT ? 0.0 : 1.0, w->q_next, &log_det);
+  if (status != ELBO_OK) return status;
   memcpy(w->q_next_root, w->root, square(q) * sizeof(double));
   w->q_next_log_det = -log_det;
   w->q_next_valid = 1;
@@ -109,33 +91,11 @@ const double *lmm_root_of_C(lmm_work *w) {
 
 /* second, residual and trace from q. */
 static void summarise(lmm_work *w) {
-  const lmm_stats *st = w->stats;
-  const int p = st->p, p1 = p + 1, q = st->q;
-  const size_t size = square(p1), stride = lmm_posterior_stride(q, p);
-  const double *C = coefficients_latent(w) ? w->q_C : NULL, *root = lmm_root_of_C(w);
-  memset(w->second, 0, square(q) * sizeof(double));
-  memcpy(w->residual, w->within, (size_t)st->n_level * size * sizeof(double));
-  memcpy(w->summary_origin, w->origin, (size_t)p * sizeof(double));
-  for (int l = 0; l < st->n_level; l++) {
-    w->trace[l] = 0.0;
-    if (C)
-      for (int j = 0; j < p; j++)
-        for (int k = 0; k < p; k++)
-          w->trace[l] += C[j + p * k] *
-                         st->within[(size_t)l * size + (size_t)(j >= k ? j + p1 * k : k + p1 * j)];
-  }
-  for (int r = 0; r < st->n_run; r++) {
-    const lmm_run *run = st->run + r;
-    double *trace = w->cells, *cross = w->cells + run->n_cell;
-    memset(trace, 0, (size_t)run->n_cell * (1 + size) * sizeof(double));
-    w->kernels->moments(run, q, p, w->q_root, w->origin, w->q + stride * (size_t)run->first_block,
-                        root, w->second, cross, trace, w->work);
-    for (int c = 0; c < run->n_cell; c++) {
-      w->trace[run->level[c]] += trace[c];
-      add_to(w->residual + (size_t)run->level[c] * size, cross + (size_t)c * size, size);
-    }
-  }
-  fill_upper(w->second, q);
+  const int q = w->stats->q;
+  const double *C = coefficients_latent(w) ? w->q_C : NULL;
+  memcpy(w->summary_origin, w->origin, (size_t)w->stats->p * sizeof(double));
+  w->solver.moments(w->solver.state, w->q, w->q_root, C, lmm_root_of_C(w), w->second, w->residual,
+                    w->trace);
   la_multiply(w->q_root, w->second, q, q, q, w->scratch);
   la_multiply_t(w->scratch, w->q_root, q, q, q, w->second_u);
 }

@@ -9,7 +9,6 @@
 
 #include "glmm/cross.h"
 #include "glmm/e_step.h"
-#include "glmm/groups.h"
 #include "glmm/objective.h"
 #include "glmm/smooth.h"
 #include "math/la.h"
@@ -17,17 +16,23 @@
 elbo_status lmm_elbo(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
   const lmm_stats *st = w->stats;
-  const int q = st->q, m = st->m, p = st->p, n_law = q - w->par.n_no_law;
+  const glmm_solver *solver = &w->solver;
+  const int q = st->q, p = st->p;
+  const double n_law = count_with_law(w), n_latent = n_law + count_without_law(w);
   double *M = w->scratch + square(q), sum = w->constant;
   elbo_status status = ELBO_OK;
-  const double log_det = lmm_whiten(w, w->q_root, w->root, M);
+  lmm_whiten(w, w->q_root, w->root, M);
   for (int l = 0; l < st->n_level; l++)
     sum -= 0.5 * (st->n_rows[l] * (LOG_2PI + log(w->variance[l])) +
                   lmm_expected_square(w, l) / w->variance[l]);
   /* log p(b) and the entropy of q, in the coordinates of theta; of points log p(u) and none. */
-  sum -= 0.5 * (m * n_law * LOG_2PI + lmm_whitened_square(w, M));
-  sum += w->method == LMM_JOINT ? -m * log_det_root(w)
-                                : 0.5 * (m * q * (1.0 + LOG_2PI) + w->q_log_det) + m * log_det;
+  sum -= 0.5 * (n_law * LOG_2PI + lmm_whitened_square(w, M));
+  double log_det = 0.0;
+  for (int f = 0; f < solver->n_factor; f++)
+    log_det += solver->n_unit[f] *
+               (w->method == LMM_JOINT ? -log_det_root(w, f) : lmm_log_det_whitened(w, M, f));
+  sum += w->method == LMM_JOINT ? log_det
+                                : 0.5 * (n_latent * (1.0 + LOG_2PI) + w->q_log_det) + log_det;
   if (has_smooth(w)) {
     status = lmm_smooth_elbo(w, &sum);
   } else if (integrates_beta(w)) {
@@ -57,13 +62,15 @@ double lmm_rounding(void *work) {
   const lmm_stats *st = w->stats;
   const int q = st->q;
   const double *beta = lmm_mean_coefficients(w);
-  double added = fabs(w->constant) + st->m * q * LOG_2PI + fabs(w->q_log_det), off = 0.0;
+  const double n_latent = count_with_law(w) + count_without_law(w);
+  double added = fabs(w->constant) + n_latent * LOG_2PI + fabs(w->q_log_det), off = 0.0;
   double size = 1.0; /* of what a residual is the difference of; scaled columns are below 2 */
   for (int j = 0; j < st->p; j++) size += fabs(beta[j]);
   for (int k = 0; k < q; k++) {
-    size += sqrt(w->second_u[k * (q + 1)] / st->m);
+    const int m = levels_of_term(w, k);
+    size += sqrt(w->second_u[k * (q + 1)] / m);
     if (w->unit[k] > 0.0 && w->root[k * (q + 1)] != 0.0)
-      added += st->m * (1.0 + fabs(log(fabs(w->root[k * (q + 1)]))));
+      added += m * (1.0 + fabs(log(fabs(w->root[k * (q + 1)]))));
   }
   for (int l = 0; l < st->n_level; l++) {
     const double v = w->variance[l], n = st->n_rows[l],
@@ -103,8 +110,9 @@ elbo_status lmm_log_evidence(void *work, double *value) {
 elbo_status lmm_kl(void *work, double *value) {
   lmm_work *w = (lmm_work *)work;
   const lmm_stats *st = w->stats;
-  const int q = st->q, p = st->p, m = st->m, latent = coefficients_latent(w);
-  const size_t stride = lmm_posterior_stride(q, p);
+  const glmm_solver *solver = &w->solver;
+  const int q = st->q, p = st->p, latent = coefficients_latent(w);
+  const glmm_theta at = {.root = w->root, .unit = w->unit, .variance = w->variance};
   double *M = w->scratch + square(q), *shift = M + square(q), trace = 0.0;
   elbo_status status = w->q_next_valid || w->q_is_exact ? ELBO_OK : lmm_find_exact(w);
   if (status != ELBO_OK) return status;
@@ -112,16 +120,18 @@ elbo_status lmm_kl(void *work, double *value) {
   const double *exact_beta = w->q_is_exact ? w->q_beta : w->q_next_beta;
   const double *exact_C = w->q_is_exact ? w->q_C : w->q_next_C;
   const double exact_log_det = w->q_is_exact ? w->q_log_det : w->q_next_log_det;
-  const double log_det = lmm_whiten(w, w->q_root, w->root, M);
+  lmm_whiten(w, w->q_root, w->root, M);
   const double *q_beta = lmm_mean_coefficients(w), *root = lmm_root_of_C(w);
   for (int j = 0; j < p; j++) shift[j] = latent ? q_beta[j] - exact_beta[j] : 0.0;
-  for (int r = 0; r < st->n_run; r++) {
-    const lmm_run *run = st->run + r;
-    const size_t at = stride * (size_t)run->first_block;
-    w->kernels->divergence(run, q, p, w->root, w->unit, cell_variances(run, w->variance, w->cells),
-                           M, w->q + at, exact + at, shift, root, &trace, w->work);
-  }
-  double twice = trace - m * (q + 2.0 * log_det) + exact_log_det - w->q_log_det;
+  status = solver->factor(solver->state, &at);
+  if (status != ELBO_OK) return status;
+  solver->divergence(solver->state, M, w->q, exact, shift, root, &trace);
+  double twice = trace;
+  for (int f = 0; f < solver->n_factor; f++)
+    twice -= solver->n_unit[f] * (solver->first[f + 1] - solver->first[f] +
+                                  2.0 * lmm_log_det_whitened(w, M, f));
+  twice += exact_log_det;
+  twice -= w->q_log_det;
   if (has_smooth(w)) {
     const lmm_smooth *s = &w->smooth;
     status = lmm_smooth_divergence(w, exact_beta, w->q_is_exact ? s->q_c : s->q_next_c,

@@ -16,66 +16,21 @@ static const double *integrated_covariance(const lmm_work *w) {
   return integrates_beta(w) && !mean_field(w) ? w->C : NULL;
 }
 
-/* All derivatives with respect to the entries of Sigma and the residual variances into all_d. */
+/* All derivatives with respect to the entries of Sigma and the residual variances into d. */
 static void differentiate(lmm_work *w) {
-  const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
-  const int p = st->p, p1 = p + 1, n_pair = par->n_pair, n = n_pair + st->n_level;
-  const int joint = w->method == LMM_JOINT;
-  const double *C = integrated_covariance(w);
-  lmm_derivatives *d = &w->all_d, *e = &w->run_d;
-  const double *beta = w->profile_beta;
-  const lmm_point point = {beta, C, !joint, n_pair, par->pair_a, par->pair_b};
-  memset(d->gradient, 0, (size_t)n * sizeof(double));
-  memset(d->hessian, 0, square(n) * sizeof(double));
-  memset(d->cross, 0, (size_t)n * (size_t)p * sizeof(double));
-  memset(d->spread, 0, (size_t)n * square(p) * sizeof(double));
-  for (int r = 0; r < st->n_run; r++) {
-    const lmm_run *run = st->run + r;
-    const int n_e = n_pair + run->n_cell;
-    memset(e->gradient, 0, (size_t)n_e * sizeof(double));
-    memset(e->hessian, 0, square(n_e) * sizeof(double));
-    memset(e->cross, 0, (size_t)n_e * (size_t)p * sizeof(double));
-    memset(e->spread, 0, (size_t)n_e * square(p) * sizeof(double));
-    w->kernels->derivatives(run, st->q, p, w->root, w->unit,
-                            cell_variances(run, w->variance, w->cells), &point, e, w->work);
-    for (int i = 0; i < n_e; i++) {
-      const int to = i < n_pair ? i : n_pair + run->level[i - n_pair];
-      d->gradient[to] += e->gradient[i];
-      for (int j = 0; j <= i; j++) {
-        const int with = j < n_pair ? j : n_pair + run->level[j - n_pair];
-        d->hessian[(to > with ? to : with) + n * (to > with ? with : to)] +=
-            e->hessian[i + n_e * j];
-      }
-      for (int j = 0; j < p; j++) {
-        d->cross[to + n * j] += e->cross[i + n_e * j];
-        for (int k = 0; k <= j; k++)
-          d->spread[to + n * (j + p * k)] += e->spread[i + n_e * (j + p * k)];
-      }
-    }
-  }
-  for (int l = 0; l < st->n_level; l++) { /* the within rows, whose V is variance * I */
-    const double v = w->variance[l], *A = w->within + (size_t)l * square(p1);
-    const double *delta = from_origin(w, beta, w->origin);
-    const int at = n_pair + l;
-    const double rows = joint ? 0.0 : st->n_within[l];
-    double square_sum = residual_square(A, delta, p);
-    if (C)
-      for (int j = 0; j < p; j++)
-        for (int k = 0; k < p; k++)
-          square_sum += C[j + p * k] * A[j >= k ? j + p1 * k : k + p1 * j];
-    d->gradient[at] += 0.5 * (square_sum / v - rows) / v;
-    d->hessian[at + n * at] += (0.5 * rows - square_sum / v) / (v * v);
-    if (joint) { /* -n_l log(variance) / 2 stands in for log |V| */
-      d->gradient[at] -= 0.5 * st->n_rows[l] / v;
-      d->hessian[at + n * at] += 0.5 * st->n_rows[l] / (v * v);
-    }
-    for (int j = 0; j < p; j++) {
-      double score = A[p + p1 * j];
-      for (int k = 0; k < p; k++) score -= A[j >= k ? j + p1 * k : k + p1 * j] * delta[k];
-      d->cross[at + n * j] -= score / (v * v);
-      for (int k = 0; k <= j; k++) d->spread[at + n * (j + p * k)] += A[j + p1 * k] / (v * v);
-    }
+  const int n = par->n_pair + par->n_level, joint = w->method == LMM_JOINT;
+  const lmm_point point = {.beta = w->profile_beta,
+                           .C = integrated_covariance(w),
+                           .log_det = !joint,
+                           .n_pair = par->n_pair,
+                           .pair_a = par->pair_a,
+                           .pair_b = par->pair_b};
+  w->solver.derivatives(w->solver.state, &point, &w->d);
+  for (int l = 0; l < par->n_level && joint; l++) { /* n_l log(variance) stands in for log |V| */
+    const double v = w->variance[l], rows = w->stats->n_rows[l];
+    w->d.gradient[par->n_pair + l] -= 0.5 * rows / v;
+    w->d.hessian[(par->n_pair + l) * (n + 1)] += 0.5 * rows / (v * v);
   }
 }
 
@@ -90,15 +45,15 @@ static void differentiate_mean_field(lmm_work *w) {
     double trace = 0.0;
     la_multiply(C, w->level_cross + (size_t)l * square(p), p, p, p, CX);
     for (int j = 0; j < p; j++) trace += CX[j * (p + 1)];
-    w->all_d.gradient[n_pair + l] += 0.5 * trace / (v * v);
-    w->all_d.hessian[(n_pair + l) * (n + 1)] -= trace / (v * v * v);
+    w->d.gradient[n_pair + l] += 0.5 * trace / (v * v);
+    w->d.hessian[(n_pair + l) * (n + 1)] -= trace / (v * v * v);
     for (int k = 0; k <= l; k++) {
       const double u = w->variance[k];
       double both = 0.0;
       la_multiply(C, w->level_cross + (size_t)k * square(p), p, p, p, CY);
       for (int i = 0; i < p; i++)
         for (int j = 0; j < p; j++) both += CX[i + p * j] * CY[j + p * i];
-      w->all_d.hessian[n_pair + l + n * (n_pair + k)] += 0.5 * both / (v * v * u * u);
+      w->d.hessian[n_pair + l + n * (n_pair + k)] += 0.5 * both / (v * v * u * u);
     }
   }
 }
@@ -127,10 +82,9 @@ elbo_status lmm_information(lmm_work *w, double *value, double *gradient, double
   differentiate(w);
   if (mean_field(w)) differentiate_mean_field(w);
   if (w->prior)
-    w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient,
-                          w->all_d.hessian);
-  fill_upper(w->all_d.hessian, n);
-  const lmm_derivatives *d = &w->all_d;
+    w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->d.gradient, w->d.hessian);
+  fill_upper(w->d.hessian, n);
+  const lmm_derivatives *d = &w->d;
   double *J = w->scratch, *HJ = J + (size_t)n * (size_t)n_eta, *G = HJ + n;
   chain_matrix(w, J);
   memset(G, 0, square(q) * sizeof(double));

@@ -18,22 +18,29 @@
 static void add_prior_gradient(lmm_work *w, double *G) {
   const lmm_parameters *par = &w->par;
   const int n = par->n_pair + par->n_level, q = par->q;
-  memset(w->all_d.gradient, 0, (size_t)n * sizeof(double));
-  memset(w->all_d.hessian, 0, square(n) * sizeof(double));
-  w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient, w->all_d.hessian);
+  memset(w->d.gradient, 0, (size_t)n * sizeof(double));
+  memset(w->d.hessian, 0, square(n) * sizeof(double));
+  w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->d.gradient, w->d.hessian);
   for (int e = 0; e < par->n_pair; e++) {
     const int a = par->pair_a[e], b = par->pair_b[e];
-    const double part = w->all_d.gradient[e] * (a == b ? 1.0 : 0.5);
+    const double part = w->d.gradient[e] * (a == b ? 1.0 : 0.5);
     G[a + q * b] += part;
     if (a != b) G[b + q * a] += part;
   }
+}
+
+/* The row of L that eta_j is of. */
+static int row_of_eta(const lmm_parameters *par, int j) {
+  int row = par->q - 1;
+  while (par->eta_of_row[row] > j) row--;
+  return row;
 }
 
 /* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no
  * closed form, by Fisher scoring with halving, a generalised M-step (Dempster, Laird & Rubin
  * 1977, JRSS B 39:1). */
 static elbo_status improve_Sigma(lmm_work *w) {
-  const int q = w->stats->q, m = w->stats->m;
+  const int q = w->stats->q;
   const int n = w->par.n_eta - w->par.n_sigma - w->par.n_smooth;
   double *M = w->scratch + square(q), *inverse = M + square(q), *G = inverse + square(q);
   double *SJ = G + square(q), *info = SJ + square(q) * 2, *step = info + square(n),
@@ -43,7 +50,10 @@ static elbo_status improve_Sigma(lmm_work *w) {
   memcpy(from, w->eta, (size_t)n * sizeof(double));
   for (int j = 0; j < n; j++) step[j] = 0.0;
   for (int iteration = 0; iteration < 20; iteration++) {
-    double value = m * lmm_whiten(w, w->q_root, w->root, M), prior = 0.0;
+    double value = 0.0, prior = 0.0;
+    lmm_whiten(w, w->q_root, w->root, M);
+    for (int f = 0; f < w->solver.n_factor; f++)
+      value += w->solver.n_unit[f] * lmm_log_det_whitened(w, M, f);
     if (w->prior && w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK)
       prior = -HUGE_VAL;
     value += prior - 0.5 * lmm_whitened_square(w, M);
@@ -68,10 +78,12 @@ static elbo_status improve_Sigma(lmm_work *w) {
       }
     la_multiply(inverse, w->second_u, q, q, q, SJ);
     la_multiply(SJ, inverse, q, q, q, G);
-    for (size_t i = 0; i < square(q); i++) G[i] = 0.5 * (G[i] - m * inverse[i]);
+    for (int i = 0; i < q * q; i++)
+      G[i] = 0.5 * (G[i] - levels_of_term(w, i % q) * inverse[i]);
     if (w->prior) add_prior_gradient(w, G);
     for (int j = 0; j < n; j++) {
       const double *Jj = w->jacobian + square(q) * (size_t)j;
+      const int m = levels_of_term(w, row_of_eta(&w->par, j));
       step[j] = 0.0;
       for (size_t i = 0; i < square(q); i++) step[j] += G[i] * Jj[i];
       la_multiply(inverse, Jj, q, q, q, SJ + square(q));
@@ -108,7 +120,7 @@ static elbo_status improve_Sigma(lmm_work *w) {
 
 /* q(Sigma), q(sigma^2) and their auxiliary variables, given q(beta, u). */
 static elbo_status global_step(lmm_work *w) {
-  double *square_sum = w->cells;
+  double *square_sum = w->squares;
   for (int l = 0; l < w->stats->n_level; l++) square_sum[l] = lmm_expected_square(w, l);
   const elbo_status status =
       w->prior->update(w->prior, &w->par, w->second_u, square_sum, w->Sigma, w->variance);
@@ -147,11 +159,11 @@ static elbo_status improve_variance(lmm_work *w) {
       }
       best = value;
       from = v;
-      memset(w->all_d.gradient, 0, (size_t)n_d * sizeof(double));
-      memset(w->all_d.hessian, 0, square(n_d) * sizeof(double));
-      w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->all_d.gradient,
-                            w->all_d.hessian);
-      step = (sum / v - n + 2.0 * v * w->all_d.gradient[par->n_pair + l]) / (2.0 * n);
+      memset(w->d.gradient, 0, (size_t)n_d * sizeof(double));
+      memset(w->d.hessian, 0, square(n_d) * sizeof(double));
+      w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->d.gradient,
+                            w->d.hessian);
+      step = (sum / v - n + 2.0 * v * w->d.gradient[par->n_pair + l]) / (2.0 * n);
       step = step > 1.0 ? 1.0 : step < -1.0 ? -1.0 : step;
       w->variance[l] = from * exp(2.0 * step);
       if (fabs(step) < SMALL_STEP) { /* the value no longer tells steps apart */
@@ -173,7 +185,7 @@ static void root_of_second(lmm_work *w, double *L) {
   for (int b = 0; b < w->par.n_block; b++)
     for (int i = w->par.start[b]; i < w->par.start[b + 1]; i++)
       for (int j = w->par.start[b]; j < w->par.start[b + 1]; j++)
-        block[i + q * j] = w->second[i + q * j] / w->stats->m;
+        block[i + q * j] = w->second[i + q * j] / levels_of_term(w, i);
   la_chol_semidefinite(block, q, 1e-300, chol);
   la_multiply(w->q_root, chol, q, q, q, L);
 }

@@ -16,22 +16,18 @@
 
 /* [X r]' V^{-1} [X r] (lower), r = y - X origin, and log |V| at a root of Sigma, terms without a
  * law projected out of the one and joined to the other. */
-void lmm_evaluate(lmm_work *w, const double *root, const double *variance, double *log_det) {
-  const lmm_stats *st = w->stats;
-  const size_t size = square(st->p + 1);
+elbo_status lmm_evaluate(lmm_work *w, const double *root, const double *variance,
+                         double *log_det) {
+  const size_t size = square(w->stats->p + 1);
+  const glmm_theta at = {.root = root, .unit = w->unit, .variance = variance};
   if (w->prior)
     memcpy(w->cross, w->prior_cross, size * sizeof(double));
   else
     memset(w->cross, 0, size * sizeof(double));
   *log_det = 0.0;
-  for (int l = 0; l < st->n_level; l++) {
-    for (size_t i = 0; i < size; i++) w->cross[i] += w->within[(size_t)l * size + i] / variance[l];
-    *log_det += st->n_rows[l] * log(variance[l]);
-  }
-  for (int r = 0; r < st->n_run; r++)
-    w->kernels->objective(st->run + r, st->q, st->p, root, w->unit,
-                          cell_variances(st->run + r, variance, w->cells), w->origin, w->cross,
-                          log_det, w->work);
+  const elbo_status status = w->solver.factor(w->solver.state, &at);
+  if (status == ELBO_OK) w->solver.objective(w->solver.state, w->cross, log_det);
+  return status;
 }
 
 /* The root of Sigma = 0, and variances of one. */
@@ -84,23 +80,26 @@ elbo_status lmm_objective(lmm_work *w, int beta_given, double *beta, double *C, 
   const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
   const double *variance = w->variance;
-  const int p = st->p, q = st->q, m = st->m;
+  const glmm_solver *solver = &w->solver;
+  const int p = st->p;
   double log_det, log_det_x, quadratic, prior = 0.0;
   elbo_status status = ELBO_OK;
   if (w->prior) status = w->prior->value(w->prior, par, w->Sigma, variance, &prior);
   if (status == ELBO_OK && has_smooth(w)) status = lmm_smooth_prior(w, &prior);
   if (status != ELBO_OK) return status;
-  lmm_evaluate(w, w->root, variance, &log_det);
-  status =
-      (has_smooth(w) ? lmm_smooth_solve : solve)(w, beta_given, beta, C, &quadratic, &log_det_x);
+  status = lmm_evaluate(w, w->root, variance, &log_det);
+  if (status == ELBO_OK)
+    status =
+        (has_smooth(w) ? lmm_smooth_solve : solve)(w, beta_given, beta, C, &quadratic, &log_det_x);
   if (status != ELBO_OK) return status;
   double twice = st->n * LOG_2PI + quadratic;
   if (has_smooth(w)) twice += log_det_x;
   if (w->method == LMM_JOINT) {
     for (int l = 0; l < st->n_level; l++) twice += st->n_rows[l] * log(variance[l]);
-    twice += m * ((q - par->n_no_law) * LOG_2PI + 2.0 * log_det_root(w));
+    for (int f = 0; f < solver->n_factor; f++)
+      twice += solver->n_unit[f] * (terms_with_law(w, f) * LOG_2PI + 2.0 * log_det_root(w, f));
   } else {
-    twice += log_det - m * par->n_no_law * LOG_2PI;
+    twice += log_det - count_without_law(w) * LOG_2PI;
     if (mean_field(w)) {
       if (lmm_mean_field_C(w, variance, w->q_next_C, &log_det_x) != ELBO_OK) return ELBO_E_NOT_PD;
       log_det_x = -log_det_x;

@@ -15,7 +15,8 @@ elbo_status lmm_least_squares(lmm_work *w, double *mean_square, double *explaine
   const lmm_stats *st = w->stats;
   const int p = st->p, p1 = p + 1;
   double ignored, *A = w->scratch;
-  lmm_evaluate(w, lmm_nothing_random(w), w->variance, &ignored);
+  if (lmm_evaluate(w, lmm_nothing_random(w), w->variance, &ignored) != ELBO_OK)
+    return ELBO_E_NOT_PD;
   for (int j = 0; j < p; j++)
     for (int k = 0; k < p; k++) A[j + p * k] = w->cross[j >= k ? j + p1 * k : k + p1 * j];
   if (has_smooth(w)) lmm_smooth_ridge(w, A);
@@ -39,7 +40,7 @@ static elbo_status within_groups(lmm_work *w, double *smallest) {
   for (int k = 0; k < st->q; k++)
     if (w->unit[k] > 0.0) root[k * (st->q + 1)] = scalbn(1.0, LARGE_EXPONENT);
   for (int i = 0; i < (st->n_level > 1 ? REWEIGHTINGS : 1); i++) {
-    lmm_evaluate(w, root, w->variance, &ignored);
+    if (lmm_evaluate(w, root, w->variance, &ignored) != ELBO_OK) return ELBO_E_NOT_PD;
     for (int j = 0; j < p; j++)
       for (int k = 0; k < p; k++) A[j + p * k] = at_lower(w->cross, p1, j, k);
     if (has_smooth(w)) lmm_smooth_ridge(w, A);

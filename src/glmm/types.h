@@ -6,8 +6,9 @@
  * share: types, and words for the cases.  From below up, each using only what stands above it here:
  *
  * cross.h         cross-products of [X y]
+ * solver.h        what the model asks of its linear algebra
  * groups, plain, avx2, avx512
- *                 what is done to every group, eight at a time (kernels.h), and its q
+ *                 the solver of one factor: every group, eight at a time (kernels.h), and its q
  * stats           rows -> sufficient statistics, in one pass
  * parameters      eta <-> Sigma and sigma, chain rules, natural scale
  * prior           priors under variational Bayes: what they add to the objective
@@ -35,6 +36,7 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "glmm/solver.h"
 #include "math/status.h"
 
 /* Latent terms of a group, at most: small arrays live on the stack. */
@@ -159,24 +161,6 @@ struct lmm_prior {
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
-/* Which derivatives, at which point; scalars shared by all groups. */
-typedef struct {
-  const double *beta; /* p */
-  const double *C;    /* p x p covariance of beta, or NULL (reml: it takes part) */
-  int log_det;        /* 1: z integrated; 0: z points */
-  int n_pair;
-  const int *pair_a, *pair_b;
-} lmm_point;
-
-/* Derivatives with respect to the entries of Sigma in pairs and the residual variances of the
- * run's cells, n = n_pair + n_cell of them: all added to. */
-typedef struct {
-  double *gradient; /* n */
-  double *hessian;  /* n x n, lower */
-  double *cross;    /* n x p: d^2 / d parameter d beta */
-  double *spread;   /* n x p x p: X' V^-1 dV V^-1 X, lower */
-} lmm_derivatives;
-
 /* What is done to every group, see glmm/kernels.h.  Cross-products of [X y] are taken from
  * y - X origin, origin being a beta near the best one: little is lost then when the residuals are
  * small. */
@@ -227,7 +211,7 @@ typedef struct {
 
 typedef struct {
   const lmm_stats *stats;
-  const lmm_kernels *kernels;
+  glmm_solver solver;
   const lmm_prior *prior; /* NULL where there is none; set after lmm_work_init */
   lmm_parameters par;
   lmm_smooth smooth;
@@ -235,7 +219,7 @@ typedef struct {
   double constant; /* the objective in the caller's units less that of the scaled data */
   /* theta */
   double *eta, *beta, *Sigma, *L, *variance;
-  double *origin, *within, *prior_cross; /* beta near the best; st->within and prior->cross at it */
+  double *origin, *prior_cross; /* beta near the best; prior->cross at it */
   double *summary_origin;                /* the origin when q was summarised */
   double *delta;                         /* p: a beta less an origin */
   double inflation;     /* tr(diag(A) A^{-1}), A = X'V^{-1}X: how solving by A magnifies rounding */
@@ -258,8 +242,8 @@ typedef struct {
                      * within included */
   double *trace;    /* n_level: the rest of E |y - X beta - Z u|^2 */
   /* scratch */
-  double *cross, *C, *cells, *work, *scratch, *jacobian;
-  lmm_derivatives run_d, all_d;
+  double *cross, *C, *squares, *scratch, *jacobian;
+  lmm_derivatives d;
   double *level_cross; /* n_level x p x p: X'X by level (mean field) */
   double *spread_eta;  /* n_eta x p x p: X' V^-1 (dV / d eta_j) V^-1 X */
   double *cross_eta;   /* n_eta x p: d^2 objective / d eta d beta */
@@ -280,23 +264,44 @@ static inline int coefficients_latent(const lmm_work *w) {
   return integrates_beta(w) || has_smooth(w);
 }
 
-/* Residual variances of a run's cells. */
-static inline const double *cell_variances(const lmm_run *run, const double *variance,
-                                           double *out) {
-  for (int c = 0; c < run->n_cell; c++) out[c] = variance[run->level[c]];
-  return out;
-}
-
 /* beta less an origin, into w->delta. */
 static inline const double *from_origin(lmm_work *w, const double *beta, const double *origin) {
   for (int j = 0; j < w->stats->p; j++) w->delta[j] = beta[j] - origin[j];
   return w->delta;
 }
 
-/* log |det root| over the terms with a law. */
-static inline double log_det_root(const lmm_work *w) {
+/* Terms of factor f with a law. */
+static inline int terms_with_law(const lmm_work *w, int f) {
+  int n = 0;
+  for (int k = w->solver.first[f]; k < w->solver.first[f + 1]; k++) n += w->unit[k] > 0.0;
+  return n;
+}
+
+/* Levels that term k has. */
+static inline int levels_of_term(const lmm_work *w, int k) {
+  int f = 0;
+  while (w->solver.first[f + 1] <= k) f++;
+  return w->solver.n_unit[f];
+}
+
+/* Latent variables, of all levels, whose terms have a law, or have none. */
+static inline double count_with_law(const lmm_work *w) {
+  double n = 0.0;
+  for (int k = 0; k < w->stats->q; k++) n += w->unit[k] > 0.0 ? levels_of_term(w, k) : 0.0;
+  return n;
+}
+
+static inline double count_without_law(const lmm_work *w) {
+  double n = 0.0;
+  for (int k = 0; k < w->stats->q; k++) n += w->unit[k] > 0.0 ? 0.0 : levels_of_term(w, k);
+  return n;
+}
+
+/* log |det root| over the terms of factor f with a law. */
+
+static inline double log_det_root(const lmm_work *w, int f) {
   double sum = 0.0;
-  for (int k = 0; k < w->stats->q; k++)
+  for (int k = w->solver.first[f]; k < w->solver.first[f + 1]; k++)
     if (w->unit[k] > 0.0) sum += log(fabs(w->root[k * (w->stats->q + 1)]));
   return sum;
 }

@@ -3,11 +3,9 @@
 
 #include <string.h>
 
-#include "glmm/groups.h"
 #include "glmm/smooth.h"
 #include "glmm/work.h"
 #include "math/la.h"
-#include "math/simd.h"
 #include "math/small.h"
 
 /* B is diagonal but for the row of the intercept. */
@@ -30,7 +28,7 @@ static void fill_matrices(lmm_units *units) {
 
 void lmm_units_init(lmm_units *units, const lmm_work *work, const elbo_memory *mem) {
   const int p = work->stats->p, q = work->stats->q;
-  const size_t latent = lmm_posterior_stride(q, p) + 3 * square(q) + (size_t)(q * p);
+  const size_t latent = 4 * square(q) + (size_t)(2 * q * p) + (size_t)q;
   units->work = work;
   units->A = elbo_doubles(mem, square(p));
   units->B = elbo_doubles(mem, square(p));
@@ -51,34 +49,34 @@ void lmm_units_covariance(const lmm_units *units, const double *C, double *user)
   la_multiply_t(units->scratch, units->B, p, p, p, user);
 }
 
-void lmm_units_latent(const lmm_units *units, const double *root, const double *posterior,
+void lmm_units_latent(const lmm_units *units, int f, const double *root, const double *posterior,
                       double *mean, double *cov, double *gain) {
   const lmm_stats *st = units->work->stats;
-  const int q = st->q, p = st->p, m = st->m;
-  const size_t stride = lmm_posterior_stride(q, p), Q = (size_t)q, P = (size_t)p;
-  double *u = units->scratch, *R = u + stride, *N = R + Q * Q, *half = N + Q * Q;
-  la_multiply(units->work->par.Ti, root, q, q, q, R);
-  for (size_t i = 0; i < (size_t)st->n_block * SIMD_LANES; i++) {
-    const int group = st->group_of_lane[i];
-    if (group < 0 || m == 0) continue;
-    const double *from = posterior + stride * (i / SIMD_LANES) + i % SIMD_LANES;
-    for (size_t j = 0; j < stride / SIMD_LANES; j++) u[j] = from[j * SIMD_LANES];
-    double *c = cov + Q * Q * (size_t)group, *k = gain + Q * P * (size_t)group;
-    for (int a = 0; a < q; a++) {
+  const glmm_solver *solver = &units->work->solver;
+  const int q = st->q, p = st->p, first = solver->first[f], n = solver->first[f + 1] - first;
+  const int m = solver->n_unit[f];
+  double *R = units->scratch, *all = R + square(q), *N = all + square(q), *half = N + square(q);
+  double *b = half + square(q) + (size_t)(q * p), *k = b + q;
+  la_multiply(units->work->par.Ti, root, q, q, q, all);
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < n; j++) R[i + n * j] = all[first + i + q * (first + j)];
+  for (int g = 0; g < m; g++) {
+    double *c = cov + square(n) * (size_t)g;
+    solver->level(solver->state, posterior, f, g, b, N, k);
+    for (int i = 0; i < n; i++) {
       double sum = 0.0;
-      for (int b = 0; b < q; b++) sum += R[a + q * b] * u[b];
-      mean[group + m * a] = sum;
+      for (int j = 0; j < n; j++) sum += R[i + n * j] * b[j];
+      mean[g + m * i] = sum;
     }
-    lmm_covariance_root(q, u + q, N);
-    la_multiply(R, N, q, q, q, half);
-    la_multiply_t(half, half, q, q, q, c);
-    for (int a = 0; a < q; a++) /* stored by row */
+    la_multiply(R, N, n, n, n, half);
+    la_multiply_t(half, half, n, n, n, c);
+    for (int i = 0; i < n; i++) /* stored by row */
       for (int j = 0; j < p; j++) {
         double sum = 0.0;
-        for (int b = 0; b < q; b++) sum += R[a + q * b] * u[Q + Q * Q + (size_t)(b * p + j)];
-        half[a + q * j] = sum;
+        for (int l = 0; l < n; l++) sum += R[i + n * l] * k[l * p + j];
+        half[i + n * j] = sum;
       }
-    la_multiply(half, units->A, q, p, p, k);
+    la_multiply(half, units->A, n, p, p, gain + (size_t)(n * p) * (size_t)g);
   }
 }
 

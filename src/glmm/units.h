@@ -16,9 +16,10 @@ void lmm_units_init(lmm_units *units, const lmm_work *work, const elbo_memory *m
 void lmm_units_beta(const lmm_units *units, const double *beta, double *user);
 /* The covariance (p x p) of beta from that of the scaled one. */
 void lmm_units_covariance(const lmm_units *units, const double *C, double *user);
-/* Posterior means (m x q), covariances (q x q x m), gains -d mean / d beta (q x p x m) from blocks
- * of lanes of b, where the scaled latent variable is root b. */
-void lmm_units_latent(const lmm_units *units, const double *root, const double *posterior,
+/* Of the m levels and q terms of factor f: posterior means (m x q), covariances (q x q x m), gains
+ * -d mean / d beta (q x p x m) from the solver's posterior of b, where the scaled latent variable
+ * is root b. */
+void lmm_units_latent(const lmm_units *units, int f, const double *root, const double *posterior,
                       double *mean, double *cov, double *gain);
 /* After lmm_information(), by eta: the cross block with beta (n_eta x p) and the derivative of the
  * covariance of beta (p x p x n_eta). */

@@ -12,12 +12,9 @@
 #include "math/la.h"
 
 void lmm_set_origin(lmm_work *w, const double *beta) {
-  const lmm_stats *st = w->stats;
-  const size_t size = square(st->p + 1);
-  memmove(w->origin, beta, (size_t)st->p * sizeof(double));
-  for (int l = 0; l < st->n_level; l++)
-    shift_cross(st->within + (size_t)l * size, w->origin, st->p, w->within + (size_t)l * size);
-  if (w->prior) shift_cross(w->prior->cross, w->origin, st->p, w->prior_cross);
+  memmove(w->origin, beta, (size_t)w->stats->p * sizeof(double));
+  w->solver.move(w->solver.state, w->origin);
+  if (w->prior) shift_cross(w->prior->cross, w->origin, w->stats->p, w->prior_cross);
 }
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
@@ -29,39 +26,35 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
   memset(w, 0, sizeof *w);
   w->stats = stats;
   w->method = law->method;
-  w->kernels = lmm_kernels_current();
   lmm_parameters_init(&w->par, stats, law, mem);
+  lmm_groups_solver(&w->solver, stats, w->par.n_pair, mem);
   const lmm_parameters *par = &w->par;
   const int n_eta = par->n_eta;
 
   w->constant = stats->n * log(s->y_scale) + 0.5 * stats->log_weight;
   for (int k = 0; k < q; k++) {
     const int no_law = par->kind[k] == LMM_ROW_NO_LAW;
-    if (w->method == LMM_JOINT && !no_law) w->constant += stats->m * log(par->T[k + q * k]);
-    if (w->method != LMM_JOINT && no_law) w->constant += stats->m * log(par->Ti[k + q * k]);
+    const int m = levels_of_term(w, k);
+    if (w->method == LMM_JOINT && !no_law) w->constant += m * log(par->T[k + q * k]);
+    if (w->method != LMM_JOINT && no_law) w->constant += m * log(par->Ti[k + q * k]);
   }
   if (integrates_beta(w))
     for (int j = 0; j < p - lmm_law_smooth_columns(law); j++)
       w->constant += log(s->x_scale[j] / s->y_scale);
 
-  int most_cells = 1, n_d = par->n_pair + n_level;
-  for (int r = 0; r < stats->n_run; r++)
-    if (stats->run[r].n_cell > most_cells) most_cells = stats->run[r].n_cell;
-  const int n_run_d = par->n_pair + most_cells;
+  const int n_d = par->n_pair + n_level;
   w->eta = elbo_doubles(mem, (size_t)n_eta);
   w->beta = elbo_doubles(mem, (size_t)p);
   w->profile_beta = elbo_doubles(mem, (size_t)p);
   w->origin = elbo_doubles(mem, (size_t)p);
   w->summary_origin = elbo_doubles(mem, (size_t)p);
   w->delta = elbo_doubles(mem, (size_t)p);
-  w->within = elbo_doubles(mem, (size_t)n_level * square(p1));
   w->prior_cross = elbo_doubles(mem, square(p1));
   w->Sigma = elbo_doubles(mem, square(q));
   w->L = elbo_doubles(mem, square(q));
   w->variance = elbo_doubles(mem, (size_t)n_level);
-  const size_t q_size = lmm_posterior_stride(q, p) * (size_t)stats->n_block;
-  w->q = elbo_doubles(mem, q_size);
-  w->q_next = elbo_doubles(mem, q_size);
+  w->q = elbo_doubles(mem, w->solver.q_size);
+  w->q_next = elbo_doubles(mem, w->solver.q_size);
   w->q_beta = elbo_doubles(mem, (size_t)p);
   w->q_next_beta = elbo_doubles(mem, (size_t)p);
   w->q_C = elbo_doubles(mem, square(p));
@@ -80,20 +73,15 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
   w->C = elbo_doubles(mem, square(p));
   w->level_cross = elbo_doubles(mem, (size_t)n_level * square(p));
   w->jacobian = elbo_doubles(mem, square(q) * (size_t)n_eta);
-  w->cells = elbo_doubles(mem, (size_t)n_level + (size_t)most_cells * (2 + square(p1)));
+  w->squares = elbo_doubles(mem, (size_t)n_level);
   w->spread_eta = elbo_doubles(mem, (size_t)n_eta * square(p));
   w->cross_eta = elbo_doubles(mem, (size_t)n_eta * (size_t)p);
   w->scratch = elbo_doubles(mem, 4 * square(p1) + 8 * square(q) + la_eigen_size(q) +
                                      3 * square(n_eta) + (size_t)(n_d + 4) * (size_t)(n_eta + 1));
-  lmm_derivatives *d[2] = {&w->run_d, &w->all_d};
-  const int size[2] = {n_run_d, n_d};
-  for (int i = 0; i < 2; i++) {
-    d[i]->gradient = elbo_doubles(mem, (size_t)size[i]);
-    d[i]->hessian = elbo_doubles(mem, square(size[i]));
-    d[i]->cross = elbo_doubles(mem, (size_t)size[i] * (size_t)p);
-    d[i]->spread = elbo_doubles(mem, (size_t)size[i] * square(p));
-  }
-  w->work = elbo_doubles(mem, w->kernels->work_size(q, p, most_cells, par->n_pair));
+  w->d.gradient = elbo_doubles(mem, (size_t)n_d);
+  w->d.hessian = elbo_doubles(mem, square(n_d));
+  w->d.cross = elbo_doubles(mem, (size_t)n_d * (size_t)p);
+  w->d.spread = elbo_doubles(mem, (size_t)n_d * square(p));
   lmm_smooth_init(w, law, mem);
   for (int j = 0; j < p; j++) w->origin[j] = 0.0;
   lmm_set_origin(w, w->origin);

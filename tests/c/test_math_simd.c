@@ -117,7 +117,8 @@ static void compare_derivatives(const lmm_kernels *other, const kernel_input *in
       pair_a[e] = a;
       pair_b[e] = b;
     }
-  const lmm_point point = {in->beta, reml ? in->C : NULL, log_det, n_pair, pair_a, pair_b};
+  const lmm_point point = {in->beta, reml ? in->C : NULL, log_det, n_pair, pair_a, pair_b,
+                           0};
   const int size = n + n * n + n * p + n * p * p;
   double *outcome[2];
   const lmm_kernels *kernels[2] = {other, &lmm_kernels_plain};
