@@ -54,7 +54,7 @@ int lmm_unbounded_level(lmm_work *w) {
   const int all = integrates_beta(w), some = w->method == LMM_EM ? w->smooth.n_column : 0;
   int may_vanish = 1, rank; /* Sigma */
   for (int k = 0; k < st->q; k++)
-    may_vanish &= w->par.kind[k] == LMM_ROW_FREE || w->par.kind[k] == LMM_ROW_DIRECTION;
+    may_vanish &= w->par.kind[k] == LATENT_ROW_FREE || w->par.kind[k] == LATENT_ROW_DIRECTION;
   for (int l = 0; l < st->n_level; l++) {
     if (w->par.eta_of_sigma[l] < 0) continue;
     memcpy(w->cross, st->within + (size_t)l * size, size * sizeof(double));

@@ -71,7 +71,7 @@ static double log_jacobian(const lmm_fit *f) {
   /* By variational Bayes densities are those of the prior in scaled units; a flat one is not. */
   const int vb = f->law.method == LMM_VB;
   for (int k = 0; k < q; k++)
-    if ((f->prior.family[k] == SD_FLAT) == vb && (!vb || par->kind[k] == LMM_ROW_FREE))
+    if ((f->prior.family[k] == SD_FLAT) == vb && (!vb || par->kind[k] == LATENT_ROW_FREE))
       sum += (vb ? -1.0 : 1.0) * log(par->T[k + q * k]);
   for (int l = 0; l < f->stats.n_level; l++)
     if ((f->prior.family[q + l] == SD_FLAT) == vb && (!vb || par->eta_of_sigma[l] >= 0))

@@ -12,7 +12,7 @@ typedef struct {
   const lmm_kernels *kernels;
   glmm_theta at;
   int first[2], n_unit[1];
-  int *lane; /* m: where a group lies among the lanes of all blocks */
+  int *lane;                       /* m: where a group lies among the lanes of all blocks */
   double *origin, *delta, *within; /* p; p; st->within at the origin */
   double *cells, *work;
   lmm_derivatives run; /* of one run, by its cells */
@@ -106,8 +106,7 @@ static void add_within(const groups *g, const lmm_point *point, int l, int n, lm
   double square_sum = residual_square(A, delta, p);
   if (C)
     for (int j = 0; j < p; j++)
-      for (int k = 0; k < p; k++)
-        square_sum += C[j + p * k] * A[j >= k ? j + p1 * k : k + p1 * j];
+      for (int k = 0; k < p; k++) square_sum += C[j + p * k] * A[j >= k ? j + p1 * k : k + p1 * j];
   d->gradient[at] += 0.5 * (square_sum / v - rows) / v;
   d->hessian[at + n * at] += (0.5 * rows - square_sum / v) / (v * v);
   for (int j = 0; j < p; j++) {

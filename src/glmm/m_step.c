@@ -29,13 +29,6 @@ static void add_prior_gradient(lmm_work *w, double *G) {
   }
 }
 
-/* The row of L that eta_j is of. */
-static int row_of_eta(const lmm_parameters *par, int j) {
-  int row = par->q - 1;
-  while (par->eta_of_row[row] > j) row--;
-  return row;
-}
-
 /* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no
  * closed form, by Fisher scoring with halving, a generalised M-step (Dempster, Laird & Rubin
  * 1977, JRSS B 39:1). */
@@ -83,7 +76,7 @@ static elbo_status improve_Sigma(lmm_work *w) {
     if (w->prior) add_prior_gradient(w, G);
     for (int j = 0; j < n; j++) {
       const double *Jj = w->jacobian + square(q) * (size_t)j;
-      const int m = levels_of_term(w, row_of_eta(&w->par, j));
+      const int m = levels_of_term(w, w->par.start[lmm_block_of_eta(&w->par, j)]);
       step[j] = 0.0;
       for (size_t i = 0; i < square(q); i++) step[j] += G[i] * Jj[i];
       la_multiply(inverse, Jj, q, q, q, SJ + square(q));
@@ -219,7 +212,8 @@ elbo_status lmm_m_step(void *work) {
     if (par->eta_of_sigma[l] >= 0 && !w->prior)
       w->variance[l] = lmm_expected_square(w, l) / st->n_rows[l];
   if (w->prior) improve_variance(w);
-  for (int k = 0; k < q; k++) constrained |= w->prior || par->kind[k] != LMM_ROW_FREE;
+  for (int b = 0; b < par->n_block; b++)
+    constrained |= w->prior || !latent_law_closed(par->law + b);
   double *L = w->scratch + 2 * square(q);
   if (constrained)
     memcpy(L, w->L, square(q) * sizeof(double));

@@ -21,6 +21,12 @@ static sd_prior prior_of(const lmm_prior *prior, const lmm_parameters *par, cons
   return law;
 }
 
+/* Whether the sd of term k is one of its own, and not that of a term before it. */
+static int has_own_sd(const lmm_parameters *par, int k) {
+  const int b = lmm_block_of(par, k);
+  return !par->law[b].common || k == par->start[b];
+}
+
 /* eta - 1 of block b with a prior of its correlations, which has q terms from `first` on, else 0;
  * and its log |R|, inverse. */
 static double lkj_excess(const lmm_prior *prior, const lmm_parameters *par, int b) {
@@ -70,6 +76,7 @@ static elbo_status map_value(const lmm_prior *prior, const lmm_parameters *par, 
   double x, slope;
   *value = 0.0;
   for (int k = 0; k < par->q + par->n_level; k++) {
+    if (k < par->q && !has_own_sd(par, k)) continue;
     const sd_prior law = prior_of(prior, par, Sigma, variance, k, &x);
     *value += sd_prior_log_density(&law, x, &slope);
   }
@@ -92,7 +99,7 @@ static elbo_status map_derivatives(const lmm_prior *prior, const lmm_parameters 
   double x, slope;
   for (int e = 0; e < n; e++) {
     const int l = e - par->n_pair, k = l < 0 ? par->pair_a[e] : par->q + l;
-    if (l < 0 && par->pair_b[e] != k) continue; /* a covariance */
+    if (l < 0 && (par->pair_b[e] != k || !has_own_sd(par, k))) continue; /* or a covariance */
     const sd_prior law = prior_of(prior, par, Sigma, variance, k, &x);
     sd_prior_log_density(&law, x, &slope);
     gradient[e] += slope;

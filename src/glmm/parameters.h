@@ -6,14 +6,15 @@
 
 void lmm_parameters_init(lmm_parameters *par, const lmm_stats *stats, const lmm_law *law,
                          const elbo_memory *mem);
-int lmm_row_size(const lmm_parameters *par, int row); /* free parameters of the row */
+/* The block that a row belongs to, and eta_k of Sigma; free parameters of the row. */
+int lmm_block_of(const lmm_parameters *par, int row);
+int lmm_block_of_eta(const lmm_parameters *par, int k);
+int lmm_row_size(const lmm_parameters *par, int row);
 /* L (q x q, zero rows where there is no law), Sigma = L L' and variance (n_level) from eta. */
 void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double *L, double *Sigma,
                            double *variance);
-/* eta from L with its columns turned so that the diagonal is not negative, as
- * lmm_parameters_pack() has it. */
-void lmm_parameters_canonical(const lmm_parameters *par, double *L, const double *variance,
-                              double *eta);
+/* Of the eta that are the same Sigma the one that lmm_parameters_pack() has. */
+void lmm_parameters_canonical(const lmm_parameters *par, const double *variance, double *eta);
 /* In free blocks a diagonal entry of L that is smaller than `small` becomes zero, and so does its
  * column: L is turned so that Sigma stays as it is. */
 void lmm_parameters_round(const lmm_parameters *par, double small, double *eta);

@@ -68,7 +68,7 @@ static int get_scale(const lmm_prior *prior, const lmm_parameters *par, int b, s
                     : prior->family[s->level ? par->q + s->first : s->first] != SD_HALF_T;
   s->A = (s->level ? prior->sigma_scale : prior->scale) + s->first;
   s->n = s->level ? prior->n_rows[s->first] : prior->n_group;
-  return s->level ? par->eta_of_sigma[s->first] >= 0 : par->kind[s->first] == LMM_ROW_FREE;
+  return s->level ? par->eta_of_sigma[s->first] >= 0 : par->kind[s->first] == LATENT_ROW_FREE;
 }
 
 /* Goes on to the next free scale (from s->b = -1); 0 after the last, or where S is not positive

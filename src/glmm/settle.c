@@ -50,7 +50,7 @@ int lmm_settle(void *work) {
     int moved_row = 0;
     if (size == 0) continue;
     memcpy(kept, x, (size_t)size * sizeof(double));
-    if (par->kind[r] == LMM_ROW_LENGTH) {
+    if (par->kind[r] == LATENT_ROW_LENGTH) {
       double *last = x + size - 1;
       const double nearest = acos(-1.0) * nearbyint(*last / acos(-1.0));
       if (*last != nearest && fabs(*last - nearest) < small) *last = nearest, moved_row = 1;

@@ -77,10 +77,10 @@ enum { N_RATIOS = 3, N_CORRELATIONS = 3 };
 
 static double start_sd(const lmm_parameters *par, int term, double variance) {
   switch (par->kind[term]) {
-    case LMM_ROW_NO_LAW:
+    case LATENT_ROW_NO_LAW:
       return 0.0;
-    case LMM_ROW_LENGTH:
-    case LMM_ROW_FIXED:
+    case LATENT_ROW_LENGTH:
+    case LATENT_ROW_FIXED:
       return par->length[term];
     default:
       return sqrt(variance);

@@ -37,10 +37,10 @@
 #include <stddef.h>
 
 #include "glmm/solver.h"
+#include "law/latent_law.h"
 #include "math/status.h"
 
-/* Latent terms of a group, at most: small arrays live on the stack. */
-enum { LMM_MAX_TERMS = 64 };
+enum { LMM_MAX_TERMS = LATENT_MAX_TERMS };
 
 typedef enum { LMM_JOINT = 0, LMM_EM, LMM_REML, LMM_VB } lmm_method;
 
@@ -66,6 +66,9 @@ typedef struct {
   int n_smooth;            /* smooth terms, see glmm/smooth.c */
   const int *smooth_size;  /* n_smooth: the columns of each, the last ones of X */
   const double *smooth_sd; /* n_smooth: constant sd, NaN where free */
+  const int *kind, *common;   /* n_block: latent_kind, and whether one sd is common to its terms;
+                               * NULL: free */
+  const double *const *matrix; /* n_block: of a multiple; or NULL */
 } lmm_law;
 
 /* Column (X_j - shift_j) * scale_j in place of X_j, and so on.  x_intercept is the constant
@@ -104,26 +107,18 @@ typedef struct {
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
-/* Row j of the Cholesky factor L of a covariance block is free, or of given length (a constant
- * sd: angles), or of given direction (a constant correlation: a length), or both. */
-typedef enum {
-  LMM_ROW_FREE = 0,
-  LMM_ROW_LENGTH,
-  LMM_ROW_DIRECTION,
-  LMM_ROW_FIXED,
-  LMM_ROW_NO_LAW
-} lmm_row_kind;
-
 typedef struct {
   int q, n_block, n_level, n_eta, n_sigma; /* n_sigma: free residual sds, after Sigma in eta */
   int n_smooth;                            /* free sds of smooth terms, the last of eta */
   int n_pair;                              /* entries (a >= b) of Sigma inside blocks */
   int n_no_law;                            /* latent terms without a law */
+  latent_law *law;                         /* n_block: of each block of Sigma */
   int *start;                              /* n_block + 1: first term of each block */
-  int *kind;                               /* q: lmm_row_kind */
-  int *eta_of_row;                         /* q: first eta of the row */
+  int *eta_of_block;                       /* n_block: its first eta */
+  int *kind;                               /* q: latent_row */
+  int *eta_of_row;                         /* q: first eta of the row of a free block */
   int *eta_of_sigma;                       /* n_level: eta, or -1 */
-  double *length, *cor;                    /* q (scaled), n_block */
+  double *length;                          /* q: constant sd, scaled */
   double *sigma;                           /* n_level: constant, scaled */
   int *pair_a, *pair_b, *no_law;
   double *T, *Ti;     /* q x q: scaled latent variable = T u, and the inverse */

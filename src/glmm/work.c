@@ -33,7 +33,7 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
 
   w->constant = stats->n * log(s->y_scale) + 0.5 * stats->log_weight;
   for (int k = 0; k < q; k++) {
-    const int no_law = par->kind[k] == LMM_ROW_NO_LAW;
+    const int no_law = par->kind[k] == LATENT_ROW_NO_LAW;
     const int m = levels_of_term(w, k);
     if (w->method == LMM_JOINT && !no_law) w->constant += m * log(par->T[k + q * k]);
     if (w->method != LMM_JOINT && no_law) w->constant += m * log(par->Ti[k + q * k]);
@@ -66,7 +66,7 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
   w->q_root = elbo_doubles(mem, square(q));
   w->q_next_root = elbo_doubles(mem, square(q));
   w->unit = elbo_doubles(mem, (size_t)q);
-  for (int k = 0; k < q; k++) w->unit[k] = par->kind[k] == LMM_ROW_NO_LAW ? 0.0 : 1.0;
+  for (int k = 0; k < q; k++) w->unit[k] = par->kind[k] == LATENT_ROW_NO_LAW ? 0.0 : 1.0;
   w->residual = elbo_doubles(mem, (size_t)n_level * square(p1));
   w->trace = elbo_doubles(mem, (size_t)n_level);
   w->cross = elbo_doubles(mem, square(p1));
@@ -134,7 +134,7 @@ void lmm_set_eta(lmm_work *w) {
 }
 
 void lmm_canonical(lmm_work *w) {
-  lmm_parameters_canonical(&w->par, w->L, w->variance, w->eta);
+  lmm_parameters_canonical(&w->par, w->variance, w->eta);
   for (int k = 0; k < w->par.n_smooth; k++) {
     double *sd = w->eta + w->par.n_eta - 1 - k;
     *sd = fabs(*sd);

@@ -174,6 +174,8 @@ typedef struct {
   lmm_method method;
   int q, p, n_level, between, weighted, split, z_one;
   holding held;
+  latent_kind kind;
+  int common; /* one sd */
 } configuration;
 
 static int is_possible(const configuration *c) {
@@ -189,6 +191,19 @@ static int is_possible(const configuration *c) {
       !(c->held == HELD_SDS && c->split) && !(c->held == HELD_SD && c->q == 1))
     return 0;
   return !(c->method == LMM_JOINT && c->held == NO_LAW && c->q > 1);
+}
+
+/* One block of a kind, whose terms keep their origin. */
+static void set_kind(const configuration *c, lmm_law *law) {
+  static const double R[9] = {1.0, 0.4, -0.2, 0.4, 2.0, 0.1, -0.2, 0.1, 1.5};
+  static const double *const matrix[1] = {R};
+  int *kind = new_ints(1), *common = new_ints(1);
+  kind[0] = c->kind;
+  common[0] = c->common;
+  law->kind = kind;
+  law->common = common;
+  law->matrix = c->kind == LATENT_MULTIPLE ? matrix : NULL;
+  law->fixed_origin = 1;
 }
 
 /* Ten groups of 1 to 4 rows, more where terms without a law need them or points would leave no
@@ -240,6 +255,7 @@ static example new_example(const configuration *c) {
                        .sigma = sigma};
   e.rows = rows;
   e.law = law;
+  if (c->kind != LATENT_FREE) set_kind(c, &e.law);
   return e;
 }
 
@@ -408,6 +424,24 @@ static void check_configuration(const configuration *c) {
   test_free();
 }
 
+/* Sigma of each kind, in one block: everything is as dense, whatever Sigma is a function of. */
+static void test_kinds(void) {
+  for (int method = LMM_EM; method <= LMM_REML; method++)
+    for (int kind = LATENT_DIAGONAL; kind <= LATENT_MULTIPLE; kind++)
+      for (int q = kind == LATENT_MULTIPLE ? 3 : 2; q <= 3; q++)
+        for (int common = 0; common < 2; common++) {
+          const configuration c = {.method = (lmm_method)method,
+                                   .q = q,
+                                   .p = 2,
+                                   .n_level = 1 + common,
+                                   .weighted = common,
+                                   .z_one = 1,
+                                   .kind = (latent_kind)kind,
+                                   .common = common};
+          check_configuration(&c);
+        }
+}
+
 static void test_grid(void) {
   int at[9];
   static const int most[9] = {2, 3, 1, 3, 1, 1, 1, 1, N_HELD - 1};
@@ -420,7 +454,7 @@ static void test_grid(void) {
     if (rest > 0) break;
     if (at[3] == 0) continue; /* levels from 1 */
     const configuration c = {(lmm_method)at[0], at[1], 3 * at[2], at[3], at[4], at[5], at[6], at[7],
-                             (holding)at[8]};
+                             (holding)at[8],   LATENT_FREE, 0};
     /* Without fixed effects the methods em and reml are one, and one number of levels will do.
      */
     if (!is_possible(&c) || (c.p == 0 && (c.n_level != 2 || c.method == LMM_REML))) continue;
@@ -430,7 +464,7 @@ static void test_grid(void) {
 
 /* The plain kernels give what the best ones give. */
 static void test_plain(void) {
-  const configuration c = {LMM_REML, 3, 3, 2, 0, 1, 0, 1, HELD_SD};
+  const configuration c = {LMM_REML, 3, 3, 2, 0, 1, 0, 1, HELD_SD, LATENT_FREE, 0};
   simd_limit(SIMD_PLAIN);
   check_configuration(&c);
   simd_limit(SIMD_AVX512);
@@ -538,7 +572,7 @@ static void test_settle(void) {
 
 /* A singular covariance of two terms is put exactly there: correlation one. */
 static void test_settle_correlation(void) {
-  const configuration c = {LMM_EM, 2, 3, 1, 0, 0, 0, 1, HELD_NONE};
+  const configuration c = {LMM_EM, 2, 3, 1, 0, 0, 0, 1, HELD_NONE, LATENT_FREE, 0};
   const example e = new_example(&c);
   fixture f;
   fixture_init(&f, &e);
@@ -557,7 +591,7 @@ static void test_settle_correlation(void) {
 /* Where constants leave no closed form the M-step has to find its way: from any angles between
  * terms of given sds, with q from any others, it must not descend. */
 static void test_m_step_from_afar(void) {
-  const configuration c = {LMM_EM, 3, 3, 1, 0, 0, 0, 1, HELD_SDS};
+  const configuration c = {LMM_EM, 3, 3, 1, 0, 0, 0, 1, HELD_SDS, LATENT_FREE, 0};
   const example e = new_example(&c);
   fixture f;
   fixture_init(&f, &e);
@@ -677,7 +711,7 @@ static void test_unbounded_reml(void) {
 /* The same model in other units: y, a column of X and a column of Z times a number move the
  * log evidence by n log of the first and nothing else. */
 static void test_units(void) {
-  const configuration c = {LMM_EM, 2, 3, 2, 0, 1, 0, 1, HELD_NONE};
+  const configuration c = {LMM_EM, 2, 3, 2, 0, 1, 0, 1, HELD_NONE, LATENT_FREE, 0};
   example e = new_example(&c);
   const int n = e.rows.n;
   fixture f;
@@ -736,6 +770,7 @@ static void test_small_residuals(void) {
 int main(void) {
   test_small_residuals();
   test_grid();
+  test_kinds();
   test_plain();
   test_oneway();
   test_settles_at_zero();

@@ -357,7 +357,7 @@ static void test_canonical(void) {
       for (int j = 0; j < m.par.n_eta; j++)
         if (random_uniform() < 0.5) eta[j] = -eta[j];
       lmm_parameters_unpack(&m.par, eta, L, before, variance);
-      lmm_parameters_canonical(&m.par, L, variance, eta);
+      lmm_parameters_canonical(&m.par, variance, eta);
       lmm_parameters_unpack(&m.par, eta, L, Sigma, variance);
       CHECK(distance(Sigma, before, 9) < 1e-13);
       for (int k = 0; k < 3; k++) CHECK(L[4 * k] >= 0.0);
