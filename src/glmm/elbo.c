@@ -54,8 +54,19 @@ elbo_status lmm_elbo(void *work, double *value) {
   return status != ELBO_OK ? status : isfinite(sum) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
-/* The terms of the ELBO are rounded each; and a residual is off by the rounding of the response, of
- * X beta and of Z u, so that a sum of squares of residuals is off by twice their product. */
+/* At most the sum of the sizes of what residual_square() adds up within groups, (sum_j |beta_j|
+ * |x_j| + |y|)^2. */
+static double added_within(const lmm_stats *st, int l, const double *beta) {
+  const int p = st->p;
+  const double *A = st->within + (size_t)l * square(p + 1);
+  double sum = sqrt(A[p * (p + 2)]);
+  for (int j = 0; j < p; j++) sum += fabs(beta[j]) * sqrt(A[j * (p + 2)]);
+  return sum * sum;
+}
+
+/* The terms of the ELBO are rounded each; a residual is off by the rounding of the response, of
+ * X beta and of Z u, so that a sum of squares of residuals is off by twice their product; and
+ * within groups that sum is the difference of what is larger. */
 double lmm_rounding(void *work) {
   enum { OPERATIONS = 8 }; /* roundings that go into a term and do not cancel */
   lmm_work *w = (lmm_work *)work;
@@ -76,7 +87,7 @@ double lmm_rounding(void *work) {
     const double v = w->variance[l], n = st->n_rows[l],
                  square_sum = fabs(lmm_expected_square(w, l)) / v;
     const double lost = DBL_EPSILON * size / sqrt(v);
-    added += n * (LOG_2PI + fabs(log(v))) + square_sum;
+    added += n * (LOG_2PI + fabs(log(v))) + square_sum + added_within(st, l, beta) / v;
     off += 2.0 * sqrt(n * square_sum) * lost + n * lost * lost;
   }
   if (w->prior) {

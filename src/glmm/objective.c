@@ -65,8 +65,6 @@ static elbo_status solve(lmm_work *w, int beta_given, double *beta, double *C, d
   if (la_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
   *log_det = la_log_det_from_chol(C, p);
   if (la_inverse_from_chol(C, p) != ELBO_OK) return ELBO_E_NOT_PD;
-  w->inflation = 0.0;
-  for (int j = 0; j < p; j++) w->inflation += C[j * (p + 1)] * w->cross[j * (p1 + 1)];
   if (!beta_given)
     for (int j = 0; j < p; j++) {
       beta[j] = w->origin[j];
@@ -92,6 +90,8 @@ elbo_status lmm_objective(lmm_work *w, int beta_given, double *beta, double *C, 
     status =
         (has_smooth(w) ? lmm_smooth_solve : solve)(w, beta_given, beta, C, &quadratic, &log_det_x);
   if (status != ELBO_OK) return status;
+  w->inflation = 0.0;
+  for (int j = 0; j < p; j++) w->inflation += C[j * (p + 1)] * w->cross[j * (p + 2)];
   double twice = st->n * LOG_2PI + quadratic;
   if (has_smooth(w)) twice += log_det_x;
   if (w->method == LMM_JOINT) {

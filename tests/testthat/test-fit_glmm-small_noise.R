@@ -111,3 +111,23 @@ test_that("an exact fit is refused at any scale of the response", {
                  class = "elbo_error_unbounded")
   }
 })
+
+test_that("a curve close to every row is climbed without a fall, a step at a time", {
+  # As many basis functions as x has values, so that the sd of the curve is large beside the noise.
+  few_rows <- function(seed, noise) {
+    set.seed(seed)
+    d <- data.frame(x = rep(rnorm(4), 2), g = rep(1:2, each = 4), s = rexp(8) + 0.1)
+    d$y <- d$x + rnorm(2)[d$g] + noise * rnorm(8)
+    d
+  }
+  for (seed in 1:4) for (noise in c(1e3, 1e-3, 1e-6)) for (method in c("em", "reml", "vb")) {
+    for (accelerate in c("none", "squarem")) {
+      control <- elbo_control(n_starts = 1, accelerate = accelerate, max_iter = 1000)
+      d <- few_rows(seed, noise)
+      fit <- suppressMessages(suppressWarnings(
+        fit_glmm(y ~ s(x) + (1 | g), d, method = method, se = if (noise > 1) s, control = control)
+      ))
+      expect_true(is.finite(elbo(fit)), label = paste(seed, noise, method, accelerate))
+    }
+  }
+})
