@@ -19,8 +19,8 @@
 #'   (nsim), `estimate` ([theta()] of the fit), `failed` (number of refits without an answer,
 #'   whose rows are `NA`) and `boundary` (names of parameters estimated on the boundary of their
 #'   range, of which the refits, drawn from there, say little). `print` shows bias and standard
-#'   errors, `confint` gives percentile intervals, `vcov` the covariance of the refits,
-#'   `as.data.frame` the draws.
+#'   errors, `confint` gives percentile intervals, `vcov` the covariance of the refits (`NA` of what
+#'   some refits put at infinity), `as.data.frame` the draws.
 #' @references
 #' Efron, B. and Tibshirani, R. (1993). *An Introduction to the Bootstrap*. Chapman and Hall.
 #' @family what a fit answers
@@ -118,16 +118,22 @@ confint.elbo_bootstrap <- function(object, parm = NULL, level = 0.95, ...) {
   parm <- interval_parameters(parm, names(object$estimate))
   tails <- c((1 - level) / 2, (1 + level) / 2)
   if (length(parm) == 0) return(interval_matrix(matrix(0, 0, 2), parm, level))
-  limits <- apply(object$theta[, parm, drop = FALSE], 2, stats::quantile, probs = tails,
-                  na.rm = TRUE, names = FALSE)
+  limits <- apply(object$theta[, parm, drop = FALSE], 2, percentiles, probs = tails)
   interval_matrix(t(limits), parm, level)
+}
+
+# Estimates at infinity are larger or smaller than others, but there is no halfway to them.
+percentiles <- function(x, probs) {
+  stats::quantile(x, probs, na.rm = TRUE, names = FALSE, type = if (any(is.infinite(x))) 1 else 7)
 }
 
 #' @rdname bootstrap
 #' @export
 vcov.elbo_bootstrap <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$vcov)
-  stats::cov(object$theta, use = "complete.obs")
+  covariance <- stats::cov(object$theta, use = "pairwise.complete.obs")
+  covariance[is.nan(covariance)] <- NA # of what is infinite
+  covariance
 }
 
 #' @rdname bootstrap

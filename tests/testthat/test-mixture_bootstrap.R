@@ -37,3 +37,15 @@ test_that("components are matched by the units they share, however they are numb
   swapped <- permute_theta(member, 2:1)
   expect_equal(unname(swapped[1:2]), -unname(member$theta[1:2]))
 })
+
+test_that("intervals of estimates at infinity are order statistics", {
+  theta <- cbind(a = c(-Inf, -Inf, 0, 1, Inf, Inf), b = 1:6, c = c(NA, 2, 1, 3, 4, 5))
+  b <- structure(list(theta = theta, estimate = theta[3, ]), class = "elbo_bootstrap")
+  limits <- confint(b, level = 0.4)
+  # Ranks 0.3 n and 0.7 n, rounded up.
+  expect_identical(limits["a", ], c(`30 %` = -Inf, `70 %` = Inf))
+  expect_identical(unname(confint(b, level = 0.2)["a", ]), c(0, 1))
+  expect_equal(unname(limits["b", ]), unname(quantile(1:6, c(0.3, 0.7))))
+  expect_true(all(is.na(vcov(b)["a", ])) && !any(is.nan(vcov(b))))
+  expect_equal(vcov(b)["c", "c"], 2.5)
+})
