@@ -38,16 +38,27 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
   check_dots_empty(...)
   nsim <- check_count(nsim, "nsim")
   check_simulates(object, "bootstrap()")
-  table <- with_seed(seed, .Call(C_glmm_bootstrap, model_of(object),
-                                 ascend_control(refit_control(object), object$design),
-                                 theta_parts(object), nsim))
-  refits <- refit_table(object, table)
+  tables <- with_seed(seed, bootstrap_tables(object, list(object), nsim))
+  refits <- refit_table(object, tables[[1]])
   theta <- refits[, -ncol(refits), drop = FALSE]
   structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = object$theta,
                  failed = sum(is.na(refits[, ncol(refits)])), method = object$method,
                  labels = parameter_labels(object),
                  boundary = object$parameters$name[object$parameters$boundary]),
             class = "elbo_bootstrap")
+}
+
+# Draws of the response from `fit`, to each of which the models of `fits`, with the statistics of
+# its design, are fitted: a table for each, as refit_table() reads it.
+bootstrap_tables <- function(fit, fits, nsim) {
+  held <- held_of(fit)
+  held$constant[held$block == "beta"] <- NA # all of X has part in a draw
+  of_beta <- unname(fit$theta[fit$parameters$block == "beta"])
+  theta <- theta_parts(fit)
+  theta$beta <- c(of_beta, numeric(sum(smooth_sizes(fit$design$curves))))
+  model <- c(glmm_law(fit$design, held, fit$method, full_rank = TRUE), list(stats = fit$stats))
+  controls <- lapply(fits, function(f) ascend_control(refit_control(f), f$design))
+  .Call(C_glmm_bootstrap, model, theta, lapply(fits, model_of), controls, nsim)
 }
 
 # Latent variables without a law cannot be drawn.

@@ -293,7 +293,7 @@ reorder_terms <- function(fit, name) {
   order <- seq_along(block)
   order[rows] <- c(pair, setdiff(rows, pair))
   old <- fit$parameters
-  fit$design$Z <- fit$design$Z[, order, drop = FALSE]
+  fit$design$order <- as.integer(order) - 1L
   sds <- which(old$block == "sd")
   position <- seq_len(nrow(old))
   position[sds] <- sds[order]

@@ -14,7 +14,7 @@ glmm_estimates <- function(answer) {
   held <- answer$held
   result <- answer$result
   priors <- answer$priors
-  vb <- answer$model$method == 3L
+  vb <- answer$law$method == 3L
   smooth <- smooth_estimates(result, design, held)
   result <- without_smooth_columns(result, sum(smooth_sizes(design$curves)))
   natural <- if (vb) vb_parameters(result, design, held)
@@ -33,7 +33,7 @@ glmm_estimates <- function(answer) {
   terms <- colnames(design$Z)
   groups <- levels(design$group)
   coefficients <- c(held$name[held$block == "beta" & !fixed], colnames(design$B))
-  marginal <- answer$model$method %in% 1:2
+  marginal <- answer$law$method %in% 1:2
   estimates <- list(
     parameters = parameters,
     theta = theta,
@@ -44,13 +44,14 @@ glmm_estimates <- function(answer) {
                   cov = structure(result$cov, dimnames = list(terms, terms, groups)),
                   gain = structure(result$gain, dimnames = list(terms, coefficients, groups))),
     smooth = smooth,
-    log_evidence = if (marginal) result$objective - log_prior(priors, theta, answer$model$method)
+    log_evidence = if (marginal) result$objective - log_prior(priors, theta, answer$law$method)
                    else NA_real_,
     objective = result$objective,
     trace = ascent_trace(result$trace),
     convergence = ascent_convergence(result, vb),
     df_parameters = sum(!fixed),
     priors = priors,
+    stats = answer$stats,
     vb = if (vb) list(df = natural$df, S = result$Sigma, smooth = result$smooth_sd,
                       root_v = result$sigma)
   )

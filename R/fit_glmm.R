@@ -330,26 +330,28 @@ check_rows_left <- function(design, held, method) {
 
 # The ascent --------------------------------------------------------------------------------------
 
-# What the C code is told of a model; `priors` as glmm_vb() or glmm_map() make them.
-glmm_model <- function(design, held, method, full_rank = FALSE, priors = NULL) {
-  beta <- held_values(held, "beta")
-  X <- design$X
-  y <- if (identical(design$offset, 0)) design$y else design$y - design$offset
-  if (!all(is.na(beta))) {
-    y <- y - drop(X[, !is.na(beta), drop = FALSE] %*% beta[!is.na(beta)])
-    X <- X[, is.na(beta), drop = FALSE]
-  }
-  if (length(design$curves) > 0) X <- cbind(X, design$B)
+# The rows as C reads them, once, into the statistics.
+glmm_rows <- function(design) {
+  list(
+    X = if (length(design$curves) > 0) cbind(design$X, design$B) else design$X,
+    y = if (identical(design$offset, 0)) design$y else design$y - design$offset,
+    Z = design$Z, weight = design$weights,
+    group = design$group, n_group = nlevels(design$group),
+    level = design$level, n_level = max(1L, nlevels(design$level))
+  )
+}
+
+# The statistics of the rows: all that fits of the design, under any law, need of them.
+glmm_stats <- function(design, law) .Call(C_glmm_stats, glmm_rows(design), law)
+
+# What the C code is told of a model beside its statistics; `priors` as glmm_vb() or glmm_map()
+# make them.
+glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL) {
   size <- tabulate(design$block, max(0L, design$block))
   cor <- rep(NA_real_, length(size))
   cor[size == 2] <- held_values(held, "cor")[cumsum(size * (size - 1) / 2)[size == 2]]
-  model <- list(
-    X = X, y = y, Z = design$Z, weight = design$weights,
-    group = design$group,
-    n_group = nlevels(design$group),
-    level = design$level,
-    n_level = max(1L, nlevels(design$level)),
-    block = as.integer(design$block) - 1L, n_block = length(size),
+  law <- list(
+    block = as.integer(design$block) - 1L, n_block = length(size), order = design$order,
     sd = as.double(held_values(held, "sd")), cor = cor,
     sigma = if (design$known_se) 1 else as.double(held_values(held, "sigma")),
     smooth_size = smooth_sizes(design$curves),
@@ -357,12 +359,21 @@ glmm_model <- function(design, held, method, full_rank = FALSE, priors = NULL) {
     method = match(method, c("joint", "em", "reml", "vb")) - 1L,
     full_rank = as.integer(full_rank)
   )
-  c(model, if (is.null(priors)) list(prior_scale = NULL) else told_of_smooth(priors$told, model))
+  law <- c(law, free_basis(held_values(held, "beta"), sum(law$smooth_size)))
+  c(law, if (is.null(priors)) list(prior_scale = NULL) else told_of_smooth(priors$told, law))
+}
+
+# Coefficients of X as origin + map b, b those that are free; nothing where all are.
+free_basis <- function(beta, n_smooth) {
+  if (all(is.na(beta))) return(list(map = NULL, origin = NULL))
+  origin <- c(beta, rep(NA_real_, n_smooth))
+  list(map = diag(length(origin))[, is.na(origin), drop = FALSE],
+       origin = replace(origin, is.na(origin), 0))
 }
 
 # Coefficients of curves have their law, and no prior beside it.
-told_of_smooth <- function(told, model) {
-  n <- sum(model$smooth_size)
+told_of_smooth <- function(told, law) {
+  n <- sum(law$smooth_size)
   told$prior_beta_mean <- c(told$prior_beta_mean, numeric(n))
   told$prior_beta_sd <- c(told$prior_beta_sd, rep(Inf, n))
   told
@@ -385,35 +396,45 @@ ascend_control <- function(control, design) {
 ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, not_finite = -2L,
                    descent = -3L, rank = -4L, unbounded = -5L)
 
-# `make_priors` gives the priors for a design, which follow its columns.
-ascend_glmm <- function(design, held, method, control, make_priors = function(...) NULL) {
-  priors <- make_priors(design, held)
-  model <- glmm_model(design, held, method, priors = priors)
-  climb <- function(model) {
-    .Call(C_glmm_fit, model, ascend_control(control, design), progress_reporter(control))
-  }
-  result <- climb(model)
-  if (result$status == ascent_status[["rank"]]) {
-    fixed <- seq_len(ncol(model$X) - sum(smooth_sizes(design$curves)))
-    aliased <- aliased_columns(model$X[, fixed, drop = FALSE], result$pivots[fixed],
-                               any(is.infinite(model$sd)))
-    keep <- !colnames(design$X) %in% aliased
-    if (!any(is.infinite(model$sd))) {
-      design$aliased_by <- aliased_by(design$X[, keep, drop = FALSE],
-                                      design$X[, aliased, drop = FALSE])
-    }
-    design$X <- keep_columns(design$X, keep)
-    held <- held[!(held$block == "beta" & held$name %in% aliased), ]
-    design$aliased <- aliased
-    if (length(aliased) > 0) {
-      message("Dropped from the design, since they say nothing new: ", quote_names(aliased), ".")
-    }
+# `make_priors` gives the priors for a design, which follow its columns; `stats` are its statistics
+# where they are there.
+ascend_glmm <- function(design, held, method, control, make_priors = function(...) NULL,
+                        stats = NULL) {
+  climb <- function(design, held, stats, full_rank) {
     priors <- make_priors(design, held)
-    model <- glmm_model(design, held, method, full_rank = TRUE, priors = priors)
-    result <- climb(model)
+    law <- glmm_law(design, held, method, full_rank, priors)
+    if (is.null(stats)) stats <- glmm_stats(design, law)
+    result <- .Call(C_glmm_fit, c(law, list(stats = stats)), ascend_control(control, design),
+                    progress_reporter(control))
+    list(result = result, design = design, held = held, stats = stats, law = law, priors = priors)
   }
-  check_ascent(result, design, method)
-  list(result = result, design = design, held = held, model = model, priors = priors)
+  answer <- climb(design, held, stats, full_rank = FALSE)
+  if (answer$result$status == ascent_status[["rank"]]) {
+    kept <- without_aliased(answer)
+    answer <- climb(kept$design, kept$held, NULL, full_rank = TRUE)
+  }
+  check_ascent(answer$result, answer$design, method)
+  answer
+}
+
+# The design without the columns that say nothing new.
+without_aliased <- function(answer) {
+  design <- answer$design
+  held <- answer$held
+  lawless <- any(is.infinite(answer$law$sd))
+  X <- design$X[, is.na(held_values(held, "beta")), drop = FALSE]
+  aliased <- aliased_columns(X, answer$result$pivots[seq_len(ncol(X))], lawless)
+  keep <- !colnames(design$X) %in% aliased
+  if (!lawless) {
+    design$aliased_by <- aliased_by(design$X[, keep, drop = FALSE],
+                                    design$X[, aliased, drop = FALSE])
+  }
+  design$X <- keep_columns(design$X, keep)
+  design$aliased <- aliased
+  if (length(aliased) > 0) {
+    message("Dropped from the design, since they say nothing new: ", quote_names(aliased), ".")
+  }
+  list(design = design, held = held[!(held$block == "beta" & held$name %in% aliased), ])
 }
 
 # lm()'s own judgement, where there is doubt; with latent variables without a law in the way, that

@@ -57,7 +57,8 @@ model_of <- function(fit, held = held_of(fit)) {
     of_beta <- c("prior_beta_mean", "prior_beta_sd")
     priors$told[of_beta] <- lapply(priors$told[of_beta], `[`, free)
   }
-  glmm_model(fit$design, held, fit$method, full_rank = TRUE, priors = priors)
+  law <- glmm_law(fit$design, held, fit$method, full_rank = TRUE, priors = priors)
+  c(law, list(stats = fit$stats))
 }
 
 glmm_posterior <- function(fit, theta = fit$theta) {
@@ -79,10 +80,9 @@ glmm_posterior <- function(fit, theta = fit$theta) {
 
 # A matrix, a row a column of Y: theta, then "objective"; NA where a refit failed.
 refit_response <- function(fit, Y) {
-  model <- model_of(fit)
-  shift <- fit$design$y - fit$design$offset - model$y # of coefficients that are held
-  Y <- Y - fit$design$offset - shift
-  refit_table(fit, .Call(C_glmm_refit, model, ascend_control(refit_control(fit), fit$design), Y))
+  control <- ascend_control(refit_control(fit), fit$design)
+  refit_table(fit, .Call(C_glmm_refit, model_of(fit), control, glmm_rows(fit$design),
+                         Y - fit$design$offset))
 }
 
 refit_evidence <- function(fit, Y) {
@@ -164,7 +164,7 @@ refit_method <- function(fit, method) {
   held <- held_of(fit)
   answer <- ascend_glmm(fit$design, held, method, fit$control, function(design, held) {
     glmm_map(without_priors(fit$prior, design$aliased), design, held)
-  })
+  }, fit$stats)
   estimates <- glmm_estimates(answer)
   fit[names(estimates)] <- estimates
   fit$method <- method

@@ -255,8 +255,8 @@ vb_target <- function(fit) {
   shape <- scale_shape(fit)
   free <- shape$free
   model <- model_of(fit)
-  p <- ncol(model$X)
   beta <- seq_along(fit$information$free_beta)
+  p <- length(beta) + sum(model$smooth_size)
   evaluate <- function(x) {
     scales <- constrain_scales(x, shape)
     C <- .Call(C_glmm_evaluate, model, rbind(scales$Sigma, scales$sigma, scales$smooth))

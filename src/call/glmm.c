@@ -1,9 +1,11 @@
-/* Entry points of the Gaussian mixed model.  `model` is the list that R's glmm_model() makes. */
+/* Entry points of the Gaussian mixed model.  `model` is the list that R's glmm_law()
+ * makes, and the statistics. */
 #include "call/support.h"
 
 #include <Rmath.h>
 #include <string.h>
 
+#include "call/glmm_stats.h"
 #include "glmm/bound.h"
 #include "glmm/e_step.h"
 #include "glmm/fit.h"
@@ -14,91 +16,52 @@
 #include "glmm/simulate.h"
 #include "glmm/smooth.h"
 #include "glmm/starts.h"
-#include "glmm/stats.h"
 
 /* ---- unpacking ------------------------------------------------------------------------------- */
 
 static double *scratch(size_t n) { return (double *)R_alloc(n > 0 ? n : 1, sizeof(double)); }
 
-static int dimension(SEXP x, int which, const char *name) {
-  const SEXP dim = Rf_getAttrib(x, R_DimSymbol);
-  if (TYPEOF(dim) != INTSXP || Rf_length(dim) != 2)
-    Rf_error("internal error: `%s` must be a matrix", name);
-  return INTEGER_RO(dim)[which];
+/* The free coefficients where some are held (map, origin), and the terms where they have another
+ * order: each NULL where not. */
+static void unpack_basis(SEXP model, int p, int q, lmm_basis *basis) {
+  memset(basis, 0, sizeof *basis);
+  const SEXP map = call_element(model, "map");
+  if (map != R_NilValue) {
+    basis->n = call_dimension(map, 1, "map");
+    basis->map = call_doubles(model, "map", (R_xlen_t)p * basis->n, 0);
+    basis->origin = call_doubles(model, "origin", p, 0);
+  }
+  basis->order = call_ints(model, "order", q, 1);
+  unsigned long long seen = 0;
+  for (int k = 0; basis->order != NULL && k < q; k++) {
+    const int at = basis->order[k];
+    if (at < 0 || at >= q || (seen >> at & 1)) Rf_error("internal error: `order` is no order");
+    seen |= 1ULL << at;
+  }
 }
 
-static void check_index(const int *index, R_xlen_t n, int most, const char *name) {
-  for (R_xlen_t i = 0; i < n; i++)
-    if (index[i] < 1 || index[i] > most)
-      Rf_error("internal error: `%s` must be in 1..%d", name, most);
-}
-
-static void unpack_rows(SEXP model, lmm_rows *rows) {
-  const SEXP X = call_element(model, "X"), Z = call_element(model, "Z");
-  rows->n = dimension(X, 0, "X");
-  rows->p = dimension(X, 1, "X");
-  rows->q = dimension(Z, 1, "Z");
-  if (rows->n < 1) Rf_error("internal error: no rows");
-  if (rows->q > LMM_MAX_TERMS) Rf_error("more than %d random-effects terms", LMM_MAX_TERMS);
-  if (rows->q > 0 && dimension(Z, 0, "Z") != rows->n)
-    Rf_error("internal error: `Z` must have a row for each of `X`");
-  const R_xlen_t n = rows->n;
-  rows->X = call_doubles(model, "X", n * rows->p, 0);
-  rows->Z = call_doubles(model, "Z", rows->q > 0 ? n * rows->q : -1, 0);
-  rows->y = call_doubles(model, "y", n, 0);
-  rows->weight = call_doubles(model, "weight", n, 1);
-  rows->m = call_int(model, "n_group", 0, rows->n);
-  rows->group = call_ints(model, "group", n, rows->q == 0);
-  rows->n_level = call_int(model, "n_level", 1, rows->n);
-  rows->level = call_ints(model, "level", n, 1);
-  if (rows->group) check_index(rows->group, n, rows->m, "group");
-  if (rows->level) check_index(rows->level, n, rows->n_level, "level");
-  if (!rows->level && rows->n_level != 1) Rf_error("internal error: `level` is missing");
-}
-
-static void unpack_law(SEXP model, const lmm_rows *rows, lmm_law *law) {
-  law->method = (lmm_method)call_int(model, "method", LMM_JOINT, LMM_VB);
-  law->fixed_origin = call_element(model, "prior_scale") != R_NilValue;
-  law->n_block = call_int(model, "n_block", 0, rows->q);
-  law->block = call_ints(model, "block", rows->q, 0);
-  for (int k = 0; k < rows->q; k++)
-    if (law->block[k] < 0 || law->block[k] >= law->n_block ||
-        (k > 0 && law->block[k] < law->block[k - 1]))
-      Rf_error("internal error: `block` must be non-decreasing");
-  law->sd = call_doubles(model, "sd", rows->q, 0);
-  law->cor = call_doubles(model, "cor", law->n_block, 0);
-  law->sigma = call_doubles(model, "sigma", rows->n_level, 0);
-  const SEXP sizes = call_element(model, "smooth_size");
-  law->n_smooth = (int)Rf_xlength(sizes);
-  law->smooth_size = call_ints(model, "smooth_size", law->n_smooth, 0);
-  law->smooth_sd = call_doubles(model, "smooth_sd", law->n_smooth, 0);
-  for (int k = 0; k < law->n_smooth; k++)
-    if (law->smooth_size[k] < 1) Rf_error("internal error: `smooth_size` must be positive");
-  if (lmm_law_smooth_columns(law) > rows->p)
-    Rf_error("internal error: more smooth columns than columns");
-}
-
-static void unpack_model(SEXP model, lmm_fit *f) {
-  memset(f, 0, sizeof *f);
-  unpack_rows(model, &f->rows);
-  unpack_law(model, &f->rows, &f->law);
-}
-
-static void summarise(lmm_fit *f) {
+/* A model on statistics that are not its own: those of a draw, or of another response. */
+static void open_on(SEXP model, const double *flat, lmm_fit *f) {
   const elbo_memory memory = call_memory();
-  if (lmm_fit_summarise(f, &memory) != ELBO_OK)
-    Rf_error("internal error: the data do not fit into memory");
+  const int p = (int)flat[FLAT_P], q = (int)flat[FLAT_Q], n_level = (int)flat[FLAT_LEVELS];
+  lmm_basis basis;
+  memset(f, 0, sizeof *f);
+  unpack_basis(model, p, q, &basis);
+  call_law(model, basis.map ? basis.n : p, q, n_level, &f->law);
+  if (lmm_law_smooth_columns(&f->law) != (int)flat[FLAT_SMOOTH])
+    Rf_error("internal error: other smooth terms than those of the statistics");
+  if (lmm_fit_open(f, flat, &basis, &memory) != ELBO_OK)
+    Rf_error("internal error: the coefficients are no basis");
 }
 
-static void build(SEXP model, lmm_fit *f) {
-  unpack_model(model, f);
-  summarise(f);
+static void open_model(SEXP model, lmm_fit *f) {
+  open_on(model, call_flat(call_element(model, "stats"), 1), f);
 }
 
 /* Priors; none where the model has no `prior_scale`. */
 static void set_prior(SEXP model, lmm_fit *f, int scales_given) {
   if (call_element(model, "prior_scale") == R_NilValue) return;
-  const int p = f->rows.p, q = f->rows.q, n_level = f->rows.n_level, n_smooth = f->law.n_smooth;
+  const int p = f->stats.p, q = f->stats.q, n_level = f->stats.n_level, n_smooth = f->law.n_smooth;
   const elbo_memory memory = call_memory();
   lmm_user_prior prior = {
       .family = call_ints(model, "prior_family", q + n_level, 0),
@@ -122,10 +85,10 @@ static void set_prior(SEXP model, lmm_fit *f, int scales_given) {
 
 /* list(Sigma, sigma, smooth, beta) to the model's state; where beta is NULL it keeps its own. */
 static void set_theta(lmm_fit *f, SEXP theta) {
-  const int q = f->rows.q, n_smooth = f->law.n_smooth;
-  const double *beta = call_doubles(theta, "beta", f->rows.p, 1);
+  const int q = f->stats.q, n_smooth = f->law.n_smooth;
+  const double *beta = call_doubles(theta, "beta", f->stats.p, 1);
   lmm_units_set_scales(&f->units, &f->work, call_doubles(theta, "Sigma", (R_xlen_t)q * q, 0),
-                       call_doubles(theta, "sigma", f->rows.n_level, 0),
+                       call_doubles(theta, "sigma", f->stats.n_level, 0),
                        n_smooth > 0 ? call_doubles(theta, "smooth", n_smooth, 0) : NULL);
   if (beta != NULL) lmm_units_set_beta(&f->units, &f->work, beta);
 }
@@ -219,7 +182,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   const elbo_control settings = call_control(control);
   const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
   const elbo_hooks hooks = call_hooks(&trace, progress);
-  build(model, &f);
+  open_model(model, &f);
   call_list out = call_list_new(32);
   int level;
   elbo_status status = lmm_fit_check(&f, call_int(model, "full_rank", 0, 1),
@@ -250,7 +213,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
  * and the eta that belongs to theta. */
 SEXP call_glmm_at(SEXP model, SEXP theta) {
   lmm_fit f;
-  build(model, &f);
+  open_model(model, &f);
   set_prior(model, &f, 0);
   lmm_work *w = &f.work;
   const SEXP beta = call_element(theta, "beta");
@@ -273,7 +236,7 @@ SEXP call_glmm_at(SEXP model, SEXP theta) {
 /* All of that at eta, beta at its best, with the derivatives by eta. */
 SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
   lmm_fit f;
-  build(model, &f);
+  open_model(model, &f);
   set_prior(model, &f, 0);
   lmm_work *w = &f.work;
   if (TYPEOF(eta) != REALSXP || Rf_xlength(eta) != w->par.n_eta)
@@ -298,14 +261,14 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
  * answer: value, beta (p), covariance (p x p). */
 SEXP call_glmm_evaluate(SEXP model, SEXP at) {
   lmm_fit f;
-  build(model, &f);
+  open_model(model, &f);
   if (f.law.method != LMM_VB) Rf_error("internal error: only for method vb");
   set_prior(model, &f, 1);
   f.prior.mean_field = 0; /* the model, not an approximation to it */
   const int q = f.stats.q, p = f.stats.p, n_at = q * q + f.stats.n_level + f.law.n_smooth;
-  if (TYPEOF(at) != REALSXP || dimension(at, 0, "at") != n_at)
+  if (TYPEOF(at) != REALSXP || call_dimension(at, 0, "at") != n_at)
     Rf_error("internal error: `at` must have %d rows", n_at);
-  const int n = dimension(at, 1, "at"), n_out = 1 + p + p * p;
+  const int n = call_dimension(at, 1, "at"), n_out = 1 + p + p * p;
   SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n_out, n));
   for (int i = 0; i < n; i++) {
     double *to = REAL(out) + (size_t)n_out * (size_t)i;
@@ -328,53 +291,87 @@ static void refit(lmm_fit *f, const elbo_control *control, int n_starts, double 
   out[n] = lmm_refit(f, control, n_starts, &hooks, memory, out);
 }
 
-/* Refits to the columns of Y (n x n_fit): a column a fit. */
-SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y) {
+/* Refits to the columns of Y (n x n_fit) in place of the response of the rows: a column a fit. */
+SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y) {
   const elbo_control settings = call_control(control);
+  const elbo_memory memory = call_memory();
   const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
-  lmm_fit f;
-  unpack_model(model, &f);
-  if (TYPEOF(Y) != REALSXP || dimension(Y, 0, "Y") != f.rows.n)
+  lmm_rows rows;
+  lmm_law law;
+  call_rows(data, &rows);
+  call_law(model, rows.p, rows.q, rows.n_level, &law);
+  if (TYPEOF(Y) != REALSXP || call_dimension(Y, 0, "Y") != rows.n)
     Rf_error("internal error: `Y` must have a row for each of `X`");
-  const int n_fit = dimension(Y, 1, "Y"), n_out = lmm_refit_length(&f) + 1;
-  SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n_out, n_fit));
+  const int n_fit = call_dimension(Y, 1, "Y");
+  SEXP out = R_NilValue;
+  PROTECT_INDEX at;
+  PROTECT_WITH_INDEX(out, &at);
   for (int i = 0; i < n_fit; i++) {
     const void *mark = vmaxget();
-    f.rows.y = REAL_RO(Y) + (size_t)f.rows.n * (size_t)i;
-    summarise(&f);
+    lmm_fit f;
+    double *flat;
+    rows.y = REAL_RO(Y) + (size_t)rows.n * (size_t)i;
+    if (lmm_fit_summarise(&rows, &law, &flat, &memory, &memory) != ELBO_OK)
+      Rf_error("internal error: the data do not fit into memory");
+    open_on(model, flat, &f);
     set_prior(model, &f, 0);
-    double *memory = scratch(lmm_refit_size(&f));
-    refit(&f, &settings, n_starts, memory, REAL(out) + (size_t)n_out * (size_t)i);
+    const int n_out = lmm_refit_length(&f) + 1;
+    if (i == 0) REPROTECT(out = Rf_allocMatrix(REALSXP, n_out, n_fit), at);
+    refit(&f, &settings, n_starts, scratch(lmm_refit_size(&f)),
+          REAL(out) + (size_t)n_out * (size_t)i);
     vmaxset(mark);
   }
   UNPROTECT(1);
   return out;
 }
 
-/* The parametric bootstrap: refits to n_fit draws from the model at Sigma, sigma, beta, made in the
- * sufficient statistics, so that a refit costs groups, not rows. */
-SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit) {
-  const elbo_control settings = call_control(control);
-  const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
+/* A draw of the response of `model`, on the statistics of all of X, at theta. */
+static void draw_response(lmm_fit *f, lmm_simulation *draw, double *flat) {
+  for (size_t j = 0; j < draw->n_normal; j++) draw->normal[j] = norm_rand();
+  for (int l = 0; l < f->stats.n_level; l++)
+    draw->chi_square[l] = draw->df[l] > 0.0 ? Rf_rchisq(draw->df[l]) : 0.0;
+  lmm_simulation_put(draw, &f->stats);
+  lmm_stats_put_response(&f->stats, flat);
+}
+
+/* The parametric bootstrap: n_fit draws from `model` at Sigma, sigma, beta, made in its sufficient
+ * statistics, to each of which the models of the list `refits` are fitted, at the cost of groups,
+ * not rows: a list of tables. */
+SEXP call_glmm_bootstrap(SEXP model, SEXP theta, SEXP refits, SEXP controls, SEXP n_fit) {
   const elbo_memory from_r = call_memory();
+  const int n_model = Rf_length(refits);
   lmm_fit f;
-  build(model, &f);
-  set_prior(model, &f, 0);
+  lmm_simulation draw;
+  open_model(model, &f);
+  if (call_element(model, "map") != R_NilValue)
+    Rf_error("internal error: a draw is from a model with all coefficients");
   set_theta(&f, theta);
   if (TYPEOF(n_fit) != INTSXP || Rf_xlength(n_fit) != 1 || INTEGER_RO(n_fit)[0] < 1)
     Rf_error("internal error: `n_fit` must be positive");
-  const int n = INTEGER_RO(n_fit)[0], n_out = lmm_refit_length(&f) + 1;
-  lmm_simulation draw;
+  if (TYPEOF(refits) != VECSXP || TYPEOF(controls) != VECSXP || Rf_length(controls) != n_model)
+    Rf_error("internal error: a control for each model to refit");
+  const int n = INTEGER_RO(n_fit)[0];
   lmm_simulation_init(&draw, &f.work, &from_r);
-  double *memory = scratch(lmm_refit_size(&f));
-  SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n_out, n));
+  const size_t size = (size_t)Rf_xlength(call_element(model, "stats"));
+  double *flat = scratch(size);
+  memcpy(flat, REAL_RO(call_element(model, "stats")), size * sizeof(double));
+  SEXP out = PROTECT(Rf_allocVector(VECSXP, n_model));
   GetRNGstate();
   for (int i = 0; i < n; i++) {
-    for (size_t j = 0; j < draw.n_normal; j++) draw.normal[j] = norm_rand();
-    for (int l = 0; l < f.stats.n_level; l++)
-      draw.chi_square[l] = draw.df[l] > 0.0 ? Rf_rchisq(draw.df[l]) : 0.0;
-    lmm_simulation_put(&draw, &f.stats);
-    refit(&f, &settings, n_starts, memory, REAL(out) + (size_t)n_out * (size_t)i);
+    draw_response(&f, &draw, flat);
+    for (int k = 0; k < n_model; k++) {
+      const void *mark = vmaxget();
+      const SEXP other = VECTOR_ELT(refits, k), control = VECTOR_ELT(controls, k);
+      const elbo_control settings = call_control(control);
+      lmm_fit g;
+      open_on(other, flat, &g);
+      set_prior(other, &g, 0);
+      const int n_out = lmm_refit_length(&g) + 1;
+      if (i == 0) SET_VECTOR_ELT(out, k, Rf_allocMatrix(REALSXP, n_out, n));
+      refit(&g, &settings, call_int(control, "n_starts", 1, LMM_STARTS),
+            scratch(lmm_refit_size(&g)), REAL(VECTOR_ELT(out, k)) + (size_t)n_out * (size_t)i);
+      vmaxset(mark);
+    }
   }
   PutRNGstate();
   UNPROTECT(1);

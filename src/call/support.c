@@ -45,6 +45,13 @@ int call_int(SEXP list, const char *name, int least, int most) {
 
 double call_double(SEXP list, const char *name) { return call_doubles(list, name, 1, 0)[0]; }
 
+int call_dimension(SEXP x, int which, const char *name) {
+  const SEXP dim = Rf_getAttrib(x, R_DimSymbol);
+  if (TYPEOF(dim) != INTSXP || Rf_length(dim) != 2)
+    Rf_error("internal error: `%s` must be a matrix", name);
+  return INTEGER_RO(dim)[which];
+}
+
 elbo_control call_control(SEXP list) {
   elbo_control control;
   control.accelerate =

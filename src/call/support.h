@@ -16,6 +16,7 @@ const double *call_doubles(SEXP list, const char *name, R_xlen_t n, int or_null)
 const int *call_ints(SEXP list, const char *name, R_xlen_t n, int or_null);
 int call_int(SEXP list, const char *name, int least, int most);
 double call_double(SEXP list, const char *name);
+int call_dimension(SEXP x, int which, const char *name); /* of a matrix */
 
 /* A named list under construction, its elements protected by it. */
 typedef struct {
@@ -51,8 +52,14 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress);
 SEXP call_glmm_at(SEXP model, SEXP theta);
 SEXP call_glmm_at_eta(SEXP model, SEXP eta);
 SEXP call_glmm_evaluate(SEXP model, SEXP at);
-SEXP call_glmm_refit(SEXP model, SEXP control, SEXP Y);
-SEXP call_glmm_bootstrap(SEXP model, SEXP control, SEXP theta, SEXP n_fit);
+SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y);
+SEXP call_glmm_bootstrap(SEXP model, SEXP theta, SEXP refits, SEXP controls, SEXP n_fit);
+SEXP call_glmm_stats(SEXP data, SEXP model);
+SEXP call_glmm_survey(SEXP data);
+SEXP call_glmm_survey_merge(SEXP a, SEXP b);
+SEXP call_glmm_stats_open(SEXP survey, SEXP shape);
+SEXP call_glmm_stats_add(SEXP stats, SEXP data);
+SEXP call_glmm_stats_merge(SEXP a, SEXP b);
 SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress);
 SEXP call_mixture_evaluate(SEXP model, SEXP state);
 SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move);

@@ -6,7 +6,7 @@
 
 #include "glmm/cross.h"
 #include "glmm/objective.h"
-#include "glmm/stats.h"
+#include "glmm/close.h"
 
 /* Sweeps the first p columns of A (p1 x p1, lower) out of the rest, those that say nothing new left
  * out; pivots (p): what is left of each diagonal.  Returns the number swept. */

@@ -14,51 +14,73 @@
 #include "glmm/prior.h"
 #include "glmm/smooth.h"
 #include "glmm/starts.h"
-#include "glmm/stats.h"
 #include "glmm/work.h"
 #include "law/sd_prior.h"
 #include "math/small.h"
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-static elbo_status make_statistics(lmm_fit *f, const elbo_memory *mem) {
-  elbo_status status = lmm_stats_build(&f->stats, &f->rows, &f->law, mem);
+elbo_status lmm_fit_open(lmm_fit *f, const double *flat, const lmm_basis *basis,
+                         const elbo_memory *mem) {
+  const int p = basis->map ? basis->n : (int)flat[FLAT_P];
+  double *origin = elbo_doubles(mem, (size_t)p);
+  elbo_status status = lmm_stats_close(flat, &f->law, basis, &f->stats, origin, mem);
   if (status == ELBO_OK) status = lmm_work_init(&f->work, &f->stats, &f->law, mem);
-  if (status == ELBO_OK) lmm_units_init(&f->units, &f->work, mem);
-  return status;
+  if (status != ELBO_OK) return status;
+  lmm_units_init(&f->units, &f->work, mem);
+  for (int j = 0; j < p; j++) f->units.origin[j] += origin[j];
+  return ELBO_OK;
+}
+
+/* Takes X beta off the response and beta into the origin (both p and n); the largest part that was
+ * ever taken off. */
+static double take_off(const lmm_rows *rows, const double *beta, int n_beta, double *origin,
+                       double *y, double largest) {
+  const int n = rows->n;
+  for (int j = 0; j < n_beta; j++) {
+    origin[j] += beta[j];
+    for (int i = 0; i < n; i++) {
+      const double part = rows->X[(size_t)n * (size_t)j + (size_t)i] * beta[j];
+      y[i] -= part;
+      largest = fmax(largest, fabs(part));
+    }
+  }
+  return largest;
 }
 
 /* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There
  * the statistics are made anew from y - X beta, beta from least squares, until nothing is lost. */
-elbo_status lmm_fit_summarise(lmm_fit *f, const elbo_memory *mem) {
+elbo_status lmm_fit_summarise(const lmm_rows *rows, const lmm_law *law, double **flat,
+                              const elbo_memory *mem, const elbo_memory *out) {
   enum { MOST = 3 };
-  const int n = f->rows.n, p = f->rows.p, fixed = p - lmm_law_smooth_columns(&f->law);
-  double *beta = NULL, *y = NULL, *more = NULL, largest = 0.0;
-  elbo_status status = make_statistics(f, mem);
-  for (int pass = 0; status == ELBO_OK && pass < MOST && lmm_lost_digits(&f->work); pass++) {
-    if (pass == 0) {
-      beta = elbo_doubles(mem, (size_t)p);
-      more = elbo_doubles(mem, (size_t)p);
-      y = elbo_doubles(mem, (size_t)n);
-      memcpy(y, f->rows.y, (size_t)n * sizeof(double));
-      memset(beta, 0, (size_t)p * sizeof(double));
+  const int n_smooth = lmm_law_smooth_columns(law), p = rows->p;
+  const lmm_basis whole = {0};
+  lmm_fit f = {.law = *law};
+  lmm_rows left = *rows;
+  lmm_flat parts;
+  double *origin = elbo_doubles(mem, (size_t)p), *more = elbo_doubles(mem, (size_t)p), *y = NULL;
+  double largest = 0.0;
+  memset(origin, 0, (size_t)p * sizeof(double));
+  *flat = lmm_stats_of_rows(&left, n_smooth, mem, out);
+  for (int pass = 0; pass < MOST; pass++) {
+    const elbo_status status = lmm_fit_open(&f, *flat, &whole, mem);
+    if (status != ELBO_OK) return status;
+    if (!lmm_lost_digits(&f.work)) break;
+    if (y == NULL) {
+      y = elbo_doubles(mem, (size_t)rows->n);
+      memcpy(y, rows->y, (size_t)rows->n * sizeof(double));
     }
-    lmm_units_beta(&f->units, f->work.beta, more);
+    for (int j = 0; j < p; j++) f.units.origin[j] -= origin[j];
+    lmm_units_beta(&f.units, f.work.beta, more);
     /* The law of smooth terms has its mean at zero: theirs stay in the response. */
-    for (int j = 0; j < fixed; j++) {
-      beta[j] += more[j];
-      for (int i = 0; i < n; i++) {
-        const double part = f->rows.X[(size_t)n * (size_t)j + (size_t)i] * more[j];
-        y[i] -= part;
-        largest = fmax(largest, fabs(part));
-      }
-    }
-    f->rows.y = y;
-    status = make_statistics(f, mem);
-    f->stats.rounding = 4.0 * DBL_EPSILON * largest * f->stats.scaling.y_scale;
+    largest = take_off(rows, more, p - n_smooth, origin, y, largest);
+    left.y = y;
+    *flat = lmm_stats_of_rows(&left, n_smooth, mem, out);
+    lmm_flat_parts(*flat, &parts);
+    memcpy(parts.origin, origin, (size_t)p * sizeof(double));
+    (*flat)[FLAT_ROUNDING] = 4.0 * DBL_EPSILON * largest * parts.scale[rows->q + p];
   }
-  for (int j = 0; j < p && beta != NULL; j++) f->units.origin[j] += beta[j];
-  return status;
+  return ELBO_OK;
 }
 
 /* ---- priors ---------------------------------------------------------------------------------- */
@@ -147,10 +169,10 @@ elbo_status lmm_fit_climb(lmm_fit *f, const elbo_control *control, int n_starts,
 /* ---- answers --------------------------------------------------------------------------------- */
 
 int lmm_fit_n_factors(const lmm_fit *f) {
-  return f->law.n_block + f->law.n_smooth + f->rows.n_level;
+  return f->law.n_block + f->law.n_smooth + f->stats.n_level;
 }
 
-int lmm_fit_n_sds(const lmm_fit *f) { return f->rows.q + f->law.n_smooth + f->rows.n_level; }
+int lmm_fit_n_sds(const lmm_fit *f) { return f->stats.q + f->law.n_smooth + f->stats.n_level; }
 
 void lmm_fit_df(const lmm_fit *f, double *df, double *information, double *slope) {
   const lmm_work *w = &f->work;
@@ -177,7 +199,7 @@ elbo_status lmm_fit_evaluate(lmm_fit *f, const double *scales, double *out) {
 /* ---- refits ---------------------------------------------------------------------------------- */
 
 int lmm_refit_length(const lmm_fit *f) {
-  return f->rows.p + f->rows.q * f->rows.q + f->rows.n_level + f->law.n_smooth + 1 +
+  return f->stats.p + f->stats.q * f->stats.q + f->stats.n_level + f->law.n_smooth + 1 +
          (f->law.method == LMM_VB ? lmm_fit_n_factors(f) : 0);
 }
 

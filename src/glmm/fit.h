@@ -3,11 +3,11 @@
 #define ELBO_GLMM_FIT_H
 
 #include "engine/engine.h"
+#include "glmm/close.h"
 #include "glmm/types.h"
 #include "glmm/units.h"
 
 typedef struct {
-  lmm_rows rows;
   lmm_law law;
   lmm_stats stats;
   lmm_work work;
@@ -25,8 +25,12 @@ typedef struct {
   int scales_given; /* the scales are looked at as points: their priors are left out */
 } lmm_user_prior;
 
-/* Statistics, state and units from rows and law. */
-elbo_status lmm_fit_summarise(lmm_fit *fit, const elbo_memory *mem);
+/* The statistics of rows, as a flat vector from `out`; `law` is that of a fit to come. */
+elbo_status lmm_fit_summarise(const lmm_rows *rows, const lmm_law *law, double **flat,
+                              const elbo_memory *mem, const elbo_memory *out);
+/* Closed statistics, state and units, for the fit's law, which is set. */
+elbo_status lmm_fit_open(lmm_fit *fit, const double *flat, const lmm_basis *basis,
+                         const elbo_memory *mem);
 void lmm_fit_set_prior(lmm_fit *fit, const lmm_user_prior *user, const elbo_memory *mem);
 /* Columns of X that may say nothing new (unless the caller has looked: full_rank), by their pivots
  * (p), and a level whose residual variance would go to zero, -1 where there is none. */

@@ -21,7 +21,7 @@
 
 #include "glmm/cross.h"
 #include "glmm/prior.h"
-#include "glmm/stats.h"
+#include "glmm/close.h"
 #include "law/exponential_family.h"
 #include "law/scale_factor.h"
 #include "math/la.h"

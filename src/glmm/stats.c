@@ -1,408 +1,340 @@
-/* Rows to sufficient statistics of the Gaussian mixed model, in one pass.
+/* The sufficient statistics as one flat vector.
  *
  * Accuracy.  Cross-products of raw columns lose everything when the data are far from zero
  * (NIST's SmLs07-09 exist to show it).  Here
- *   1. columns are shifted by their mean where an intercept absorbs the shift;
- *   2. within a cell, columns are shifted by the cell's first row where Z has an intercept, which
- *      is exact for neighbouring numbers, and the shift is added back to the between rows, where it
- *      belongs: Z e = 1 implies Q'(c 1) = c R e;
- *   3. the cell is rotated by Householder reflections, so the within cross-products are sums of
- *      squares of residuals, never differences of large sums;
- * and powers of two bring every column near one: exact, and 1e-150 and 1e150 stay in range.
- *
- * A cell of many rows is rotated a chunk at a time, its q rows so far on top of the next chunk. */
+ *   1. columns are shifted by their mean where an intercept absorbs the shift, those of Z where it
+ *      has a column of ones (glmm/close.c takes it back where the law of u has a fixed origin);
+ *   2. cells are shifted by a pivot of their own and rotated (glmm/cells.c);
+ *   3. merged cells are moved to one pivot, which is exact for neighbouring numbers, and rotated
+ *      again, one on top of the other;
+ * and powers of two bring every column near one: exact, and 1e-150 and 1e150 stay in range. */
 #include "glmm/stats.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "glmm/cells.h"
 #include "glmm/groups.h"
-#include "math/simd.h"
+#include "glmm/survey.h"
+#include "math/small.h"
 
-enum { CHUNK = 512 };
+static const double magic = 20260101.0; /* the first year's layout */
 
-static double largest_deviation(const double *x, int n, double from) {
-  double largest = 0.0;
-  for (int i = 0; i < n; i++) {
-    const double deviation = fabs(x[i] - from);
-    if (deviation > largest) largest = deviation;
+/* ---- parts ----------------------------------------------------------------------------------- */
+
+static size_t n_columns(const lmm_shape *shape) { return (size_t)shape->q + (size_t)shape->p + 1; }
+
+/* Numbers a cell: group, level, rows, pivot, between rows. */
+static size_t cell_size(const lmm_shape *shape, int z_one) {
+  return 3 + n_columns(shape) * ((size_t)shape->q + (z_one >= 0));
+}
+
+static size_t fixed_size(const lmm_shape *shape) {
+  return FLAT_HEADER + 4 * n_columns(shape) + (size_t)shape->p +
+         (size_t)shape->n_level * (1 + square(shape->p + 1));
+}
+
+void lmm_flat_parts(const double *flat, lmm_flat *parts) {
+  double *at = (double *)flat;
+  lmm_shape *shape = &parts->shape;
+  shape->p = (int)at[FLAT_P];
+  shape->q = (int)at[FLAT_Q];
+  shape->m = (int)at[FLAT_M];
+  shape->n_level = (int)at[FLAT_LEVELS];
+  shape->n_smooth = (int)at[FLAT_SMOOTH];
+  parts->x_intercept = (int)at[FLAT_X_INTERCEPT] - 1;
+  parts->z_one = (int)at[FLAT_Z_ONE] - 1;
+  parts->n_cell = (size_t)at[FLAT_N_CELL];
+  parts->size = (size_t)at[FLAT_SIZE];
+  const size_t n_col = n_columns(shape), n_level = (size_t)shape->n_level, n_cell = parts->n_cell;
+  parts->header = at;
+  parts->shift = at + FLAT_HEADER;
+  parts->scale = parts->shift + n_col;
+  parts->low = parts->scale + n_col;
+  parts->high = parts->low + n_col;
+  parts->origin = parts->high + n_col;
+  parts->n_rows = parts->origin + shape->p;
+  parts->within = parts->n_rows + n_level;
+  parts->group = parts->within + n_level * square(shape->p + 1);
+  parts->level = parts->group + n_cell;
+  parts->count = parts->level + n_cell;
+  parts->pivot = parts->count + n_cell;
+  parts->between = parts->pivot + (parts->z_one >= 0 ? n_cell * n_col : 0);
+}
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+static int is_whole(double x, double least, double most) {
+  return x >= least && x <= most && x == floor(x);
+}
+
+static int header_is_sound(const double *h, size_t size) {
+  enum { MOST_COLUMNS = 1 << 20, MOST = 2147483647 };
+  if (size < FLAT_HEADER || h[FLAT_MAGIC] != magic || h[FLAT_SIZE] != (double)size) return 0;
+  if (!is_whole(h[FLAT_P], 0, MOST_COLUMNS) || !is_whole(h[FLAT_Q], 0, LMM_MAX_TERMS)) return 0;
+  if (!is_whole(h[FLAT_M], h[FLAT_Q] > 0, h[FLAT_Q] > 0 ? MOST : 0)) return 0;
+  if (!is_whole(h[FLAT_LEVELS], 1, MOST) || !is_whole(h[FLAT_SMOOTH], 0, h[FLAT_P])) return 0;
+  if (!is_whole(h[FLAT_X_INTERCEPT], 0, h[FLAT_P])) return 0;
+  if (!is_whole(h[FLAT_Z_ONE], 0, h[FLAT_Q])) return 0;
+  if (!is_whole(h[FLAT_N], 0, 9007199254740992.0)) return 0;
+  const double most_cells = h[FLAT_Q] > 0 ? h[FLAT_M] * h[FLAT_LEVELS] : 0;
+  if (!is_whole(h[FLAT_N_CELL], 0, fmin(most_cells, MOST))) return 0;
+  const lmm_shape shape = {(int)h[FLAT_P], (int)h[FLAT_Q], (int)h[FLAT_M], (int)h[FLAT_LEVELS],
+                           (int)h[FLAT_SMOOTH]};
+  const double cells = h[FLAT_N_CELL] * (double)cell_size(&shape, (int)h[FLAT_Z_ONE] - 1);
+  return (double)fixed_size(&shape) + cells == (double)size;
+}
+
+static int is_power_of_two(double x) {
+  int exponent;
+  return isfinite(x) && x > 0.0 && frexp(x, &exponent) == 0.5;
+}
+
+int lmm_stats_check(const double *flat, size_t size) {
+  lmm_flat f;
+  double rows = 0.0, in_cells = 0.0;
+  if (flat == NULL || !header_is_sound(flat, size)) return 0;
+  for (size_t i = 0; i < size; i++)
+    if (!isfinite(flat[i])) return 0;
+  lmm_flat_parts(flat, &f);
+  if (!is_power_of_two(flat[FLAT_ROOT_WEIGHT]) || !(flat[FLAT_ROUNDING] >= 0.0)) return 0;
+  for (size_t c = 0; c < n_columns(&f.shape); c++)
+    if (!is_power_of_two(f.scale[c]) || !(f.low[c] <= f.high[c])) return 0;
+  for (int l = 0; l < f.shape.n_level; l++) {
+    if (!is_whole(f.n_rows[l], 0, flat[FLAT_N])) return 0;
+    rows += f.n_rows[l];
   }
-  return largest;
+  for (size_t c = 0; c < f.n_cell; c++) {
+    if (!is_whole(f.group[c], 1, f.shape.m) || !is_whole(f.level[c], 1, f.shape.n_level)) return 0;
+    if (!is_whole(f.count[c], 1, flat[FLAT_N])) return 0;
+    if (c > 0 && (f.group[c] < f.group[c - 1] ||
+                  (f.group[c] == f.group[c - 1] && f.level[c] <= f.level[c - 1])))
+      return 0;
+    in_cells += f.count[c];
+  }
+  return rows == flat[FLAT_N] && (f.shape.q == 0 || in_cells == rows);
 }
 
-/* Mean, and the power of two that brings the largest deviation from `shift` near one. */
-static double column_mean(const double *x, int n) {
-  const double largest = largest_deviation(x, n, 0.0);
-  double sum = 0.0;
-  if (!(largest > 0.0)) return 0.0;
-  const double scale = scalbn(1.0, -ilogb(largest));
-  for (int i = 0; i < n; i++) sum += x[i] * scale;
-  return sum / n / scale;
+int lmm_stats_complete(const double *flat) {
+  lmm_flat f;
+  lmm_flat_parts(flat, &f);
+  int groups = 0;
+  for (size_t c = 0; c < f.n_cell; c++) groups += c == 0 || f.group[c] != f.group[c - 1];
+  return groups == f.shape.m && flat[FLAT_N] > 0;
 }
 
-static double column_scale(const double *x, int n, double shift) {
-  const double largest = largest_deviation(x, n, shift);
+int lmm_stats_mergeable(const double *a, const double *b) {
+  static const int same[] = {FLAT_P,      FLAT_Q,           FLAT_M,     FLAT_LEVELS,
+                             FLAT_SMOOTH, FLAT_X_INTERCEPT, FLAT_Z_ONE, FLAT_ROOT_WEIGHT,
+                             FLAT_ROUNDING};
+  lmm_flat f, g;
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+    if (a[same[i]] != b[same[i]]) return 0;
+  lmm_flat_parts(a, &f);
+  lmm_flat_parts(b, &g);
+  const size_t n = 4 * n_columns(&f.shape) + (size_t)f.shape.p; /* columns, and the origin */
+  for (size_t i = 0; i < n; i++)
+    if (f.shift[i] != g.shift[i]) return 0;
+  return 1;
+}
+
+/* ---- open ------------------------------------------------------------------------------------ */
+
+/* The power of two that brings the largest deviation from `shift` near one. */
+static double column_scale(double low, double high, double shift) {
+  const double largest = fmax(high - shift, shift - low);
   return largest > 0.0 ? scalbn(1.0, -ilogb(largest)) : 1.0;
 }
 
-/* The power of two that brings the root of the largest weight near one. */
-static double root_weight_scale(const double *weight, int n) {
-  return scalbn(1.0, -ilogb(sqrt(largest_deviation(weight, n, 0.0))));
+/* The first column of ones among n. */
+static int find_ones(const double *low, const double *high, int n) {
+  for (int c = 0; c < n; c++)
+    if (low[c] == 1.0 && high[c] == 1.0) return c;
+  return -1;
 }
 
-static int is_constant_one(const double *x, int n) {
-  for (int i = 0; i < n; i++)
-    if (x[i] != 1.0) return 0;
-  return n > 0;
+/* An empty vector of the shape, for n_cell cells. */
+static double *new_flat(const lmm_shape *shape, int z_one, size_t n_cell, const elbo_memory *out) {
+  const size_t size = fixed_size(shape) + n_cell * cell_size(shape, z_one);
+  double *flat = elbo_doubles(out, size);
+  memset(flat, 0, size * sizeof(double));
+  flat[FLAT_MAGIC] = magic;
+  flat[FLAT_SIZE] = (double)size;
+  flat[FLAT_P] = shape->p;
+  flat[FLAT_Q] = shape->q;
+  flat[FLAT_M] = shape->m;
+  flat[FLAT_LEVELS] = shape->n_level;
+  flat[FLAT_SMOOTH] = shape->n_smooth;
+  flat[FLAT_Z_ONE] = z_one + 1;
+  flat[FLAT_N_CELL] = (double)n_cell;
+  return flat;
 }
 
-int lmm_law_smooth_columns(const lmm_law *law) {
-  int n = 0;
-  for (int k = 0; k < law->n_smooth; k++) n += law->smooth_size[k];
-  return n;
-}
-
-static void scaling_init(lmm_scaling *s, const lmm_rows *rows, const lmm_law *law,
-                         const elbo_memory *mem) {
-  const int n = rows->n, p = rows->p, q = rows->q;
-  s->x_shift = elbo_doubles(mem, (size_t)p);
-  s->x_scale = elbo_doubles(mem, (size_t)p);
-  s->z_shift = elbo_doubles(mem, (size_t)q);
-  s->z_scale = elbo_doubles(mem, (size_t)q);
-  s->z_intercept = elbo_ints(mem, (size_t)q);
-  s->x_intercept = -1;
-  for (int j = 0; j < p && s->x_intercept < 0; j++)
-    if (is_constant_one(rows->X + (size_t)n * (size_t)j, n)) s->x_intercept = j;
-  /* The law of a smooth term is that of its columns as they are. */
-  const int first_smooth = p - lmm_law_smooth_columns(law);
-  for (int j = 0; j < p; j++) {
-    const double *x = rows->X + (size_t)n * (size_t)j;
-    const int free_to_shift = s->x_intercept >= 0 && j != s->x_intercept && j < first_smooth;
-    s->x_shift[j] = free_to_shift ? column_mean(x, n) : 0.0;
-    s->x_scale[j] = column_scale(x, n, s->x_shift[j]);
+double *lmm_stats_open(const double *survey, const lmm_shape *shape, const elbo_memory *out) {
+  const int q = shape->q, p = shape->p, n_col = q + p + 1;
+  const double n = survey[SURVEY_N], *sum = survey + SURVEY_COLUMNS, *low = sum + n_col,
+               *high = low + n_col;
+  const int z_one = find_ones(low, high, q), x_intercept = find_ones(low + q, high + q, p);
+  double *flat = new_flat(shape, z_one, 0, out);
+  lmm_flat f;
+  flat[FLAT_X_INTERCEPT] = x_intercept + 1;
+  flat[FLAT_ROOT_WEIGHT] = 1.0;
+  if (survey[SURVEY_WEIGHT] > 0.0)
+    flat[FLAT_ROOT_WEIGHT] = scalbn(1.0, -ilogb(sqrt(survey[SURVEY_WEIGHT])));
+  lmm_flat_parts(flat, &f);
+  for (int c = 0; c < n_col; c++) {
+    const int one = low[c] == 1.0 && high[c] == 1.0 && c < n_col - 1;
+    const int smooth = c >= q + p - shape->n_smooth && c < q + p;
+    const int absorbed = c < q ? z_one >= 0 : x_intercept >= 0;
+    f.low[c] = low[c];
+    f.high[c] = high[c];
+    f.shift[c] = absorbed && !one && !smooth ? sum[c] / n : 0.0;
+    f.scale[c] = column_scale(low[c], high[c], f.shift[c]);
   }
-  s->y_shift = s->x_intercept >= 0 ? column_mean(rows->y, n) : 0.0;
-  s->y_scale = column_scale(rows->y, n, s->y_shift);
-  s->root_weight_scale = 1.0;
-  if (rows->weight) s->root_weight_scale = root_weight_scale(rows->weight, n);
-  for (int k = 0; k < q; k++) {
-    const double *z = rows->Z + (size_t)n * (size_t)k;
-    /* A free covariance block is the same model in any basis, so an intercept in it may absorb
-     * the shift of the other terms; a block with constants is not. */
-    int intercept = -1, free_block = !law->fixed_origin;
-    for (int l = 0; l < q; l++)
-      if (law->block[l] == law->block[k]) {
-        if (!isnan(law->sd[l]) || !isnan(law->cor[law->block[l]])) free_block = 0;
-        if (intercept < 0 && is_constant_one(rows->Z + (size_t)n * (size_t)l, n)) intercept = l;
-      }
-    s->z_intercept[k] = free_block && intercept != k ? intercept : -1;
-    s->z_shift[k] = s->z_intercept[k] >= 0 ? column_mean(z, n) : 0.0;
-    s->z_scale[k] = column_scale(z, n, s->z_shift[k]);
-  }
+  return flat;
 }
 
-/* ---- cells and runs -------------------------------------------------------------------------- */
+/* ---- add ------------------------------------------------------------------------------------- */
 
-/* A cell is the rows of a group at a level; the cells of a group are neighbours, by level. */
-typedef struct {
-  int n_cell;
-  int *of_row;     /* n: cell of each row, or NULL: its group */
-  int *first_row;  /* n_cell + 1, when rows are sorted by cell */
-  int *level;      /* n_cell */
-  int *first_cell; /* m + 1 */
-  int *pattern;    /* m: the run */
-} cell_table;
-
-static int cell_of_row(const cell_table *cells, const lmm_rows *rows, int i) {
-  return cells->of_row ? cells->of_row[i] : rows->group[i] - 1;
+/* An empty vector about the shifts of `flat`, for n_cell cells. */
+static double *like(const double *flat, size_t n_cell, const elbo_memory *out, lmm_flat *parts) {
+  lmm_flat f;
+  lmm_flat_parts(flat, &f);
+  double *made = new_flat(&f.shape, f.z_one, n_cell, out);
+  made[FLAT_X_INTERCEPT] = flat[FLAT_X_INTERCEPT];
+  made[FLAT_ROOT_WEIGHT] = flat[FLAT_ROOT_WEIGHT];
+  made[FLAT_ROUNDING] = flat[FLAT_ROUNDING];
+  lmm_flat_parts(made, parts);
+  memcpy(parts->shift, f.shift, (4 * n_columns(&f.shape) + (size_t)f.shape.p) * sizeof(double));
+  return made;
 }
 
-/* Cells where groups have several levels: rows are visited by level, and a group gets a new cell
- * whenever its level is new. */
-static void cells_by_level(cell_table *cells, const lmm_rows *rows, const elbo_memory *mem) {
-  const int n = rows->n, m = rows->m, n_level = rows->n_level;
-  int *order = elbo_ints(mem, (size_t)n), *first = elbo_ints(mem, (size_t)n_level + 1);
-  int *last = elbo_ints(mem, (size_t)m);
-  cells->of_row = elbo_ints(mem, (size_t)n);
-  memset(first, 0, ((size_t)n_level + 1) * sizeof(int));
-  for (int i = 0; i < n; i++) first[rows->level[i]]++;
-  for (int l = 1; l <= n_level; l++) first[l] += first[l - 1];
-  for (int i = 0; i < n; i++) order[first[rows->level[i] - 1]++] = i;
-  for (int g = 0; g < m; g++) last[g] = 0;
-  memset(cells->first_cell, 0, ((size_t)m + 1) * sizeof(int));
-  for (int i = 0; i < n; i++) { /* of_row: number of the cell within its group */
-    const int row = order[i], g = rows->group[row] - 1;
-    if (rows->level[row] != last[g]) cells->first_cell[g + 1]++;
-    last[g] = rows->level[row];
-    cells->of_row[row] = cells->first_cell[g + 1] - 1;
-  }
-  for (int g = 0; g < m; g++) cells->first_cell[g + 1] += cells->first_cell[g];
-  cells->n_cell = cells->first_cell[m];
-  cells->level = elbo_ints(mem, (size_t)cells->n_cell);
-  for (int i = 0; i < n; i++) {
-    cells->of_row[i] += cells->first_cell[rows->group[i] - 1];
-    cells->level[cells->of_row[i]] = rows->level[i] - 1;
-  }
-}
-
-static void find_cells(cell_table *cells, const lmm_rows *rows, const elbo_memory *mem) {
-  const int n = rows->n, m = rows->m;
-  cells->first_cell = elbo_ints(mem, (size_t)m + 1);
-  cells->pattern = elbo_ints(mem, (size_t)m);
-  if (rows->level) {
-    cells_by_level(cells, rows, mem);
-  } else {
-    cells->n_cell = m;
-    cells->level = elbo_ints(mem, (size_t)m);
-    memset(cells->level, 0, (size_t)m * sizeof(int));
-    for (int g = 0; g <= m; g++) cells->first_cell[g] = g;
-  }
-  cells->first_row = elbo_ints(mem, (size_t)cells->n_cell + 1);
-  memset(cells->first_row, 0, ((size_t)cells->n_cell + 1) * sizeof(int));
-  for (int i = 0; i < n; i++) cells->first_row[cell_of_row(cells, rows, i) + 1]++;
-  for (int c = 0; c < cells->n_cell; c++) cells->first_row[c + 1] += cells->first_row[c];
-}
-
-static int same_levels(const cell_table *cells, int g, int h) {
-  const int n = cells->first_cell[g + 1] - cells->first_cell[g];
-  if (n != cells->first_cell[h + 1] - cells->first_cell[h]) return 0;
-  return memcmp(cells->level + cells->first_cell[g], cells->level + cells->first_cell[h],
-                (size_t)n * sizeof(int)) == 0;
-}
-
-/* Runs of groups with the same levels.  Patterns are chained by their first level, so that the
- * search is short in the usual cases: one level, a level for each group, a few in all. */
-static int find_runs(const cell_table *cells, int m, int n_level, int *representative,
-                     const elbo_memory *mem) {
-  int *head = elbo_ints(mem, (size_t)n_level), *next = elbo_ints(mem, (size_t)m), n_run = 0;
-  for (int l = 0; l < n_level; l++) head[l] = -1;
-  for (int g = 0; g < m; g++) {
-    const int level = cells->level[cells->first_cell[g]];
-    int r = head[level];
-    while (r >= 0 && !same_levels(cells, g, representative[r])) r = next[r];
-    if (r < 0) {
-      r = n_run++;
-      representative[r] = g;
-      next[r] = head[level];
-      head[level] = r;
+static void count_cells(const lmm_rows *rows, const lmm_cells *cells, lmm_flat *to) {
+  size_t at = 0;
+  for (int g = 0; g < rows->m; g++)
+    for (int c = cells->first_cell[g]; c < cells->first_cell[g + 1]; c++) {
+      const int count = cells->first_row[c + 1] - cells->first_row[c];
+      if (count == 0) continue;
+      to->n_rows[cells->level[c]] += count;
+      if (to->shape.q == 0) continue;
+      to->group[at] = g + 1;
+      to->level[at] = cells->level[c] + 1;
+      to->count[at++] = count;
     }
-    cells->pattern[g] = r;
-  }
-  return n_run;
 }
 
-/* ---- records --------------------------------------------------------------------------------- */
-
-/* The scaled rows sorted by cell, a record a row: the columns of [Z X y] that are not constant, and
- * the root of the weight if any.  One pass reads the columns in their order and writes a record at
- * once; reading the rows of a cell from columns all over memory would be several times slower. */
-typedef struct {
-  int size;     /* doubles a record */
-  int *at;      /* q + p + 1: place of each column in the record, -1 for a column of ones */
-  int weight;   /* place of the root of the weight, -1 where there are no weights */
-  double *data; /* n x size */
-} record_table;
-
-static const double *column_of(const lmm_rows *rows, int c) {
-  const int j = c - rows->q;
-  if (j < 0) return rows->Z + (size_t)rows->n * (size_t)c;
-  return j < rows->p ? rows->X + (size_t)rows->n * (size_t)j : rows->y;
-}
-
-static void column_scaling(const lmm_rows *rows, const lmm_scaling *s, int c, double *shift,
-                           double *scale) {
-  const int j = c - rows->q;
-  *shift = j < 0 ? s->z_shift[c] : j < rows->p ? s->x_shift[j] : s->y_shift;
-  *scale = j < 0 ? s->z_scale[c] : j < rows->p ? s->x_scale[j] : s->y_scale;
-}
-
-static void make_records(record_table *records, const lmm_rows *rows, const lmm_scaling *s,
-                         const cell_table *cells, const elbo_memory *mem) {
-  const int n = rows->n, n_col = rows->q + rows->p + 1;
-  const double **column = (const double **)mem->get(mem->ctx, (size_t)n_col * sizeof(double *));
-  double *shift = elbo_doubles(mem, (size_t)n_col), *scale = elbo_doubles(mem, (size_t)n_col);
-  int *next = elbo_ints(mem, (size_t)cells->n_cell), n_var = 0;
-  records->at = elbo_ints(mem, (size_t)n_col);
-  for (int c = 0; c < n_col; c++) {
-    records->at[c] = -1;
-    if (c < n_col - 1 && is_constant_one(column_of(rows, c), n)) continue;
-    column[n_var] = column_of(rows, c);
-    column_scaling(rows, s, c, shift + n_var, scale + n_var);
-    records->at[c] = n_var++;
-  }
-  records->weight = rows->weight ? n_var : -1;
-  records->size = n_var + (rows->weight ? 1 : 0);
-  records->data = elbo_doubles(mem, (size_t)n * (size_t)records->size);
-  memcpy(next, cells->first_row, (size_t)cells->n_cell * sizeof(int));
-  for (int i = 0; i < n; i++) {
-    const size_t place = (size_t)next[cell_of_row(cells, rows, i)]++;
-    double *record = records->data + place * (size_t)records->size;
-    for (int v = 0; v < n_var; v++) record[v] = (column[v][i] - shift[v]) * scale[v];
-    if (rows->weight) record[n_var] = sqrt(rows->weight[i]) * s->root_weight_scale;
-  }
-}
-
-/* ---- one cell -------------------------------------------------------------------------------- */
-
-/* `count` records from `first` on less the pivot, times their weights, into the chunk's columns
- * [Z X y] from its row `at` on. */
-static void read_records(const record_table *records, int n_col, int first, int count,
-                         const double *pivot, double *chunk, int stride, int at) {
-  const size_t size = (size_t)records->size;
-  const double *from = records->data + (size_t)first * size;
-  for (int c = 0; c < n_col; c++) {
-    double *to = chunk + (size_t)stride * (size_t)c + at;
-    if (records->at[c] < 0)
-      for (int i = 0; i < count; i++) to[i] = 1.0 - pivot[c];
-    else
-      for (int i = 0; i < count; i++)
-        to[i] = from[(size_t)i * size + (size_t)records->at[c]] - pivot[c];
-    if (records->weight >= 0)
-      for (int i = 0; i < count; i++) to[i] *= from[(size_t)i * size + (size_t)records->weight];
-  }
-}
-
-/* The q between rows of a cell (q x n_col, by column, zero-padded), and its within cross-products
- * (added). `z_one` is the column of ones of Z or -1. */
-static void reduce_cell(const lmm_kernels *kernels, const record_table *records, int q, int n_col,
-                        int first, int last, int z_one, double *pivot, double *chunk,
-                        double *between, double *within) {
-  const int stride = CHUNK + q;
-  for (int c = 0; c < n_col; c++) {
-    const int at = records->at[c];
-    pivot[c] = z_one < 0 || c == z_one ? 0.0
-               : at < 0                ? 1.0
-                        : records->data[(size_t)first * (size_t)records->size + (size_t)at];
-  }
-  int top = 0;
-  for (int i = first; i < last; i += CHUNK) {
-    const int count = last - i < CHUNK ? last - i : CHUNK;
-    read_records(records, n_col, i, count, pivot, chunk, stride, top);
-    kernels->reduce(chunk, top + count, stride, q, n_col, within);
-    top = top + count < q ? top + count : q;
-  }
-  for (int c = 0; c < n_col; c++)
-    for (int r = 0; r < q; r++)
-      between[r + q * c] = r < top ? chunk[(size_t)stride * (size_t)c + (size_t)r] : 0.0;
-  if (z_one < 0) return;
-  for (int c = 0; c < n_col; c++)
-    if (c != z_one)
-      for (int r = 0; r < q; r++) between[r + q * c] += pivot[c] * between[r + q * z_one];
-}
-
-/* ---- all ------------------------------------------------------------------------------------- */
-
-elbo_status lmm_stats_build(lmm_stats *stats, const lmm_rows *rows, const lmm_law *law,
-                            const elbo_memory *mem) {
-  const int n = rows->n, p = rows->p, q = rows->q, m = rows->m, n_level = rows->n_level;
-  const int n_col = q + p + 1, p1 = p + 1;
-  const lmm_kernels *kernels = lmm_kernels_current();
-  /* Without a grouping factor the rows of a level are one cell with nothing in between. */
-  const int n_group = q > 0 ? m : 1;
+static double *of_rows(const double *flat, const lmm_rows *rows, const elbo_memory *mem,
+                       const elbo_memory *out) {
+  const int q = rows->q, n_col = q + rows->p + 1;
+  lmm_flat f;
+  lmm_cells cells;
   lmm_rows all = *rows;
-  if (q == 0) {
-    int *one = elbo_ints(mem, (size_t)n);
-    for (int i = 0; i < n; i++) one[i] = 1;
+  if (q == 0) { /* without a grouping factor the rows of a level are one cell */
+    int *one = elbo_ints(mem, (size_t)rows->n);
+    for (int i = 0; i < rows->n; i++) one[i] = 1;
     all.group = one;
     all.m = 1;
   }
-  memset(stats, 0, sizeof *stats);
-  stats->n = n;
-  stats->p = p;
-  stats->q = q;
-  stats->m = q > 0 ? m : 0;
-  stats->n_level = n_level;
-  scaling_init(&stats->scaling, rows, law, mem);
-
-  cell_table cells = {0};
-  record_table records = {0};
-  find_cells(&cells, &all, mem);
-  make_records(&records, &all, &stats->scaling, &cells, mem);
-  int *representative = elbo_ints(mem, (size_t)n_group);
-  stats->n_run = find_runs(&cells, n_group, n_level, representative, mem);
-
-  /* Lay the groups out, run by run, in blocks of lanes. */
-  int *count = elbo_ints(mem, (size_t)stats->n_run);
-  memset(count, 0, (size_t)stats->n_run * sizeof(int));
-  for (int g = 0; g < n_group; g++) count[cells.pattern[g]]++;
-  stats->run = (lmm_run *)mem->get(mem->ctx, (size_t)stats->n_run * sizeof(lmm_run));
-  for (int r = 0; r < stats->n_run; r++) {
-    lmm_run *run = stats->run + r;
-    const int g = representative[r];
-    run->n_cell = cells.first_cell[g + 1] - cells.first_cell[g];
-    run->level = cells.level + cells.first_cell[g];
-    run->n_block = (count[r] + SIMD_LANES - 1) / SIMD_LANES;
-    run->first_block = stats->n_block;
-    stats->n_block += run->n_block;
-    const size_t size =
-        (size_t)run->n_block * (size_t)(q * run->n_cell) * (size_t)n_col * SIMD_LANES;
-    run->data = elbo_doubles(mem, size);
-    memset(run->data, 0, size * sizeof(double));
-    run->n_between = elbo_ints(mem, (size_t)run->n_block * (size_t)run->n_cell * SIMD_LANES);
-    memset(run->n_between, 0,
-           (size_t)run->n_block * (size_t)run->n_cell * SIMD_LANES * sizeof(int));
-    count[r] = 0;
-  }
-  stats->group_of_lane = elbo_ints(mem, (size_t)stats->n_block * SIMD_LANES);
-  for (int i = 0; i < stats->n_block * SIMD_LANES; i++) stats->group_of_lane[i] = -1;
-
-  stats->within = elbo_doubles(mem, (size_t)(n_level * p1 * p1));
-  stats->n_rows = elbo_doubles(mem, (size_t)n_level);
-  stats->n_within = elbo_doubles(mem, (size_t)n_level);
-  memset(stats->within, 0, (size_t)(n_level * p1 * p1) * sizeof(double));
-  stats->n_distinct = elbo_doubles(mem, (size_t)n_level);
-  memset(stats->n_rows, 0, (size_t)n_level * sizeof(double));
-  memset(stats->n_distinct, 0, (size_t)n_level * sizeof(double));
-
-  int z_one = -1;
-  for (int k = 0; k < q && z_one < 0; k++)
-    if (is_constant_one(rows->Z + (size_t)n * (size_t)k, n)) z_one = k;
-  double *chunk = elbo_doubles(mem, (size_t)(CHUNK + q) * (size_t)n_col);
-  double *between = elbo_doubles(mem, (size_t)(q > 0 ? q : 1) * (size_t)n_col);
-  double *pivot = elbo_doubles(mem, (size_t)n_col);
-  for (int g = 0; g < n_group; g++) {
-    const lmm_run *run = stats->run + cells.pattern[g];
-    const int at = count[cells.pattern[g]]++, lane = at % SIMD_LANES, K = q * run->n_cell;
-    const size_t block = (size_t)(at / SIMD_LANES);
-    double *data = run->data + block * (size_t)(K * n_col) * SIMD_LANES + lane;
-    stats->group_of_lane[((size_t)run->first_block + block) * SIMD_LANES + (size_t)lane] = g;
-    for (int c = 0; c < run->n_cell; c++) {
-      const int cell = cells.first_cell[g] + c, level = cells.level[cell];
-      const int first = cells.first_row[cell], last = cells.first_row[cell + 1];
-      reduce_cell(kernels, &records, q, n_col, first, last, z_one, pivot, chunk, between,
-                  stats->within + (size_t)(level * p1 * p1));
-      stats->n_rows[level] += last - first;
-      run->n_between[(block * (size_t)run->n_cell + (size_t)c) * SIMD_LANES + (size_t)lane] =
-          last - first < q ? last - first : q;
-      if (last - first > q) stats->n_distinct[level] += last - first - q;
-      for (int r = 0; r < q; r++)
-        for (int j = 0; j < n_col; j++)
-          data[(size_t)((c * q + r) * n_col + j) * SIMD_LANES] = between[r + q * j];
-    }
-  }
-  for (int l = 0; l < n_level; l++) stats->n_within[l] = stats->n_rows[l];
-  for (int r = 0; r < stats->n_run; r++)
-    for (int c = 0; c < stats->run[r].n_cell; c++)
-      stats->n_within[stats->run[r].level[c]] -= (double)q * stats->run[r].n_block * SIMD_LANES;
-  if (rows->weight)
-    for (int i = 0; i < n; i++)
-      stats->log_weight += log(rows->weight[i]) + 2.0 * log(stats->scaling.root_weight_scale);
-  return ELBO_OK;
+  lmm_find_cells(&cells, &all, mem);
+  size_t n_cell = 0;
+  for (int c = 0; c < cells.n_cell; c++) n_cell += cells.first_row[c + 1] > cells.first_row[c];
+  double *made = like(flat, q > 0 ? n_cell : 0, out, &f);
+  made[FLAT_N] = rows->n;
+  count_cells(&all, &cells, &f);
+  int *one = elbo_ints(mem, (size_t)n_col);
+  for (int c = 0; c < n_col; c++)
+    one[c] = c < n_col - 1 && f.low[c] == 1.0 && f.high[c] == 1.0;
+  const lmm_columns columns = {f.shift, f.scale, one, made[FLAT_ROOT_WEIGHT], f.z_one};
+  const lmm_reduced reduced = {f.between, f.pivot, f.within};
+  lmm_reduce_cells(&all, &cells, &columns, &reduced, mem);
+  for (int i = 0; rows->weight != NULL && i < rows->n; i++)
+    made[FLAT_LOG_WEIGHT] += log(rows->weight[i]) + 2.0 * log(made[FLAT_ROOT_WEIGHT]);
+  return made;
 }
 
-/* Adds [X y]'[X y] of the between rows of level l (lower). */
-void lmm_stats_add_between(const lmm_stats *st, int l, double *A) {
-  const int q = st->q, p1 = st->p + 1, n_col = q + p1;
-  for (int r = 0; r < st->n_run; r++) {
-    const lmm_run *run = st->run + r;
-    const int K = q * run->n_cell;
-    for (int i = 0; i < run->n_block * K; i++) {
-      if (run->level[i % K / q] != l) continue;
-      const double *row = run->data + (size_t)(i * n_col + q) * SIMD_LANES;
-      for (int j = 0; j < p1; j++)
-        for (int k = 0; k <= j; k++)
-          for (int lane = 0; lane < SIMD_LANES; lane++)
-            A[j + p1 * k] += row[j * SIMD_LANES + lane] * row[k * SIMD_LANES + lane];
+double *lmm_stats_add(const double *flat, const lmm_rows *rows, const elbo_memory *mem,
+                      const elbo_memory *out) {
+  if (flat[FLAT_N] == 0.0) return of_rows(flat, rows, mem, out);
+  return lmm_stats_merge(flat, of_rows(flat, rows, mem, mem), mem, out);
+}
+
+/* ---- merge ----------------------------------------------------------------------------------- */
+
+/* Of cells in the order of groups and levels: which comes first, -1 or 1, or 0 for the same. */
+static int cell_order(const lmm_flat *a, size_t i, const lmm_flat *b, size_t j) {
+  if (i == a->n_cell) return 1;
+  if (j == b->n_cell) return -1;
+  if (a->group[i] != b->group[j]) return a->group[i] < b->group[j] ? -1 : 1;
+  return a->level[i] < b->level[j] ? -1 : a->level[i] > b->level[j];
+}
+
+static size_t merged_cells(const lmm_flat *a, const lmm_flat *b) {
+  size_t n = 0;
+  for (size_t i = 0, j = 0; i < a->n_cell || j < b->n_cell; n++) {
+    const int order = cell_order(a, i, b, j);
+    i += order <= 0;
+    j += order >= 0;
+  }
+  return n;
+}
+
+static void copy_cell(const lmm_flat *from, size_t i, lmm_flat *to, size_t at) {
+  const size_t n_col = n_columns(&from->shape), size = n_col * (size_t)from->shape.q;
+  to->group[at] = from->group[i];
+  to->level[at] = from->level[i];
+  to->count[at] = from->count[i];
+  if (from->z_one >= 0)
+    memcpy(to->pivot + n_col * at, from->pivot + n_col * i, n_col * sizeof(double));
+  memcpy(to->between + size * at, from->between + size * i, size * sizeof(double));
+}
+
+/* The between rows of cell j of b under those of the cell `at`, both about the pivot of this one,
+ * rotated: chunk has 2 q rows. */
+static void stack_cell(const lmm_flat *b, size_t j, lmm_flat *to, size_t at, double *chunk) {
+  const int q = b->shape.q, n_col = (int)n_columns(&b->shape), stride = 2 * q;
+  const size_t size = (size_t)(q * n_col);
+  const int upper = to->count[at] < q ? (int)to->count[at] : q;
+  const int lower = b->count[j] < q ? (int)b->count[j] : q;
+  double *kept = to->between + size * at;
+  const double *added = b->between + size * j;
+  for (int c = 0; c < n_col; c++) {
+    double *x = chunk + stride * c;
+    const double move = b->z_one < 0 || c == b->z_one ? 0.0
+                        : b->pivot[(size_t)n_col * j + (size_t)c] -
+                              to->pivot[(size_t)n_col * at + (size_t)c];
+    for (int r = 0; r < upper; r++) x[r] = kept[r * n_col + c];
+    for (int r = 0; r < lower; r++) {
+      x[upper + r] = added[r * n_col + c];
+      if (move != 0.0) x[upper + r] += move * added[r * n_col + b->z_one];
     }
   }
+  const size_t level_size = square(b->shape.p + 1);
+  lmm_kernels_current()->reduce(chunk, upper + lower, stride, q, n_col,
+                                to->within + level_size * (size_t)(to->level[at] - 1.0));
+  const int rows = upper + lower < q ? upper + lower : q;
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < n_col; c++) kept[r * n_col + c] = chunk[stride * c + r];
+  to->count[at] += b->count[j];
+}
+
+double *lmm_stats_merge(const double *a, const double *b, const elbo_memory *mem,
+                        const elbo_memory *out) {
+  lmm_flat f, g, to;
+  lmm_flat_parts(a, &f);
+  lmm_flat_parts(b, &g);
+  double *made = like(a, merged_cells(&f, &g), out, &to);
+  const size_t n_level = (size_t)f.shape.n_level, n_within = n_level * square(f.shape.p + 1);
+  double *chunk = elbo_doubles(mem, 2 * (size_t)f.shape.q * n_columns(&f.shape));
+  made[FLAT_N] = a[FLAT_N] + b[FLAT_N];
+  made[FLAT_LOG_WEIGHT] = a[FLAT_LOG_WEIGHT] + b[FLAT_LOG_WEIGHT];
+  for (size_t l = 0; l < n_level; l++) to.n_rows[l] = f.n_rows[l] + g.n_rows[l];
+  for (size_t i = 0; i < n_within; i++) to.within[i] = f.within[i] + g.within[i];
+  for (size_t i = 0, j = 0, at = 0; i < f.n_cell || j < g.n_cell; at++) {
+    const int order = cell_order(&f, i, &g, j);
+    copy_cell(order <= 0 ? &f : &g, order <= 0 ? i : j, &to, at);
+    if (order == 0) stack_cell(&g, j, &to, at, chunk);
+    i += order <= 0;
+    j += order >= 0;
+  }
+  return made;
 }

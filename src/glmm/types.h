@@ -9,7 +9,10 @@
  * solver.h        what the model asks of its linear algebra
  * groups, plain, avx2, avx512
  *                 the solver of one factor: every group, eight at a time (kernels.h), and its q
- * stats           rows -> sufficient statistics, in one pass
+ * survey          what a first look at the rows says of the columns
+ * cells           the rows of a group at a level, sorted and rotated
+ * stats           sufficient statistics as a flat vector: opened, added to, merged
+ * close           the same for the kernels, under a law
  * parameters      eta <-> Sigma and sigma, chain rules, natural scale
  * prior           priors under variational Bayes: what they add to the objective
  * map             priors of parameters that are points
@@ -93,7 +96,8 @@ typedef struct {
  * Z, fall apart into q rows [R | X y] that carry all there is to know about u ("between"), and the
  * rest, of which only the cross-products matter ("within", summed over cells by level). */
 typedef struct {
-  int n, p, q, m, n_level, n_run, n_block;
+  double n; /* rows */
+  int p, q, m, n_level, n_run, n_block;
   lmm_run *run;
   int *group_of_lane; /* n_block * SIMD_LANES: group (0-based) or -1 */
   double *within;     /* n_level x (p + 1) x (p + 1): sum of [X y]'[X y] of the within rows */

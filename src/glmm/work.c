@@ -8,7 +8,7 @@
 #include "glmm/groups.h"
 #include "glmm/parameters.h"
 #include "glmm/smooth.h"
-#include "glmm/stats.h"
+#include "glmm/close.h"
 #include "math/la.h"
 
 void lmm_set_origin(lmm_work *w, const double *beta) {

@@ -6,7 +6,7 @@
 
 #include "glmm/lmm.h"
 #include "glmm/parameters.h"
-#include "glmm/stats.h"
+#include "glmm/close.h"
 #include "glmm/work.h"
 #include "reference.h"
 

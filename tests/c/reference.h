@@ -11,7 +11,7 @@
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-enum { MOST_ARRAYS = 4096 };
+enum { MOST_ARRAYS = 32768 };
 
 static void *test_array[MOST_ARRAYS];
 static int n_test_arrays = 0;

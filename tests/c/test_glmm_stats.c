@@ -5,7 +5,7 @@
 #include "math/simd.h"
 #include "glmm/groups.h"
 #include "glmm/simulate.h"
-#include "glmm/stats.h"
+#include "glmm/close.h"
 #include "reference.h"
 
 typedef struct {
@@ -95,7 +95,7 @@ static void check_product(double a, const double *direct, int n_col, int i, int 
 
 /* Every cell: R'R = Z'Z and R'[X y] = Z'[X y]; every level: within + between = all. */
 static void check_products(const lmm_stats *st, const lmm_rows *rows, double tol) {
-  const int q = st->q, p1 = st->p + 1, n_col = q + p1, m = q > 0 ? st->m : 1;
+  const int q = st->q, p1 = st->p + 1, n_col = q + p1, m = st->m; /* no groups, no cells */
   double *direct = new_doubles(n_col * n_col), *total = new_doubles(p1 * p1 * st->n_level);
   int *seen = new_ints(m);
   for (int i = 0; i < p1 * p1 * st->n_level; i++) total[i] = st->within[i];

@@ -34,10 +34,12 @@ static example new_groups(double unit, double y_unit) {
 }
 
 static void fit_init(lmm_fit *f, const example *e) {
+  const lmm_basis whole = {0};
+  double *flat;
   memset(f, 0, sizeof *f);
-  f->rows = e->rows;
   f->law = e->law;
-  CHECK(lmm_fit_summarise(f, &test_memory) == ELBO_OK);
+  CHECK(lmm_fit_summarise(&e->rows, &e->law, &flat, &test_memory, &test_memory) == ELBO_OK);
+  CHECK(lmm_fit_open(f, flat, &whole, &test_memory) == ELBO_OK);
 }
 
 /* X beta = (scaled X) (scaled beta) / y_scale + y_shift, row by row. */

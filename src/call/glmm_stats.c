@@ -1,0 +1,173 @@
+/* Entry points of the statistics of the Gaussian mixed model: a survey of rows, open, add, merge;
+ * and of all rows at once. */
+#include "call/glmm_stats.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "glmm/fit.h"
+#include "glmm/survey.h"
+
+/* ---- unpacking ------------------------------------------------------------------------------- */
+
+static void check_index(const int *index, R_xlen_t n, int most, const char *name) {
+  for (R_xlen_t i = 0; i < n; i++)
+    if (index[i] < 1 || index[i] > most)
+      Rf_error("internal error: `%s` must be in 1..%d", name, most);
+}
+
+void call_rows(SEXP data, lmm_rows *rows) {
+  const SEXP X = call_element(data, "X"), Z = call_element(data, "Z");
+  rows->n = call_dimension(X, 0, "X");
+  rows->p = call_dimension(X, 1, "X");
+  rows->q = call_dimension(Z, 1, "Z");
+  if (rows->q > LMM_MAX_TERMS) Rf_error("more than %d random-effects terms", LMM_MAX_TERMS);
+  if (rows->q > 0 && call_dimension(Z, 0, "Z") != rows->n)
+    Rf_error("internal error: `Z` must have a row for each of `X`");
+  const R_xlen_t n = rows->n;
+  rows->X = call_doubles(data, "X", n * rows->p, 0);
+  rows->Z = call_doubles(data, "Z", rows->q > 0 ? n * rows->q : -1, 0);
+  rows->y = call_doubles(data, "y", n, 0);
+  rows->weight = call_doubles(data, "weight", n, 1);
+  rows->m = call_int(data, "n_group", rows->q > 0, INT_MAX);
+  rows->group = call_ints(data, "group", n, rows->q == 0);
+  rows->n_level = call_int(data, "n_level", 1, INT_MAX);
+  rows->level = call_ints(data, "level", n, 1);
+  if (rows->group) check_index(rows->group, n, rows->m, "group");
+  if (rows->level) check_index(rows->level, n, rows->n_level, "level");
+  if (!rows->level && rows->n_level != 1) Rf_error("internal error: `level` is missing");
+}
+
+const double *call_flat(SEXP x, int complete) {
+  if (TYPEOF(x) != REALSXP || !lmm_stats_check(REAL_RO(x), (size_t)Rf_xlength(x)))
+    Rf_error("these are no statistics of a mixed model, or not all of them");
+  if (complete && !lmm_stats_complete(REAL_RO(x)))
+    Rf_error("there are groups without rows in the statistics");
+  return REAL_RO(x);
+}
+
+void call_law(SEXP model, int p, int q, int n_level, lmm_law *law) {
+  memset(law, 0, sizeof *law);
+  law->method = (lmm_method)call_int(model, "method", LMM_JOINT, LMM_VB);
+  law->fixed_origin = call_element(model, "prior_scale") != R_NilValue;
+  law->n_block = call_int(model, "n_block", 0, q);
+  law->block = call_ints(model, "block", q, 0);
+  for (int k = 0; k < q; k++)
+    if (law->block[k] < 0 || law->block[k] >= law->n_block ||
+        (k > 0 && law->block[k] < law->block[k - 1]))
+      Rf_error("internal error: `block` must be non-decreasing");
+  law->sd = call_doubles(model, "sd", q, 0);
+  law->cor = call_doubles(model, "cor", law->n_block, 0);
+  law->sigma = call_doubles(model, "sigma", n_level, 0);
+  const SEXP sizes = call_element(model, "smooth_size");
+  law->n_smooth = (int)Rf_xlength(sizes);
+  law->smooth_size = call_ints(model, "smooth_size", law->n_smooth, 0);
+  law->smooth_sd = call_doubles(model, "smooth_sd", law->n_smooth, 0);
+  for (int k = 0; k < law->n_smooth; k++)
+    if (law->smooth_size[k] < 1) Rf_error("internal error: `smooth_size` must be positive");
+  if (lmm_law_smooth_columns(law) > p) Rf_error("internal error: more smooth columns than columns");
+}
+
+static void *new_vector(void *ctx, size_t bytes) {
+  call_vector *vector = (call_vector *)ctx;
+  vector->last = Rf_allocVector(REALSXP, (R_xlen_t)(bytes / sizeof(double)));
+  REPROTECT(vector->last, vector->at);
+  return REAL(vector->last);
+}
+
+elbo_memory call_vector_memory(call_vector *vector) {
+  const elbo_memory memory = {new_vector, vector};
+  vector->last = R_NilValue;
+  PROTECT_WITH_INDEX(vector->last, &vector->at);
+  return memory;
+}
+
+/* ---- entries --------------------------------------------------------------------------------- */
+
+SEXP call_glmm_survey(SEXP data) {
+  lmm_rows rows;
+  call_rows(data, &rows);
+  SEXP out = PROTECT(
+      Rf_allocVector(REALSXP, (R_xlen_t)lmm_survey_size(rows.q + rows.p + 1)));
+  lmm_survey_rows(&rows, REAL(out));
+  UNPROTECT(1);
+  return out;
+}
+
+SEXP call_glmm_survey_merge(SEXP a, SEXP b) {
+  const R_xlen_t n = Rf_xlength(a);
+  if (TYPEOF(a) != REALSXP || TYPEOF(b) != REALSXP || n != Rf_xlength(b) ||
+      n < (R_xlen_t)lmm_survey_size(1) || (n - SURVEY_COLUMNS) % 3 != 0)
+    Rf_error("these are no surveys of the same columns");
+  SEXP out = PROTECT(Rf_duplicate(a));
+  lmm_survey_merge(REAL(out), REAL_RO(b), (int)((n - SURVEY_COLUMNS) / 3));
+  UNPROTECT(1);
+  return out;
+}
+
+/* `shape`: list(p, q, n_group, n_level, n_smooth). */
+SEXP call_glmm_stats_open(SEXP survey, SEXP shape) {
+  lmm_shape s = {.p = call_int(shape, "p", 0, INT_MAX),
+                 .q = call_int(shape, "q", 0, LMM_MAX_TERMS),
+                 .n_level = call_int(shape, "n_level", 1, INT_MAX)};
+  s.m = call_int(shape, "n_group", s.q > 0, INT_MAX);
+  if (s.q == 0) s.m = 0;
+  s.n_smooth = call_int(shape, "n_smooth", 0, s.p);
+  if (TYPEOF(survey) != REALSXP ||
+      (size_t)Rf_xlength(survey) != lmm_survey_size(s.q + s.p + 1) ||
+      !(REAL_RO(survey)[SURVEY_N] > 0.0))
+    Rf_error("this is no survey of rows of these columns");
+  call_vector made;
+  const elbo_memory out = call_vector_memory(&made);
+  lmm_stats_open(REAL_RO(survey), &s, &out);
+  UNPROTECT(1);
+  return made.last;
+}
+
+static void check_rows_of(const double *flat, const lmm_rows *rows) {
+  if (rows->p != flat[FLAT_P] || rows->q != flat[FLAT_Q] || rows->n_level != flat[FLAT_LEVELS] ||
+      (rows->q > 0 && rows->m != flat[FLAT_M]))
+    Rf_error("these rows are not of the shape of the statistics");
+}
+
+SEXP call_glmm_stats_add(SEXP stats, SEXP data) {
+  const double *flat = call_flat(stats, 0);
+  const elbo_memory memory = call_memory();
+  call_vector made;
+  lmm_rows rows;
+  call_rows(data, &rows);
+  check_rows_of(flat, &rows);
+  const elbo_memory out = call_vector_memory(&made);
+  lmm_stats_add(flat, &rows, &memory, &out);
+  UNPROTECT(1);
+  return made.last;
+}
+
+SEXP call_glmm_stats_merge(SEXP a, SEXP b) {
+  const double *first = call_flat(a, 0), *second = call_flat(b, 0);
+  const elbo_memory memory = call_memory();
+  call_vector made;
+  if (!lmm_stats_mergeable(first, second))
+    Rf_error("the statistics are sums about different shifts: open both from the same survey");
+  const elbo_memory out = call_vector_memory(&made);
+  lmm_stats_merge(first, second, &memory, &out);
+  UNPROTECT(1);
+  return made.last;
+}
+
+/* The statistics of all rows of a model. */
+SEXP call_glmm_stats(SEXP data, SEXP model) {
+  const elbo_memory memory = call_memory();
+  call_vector made;
+  double *flat;
+  lmm_rows rows;
+  lmm_law law;
+  call_rows(data, &rows);
+  if (rows.n < 1) Rf_error("internal error: no rows");
+  call_law(model, rows.p, rows.q, rows.n_level, &law);
+  const elbo_memory out = call_vector_memory(&made);
+  if (lmm_fit_summarise(&rows, &law, &flat, &memory, &out) != ELBO_OK)
+    Rf_error("internal error: the data do not fit into memory");
+  UNPROTECT(1);
+  return made.last;
+}
