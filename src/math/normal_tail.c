@@ -108,13 +108,13 @@ static void by_ends(double a, double b, double *out) {
   out[3] = a * a * at_a - b * b * at_b - mean - 3.0 * excess * mean + 2.0 * mean * mean * mean;
 }
 
-void normal_log_interval(double a, double b, double out[4]) {
-  const int flip = a + b < 0.0;
-  const double from = flip ? -b : a, to = flip ? -a : b;
-  if (to - from >= 1.0 && from <= 2.0)
-    by_ends(from, to, out);
+void normal_log_interval(double a, double width, double out[4]) {
+  const int flip = a + 0.5 * width < 0.0;
+  const double from = flip ? -(a + width) : a;
+  if (width >= 1.0 && from <= 2.0)
+    by_ends(from, flip ? -a : a + width, out);
   else
-    by_quadrature(from, to - from, out);
+    by_quadrature(from, width, out);
   if (!flip) return;
   out[1] = -out[1];
   out[3] = -out[3];

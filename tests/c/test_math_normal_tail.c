@@ -66,7 +66,7 @@ static void test_interval(void) {
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     double got[4];
     const double cube = pow(known[i][1] - known[i][0], 3.0); /* bounds a third moment */
-    normal_log_interval(known[i][0], known[i][1], got);
+    normal_log_interval(known[i][0], known[i][1] - known[i][0], got);
     for (int k = 0; k < 3; k++) CHECK(near(got[k], known[i][2 + k], 2e-12));
     CHECK(fabs(got[3] - known[i][5]) <= 1e-11 * fabs(known[i][5]) + 1e-15 * fmin(1.0, cube));
   }
@@ -77,13 +77,13 @@ static void test_pieces(void) {
   for (double x = -9.0; x <= 9.0; x += 0.375) {
     double one[4], all[4], left[4], right[4];
     normal_log_cdf(x, one);
-    normal_log_interval(-60.0, x, all);
+    normal_log_interval(-60.0, x + 60.0, all);
     for (int k = 0; k < 4; k++)
       CHECK(fabs(one[k] + (k % 2 ? all[k] : -all[k])) <= 1e-11 * fabs(one[k]) + 1e-15);
     for (double width = 1e-3; width < 10.0; width *= 3.0) {
-      normal_log_interval(x - width, x + 0.5, all);
-      normal_log_interval(x - width, x, left);
-      normal_log_interval(x, x + 0.5, right);
+      normal_log_interval(x - width, width + 0.5, all);
+      normal_log_interval(x - width, width, left);
+      normal_log_interval(x, 0.5, right);
       CHECK(near(log(exp(left[0] - all[0]) + exp(right[0] - all[0])) + 1.0, 1.0, 1e-12));
     }
   }
