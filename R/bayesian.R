@@ -216,7 +216,7 @@ expected_draws.elbo_mixture <- function(fit, newdata, latent, n, allow) {
 
 #' @exportS3Method
 predicted_draws.elbo_mixture <- function(fit, newdata, latent, n, allow) {
-  if (fit$kind == "classes") {
+  if (responses_apart(fit$design$spec)) {
     not_for_mixtures("posterior_predict() of several types", "Use simulate(fit, nsim).")
   }
   draws <- simulate(fit, n, newdata = newdata)
@@ -251,7 +251,7 @@ observed_rows.elbo_mixture <- function(fit, newdata) {
 
 mixture_draws <- function(fit, n) {
   thetas <- posterior_theta(fit, n)
-  lapply(seq_len(n), function(i) at_draw(fit, thetas[i, ]))
+  lapply(seq_len(n), function(i) law_of(fit)$at_draw(fit, thetas[i, ]))
 }
 
 # The mixture at the point theta that a draw has, by method "em".
@@ -260,7 +260,7 @@ point_fit <- function(fit) {
   fit$priors <- mixture_priors(NULL, fit$design, fit$k, "em")
   fit$state <- list()
   fit$state <- theta_state(fit, fit$theta)
-  unconstrained(fit)
+  law_of(fit)$unconstrained(fit)
 }
 
 # n x rows, or n x rows x responses.

@@ -2,8 +2,6 @@
 #
 #   component_values(fit, block)    k x terms: the entries of theta() of a block, without the
 #                                   common ones; columns named by what stands before `|`
-#   component_covariances(fit)      k x d x d from the sds and correlations, d may be 0
-#   component_weights(fit, W)       rows of W (or one row) x k: P(component) before the response
 
 #' @export
 generics::components
@@ -44,17 +42,7 @@ generics::components
 components.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
   weight <- colSums(unit_weights(object) * unit_freq(object)) / nobs(object)
-  rest <- switch(object$kind,
-    normal = normal_components(object),
-    classes = class_components(object),
-    list(
-      coefficients = component_coefficients(object),
-      covariance = if (object$kind == "curves") curve_covariances(object)
-                   else component_covariances(object),
-      sigma = component_sigma(object)
-    )
-  )
-  c(list(weight = weight), rest)
+  c(list(weight = weight), law_of(object)$components(object))
 }
 
 #' @export
@@ -83,5 +71,3 @@ parameter_terms <- function(names) sub("[|][^|]*$", "", names)
 own_terms <- function(parameters) {
   ifelse(is.na(parameters$component), parameters$name, parameter_terms(parameters$name))
 }
-
-# ---- weights -----------------------------------------------------------------------------

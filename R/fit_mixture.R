@@ -229,7 +229,7 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
   parts <- mixture_frame(call, parent.frame(), family)
   design <- parts$design
   check_size(k, design)
-  models <- covariance_models(covariance, design, method)
+  models <- law_of(design)$covariance_models(covariance, design, method)
   if (!is.null(start) && length(k) > 1) {
     abort(sprintf("`start` is for one number of components, but `k` has %d.", length(k)),
           "elbo_error_argument")
@@ -259,7 +259,7 @@ check_mixture_dots <- function(given, ...) {
 
 check_mixture_family <- function(family) {
   family <- as_family(family, parent.frame(2))
-  links <- c(gaussian = "identity", binomial = "logit", poisson = "log")
+  links <- unlist(unname(lapply(all_laws(), `[[`, "families")))
   if (identical(unname(links[family$family]), family$link)) return(family)
   abort(c("`family` must be gaussian(), binomial() or poisson() with the usual link,",
           sprintf("not %s(%s).", family$family, family$link)), "elbo_error_argument")
@@ -288,9 +288,8 @@ check_size <- function(k, design) {
 # Number of different units, or `enough` where there are at least so many.
 distinct_units <- function(design, enough) {
   if (design$n_unit < enough || !is.null(design$first)) return(design$n_unit)
-  values <- if (design$kind == "regression") cbind(design$X, design$y, design$trials, design$offset)
-            else design$Y
-  if (is.null(values)) return(design$n_unit) # curves of a row each
+  values <- law_of(design)$distinct(design)
+  if (is.null(values)) return(design$n_unit)
   for (rows in unique(pmin(c(10 * enough, nrow(values)), nrow(values)))) {
     n <- nrow(unique(values[seq_len(rows), , drop = FALSE]))
     if (n >= enough) return(enough)
@@ -327,10 +326,10 @@ mixture_estimates <- function(chosen, design, method) {
   )
 }
 
-# With smooth terms the log-likelihood of several components is not known; of one it is the ELBO.
+# With latent vectors the log-likelihood of several components is not known; of one it is the ELBO.
 mixture_trace <- function(result, design, k) {
   trace <- ascent_trace(result$trace)
-  if (length(design$curves) == 0) return(trace)
+  if (!law_of(design)$has_vectors(design)) return(trace)
   trace$log_evidence <- if (k == 1) trace$elbo else NA
   trace$kl <- trace$log_evidence - trace$elbo
   trace

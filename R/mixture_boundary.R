@@ -1,43 +1,15 @@
-# Coefficients at the boundary. Membership: where covariates tell components apart without error the
-# likelihood rises to a limit as coefficients grow, which is the estimate.
-#
-# Regressions of counts and shares: a component whose mean is 0 (or a probability 0 or
-# 1) in rows that its coefficients fit without error. The likelihood is bounded there, and its limit
-# is the estimate; the coefficients that lead to it are infinite. C holds a point so far out that no
-# digit tells it from the limit, and says which components have such coefficients.
+# Coefficients at the boundary, of membership and of regressions: the likelihood rises to a limit as
+# they grow, which is the estimate. C holds a point so far out that no digit tells it from that.
 #
 #   theta_of(result, ...)         theta as it is reported: coefficients -Inf or Inf, or NA where the
-#                                 rows of the component say nothing of them
-#   finite_coefficients(fit)      those to compute with, k x columns of X
-#   finite_membership(fit)        the same, k x columns of W, the first row zero
-#   limit_membership(B, W)        coefficients as they are reported, of finite ones
-#   snap_means(fit, mean)         means, exactly 0 (or 1) where they are so in the limit
-#   limit_words(fit)              the sentences of print()
+#                                 rows say nothing of them
+#   limit_along(beta, staying, leaving)    coefficients as they are reported, of finite ones
 
 # `result` is what C found for the model, see mixture_model().
 theta_of <- function(result, model, latent) {
   theta <- result$theta
-  part <- model$parts$regression
-  held <- held_components(result$state)
-  if (any(held)) {
-    # The weights come first, and these families have no sigma.
-    rows <- length(theta) - length(result$state$regression$coefficients) +
-      seq_along(result$state$regression$coefficients)
-    probability <- .Call(C_mixture_evaluate, model, result$state)$probability
-    if (!is.null(model$first)) {
-      probability <- probability[rep(seq_len(model$n_unit), diff(model$first)), , drop = FALSE]
-    }
-    beta <- result$state$regression$coefficients
-    for (j in which(held)) beta[, j] <- limit_coefficients(part, beta[, j], probability[, j])
-    theta[rows] <- beta
-  }
-  weights <- model$parts$weights
-  if (!is.null(weights$W) && model$k > 1 && is.infinite(weights$coefficient_sd)) {
-    coefficient <- result$state$weights$coefficient
-    own <- seq_len(length(coefficient) - nrow(coefficient))
-    theta[own] <- limit_membership(coefficient, weights$W)
-  }
-  theta[!latent]
+  theta <- law_of(model)$limit_theta(theta, model, result)
+  limit_weights(theta, model, result)[!latent]
 }
 
 # `staying` rows are moved by coefficients, `leaving` rows are taken out where the coefficients
@@ -71,9 +43,4 @@ leaves_without <- function(leaving, free, b) {
   along <- leaving %*% (free %*% rest)
   fit <- qr.fitted(qr(along), rep(1, nrow(along)))
   all(fit > 1e-6)
-}
-
-limit_words <- function(fit) {
-  c(membership_sentence(fit),
-    unlist(lapply(which(held_components(fit$state)), function(j) limit_sentence(fit, j))))
 }

@@ -29,7 +29,7 @@ posterior_verdict.elbo_mixture <- function(fit, always = FALSE) {
   chart <- mixture_chart(fit)
   if (is.character(chart)) return(no_verdict(chart))
   if (length(chart) == 0) return(no_verdict("No parameter is free."))
-  size <- fit$design$n_row * fit$k * row_cost(fit$design)
+  size <- fit$design$n_row * fit$k * law_of(fit)$row_cost(fit$design)
   if ((size > mixture_check_size || !errors_at_hand(fit)) && !always) {
     return(no_verdict(sprintf(paste(
       "Linear response not checked: %s and %s. convergence(fit, check = TRUE) does."),
@@ -44,13 +44,6 @@ posterior_verdict.elbo_mixture <- function(fit, always = FALSE) {
   # Of all the equal modes.
   verdict$log_evidence <- verdict$log_evidence + exchangeable(fit) * lgamma(fit$k + 1)
   verdict
-}
-
-# Numbers that the density of a row takes.
-row_cost <- function(design) {
-  switch(design$kind, normal = ncol(design$Y), classes = ncol(design$Y),
-         regression = ncol(design$X),
-         curves = ncol(design$X) + ncol(design$Z)^2)
 }
 
 empty_verdict <- function(empty) {
@@ -159,8 +152,7 @@ own_mode <- function(fit, chart, centre, cov) {
 
 # A sentence where there is none.
 mixture_chart <- function(fit) {
-  pieces <- switch(fit$kind, normal = normal_pieces(fit), regression = regression_pieces(fit),
-                   curves = curve_pieces(fit), classes = class_pieces(fit))
+  pieces <- law_of(fit)$pieces(fit)
   if (is.character(pieces)) return(pieces)
   c(weight_pieces(fit), pieces)
 }
@@ -225,8 +217,6 @@ sigma_pieces <- function(fit, told) {
   })
 }
 
-# ---- normal components ---------------------------------------------------------------------------
-
 full_covariance <- function(x, d, df, S) {
   sd <- exp(x[, seq_len(d), drop = FALSE])
   w <- x[, -seq_len(d), drop = FALSE]
@@ -258,25 +248,13 @@ forward_solve <- function(W, e) {
   e
 }
 
-# ---- curves --------------------------------------------------------------------------------------
-
 # ---- states --------------------------------------------------------------------------------------
 
 # The fields of C (see theta_state()), a column a row of theta.
 point_states <- function(fit, theta) {
-  rows <- function(block) t(theta[, fit$parameters$block == block, drop = FALSE])
-  weights <- if (is.null(fit$design$W)) list(weight = rows("weight"))
-             else list(coefficient = rbind(matrix(0, ncol(fit$design$W), nrow(theta)),
-                                           rows("membership")))
-  state <- list(weights = weights)
-  state[[fit$kind]] <- switch(fit$kind,
-    normal = list(mean = rows("mean"), covariance = normal_columns(fit, rows("sd"), rows("cor"))),
-    regression = list(coefficients = rows("beta"), boundary = 0 * rows("beta"),
-                      sigma = rows("sigma")),
-    curves = list(coefficients = rows("beta"), covariance = curve_columns_of(fit, theta),
-                  sigma = rows("sigma")),
-    classes = probability_columns(fit, theta)
-  )
+  law <- law_of(fit)
+  state <- list(weights = weight_columns(fit, theta))
+  state[[law$part]] <- law$point_fields(fit, theta)
   state
 }
 
@@ -291,4 +269,9 @@ covariance_columns <- function(sd, cor, pairs) {
     out[a + d * (b - 1), ] <- out[b + d * (a - 1), ] <- cor[i, ] * sd[a, ] * sd[b, ]
   }
   out
+}
+
+# The entries of a block, a column a row of theta.
+block_columns <- function(fit, theta, block) {
+  t(theta[, fit$parameters$block == block, drop = FALSE])
 }

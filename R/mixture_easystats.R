@@ -43,7 +43,7 @@ predicted_table.elbo_mixture <- function(fit, data, predict, ci, random) {
     frame_order(cbind(averaged_means(one, design, unit_weights(one, design))), design)
   }
   values <- as.matrix(mean_at(fit$theta))
-  se <- if (!has_curves(fit)) delta_errors(fit, mean_at)
+  se <- if (!law_of(fit)$has_vectors(fit$design)) delta_errors(fit, mean_at)
   long_predictions(values, se, ci)
 }
 
@@ -180,6 +180,6 @@ model_identify_variables.elbo_mixture <- function(model) {
 #' @exportS3Method insight::find_response
 find_response.elbo_mixture <- function(x, combine = TRUE, ...) {
   check_dots_empty(..., .but = "verbose")
-  if (x$kind != "classes" || combine) return(NextMethod())
+  if (!responses_apart(x$design$spec) || combine) return(NextMethod())
   response_variables(x)
 }

@@ -2,7 +2,6 @@
 # theta.
 #
 #   theta_state(fit, theta)     the state at a point theta (not under vb, where a state is a q)
-#   unconstrained(fit)          the model in which theta obeys no constraint between its entries
 #   unit_log_joint(fit, theta)  log p(y_i, z_i = j | theta), units x k
 
 #' @rdname elbo
@@ -19,7 +18,8 @@ elbo.elbo_mixture <- function(object, theta = NULL, q = NULL, ...) {
             "Change the model or its priors and refit to compare."), "elbo_error_not_available")
   }
   theta <- if (is.null(theta)) object$theta else check_theta(theta, object)
-  answer <- evaluate_mixture(unconstrained(object), state = theta_state(object, theta))
+  free <- law_of(object)$unconstrained(object)
+  answer <- evaluate_mixture(free, state = theta_state(object, theta))
   log_prior <- evaluate_mixture(object, state = theta_state(object, theta))$log_prior
   freq <- unit_freq(object)
   if (is.null(q)) {
@@ -52,7 +52,7 @@ unit_log_joint <- function(fit, theta = fit$theta) {
   fit$theta[] <- theta
   state <- theta_state(fit, theta)
   out <- vapply(seq_len(fit$k), function(j) {
-    one <- unconstrained(fit)
+    one <- law_of(fit)$unconstrained(fit)
     one$k <- 1L
     one$design$W <- NULL
     evaluate_mixture(one, state = component_state(state, j))$log_density
@@ -74,44 +74,12 @@ component_state <- function(state, j) {
 
 # ---- states ------------------------------------------------------------------------------
 
-unconstrained <- function(fit) {
-  if (fit$kind == "normal") fit$covariance <- if (ncol(fit$design$Y) > 1) "VVV" else "V"
-  fit
-}
-
 # The state at which a point theta is (not under vb, where a state is q).
 theta_state <- function(fit, theta) {
   fit$theta[] <- theta
+  law <- law_of(fit)
   state <- fit$state
   state$weights <- weights_state(fit, state$weights)
-  switch(fit$kind,
-    normal = {
-      parts <- normal_components(fit)
-      state$normal <- list(mean = t(parts$mean), covariance = aperm(parts$covariance, c(2, 3, 1)))
-    },
-    regression = {
-      coefficients <- t(finite_coefficients(fit))
-      state$regression$coefficients <- coefficients
-      if (is.null(state$regression$boundary)) state$regression$boundary <- 0 * coefficients
-      sigma <- fit$theta[fit$parameters$block == "sigma"]
-      if (length(sigma) > 0) state$regression$sigma <- unname(sigma)
-    },
-    curves = {
-      Gamma <- aperm(curve_covariances(fit), c(2, 3, 1))
-      common <- fit$design$random$common
-      state$curves$coefficients <- t(component_values(fit, "beta"))
-      state$curves$covariance <- if (common) Gamma[, , 1, drop = FALSE] else Gamma
-      state$curves$sigma <- unname(fit$theta[fit$parameters$block == "sigma"])
-    },
-    classes = {
-      parts <- class_components(fit)
-      probability <- t(do.call(cbind, unname(parts$probability)))
-      if (length(probability) > 0) state$classes$probability <- probability
-      if (ncol(parts$mean) > 0) {
-        state$classes$mean <- t(parts$mean)
-        state$classes$variance <- t(component_values(fit, "sd", "sd__"))^2
-      }
-    }
-  )
+  state[[law$part]] <- law$theta_fields(fit, state[[law$part]])
   state
 }

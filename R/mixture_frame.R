@@ -8,7 +8,7 @@
 #   subset_units(design, units)        the design of some of its units
 #
 # A design is a list of
-#   kind        "normal", "regression", "classes" or "curves"
+#   kind        the law of responses, a name in mixture_laws (R/mixture_part.R)
 #   n_row, n_unit, first    rows, units, and 0-based offsets of the units' first rows (NULL: a row
 #                           is a unit)
 #   row_order   the rows of the frame in the order of the design, NULL where it is that of the frame
@@ -38,33 +38,33 @@ mixture_frame <- function(call, env, family) {
   parsed <- take_bar_smooths(take_smooths(parsed))
   spec <- list(kind = mixture_kind(parsed, family, !is.null(call$weights)), family = family,
                lhs = parsed$fixed[[2]], unit = if (!is.null(unit)) term_variables(unit))
-  check_curves(spec, parsed)
-  check_smooths(parsed, spec)
+  law <- law_of(spec)
+  structure <- law$structure(spec, parsed, argument_value(call, "random_covariance", env))
   spec$common_sigma <- common_sigma(argument_value(call, "sigma", env, "~ 1"), spec)
-  structure <- random_structure(argument_value(call, "random_covariance", env), spec$kind)
 
   action <- na_action(argument_value(call, "na.action", env))
   check_bound_columns(spec$lhs, data, environment(formula))
 
   frame <- evaluate_frame(frame_variables(parsed, spec, membership, data),
                           c("subset", "weights", "freq"), data, call, env)
-  check_responses(frame, spec)
+  law$check_response(frame, spec)
   check_scale(frame, "weights")
   check_freq(frame)
   frame <- drop_unused_rows(frame, spec, action, membership)
   factors <- vapply(frame, is.factor, NA)
   frame[factors] <- lapply(frame[factors], drop_levels)
 
-  if (is.character(frame[[1]]) && spec$kind == "regression") frame[[1]] <- as.factor(frame[[1]])
+  text <- intersect(which(vapply(frame, is.character, NA)), response_columns(spec))
+  frame[text] <- lapply(frame[text], as.factor)
 
   curves <- build_parts(c(list(parsed$smooths), lapply(parsed$bars, `[[`, "smooths")), frame)
   check_smooth_size(unlist(curves, recursive = FALSE), frame)
   fixed <- terms(add_multipliers(parsed$fixed, parsed$smooths, frame))
-  if (spec$kind == "classes") fixed <- stats::delete.response(fixed)
+  if (responses_apart(spec)) fixed <- stats::delete.response(fixed)
   fixed <- described_matrix(fixed, frame, argument_value(call, "contrasts", env))
   member <- if (has_terms(membership)) described_matrix(terms(membership), frame)
   spec$membership <- member[c("terms", "xlevels", "contrasts")]
-  random <- if (spec$kind == "curves") {
+  random <- if (length(parsed$bars) > 0) {
     random_design(parsed$bars, frame, structure, unlist(curves[-1], recursive = FALSE))
   }
   X <- cbind(fixed$matrix, smooth_matrix(curves[[1]], frame))
@@ -106,23 +106,8 @@ has_terms <- function(formula) {
 }
 
 parse_mixture <- function(formula, data) {
-  if (inherits(formula, "formula") && length(formula) == 3 &&
-      is_call_to(formula[[2]], "responses")) {
-    formula[[2]] <- expand_responses(formula[[2]], names(data), all.vars(formula[[3]]))
-  }
+  for (law in all_laws()) formula <- law$expand(formula, names(data))
   parse_formula(formula, data)
-}
-
-mixture_kind <- function(parsed, family, weighted) {
-  if (length(parsed$bars) > 0) return("curves")
-  terms <- terms(parsed$fixed)
-  plain <- length(attr(terms, "term.labels")) == 0 && is.null(attr(terms, "offset")) &&
-    attr(terms, "intercept") == 1
-  if (is_call_to(parsed$fixed[[2]], "responses")) {
-    check_plain_classes(plain, family, weighted)
-    return("classes")
-  }
-  if (plain && family$family == "gaussian" && !weighted) "normal" else "regression"
 }
 
 # One residual standard deviation, or one for each component.
@@ -134,35 +119,37 @@ common_sigma <- function(sigma, spec) {
     abort(c("`sigma` must be ~ component, a residual standard deviation for each, or ~ 1, one for",
             sprintf("all; not %s.", describe_value(sigma))), "elbo_error_formula")
   }
-  if (spec$kind %in% c("regression", "curves") && spec$family$family == "gaussian") return(TRUE)
-  abort(c("`sigma` = ~ 1 is for mixtures of Gaussian regressions.",
-          if (spec$kind == "normal") "Here say covariance = \"EEE\", or \"E\" for one response."),
+  law <- law_of(spec)
+  if (law$has_sigma(spec$family)) return(TRUE)
+  abort(c("`sigma` = ~ 1 is for mixtures of Gaussian regressions.", law$sigma_words),
         "elbo_error_argument")
 }
 
 # The model frame -------------------------------------------------------------------------------
 
-# A one- or two-sided formula of all variables. The responses of classes are variables each. Columns
-# of the data that regressions transform are kept as they are too: pictures are drawn against them.
+# A one- or two-sided formula of all variables. Responses may be variables each by itself. Columns
+# of the data that the formula transforms are kept as they are too: pictures are drawn against them.
 frame_variables <- function(parsed, spec, membership, data) {
   fixed <- term_variables(parsed$fixed)
-  raw <- if (spec$kind != "classes") lapply(intersect(all.vars(parsed$fixed[[3]]), names(data)),
-                                            as.name)
+  raw <- lapply(intersect(all.vars(parsed$fixed[[3]]), names(data)), as.name)
   random <- unlist(lapply(parsed$bars, function(bar) term_variables(bar$terms)), recursive = FALSE)
-  classes <- spec$kind == "classes"
-  right <- c(if (classes) unname(as.list(spec$lhs)[-1]), fixed[-1], random,
+  apart <- responses_apart(spec)
+  right <- c(if (apart) law_of(spec)$responses(spec$lhs), fixed[-1], random,
              if (!is.null(membership)) term_variables(membership), spec$unit, raw)
   sum <- Reduce(function(a, b) call("+", a, b), unique(right), 1)
-  variables <- if (classes) call("~", sum) else call("~", spec$lhs, sum)
+  variables <- if (apart) call("~", sum) else call("~", spec$lhs, sum)
   stats::as.formula(variables, environment(parsed$fixed))
 }
 
-response_columns <- function(spec) if (spec$kind == "classes") seq_along(spec$lhs)[-1] - 1L else 1L
+response_columns <- function(spec) seq_along(law_of(spec)$responses(spec$lhs))
+
+# Whether responses are variables each by itself, which no one expression has.
+responses_apart <- function(spec) !identical(law_of(spec)$responses(spec$lhs), list(spec$lhs))
 
 # Rows that na.action drops, and rows that say nothing: those with no response at all, no trials,
 # or no copies.
 drop_unused_rows <- function(frame, spec, action, membership) {
-  integrated <- if (spec$kind %in% c("normal", "classes")) response_columns(spec) else integer()
+  integrated <- if (law_of(spec)$by_row) integer() else response_columns(spec)
   # A response that weights depend on too must be there.
   covariates <- if (!is.null(membership)) vapply(term_variables(membership), deparse_line, "")
   integrated <- setdiff(integrated, match(covariates, names(frame)))
@@ -194,34 +181,19 @@ drop_unused_rows <- function(frame, spec, action, membership) {
 }
 
 empty_rows <- function(frame, spec) {
+  law <- law_of(spec)
   responses <- frame[response_columns(spec)]
   missing <- function(x) if (is.matrix(x)) rowSums(!is.na(x)) == 0 else is.na(x)
-  no_trials <- spec$family$family == "binomial" && is.matrix(responses[[1]])
-  list(
-    `without any response` = if (spec$kind %in% c("normal", "classes") &&
-                                 anyNA(responses, recursive = TRUE)) {
+  c(
+    list(`without any response` = if (!law$by_row && anyNA(responses, recursive = TRUE)) {
       which(Reduce(`&`, lapply(responses, missing)))
-    },
-    `with no trials` = if (no_trials) which(rowSums(responses[[1]]) == 0),
-    `of freq 0` = which(frame[["(freq)"]] == 0)
+    }),
+    law$silent_rows(responses, spec),
+    list(`of freq 0` = which(frame[["(freq)"]] == 0))
   )
 }
 
 # Responses -------------------------------------------------------------------------------------
-
-check_responses <- function(frame, spec) {
-  y <- frame[[1]]
-  switch(spec$kind,
-    normal = check_normal_response(y, spec),
-    classes = Map(check_class_variable, frame[response_columns(spec)], class_names(spec)),
-    regression = ,
-    curves = switch(spec$family$family,
-      gaussian = check_gaussian_response(y, spec),
-      binomial = check_binomial_response(y, spec, frame),
-      poisson = check_one_count(y, deparse_line(spec$lhs), frame)
-    )
-  )
-}
 
 # cbind() would make codes of a factor.
 check_bound_columns <- function(lhs, data, env) {
@@ -251,16 +223,10 @@ check_freq <- function(frame) {
 # X and W have a row for each of `frame`, in its order.
 mixture_design <- function(frame, spec, X = NULL, W = NULL, random = NULL, curves = NULL) {
   units <- units_of(if (!is.null(spec$unit)) frame_factor(spec$unit, frame), nrow(frame))
-  rows <- switch(spec$kind,
-    normal = list(Y = normal_matrix(frame[[1]], spec$lhs)),
-    classes = class_matrix(frame[response_columns(spec)], class_names(spec)),
-    regression = c(list(X = X, weights = as_double(frame[["(weights)"]]),
-                        offset = as_double(stats::model.offset(frame))),
-                   regression_response(frame[[1]], spec)),
-    curves = list(X = X, Z = random$Z, y = as_double(frame[[1]]),
-                  weights = as_double(frame[["(weights)"]]),
-                  offset = as_double(stats::model.offset(frame)))
-  )
+  law <- law_of(spec)
+  rows <- c(if (law$by_row) list(X = X, Z = random$Z, weights = as_double(frame[["(weights)"]]),
+                                 offset = as_double(stats::model.offset(frame))),
+            law$response_rows(frame[response_columns(spec)], spec))
   design <- arrange_design(rows, units, W, as_double(frame[["(freq)"]]), attr(frame, "row.names"))
   c(list(kind = spec$kind), design, list(spec = spec, random = random$random, curves = curves),
     list(na.action = attr(frame, "na.action")))
@@ -345,15 +311,7 @@ unit_of_row <- function(design) {
 
 check_mixture_design <- function(design) {
   check_mixture_magnitudes(design)
-  switch(design$kind,
-    normal = {
-      check_constant_columns(design$Y)
-      check_collinear(design$Y)
-    },
-    classes = check_class_columns(design),
-    regression = ,
-    curves = check_regression(design)
-  )
+  law_of(design)$check_design(design)
 }
 
 check_mixture_magnitudes <- function(design) {
@@ -362,7 +320,7 @@ check_mixture_magnitudes <- function(design) {
   })
   x <- column_sizes(design[intersect(c("X", "Z"), names(design))])
   check_magnitudes(c(y, x, column_sizes(design[intersect(c("Y", "W", "offset"), names(design))])))
-  if (identical(design$spec$family$family, "gaussian") && length(y) > 0) {
+  if (law_of(design)$has_sigma(design$spec$family)) {
     check_ratios(y, x, column_sizes(list(weights = design$weights)))
   }
 }
@@ -431,8 +389,7 @@ mixture_newdata <- function(fit, newdata, response = TRUE) {
     abort(sprintf("The unit of `newdata` is missing in %s.", rows), "elbo_error_data")
   }
   units <- units_of(unit, nrow(newdata))
-  rows <- c(if (spec$kind %in% c("regression", "curves")) new_covariates(fit, newdata),
-            if (spec$kind == "curves") list(Z = new_random(fit, newdata)),
+  rows <- c(if (law_of(fit)$by_row) new_covariates(fit, newdata),
             if (response) new_responses(fit, newdata))
   W <- if (!is.null(spec$membership)) {
     described <- spec$membership
@@ -447,7 +404,7 @@ mixture_newdata <- function(fit, newdata, response = TRUE) {
 # Of all parts but the responses; without its unit a row is a unit.
 covariate_names <- function(fit) {
   spec <- fit$design$spec
-  random <- if (spec$kind == "curves") lapply(parse_formula(fit$formula)$bars, `[[`, "terms")
+  random <- lapply(parse_formula(fit$formula)$bars, `[[`, "terms")
   extras <- as.list(fit$call)[c("membership", "weights")]
   vars_of(c(list(drop_bars(fit$formula[[3]])), random, extras))
 }
@@ -460,28 +417,26 @@ new_covariates <- function(fit, newdata) {
   X <- kept_columns(stats::model.matrix(terms, frame, fit$contrasts), fit, newdata, tell = TRUE)
   X <- cbind(X, smooth_matrix(fit$design$curves, frame))
   list(X = X[, colnames(fit$design$X), drop = FALSE],
+       Z = if (!is.null(fit$design$random)) new_random(fit, newdata),
        offset = as_double(stats::model.offset(frame)),
        weights = as_double(new_extra(fit, "weights", newdata)))
 }
 
 new_responses <- function(fit, newdata) {
   spec <- fit$design$spec
-  expressions <- if (spec$kind == "classes") as.list(spec$lhs)[-1] else list(spec$lhs)
-  columns <- Map(response_of_newdata, unname(expressions), fit$frame[response_columns(spec)],
+  law <- law_of(fit)
+  expressions <- law$responses(spec$lhs)
+  columns <- Map(response_of_newdata, expressions, fit$frame[response_columns(spec)],
                  MoreArgs = list(fit = fit, newdata = newdata))
   for (column in columns) check_new_length(NROW(column), newdata, vars_of(expressions))
   frame <- structure(columns, names = vapply(expressions, deparse_line, ""),
                      row.names = attr(newdata, "row.names"), class = "data.frame")
   check_new_finite(frame)
-  check_responses(frame, spec)
-  known <- if (spec$kind == "classes") fit$design$variables$levels else list(levels(fit$frame[[1]]))
-  frame[] <- Map(with_levels, frame, known, names(frame))
-  switch(spec$kind,
-    normal = list(Y = check_new_width(normal_matrix(frame[[1]], spec$lhs), fit)),
-    classes = class_matrix(frame, class_names(spec))["Y"],
-    regression = ,
-    curves = regression_response(frame[[1]], spec)
-  )
+  law$check_response(frame, spec)
+  frame[] <- Map(with_levels, frame, law$levels(fit), names(frame))
+  rows <- law$response_rows(frame, spec)
+  if (!is.null(rows$Y)) check_new_width(rows$Y, fit)
+  rows[intersect(row_elements, names(rows))]
 }
 
 # A response of which newdata has no column is missing in all rows; of cbind() each by itself.
@@ -510,26 +465,13 @@ response_of_newdata <- function(expression, old, fit, newdata) {
 }
 
 check_new_width <- function(Y, fit) {
-  if (ncol(Y) == ncol(fit$design$Y)) return(Y)
+  if (ncol(Y) == ncol(fit$design$Y)) return()
   abort(sprintf("The response `%s` of `newdata` has %d columns, not %d as in the fit.",
                 deparse_line(fit$design$spec$lhs), ncol(Y), ncol(fit$design$Y)), "elbo_error_data")
 }
 
-# A matrix of the responses, or a data frame of its columns, where the response of the fit is one.
 as_newdata <- function(newdata, fit) {
-  lhs <- fit$design$spec$lhs
-  names <- colnames(fit$design$Y)
-  if (is.matrix(newdata) && is.numeric(newdata) && fit$kind == "normal" &&
-      ncol(newdata) == length(names)) {
-    if (is.name(lhs) || is.null(colnames(newdata))) colnames(newdata) <- names
-    newdata <- as.data.frame(newdata)
-  }
-  newdata <- as.data.frame(check_data_frame(newdata, "newdata"))
-  of_matrix <- fit$kind == "normal" && is.name(lhs) && is.matrix(fit$frame[[1]])
-  if (of_matrix && !deparse(lhs) %in% names(newdata) && all(names %in% names(newdata))) {
-    newdata[[deparse(lhs)]] <- as.matrix(newdata[names])
-  }
-  newdata
+  as.data.frame(check_data_frame(law_of(fit)$newdata(newdata, fit), "newdata"))
 }
 
 with_levels <- function(x, levels, name) {

@@ -64,14 +64,7 @@ coefficient_blocks <- c("membership", "mean", "beta", "prob")
 #' @export
 sigma.elbo_mixture <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$sigma)
-  if (object$kind != "normal") {
-    values <- object$theta[object$parameters$block == "sigma"]
-    if (length(values) == 0) return(1)
-    names(values) <- if (length(values) > 1) component_labels(object)
-    return(values)
-  }
-  sd <- component_values(object, "sd", "sd__")
-  if (ncol(sd) == 1) sd[, 1] else sd
+  law_of(object)$sigma(object)
 }
 
 #' @rdname elbo_mixture-methods
@@ -131,19 +124,19 @@ model.matrix.elbo_mixture <- function(object, ...) {
 #' @export
 ranef.elbo_mixture <- function(object, ...) {
   check_dots_empty(..., .but = "condVar")
-  if (object$kind != "curves") {
+  law <- law_of(object)
+  if (!law$has_deviations) {
     not_for_mixtures("ranef()", "The latent variables are components: latent(fit).")
   }
-  average <- averaged_deviations(object)
-  stats::setNames(list(as.data.frame(average)), deparse_line(object$design$spec$unit[[1]]))
+  stats::setNames(list(as.data.frame(law$deviations(object))),
+                  deparse_line(object$design$spec$unit[[1]]))
 }
 
-# Means of the rows of the fit, the deviations of units from their component's curve included.
+# Means of the rows of the fit, the deviations of units included.
 fitted_means <- function(fit) {
   means <- averaged_means(fit, fit$design, unit_probability(fit))
-  if (fit$kind != "curves") return(means)
-  deviation <- averaged_deviations(fit)[unit_of_row(fit$design), , drop = FALSE]
-  means + rowSums(fit$design$Z * deviation)
+  law <- law_of(fit)
+  if (law$has_deviations) with_deviations(means, fit$design, law$deviations(fit)) else means
 }
 
 #' @rdname elbo_mixture-methods
@@ -165,7 +158,7 @@ by_frame_row <- function(fit, values) {
 }
 
 #' @exportS3Method
-has_latent.elbo_mixture <- function(fit) fit$k > 1 || fit$kind == "curves"
+has_latent.elbo_mixture <- function(fit) fit$k > 1 || law_of(fit)$has_deviations
 
 # ---- what C says -------------------------------------------------------------------------
 
@@ -207,17 +200,9 @@ label_units <- function(fit, design, probability) {
 # other words. Said here they stay what they are, so that the models are nested.
 #' @exportS3Method
 follow_formula.elbo_mixture <- function(object, call) {
-  was <- object$design$spec
-  if (was$family$family != "gaussian" || !was$kind %in% c("regression", "normal")) return(call)
-  kept <- function(name) identical(call[[name]], object$call[[name]])
-  is <- mixture_kind(parse_mixture(call$formula, object$frame), was$family, !is.null(call$weights))
-  if (was$kind == "regression" && is == "normal" && kept("sigma")) {
-    same <- if (was$common_sigma || object$k == 1) "E" else "V"
-    if (is.null(call$covariance)) call$covariance <- same
-    call$sigma <- NULL
-  } else if (was$kind == "normal" && is == "regression" && kept("covariance")) {
-    if (identical(object$covariance, "E") && is.null(call$sigma)) call$sigma <- quote(~ 1)
-    call$covariance <- NULL
-  }
-  call
+  renamed <- law_of(object)$renamed
+  renamed(object, call, function() {
+    mixture_kind(parse_mixture(call$formula, object$frame), object$design$spec$family,
+                 !is.null(call$weights))
+  })
 }

@@ -8,41 +8,30 @@
 #   mixture_parameters(design, k, covariance, told)      what C calls theta: name, block, component,
 #                                        fixed; the block "latent" is no part of theta()
 #   mixture_df(design, k, covariance, told)              number of free parameters
-#   covariance_models(covariance, d, method)             names of models, checked
 
 mixture_methods <- c("joint", "em", "vb")
 
 # What C takes ----------------------------------------------------------------------------------
 
 mixture_model <- function(design, k, method, covariance, told) {
+  law <- law_of(design)
   parts <- list(weights = weights_part(design, k, told$weights))
-  parts[[design$kind]] <- switch(design$kind,
-    normal = normal_part(design, covariance, told$normal),
-    regression = regression_part(design, k, told$regression),
-    curves = curves_part(design, k, told$curves),
-    classes = classes_part(design, told$classes)
-  )
-  list(method = match(method, mixture_methods) - 1L, k = as.integer(k), n_row = design$n_row,
-       n_unit = design$n_unit, first = design$first, freq = design$freq, parts = parts)
+  parts[[law$part]] <- law$model(design, k, covariance, told[[design$kind]])
+  list(kind = design$kind, method = match(method, mixture_methods) - 1L, k = as.integer(k),
+       n_row = design$n_row, n_unit = design$n_unit, first = design$first, freq = design$freq,
+       parts = parts)
 }
 
 fit_model <- function(fit, design = fit$design) {
   mixture_model(design, fit$k, fit$method, fit$covariance, fit$priors$told)
 }
 
-# Covariance models -----------------------------------------------------------------------------
-
 # theta -----------------------------------------------------------------------------------------
 
 mixture_parameters <- function(design, k, covariance, told) {
   rows <- rbind(
     weight_parameters(design, k, told$weights),
-    switch(design$kind,
-      normal = normal_parameters(colnames(design$Y), k, covariance),
-      regression = regression_parameters(design, k, told$regression),
-      curves = curve_parameters(design, k, told$curves),
-      classes = class_parameters(design$variables, k)
-    )
+    law_of(design)$parameters(design, k, covariance, told[[design$kind]])
   )
   row.names(rows) <- NULL
   rows
@@ -58,21 +47,8 @@ parameter_rows <- function(terms, block, components, fixed = FALSE) {
 }
 
 mixture_df <- function(design, k, covariance, told) {
-  weights <- if (!is.null(design$W)) (k - 1) * ncol(design$W)
-             else if (told$weights$equal) 0 else k - 1
-  weights + switch(design$kind,
-    normal = {
-      d <- ncol(design$Y)
-      k * d + covariance_df(covariance, d, k)
-    },
-    curves = curve_df(design, k, told$curves),
-    regression = {
-      sigma <- design$spec$family$family == "gaussian" && is.null(told$regression$sigma_constant)
-      k * ncol(design$X) + sigma * (if (design$spec$common_sigma) 1 else k)
-    },
-    classes = k * sum(c(categorical = -1, binomial = 1, gaussian = 2)[design$variables$type] +
-                        lengths(design$variables$levels) * (design$variables$type == "categorical"))
-  )
+  weights_df(design, k, told$weights) +
+    law_of(design)$df(design, k, covariance, told[[design$kind]])
 }
 
 # Priors ----------------------------------------------------------------------------------------
@@ -80,20 +56,7 @@ mixture_df <- function(design, k, covariance, told) {
 # A mixture's priors are the same for all components, whose labels mean nothing: they speak of
 # blocks, of coefficients (`x` for x|1, x|2, ...) and of variables of classes.
 prior_slots <- function(design) {
-  weights <- if (is.null(design$W)) "weight" else "membership"
-  slots <- switch(design$kind,
-    normal = data.frame(name = "covariance", block = "covariance"),
-    curves = curve_slots(design),
-    regression = data.frame(
-      name = c(colnames(design$X), if (design$spec$family$family == "gaussian") "sigma"),
-      block = c(rep("beta", ncol(design$X)), if (design$spec$family$family == "gaussian") "sigma")
-    ),
-    classes = data.frame(
-      name = design$variables$name,
-      block = ifelse(design$variables$type == "gaussian", "covariance", "prob")
-    )
-  )
-  rbind(data.frame(name = weights, block = weights), slots)
+  rbind(weight_slots(design), law_of(design)$slots(design))
 }
 
 mixture_priors <- function(prior, design, k, method) {
@@ -109,14 +72,8 @@ mixture_priors <- function(prior, design, k, method) {
     stated <- Map(complete_covariance_prior, stated, defaults)
   }
   names(stated) <- slots$name
-  rest <- stated[-1]
   told <- list(weights = told_weights(stated[[1]], k))
-  told[[design$kind]] <- switch(design$kind,
-    normal = told_normal(rest[[1]], colnames(design$Y)),
-    regression = told_regression(rest, slots$block[-1]),
-    curves = told_curves(rest, slots$block[-1], design, method),
-    classes = told_classes(rest, slots$block[-1])
-  )
+  told[[design$kind]] <- law_of(design)$told(stated[-1], slots$block[-1], design, method)
   list(stated = stated, default = default, told = told)
 }
 
@@ -184,13 +141,7 @@ is_flat <- function(prior) is.null(prior) || prior$distribution == "flat"
 
 # Weak, and on the scale of the data.
 mixture_defaults <- function(design, k) {
-  weights <- if (is.null(design$W)) distributions$dirichlet(1 / k) else default_membership(design$W)
-  c(list(weights), switch(design$kind,
-    normal = list(default_wishart(design$Y)),
-    regression = default_regression(design),
-    curves = default_curves(design),
-    classes = Map(default_class, as.list(as.data.frame(design$Y)), design$variables$type)
-  ))
+  c(list(default_weights(design, k)), law_of(design)$defaults(design))
 }
 
 # A stated inverse Wishart says nothing of means, which keep their default.

@@ -117,7 +117,7 @@ split_share <- function(whole, at, units, turn) {
   chosen <- which(whole >= 1 / ncol(at$probability))
   if (length(chosen) < 2) return() # a component that is next to empty
   makers <- Filter(function(maker) maker$name != "hierarchical",
-                   unique(start_makers(units$design$kind)))
+                   unique(law_of(units$design)$start_makers()))
   turn <- turn %% (length(makers) + 1L)
   fit <- at$log_density[chosen]
   label <- if (turn == 0) 1L + (fit > stats::median(fit))
@@ -146,7 +146,7 @@ climb_above <- function(model, run, control, goal) {
 # Units that do not share their rows have factors of their own, so that the thousands of iterations
 # that moves take would cost many times what the starts do.
 worth_moving <- function(candidate, design) {
-  design$kind != "curves" || candidate$k * max(unit_designs(design)) <= most_factors
+  candidate$k * law_of(design)$factorisations(design) <= most_factors
 }
 
 # Of a candidate, see fit_candidate(), with all its units at the end; as it is where there is

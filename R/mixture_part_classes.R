@@ -1,11 +1,41 @@
 # Latent classes.
 
+mixture_laws$classes <- function() {
+  new_mixture_law(
+    part = "classes", expand = expand_classes, claims = claims_classes, by_row = FALSE,
+    responses = function(lhs) unname(as.list(lhs)[-1]), check_response = check_class_variables,
+    response_rows = function(responses, spec) class_matrix(responses, class_names(spec)),
+    levels = function(fit) fit$design$variables$levels, check_design = check_class_columns,
+    model = classes_part, parameters = class_parameters, df = class_df, slots = class_slots,
+    told = told_classes, defaults = default_classes, collapse_words = collapse_of_variance,
+    collapse_prior = class_prior_text, features = class_features,
+    start_makers = function() scaled_makers(seeds = 3, few_units = 0, random = 14),
+    sort_keys = class_keys, least_variances = class_least, components = class_components,
+    means = means_of_classes, variances = class_variances, observed = observed_classes,
+    draw = draw_classes, drawn = drawn_classes, theta_fields = class_fields,
+    point_fields = probability_columns, ridge_notes = cell_words,
+    pictures = class_pictures, factors = class_factors, mean_field = class_blocks,
+    shares = class_shares, shared_priors = discrete_variables,
+    row_cost = function(design) ncol(design$Y), pieces = class_pieces
+  )
+}
 # The way in ------------------------------------------------------------------------------------
 
 class_types <- c("categorical", "binomial", "gaussian")
 
-check_plain_classes <- function(plain, family, weighted) {
-  if (!plain) {
+expand_classes <- function(formula, columns) {
+  if (!inherits(formula, "formula") || length(formula) != 3 || !is_classes(formula[[2]])) {
+    return(formula)
+  }
+  formula[[2]] <- expand_responses(formula[[2]], columns, all.vars(formula[[3]]))
+  formula
+}
+
+is_classes <- function(lhs) is_call_to(lhs, "responses")
+
+claims_classes <- function(parsed, family, weighted) {
+  if (length(parsed$bars) > 0 || !is_classes(parsed$fixed[[2]])) return(FALSE)
+  if (!is_plain(parsed)) {
     abort(c("The right-hand side of responses() ~ 1 is 1: given its class a unit's responses",
             "depend on nothing else. Covariates of the class belong into `membership`."),
           "elbo_error_formula")
@@ -18,6 +48,7 @@ check_plain_classes <- function(plain, family, weighted) {
     abort(c("`weights` are precision weights, which responses() does not have. Copies of a row",
             "are counted by `freq`."), "elbo_error_argument")
   }
+  TRUE
 }
 
 # responses(.) are all columns that are not used elsewhere.
@@ -50,6 +81,10 @@ class_names <- function(spec) {
 class_type <- function(x) {
   if (is.factor(x) || is.character(x)) return("categorical")
   if (is.logical(x)) "binomial" else "gaussian"
+}
+
+check_class_variables <- function(frame, spec) {
+  Map(check_class_variable, frame[response_columns(spec)], class_names(spec))
 }
 
 check_class_variable <- function(x, name) {
@@ -103,13 +138,14 @@ check_ids <- function(design) {
   warn(text, "elbo_warning_data")
 }
 
-classes_part <- function(design, told) {
+classes_part <- function(design, k, covariance, told) {
   type <- match(design$variables$type, class_types) - 1L
   c(list(n_variable = length(type), type = type, levels = lengths(design$variables$levels),
          Y = design$Y), told)
 }
 
-class_parameters <- function(variables, k) {
+class_parameters <- function(design, k, covariance, told) {
+  variables <- design$variables
   of_variable <- function(name, type, levels) {
     switch(type,
       categorical = parameter_rows(paste0("prob__", name, ".", levels), "prob", seq_len(k)),
@@ -121,9 +157,34 @@ class_parameters <- function(variables, k) {
   do.call(rbind, Map(of_variable, variables$name, variables$type, variables$levels))
 }
 
+# Whose probabilities share one prior.
+discrete_variables <- function(design) {
+  design$variables$name[design$variables$type != "gaussian"]
+}
+
+class_prior_text <- function(design, k) {
+  "priors(covariance = inverse_wishart(3, s)) with s a small part of the variance"
+}
+
+class_df <- function(design, k, covariance, told) {
+  variables <- design$variables
+  k * sum(c(categorical = -1, binomial = 1, gaussian = 2)[variables$type] +
+            lengths(variables$levels) * (variables$type == "categorical"))
+}
+
+class_slots <- function(design) {
+  variables <- design$variables
+  data.frame(name = variables$name,
+             block = ifelse(variables$type == "gaussian", "covariance", "prob"))
+}
+
+default_classes <- function(design) {
+  Map(default_class, as.list(as.data.frame(design$Y)), design$variables$type)
+}
+
 # The variance of a numeric variable, a covariance matrix of order one, is inverse
 # gamma(df / 2, scale / 2).
-told_classes <- function(priors, blocks) {
+told_classes <- function(priors, blocks, ...) {
   priors[vapply(priors, is_flat, NA)] <- list(NULL)
   alpha <- lapply(priors[blocks == "prob" & lengths(priors) > 0], function(p) p$parameters$alpha)
   alpha <- if (length(alpha) > 0) same_alpha(unlist(alpha), "prob", length(unlist(alpha))) else NaN
@@ -153,6 +214,22 @@ default_class <- function(y, type) {
   if (type == "gaussian") default_wishart(cbind(y)) else distributions$dirichlet(1)
 }
 
+class_least <- function(part, state) {
+  numbers <- part$Y[, part$type == 2L, drop = FALSE]
+  if (!is.null(part$shape0) || ncol(numbers) == 0) return(1)
+  apply(state$variance / column_sds(numbers)^2, 2, min)
+}
+
+# Levels by their names.
+class_keys <- function(design) {
+  Y <- design$Y
+  levels <- design$variables$levels
+  for (v in which(design$variables$type == "categorical")) {
+    Y[, v] <- rank(levels[[v]])[Y[, v]]
+  }
+  Y
+}
+
 # Categories as indicators, which together count as one variable.
 class_features <- function(design) {
   columns <- Map(function(y, type, levels) {
@@ -160,6 +237,17 @@ class_features <- function(design) {
     outer(y, order(levels), `==`) / sqrt(length(levels)) # by name, whatever the order of levels
   }, as.list(as.data.frame(design$Y)), design$variables$type, design$variables$levels)
   do.call(cbind, unname(columns))
+}
+
+class_fields <- function(fit, fields) {
+  parts <- class_components(fit)
+  probability <- t(do.call(cbind, unname(parts$probability)))
+  if (length(probability) > 0) fields$probability <- probability
+  if (ncol(parts$mean) > 0) {
+    fields$mean <- t(parts$mean)
+    fields$variance <- t(component_values(fit, "sd", "sd__"))^2
+  }
+  fields
 }
 
 # The way out -----------------------------------------------------------------------------------
@@ -198,6 +286,42 @@ class_columns <- function(values, names) {
   values
 }
 
+means_of_classes <- function(fit, design) {
+  class_values(fit, identity, component_values(fit, "mean", "mean__"))
+}
+
+class_variances <- function(fit, design) {
+  class_values(fit, function(p) p * (1 - p), component_values(fit, "sd", "sd__")^2)
+}
+
+observed_classes <- function(fit) {
+  design <- fit$design
+  columns <- Map(function(j, type, levels) {
+    y <- design$Y[, j, drop = FALSE]
+    if (type == "categorical") outer(y[, 1], seq_along(levels), `==`) + 0 else y
+  }, seq_len(ncol(design$Y)), design$variables$type, design$variables$levels)
+  columns <- do.call(cbind, columns)
+  colnames(columns) <- colnames(component_means(fit, design))
+  columns
+}
+
+draw_classes <- function(fit, design, component) {
+  replace(design, "Y", list(class_draws(fit, component[unit_of_row(design)])))
+}
+
+drawn_classes <- function(design, pad) {
+  codes <- as.matrix(pad(design$Y))
+  row_names <- rownames(codes)
+  rownames(codes) <- NULL
+  columns <- Map(function(v, type, levels) {
+    switch(type,
+      categorical = factor(levels[codes[, v]], levels), binomial = codes[, v] == 1, codes[, v]
+    )
+  }, seq_len(ncol(codes)), design$variables$type, design$variables$levels)
+  names(columns) <- design$variables$name
+  structure(columns, row.names = row_names, class = "data.frame")
+}
+
 class_draws <- function(fit, component) {
   parts <- class_components(fit)
   variables <- fit$design$variables
@@ -216,7 +340,7 @@ class_draws <- function(fit, component) {
 
 # Classes of categories have no more parameters than there are cells in the table of all responses.
 cell_words <- function(fit) {
-  if (fit$kind != "classes" || any(fit$design$variables$type == "gaussian")) return()
+  if (any(fit$design$variables$type == "gaussian")) return()
   cells <- prod(lengths(fit$design$variables$levels)) - 1
   if (fit$df_parameters <= cells) return()
   sprintf("%s, but the table of the responses has %s: use fewer components.",
@@ -268,9 +392,9 @@ class_blocks <- function(fit) {
 }
 
 # Entries of theta that are shares of one whole.
-share_groups <- function(fit) {
+class_shares <- function(fit) {
   parameters <- fit$parameters
-  groups <- list(weight = which(parameters$block == "weight"))
+  groups <- list()
   for (name in fit$design$variables$name[fit$design$variables$type == "categorical"]) {
     levels <- fit$design$variables$levels[[match(name, fit$design$variables$name)]]
     for (j in seq_len(fit$k)) {
@@ -278,7 +402,7 @@ share_groups <- function(fit) {
       groups <- c(groups, list(rows))
     }
   }
-  groups[lengths(groups) > 0]
+  groups
 }
 
 class_pieces <- function(fit) {
@@ -339,40 +463,4 @@ probability_columns <- function(fit, theta) {
       list(mean = of_component(paste0("mean__", numbers)),
            variance = of_component(paste0("sd__", numbers))^2)
     })
-}
-
-# Pictures --------------------------------------------------------------------------------------
-
-plot_profiles <- function(fit) {
-  variables <- fit$design$variables
-  values <- component_means(fit, fit$design)
-  numeric <- colnames(values) %in% variables$name[variables$type == "gaussian"]
-  if (any(!numeric)) draw_profiles(fit, values[, !numeric, drop = FALSE], c(0, 1), "Probabilities")
-  if (any(numeric)) {
-    Y <- fit$design$Y[, colnames(values)[numeric], drop = FALSE]
-    centred <- sweep(values[, numeric, drop = FALSE], 2, colMeans(Y, na.rm = TRUE))
-    scaled <- sweep(centred, 2, apply(Y, 2, stats::sd, na.rm = TRUE), "/")
-    draw_profiles(fit, scaled, range(scaled, -1, 1), "Means / standard deviation")
-  }
-}
-
-draw_profiles <- function(fit, values, range, title) {
-  n <- ncol(values)
-  shown <- occupied(fit)
-  longest <- max(graphics::strwidth(colnames(values), "inches", cex = 0.8))
-  old <- graphics::par(mai = replace(graphics::par("mai"), 2, longest + 0.3))
-  on.exit(graphics::par(old))
-  graphics::plot(range, c(1, n), type = "n", xlab = "", ylab = "", yaxt = "n",
-                 ylim = c(n + 0.5 + 0.15 * n, 0.5), main = title)
-  graphics::abline(h = seq_len(n), col = "grey90")
-  graphics::axis(2, seq_len(n), colnames(values), tick = FALSE, cex.axis = 0.8, line = -0.5,
-                 gap.axis = 0)
-  # Components that agree lie beside each other rather than over each other.
-  shift <- min(0.12, 0.6 / length(shown)) * (seq_along(shown) - (length(shown) + 1) / 2)
-  for (i in seq_along(shown)) {
-    j <- shown[i]
-    graphics::points(values[j, ], seq_len(n) + shift[i], lwd = 2,
-                     pch = component_symbols(fit$k)[j], col = component_colours(fit$k)[j])
-  }
-  component_legend(fit, "bottom", horiz = TRUE)
 }

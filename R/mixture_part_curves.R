@@ -1,17 +1,5 @@
-# Mixtures of mixed-effects curves: what ( | ) terms add to formula, design, priors and theta.
-#
-#   check_curves(spec, parsed), check_smooths(parsed, spec), random_structure(x, kind)
-#                                       what was asked for
-#   random_design(bars, frame, structure, curves)    list(Z, random): the matrix of the deviations,
-#                                       and how to make it
-#   curves_part(design, k, told)        what C takes
-#   curve_parameters(design, k, told), curve_df(design, k, told)
-#   curve_slots(design), told_curves(priors, slots, design), default_curves(design)
-#   curve_covariances(fit)              k x q x q
-#   curve_features(design)              units x coefficients, for partitions to start from
-#   smooth_coefficients(fit)            k x columns: of the components' smooth terms, latent
-#   smooth_edf(fit)                     k x curves: their effective degrees of freedom
-#   unit_designs(design)                units that share rows of X, Z and weights, as numbers
+# Mixtures of mixed-effects curves: what ( | ) terms add to formula, design, priors and theta. What
+# is said of units is in R/mixture_part_curves_deviations.R.
 #
 # The components' own smooth terms are design$curves, whose columns are the last of X: latent
 # vectors of each component, b_j ~ N(0, sd_j^2 I), which are no part of theta.
@@ -23,8 +11,35 @@
 # ( | ), a column of a diagonal one, or a curve, whose coefficients have one variance and are
 # independent.
 
+mixture_laws$curves <- function() {
+  new_mixture_law(
+    part = "curves", claims = function(parsed, family, weighted) length(parsed$bars) > 0,
+    by_row = TRUE, structure = curve_structure, has_sigma = has_residual,
+    check_response = check_regression_response, response_rows = regression_rows,
+    check_design = check_regression, distinct = function(design) NULL,
+    model = curves_part, parameters = curve_parameters, slots = curve_slots, told = told_curves,
+    defaults = default_curves, collapse_words = collapse_of_residuals,
+    collapse_prior = regression_prior_text, collapse_sharing = shared_sigma,
+    features = curve_features, start_makers = sphered_makers,
+    factorisations = function(design) max(unit_designs(design)), least_variances = residual_least,
+    n_terms = function(part) part$p, components = curve_components, means = curve_means,
+    variances = residual_variances, observed = observed_shares, draw = draw_unit_curves,
+    drawn = drawn_shares, has_deviations = TRUE, deviations = averaged_deviations,
+    has_vectors = has_smooths, without_priors = flat_model, as_points = with_smooths_as_points,
+    at_draw = curves_at_draw, at_boundary = is_nothing, flat = 1e-10,
+    theta_fields = curve_fields, point_fields = curve_points, extra_rows = edf_rows,
+    pictures = curve_pictures, factors = curve_factors,
+    mean_field = function(fit) factor_blocks(curve_factors(fit)),
+    row_cost = function(design) ncol(design$X) + ncol(design$Z)^2, pieces = curve_pieces
+  )
+}
+
+curve_structure <- function(spec, parsed, random_covariance) {
+  check_curves(spec, parsed)
+  random_structure(random_covariance)
+}
+
 check_curves <- function(spec, parsed) {
-  if (spec$kind != "curves") return()
   group <- parsed$bars[[1]]$group_name
   if (is.null(spec$unit)) {
     abort(c(sprintf("A mixture with a ( | %s) term classifies units of several rows: say which,",
@@ -43,23 +58,10 @@ check_curves <- function(spec, parsed) {
           "Without them this is a mixture of regressions."), "elbo_error_argument")
 }
 
-check_smooths <- function(parsed, spec) {
-  if (length(parsed$smooths) == 0 || spec$kind == "curves") return()
-  label <- parsed$smooths[[1]]$label
-  abort(c("fit_mixture() has smooth terms in mixtures of curves only, but `formula` has",
-          sprintf("%s without a ( | ) term. Write splines::ns(x, 4), or say of which units the",
-                  label),
-          sprintf("rows are, as by %s + (1 | id) with unit = ~ id.", label)), "elbo_error_formula")
-}
-
 # "free", "diagonal", "identity" or a covariance matrix, and perhaps "common", in a vector or a
 # list.
-random_structure <- function(x, kind) {
+random_structure <- function(x) {
   if (is.null(x)) x <- "free"
-  if (kind != "curves") {
-    if (identical(x, "free")) return(NULL)
-    abort("`random_covariance` is for ( | ) terms, and `formula` has none.", "elbo_error_argument")
-  }
   entries <- if (is.list(x)) x else if (is.matrix(x)) list(x) else as.list(x)
   is_common <- vapply(entries, identical, NA, "common")
   rest <- entries[!is_common]
@@ -182,6 +184,9 @@ rows_of_units <- function(design, units) {
   outer(seq_len(first[units[1] + 1] - first[units[1]]), first[units], `+`)
 }
 
+# Whether components have smooth terms of their own.
+has_smooths <- function(design) length(design$curves) > 0
+
 # The columns of X that are not of smooth terms, and those that are.
 straight_columns <- function(design) {
   design$X[, seq_len(ncol(design$X) - sum(smooth_sizes(design$curves))), drop = FALSE]
@@ -196,7 +201,7 @@ design_first <- function(design) if (is.null(design$first)) 0:design$n_row else 
 
 # What C takes ----------------------------------------------------------------------------------
 
-curves_part <- function(design, k, told) {
+curves_part <- function(design, k, covariance, told) {
   blocks <- random_blocks(design)
   held <- !is.na(told$multiple_constant)
   common <- design$spec$common_sigma
@@ -224,6 +229,7 @@ flat_model <- function(model) {
 
 # Coefficients of smooth terms that are points, as coefficients like others with a normal prior.
 with_smooths_as_points <- function(fit) {
+  if (!has_smooths(fit$design)) return(fit)
   told <- fit$priors$told$curves
   if (is.null(told$beta_sd)) {
     told$beta_mean <- numeric(ncol(straight_columns(fit$design)))
@@ -240,7 +246,7 @@ with_smooths_as_points <- function(fit) {
 # theta -----------------------------------------------------------------------------------------
 
 # The coefficients of smooth terms too, in the block "latent".
-curve_parameters <- function(design, k, told) {
+curve_parameters <- function(design, k, covariance, told) {
   blocks <- random_blocks(design)
   free <- blocks$kind == "free"
   columns <- block_names(design)
@@ -274,15 +280,6 @@ shared_rows <- function(terms, block, k, common, fixed = FALSE) {
   if (!common) return(parameter_rows(terms, block, seq_len(k), fixed))
   data.frame(name = terms, block = block, component = NA_integer_,
              fixed = rep_len(fixed, length(terms)))
-}
-
-curve_df <- function(design, k, told) {
-  blocks <- random_blocks(design)
-  order <- ifelse(blocks$kind == "free", blocks$size, 1)
-  free <- is.na(told$multiple_constant)
-  k * (ncol(straight_columns(design)) + sum(is.na(told$smooth_constant))) +
-    sum((order * (order + 1) / 2)[free]) * (if (design$random$common) 1 else k) +
-    is.null(told$sigma_constant) * (if (design$spec$common_sigma) 1 else k)
 }
 
 # Priors ----------------------------------------------------------------------------------------
@@ -409,5 +406,3 @@ curve_features <- function(design) {
 }
 
 solve_ridge <- function(A, b, ridge) solve(A + diag(ridge, nrow(A)), b)
-
-# The way out -------------------------------------------------------------------------------------

@@ -1,9 +1,21 @@
-# Deviations of units from the curve of their component: gamma_i given z_i = j, normal.
+# What a mixture of curves says: its components, and the deviations of units from the curve of their
+# component, gamma_i given z_i = j, normal.
 #
+#   curve_covariances(fit)       k x q x q
+#   smooth_coefficients(fit)     k x columns: of the components' smooth terms, latent
+#   smooth_edf(fit)              k x curves: their effective degrees of freedom
 #   deviations(fit)              units x q x k: their means given the component
 #   averaged_deviations(fit)     units x q: averaged over the components, by probability
 #   component_curves(fit, design, level)   the curves of the components, with their errors
 #   unit_curve_draws(fit, design, component)   responses of units of given components
+
+curve_fields <- function(fit, fields) {
+  Gamma <- aperm(curve_covariances(fit), c(2, 3, 1))
+  fields$coefficients <- t(component_values(fit, "beta"))
+  fields$covariance <- if (fit$design$random$common) Gamma[, , 1, drop = FALSE] else Gamma
+  fields$sigma <- unname(fit$theta[fit$parameters$block == "sigma"])
+  fields
+}
 
 # E[gamma_i | y_i, z_i = j] = Gamma_j Z_i' (Z_i Gamma_j Z_i' + S_ij)^{-1} (y_i - X_i beta_j), S_ij
 # the residual variances.
@@ -59,10 +71,10 @@ coefficient_covariance <- function(fit, j) {
 
 # The fit at theta, drawn from its posterior (vb); coefficients of smooth terms are drawn given the
 # others.
-at_draw <- function(fit, theta) {
+curves_at_draw <- function(fit, theta) {
   expected <- component_values(fit, "beta")
-  fit$theta[] <- theta
-  if (!has_curves(fit)) return(fit)
+  fit <- replace_theta(fit, theta)
+  if (!has_smooths(fit$design)) return(fit)
   beta <- seq_len(ncol(expected))
   for (j in seq_len(fit$k)) {
     V <- coefficient_covariance(fit, j)
@@ -73,6 +85,10 @@ at_draw <- function(fit, theta) {
       t(normal_draws(1, rest))
   }
   fit
+}
+
+draw_unit_curves <- function(fit, design, component) {
+  replace(design, "y", list(unit_curve_draws(fit, design, component)))
 }
 
 unit_curve_draws <- function(fit, design, component) {
@@ -91,21 +107,15 @@ unit_curve_draws <- function(fit, design, component) {
   stats::rnorm(design$n_row, mean, sqrt(residual_variances(fit, design)[at]))
 }
 
-# The curves of units: of one that the fit knows with its probabilities and its deviation.
-unit_curves <- function(fit, design, probability) {
-  known <- match(design$unit_names, if (!is.null(design$unit)) fit$design$unit_names)
-  seen <- !is.na(known)
-  probability[seen, ] <- unit_probability(fit)[known[seen], ]
-  deviation <- matrix(0, design$n_unit, ncol(design$Z))
-  deviation[seen, ] <- averaged_deviations(fit)[known[seen], ]
-  averaged_means(fit, design, probability) +
-    rowSums(design$Z * deviation[unit_of_row(design), , drop = FALSE])
+curve_components <- function(fit) {
+  list(coefficients = component_coefficients(fit), covariance = curve_covariances(fit),
+       sigma = component_sigma(fit))
 }
 
-# Of regressions and curves, k x columns of X.
+# Those of smooth terms last: k x columns of X.
 component_coefficients <- function(fit) {
   beta <- component_values(fit, "beta")
-  if (has_curves(fit)) cbind(beta, smooth_coefficients(fit)) else beta
+  if (has_smooths(fit$design)) cbind(beta, smooth_coefficients(fit)) else beta
 }
 
 # k x q x q, from the sds and correlations of theta().
@@ -142,6 +152,14 @@ curve_covariance <- function(design, sd, cor) {
     cor <- cor[setdiff(seq_along(cor), n)]
   }
   Gamma
+}
+
+curve_means <- function(fit, design) row_means(fit, component_coefficients(fit), design)
+
+# Under joint there is no law of what is a point.
+edf_rows <- function(fit) {
+  if (!has_smooths(fit$design) || fit$method == "joint") return(matrix(0, fit$k, 0))
+  smooth_edf(fit)
 }
 
 # Of the components' smooth terms: means under q, or points.

@@ -262,7 +262,7 @@ member_lines <- function(members, alpha, several) {
   }
 }
 
-ggplot_deviations <- function(fit) {
+ggplot_deviations <- function(fit, level) {
   table <- deviation_data(fit)
   table$component <- as_component(table$component, fit)
   ggplot2::ggplot(table, ggplot2::aes(.data$expected, .data$score, colour = .data$component,
@@ -272,4 +272,11 @@ ggplot_deviations <- function(fit) {
     ggplot2::labs(x = "normal quantiles", y = "normal scores",
                   title = "Deviations against their law") +
     component_scales(fit)
+}
+
+curve_pictures <- function(fit) {
+  c(if (!is.null(regression_covariate(fit))) {
+      list(curves = picture(page = plot_archetypes, ggplot = ggplot_archetypes))
+    },
+    list(deviations = picture(plot_deviations, ggplot = ggplot_deviations)))
 }

@@ -41,7 +41,7 @@ deviation_factors <- function(design, df, scale, group) {
 }
 
 curve_pieces <- function(fit) {
-  if (has_curves(fit)) {
+  if (has_smooths(fit$design)) {
     return(paste("Linear response not checked: with smooth terms in the components' curves",
                  "the sum over components and curves together is not at hand.",
                  "Compare with bootstrap()."))
@@ -108,4 +108,9 @@ curve_columns_of <- function(fit, theta) {
     }
     out
   }))
+}
+
+curve_points <- function(fit, theta) {
+  list(coefficients = block_columns(fit, theta, "beta"), covariance = curve_columns_of(fit, theta),
+       sigma = block_columns(fit, theta, "sigma"))
 }

@@ -1,14 +1,46 @@
 # Mixtures of normal laws.
 
+mixture_laws$normal <- function() {
+  new_mixture_law(
+    part = "normal", claims = claims_normal, by_row = FALSE,
+    check_response = check_normal_response, response_rows = normal_rows,
+    check_design = check_normal_design, newdata = normal_newdata,
+    sigma_words = "Here say covariance = \"EEE\", or \"E\" for one response.",
+    model = normal_part, parameters = normal_parameters, df = normal_df, slots = normal_slots,
+    told = told_normals, defaults = function(design) list(default_wishart(design$Y)),
+    covariance_models = covariance_models, distinct_models = distinct_models,
+    hopeless = hopeless_reason, hopeless_words = hopeless_words, far_apart = far_apart,
+    far_words = far_words, collapse_words = collapse_of_variance,
+    collapse_prior = covariance_prior_text, collapse_sharing = shared_covariance,
+    features = function(design) design$Y, start_makers = sphered_makers,
+    least_variances = normal_least, n_terms = function(part) part$d,
+    components = normal_components, sigma = normal_sigma, means = normal_means,
+    variances = normal_variances, observed = function(fit) fit$design$Y, draw = draw_normal,
+    drawn = function(design, pad) pad(design$Y), unconstrained = normal_unconstrained,
+    theta_fields = normal_fields, point_fields = normal_points, renamed = normal_renamed,
+    sentence = covariance_sentence,
+    is_kmeans = function(fit) fit$covariance %in% c("EII", "E"), pictures = normal_pictures,
+    factors = normal_factors, mean_field = normal_mean_field, shared_scales = shared_scales,
+    row_cost = function(design) ncol(design$Y), pieces = normal_pieces
+  )
+}
 # The way in ------------------------------------------------------------------------------------
 
-check_normal_response <- function(y, spec) {
+claims_normal <- function(parsed, family, weighted) {
+  length(parsed$bars) == 0 && !is_classes(parsed$fixed[[2]]) && is_plain(parsed) &&
+    family$family == "gaussian" && !weighted
+}
+
+check_normal_response <- function(frame, spec) {
+  y <- frame[[1]]
   name <- deparse_line(spec$lhs)
   if (!is.numeric(y) && !is.logical(y)) {
     abort(c(sprintf("The response `%s` must be numeric, not %s;", name, describe_value(y)),
             "factors belong into responses() ~ 1."), "elbo_error_data")
   }
 }
+
+normal_rows <- function(responses, spec) list(Y = normal_matrix(responses[[1]], spec$lhs))
 
 normal_matrix <- function(y, lhs) {
   names <- column_names(y, lhs)
@@ -30,6 +62,27 @@ column_names <- function(y, lhs) {
                   names[anyDuplicated(names)]), "elbo_error_data")
   }
   names
+}
+
+check_normal_design <- function(design) {
+  check_constant_columns(design$Y)
+  check_collinear(design$Y)
+}
+
+# A matrix of the responses, or a data frame of its columns, where the response of the fit is one.
+normal_newdata <- function(newdata, fit) {
+  lhs <- fit$design$spec$lhs
+  names <- colnames(fit$design$Y)
+  if (is.matrix(newdata) && is.numeric(newdata) && ncol(newdata) == length(names)) {
+    if (is.name(lhs) || is.null(colnames(newdata))) colnames(newdata) <- names
+    newdata <- as.data.frame(newdata)
+  }
+  of_matrix <- is.data.frame(newdata) && is.name(lhs) && is.matrix(fit$frame[[1]])
+  if (of_matrix && !deparse(lhs) %in% names(newdata) && all(names %in% names(newdata))) {
+    newdata <- as.data.frame(newdata)
+    newdata[[deparse(lhs)]] <- as.matrix(newdata[names])
+  }
+  newdata
 }
 
 # A response that is a linear combination of others says nothing new, and a covariance matrix with
@@ -64,18 +117,25 @@ is_nearly_singular <- function(R) {
 }
 
 # A single response has the models E and V, which are EII and VII.
-normal_part <- function(design, covariance, told) {
+normal_part <- function(design, k, covariance, told) {
   model <- if (nchar(covariance) == 1) paste0(covariance, "II") else covariance
   c(list(Y = design$Y, d = ncol(design$Y), model = match(model, covariance_names) - 1L), told)
 }
 
-normal_parameters <- function(variables, k, covariance) {
+normal_parameters <- function(design, k, covariance, told) {
+  variables <- colnames(design$Y)
   d <- length(variables)
   cor <- if (d > 1) apply(utils::combn(variables, 2), 2, paste, collapse = ".")
   axes <- substr(covariance, 3, 3) == "I"
   rbind(parameter_rows(paste0("mean__", variables), "mean", seq_len(k)),
         parameter_rows(paste0("sd__", variables), "sd", seq_len(k)),
         if (d > 1) parameter_rows(paste0("cor__", cor), "cor", seq_len(k), axes))
+}
+
+normal_slots <- function(design) data.frame(name = "covariance", block = "covariance")
+
+told_normals <- function(priors, blocks, design, method) {
+  told_normal(priors[[1]], colnames(design$Y))
 }
 
 # Density of a covariance matrix S of d variables proportional to
@@ -138,11 +198,6 @@ covariance_words <- c(spherical = "VII", diagonal = "VVI", full = "VVV", tied = 
 
 # NULL means all that the method has.
 covariance_models <- function(covariance, design, method) {
-  if (design$kind != "normal") {
-    if (is.null(covariance)) return(NA_character_)
-    abort(c("`covariance` is for multivariate normal mixtures, as of cbind(a, b) ~ 1;",
-            "this model has no covariance matrices."), "elbo_error_argument")
-  }
   several <- ncol(design$Y) > 1
   valid <- if (!several) c("E", "V") else if (method == "vb") conjugate_models else covariance_names
   if (is.null(covariance)) return(valid)
@@ -167,6 +222,11 @@ distinct_models <- function(models, k) {
   models[!duplicated(gsub("V", "E", substr(models, 2, 3)))]
 }
 
+normal_df <- function(design, k, covariance, told) {
+  d <- ncol(design$Y)
+  k * d + covariance_df(covariance, d, k)
+}
+
 # Volume, shape and orientation are equal, vary by component, or (I) are none (Celeux and Govaert
 # 1995, table 1).
 covariance_df <- function(model, d, k) {
@@ -177,7 +237,6 @@ covariance_df <- function(model, d, k) {
 
 # What the letters of a covariance model say of volume, shape and orientation.
 covariance_sentence <- function(fit) {
-  if (fit$kind != "normal") return(character())
   model <- fit$covariance
   if (nchar(model) == 1 || ncol(fit$design$Y) == 1) {
     equal <- substr(model, 1, 1) == "E"
@@ -204,14 +263,13 @@ is_spherical <- function(fit) {
 # Covariance matrices with correlations that are singular from the first: without a prior their
 # likelihood is unbounded. As many rows as components only give means.
 hopeless_reason <- function(design, k, covariance, method, prior) {
-  if (design$kind != "normal" || method == "vb" ||
-      substr(covariance, 3, 3) %in% c("", "I")) return()
+  if (method == "vb" || substr(covariance, 3, 3) %in% c("", "I")) return()
   if (any(names(prior) == "covariance")) return()
   if (sum(rowSums(!is.na(design$Y)) > 0) - k < ncol(design$Y)) return("too few rows")
   if (length(collinear_columns(design$Y)) > 0) "collinear responses"
 }
 
-abort_hopeless <- function(tried, candidate, design) {
+hopeless_words <- function(candidate, design) {
   collinear <- collinear_columns(design$Y)
   reason <- if (candidate$hopeless == "too few rows") {
     sprintf("%d rows are too few for covariance matrices of %d responses in %s.", design$n_row,
@@ -220,9 +278,8 @@ abort_hopeless <- function(tried, candidate, design) {
     sprintf("%s a linear combination of the other responses. Leave it out, or:",
             paste(quote_names(collinear), if (length(collinear) == 1) "is" else "are each"))
   }
-  abort(c(tried, reason, "Use a diagonal `covariance`, as \"VVI\", or a prior, as by",
-          sprintf("prior = %s.", covariance_prior_text(design, candidate$k))),
-        "elbo_error_unbounded")
+  c(reason, "Use a diagonal `covariance`, as \"VVI\", or a prior, as by",
+    sprintf("prior = %s.", covariance_prior_text(design, candidate$k)))
 }
 
 # Turned axes mix the responses, so that the least variance is below the rounding of the largest
@@ -232,6 +289,29 @@ far_apart <- function(candidate) {
   if (!candidate$covariance %in% turned) return(FALSE)
   sd <- column_sds(candidate$model$parts$normal$Y)
   max(sd) > 1e6 * min(sd)
+}
+
+normal_least <- function(part, state) {
+  if (!is.null(part$prior_scale)) return(1)
+  sd <- column_sds(part$Y)
+  apply(state$covariance, 3, function(S) {
+    S <- S / sd / rep(sd, each = length(sd))
+    S[!is.finite(S)] <- sign(S[!is.finite(S)]) * 1e200 # spheres in units far apart
+    min(eigen(S, symmetric = TRUE, only.values = TRUE)$values)
+  })
+}
+
+far_words <- c("its axes are turned, and the units of the responses are more than a million times",
+               "apart. Rescale them, or use a model for which units do not matter, as \"VVV\".")
+
+collapse_of_variance <- paste("onto so few different rows that its variance goes to zero and the",
+                              "likelihood to infinity.")
+
+# Not what is in use already.
+shared_covariance <- function(design, covariance) {
+  shared <- setdiff(if (ncol(design$Y) > 1) c("EEE", "EEI", "EII") else "E", covariance)
+  if (length(shared) == 0 || covariance %in% c("EII", "E")) return("")
+  sprintf("a `covariance` that components share, as \"%s\"; ", shared[1])
 }
 
 covariance_prior_text <- function(design, k) {
@@ -244,7 +324,41 @@ covariance_prior_text <- function(design, k) {
   sprintf("priors(covariance = inverse_wishart(%d, %s))", d + 2L, text)
 }
 
+# As a mixture of regressions without covariates is a normal one.
+normal_renamed <- function(object, call, kind) {
+  kept <- identical(call$covariance, object$call$covariance)
+  if (kind() != "regression" || !kept) return(call)
+  if (identical(object$covariance, "E") && is.null(call$sigma)) call$sigma <- quote(~ 1)
+  call$covariance <- NULL
+  call
+}
+
+normal_unconstrained <- function(fit) {
+  fit$covariance <- if (ncol(fit$design$Y) > 1) "VVV" else "V"
+  fit
+}
+
+normal_fields <- function(fit, fields) {
+  parts <- normal_components(fit)
+  list(mean = t(parts$mean), covariance = aperm(parts$covariance, c(2, 3, 1)))
+}
+
 # The way out -----------------------------------------------------------------------------------
+
+normal_means <- function(fit, design) component_values(fit, "mean", "mean__")
+
+normal_variances <- function(fit, design) component_values(fit, "sd", "sd__")^2
+
+normal_sigma <- function(fit) {
+  sd <- component_values(fit, "sd", "sd__")
+  if (ncol(sd) == 1) sd[, 1] else sd
+}
+
+draw_normal <- function(fit, design, component) {
+  parts <- normal_components(fit)
+  by_row <- component[unit_of_row(design)]
+  replace(design, "Y", list(normal_draws_by(parts$mean, parts$covariance, by_row)))
+}
 
 normal_components <- function(fit) {
   mean <- component_values(fit, "mean", "mean__")

@@ -114,7 +114,7 @@ plot_density <- function(fit) {
   }
 }
 
-ggplot_classification <- function(fit) {
+ggplot_classification <- function(fit, level) {
   pair <- drawn_responses(fit)[1:2]
   component <- as_component(row_component(fit), fit)
   points <- thin(data.frame(fit$design$Y[, pair], component = component), 5000)
@@ -131,7 +131,7 @@ ggplot_classification <- function(fit) {
     component_scales(fit)
 }
 
-ggplot_density <- function(fit) {
+ggplot_density <- function(fit, level) {
   data <- density_data(fit)
   shares <- data.frame(y = data$y, share = as.vector(data$share),
                        component = as_component(rep(seq_len(fit$k), each = length(data$y)), fit))
@@ -148,4 +148,15 @@ ggplot_density <- function(fit) {
     ggplot2::geom_line(ggplot2::aes(colour = .data$component, linetype = .data$component)) +
     ggplot2::labs(x = colnames(fit$design$Y), y = NULL, title = "Density") +
     component_scales(fit)
+}
+
+normal_pictures <- function(fit) {
+  if (ncol(fit$design$Y) == 1) {
+    return(list(density = picture(plot_density, ggplot = ggplot_density)))
+  }
+  list(classification = picture(
+    function(fit) plot_pair(fit, telling_pair(fit), legend = TRUE),
+    page = if (ncol(fit$design$Y) > 2) function(fit, level) plot_all_pairs(fit),
+    ggplot = ggplot_classification
+  ))
 }

@@ -19,6 +19,11 @@ normal_factors <- function(fit) {
   factors
 }
 
+normal_mean_field <- function(fit) {
+  blocks <- lapply(seq_len(fit$k), function(j) normal_blocks(fit, j))
+  unlist(blocks, recursive = FALSE)
+}
+
 normal_blocks <- function(fit, j) {
   f <- normal_factors(fit)[[j]]
   variables <- names(f$mean)
@@ -36,7 +41,6 @@ normal_blocks <- function(fit, j) {
 # covariance model makes equal; NA for other parameters.
 shared_scales <- function(fit) {
   parameters <- fit$parameters
-  if (fit$kind != "normal") return(rep(NA_character_, nrow(parameters)))
   model <- fit$covariance
   equal <- !grepl("V", model)
   spherical <- nchar(model) > 1 && substr(model, 2, 2) == "I"
@@ -113,6 +117,12 @@ covariance_law <- function(structure, d, df, S) {
     list(sd = sd, cor = NULL, log_det = 2 * rowSums(log(sd)),
          square = function(e) rowSums((e / sd)^2), log_prior = log_prior)
   }
+}
+
+normal_points <- function(fit, theta) {
+  list(mean = block_columns(fit, theta, "mean"),
+       covariance = normal_columns(fit, block_columns(fit, theta, "sd"),
+                                   block_columns(fit, theta, "cor")))
 }
 
 normal_columns <- function(fit, sd, cor) {

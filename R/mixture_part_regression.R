@@ -1,8 +1,45 @@
 # Mixtures of regressions: Gaussian, of shares and of counts.
 
+mixture_laws$regression <- function() {
+  new_mixture_law(
+    part = "regression", claims = claims_regression, by_row = TRUE,
+    families = c(gaussian = "identity", binomial = "logit", poisson = "log"),
+    has_sigma = has_residual, check_response = check_regression_response,
+    response_rows = regression_rows, silent_rows = trials_silent, check_design = check_regression,
+    distinct = function(design) cbind(design$X, design$y, design$trials, design$offset),
+    model = regression_part, parameters = regression_parameters, slots = regression_slots,
+    told = told_regression, defaults = default_regression, collapse_words = collapse_of_residuals,
+    collapse_prior = regression_prior_text, collapse_sharing = shared_sigma,
+    features = function(design) cbind(design$X, working_response(design)),
+    start_makers = function() scaled_makers(seeds = 4, few_units = 5, random = 8),
+    least_variances = residual_least, n_terms = function(part) part$p,
+    components = regression_components, means = regression_means,
+    variances = regression_variances, observed = observed_shares, draw = draw_regression,
+    drawn = drawn_shares, limit_theta = limit_regression, theta_fields = regression_fields,
+    point_fields = regression_points, renamed = regression_renamed, notes = limit_sentences,
+    pictures = function(fit) list(regression = picture(plot_regression)),
+    factors = regression_factors,
+    mean_field = function(fit) factor_blocks(regression_factors(fit)),
+    row_cost = function(design) ncol(design$X), pieces = regression_pieces
+  )
+}
 # The way in ------------------------------------------------------------------------------------
 
 regression_families <- c("gaussian", "binomial", "poisson")
+
+claims_regression <- function(parsed, family, weighted) {
+  length(parsed$bars) == 0 && !is_classes(parsed$fixed[[2]]) &&
+    family$family %in% regression_families && !claims_normal(parsed, family, weighted)
+}
+
+check_regression_response <- function(frame, spec) {
+  y <- frame[[1]]
+  switch(spec$family$family,
+    gaussian = check_gaussian_response(y, spec),
+    binomial = check_binomial_response(y, spec, frame),
+    poisson = check_one_count(y, deparse_line(spec$lhs), frame)
+  )
+}
 
 check_gaussian_response <- function(y, spec) {
   if (is_numeric_vector(y)) return()
@@ -70,8 +107,14 @@ check_counts <- function(y, name, frame) {
                   frame_rows(frame, wrong))), "elbo_error_data")
 }
 
+trials_silent <- function(responses, spec) {
+  no_trials <- spec$family$family == "binomial" && is.matrix(responses[[1]])
+  list(`with no trials` = if (no_trials) which(rowSums(responses[[1]]) == 0))
+}
+
 # The first level of a factor is failure, as in glm().
-regression_response <- function(y, spec) {
+regression_rows <- function(responses, spec) {
+  y <- responses[[1]]
   if (spec$family$family != "binomial") return(list(y = as.double(y)))
   if (is.matrix(y)) return(list(y = as.double(y[, 1]), trials = as.double(y[, 1] + y[, 2])))
   list(y = if (is.factor(y)) as.integer(y) - 1 else as.double(y))
@@ -97,7 +140,7 @@ check_regression <- function(design) {
                 design$n_row, n), "elbo_error_data")
 }
 
-regression_part <- function(design, k, told) {
+regression_part <- function(design, k, covariance, told) {
   common <- design$spec$common_sigma
   if (!is.null(told$sigma_constant) && !common) told$sigma_constant <- rep(told$sigma_constant, k)
   weights <- if (is.null(design$trials)) design$weights else design$trials
@@ -106,7 +149,7 @@ regression_part <- function(design, k, told) {
          common_sigma = as.integer(common)), told)
 }
 
-regression_parameters <- function(design, k, told) {
+regression_parameters <- function(design, k, covariance, told) {
   held <- !is.null(told$sigma_constant)
   rbind(
     parameter_rows(colnames(design$X), "beta", seq_len(k)),
@@ -120,7 +163,14 @@ regression_parameters <- function(design, k, told) {
   )
 }
 
-told_regression <- function(priors, blocks) {
+regression_slots <- function(design) {
+  sigma <- if (has_residual(design$spec$family)) "sigma"
+  data.frame(name = c(colnames(design$X), sigma), block = c(rep("beta", ncol(design$X)), sigma))
+}
+
+has_residual <- function(family) family$family == "gaussian"
+
+told_regression <- function(priors, blocks, ...) {
   beta <- priors[blocks == "beta"]
   sigma <- priors[blocks == "sigma"]
   beta[vapply(beta, is_flat, NA)] <- list(NULL)
@@ -175,7 +225,50 @@ elemental_labels <- function(design, k) {
   max.col(-squares, "first")
 }
 
+# A regression may fit many rows; what is left of them is then beyond the digits of sums.
+collapse_of_residuals <- paste("onto rows, few or many, that it fits to a millionth of their size,",
+                               "so that its variance goes to zero and the likelihood to infinity.")
+
+regression_prior_text <- function(design, k) {
+  if (!has_residual(design$spec$family)) return("priors(beta = normal(0, 5))")
+  sprintf("priors(sigma = inverse_gamma(1, %s))", format(signif(stats::sd(design$y) / k, 2)))
+}
+
+residual_least <- function(part, state) {
+  free <- !is.null(state$sigma) && is.null(part$sigma_constant)
+  if (!free || part$sigma_family != 0L) return(1)
+  as.vector(state$sigma / column_sds(cbind(part$y)))^2
+}
+
+shared_sigma <- function(design, covariance) {
+  if (has_residual(design$spec$family) && !design$spec$common_sigma) "sigma = ~ 1; " else ""
+}
+
+# Without covariates it is a normal mixture, whose variances have other words.
+regression_renamed <- function(object, call, kind) {
+  spec <- object$design$spec
+  kept <- identical(call$sigma, object$call$sigma)
+  if (!has_residual(spec$family) || kind() != "normal" || !kept) return(call)
+  same <- if (spec$common_sigma || object$k == 1) "E" else "V"
+  if (is.null(call$covariance)) call$covariance <- same
+  call$sigma <- NULL
+  call
+}
+
+regression_fields <- function(fit, fields) {
+  fields$coefficients <- t(finite_coefficients(fit))
+  if (is.null(fields$boundary)) fields$boundary <- 0 * fields$coefficients
+  sigma <- fit$theta[fit$parameters$block == "sigma"]
+  if (length(sigma) > 0) fields$sigma <- unname(sigma)
+  fields
+}
+
 # The way out -----------------------------------------------------------------------------------
+
+regression_components <- function(fit) {
+  list(coefficients = component_values(fit, "beta"), covariance = component_covariances(fit),
+       sigma = component_sigma(fit))
+}
 
 # Of the residuals of each component; of a family without one it is 1.
 component_sigma <- function(fit) {
@@ -194,6 +287,32 @@ row_weights <- function(weights, design) if (is.null(weights)) rep(1, design$n_r
 
 residual_variances <- function(fit, design) {
   outer(1 / row_weights(design$weights, design), component_sigma(fit)^2)
+}
+
+regression_means <- function(fit, design) {
+  snap_means(fit, row_means(fit, finite_coefficients(fit), design))
+}
+
+regression_variances <- function(fit, design) {
+  mean <- component_means(fit, design)
+  switch(fit$family$family,
+    gaussian = residual_variances(fit, design),
+    binomial = mean * (1 - mean) / row_weights(design$trials, design),
+    poisson = mean
+  )
+}
+
+observed_shares <- function(fit) {
+  cbind(fit$design$y / row_weights(fit$design$trials, fit$design))
+}
+
+draw_regression <- function(fit, design, component) {
+  replace(design, "y", list(regression_draws(fit, design, component[unit_of_row(design)])))
+}
+
+drawn_shares <- function(design, pad) {
+  if (is.null(design$trials)) return(pad(design$y))
+  pad(cbind(successes = design$y, failures = design$trials - design$y))
 }
 
 regression_draws <- function(fit, design, component) {
@@ -243,4 +362,9 @@ regression_pieces <- function(fit) {
     columns <- parameter_rows_of(fit, "beta", j)
     normal_piece(columns, j, colnames(fit$design$X), told$beta_mean, told$beta_sd)
   }), sigma_pieces(fit, told))
+}
+
+regression_points <- function(fit, theta) {
+  beta <- block_columns(fit, theta, "beta")
+  list(coefficients = beta, boundary = 0 * beta, sigma = block_columns(fit, theta, "sigma"))
 }

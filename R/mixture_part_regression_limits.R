@@ -1,8 +1,35 @@
-# Coefficients of regressions at the boundary.
+# Coefficients of regressions of counts and shares at the boundary: a component whose mean is 0 (or
+# a probability 0 or 1) in rows that its coefficients fit without error. The likelihood is bounded
+# there, and its limit is the estimate; C says which components have such coefficients.
+#
+#   finite_coefficients(fit)      those to compute with, k x columns of X
+#   snap_means(fit, mean)         means, exactly 0 (or 1) where they are so in the limit
 
 held_components <- function(state) {
-  boundary <- state$regression$boundary
+  boundary <- state$boundary
   if (is.null(boundary)) FALSE else colSums(boundary) > 0
+}
+
+limit_regression <- function(theta, model, result) {
+  state <- result$state$regression
+  held <- held_components(state)
+  if (!any(held)) return(theta)
+  probability <- .Call(C_mixture_evaluate, model, result$state)$probability
+  if (!is.null(model$first)) {
+    probability <- probability[rep(seq_len(model$n_unit), diff(model$first)), , drop = FALSE]
+  }
+  beta <- state$coefficients
+  for (j in which(held)) {
+    beta[, j] <- limit_coefficients(model$parts$regression, beta[, j], probability[, j])
+  }
+  # The weights come first, and these families have no sigma.
+  theta[length(theta) - length(beta) + seq_along(beta)] <- beta
+  theta
+}
+
+limit_sentences <- function(fit) {
+  held <- which(held_components(fit$state$regression))
+  unlist(lapply(held, function(j) limit_sentence(fit, j)))
 }
 
 # Rows at the limit say nothing of coefficients. The others identify what lies in the space of their
@@ -27,7 +54,7 @@ finite_coefficients <- function(fit) {
 
 snap_means <- function(fit, mean) {
   least <- exp(-beyond_digits)
-  for (j in which(held_components(fit$state))) {
+  for (j in which(held_components(fit$state$regression))) {
     mean[which(mean[, j] < least), j] <- 0
     if (fit$family$family == "binomial") mean[which(mean[, j] > 1 - least), j] <- 1
   }

@@ -1,4 +1,10 @@
-# The law of z in a mixture: weights, or a multinomial regression on covariates of the units.
+# The law of z in a mixture: weights, or membership, a multinomial regression on covariates of the
+# units. It is the first part of all mixtures. Where covariates tell components apart without error
+# the likelihood rises to a limit as coefficients grow, which is the estimate.
+#
+#   component_weights(fit, W)     rows of W (or one row) x k: P(component) before the response
+#   finite_membership(fit)        coefficients to compute with, k x columns of W, the first row zero
+#   limit_membership(B, W)        these as they are reported, of finite ones
 
 weights_part <- function(design, k, told) {
   alpha <- told$alpha
@@ -14,6 +20,16 @@ weight_parameters <- function(design, k, told) {
     return(parameter_rows("weight", "weight", seq_len(k), told$equal || k == 1))
   }
   parameter_rows(paste0("membership__", colnames(design$W)), "membership", seq_len(k)[-1])
+}
+
+weights_df <- function(design, k, told) {
+  if (!is.null(design$W)) return((k - 1) * ncol(design$W))
+  if (told$equal) 0 else k - 1
+}
+
+weight_slots <- function(design) {
+  name <- if (is.null(design$W)) "weight" else "membership"
+  data.frame(name = name, block = name)
 }
 
 told_weights <- function(prior, k) {
@@ -46,7 +62,9 @@ told_weights <- function(prior, k) {
   told
 }
 
-default_membership <- function(W) {
+default_weights <- function(design, k) {
+  if (is.null(design$W)) return(distributions$dirichlet(1 / k))
+  W <- design$W
   sd <- apply(W[, -1, drop = FALSE], 2, stats::sd)
   distributions$normal(0, signif(10 / min(1, sd[sd > 0]), 3))
 }
@@ -92,6 +110,16 @@ finite_membership <- function(fit) {
   lost <- !is.finite(coefficients)
   if (any(lost)) coefficients[lost] <- t(fit$state$weights$coefficient)[lost]
   coefficients
+}
+
+limit_weights <- function(theta, model, result) {
+  weights <- model$parts$weights
+  if (!is.null(weights$W) && model$k > 1 && is.infinite(weights$coefficient_sd)) {
+    coefficient <- result$state$weights$coefficient
+    own <- seq_len(length(coefficient) - nrow(coefficient))
+    theta[own] <- limit_membership(coefficient, weights$W)
+  }
+  theta
 }
 
 # B: columns of W x k, relative to the first. A unit whose best component is beyond digits from
@@ -255,6 +283,12 @@ stick_points <- function(shape1, shape2, points = 1000) {
   root <- sqrt(primes[seq_along(shape1)])
   u <- (outer(seq_len(points) - 0.5, root)) %% 1
   vapply(seq_along(shape1), function(s) stats::qbeta(u[, s], shape1[s], shape2[s]), numeric(points))
+}
+
+weight_columns <- function(fit, theta) {
+  if (is.null(fit$design$W)) return(list(weight = block_columns(fit, theta, "weight")))
+  list(coefficient = rbind(matrix(0, ncol(fit$design$W), nrow(theta)),
+                           block_columns(fit, theta, "membership")))
 }
 
 weight_pieces <- function(fit) {

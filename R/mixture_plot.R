@@ -1,6 +1,6 @@
 # Pictures of a mixture. Components differ by colour and by symbol or line, so that grey will do.
 #
-#   picture_types(fit)        the pictures that suit a fit
+#   mixture_pictures(fit)     the pictures that suit a fit, picture()s by name
 #   component_colours(k), component_symbols(k), component_lines(k)
 
 #' Plot a mixture
@@ -59,65 +59,64 @@ plot.elbo_mixture <- function(x, type = NULL, level = 0.95, ...) {
   check_dots_empty(...)
   level <- check_between(level, "level", 0, 1)
   type <- check_pictures(type, x)
-  if ("curves" %in% type) plot_archetypes(x, level)
-  if (identical(type, "classification") && length(drawn_responses(x)) > 2) plot_all_pairs(x)
-  else plot_page(x, setdiff(type, "curves"))
+  pictures <- mixture_pictures(x)[type]
+  alone <- vapply(pictures, function(picture) {
+    !is.null(picture$page) && (is.null(picture$draw) || length(type) == 1)
+  }, NA)
+  for (picture in pictures[alone]) picture$page(x, level)
+  plot_page(x, pictures[!alone])
   invisible(x)
 }
 
 # Pictures on one page.
-plot_page <- function(fit, type) {
-  if (length(type) == 0) return(invisible())
-  panels <- vapply(type, function(picture) panel_count(fit, picture), 0L)
+plot_page <- function(fit, pictures) {
+  if (length(pictures) == 0) return(invisible())
+  panels <- vapply(pictures, `[[`, 0, "panels")
   old <- graphics::par(mfrow = panel_grid(sum(panels)), mar = c(4, 4.8, 3, 1), mgp = c(2.4, 0.7, 0),
                        las = 1)
   on.exit(graphics::par(old))
-  for (picture in type) {
-    switch(picture,
-      selection = plot_selection(fit),
-      classification = plot_pair(fit, telling_pair(fit), legend = TRUE),
-      density = plot_density(fit),
-      regression = plot_regression(fit),
-      profiles = plot_profiles(fit),
-      deviations = plot_deviations(fit),
-      uncertainty = plot_uncertainty(fit),
-      decomposition = plot_decomposition(fit),
-      objective = {
-        plot_objective(fit)
-        plot_gain(fit)
-      }
-    )
-  }
+  for (picture in pictures) picture$draw(fit)
 }
 
-picture_types <- function(fit) {
-  response <- switch(fit$kind,
-    normal = if (ncol(fit$design$Y) == 1) "density" else "classification",
-    regression = "regression",
-    curves = c(if (!is.null(regression_covariate(fit))) "curves", "deviations"),
-    classes = "profiles"
-  )
-  c(if (NROW(fit$selection) > 1) "selection", response, if (fit$k > 1) "uncertainty",
-    ascent_pictures(fit))
+# A picture is drawn as one of `panels` on a page by draw(fit), on pages of its own by
+# page(fit, level), and by ggplot(fit, level), as far as it has these.
+picture <- function(draw = NULL, page = NULL, panels = 1, ggplot = NULL) {
+  list(draw = draw, page = page, panels = panels, ggplot = ggplot)
 }
+
+# Of the choice, of the law of the responses, of the classification, and of the ascent.
+mixture_pictures <- function(fit) {
+  draw_ascent <- function(fit) {
+    plot_objective(fit)
+    plot_gain(fit)
+  }
+  ascent <- list(
+    decomposition = picture(plot_decomposition, ggplot = function(fit, level) {
+      ggplot_decomposition(fit)
+    }),
+    objective = picture(draw_ascent, panels = 2, ggplot = function(fit, level) {
+      ggplot_objective(fit)
+    })
+  )
+  choice <- list(selection = picture(plot_selection, ggplot = ggplot_selection))
+  c(choice[NROW(fit$selection) > 1],
+    law_of(fit)$pictures(fit),
+    if (fit$k > 1) list(uncertainty = picture(plot_uncertainty, ggplot = ggplot_uncertainty)),
+    ascent[ascent_pictures(fit)])
+}
+
+picture_types <- function(fit) names(mixture_pictures(fit))
 
 check_pictures <- function(type, fit) {
-  known <- picture_types(fit)
+  pictures <- mixture_pictures(fit)
+  known <- names(pictures)
   if (is.null(type)) {
-    return(if ("curves" %in% known) "curves" else drop_second_ascent(known))
+    pages <- known[lengths(lapply(pictures, `[[`, "draw")) == 0]
+    return(if (length(pages) > 0) pages else drop_second_ascent(known))
   }
   ok <- is.character(type) && length(type) > 0 && all(type %in% known)
   what <- paste("some of", paste0("\"", known, "\"", collapse = ", "), "for this fit")
   check(ok, "type", what, type)
-}
-
-panel_count <- function(fit, picture) {
-  type <- fit$design$variables$type
-  as.integer(switch(picture,
-    profiles = any(type == "gaussian") + any(type != "gaussian"),
-    objective = 2,
-    1
-  ))
 }
 
 # Okabe and Ito's colours but yellow, which vanishes on white.
@@ -236,12 +235,6 @@ mark_component <- function(at, j, k) {
   graphics::text(at[1], at[2], j, cex = 0.8, font = 2)
 }
 
-# ---- a single normal response ------------------------------------------------------------
-
-# ---- regressions -------------------------------------------------------------------------
-
-# ---- latent classes ----------------------------------------------------------------------
-
 # ---- uncertainty -------------------------------------------------------------------------
 
 uncertainty_data <- function(fit) {
@@ -271,19 +264,11 @@ plot_uncertainty <- function(fit) {
 autoplot.elbo_mixture <- function(object, type = NULL, level = 0.95, ...) {
   check_dots_empty(...)
   level <- check_between(level, "level", 0, 1)
-  known <- setdiff(picture_types(object), c("regression", "profiles"))
-  if (is.null(type)) type <- intersect(c("curves", known), known)[1]
-  type <- check_choice(type, "type", known)
-  switch(type,
-    selection = ggplot_selection(object),
-    classification = ggplot_classification(object),
-    density = ggplot_density(object),
-    curves = ggplot_archetypes(object, level),
-    deviations = ggplot_deviations(object),
-    uncertainty = ggplot_uncertainty(object),
-    decomposition = ggplot_decomposition(object),
-    objective = ggplot_objective(object)
-  )
+  pictures <- Filter(function(picture) !is.null(picture$ggplot), mixture_pictures(object))
+  pages <- vapply(pictures, function(picture) is.null(picture$draw), NA)
+  if (is.null(type)) type <- names(c(pictures[pages], pictures))[1]
+  type <- check_choice(type, "type", names(pictures))
+  pictures[[type]]$ggplot(object, level)
 }
 
 component_scales <- function(fit) {
@@ -297,7 +282,7 @@ component_scales <- function(fit) {
 
 as_component <- function(component, fit) factor(component, seq_len(fit$k))
 
-ggplot_selection <- function(fit) {
+ggplot_selection <- function(fit, level) {
   table <- selection_data(fit)
   table$model <- factor(table$model, unique(table$model))
   styles <- lapply(seq_len(nlevels(table$model)), model_style)
@@ -319,7 +304,7 @@ ggplot_selection <- function(fit) {
     ggplot2::theme_bw()
 }
 
-ggplot_uncertainty <- function(fit) {
+ggplot_uncertainty <- function(fit, level) {
   table <- uncertainty_data(fit)
   table$component <- as_component(table$component, fit)
   ggplot2::ggplot(table, ggplot2::aes(.data$share, .data$uncertainty, colour = .data$component,

@@ -101,8 +101,7 @@ predict_response <- function(object, newdata, by_component) {
     probability <- unit_weights(object, design)
   }
   values <- if (by_component) component_array(object, design)
-            else if (object$kind == "curves") cbind(unit_curves(object, design, probability))
-            else averaged_means(object, design, probability)
+            else unit_means(object, design, probability)
   values <- frame_order(values, design)
   if (is.null(newdata)) pad_slices(values, design$na.action) else values
 }
@@ -116,6 +115,22 @@ pad_slices <- function(values, na.action) {
   array(padded, c(nrow(padded), dim(values)[-1]), c(list(rownames(padded)), names[-1]))
 }
 
+# The means of units before their responses: of one that the fit knows with its probabilities and
+# its deviation.
+unit_means <- function(fit, design, probability) {
+  if (!law_of(fit)$has_deviations) return(averaged_means(fit, design, probability))
+  known <- match(design$unit_names, if (!is.null(design$unit)) fit$design$unit_names)
+  seen <- !is.na(known)
+  probability[seen, ] <- unit_probability(fit)[known[seen], ]
+  deviation <- matrix(0, design$n_unit, ncol(design$Z))
+  deviation[seen, ] <- law_of(fit)$deviations(fit)[known[seen], ]
+  cbind(with_deviations(averaged_means(fit, design, probability), design, deviation))
+}
+
+with_deviations <- function(means, design, deviation) {
+  means + rowSums(design$Z * deviation[unit_of_row(design), , drop = FALSE])
+}
+
 # ---- by unit -----------------------------------------------------------------------------
 
 # Probabilities of the components of every unit, and log density. Rows of a regression without a
@@ -126,7 +141,7 @@ evaluate_units <- function(fit, design) {
   unit <- unit_of_row(design)
   covariates <- cbind(design$X, design$offset, design$weights, design$trials)
   lacking <- if (is.null(covariates)) FALSE else rowSums(is.na(covariates)) > 0
-  seen <- if (means_by_row(fit)) !is.na(design$y) else rep(TRUE, design$n_row)
+  seen <- if (law_of(fit)$by_row) !is.na(design$y) else rep(TRUE, design$n_row)
   unknown <- rowSums(is.na(weights)) > 0
   unknown[unit[seen & lacking]] <- TRUE
   log_density <- replace(numeric(design$n_unit), unknown, NA)
@@ -167,59 +182,22 @@ averaged_means <- function(fit, design, probability) {
 
 average_components <- function(fit, values, design, probability) {
   probability <- probability[unit_of_row(design), , drop = FALSE]
-  if (!means_by_row(fit)) return(probability %*% values)
+  if (!law_of(fit)$by_row) return(probability %*% values)
   # A component that a row is not of has no share in it, though its mean there be infinite.
   cbind(rowSums(ifelse(probability == 0, 0, probability * values)))
 }
 
-component_means <- function(fit, design) {
-  switch(fit$kind,
-    normal = component_values(fit, "mean", "mean__"),
-    classes = class_values(fit, identity, component_values(fit, "mean", "mean__")),
-    regression = snap_means(fit, row_means(fit, finite_coefficients(fit), design)),
-    curves = row_means(fit, component_coefficients(fit), design)
-  )
-}
+component_means <- function(fit, design) law_of(fit)$means(fit, design)
 
-# Means that differ by row.
-means_by_row <- function(fit) fit$kind %in% c("regression", "curves")
-
-component_variances <- function(fit, design) {
-  if (fit$kind == "curves") return(residual_variances(fit, design))
-  sd <- component_values(fit, "sd", "sd__")
-  if (fit$kind == "normal") return(sd^2)
-  if (fit$kind == "classes") return(class_values(fit, function(p) p * (1 - p), sd^2))
-  mean <- component_means(fit, design)
-  switch(fit$family$family,
-    gaussian = residual_variances(fit, design),
-    binomial = mean * (1 - mean) / row_weights(design$trials, design),
-    poisson = mean
-  )
-}
+component_variances <- function(fit, design) law_of(fit)$variances(fit, design)
 
 # The responses of the rows of the fit, rows x columns of component_means().
-response_values <- function(fit) {
-  design <- fit$design
-  switch(fit$kind,
-    normal = design$Y,
-    regression = cbind(design$y / row_weights(design$trials, design)),
-    curves = cbind(design$y),
-    classes = {
-      columns <- Map(function(j, type, levels) {
-        y <- design$Y[, j, drop = FALSE]
-        if (type == "categorical") outer(y[, 1], seq_along(levels), `==`) + 0 else y
-      }, seq_len(ncol(design$Y)), design$variables$type, design$variables$levels)
-      columns <- do.call(cbind, columns)
-      colnames(columns) <- colnames(component_means(fit, design))
-      columns
-    }
-  )
-}
+response_values <- function(fit) law_of(fit)$observed(fit)
 
 # rows x responses x k, or rows x k.
 component_array <- function(fit, design) {
   values <- component_means(fit, design)
-  if (means_by_row(fit)) return(values)
+  if (law_of(fit)$by_row) return(values)
   names <- list(NULL, colnames(values), rownames(values))
   out <- array(rep(t(values), each = design$n_row), c(design$n_row, ncol(values), fit$k), names)
   if (ncol(values) == 1) array(out, dim(out)[-2], names[-2]) else out
@@ -273,7 +251,7 @@ latent.elbo_mixture <- function(object, ...) {
 #' @export
 augment.elbo_mixture <- function(x, data = original_data(x), newdata = NULL, ...) {
   check_dots_empty(..., .but = passed_along$augment)
-  regression <- means_by_row(x)
+  regression <- law_of(x)$by_row
   if (is.null(newdata)) {
     check_data_frame(data, "data")
     probability <- by_frame_row(x, unit_probability(x)[unit_of_row(x$design), , drop = FALSE])
@@ -334,10 +312,11 @@ simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL,
   nsim <- check_count(nsim, "nsim")
   design <- if (is.null(newdata)) object$design
             else mixture_newdata(object, newdata, response = FALSE)
+  law <- law_of(object)
   draw <- function() {
     thetas <- if (object$method == "vb") posterior_theta(object, nsim)
     lapply(seq_len(nsim), function(i) {
-      draw_responses(if (is.null(thetas)) object else at_draw(object, thetas[i, ]), design)
+      draw_responses(if (is.null(thetas)) object else law$at_draw(object, thetas[i, ]), design)
     })
   }
   state <- generator_state(seed)
@@ -353,17 +332,7 @@ simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL,
 
 draw_responses <- function(fit, design = fit$design) {
   component <- category_draws(unit_weights(fit, design), seq_len(design$n_unit))
-  by_row <- component[unit_of_row(design)]
-  design <- switch(fit$kind,
-    normal = {
-      parts <- normal_components(fit)
-      replace(design, "Y", list(normal_draws_by(parts$mean, parts$covariance, by_row)))
-    },
-    regression = replace(design, "y", list(regression_draws(fit, design, by_row))),
-    curves = replace(design, "y", list(unit_curve_draws(fit, design, component))),
-    classes = replace(design, "Y", list(class_draws(fit, by_row)))
-  )
-  list(design = design, component = component)
+  list(design = law_of(fit)$draw(fit, design, component), component = component)
 }
 
 # The drawn responses as the user has them, in the order of the data.
@@ -373,19 +342,5 @@ drawn_columns <- function(fit, design, newdata) {
     values <- frame_order(as.matrix(values), design)
     if (old) stats::naresid(fit$design$na.action, values) else values
   }
-  if (fit$kind == "normal") return(pad(design$Y))
-  if (means_by_row(fit)) {
-    if (is.null(design$trials)) return(pad(design$y))
-    return(pad(cbind(successes = design$y, failures = design$trials - design$y)))
-  }
-  codes <- as.matrix(pad(design$Y))
-  row_names <- rownames(codes)
-  rownames(codes) <- NULL
-  columns <- Map(function(v, type, levels) {
-    switch(type,
-      categorical = factor(levels[codes[, v]], levels), binomial = codes[, v] == 1, codes[, v]
-    )
-  }, seq_len(ncol(codes)), design$variables$type, design$variables$levels)
-  names(columns) <- design$variables$name
-  structure(columns, row.names = row_names, class = "data.frame")
+  law_of(fit)$drawn(design, pad)
 }

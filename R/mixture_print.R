@@ -49,7 +49,7 @@ NULL
 print.elbo_mixture <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
   write_head(x)
-  write_wrapped(covariance_sentence(x))
+  write_wrapped(law_of(x)$sentence(x))
   writeLines(c("", sprintf("Components (%s):", error_words(x))))
   write_components(x, setdiff(component_blocks, "cor"))
   writeLines("")
@@ -93,7 +93,7 @@ print.summary.elbo_mixture <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
   fit <- x$fit
   write_head(fit)
-  write_wrapped(covariance_sentence(fit))
+  write_wrapped(law_of(fit)$sentence(fit))
   writeLines(c("", sprintf("Components (%s):", error_words(fit))))
   many <- sum(fit$parameters$block == "cor" & !is_shape(fit$parameters)) > most_correlations * fit$k
   write_components(fit, if (many) setdiff(component_blocks, "cor") else component_blocks)
@@ -110,7 +110,7 @@ print.summary.elbo_mixture <- function(x, ...) {
     writeLines(c("", "Priors:", strwrap(lines, getOption("width") + 1, indent = 2, exdent = 6)))
   }
   if (!is.null(x$posterior)) {
-    same <- shared_scales(fit)
+    same <- law_of(fit)$shared_scales(fit)
     shown <- fit$parameters$component %in% c(NA, occupied(fit)) & !fit$parameters$fixed &
       (is.na(same) | !duplicated(same))
     writeLines(c("", "Posterior standard deviations:",
@@ -164,7 +164,7 @@ integrated_words.elbo_mixture <- function(fit) {
          else if (is_bound(fit))
            "z and curves integrated, q(z) apart from q of the curves, theta a point"
          else "z integrated exactly, theta a point",
-    joint = if (fit$kind == "curves") "deviations integrated, z and theta points"
+    joint = if (law_of(fit)$has_deviations) "deviations integrated, z and theta points"
             else "z and theta points, nothing integrated",
     vb = "everything integrated, q(z) apart from q of the parameters"
   )
@@ -198,7 +198,9 @@ objective_words.elbo_mixture <- function(fit) {
 
 # The components' curves are latent, and given the responses they and the components of units depend
 # on each other, which q leaves out.
-is_bound <- function(fit) fit$method == "em" && has_curves(fit) && fit$k > 1
+is_bound <- function(fit) {
+  fit$method == "em" && law_of(fit)$has_vectors(fit$design) && fit$k > 1
+}
 
 bound_words <- function(fit) {
   log_prior <- fit$objective - fit$log_evidence
@@ -289,8 +291,8 @@ informed.elbo_mixture <- function(fit) {
 #' @exportS3Method
 notes.elbo_mixture <- function(fit) {
   c(prior_words(fit), constant_words(fit), joint_words(fit), empty_words(fit), spurious_words(fit),
-    tie_words(fit),
-    limit_words(fit), share_words(fit), unknown_words(fit), missing_words(fit), left_out_words(fit))
+    tie_words(fit), membership_sentence(fit), law_of(fit)$notes(fit), share_words(fit),
+    unknown_words(fit), missing_words(fit), left_out_words(fit))
 }
 
 # Correlations that a diagonal covariance model does not have are not worth a word.
@@ -307,7 +309,7 @@ joint_words <- function(fit) {
   if (fit$method != "joint" || fit$k == 1) return()
   held <- fit$parameters$fixed[fit$parameters$block == "weight"]
   equal <- all(held) && length(held) > 0 && all(abs(fit$theta[seq_len(fit$k)] * fit$k - 1) < 1e-12)
-  kmeans <- equal && fit$kind == "normal" && fit$covariance %in% c("EII", "E")
+  kmeans <- equal && law_of(fit)$is_kmeans(fit)
   paste("Every unit is given to one component, as if that were known: classification EM",
         if (kmeans) "with equal weights and spheres, which is k-means." else
           "(with equal weights and spheres it would be k-means).",
@@ -366,7 +368,7 @@ unknown_words <- function(fit) {
 ridge_words <- function(fit) {
   names <- ridge_parameters(fit)
   if (length(names) == 0) return()
-  c(cell_words(fit),
+  c(law_of(fit)$ridge_notes(fit),
     sprintf(paste("Not identified: along a ridge of %s the likelihood is the same, so that",
                   "the estimates are one of many, without standard errors."), enumerate(names, 6)))
 }
@@ -384,7 +386,7 @@ left_out_words <- function(fit) {
 }
 
 missing_words <- function(fit) {
-  if (fit$kind %in% c("regression", "curves")) return()
+  if (law_of(fit)$by_row) return()
   rows <- sum(rowSums(is.na(fit$design$Y)) > 0)
   if (rows == 0) return()
   sprintf("%s with missing responses, which are integrated out.", count_words(rows, "row"))
@@ -421,7 +423,7 @@ component_table <- function(fit, blocks) {
   shares <- at_end & parameters$block %in% c("weight", "prob", "cor")
   estimate[shares] <- round(estimate[shares])
   se <- unname(shown_errors(fit))
-  edf <- if (has_curves(fit) && fit$method != "joint") smooth_edf(fit) else matrix(0, fit$k, 0)
+  edf <- law_of(fit)$extra_rows(fit)
   columns <- lapply(occupied(fit), function(j) {
     row <- match(paste(terms$block, terms$term, j),
                  paste(parameters$block, parameters$term, parameters$component))

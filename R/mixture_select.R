@@ -17,12 +17,13 @@ select_mixture <- function(design, k, models, method, prior, start, control) {
   if (!is.null(given)) given[[1]]$start <- lapply(given[[1]]$start, take_rows, sorted$order)
   units <- if (is.null(start) && any(k > 1)) starting_units(design, start_seed(control))
            else list(design = design)
+  law <- law_of(design)
   candidates <- list()
   for (n_components in k) {
     starts <- if (is.null(start)) mixture_starts(units, n_components, control, method)
               else given
-    for (covariance in distinct_models(models, n_components)) {
-      hopeless <- hopeless_reason(design, n_components, covariance, method, prior)
+    for (covariance in law$distinct_models(models, n_components)) {
+      hopeless <- law$hopeless(design, n_components, covariance, method, prior)
       candidates <- c(candidates, list(if (is.null(hopeless)) {
         fit_candidate(design, units$design, n_components, covariance, method, prior, starts,
                       control)
@@ -96,6 +97,7 @@ fit_candidate <- function(design, sample, k, covariance, method, prior, starts, 
   short <- if (sample$n_unit == design$n_unit) model
            else mixture_model(sample, k, method, covariance, priors$told)
   list(k = k, covariance = covariance, priors = priors, model = model, short = short,
+       bound = law_of(design)$has_vectors(design),
        result = best_ascent(model, short, starts, control))
 }
 
@@ -126,7 +128,9 @@ candidate_status <- function(candidate) {
   result <- candidate$result
   if (!is.null(candidate$hopeless)) return(candidate$hopeless)
   status <- names(ascent_status)[match(result$status, ascent_status)]
-  if (status == "unbounded" && far_apart(candidate)) return("units too far apart")
+  if (status == "unbounded" && law_of(candidate$model)$far_apart(candidate)) {
+    return("units too far apart")
+  }
   switch(status,
     converged = "ok",
     max_iter = , stopped = "not converged",
@@ -143,15 +147,15 @@ column_sds <- function(Y) {
   })
 }
 
-# Without the log prior: of the responses, or under joint of responses and components. With smooth
-# terms "em" has a lower bound, in which the law of their coefficients is no prior.
+# Without the log prior: of the responses, or under joint of responses and components. With latent
+# vectors "em" has a lower bound, in which their law is no prior.
 log_likelihood <- function(candidate, method) {
-  smooth <- isTRUE(candidate$model$parts$curves$n_smooth > 0)
-  if (method == "em" && !smooth) return(candidate$result$log_evidence)
+  bound <- candidate$bound
+  if (method == "em" && !bound) return(candidate$result$log_evidence)
   if (all(vapply(candidate$priors$stated, is_vague, NA))) return(candidate$result$objective)
   log_prior <- function(model) .Call(C_mixture_evaluate, model, candidate$result$state)$log_prior
   candidate$result$objective - log_prior(candidate$model) +
-    (if (smooth) log_prior(flat_model(candidate$model)) else 0)
+    (if (bound) log_prior(law_of(candidate$model)$without_priors(candidate$model)) else 0)
 }
 
 is_vague <- function(prior) is_flat(prior) || is_constant(prior)
@@ -177,56 +181,24 @@ abort_collapsed <- function(candidate, design, n_candidates) {
     abort(c(tried, "the objective is not finite in these data. Rescale the variables to sizes near",
             "one, and look for outliers."), "elbo_error_not_finite")
   }
-  if (!is.null(candidate$hopeless)) abort_hopeless(tried, candidate, design)
-  if (far_apart(candidate)) {
-    abort(c(tried,
-            "its axes are turned, and the units of the responses are more than a million times",
-            "apart. Rescale them, or use a model for which units do not matter, as \"VVV\"."),
-          "elbo_error_data")
+  if (!is.null(candidate$hopeless)) {
+    abort(c(tried, law_of(design)$hopeless_words(candidate, design)), "elbo_error_unbounded")
   }
+  law <- law_of(design)
+  if (law$far_apart(candidate)) abort(c(tried, law$far_words), "elbo_error_data")
   if (result$part == 1L && !is.null(design$W)) {
     abort(c(tried, "from every start", culprit(result, "a component"), "loses all its members.",
             "Use fewer components, or a prior, as by prior = priors(membership = normal(0, 10))."),
           "elbo_error_unbounded", component = result$component)
   }
+  remedy <- sprintf("Use fewer components; %sor a prior, as by prior = %s.",
+                    law$collapse_sharing(design, candidate$covariance),
+                    law$collapse_prior(design, candidate$k))
   abort(c(tried, "from every start", culprit(result, "a component"), "collapses",
-          collapse_reason(design$kind), collapse_remedy(design, candidate$k, candidate$covariance)),
+          law$collapse_words, remedy),
         "elbo_error_unbounded", component = result$component)
 }
 
 culprit <- function(result, unknown) {
   if (result$component > 0) sprintf("component %d", result$component) else unknown
-}
-
-# A regression may fit many rows; what is left of them is then beyond the digits of sums.
-collapse_reason <- function(kind) {
-  if (kind %in% c("normal", "classes")) {
-    return(paste("onto so few different rows that its variance goes to zero and the likelihood to",
-                 "infinity."))
-  }
-  paste("onto rows, few or many, that it fits to a millionth of their size, so that its variance",
-        "goes to zero and the likelihood to infinity.")
-}
-
-# Not what is in use already: `covariance` is that of the candidate.
-collapse_remedy <- function(design, k, covariance) {
-  family <- design$spec$family$family
-  prior <- switch(design$kind,
-    normal = covariance_prior_text(design, k),
-    classes = "priors(covariance = inverse_wishart(3, s)) with s a small part of the variance",
-    regression = ,
-    curves = if (family == "gaussian") {
-      sprintf("priors(sigma = inverse_gamma(1, %s))", format(signif(stats::sd(design$y) / k, 2)))
-    } else "priors(beta = normal(0, 5))"
-  )
-  shared <- setdiff(if (isTRUE(ncol(design$Y) > 1)) c("EEE", "EEI", "EII") else "E", covariance)
-  sharing <- switch(design$kind,
-    normal = if (length(shared) > 0 && !covariance %in% c("EII", "E")) {
-      sprintf("a `covariance` that components share, as \"%s\"; ", shared[1])
-    } else "",
-    regression = ,
-    curves = if (family == "gaussian" && !design$spec$common_sigma) "sigma = ~ 1; " else "",
-    ""
-  )
-  sprintf("Use fewer components; %sor a prior, as by prior = %s.", sharing, prior)
 }

@@ -71,7 +71,7 @@ sensitivity.elbo_mixture <- function(object, to = c("prior", "data"), ...) {
 mixture_prior_numbers <- function(fit) {
   stated <- fit$priors$stated
   stated <- stated[!vapply(stated, function(p) is.null(p) || is_constant(p), NA)]
-  shared <- names(stated) %in% fit$design$variables$name[fit$design$variables$type != "gaussian"]
+  shared <- names(stated) %in% law_of(fit)$shared_priors(fit$design)
   groups <- c(as.list(names(stated)[!shared]), if (any(shared)) list(names(stated)[shared]))
   unlist(lapply(groups, function(slots) {
     prior <- stated[[slots[1]]]

@@ -45,11 +45,7 @@ sorted_design <- function(design) {
 
 # Equal rows have equal numbers.
 row_ranks <- function(design) {
-  Y <- design$Y
-  levels <- design$variables$levels
-  for (v in which(lengths(levels) > 0 & design$variables$type == "categorical")) {
-    Y[, v] <- rank(levels[[v]])[Y[, v]]
-  }
+  Y <- law_of(design)$sort_keys(design)
   unit <- unit_of_row(design)
   by_unit <- cbind(design$freq, design$W)
   # Covariates first: units that are measured at the same times share their factorisations.
@@ -72,8 +68,8 @@ starting_units <- function(design, seed) {
       design <- subset_units(design, sort(sample.int(design$n_unit, largest_sample)))
     }
     scaled <- unit_features(design)
-    x <- list(scaled = scaled,
-              sphered = if (design$kind %in% c("normal", "curves")) sphered(scaled))
+    used <- vapply(law_of(design)$start_makers(), `[[`, "", "coordinates")
+    x <- list(scaled = scaled, sphered = if ("sphered" %in% used) sphered(scaled))
     list(design = design, coordinates = lapply(x[lengths(x) > 0], hierarchy))
   })
 }
@@ -83,7 +79,7 @@ starting_units <- function(design, seed) {
 mixture_starts <- function(units, k, control, method = "em") {
   if (k == 1) return(list(new_start("one component", rep(1L, units$design$n_unit))))
   n <- if (is.null(control$n_starts)) default_starts else control$n_starts
-  makers <- rep_len(start_makers(units$design$kind), n)
+  makers <- rep_len(law_of(units$design)$start_makers(), n)
   groups <- rep(k, n)
   if (method == "vb") {
     full <- ceiling(n / 2)
@@ -122,20 +118,23 @@ different_starts <- function(starts) {
 # Twenty, and again from the first. Seeds alone start more different ascents than k-means, whose
 # sweeps lead many of them together: over the 14 models, k = 2, 3, 4 and three data sets twenty
 # starts and five ascents reach the best known maximum in 95 % of cases, ten and four in 90 %.
-start_makers <- function(kind) {
-  maker <- function(name, coordinates) list(list(name = name, coordinates = coordinates))
-  both <- function(name) c(maker(name, "sphered"), maker(name, "scaled"))
-  times <- function(makers, n) rep(makers, length.out = n)
-  switch(kind,
-    normal = ,
-    curves = c(both("hierarchical"), both("k-means++"), times(both("seeds"), 16)),
-    classes = c(maker("hierarchical", "scaled"), times(maker("k-means++", "scaled"), 2),
-                times(maker("seeds", "scaled"), 3), times(maker("random", "scaled"), 14)),
-    regression = c(maker("hierarchical", "scaled"), times(maker("k-means++", "scaled"), 2),
-                   times(maker("seeds", "scaled"), 4), times(maker("few units", "scaled"), 5),
-                   times(maker("random", "scaled"), 8))
-  )
+#
+# sphered_makers() are for clusters of any shape, scaled_makers() for others, so many of each kind.
+sphered_makers <- function() {
+  c(makers("hierarchical", both_coordinates), makers("k-means++", both_coordinates),
+    makers("seeds", both_coordinates, 16))
 }
+
+scaled_makers <- function(seeds, few_units, random) {
+  c(makers("hierarchical"), makers("k-means++", n = 2), makers("seeds", n = seeds),
+    makers("few units", n = few_units), makers("random", n = random))
+}
+
+makers <- function(name, coordinates = "scaled", n = length(coordinates)) {
+  lapply(rep_len(coordinates, n), function(where) list(name = name, coordinates = where))
+}
+
+both_coordinates <- c("sphered", "scaled")
 
 # Largest first: as components are ordered in the end, and as a stick-breaking prior expects them.
 label_by_size <- function(label, k) {
@@ -146,15 +145,10 @@ label_by_size <- function(label, k) {
 # Features --------------------------------------------------------------------------------------
 
 unit_features <- function(design) {
-  if (design$kind == "curves") return(standardised(curve_features(design)))
-  x <- switch(design$kind,
-    normal = design$Y,
-    classes = class_features(design),
-    regression = cbind(design$X, working_response(design))
-  )
+  x <- law_of(design)$features(design)
   if (anyNA(x)) x <- impute_means(x)
   x <- standardised(x)
-  if (is.null(design$first)) return(x)
+  if (nrow(x) == design$n_unit) return(x)
   standardised(rowsum(x, unit_of_row(design), reorder = FALSE) / diff(design$first))
 }
 
@@ -310,33 +304,12 @@ refuse_collapsing <- function(model, result) {
 # Of all components. Variances with a prior are bounded from below.
 least_variance <- function(model, state) min(least_variances(model, state))
 
-# Of each component, or one where it is common, in the direction in which it is least: relative to
-# the data.
+# Of each component, or one where it is common or bounded by a prior, in the direction in which it
+# is least: relative to the data.
 least_variances <- function(model, state) {
-  normal <- model$parts$normal
-  classes <- model$parts$classes
   if (model$method == 2L) return(1)
-  if (!is.null(normal) && is.null(normal$prior_scale)) {
-    sd <- column_sds(normal$Y)
-    return(apply(state$normal$covariance, 3, function(S) {
-      S <- S / sd / rep(sd, each = length(sd))
-      S[!is.finite(S)] <- sign(S[!is.finite(S)]) * 1e200 # spheres in units far apart
-      min(eigen(S, symmetric = TRUE, only.values = TRUE)$values)
-    }))
-  }
-  if (!is.null(classes) && is.null(classes$shape0)) {
-    numbers <- classes$Y[, classes$type == 2L, drop = FALSE]
-    if (ncol(numbers) == 0) return(1)
-    return(apply(state$classes$variance / column_sds(numbers)^2, 2, min))
-  }
-  for (kind in intersect(c("regression", "curves"), names(state))) {
-    part <- model$parts[[kind]]
-    free <- !is.null(state[[kind]]$sigma) && is.null(part$sigma_constant)
-    if (free && part$sigma_family == 0L) {
-      return(as.vector(state[[kind]]$sigma / column_sds(cbind(part$y)))^2)
-    }
-  }
-  1
+  law <- law_of(model)
+  law$least_variances(model$parts[[law$part]], state[[law$part]])
 }
 
 # Components whose sd, where it is least, is below a fifth of the largest of these.
@@ -365,9 +338,8 @@ trusted_objective <- function(model, result) {
 by_far <- 10
 
 few_units <- function(model) {
-  parts <- model$parts
-  columns <- c(parts$normal$d, parts$regression$p, parts$curves$p, if (!is.null(parts$classes)) 1)
-  3 * (columns + 1)
+  law <- law_of(model)
+  3 * (law$n_terms(model$parts[[law$part]]) + 1)
 }
 
 start_status <- function(result, otherwise) {

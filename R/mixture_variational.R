@@ -1,5 +1,5 @@
 # Method "vb" of mixtures: the factors of q, their moments, and draws from them. The fields of a
-# state are those of C: see the headers src/model_mixture_*.h.
+# state are those of C: see the headers in src/mixture/.
 
 #' @rdname variational
 #' @details
@@ -23,12 +23,7 @@ variational.elbo_mixture <- function(object, ...) {
     abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", object$method),
             "there latent() is the posterior of the latent variables."), "elbo_error_method")
   }
-  responses <- switch(object$kind,
-    normal = normal_factors(object),
-    regression = regression_factors(object),
-    curves = curve_factors(object),
-    classes = class_factors(object)
-  )
+  responses <- law_of(object)$factors(object)
   z <- list(family = "categorical", probability = unit_probability(object))
   structure(c(weight_factors(object), responses, list(z = z)),
             empty = emptied(object),
@@ -49,7 +44,7 @@ mean_field_covariance <- function(fit) {
     rows <- block$name %in% names # not the coefficients of smooth terms, which are latent
     V[block$name[rows], block$name[rows]] <- as.matrix(block$cov)[rows, rows]
   }
-  same <- shared_scales(fit)
+  same <- law_of(fit)$shared_scales(fit)
   for (key in unique(same[!is.na(same)])) {
     rows <- which(same == key)
     V[rows, rows] <- V[rows[1], rows[1]]
@@ -58,13 +53,7 @@ mean_field_covariance <- function(fit) {
 }
 
 mean_field_blocks <- function(fit) {
-  j <- seq_len(fit$k)
-  c(weight_blocks(fit), switch(fit$kind,
-    normal = unlist(lapply(j, function(j) normal_blocks(fit, j)), recursive = FALSE),
-    regression = factor_blocks(regression_factors(fit)),
-    curves = factor_blocks(curve_factors(fit)),
-    classes = class_blocks(fit)
-  ))
+  c(weight_blocks(fit), law_of(fit)$mean_field(fit))
 }
 
 # The name of a factor says whose it is: `sd^2__x|1` is of sd__x|1.
@@ -130,7 +119,8 @@ posterior_theta <- function(fit, n) {
     at <- free[i]
     theta[, at] <- bend_component(z[, i], fit$theta[[at]], sd[[i]], fit$parameters$block[at])
   }
-  for (group in share_groups(fit)) {
+  weights <- list(which(fit$parameters$block == "weight"))
+  for (group in c(weights[lengths(weights) > 0], law_of(fit)$shares(fit))) {
     theta[, group] <- theta[, group] / rowSums(theta[, group, drop = FALSE])
   }
   theta

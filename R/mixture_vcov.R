@@ -124,8 +124,8 @@ of_nobody <- function(fit, jacobian) {
 nobody <- 1e-4 # of a unit
 
 # The part of the largest information below which a direction is flat: differences leave some 1e-6
-# of what is zero. Of curves a covariance may be nearly known without that.
-flat_information <- function(fit) if (fit$method == "vb" || fit$kind == "curves") 1e-10 else 3e-6
+# of what is zero.
+flat_information <- function(fit) if (fit$method == "vb") 1e-10 else law_of(fit)$flat
 
 # Without the covariances, of which there may be millions.
 #' @exportS3Method
@@ -187,7 +187,7 @@ call_information <- function(fit) {
 # its place.
 labelled_information <- function(fit) {
   label <- unit_component(fit)
-  known <- if (has_curves(fit)) with_smooths_as_points(fit) else fit
+  known <- law_of(fit)$as_points(fit)
   known$method <- "em"
   known$priors$told$weights$coefficient_sd <- 10 * beyond_doubt
   known$design$W <- outer(label, seq_len(fit$k), `==`) + 0
@@ -225,7 +225,7 @@ at_boundary <- function(fit) {
   value <- unname(fit$theta)
   share <- block %in% c("weight", "prob")
   at_end <- (share & (value < 1e-7 | value > 1 - 1e-7)) | (block == "cor" & abs(value) > 1 - 1e-10)
-  if (fit$kind == "curves") at_end <- at_end | is_nothing(fit)
+  at_end <- at_end | law_of(fit)$at_boundary(fit)
   at_end <- at_end | (block %in% c("beta", "membership") & !is.finite(value))
   fit$method != "vb" & at_end & !fit$parameters$fixed
 }
@@ -247,8 +247,9 @@ unit_scores <- function(fit) {
   check_no_curves(fit$design, "A sandwich covariance", "Use type = \"observed\", or bootstrap().")
   jacobian <- mixture_information(fit)$jacobian
   scale <- parameter_scale(fit)
+  free <- law_of(fit)$unconstrained(fit)
   log_density <- function(theta) {
-    evaluate_mixture(unconstrained(fit), state = theta_state(fit, theta))$log_density
+    evaluate_mixture(free, state = theta_state(fit, theta))$log_density
   }
   vapply(seq_len(ncol(jacobian)), function(a) {
     direction <- jacobian[, a]
