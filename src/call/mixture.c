@@ -1,5 +1,5 @@
 /* Entry points of finite mixtures.  `model` is the list that R's mixture_model() makes: the units,
- * and for each part of the model a list named as the members of its spec. */
+ * and for each part of the model a list of its arguments, which the part reads by their names. */
 #include <math.h>
 #include <string.h>
 
@@ -44,138 +44,29 @@ static mixture_spec unpack_spec(SEXP model, int threads) {
   return s;
 }
 
-static elbo_status weights_part(mixture_part *part, const mixture_spec *s, SEXP list,
-                                const elbo_memory *mem) {
-  mixture_weights_spec w;
-  memset(&w, 0, sizeof w);
-  w.method = s->method;
-  w.k = s->k;
-  w.n_unit = s->units.n_unit;
-  w.n_w = call_int(list, "n_w", 0, s->units.n_unit + 1000);
-  w.W = call_doubles(list, "W", (R_xlen_t)w.n_unit * w.n_w, 1);
-  w.constant = call_doubles(list, "constant", s->k, 1);
-  w.law = (mixture_weights_law)call_int(list, "law", MIXTURE_WEIGHTS_FLAT,
-                                        MIXTURE_WEIGHTS_STICK_BREAKING);
-  w.alpha = call_doubles(list, "alpha", w.law == MIXTURE_WEIGHTS_DIRICHLET ? s->k : 1,
-                         w.law == MIXTURE_WEIGHTS_FLAT);
-  w.coefficient_sd = call_double(list, "coefficient_sd");
-  return mixture_weights_part(part, &w, mem);
+/* The arguments of a part, from its list. */
+static int read_int(void *list, const char *name, int least, int most) {
+  return call_int(list, name, least, most);
 }
 
-static elbo_status normal_part(mixture_part *part, const mixture_spec *s, SEXP list,
-                               const elbo_memory *mem) {
-  mixture_normal_spec n;
-  memset(&n, 0, sizeof n);
-  n.method = s->method;
-  n.k = s->k;
-  n.n_row = s->units.n_row;
-  n.d = call_int(list, "d", 1, 10000);
-  n.Y = call_doubles(list, "Y", (R_xlen_t)n.n_row * n.d, 0);
-  n.model = (covariance_model)call_int(list, "model", COVARIANCE_EII, COVARIANCE_VVV);
-  n.prior_df = call_double(list, "prior_df");
-  n.prior_scale = call_doubles(list, "prior_scale", (R_xlen_t)n.d * n.d, s->method != MIXTURE_VB);
-  if (s->method == MIXTURE_VB) {
-    n.prior_mean = call_doubles(list, "prior_mean", n.d, 0);
-    n.prior_kappa = call_double(list, "prior_kappa");
-  }
-  return mixture_normal_part(part, &n, mem);
+static double read_double(void *list, const char *name) { return call_double(list, name); }
+
+static const int *read_ints(void *list, const char *name, size_t n, int optional) {
+  return call_ints(list, name, (R_xlen_t)n, optional);
 }
 
-static elbo_status regression_part(mixture_part *part, const mixture_spec *s, SEXP list,
-                                   const elbo_memory *mem) {
-  mixture_regression_spec r;
-  const int n = s->units.n_row;
-  memset(&r, 0, sizeof r);
-  r.method = s->method;
-  r.k = s->k;
-  r.units = s->units;
-  r.family = (regression_family)call_int(list, "family", REGRESSION_GAUSSIAN, REGRESSION_POISSON);
-  r.p = call_int(list, "p", 0, 10000);
-  r.X = call_doubles(list, "X", (R_xlen_t)n * r.p, 0);
-  r.y = call_doubles(list, "y", n, 0);
-  r.weights = call_doubles(list, "weights", n, 1);
-  r.offset = call_doubles(list, "offset", n, 1);
-  r.common_sigma = call_int(list, "common_sigma", 0, 1);
-  r.sigma_constant = call_doubles(list, "sigma_constant", r.common_sigma ? 1 : s->k, 1);
-  r.beta_mean = call_doubles(list, "beta_mean", r.p, 1);
-  r.beta_sd = call_doubles(list, "beta_sd", r.p, 1);
-  r.sigma_family = call_int(list, "sigma_family", 0, 100);
-  r.sigma_df = call_double(list, "sigma_df");
-  r.sigma_scale = call_double(list, "sigma_scale");
-  return mixture_regression_part(part, &r, mem);
+static const double *read_doubles(void *list, const char *name, size_t n, int optional) {
+  return call_doubles(list, name, (R_xlen_t)n, optional);
 }
 
-static elbo_status classes_part(mixture_part *part, const mixture_spec *s, SEXP list,
-                                const elbo_memory *mem) {
-  mixture_classes_spec c;
-  memset(&c, 0, sizeof c);
-  c.method = s->method;
-  c.k = s->k;
-  c.n_row = s->units.n_row;
-  c.n_variable = call_int(list, "n_variable", 1, 100000);
-  c.type = call_ints(list, "type", c.n_variable, 0);
-  c.levels = call_ints(list, "levels", c.n_variable, 0);
-  c.Y = call_doubles(list, "Y", (R_xlen_t)c.n_row * c.n_variable, 0);
-  c.alpha = call_double(list, "alpha");
-  c.mean0 = call_doubles(list, "mean0", c.n_variable, 1);
-  c.kappa0 = call_doubles(list, "kappa0", c.n_variable, 1);
-  c.shape0 = call_doubles(list, "shape0", c.n_variable, 1);
-  c.rate0 = call_doubles(list, "rate0", c.n_variable, 1);
-  return mixture_classes_part(part, &c, mem);
-}
-
-static elbo_status curves_part(mixture_part *part, const mixture_spec *s, SEXP list,
-                               const elbo_memory *mem) {
-  mixture_curves_spec c;
-  const int n = s->units.n_row;
-  memset(&c, 0, sizeof c);
-  c.method = s->method;
-  c.k = s->k;
-  c.units = s->units;
-  c.p = call_int(list, "p", 0, 10000);
-  c.q = call_int(list, "q", 1, 10000);
-  c.X = call_doubles(list, "X", (R_xlen_t)n * c.p, 0);
-  c.Z = call_doubles(list, "Z", (R_xlen_t)n * c.q, 0);
-  c.y = call_doubles(list, "y", n, 0);
-  c.weights = call_doubles(list, "weights", n, 1);
-  c.offset = call_doubles(list, "offset", n, 1);
-  c.n_block = call_int(list, "n_block", 1, c.q);
-  c.block_size = call_ints(list, "block_size", c.n_block, 0);
-  c.block_kind = call_ints(list, "block_kind", c.n_block, 0);
-  int columns = 0;
-  for (int i = 0; i < c.n_block; i++) columns += c.block_size[i];
-  if (columns != c.q) Rf_error("internal error: blocks of %d columns for %d", columns, c.q);
-  c.matrix = call_doubles(list, "matrix", (R_xlen_t)c.q * c.q, 1);
-  c.multiple_constant = call_doubles(list, "multiple_constant", c.n_block, 1);
-  c.common_covariance = call_int(list, "common_covariance", 0, 1);
-  c.common_sigma = call_int(list, "common_sigma", 0, 1);
-  c.sigma_constant = call_doubles(list, "sigma_constant", c.common_sigma ? 1 : s->k, 1);
-  c.beta_mean = call_doubles(list, "beta_mean", c.p, 1);
-  c.beta_sd = call_doubles(list, "beta_sd", c.p, 1);
-  c.covariance_df = call_doubles(list, "covariance_df", c.n_block, s->method != MIXTURE_VB);
-  c.covariance_scale =
-      call_doubles(list, "covariance_scale", (R_xlen_t)c.q * c.q, c.covariance_df == NULL);
-  c.sigma_family = call_int(list, "sigma_family", 0, 100);
-  c.sigma_df = call_double(list, "sigma_df");
-  c.sigma_scale = call_double(list, "sigma_scale");
-  c.n_smooth = call_int(list, "n_smooth", 0, c.p);
-  c.smooth_size = call_ints(list, "smooth_size", c.n_smooth, 0);
-  columns = 0;
-  for (int i = 0; i < c.n_smooth; i++) columns += c.smooth_size[i];
-  if (columns > c.p) Rf_error("internal error: smooths of %d columns of %d", columns, c.p);
-  c.smooth_constant = call_doubles(list, "smooth_constant", c.n_smooth, 1);
-  c.smooth_family = call_ints(list, "smooth_family", c.n_smooth, s->method != MIXTURE_VB);
-  c.smooth_df = call_doubles(list, "smooth_df", c.n_smooth, c.smooth_family == NULL);
-  c.smooth_scale = call_doubles(list, "smooth_scale", c.n_smooth, c.smooth_family == NULL);
-  return mixture_curves_part(part, &c, mem);
-}
-
+/* The laws: a line each. */
 static const struct {
   const char *name;
-  elbo_status (*make)(mixture_part *part, const mixture_spec *s, SEXP list, const elbo_memory *mem);
+  mixture_maker *make;
 } kinds[] = {
-    {"weights", weights_part}, {"normal", normal_part}, {"regression", regression_part},
-    {"classes", classes_part}, {"curves", curves_part},
+    {"weights", mixture_weights_make},       {"normal", mixture_normal_make},
+    {"regression", mixture_regression_make}, {"classes", mixture_classes_make},
+    {"curves", mixture_curves_make},
 };
 
 enum { N_KIND = sizeof kinds / sizeof *kinds };
@@ -189,8 +80,10 @@ static elbo_status build(SEXP model, int threads, mixture *w, const char **name)
   elbo_status status = ELBO_OK;
   for (int i = 0; i < N_KIND && status == ELBO_OK; i++) {
     if (!has_element(parts, kinds[i].name)) continue;
+    const mixture_arguments from = {call_element(parts, kinds[i].name), read_int, read_double,
+                                    read_ints, read_doubles};
     name[s.n_part] = kinds[i].name;
-    status = kinds[i].make(s.part + s.n_part++, &s, call_element(parts, kinds[i].name), &mem);
+    status = kinds[i].make(s.part + s.n_part++, &s, &from, &mem);
   }
   if (s.n_part < 2 || !has_element(parts, "weights"))
     Rf_error("internal error: a mixture needs weights and a law of responses");

@@ -12,7 +12,8 @@ typedef enum {
   ELBO_E_NOT_FINITE = -2, /* the objective or its derivatives are not finite */
   ELBO_E_DESCENT = -3,    /* a coordinate step lowered the ELBO: a bug */
   ELBO_E_RANK = -4,       /* columns that may say nothing new: see the model's pivots */
-  ELBO_E_UNBOUNDED = -5   /* a variance can go to zero with a perfect fit */
+  ELBO_E_UNBOUNDED = -5,  /* a variance can go to zero with a perfect fit */
+  ELBO_E_DIM = -6         /* sizes that do not fit each other */
 } elbo_status;
 
 /* Memory comes from the caller (R_alloc from R, malloc in the C tests), so that nothing is

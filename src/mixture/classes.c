@@ -672,3 +672,22 @@ elbo_status mixture_classes_part(mixture_part *part, const mixture_classes_spec 
   int component;
   return part->prepare(w, &component);
 }
+
+elbo_status mixture_classes_make(mixture_part *part, const mixture_spec *s,
+                                 const mixture_arguments *from, const elbo_memory *mem) {
+  mixture_classes_spec c;
+  memset(&c, 0, sizeof c);
+  c.method = s->method;
+  c.k = s->k;
+  c.n_row = s->units.n_row;
+  c.n_variable = argument_int(from, "n_variable", 1, 100000);
+  c.type = argument_ints(from, "type", c.n_variable, 0);
+  c.levels = argument_ints(from, "levels", c.n_variable, 0);
+  c.Y = argument_doubles(from, "Y", c.n_row, c.n_variable, 0);
+  c.alpha = argument_double(from, "alpha");
+  c.mean0 = argument_doubles(from, "mean0", 1, c.n_variable, 1);
+  c.kappa0 = argument_doubles(from, "kappa0", 1, c.n_variable, 1);
+  c.shape0 = argument_doubles(from, "shape0", 1, c.n_variable, 1);
+  c.rate0 = argument_doubles(from, "rate0", 1, c.n_variable, 1);
+  return mixture_classes_part(part, &c, mem);
+}

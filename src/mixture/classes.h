@@ -35,5 +35,6 @@ typedef struct {
  * gaussian, means (k), then standard deviations (k). */
 elbo_status mixture_classes_part(mixture_part *part, const mixture_classes_spec *spec,
                                  const elbo_memory *mem);
+mixture_maker mixture_classes_make;
 
 #endif

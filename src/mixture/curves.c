@@ -166,7 +166,7 @@ elbo_status mixture_curves_part(mixture_part *part, const mixture_curves_spec *s
   w->spec = *spec;
   w->kernels = row_kernels_current();
   w->n_gamma = spec->common_covariance ? 1 : spec->k;
-  w->n_sigma = spec->common_sigma ? 1 : spec->k;
+  w->n_sigma = spec->linear.common_sigma ? 1 : spec->k;
   w->n_block = spec->n_block;
   allocate(w, mem);
   allocate_scratch(w, mem);
@@ -192,4 +192,46 @@ elbo_status mixture_curves_part(mixture_part *part, const mixture_curves_spec *s
   for (int i = 0; i < w->n_block; i++)
     part->n_theta += w->n_gamma * (int)packed_size(w->block[i].order);
   return (spec->method == MIXTURE_VB ? curves_vb : curves_em)(part, w, mem);
+}
+
+static int sum_of(const int *x, int n) {
+  int sum = 0;
+  for (int i = 0; i < n; i++) sum += x[i];
+  return sum;
+}
+
+elbo_status mixture_curves_make(mixture_part *part, const mixture_spec *s,
+                                const mixture_arguments *from, const elbo_memory *mem) {
+  const int n = s->units.n_row, vb = s->method == MIXTURE_VB;
+  mixture_curves_spec c;
+  memset(&c, 0, sizeof c);
+  c.method = s->method;
+  c.k = s->k;
+  c.units = s->units;
+  c.p = argument_int(from, "p", 0, 10000);
+  c.q = argument_int(from, "q", 1, 10000);
+  c.X = argument_doubles(from, "X", n, c.p, 0);
+  c.Z = argument_doubles(from, "Z", n, c.q, 0);
+  c.y = argument_doubles(from, "y", n, 1, 0);
+  c.weights = argument_doubles(from, "weights", n, 1, 1);
+  c.offset = argument_doubles(from, "offset", n, 1, 1);
+  c.n_block = argument_int(from, "n_block", 1, c.q);
+  c.block_size = argument_ints(from, "block_size", c.n_block, 0);
+  c.block_kind = argument_ints(from, "block_kind", c.n_block, 0);
+  c.matrix = argument_doubles(from, "matrix", c.q, c.q, 1);
+  c.multiple_constant = argument_doubles(from, "multiple_constant", 1, c.n_block, 1);
+  c.common_covariance = argument_int(from, "common_covariance", 0, 1);
+  c.linear = linear_read(from, c.p, s->k);
+  c.covariance_df = argument_doubles(from, "covariance_df", 1, c.n_block, !vb);
+  c.covariance_scale =
+      argument_doubles(from, "covariance_scale", c.q, c.q, c.covariance_df == NULL);
+  c.n_smooth = argument_int(from, "n_smooth", 0, c.p);
+  c.smooth_size = argument_ints(from, "smooth_size", c.n_smooth, 0);
+  c.smooth_constant = argument_doubles(from, "smooth_constant", 1, c.n_smooth, 1);
+  c.smooth_family = argument_ints(from, "smooth_family", c.n_smooth, !vb);
+  c.smooth_df = argument_doubles(from, "smooth_df", 1, c.n_smooth, c.smooth_family == NULL);
+  c.smooth_scale = argument_doubles(from, "smooth_scale", 1, c.n_smooth, c.smooth_family == NULL);
+  if (sum_of(c.block_size, c.n_block) != c.q || sum_of(c.smooth_size, c.n_smooth) > c.p)
+    return ELBO_E_DIM;
+  return mixture_curves_part(part, &c, mem);
 }

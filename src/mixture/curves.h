@@ -27,6 +27,7 @@
 #ifndef ELBO_MIXTURE_CURVES_H
 #define ELBO_MIXTURE_CURVES_H
 
+#include "mixture/linear.h"
 #include "mixture/mixture.h"
 
 typedef enum { CURVES_FREE = 0, CURVES_MULTIPLE } curves_kind;
@@ -43,16 +44,13 @@ typedef struct {
   const int *block_size; /* n_block: columns of Z, which sum to q */
   const int *block_kind; /* n_block: a curves_kind; independent terms are blocks of size 1 */
   const double *matrix;  /* q x q: of the blocks that are multiples, what they are multiples of */
-  const double *multiple_constant;     /* n_block: root of a multiple held; NaN free; or NULL */
-  int common_covariance, common_sigma; /* one Gamma, one sigma for all components */
-  const double *sigma_constant;        /* k (1 if common): NaN where free; or NULL: all free */
-  const double *beta_mean, *beta_sd;   /* p: normal law of each coefficient, sd Inf flat; or NULL */
+  const double *multiple_constant; /* n_block: root of a multiple held; NaN free; or NULL */
+  int common_covariance;           /* one Gamma for all components */
+  linear_priors linear;
   /* Each free block ~ inverse Wishart(covariance_df, its block of covariance_scale), each multiple
    * likewise, of order 1 with the first diagonal element of that block.  covariance_df NULL: flat
    * (em). */
   const double *covariance_df, *covariance_scale; /* n_block, q x q */
-  int sigma_family;                               /* an sd_family: the law of a free sigma */
-  double sigma_df, sigma_scale;
   int n_smooth;                  /* 0: none */
   const int *smooth_size;        /* n_smooth: runs of columns, the last of X */
   const double *smooth_constant; /* n_smooth: sds held (joint: all); NaN free; or NULL: all free */
@@ -77,5 +75,6 @@ typedef struct {
  * ELBO_E_UNBOUNDED: a free sigma^2 at 1e-12 of the mean square of the response or below. */
 elbo_status mixture_curves_part(mixture_part *part, const mixture_curves_spec *spec,
                                 const elbo_memory *mem);
+mixture_maker mixture_curves_make;
 
 #endif

@@ -446,7 +446,7 @@ elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem) {
   part->field[part->n_field++] = (mixture_field){
       "covariance", w->covariance, 3, {q, q, w->n_gamma}, !w->spec.common_covariance};
   part->field[part->n_field++] =
-      (mixture_field){"sigma", w->sigma, 1, {w->n_sigma, 0, 0}, !w->spec.common_sigma};
+      (mixture_field){"sigma", w->sigma, 1, {w->n_sigma, 0, 0}, !w->spec.linear.common_sigma};
   curves_smooth_fields(w, part, mem);
   for (int j = 0; j < k; j++) curves_smooth_spread(w, j);
   part->n_eta = p * k + curves_smooth_n_eta(w);

@@ -70,7 +70,7 @@ elbo_status curves_factor(const curves *w, int *component) {
   const double least = w->sigma_prior.family == SD_INVERSE_GAMMA ? 0.0 : 1e-12 * w->spread;
   for (int s = 0; s < w->n_sigma; s++) {
     if (!sigma_free(w, s) || w->variance[s] > least) continue;
-    if (!w->spec.common_sigma) *component = s;
+    if (!w->spec.linear.common_sigma) *component = s;
     return isnan(w->variance[s]) ? ELBO_E_NOT_FINITE : ELBO_E_UNBOUNDED;
   }
   return factor_all(w);

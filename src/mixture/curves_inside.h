@@ -148,7 +148,7 @@ typedef struct {
 } curves;
 
 static inline int gamma_of(const curves *w, int j) { return w->spec.common_covariance ? 0 : j; }
-static inline int sigma_of(const curves *w, int j) { return w->spec.common_sigma ? 0 : j; }
+static inline int sigma_of(const curves *w, int j) { return w->spec.linear.common_sigma ? 0 : j; }
 static inline int first_of(int common, int g) { return common ? 0 : g; }
 static inline int last_of(int common, int k, int g) { return common ? k : g + 1; }
 static inline int sigma_free(const curves *w, int s) { return isnan(w->sigma_constant[s]); }

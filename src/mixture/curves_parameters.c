@@ -71,45 +71,6 @@ void curves_read_beta(const curves *w, int j) {
 
 /* ---- scales ---------------------------------------------------------------------------------- */
 
-/* Numbers from 1e-150 to 1e150 are squared only once they are brought near one. */
-static double scale_of_column(const double *x, int n) {
-  double most = 0.0, sum = 0.0;
-  for (int i = 0; i < n; i++) most = fmax(most, fabs(x[i]));
-  const double first = most > 0.0 ? ldexp(1.0, -ilogb(most)) : 1.0;
-  for (int i = 0; i < n; i++) sum += x[i] * first * (x[i] * first) / n;
-  return first * scale_of(sum);
-}
-
-static int find_intercept(const double *X, int n, int p) {
-  for (int a = 0; a < p; a++) {
-    const double *x = X + (size_t)n * (size_t)a;
-    int same = x[0] != 0.0;
-    for (int i = 1; i < n && same; i++) same = x[i] == x[0];
-    if (same) return a;
-  }
-  return -1;
-}
-
-static void scale_response(curves *w) {
-  const mixture_curves_spec *s = &w->spec;
-  const int n = s->units.n_row;
-  double most = 0.0;
-  for (int i = 0; w->intercept >= 0 && i < n; i++)
-    w->y_centre += (s->y[i] - (s->offset ? s->offset[i] : 0.0)) / n;
-  for (int i = 0; i < n; i++)
-    most = fmax(most, fabs(s->y[i] - (s->offset ? s->offset[i] : 0.0) - w->y_centre));
-  const double first = most > 0.0 ? ldexp(1.0, -ilogb(most)) : 1.0;
-  double sum = 0.0, weighted = 0.0;
-  for (int i = 0; i < n; i++) {
-    const double y = (s->y[i] - (s->offset ? s->offset[i] : 0.0) - w->y_centre) * first;
-    sum += y * y / n;
-    weighted += (s->weights ? s->weights[i] : 1.0) * y * y / n;
-  }
-  const double second = scale_of(sum);
-  w->y_scale = first * second;
-  w->spread = weighted > 0.0 ? weighted * second * second : 1.0;
-}
-
 static void scale_all(curves *w, const elbo_memory *mem) {
   const int n = w->spec.units.n_row, p = w->spec.p, q = w->spec.q;
   w->x_scale = elbo_doubles(mem, (size_t)p);
@@ -117,10 +78,15 @@ static void scale_all(curves *w, const elbo_memory *mem) {
   for (int a = 0; a < p; a++) /* the law of a smooth is the same for all its columns */
     w->x_scale[a] = a > w->smooth.first && w->smooth.of[a] == w->smooth.of[a - 1]
                         ? w->x_scale[a - 1]
-                        : scale_of_column(w->spec.X + (size_t)n * (size_t)a, n);
-  for (int a = 0; a < q; a++) w->z_scale[a] = scale_of_column(w->spec.Z + (size_t)n * (size_t)a, n);
-  w->intercept = find_intercept(w->spec.X, n, w->smooth.first);
-  scale_response(w);
+                        : linear_scale(w->spec.X + (size_t)n * (size_t)a, n, 0.0);
+  for (int a = 0; a < q; a++)
+    w->z_scale[a] = linear_scale(w->spec.Z + (size_t)n * (size_t)a, n, 0.0);
+  w->intercept = linear_intercept(w->spec.X, n, w->smooth.first);
+  const linear_units units =
+      linear_response(w->spec.y, w->spec.offset, w->spec.weights, n, w->intercept >= 0);
+  w->y_centre = units.centre;
+  w->y_scale = units.scale;
+  w->spread = units.spread;
 }
 
 /* ---- blocks and priors ----------------------------------------------------------------------- */
@@ -165,8 +131,9 @@ static void build_priors(curves *w, const elbo_memory *mem) {
   w->beta_mean = elbo_doubles(mem, (size_t)p);
   w->beta_precision = elbo_doubles(mem, (size_t)p);
   for (int a = 0; a < p; a++) {
-    const double unit = beta_unit(w, a), sd = s->beta_sd ? s->beta_sd[a] / unit : HUGE_VAL;
-    double mean = s->beta_mean ? s->beta_mean[a] : 0.0;
+    const double unit = beta_unit(w, a),
+                 sd = s->linear.beta_sd ? s->linear.beta_sd[a] / unit : HUGE_VAL;
+    double mean = s->linear.beta_mean ? s->linear.beta_mean[a] : 0.0;
     if (a == w->intercept) mean -= w->y_centre / s->X[(size_t)s->units.n_row * (size_t)a];
     w->beta_mean[a] = a < w->smooth.first ? mean / unit : 0.0;
     w->beta_precision[a] = a < w->smooth.first ? 1.0 / (sd * sd) : 0.0;
@@ -182,12 +149,9 @@ static void build_priors(curves *w, const elbo_memory *mem) {
         w->covariance_scale[at] = s->covariance_scale[at] * w->y_scale * w->y_scale;
       }
   }
-  w->sigma_prior.family = (sd_family)s->sigma_family;
-  w->sigma_prior.df = s->sigma_df;
-  w->sigma_prior.scale = s->sigma_scale * w->y_scale;
+  w->sigma_prior = linear_sigma_prior(&s->linear, w->y_scale);
   w->sigma_constant = elbo_doubles(mem, (size_t)w->n_sigma);
-  for (int i = 0; i < w->n_sigma; i++)
-    w->sigma_constant[i] = s->sigma_constant ? s->sigma_constant[i] * w->y_scale : NAN;
+  linear_sigma_constants(&s->linear, w->n_sigma, w->y_scale, w->sigma_constant);
 }
 
 void curves_parameters(curves *w, const elbo_memory *mem) {

@@ -352,8 +352,8 @@ elbo_status curves_vb(mixture_part *part, curves *w, const elbo_memory *mem) {
       {"cov", w->cov, 3, {p, p, k}, 1},
       {"df", w->df, 2, {w->n_block, w->n_gamma, 0}, each},
       {"scale", w->scale, 3, {q, q, w->n_gamma}, each},
-      {"shape", w->shape, 1, {w->n_sigma, 0, 0}, !w->spec.common_sigma},
-      {"rate", w->rate, 1, {w->n_sigma, 0, 0}, !w->spec.common_sigma},
+      {"shape", w->shape, 1, {w->n_sigma, 0, 0}, !w->spec.linear.common_sigma},
+      {"rate", w->rate, 1, {w->n_sigma, 0, 0}, !w->spec.linear.common_sigma},
   };
   part->n_field = sizeof fields / sizeof *fields;
   memcpy(part->field, fields, sizeof fields);

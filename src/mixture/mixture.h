@@ -16,6 +16,7 @@
 #define ELBO_MIXTURE_MIXTURE_H
 
 #include "engine/engine.h"
+#include "mixture/arguments.h"
 
 typedef enum { MIXTURE_JOINT = 0, MIXTURE_EM, MIXTURE_VB } mixture_method;
 
@@ -122,6 +123,11 @@ typedef struct {
   int n_part;
   mixture_part part[MIXTURE_MAX_PARTS];
 } mixture_spec;
+
+/* A part from its arguments: what a law is in the table of call/mixture.c.  ELBO_E_DIM where these
+ * do not fit each other. */
+typedef elbo_status mixture_maker(mixture_part *part, const mixture_spec *s,
+                                  const mixture_arguments *from, const elbo_memory *mem);
 
 /* What one pass over the data leaves: the laws of all z, at the parameters of that moment. */
 typedef struct {

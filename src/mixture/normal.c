@@ -639,3 +639,21 @@ elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *s
   if (spec->method == MIXTURE_VB) to_vb(part, w, mem);
   return ELBO_OK;
 }
+
+elbo_status mixture_normal_make(mixture_part *part, const mixture_spec *s,
+                                const mixture_arguments *from, const elbo_memory *mem) {
+  const int vb = s->method == MIXTURE_VB;
+  mixture_normal_spec n;
+  memset(&n, 0, sizeof n);
+  n.method = s->method;
+  n.k = s->k;
+  n.n_row = s->units.n_row;
+  n.d = argument_int(from, "d", 1, 10000);
+  n.Y = argument_doubles(from, "Y", n.n_row, n.d, 0);
+  n.model = (covariance_model)argument_int(from, "model", COVARIANCE_EII, COVARIANCE_VVV);
+  n.prior_df = argument_double(from, "prior_df");
+  n.prior_scale = argument_doubles(from, "prior_scale", n.d, n.d, !vb);
+  if (vb) n.prior_mean = argument_doubles(from, "prior_mean", 1, n.d, 0);
+  if (vb) n.prior_kappa = argument_double(from, "prior_kappa");
+  return mixture_normal_part(part, &n, mem);
+}

@@ -21,5 +21,6 @@ typedef struct {
 
 elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *spec,
                                 const elbo_memory *mem);
+mixture_maker mixture_normal_make;
 
 #endif

@@ -29,22 +29,20 @@ static void build_prior(regression *w) {
   w->prior_constant = 0.0;
   memset(w->prior_precision, 0, square(p) * sizeof(double));
   memset(w->prior_linear, 0, (size_t)p * sizeof(double));
-  for (int i = 0; spec->beta_sd && i < p; i++) {
-    if (isinf(spec->beta_sd[i])) continue;
-    const double mean = (spec->beta_mean[i] - w->origin[i]) / spec->beta_sd[i];
-    w->prior_constant -= 0.5 * mean * mean + log(spec->beta_sd[i] / w->B[i + p * i]);
+  for (int i = 0; spec->linear.beta_sd && i < p; i++) {
+    if (isinf(spec->linear.beta_sd[i])) continue;
+    const double mean = (spec->linear.beta_mean[i] - w->origin[i]) / spec->linear.beta_sd[i];
+    w->prior_constant -= 0.5 * mean * mean + log(spec->linear.beta_sd[i] / w->B[i + p * i]);
     w->n_proper++;
     for (int a = 0; a < p; a++) {
-      const double ba = w->B[i + p * a] / spec->beta_sd[i];
+      const double ba = w->B[i + p * a] / spec->linear.beta_sd[i];
       w->prior_linear[a] += ba * mean;
       for (int b = 0; b < p; b++)
-        w->prior_precision[a + p * b] += ba * (w->B[i + p * b] / spec->beta_sd[i]);
+        w->prior_precision[a + p * b] += ba * (w->B[i + p * b] / spec->linear.beta_sd[i]);
     }
   }
-  w->sigma_prior =
-      (sd_prior){(sd_family)spec->sigma_family, spec->sigma_df, spec->sigma_scale * w->y_scale};
-  for (int s = 0; s < w->n_sigma; s++)
-    w->sigma_constant[s] = spec->sigma_constant ? spec->sigma_constant[s] * w->y_scale : NAN;
+  w->sigma_prior = linear_sigma_prior(&spec->linear, w->y_scale);
+  linear_sigma_constants(&spec->linear, w->n_sigma, w->y_scale, w->sigma_constant);
 }
 
 /* What of a row's log density has no parameter; gaussian rows: beyond 1/2 log 2 pi. */
@@ -121,7 +119,7 @@ static void add_field(mixture_part *part, const char *name, double *value, int n
 }
 
 static void add_fields(mixture_part *part, const regression *w) {
-  const int p = w->spec.p, k = w->spec.k, each = !w->spec.common_sigma, vb = w->cov != NULL;
+  const int p = w->spec.p, k = w->spec.k, each = !w->spec.linear.common_sigma, vb = w->cov != NULL;
   add_field(part, vb ? "mean" : "coefficients", w->beta, 2, p, k, 0, 1);
   if (vb) add_field(part, "cov", w->cov, 3, p, p, k, 1);
   if (w->boundary) add_field(part, "boundary", w->boundary, 2, p, k, 0, 1);
@@ -140,7 +138,7 @@ elbo_status mixture_regression_part(mixture_part *part, const mixture_regression
   memset(w, 0, sizeof *w);
   w->spec = *spec;
   w->kernels = row_kernels_current();
-  if (spec->family == REGRESSION_GAUSSIAN) w->n_sigma = spec->common_sigma ? 1 : spec->k;
+  if (spec->family == REGRESSION_GAUSSIAN) w->n_sigma = spec->linear.common_sigma ? 1 : spec->k;
   allocate(w, mem);
   regression_coordinates(w);
   build_prior(w);
@@ -158,4 +156,23 @@ elbo_status mixture_regression_part(mixture_part *part, const mixture_regression
   law[spec->family].em(part, w);
   regression_em(part, w);
   return ELBO_OK;
+}
+
+elbo_status mixture_regression_make(mixture_part *part, const mixture_spec *s,
+                                    const mixture_arguments *from, const elbo_memory *mem) {
+  const int n = s->units.n_row;
+  mixture_regression_spec r;
+  memset(&r, 0, sizeof r);
+  r.method = s->method;
+  r.k = s->k;
+  r.units = s->units;
+  r.family =
+      (regression_family)argument_int(from, "family", REGRESSION_GAUSSIAN, REGRESSION_POISSON);
+  r.p = argument_int(from, "p", 0, 10000);
+  r.X = argument_doubles(from, "X", n, r.p, 0);
+  r.y = argument_doubles(from, "y", n, 1, 0);
+  r.weights = argument_doubles(from, "weights", n, 1, 1);
+  r.offset = argument_doubles(from, "offset", n, 1, 1);
+  r.linear = linear_read(from, r.p, s->k);
+  return mixture_regression_part(part, &r, mem);
 }

@@ -18,6 +18,7 @@
 #ifndef ELBO_MIXTURE_REGRESSION_H
 #define ELBO_MIXTURE_REGRESSION_H
 
+#include "mixture/linear.h"
 #include "mixture/mixture.h"
 
 typedef enum { REGRESSION_GAUSSIAN = 0, REGRESSION_BINOMIAL, REGRESSION_POISSON } regression_family;
@@ -29,14 +30,10 @@ typedef struct {
   mixture_units units;
   regression_family family;
   int p;
-  const double *X, *y;               /* n_row x p by column; n_row (binomial: successes) */
-  const double *weights;             /* n_row, positive, or NULL: precision weights, or trials */
-  const double *offset;              /* n_row or NULL */
-  int common_sigma;                  /* one sigma for all components */
-  const double *sigma_constant;      /* k (1 if common): NaN where free; or NULL: all free */
-  const double *beta_mean, *beta_sd; /* p: normal laws, sd Inf where flat; or NULL */
-  int sigma_family;                  /* an sd_family: the law of a free sigma */
-  double sigma_df, sigma_scale;
+  const double *X, *y;   /* n_row x p by column; n_row (binomial: successes) */
+  const double *weights; /* n_row, positive, or NULL: precision weights, or trials */
+  const double *offset;  /* n_row or NULL */
+  linear_priors linear;
 } mixture_regression_spec;
 
 /* Fields, em and joint: coefficients (p x k), and of gaussian rows sigma (k, or 1 if common).
@@ -48,5 +45,6 @@ typedef struct {
  * coefficients without a prior on their way to infinity (separation); *component counts from 0. */
 elbo_status mixture_regression_part(mixture_part *part, const mixture_regression_spec *spec,
                                     const elbo_memory *mem);
+mixture_maker mixture_regression_make;
 
 #endif

@@ -8,22 +8,9 @@ static int is_constant(const double *x, int n) {
   return n > 0;
 }
 
-/* The first column that is one number throughout, and not zero; or -1. */
-static int find_intercept(const double *X, int n, int p) {
-  for (int b = 0; b < p; b++)
-    if (is_constant(X + (size_t)n * (size_t)b, n) && X[(size_t)n * (size_t)b] != 0.0) return b;
-  return -1;
-}
-
 static double mean_of(const double *x, int n) {
   double sum = 0.0;
   for (int i = 0; i < n; i++) sum += x[i] / n;
-  return sum;
-}
-
-static double mean_square(const double *x, int n, double centre) {
-  double sum = 0.0;
-  for (int i = 0; i < n; i++) sum += (x[i] - centre) * (x[i] - centre) / n;
   return sum;
 }
 
@@ -32,7 +19,7 @@ static void scale_columns(regression *w, int intercept) {
   for (int b = 0; b < w->spec.p; b++) {
     const double *x = w->spec.X + (size_t)n * (size_t)b;
     w->centre[b] = intercept >= 0 && !is_constant(x, n) ? mean_of(x, n) : 0.0;
-    w->scale[b] = scale_of(mean_square(x, n, w->centre[b]));
+    w->scale[b] = linear_scale(x, n, w->centre[b]);
     w->reach[b] = 0.0;
     for (int i = 0; i < n; i++)
       w->reach[b] = fmax(w->reach[b], fabs(x[i] - w->centre[b]) * w->scale[b]);
@@ -40,22 +27,15 @@ static void scale_columns(regression *w, int intercept) {
 }
 
 static void scale_response(regression *w, int intercept) {
-  const mixture_regression_spec *spec = &w->spec;
-  const int n = spec->units.n_row;
+  const mixture_regression_spec *s = &w->spec;
   w->y_centre = 0.0;
   w->y_scale = 1.0;
-  if (spec->family != REGRESSION_GAUSSIAN) return;
-  const double *o = spec->offset;
-  if (intercept >= 0) w->y_centre = mean_of(spec->y, n) - (o ? mean_of(o, n) : 0.0);
-  double sum = 0.0, weighted = 0.0;
-  for (int i = 0; i < n; i++) {
-    const double y = spec->y[i] - (o ? o[i] : 0.0) - w->y_centre;
-    sum += y * y / n;
-    weighted += (spec->weights ? spec->weights[i] : 1.0) * y * y / n;
-  }
-  w->y_scale = scale_of(sum);
-  w->spread = weighted * w->y_scale * w->y_scale;
-  if (!(w->spread > 0.0)) w->spread = w->y_scale * w->y_scale; /* a single new row, say */
+  if (s->family != REGRESSION_GAUSSIAN) return;
+  const linear_units units =
+      linear_response(s->y, s->offset, s->weights, s->units.n_row, intercept >= 0);
+  w->y_centre = units.centre;
+  w->y_scale = units.scale;
+  w->spread = units.spread;
 }
 
 /* beta = B gamma + origin. */
@@ -80,7 +60,7 @@ static void build_map(regression *w, int intercept) {
 }
 
 void regression_coordinates(regression *w) {
-  const int intercept = find_intercept(w->spec.X, w->spec.units.n_row, w->spec.p);
+  const int intercept = linear_intercept(w->spec.X, w->spec.units.n_row, w->spec.p);
   scale_columns(w, intercept);
   scale_response(w, intercept);
   build_map(w, intercept);

@@ -7,11 +7,12 @@ static double log_prior(const void *work) {
   const regression *w = (const regression *)work;
   const mixture_regression_spec *spec = &w->spec;
   double sum = 0.0, by_x;
-  for (int j = 0; spec->beta_sd && j < spec->k; j++)
+  for (int j = 0; spec->linear.beta_sd && j < spec->k; j++)
     for (int b = 0; b < spec->p; b++) {
-      if (isinf(spec->beta_sd[b])) continue;
-      const double z = (w->beta[b + spec->p * j] - spec->beta_mean[b]) / spec->beta_sd[b];
-      sum -= 0.5 * (z * z + LOG_2PI) + log(spec->beta_sd[b]);
+      if (isinf(spec->linear.beta_sd[b])) continue;
+      const double z =
+          (w->beta[b + spec->p * j] - spec->linear.beta_mean[b]) / spec->linear.beta_sd[b];
+      sum -= 0.5 * (z * z + LOG_2PI) + log(spec->linear.beta_sd[b]);
     }
   for (int s = 0; s < w->n_sigma && w->sigma_prior.family != SD_FLAT; s++)
     if (sigma_free(w, s))

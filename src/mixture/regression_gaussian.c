@@ -84,7 +84,7 @@ elbo_status regression_gaussian_prepare(regression *w, int *component) {
   const double least = w->sigma_prior.family == SD_INVERSE_GAMMA ? 0.0 : 1e-12 * w->spread;
   for (int s = 0; s < w->n_sigma; s++) {
     if (!sigma_free(w, s) || 1.0 / w->precision[s] > least) continue;
-    if (!w->spec.common_sigma) *component = s;
+    if (!w->spec.linear.common_sigma) *component = s;
     return ELBO_E_UNBOUNDED;
   }
   build_M(w);

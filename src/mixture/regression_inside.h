@@ -57,12 +57,16 @@ typedef struct {
   double least;                   /* glm: copies of a row that count at least; zero but in settle */
 } regression;
 
-static inline int sigma_of(const regression *w, int j) { return w->spec.common_sigma ? 0 : j; }
+static inline int sigma_of(const regression *w, int j) {
+  return w->spec.linear.common_sigma ? 0 : j;
+}
 
 /* Components first .. last - 1 share sigma s. */
-static inline int sigma_first(const regression *w, int s) { return w->spec.common_sigma ? 0 : s; }
+static inline int sigma_first(const regression *w, int s) {
+  return w->spec.linear.common_sigma ? 0 : s;
+}
 static inline int sigma_last(const regression *w, int s) {
-  return w->spec.common_sigma ? w->spec.k : s + 1;
+  return w->spec.linear.common_sigma ? w->spec.k : s + 1;
 }
 static inline int sigma_free(const regression *w, int s) { return isnan(w->sigma_constant[s]); }
 static inline int n_free_sigma(const regression *w) {

@@ -37,5 +37,6 @@ typedef struct {
  *                                       theta: mean, components 2 .. k; eta: of the normal */
 elbo_status mixture_weights_part(mixture_part *part, const mixture_weights_spec *spec,
                                  const elbo_memory *mem);
+mixture_maker mixture_weights_make;
 
 #endif

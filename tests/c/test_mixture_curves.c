@@ -87,17 +87,18 @@ static part_test problem_part(problem *f, mixture_method method, int options) {
   s->matrix = matrix;
   s->multiple_constant = options & HELD ? held : NULL;
   s->common_covariance = (options & COMMON_GAMMA) != 0;
-  s->common_sigma = (options & COMMON_SIGMA) != 0;
-  if (options & CONSTANT_SIGMA) s->sigma_constant = s->common_sigma ? common : constant;
+  s->linear.common_sigma = (options & COMMON_SIGMA) != 0;
+  if (options & CONSTANT_SIGMA)
+    s->linear.sigma_constant = s->linear.common_sigma ? common : constant;
   if (options & PRIOR || method == MIXTURE_VB) {
-    s->beta_mean = mean;
-    s->beta_sd = sd;
+    s->linear.beta_mean = mean;
+    s->linear.beta_sd = sd;
     s->covariance_df = df;
     s->covariance_scale = scale;
-    s->sigma_family = SD_HALF_T;
+    s->linear.sigma_family = SD_HALF_T;
   }
-  s->sigma_df = 3.0;
-  s->sigma_scale = 2.5;
+  s->linear.sigma_df = 3.0;
+  s->linear.sigma_scale = 2.5;
   CHECK(mixture_curves_part(&part, s, &test_memory) == ELBO_OK);
   part_test t = part_test_of(part, N_UNIT, K);
   CHECK(part_prepare(&t));
@@ -149,7 +150,7 @@ static void check_densities(const problem *f, const part_test *t, double tol) {
   double V[64];
   for (int i = 0; i < N_UNIT; i++)
     for (int j = 0; j < K; j++) {
-      const double s = sigma[f->spec.common_sigma ? 0 : j];
+      const double s = sigma[f->spec.linear.common_sigma ? 0 : j];
       dense_covariance(f, i, Gamma + (f->spec.common_covariance ? 0 : Q * Q * j), s * s, V);
       CHECK_CLOSE(l[i + N_UNIT * j], dense_log_density(f, i, beta + P * j, V), tol);
     }
@@ -308,13 +309,13 @@ static void check_many_designs(mixture_method method) {
   s.n_block = 1;
   s.block_size = size;
   s.block_kind = kind;
-  s.beta_mean = mean;
-  s.beta_sd = sd;
+  s.linear.beta_mean = mean;
+  s.linear.beta_sd = sd;
   s.covariance_df = df;
   s.covariance_scale = scale;
-  s.sigma_family = SD_HALF_T;
-  s.sigma_df = 3.0;
-  s.sigma_scale = 1.0;
+  s.linear.sigma_family = SD_HALF_T;
+  s.linear.sigma_df = 3.0;
+  s.linear.sigma_scale = 1.0;
   for (int more = 0; more < 2; more++) {
     if (more) s.k = 40; /* cells of 36 + 1 numbers: 26,000 at k = 10, 100,000 at k = 40 */
     CHECK(mixture_curves_part(&part, &s, &test_memory) == ELBO_OK);

@@ -84,7 +84,7 @@ static mixture_part problem_part(problem *f, mixture_method method, int k, int o
   s->n_block = options & DIAGONAL ? 2 : 1;
   s->block_size = options & DIAGONAL ? single : sizes;
   s->block_kind = free_kind;
-  s->common_covariance = s->common_sigma = (options & COMMON) != 0;
+  s->common_covariance = s->linear.common_sigma = (options & COMMON) != 0;
   s->n_smooth = N_SMOOTH;
   s->smooth_size = smooth_size;
   for (int a = 0; a < P; a++) {
@@ -97,17 +97,17 @@ static mixture_part problem_part(problem *f, mixture_method method, int k, int o
   if (options & HELD || method == MIXTURE_JOINT) s->smooth_constant = held;
   if (method == MIXTURE_JOINT) held[0] = 0.4 * unit_of(options);
   if (options & PRIOR || method == MIXTURE_VB) {
-    s->beta_mean = mean;
-    s->beta_sd = sd;
+    s->linear.beta_mean = mean;
+    s->linear.beta_sd = sd;
     s->covariance_df = df;
     s->covariance_scale = scale;
-    s->sigma_family = SD_HALF_T;
+    s->linear.sigma_family = SD_HALF_T;
     s->smooth_family = family;
     s->smooth_df = smooth_df;
     s->smooth_scale = smooth_scale;
   }
-  s->sigma_df = 3.0;
-  s->sigma_scale = 2.5 * unit_of(options);
+  s->linear.sigma_df = 3.0;
+  s->linear.sigma_scale = 2.5 * unit_of(options);
   CHECK(mixture_curves_part(&part, s, &test_memory) == ELBO_OK);
   return part;
 }
@@ -280,11 +280,12 @@ static component_law law_vb(const problem *f, const part_test *t, int j) {
 static double dense_prior_em(const problem *f, const part_test *t) {
   const mixture_curves_spec *s = &f->spec;
   double sum = 0.0, work[2 * Q * Q], by_x;
-  if (s->beta_sd == NULL) return 0.0;
+  if (s->linear.beta_sd == NULL) return 0.0;
   for (int j = 0; j < f->k; j++) {
     for (int a = 0; a < FIXED; a++) {
-      const double z = (field(t, "coefficients")[a + P * j] - s->beta_mean[a]) / s->beta_sd[a];
-      sum -= 0.5 * (log(2.0 * acos(-1.0)) + z * z) + log(s->beta_sd[a]);
+      const double z =
+          (field(t, "coefficients")[a + P * j] - s->linear.beta_mean[a]) / s->linear.beta_sd[a];
+      sum -= 0.5 * (log(2.0 * acos(-1.0)) + z * z) + log(s->linear.beta_sd[a]);
     }
     for (int i = 0; i < N_SMOOTH; i++) {
       const sd_prior prior = {SD_HALF_T, s->smooth_df[i], s->smooth_scale[i]};
@@ -293,8 +294,8 @@ static double dense_prior_em(const problem *f, const part_test *t) {
         sum += sd_prior_log_density(&prior, sd * sd, &by_x);
     }
   }
-  for (int g = 0; g < (s->common_sigma ? 1 : f->k); g++) {
-    const sd_prior prior = {SD_HALF_T, s->sigma_df, s->sigma_scale};
+  for (int g = 0; g < (s->linear.common_sigma ? 1 : f->k); g++) {
+    const sd_prior prior = {SD_HALF_T, s->linear.sigma_df, s->linear.sigma_scale};
     const double sigma = field(t, "sigma")[g], *Gamma = field(t, "covariance") + Q * Q * g;
     sum += sd_prior_log_density(&prior, sigma * sigma, &by_x);
     if (s->n_block == 1)
@@ -317,10 +318,10 @@ static double dense_prior_vb(const problem *f, const part_test *t) {
         sum += law_half_t_minus_kl(s->smooth_df[i], s->smooth_scale[i],
                                    field(t, "smooth_shape")[i + N_SMOOTH * j],
                                    field(t, "smooth_rate")[i + N_SMOOTH * j]);
-  for (int g = 0; g < (s->common_sigma ? 1 : f->k); g++) {
+  for (int g = 0; g < (s->linear.common_sigma ? 1 : f->k); g++) {
     const double *df = field(t, "df") + s->n_block * g, *scale = field(t, "scale") + Q * Q * g;
-    sum +=
-        law_half_t_minus_kl(s->sigma_df, s->sigma_scale, field(t, "shape")[g], field(t, "rate")[g]);
+    sum += law_half_t_minus_kl(s->linear.sigma_df, s->linear.sigma_scale, field(t, "shape")[g],
+                               field(t, "rate")[g]);
     if (s->n_block == 1)
       sum += law_wishart_minus_kl(Q, df[0], scale, s->covariance_df[0], s->covariance_scale, work);
     else
@@ -339,9 +340,9 @@ static double dense_coefficients_vb(const problem *f, const component_law *law) 
   value += 0.5 * la_log_det_from_chol(L, P);
   for (int a = 0; a < P; a++) {
     const int s = a >= FIXED + 3;
-    const double m = law->mean[a] - (a < FIXED ? f->spec.beta_mean[a] : 0.0),
+    const double m = law->mean[a] - (a < FIXED ? f->spec.linear.beta_mean[a] : 0.0),
                  v = law->cov[a * (P + 1)];
-    const double sd = a < FIXED ? f->spec.beta_sd[a] : 1.0;
+    const double sd = a < FIXED ? f->spec.linear.beta_sd[a] : 1.0;
     const double precision = a < FIXED ? 1.0 / (sd * sd) : law->precision[s];
     const double log_variance = a < FIXED ? 2.0 * log(sd) : law->log_sd2[s];
     value -= 0.5 * (log_variance + precision * (m * m + v));

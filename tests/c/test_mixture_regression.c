@@ -85,14 +85,15 @@ static void problem_init(problem *f, regression_family family, mixture_method me
   s->units = (mixture_units){N_ROW, N_ROW, NULL, NULL};
   if (options & UNITS) s->units = (mixture_units){N_UNIT, N_ROW, unit_first, NULL};
   random_rows(s, options);
-  s->common_sigma = (options & COMMON) != 0;
-  if (options & CONSTANT) s->sigma_constant = s->common_sigma ? common_constant : constant;
-  s->sigma_df = 3.0;
-  s->sigma_scale = 2.5;
-  if (options & SIGMA_PRIOR || method == MIXTURE_VB) s->sigma_family = SD_HALF_T;
-  s->beta_mean = mean;
-  if (options & PRIOR) s->beta_sd = sd;
-  if (method == MIXTURE_VB) s->beta_sd = proper;
+  s->linear.common_sigma = (options & COMMON) != 0;
+  if (options & CONSTANT)
+    s->linear.sigma_constant = s->linear.common_sigma ? common_constant : constant;
+  s->linear.sigma_df = 3.0;
+  s->linear.sigma_scale = 2.5;
+  if (options & SIGMA_PRIOR || method == MIXTURE_VB) s->linear.sigma_family = SD_HALF_T;
+  s->linear.beta_mean = mean;
+  if (options & PRIOR) s->linear.beta_sd = sd;
+  if (method == MIXTURE_VB) s->linear.beta_sd = proper;
   CHECK(mixture_regression_part(&f->part, s, &test_memory) == ELBO_OK);
   const int n_unit = s->units.n_unit;
   f->r = new_doubles(n_unit * K);
@@ -215,7 +216,7 @@ static double cumulant(regression_family family, double mean, double sd) {
 /* l_ij from the fields alone. */
 static double plain_log_density(const problem *f, int i, int j) {
   const mixture_regression_spec *s = &f->spec;
-  const int n = N_ROW, at = s->common_sigma ? 0 : j;
+  const int n = N_ROW, at = s->linear.common_sigma ? 0 : j;
   const double *beta = field(f, s->method == MIXTURE_VB ? "mean" : "coefficients"),
                *cov = field(f, "cov");
   double x = s->offset ? s->offset[i] : 0.0, v = 0.0;
@@ -565,7 +566,8 @@ static void test_log_prior(void) {
     CHECK(la_chol(L, P) == ELBO_OK);
     want += 0.5 * (P + la_log_det_from_chol(L, P));
     for (int a = 0; a < P; a++) {
-      const double sd = f.spec.beta_sd[a], z = (mean[a + P * j] - f.spec.beta_mean[a]) / sd;
+      const double sd = f.spec.linear.beta_sd[a],
+                   z = (mean[a + P * j] - f.spec.linear.beta_mean[a]) / sd;
       want -= 0.5 * (z * z + cov[a * (P + 1)] / (sd * sd)) + log(sd);
     }
     if (isfinite(shape[j])) want += plain_sigma_term(3.0, 2.5, shape[j], rate[j]);
@@ -580,11 +582,11 @@ static void test_bounds(void) {
                                .p = 1,
                                .X = glm_x,
                                .y = glm_y,
-                               .beta_mean = &mean,
-                               .beta_sd = &sd,
-                               .sigma_family = SD_HALF_T,
-                               .sigma_df = 3.0,
-                               .sigma_scale = 2.5};
+                               .linear = {.beta_mean = &mean,
+                                          .beta_sd = &sd,
+                                          .sigma_family = SD_HALF_T,
+                                          .sigma_df = 3.0,
+                                          .sigma_scale = 2.5}};
   const double constant = -log(sd) - 0.5 * log(2.0 * pi), h = 1e-3;
   double sum = 0.0;
   for (double b = -10.0; b < 10.0; b += h) {
@@ -634,7 +636,7 @@ static void test_bounds(void) {
       l -= 0.5 * log(2.0 * pi) + log(sigma) + 0.5 * (y[i] - b) * (y[i] - b) / (sigma * sigma);
     sum += h * exp(l);
   }
-  s.sigma_constant = &sigma;
+  s.linear.sigma_constant = &sigma;
   check_bound(&s, log(sum) + 1e-10, 2e-10);
 }
 
@@ -671,7 +673,7 @@ static void test_collapse_with_prior(void) {
   problem f;
   random_seed(3);
   problem_init(&f, REGRESSION_GAUSSIAN, MIXTURE_EM, PLAIN);
-  f.spec.sigma_family = SD_INVERSE_GAMMA;
+  f.spec.linear.sigma_family = SD_INVERSE_GAMMA;
   for (int i = 0; i < N_ROW; i++) ((double *)f.spec.y)[i] = 3.0 * f.spec.X[i + N_ROW];
   CHECK(mixture_regression_part(&f.part, &f.spec, &test_memory) == ELBO_OK);
   CHECK(prepare(&f) == ELBO_OK);
