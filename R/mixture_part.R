@@ -16,6 +16,7 @@
 # On the way in
 #   part           the name that C has for the part, in a model and in a state
 #   families*      c(gaussian = "identity"): what `family` may be, with its link
+#   marker*        the function on the left-hand side that names the law, as in responses(a, b) ~ 1
 #   expand*(formula, columns)           the formula in full, from the columns of the data
 #   claims(parsed, family, weighted)    whether a formula asks for this law; one law claims it, and
 #                  may refuse what comes with the formula
@@ -97,7 +98,7 @@ needed_functions <- c("part", "claims", "by_row", "check_response", "response_ro
 default_law <- function() {
   nothing <- function(...) NULL
   list(
-    families = c(gaussian = "identity"), expand = function(formula, columns) formula,
+    families = c(gaussian = "identity"), marker = NULL, expand = function(formula, columns) formula,
     responses = list, structure = no_structure,
     has_sigma = function(family) FALSE, sigma_words = NULL, silent_rows = nothing,
     distinct = function(design) design$Y, newdata = function(newdata, fit) newdata,
@@ -124,9 +125,12 @@ default_law <- function() {
 
 all_laws <- function() lapply(mget(ls(mixture_laws), mixture_laws), function(make) make())
 
-# The law that a formula asks for.
+# The law that a formula asks for; one that its left-hand side names goes before others.
 mixture_kind <- function(parsed, family, weighted) {
-  claims <- vapply(all_laws(), function(law) law$claims(parsed, family, weighted), NA)
+  laws <- all_laws()
+  claims <- vapply(laws, function(law) law$claims(parsed, family, weighted), NA)
+  named <- vapply(laws, function(law) is_call_to(parsed$fixed[[2]], law$marker), NA)
+  if (any(claims & named)) claims <- claims & named
   if (sum(claims) != 1) stop("internal error: a formula of ", sum(claims), " laws")
   names(claims)[claims]
 }

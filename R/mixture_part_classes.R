@@ -2,7 +2,8 @@
 
 mixture_laws$classes <- function() {
   new_mixture_law(
-    part = "classes", expand = expand_classes, claims = claims_classes, by_row = FALSE,
+    part = "classes", marker = "responses", expand = expand_classes, claims = claims_classes,
+    by_row = FALSE,
     responses = function(lhs) unname(as.list(lhs)[-1]), check_response = check_class_variables,
     response_rows = function(responses, spec) class_matrix(responses, class_names(spec)),
     levels = function(fit) fit$design$variables$levels, check_design = check_class_columns,

@@ -27,8 +27,7 @@ mixture_laws$normal <- function() {
 # The way in ------------------------------------------------------------------------------------
 
 claims_normal <- function(parsed, family, weighted) {
-  length(parsed$bars) == 0 && !is_classes(parsed$fixed[[2]]) && is_plain(parsed) &&
-    family$family == "gaussian" && !weighted
+  length(parsed$bars) == 0 && is_plain(parsed) && family$family == "gaussian" && !weighted
 }
 
 check_normal_response <- function(frame, spec) {

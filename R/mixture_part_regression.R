@@ -28,8 +28,8 @@ mixture_laws$regression <- function() {
 regression_families <- c("gaussian", "binomial", "poisson")
 
 claims_regression <- function(parsed, family, weighted) {
-  length(parsed$bars) == 0 && !is_classes(parsed$fixed[[2]]) &&
-    family$family %in% regression_families && !claims_normal(parsed, family, weighted)
+  length(parsed$bars) == 0 && family$family %in% regression_families &&
+    !claims_normal(parsed, family, weighted)
 }
 
 check_regression_response <- function(frame, spec) {

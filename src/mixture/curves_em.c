@@ -200,31 +200,25 @@ static elbo_status restore(void *work, int *component) {
   return curves_smooth_restore(w);
 }
 
-/* sds of smooths, of free blocks and roots of multiples; then correlations. */
+static double *sds(const curves *w, int g, const curve_block *b, double *out) {
+  const int q = w->spec.q;
+  const double *Gamma = w->covariance + q * q * g;
+  if (b->multiple) *out++ = sqrt(multiple_of(w, g, b)) / w->y_scale;
+  for (int a = b->first; !b->multiple && a < b->first + b->size; a++)
+    *out++ = sqrt(Gamma[a * (q + 1)]);
+  return out;
+}
+
+static double correlation(const curves *w, int g, const curve_block *b, int a, int c) {
+  const int q = w->spec.q;
+  const double *Gamma = gamma_at(w, g) + b->first * (q + 1);
+  const double scale = sqrt(Gamma[a * (q + 1)] * Gamma[c * (q + 1)]);
+  return scale > 0.0 ? Gamma[a + q * c] / scale : 0.0;
+}
+
 static void theta(const void *work, double *out) {
   const curves *w = work;
-  const int q = w->spec.q, size = w->spec.p * w->spec.k;
-  memcpy(out, w->coefficients, (size_t)size * sizeof(double));
-  out += size;
-  curves_smooth_theta(w, &out);
-  for (int g = 0; g < w->n_gamma; g++)
-    for (int i = 0; i < w->n_block; i++) {
-      const curve_block *b = w->block + i;
-      const double *Gamma = w->covariance + q * q * g;
-      if (b->multiple) *out++ = sqrt(multiple_of(w, g, b)) / w->y_scale;
-      for (int a = b->first; !b->multiple && a < b->first + b->size; a++)
-        *out++ = sqrt(Gamma[a * (q + 1)]);
-    }
-  for (int g = 0; g < w->n_gamma; g++)
-    for (int i = 0; i < w->n_block; i++) {
-      const curve_block *b = w->block + i;
-      const double *Gamma = gamma_at(w, g) + b->first * (q + 1);
-      for (int a = 0; a < b->order; a++)
-        for (int c = a + 1; c < b->order; c++) {
-          const double scale = sqrt(Gamma[a * (q + 1)] * Gamma[c * (q + 1)]);
-          *out++ = scale > 0.0 ? Gamma[a + q * c] / scale : 0.0;
-        }
-    }
+  out = curves_theta(w, sds, correlation, out);
   memcpy(out, w->sigma, (size_t)w->n_sigma * sizeof(double));
 }
 

@@ -539,13 +539,29 @@ void curves_smooth_target(const curves *w, double **eta) {
 
 /* ---- theta ----------------------------------------------------------------------------------- */
 
-void curves_smooth_theta(const curves *w, double **out) {
+static double *smooth_sds(const curves *w, double *out) {
   const curve_smooth *c = &w->smooth;
   for (int j = 0; j < w->spec.k; j++)
     for (int s = 0; s < c->n; s++)
-      *(*out)++ = is_vb(w) && sd_free(w, s)
-                      ? law_mean_sd(c->shape[s + c->n * j], c->rate[s + c->n * j])
-                      : fabs(c->sd[s + c->n * j]) * sd_unit(w, s);
+      *out++ = is_vb(w) && sd_free(w, s)
+                   ? law_mean_sd(c->shape[s + c->n * j], c->rate[s + c->n * j])
+                   : fabs(c->sd[s + c->n * j]) * sd_unit(w, s);
+  return out;
+}
+
+double *curves_theta(const curves *w, curves_sds *sds, curves_correlation *correlation,
+                     double *out) {
+  const int size = w->spec.p * w->spec.k;
+  memcpy(out, w->coefficients, (size_t)size * sizeof(double));
+  out = smooth_sds(w, out + size);
+  for (int g = 0; g < w->n_gamma; g++)
+    for (int i = 0; i < w->n_block; i++) out = sds(w, g, w->block + i, out);
+  for (int g = 0; g < w->n_gamma; g++)
+    for (int i = 0; i < w->n_block; i++)
+      for (int a = 0; a < w->block[i].order; a++)
+        for (int c = a + 1; c < w->block[i].order; c++)
+          *out++ = correlation(w, g, w->block + i, a, c);
+  return out;
 }
 
 /* ---- construction ---------------------------------------------------------------------------- */

@@ -24,7 +24,12 @@ void curves_smooth_gradient(const curves *w, int j, const double *K, const doubl
                             double **out);
 void curves_smooth_publish(const curves *w);
 elbo_status curves_smooth_restore(const curves *w);
-void curves_smooth_theta(const curves *w, double **out);
+/* theta but for sigma, whose place it returns: coefficients; sds of smooths; sds of each block of
+ * each Gamma (roots of multiples); their correlations. */
+typedef double *curves_sds(const curves *w, int g, const curve_block *b, double *out);
+typedef double curves_correlation(const curves *w, int g, const curve_block *b, int a, int c);
+double *curves_theta(const curves *w, curves_sds *sds, curves_correlation *correlation,
+                     double *out);
 /* vb: of q(sd^2) of all smooths and components.  E precision of a coefficient a priori, and its
  * log. */
 void curves_smooth_expect(const curves *w);

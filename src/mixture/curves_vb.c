@@ -121,38 +121,31 @@ static elbo_status restore(void *work, int *component) {
   return ELBO_OK;
 }
 
-/* E of sds, of roots of multiples, of correlations. */
+static double *mean_sds(const curves *w, int g, const curve_block *b, double *out) {
+  const double shape = 0.5 * (*df_at(w, g, b) - b->order + 1.0);
+  take_scale(w, g, b, w->one);
+  if (b->held) {
+    *out++ = sqrt(w->one[0]) / w->y_scale;
+    return out;
+  }
+  for (int a = 0; a < b->order; a++) {
+    const double unit =
+        b->multiple ? 1.0 / w->y_scale : sqrt(gamma_unit(w, b->first + a, b->first + a));
+    *out++ = unit * law_mean_sd(shape, 0.5 * w->one[a * (b->order + 1)]);
+  }
+  return out;
+}
+
+static double mean_correlation(const curves *w, int g, const curve_block *b, int a, int c) {
+  const int q = w->spec.q;
+  const double *scale = scale_at(w, g) + b->first * (q + 1);
+  return law_mean_correlation(*df_at(w, g, b) - b->order + 2.0,
+                              scale[a + q * c] / sqrt(scale[a * (q + 1)] * scale[c * (q + 1)]));
+}
+
 static void theta(const void *work, double *out) {
   const curves *w = work;
-  const int q = w->spec.q, size = w->spec.p * w->spec.k;
-  memcpy(out, w->coefficients, (size_t)size * sizeof(double));
-  out += size;
-  curves_smooth_theta(w, &out);
-  for (int g = 0; g < w->n_gamma; g++)
-    for (int i = 0; i < w->n_block; i++) {
-      const curve_block *b = w->block + i;
-      const double shape = 0.5 * (*df_at(w, g, b) - b->order + 1.0);
-      take_scale(w, g, b, w->one);
-      if (b->held) {
-        *out++ = sqrt(w->one[0]) / w->y_scale;
-        continue;
-      }
-      for (int a = 0; a < b->order; a++) {
-        const double unit =
-            b->multiple ? 1.0 / w->y_scale : sqrt(gamma_unit(w, b->first + a, b->first + a));
-        *out++ = unit * law_mean_sd(shape, 0.5 * w->one[a * (b->order + 1)]);
-      }
-    }
-  for (int g = 0; g < w->n_gamma; g++)
-    for (int i = 0; i < w->n_block; i++) {
-      const curve_block *b = w->block + i;
-      const double *scale = scale_at(w, g) + b->first * (q + 1);
-      for (int a = 0; a < b->order; a++)
-        for (int c = a + 1; c < b->order; c++)
-          *out++ = law_mean_correlation(
-              *df_at(w, g, b) - b->order + 2.0,
-              scale[a + q * c] / sqrt(scale[a * (q + 1)] * scale[c * (q + 1)]));
-    }
+  out = curves_theta(w, mean_sds, mean_correlation, out);
   for (int s = 0; s < w->n_sigma; s++)
     *out++ = sigma_free(w, s) ? law_mean_sd(w->shape[s], w->rate[s]) : sqrt(w->rate[s]);
 }

@@ -10,6 +10,12 @@ rows <- data.frame(
   n = c(3, 1, 2, 1, 3, 2), y = c(0, 1, 1, 0, 1, 0)
 )
 
+# What of a fit new data need.
+fit_of <- function(...) {
+  parts <- design_of(...)
+  structure(c(parts, kind = parts$design$kind), class = "elbo_mixture")
+}
+
 test_that("several numeric responses make a normal mixture, whose gaps stay", {
   expect_message(parts <- design_of(cbind(a, log(b)) ~ 1, rows), "1 row without any response")
   design <- parts$design
@@ -129,14 +135,13 @@ test_that("some units of a design are a design", {
 })
 
 test_that("new data have the columns of the fit", {
-  fit <- structure(design_of(y ~ poly(x, 2) + f, rows), class = "elbo_mixture")
+  fit <- fit_of(y ~ poly(x, 2) + f, rows)
   design <- mixture_newdata(fit, rows[4:2, ])
   expect_equal(unname(design$X), unname(fit$design$X[4:2, ]))
   expect_equal(design$y, rows$y[4:2])
   expect_null(mixture_newdata(fit, rows[c("x", "f")], response = FALSE)$y)
   expect_error(mixture_newdata(fit, rows["x"], response = FALSE), class = "elbo_error_data")
-  classes <- suppressMessages(design_of(responses(f, l) ~ 1, rows, unit = ~ id))
-  fit <- structure(classes, class = "elbo_mixture")
+  fit <- suppressMessages(fit_of(responses(f, l) ~ 1, rows, unit = ~ id))
   design <- mixture_newdata(fit, data.frame(f = c("w", NA), l = c(NA, TRUE)))
   expect_equal(unname(design$Y), rbind(c(3, NA), c(NA, 1)))
   expect_null(design$first)

@@ -70,7 +70,9 @@ test_that("covariance models are named in letters and in words", {
   expect_equal(covariance_models(c("full", "tied", "V"), one, "em"), c("V", "E"))
   expect_error(covariance_models("EVE", two, "vb"), class = "elbo_error_argument")
   expect_error(covariance_models(NA, two, "em"), class = "elbo_error_argument")
-  expect_equal(covariance_models(NULL, regression_design(dist ~ speed), "em"), NA_character_)
+  other <- regression_design(dist ~ speed)
+  expect_equal(law_of(other)$covariance_models(NULL, other, "em"), NA_character_)
+  expect_error(law_of(other)$covariance_models("EII", other, "em"), class = "elbo_error_argument")
 })
 
 test_that("of one component only different models are fitted", {
@@ -106,7 +108,7 @@ test_that("stated priors are told by the names of C", {
   expect_equal(told[-1], list(beta_mean = c(0, 1), beta_sd = c(Inf, 2), sigma_family = 2L,
                               sigma_df = 1, sigma_scale = 4))
   told <- mixture_priors(priors(sigma = constant(3)), design, 2, "em")$told$regression
-  expect_equal(regression_part(design, 2, told)$sigma_constant, c(3, 3))
+  expect_equal(regression_part(design, 2, NA, told)$sigma_constant, c(3, 3))
   expect_null(told$beta_sd)
 })
 

@@ -60,7 +60,7 @@ test_that("of many responses the page shows the two that tell components apart, 
   fit <- fit_mixture(cbind(a, b, c, d, e, f) ~ 1, as.data.frame(Y), k = 2, covariance = "EEI",
                      control = elbo_control(n_starts = 2))
   expect_identical(telling_pair(fit), c("c", "e"))
-  expect_identical(sum(vapply(picture_types(fit), function(type) panel_count(fit, type), 0L)), 5L)
+  expect_identical(sum(vapply(mixture_pictures(fit), `[[`, 0, "panels")), 5)
   to_nowhere({
     before <- graphics::par("mfrow", "oma")
     expect_no_error(plot(fit))

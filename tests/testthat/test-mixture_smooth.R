@@ -379,7 +379,7 @@ test_that("draws of curves have the covariance that linear response says", {
   draws <- withr::with_seed(1, replicate(2000, {
     theta <- fit$theta
     theta[rows] <- theta[rows] + t(chol(V[1:2, 1:2])) %*% stats::rnorm(2)
-    elbo:::component_coefficients(elbo:::at_draw(fit, theta))[1, ]
+    elbo:::component_coefficients(elbo:::curves_at_draw(fit, theta))[1, ]
   }))
   # 4 sd of 1 / sqrt(2000)
   expect_lt(max(abs(cov(t(draws)) - V) / outer(sqrt(diag(V)), sqrt(diag(V)))), 0.1)
