@@ -1,0 +1,206 @@
+#include "sky/local.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "math/la.h"
+#include "math/small.h"
+#include "sky/em.h"
+
+/* A candidate being fitted: its planes, and the mean without it. */
+typedef struct {
+  sky_field *f;
+  int s, n, free[SKY_MAX_FREE];
+  sky_candidate *c;
+  double *planes, *row;
+  double gradient[SKY_MAX_FREE], information[SKY_MAX_FREE * SKY_MAX_FREE];
+} local;
+
+static size_t source_pixels(const sky_field *f, int s) {
+  size_t sum = 0;
+  for (int b = 0; b < f->spec->n_image; b++) sum += patch_size(sky_patch_of(f, s, b));
+  return sum;
+}
+
+size_t sky_local_size(const sky_field *f) {
+  size_t most = 0, widest = 0;
+  for (int s = 0; s < f->spec->n; s++)
+    if (source_pixels(f, s) > most) most = source_pixels(f, s);
+  for (int b = 0; b < f->spec->n_image; b++)
+    if ((size_t)f->spec->image[b].nx > widest) widest = (size_t)f->spec->image[b].nx;
+  return SKY_MAX_PLANES * most + widest + 1;
+}
+
+/* kept = the mean without the source. */
+static void take_out(sky_field *f, int s) {
+  for (int b = 0; b < f->spec->n_image; b++) {
+    const sky_patch *patch = sky_patch_of(f, s, b);
+    const double flux = sky_theta_of(f, s)[f->spec->image[b].band];
+    const double *light = f->planes + patch->at;
+    double *kept = f->kept + patch->at / SKY_MAX_PLANES;
+    const int width = patch_width(patch);
+    for (int j = 0; j < patch_height(patch); j++)
+      for (int i = 0; i < width; i++) {
+        const size_t p = (size_t)j * (size_t)width + (size_t)i;
+        const size_t q = (size_t)(patch->y0 + j) * (size_t)f->spec->image[b].nx +
+                         (size_t)(patch->x0 + i);
+        kept[p] = f->mean[b][q] - flux * light[p];
+      }
+  }
+}
+
+/* Gain over nothing at the candidate's theta, with score and expected information. */
+static double assess(local *l, int derivatives) {
+  const sky_field *f = l->f;
+  const int B = f->spec->n_band, n = l->n;
+  double gain = 0.0, *planes = l->planes;
+  if (derivatives) memset(l->gradient, 0, sizeof l->gradient);
+  if (derivatives) memset(l->information, 0, sizeof l->information);
+  for (int b = 0; b < f->spec->n_image; b++) {
+    const sky_image *image = f->spec->image + b;
+    const sky_patch *patch = sky_patch_of(f, l->s, b);
+    const int width = patch_width(patch);
+    const size_t size = patch_size(patch);
+    const double flux = l->c->theta[image->band], *kept = f->kept + patch->at / SKY_MAX_PLANES;
+    sky_patch_fill(image, patch, l->c->type, l->c->theta + B, planes, l->row);
+    for (int j = 0; j < patch_height(patch); j++) {
+      const size_t at = (size_t)(patch->y0 + j) * (size_t)image->nx + (size_t)patch->x0;
+      for (int i = 0; i < width; i++) {
+        const size_t p = (size_t)j * (size_t)width + (size_t)i;
+        const double lambda = flux * planes[p], mu = kept[p] + lambda;
+        if (image->use[at + (size_t)i] == 0.0 || lambda <= 0.0) continue;
+        const double y = image->count[at + (size_t)i];
+        if (!(kept[p] > 0.0)) continue;
+        gain += y * log1p(lambda / kept[p]) - lambda;
+        if (!derivatives) continue;
+        double slope[SKY_MAX_FREE];
+        for (int a = 0; a < n; a++)
+          slope[a] = l->free[a] >= B ? flux * planes[p + (size_t)(l->free[a] - B + 1) * size]
+                                     : (l->free[a] == image->band ? planes[p] : 0.0);
+        for (int a = 0; a < n; a++) {
+          l->gradient[a] += (y / mu - 1.0) * slope[a];
+          for (int c = a; c < n; c++) l->information[c + n * a] += slope[a] * slope[c] / mu;
+        }
+      }
+    }
+    planes += sky_planes(l->c->type) * (int)size;
+  }
+  if (derivatives) fill_upper(l->information, n);
+  return gain;
+}
+
+static void climb(local *l, int max_iter) {
+  sky_field *f = l->f;
+  double step[SKY_MAX_FREE], work[SKY_MAX_FREE * SKY_MAX_FREE], old[SKY_MAX_FREE];
+  l->c->gain = assess(l, 1);
+  for (int it = 0; it < max_iter; it++) {
+    double factor = 1.0, gain = -HUGE_VAL;
+    sky_scoring_step(l->information, l->gradient, l->n, work, step);
+    if (0.5 * dot(step, l->gradient, l->n) < 1e-4) return;
+    memcpy(old, l->c->theta, sizeof old);
+    for (int h = 0; h < 10; h++, factor *= 0.4) {
+      sky_limit_step(f->spec->n_band, l->free, l->n, step, factor, old, l->c->theta);
+      gain = assess(l, 0);
+      if (gain > l->c->gain) break;
+    }
+    const double rise = gain - l->c->gain;
+    if (!(rise > 0.0)) {
+      memcpy(l->c->theta, old, sizeof old);
+      assess(l, 1);
+      return;
+    }
+    l->c->gain = assess(l, 1);
+    if (rise < 1e-4) return;
+  }
+}
+
+static double log_normal(double x, double mean, double sd) {
+  const double z = (x - mean) / sd;
+  return -0.5 * z * z - log(sd) - 0.5 * LOG_2PI;
+}
+
+/* log p(theta) of the law + n/2 log 2 pi - log det information / 2. */
+static double laplace(local *l, const sky_law *law) {
+  const int B = l->f->spec->n_band, galaxy = l->c->type != SKY_STAR;
+  const double *t = l->c->theta, *shape = t + B;
+  double sum = l->c->gain + log(law->density) + log(galaxy ? law->galaxies : 1.0 - law->galaxies);
+  for (int b = 0; b < B; b++) sum += log_normal(log(t[b]), law->flux_mean, law->flux_sd) - log(t[b]);
+  if (galaxy) {
+    sum += log_normal(shape[SKY_LOG_RADIUS], law->radius_mean, law->radius_sd) +
+           log_normal(shape[SKY_A], 0.0, law->shape_sd) +
+           log_normal(shape[SKY_B], 0.0, law->shape_sd) - log(3.0);
+  }
+  double work[SKY_MAX_FREE * SKY_MAX_FREE];
+  memcpy(work, l->information, square(l->n) * sizeof *work);
+  if (la_chol(work, l->n) != ELBO_OK) return -HUGE_VAL;
+  return sum + 0.5 * l->n * LOG_2PI - 0.5 * la_log_det_from_chol(work, l->n);
+}
+
+void sky_local_fit(sky_field *f, int s, sky_candidate *c, const sky_law *law, int max_iter,
+                   double *memory) {
+  local l = {.f = f, .s = s, .c = c};
+  l.planes = memory;
+  l.row = memory + SKY_MAX_PLANES * source_pixels(f, s);
+  l.n = sky_free_parameters(f->spec, c->type, f->spec->held[s], l.free);
+  take_out(f, s);
+  climb(&l, max_iter);
+  const double *shape = c->theta + f->spec->n_band;
+  c->boundary = (c->type == SKY_COMPOSITE && (shape[SKY_DEV] <= 0.0 || shape[SKY_DEV] >= 1.0)) ||
+                (c->type != SKY_STAR && shape[SKY_LOG_RADIUS] <= SKY_LEAST_RADIUS + 1e-6);
+  c->evidence = c->boundary ? -HUGE_VAL : laplace(&l, law);
+}
+
+/* Puts the candidate in the place of source s, mean and planes following. */
+static void put(sky_field *f, int s, const sky_candidate *c, int *type) {
+  memcpy(sky_theta_of(f, s), c->theta, (size_t)f->n_theta * sizeof(double));
+  type[s] = c->type;
+  sky_field_fill_source(f, s, 0);
+  for (int b = 0; b < f->spec->n_image; b++) {
+    const sky_patch *patch = sky_patch_of(f, s, b);
+    const double flux = c->theta[f->spec->image[b].band], *light = f->planes + patch->at;
+    const double *kept = f->kept + patch->at / SKY_MAX_PLANES;
+    const int width = patch_width(patch);
+    for (int j = 0; j < patch_height(patch); j++)
+      for (int i = 0; i < width; i++) {
+        const size_t p = (size_t)j * (size_t)width + (size_t)i;
+        f->mean[b][(size_t)(patch->y0 + j) * (size_t)f->spec->image[b].nx +
+                   (size_t)(patch->x0 + i)] = kept[p] + flux * light[p];
+      }
+  }
+}
+
+static void start_candidate(const sky_field *f, int s, sky_type type, const sky_law *law,
+                            sky_candidate *c) {
+  double *shape = c->theta + f->spec->n_band;
+  const sky_type was = (sky_type)f->spec->type[s];
+  memcpy(c->theta, sky_theta_of(f, s), (size_t)f->n_theta * sizeof(double));
+  c->type = type;
+  if (was == SKY_STAR && type != SKY_STAR) {
+    shape[SKY_LOG_RADIUS] = law->radius_mean - 0.5;
+    shape[SKY_A] = shape[SKY_B] = 0.0;
+  }
+  if (type == SKY_COMPOSITE && was != SKY_COMPOSITE) shape[SKY_DEV] = 0.5;
+}
+
+void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int remove, int max_iter,
+               const sky_law *law, int *type, double *evidence, double *memory) {
+  for (int o = 0; o < n_order; o++) {
+    const int s = order[o];
+    sky_candidate best, c;
+    best.evidence = -HUGE_VAL;
+    int found = 0;
+    for (int t = 0; t < SKY_N_TYPES; t++) {
+      evidence[t + SKY_N_TYPES * s] = -HUGE_VAL;
+      if (!(allowed & (1 << t)) && t != type[s]) continue;
+      start_candidate(f, s, (sky_type)t, law, &c);
+      sky_local_fit(f, s, &c, law, max_iter, memory);
+      evidence[t + SKY_N_TYPES * s] = c.evidence;
+      if (found && !(c.evidence > best.evidence)) continue;
+      best = c;
+      found = 1;
+    }
+    if (remove && !(best.evidence > 0.0))
+      for (int b = 0; b < f->spec->n_band; b++) best.theta[b] = 0.0;
+    put(f, s, &best, type);
+  }
+}

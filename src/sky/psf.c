@@ -1,0 +1,143 @@
+#include "sky/psf.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "math/small.h"
+
+#define TWO_PI 6.283185307179586476925286766559
+
+/* What EM counts: photons of each normal, and their first and second moments about the star. */
+typedef struct {
+  double n[SKY_MAX_PSF], first[2 * SKY_MAX_PSF], second[3 * SKY_MAX_PSF], value;
+} moments;
+
+typedef struct {
+  int n;
+  double top[SKY_MAX_PSF], P[3 * SKY_MAX_PSF];
+} normals;
+
+static void prepare(normals *N, int n, const double *weight, const double *covariance) {
+  N->n = n;
+  for (int k = 0; k < n; k++) {
+    const double *C = covariance + 3 * k, det = C[0] * C[2] - C[1] * C[1];
+    N->top[k] = weight[k] / (TWO_PI * sqrt(det));
+    N->P[3 * k] = C[2] / det;
+    N->P[3 * k + 1] = -C[1] / det;
+    N->P[3 * k + 2] = C[0] / det;
+  }
+}
+
+/* Adds (count / mu - 1) times the light of each normal, and its moments, over the patch of a star at
+ * (x, y) with this flux; kept is the mean without it. */
+static void add_star(const sky_image *image, const sky_patch *patch, const double *kept,
+                     const normals *N, double flux, double x, double y, moments *m) {
+  for (int j = patch->y0; j <= patch->y1; j++)
+    for (int i = patch->x0; i <= patch->x1; i++, kept++) {
+      const size_t p = (size_t)j * (size_t)image->nx + (size_t)i;
+      const double dx = i + 1.0 - x, dy = j + 1.0 - y, e = flux * image->exposure[i];
+      double light[SKY_MAX_PSF], lambda = 0.0;
+      if (image->use[p] == 0.0) continue;
+      for (int k = 0; k < N->n; k++) {
+        const double *P = N->P + 3 * k;
+        light[k] = e * N->top[k] *
+                   exp(-0.5 * (P[0] * dx * dx + 2.0 * P[1] * dx * dy + P[2] * dy * dy));
+        lambda += light[k];
+      }
+      const double mu = *kept + lambda, r = image->count[p] / mu - 1.0;
+      m->value += image->count[p] * log(mu) - mu;
+      for (int k = 0; k < N->n; k++) {
+        const double t = r * light[k];
+        m->n[k] += t;
+        m->first[2 * k] += t * dx;
+        m->first[2 * k + 1] += t * dy;
+        m->second[3 * k] += t * dx * dx;
+        m->second[3 * k + 1] += t * dx * dy;
+        m->second[3 * k + 2] += t * dy * dy;
+      }
+    }
+}
+
+/* Flux and position of a star: photons over exposure, and their mean weighed by precision. */
+static void move_star(const normals *N, const double *weight, const moments *m, double exposure,
+                      double *flux, double *x, double *y) {
+  double A[3] = {0.0}, g[2] = {0.0}, photons = *flux * exposure;
+  for (int k = 0; k < N->n; k++) {
+    const double *P = N->P + 3 * k, own = *flux * exposure * weight[k] + m->n[k];
+    for (int i = 0; i < 3; i++) A[i] += own * P[i];
+    g[0] += P[0] * m->first[2 * k] + P[1] * m->first[2 * k + 1];
+    g[1] += P[1] * m->first[2 * k] + P[2] * m->first[2 * k + 1];
+    photons += m->n[k];
+  }
+  const double det = A[0] * A[2] - A[1] * A[1];
+  if (det > 0.0) {
+    *x += (A[2] * g[0] - A[1] * g[1]) / det;
+    *y += (A[0] * g[1] - A[1] * g[0]) / det;
+  }
+  *flux = fmax(photons, 1e-3) / exposure;
+}
+
+static void take_out(sky_field *f, int s, int b) {
+  const sky_image *image = f->spec->image + b;
+  const sky_patch *patch = sky_patch_of(f, s, b);
+  const double flux = sky_theta_of(f, s)[image->band], *light = f->planes + patch->at;
+  double *kept = f->kept + patch->at / SKY_MAX_PLANES;
+  for (int j = patch->y0; j <= patch->y1; j++)
+    for (int i = patch->x0; i <= patch->x1; i++)
+      *kept++ = f->mean[b][(size_t)j * (size_t)image->nx + (size_t)i] - flux * *light++;
+}
+
+/* One step over all stars; returns the log-likelihood before it. */
+static double step(sky_field *f, int b, const int *star, int n_star, int n, double *weight,
+                   double *covariance) {
+  const sky_image *image = f->spec->image + b;
+  normals N;
+  moments all;
+  double total = 0.0, value = 0.0;
+  prepare(&N, n, weight, covariance);
+  memset(&all, 0, sizeof all);
+  for (int o = 0; o < n_star; o++) {
+    const int s = star[o];
+    const sky_patch *patch = sky_patch_of(f, s, b);
+    double *theta = sky_theta_of(f, s), *at = theta + f->spec->n_band;
+    const double *A = image->affine;
+    double x = A[0] + A[2] * at[0] + A[3] * at[1], y = A[1] + A[4] * at[0] + A[5] * at[1];
+    const double x0 = x, y0 = y, det = A[2] * A[5] - A[3] * A[4];
+    const double exposure = image->exposure[smaller(image->nx - 1, larger(0, (int)(x - 0.5)))];
+    const double expected = theta[image->band] * exposure;
+    moments m;
+    memset(&m, 0, sizeof m);
+    add_star(image, patch, f->kept + patch->at / SKY_MAX_PLANES, &N, theta[image->band], x, y, &m);
+    for (int k = 0; k < n; k++) {
+      all.n[k] += expected * weight[k] + m.n[k];
+      for (int i = 0; i < 3; i++)
+        all.second[3 * k + i] += expected * weight[k] * covariance[3 * k + i] + m.second[3 * k + i];
+    }
+    value += m.value;
+    move_star(&N, weight, &m, exposure, theta + image->band, &x, &y);
+    at[0] += (A[5] * (x - x0) - A[3] * (y - y0)) / det;
+    at[1] += (A[2] * (y - y0) - A[4] * (x - x0)) / det;
+  }
+  for (int k = 0; k < n; k++) {
+    all.n[k] = fmax(all.n[k], 1e-8);
+    total += all.n[k];
+  }
+  for (int k = 0; k < n; k++) {
+    const double *S = all.second + 3 * k, own = all.n[k];
+    const double xx = S[0] / own, xy = S[1] / own, yy = S[2] / own;
+    weight[k] = own / total;
+    if (!(xx > 0.04 && yy > 0.04 && xx * yy - xy * xy > 0.0016)) continue;
+    covariance[3 * k] = xx;
+    covariance[3 * k + 1] = xy;
+    covariance[3 * k + 2] = yy;
+  }
+  return value;
+}
+
+double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int iterations,
+                  double *weight, double *covariance) {
+  double value = 0.0;
+  for (int o = 0; o < n_star; o++) take_out(f, star[o], b);
+  for (int i = 0; i < iterations; i++) value = step(f, b, star, n_star, n, weight, covariance);
+  return value;
+}

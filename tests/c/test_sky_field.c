@@ -1,0 +1,195 @@
+/* The mean of each pixel against the normals written out, derivatives against differences. */
+#include "sky_fixture.h"
+
+#include <string.h>
+
+#include "harness.h"
+#include "math/la.h"
+#include "math/small.h"
+#include "sky/information.h"
+
+static double normal_at(double dx, double dy, double xx, double xy, double yy) {
+  const double det = xx * yy - xy * xy;
+  return exp(-0.5 * (yy * dx * dx - 2.0 * xy * dx * dy + xx * dy * dy) / det) /
+         (8.0 * atan(1.0) * sqrt(det));
+}
+
+/* A star's light at a pixel of an image, from the definition. */
+static void test_star(void) {
+  static sky_fixture x;
+  fixture_make(&x, 1);
+  sky_field f;
+  sky_field_open(&f, &x.spec, x.theta, x.node, &fixture_memory);
+  for (int b = 0; b < 2; b++) {
+    const sky_patch *patch = sky_patch_of(&f, 0, b);
+    const sky_image *im = x.image + b;
+    const double *A = im->affine, sx = x.theta[2], sy = x.theta[3];
+    const double cx = A[0] + A[2] * sx + A[3] * sy, cy = A[1] + A[4] * sx + A[5] * sy;
+    double worst = 0.0, peak = 0.0;
+    CHECK(patch_size(patch) > 100);
+    for (int j = patch->y0; j <= patch->y1; j++)
+      for (int i = patch->x0; i <= patch->x1; i++) {
+        double light = 0.0;
+        for (int k = 0; k < 2; k++)
+          light += im->psf.weight[k] *
+                   normal_at(i + 1 - cx - im->psf.mean[2 * k], j + 1 - cy - im->psf.mean[2 * k + 1],
+                             im->psf.covariance[3 * k], im->psf.covariance[3 * k + 1],
+                             im->psf.covariance[3 * k + 2]);
+        light *= x.exposure[b][i] * x.use[b][i + FIX_NX * j];
+        const double ours = f.planes[patch->at + (size_t)((i - patch->x0) +
+                                                          (j - patch->y0) * patch_width(patch))];
+        worst = fmax(worst, fabs(ours - light));
+        peak = fmax(peak, light);
+      }
+    /* Beyond seven sds a normal is 2e-11 of its peak, and left out. */
+    CHECK(worst < 3e-11 * peak);
+  }
+}
+
+/* exp of a symmetric 2 x 2 matrix by its series. */
+static void test_shape(void) {
+  static const double at[4][SKY_N_SHAPE] = {{0, 0, 0.3, 0.2, -0.1, 0},
+                                            {0, 0, -0.5, 0, 0, 0},
+                                            {0, 0, 0.2, 1.3, 0.4, 0},
+                                            {0, 0, 1.0, 1e-4, 2e-4, 0}};
+  for (int t = 0; t < 4; t++) {
+    const double M[3] = {2 * (at[t][2] + at[t][3]), 2 * at[t][4], 2 * (at[t][2] - at[t][3])};
+    double term[3] = {1, 0, 1}, sum[3] = {1, 0, 1}, S[3], slope[9], second[18];
+    for (int k = 1; k < 60; k++) {
+      const double a = (term[0] * M[0] + term[1] * M[1]) / k;
+      const double b = (term[0] * M[1] + term[1] * M[2]) / k;
+      const double c = (term[1] * M[1] + term[2] * M[2]) / k;
+      term[0] = a;
+      term[1] = b;
+      term[2] = c;
+      for (int i = 0; i < 3; i++) sum[i] += term[i];
+    }
+    sky_shape(at[t], S, slope, second);
+    for (int i = 0; i < 3; i++) CHECK_CLOSE(S[i], sum[i], 1e-13);
+    for (int k = 0; k < 3; k++) {
+      double up[SKY_N_SHAPE], down[SKY_N_SHAPE], Su[3], Sd[3], slope_u[9], slope_d[9];
+      memcpy(up, at[t], sizeof up);
+      memcpy(down, at[t], sizeof down);
+      up[2 + k] += 1e-5;
+      down[2 + k] -= 1e-5;
+      sky_shape(up, Su, slope_u, NULL);
+      sky_shape(down, Sd, slope_d, NULL);
+      static const int second_of[3][3] = {{0, 1, 2}, {1, 3, 4}, {2, 4, 5}};
+      for (int i = 0; i < 3; i++) {
+        CHECK_CLOSE(slope[i + 3 * k], (Su[i] - Sd[i]) / 2e-5, 1e-8);
+        for (int l = 0; l < 3; l++)
+          CHECK_CLOSE(second[i + 3 * second_of[k][l]],
+                      (slope_u[i + 3 * l] - slope_d[i + 3 * l]) / 2e-5, 1e-7);
+      }
+    }
+  }
+}
+
+static double value_of(sky_field *f, const double *eta) {
+  double value = NAN;
+  CHECK(sky_field_unpack(f, eta) == ELBO_OK);
+  sky_field_fill(f);
+  sky_field_mean(f);
+  sky_field_ratio(f);
+  CHECK(sky_field_value(f, &value) == ELBO_OK);
+  return value;
+}
+
+static void test_derivatives(void) {
+  static sky_fixture x;
+  fixture_make(&x, 1);
+  sky_field f;
+  sky_field_open(&f, &x.spec, x.theta, x.node, &fixture_memory);
+  enum { N = 4 + 7 + 7 + 8 + 7 };
+  double eta[N], g[N], up[N], down[N], other[N], v[N], Hv[N], back[N];
+  CHECK(f.n_eta == N);
+  sky_field_pack(&f, eta);
+  memcpy(other, eta, sizeof eta);
+  value_of(&f, eta);
+  sky_field_gradient(&f, g);
+  for (int a = 0; a < N; a++) {
+    const double h = 1e-4 * fmax(0.1, fabs(eta[a])) * (eta[a] > 100 ? 10 : 1);
+    other[a] = eta[a] + h;
+    const double high = value_of(&f, other);
+    other[a] = eta[a] - h;
+    const double low = value_of(&f, other);
+    other[a] = eta[a];
+    /* Differences of a value of about 1e5 are right to 1e-10 / h, and to h^2 of its curvature. */
+    CHECK_CLOSE(g[a], (high - low) / (2 * h), 1e-5);
+  }
+  for (int t = 0; t < 3; t++) {
+    for (int a = 0; a < N; a++)
+      v[a] = sin(1.0 + a * (t + 1.3)) * (eta[a] > 100 ? 10.0 : eta[a] > 15 ? 0.1 : 0.01);
+    value_of(&f, eta);
+    sky_field_curvature(&f);
+    sky_field_product(&f, v, Hv);
+    for (int a = 0; a < N; a++) other[a] = eta[a] + 1e-3 * v[a];
+    value_of(&f, other);
+    sky_field_gradient(&f, up);
+    for (int a = 0; a < N; a++) other[a] = eta[a] - 1e-3 * v[a];
+    value_of(&f, other);
+    sky_field_gradient(&f, down);
+    for (int a = 0; a < N; a++) CHECK_CLOSE(Hv[a], (up[a] - down[a]) / 2e-3, 2e-5);
+  }
+  /* The preconditioner is positive definite. */
+  value_of(&f, eta);
+  sky_field_curvature(&f);
+  sky_field_precondition(&f, v, back);
+  CHECK(dot(v, back, N) > 0.0);
+}
+
+/* Whatever the threads, the same bits. */
+static void test_threads(void) {
+  static sky_fixture x[2];
+  double value[2], g[2][40], Hv[2][40];
+  for (int t = 0; t < 2; t++) {
+    sky_field f;
+    fixture_make(x + t, t == 0 ? 1 : 3);
+    sky_field_open(&f, &x[t].spec, x[t].theta, x[t].node, &fixture_memory);
+    CHECK(sky_field_value(&f, value + t) == ELBO_OK);
+    sky_field_gradient(&f, g[t]);
+    sky_field_curvature(&f);
+    sky_field_product(&f, g[0], Hv[t]);
+    CHECK(memcmp(g[0], g[t], sizeof(double) * (size_t)f.n_eta) == 0);
+    CHECK(memcmp(Hv[0], Hv[t], sizeof(double) * (size_t)f.n_eta) == 0);
+  }
+  CHECK(value[0] == value[1]);
+}
+
+/* Blocks of the inverse against the inverse of all of the Hessian, column by column of it. */
+static void test_information(void) {
+  static sky_fixture x;
+  enum { N = 33 };
+  double dense[N * N], unit[N], covariance[FIX_THETA * FIX_THETA * FIX_N], nodes[49];
+  int expected = -1;
+  sky_field f;
+  fixture_make(&x, 1);
+  sky_field_open(&f, &x.spec, x.theta, x.node, &fixture_memory);
+  for (int b = 0; b < 2; b++) /* counts at their mean: at a maximum */
+    for (int p = 0; p < FIX_NX * FIX_NY; p++) x.count[b][p] = x.use[b][p] * f.mean[b][p];
+  CHECK(sky_information(&f, covariance, nodes, &expected, &fixture_memory) == ELBO_OK);
+  CHECK(expected == 0);
+  for (int a = 0; a < N; a++) {
+    memset(unit, 0, sizeof unit);
+    unit[a] = -1.0;
+    sky_field_product(&f, unit, dense + N * a);
+  }
+  CHECK(la_chol(dense, N) == ELBO_OK);
+  CHECK(la_inverse_from_chol(dense, N) == ELBO_OK);
+  for (int s = 0; s < FIX_N; s++)
+    for (int i = f.first[s]; i < f.first[s + 1]; i++)
+      for (int k = f.first[s]; k < f.first[s + 1]; k++)
+        CHECK_CLOSE(covariance[f.free[i] + FIX_THETA * (f.free[k] + FIX_THETA * s)],
+                    dense[i + N * k], 1e-9);
+  for (int i = 0; i < 7; i++)
+    for (int k = 0; k < 7; k++) CHECK_CLOSE(nodes[i + 7 * k], dense[26 + i + N * (26 + k)], 1e-9);
+}
+
+int main(void) {
+  test_information();
+  test_star();
+  test_shape();
+  test_derivatives();
+  test_threads();
+  return FINISH();
+}
