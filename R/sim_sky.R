@@ -15,8 +15,8 @@
 #'   point-spread function and sky.
 #' @param catalog a data frame of sources to be drawn instead: `x`, `y`, `flux` and, of galaxies,
 #'   `p_galaxy` (1), `radius`, `axis_ratio`, `angle` and `dev_fraction`; see [catalog()].
-#' @param tell `TRUE` for an image that knows its point-spread function and sky, `FALSE` for one from
-#'   which they are to be estimated.
+#' @param tell `TRUE` for an image that knows its point-spread function and sky, `FALSE` for one
+#'   from which they are to be estimated.
 #' @return A [sky_image()]. [truth()] gives the catalogue that it was made from. The draws come from
 #'   R's generator: use [set.seed()].
 #' @family simulators

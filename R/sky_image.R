@@ -5,12 +5,13 @@
 #' The counts of a camera with what is known of them, for [fit_sky()]. In pixel p of an image the
 #' number of electrons, counts times `gain`, is Poisson with a mean of sky and sources.
 #'
-#' @param counts a numeric matrix, `counts[i, j]` the pixel in column i (x) and row j (y) of the sky.
-#'   The sky is to be in them: what was subtracted has to be added again. Counts may be fractions.
-#' @param psf the point-spread function: a number, the standard deviation in pixels of a round normal;
-#'   a list `weight`, `mean`, `covariance` of a mixture of normals as [components()] has it (k;
-#'   k x 2; k x 2 x 2, in pixels); a matrix of odd sides, its picture, which is turned into a mixture
-#'   of three normals; or `NULL`: estimated from the image's stars.
+#' @param counts a numeric matrix, `counts[i, j]` the pixel in column i (x) and row j (y) of the
+#'   sky. The sky is to be in them: what was subtracted has to be added again. Counts may be
+#'   fractions.
+#' @param psf the point-spread function: a number, the standard deviation in pixels of a round
+#'   normal; a list `weight`, `mean`, `covariance` of a mixture of normals as [components()] has it
+#'   (k; k x 2; k x 2 x 2, in pixels); a matrix of odd sides, its picture, which is turned into a
+#'   mixture of three normals; or `NULL`: estimated from the image's stars.
 #' @param sky the sky in counts, a number or a matrix of the size of `counts`, taken as known; or
 #'   `NULL`: estimated.
 #' @param gain electrons per count, a positive number.
@@ -19,19 +20,19 @@
 #' @param band a word for the colour filter, or `NULL`.
 #' @param origin the position of `counts[1, 1]`, two numbers: of a cutting, where it was cut.
 #' @param wcs the world coordinate system: a list `crval` (right ascension and declination of the
-#'   reference point, in degrees), `crpix` (its pixel) and `cd` (a 2 x 2 matrix, degrees a pixel), for
-#'   the gnomonic projection (TAN); or a 2 x 3 matrix `[a0, ax, ay]` that takes (1, x, y) to right
-#'   ascension and declination; or `NULL`.
+#'   reference point, in degrees), `crpix` (its pixel) and `cd` (a 2 x 2 matrix, degrees a pixel),
+#'   for the gnomonic projection (TAN); or a 2 x 3 matrix `[a0, ax, ay]` that takes (1, x, y) to
+#'   right ascension and declination; or `NULL`.
 #' @param zero_point the magnitude of a flux of 1, or `NULL`.
 #' @param saturation counts at which a pixel is full: pixels of so many say nothing.
 #' @param read_noise standard deviation of the read-out of a pixel, in electrons.
-#' @param calibration flux of a count, a positive number or one for each column: fluxes of sources are
-#'   counts times this. `NULL`: they are in counts.
-#' @return An object of class `sky_image`, a list of the arguments. `plot()` draws it, `print()` says
-#'   what it is, [fit_sky()] turns it into a catalogue.
+#' @param calibration flux of a count, a positive number or one for each column: fluxes of sources
+#'   are counts times this. `NULL`: they are in counts.
+#' @return An object of class `sky_image`, a list of the arguments. `plot()` draws it, `print()`
+#'   says what it is, [fit_sky()] turns it into a catalogue.
 #' @section Errors:
-#' `elbo_error_image`: counts that are missing, infinite or (with the variance of the read-out added)
-#' negative outside of `mask`; sizes that differ.
+#' `elbo_error_image`: counts that are missing, infinite or (with the variance of the read-out
+#' added) negative outside of `mask`; sizes that differ.
 #' @family catalogues
 #' @examples
 #' image <- sky_image(matrix(rpois(64 * 64, 50), 64), psf = 1.4, band = "r")
@@ -45,7 +46,8 @@ sky_image <- function(counts, psf = NULL, sky = NULL, gain = 1, mask = NULL, ban
   storage.mode(counts) <- "double"
   mask <- check_sky_mask(mask, counts)
   check_positive(gain, "gain")
-  check(is_number(read_noise) && read_noise >= 0, "read_noise", "a number of at least 0", read_noise)
+  silent <- is_number(read_noise) && read_noise >= 0
+  check(silent, "read_noise", "a number of at least 0", read_noise)
   full <- is.numeric(saturation) && length(saturation) == 1 && isTRUE(saturation > 0)
   check(full, "saturation", "a positive number or Inf", saturation)
   check_sky_counts(counts, mask, gain, read_noise)
@@ -166,12 +168,15 @@ print.sky_image <- function(x, ...) {
   size <- sprintf("Image of the sky: %s pixels%s", image_size(x$counts),
                   if (is.null(x$band)) "" else paste0(", band ", x$band))
   counts <- sprintf("  counts %s, %s electrons a count",
-                    paste(format(range(x$counts[!sky_unused(x)], 0), digits = 4), collapse = " to "),
+                    paste(format(range(x$counts[!sky_unused(x)], 0), digits = 4),
+                          collapse = " to "),
                     format(x$gain, digits = 4))
-  known <- function(value, what) paste0("  ", what, if (is.null(value)) " to be estimated" else " known")
+  known <- function(value, what) {
+    paste0("  ", what, if (is.null(value)) " to be estimated" else " known")
+  }
   cat(size, counts, known(x$sky, "sky"), known(x$psf, "point-spread function"), sep = "\n")
   cat("\n")
-  if (unused > 0) cat(sprintf("  %d pixels that say nothing\n", unused))
+  if (unused > 0) cat(sprintf("  pixels that say nothing: %d\n", unused))
   invisible(x)
 }
 

@@ -102,7 +102,8 @@ sky_reach <- function(field, share = 0.02, most = 300) {
   at <- 0
   reach <- vapply(field$images, function(image) {
     nodes <- image$mesh_x * image$mesh_y
-    level <- image$base[1] + if (nodes > 0) image$gain * mean(field$node[at + seq_len(nodes)]) else 0
+    level <- stats::median(image$base)
+    if (nodes > 0) level <- level + image$gain * mean(field$node[at + seq_len(nodes)])
     at <<- at + nodes
     electrons <- theta[image$band, ] * mean(image$exposure)
     source_reach(image$psf, field$sources$type, theta[B + 1:6, , drop = FALSE],

@@ -160,7 +160,8 @@ SEXP call_sky_detect(SEXP model, SEXP image, SEXP psf, SEXP how) {
   int *peak = elbo_ints(&mem, (size_t)most);
   R_CheckUserInterrupt();
   sky_filter(&f, b, &profile, call_double(how, "doubt"), z, flux, elbo_doubles(&mem, 2 * size));
-  const int found = sky_peaks(z, in.image[b].nx, in.image[b].ny, call_double(how, "least"), most, peak);
+  const int found =
+      sky_peaks(z, in.image[b].nx, in.image[b].ny, call_double(how, "least"), most, peak);
   const int n = found < most ? found : most;
   call_list out = call_list_new(3);
   double *at = call_list_doubles(&out, "pixel", &n, 1);
@@ -224,9 +225,9 @@ SEXP call_sky_psf(SEXP model, SEXP image, SEXP stars, SEXP psf, SEXP iterations)
   double *covariance = call_list_doubles(&out, "covariance", dim, 2);
   memcpy(weight, start.weight, (size_t)start.n * sizeof(double));
   memcpy(covariance, start.covariance, 3 * (size_t)start.n * sizeof(double));
-  call_list_double(&out, "value", sky_psf_em(&f, b, star, n_star, start.n,
-                                             INTEGER_RO(iterations)[0], weight,
-                                             covariance));
+  call_list_double(
+      &out, "value",
+      sky_psf_em(&f, b, star, n_star, start.n, INTEGER_RO(iterations)[0], weight, covariance));
   add_copy(&out, "theta", f.theta, f.n_theta, in.spec.n);
   UNPROTECT(2);
   return out.list;
@@ -255,7 +256,7 @@ SEXP call_sky_fit(SEXP model, SEXP control, SEXP progress) {
   return out.list;
 }
 
-/* Covariances of theta of each source, and of the sky; how each source stands in the image given. */
+/* Covariances of theta of each source, and of the sky; how each source stands in this image. */
 SEXP call_sky_information(SEXP model, SEXP image) {
   sky_input in;
   sky_field f;

@@ -8,7 +8,8 @@
 
 enum { HALF_MOST = 24, SIDE_MOST = 2 * HALF_MOST + 1 };
 
-/* The profile at the centres of pixels about its own, out to where it has fallen to a thousandth. */
+/* The profile at the centres of pixels about its own, out to where it has fallen to a thousandth.
+ * */
 static int kernel(const sky_psf *psf, double *k) {
   double at[SKY_MAX_PSF][4], top = 0.0;
   int half = 1;
@@ -29,8 +30,8 @@ static int kernel(const sky_psf *psf, double *k) {
       double value = 0.0;
       for (int c = 0; c < psf->n; c++) {
         const double dx = i - psf->mean[2 * c], dy = j - psf->mean[2 * c + 1];
-        value += at[c][0] * exp(-0.5 * (at[c][1] * dx * dx + 2.0 * at[c][2] * dx * dy +
-                                        at[c][3] * dy * dy));
+        value += at[c][0] *
+                 exp(-0.5 * (at[c][1] * dx * dx + 2.0 * at[c][2] * dx * dy + at[c][3] * dy * dy));
       }
       k[(i + half) + (2 * half + 1) * (j + half)] = value / 6.283185307179586;
     }

@@ -91,8 +91,8 @@ static void source_score(sky_em *w, int s, double *gradient, double *information
     for (int j = 0; j < patch_height(patch); j++)
       for (int i = 0; i < width; i++) {
         const size_t p = (size_t)j * (size_t)width + (size_t)i;
-        const double r = f->ratio[b][(size_t)(patch->y0 + j) * (size_t)image->nx +
-                                     (size_t)(patch->x0 + i)];
+        const double r =
+            f->ratio[b][(size_t)(patch->y0 + j) * (size_t)image->nx + (size_t)(patch->x0 + i)];
         const double lambda = flux * light[p];
         if (!(lambda > nothing)) continue;
         const double own = (r + 1.0) / lambda;
@@ -119,8 +119,8 @@ static double source_gain(const sky_em *w, int s, const double *old) {
     for (int j = 0; j < patch_height(patch); j++)
       for (int i = 0; i < width; i++) {
         const size_t p = (size_t)j * (size_t)width + (size_t)i;
-        const double r = f->ratio[b][(size_t)(patch->y0 + j) * (size_t)image->nx +
-                                     (size_t)(patch->x0 + i)];
+        const double r =
+            f->ratio[b][(size_t)(patch->y0 + j) * (size_t)image->nx + (size_t)(patch->x0 + i)];
         const double was = old_flux * kept[p], is = new_flux * light[p];
         if (was > 0.0 || is > 0.0)
           gain += (r + 1.0) * was * log((is + nothing) / (was + nothing)) - (is - was);
@@ -288,12 +288,13 @@ static elbo_status by_newton(sky_em *w, const elbo_control *control, const elbo_
                              const elbo_memory *mem, elbo_result *result) {
   const int n = w->field.n_eta;
   const newton_cg_objective of = {n, value_at, gradient_at, product, precondition, rounding};
-  const newton_cg_control how = {.tol = control->tol, .max_iter = control->max_iter, .max_products = 100};
+  const newton_cg_control how = {
+      .tol = control->tol, .max_iter = control->max_iter, .max_products = 100};
   double *eta = elbo_doubles(mem, (size_t)n + 1);
   newton_cg_result end;
   pack(w, eta);
-  const elbo_status status = newton_cg(&of, w, &how, hooks, eta,
-                                       elbo_doubles(mem, newton_cg_size(n)), &end);
+  const elbo_status status =
+      newton_cg(&of, w, &how, hooks, eta, elbo_doubles(mem, newton_cg_size(n)), &end);
   if (status < 0) return status;
   result->newton = end.iterations;
   result->iterations += end.iterations;
@@ -313,9 +314,10 @@ elbo_status sky_em_ascend(sky_em *w, const elbo_control *control, const elbo_hoo
     first.accelerate = ELBO_ACCELERATE_NONE;
     first.max_iter = smaller(control->max_iter, EM_FIRST);
   }
-  elbo_status status = elbo_ascend(&model, w, &first, hooks,
-                                   elbo_doubles(mem, elbo_ascend_size(&model)), result);
-  if (newton && (status == ELBO_OK || status == ELBO_MAX_ITER) && first.max_iter < control->max_iter)
+  elbo_status status =
+      elbo_ascend(&model, w, &first, hooks, elbo_doubles(mem, elbo_ascend_size(&model)), result);
+  if (newton && (status == ELBO_OK || status == ELBO_MAX_ITER) &&
+      first.max_iter < control->max_iter)
     status = by_newton(w, control, hooks, mem, result);
   result->status = status;
   return status;

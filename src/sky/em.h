@@ -11,7 +11,7 @@
 typedef struct {
   sky_field field;
   double elbo, evidence;
-  double *gain;    /* n: what the M-step adds to a source's part of the ELBO */
+  double *gain;     /* n: what the M-step adds to a source's part of the ELBO */
   double *node_sum; /* 2 n_node */
 } sky_em;
 

@@ -15,9 +15,7 @@ static int nodes_of(const sky_image *image) { return image->mesh_x * image->mesh
 static size_t pixels(const sky_image *image) { return (size_t)image->nx * (size_t)image->ny; }
 static int strips_of(const sky_image *image) { return (image->ny + STRIP - 1) / STRIP; }
 
-static int bounded(double x, int most) {
-  return x < -1.0 ? -1 : x > (double)most ? most : (int)x;
-}
+static int bounded(double x, int most) { return x < -1.0 ? -1 : x > (double)most ? most : (int)x; }
 
 static void lay_patch(const sky_field *f, int s, int b, sky_patch *patch) {
   const sky_image *image = f->spec->image + b;
@@ -204,7 +202,8 @@ static void mean_strip(sky_field *f, int b, int strip) {
 static void move_strip(sky_field *f, int b, int strip, const double *v) {
   const sky_image *image = f->spec->image + b;
   const int j0 = strip * STRIP, j1 = smaller(image->ny, j0 + STRIP) - 1;
-  const size_t at = (size_t)j0 * (size_t)image->nx, size = (size_t)(j1 - j0 + 1) * (size_t)image->nx;
+  const size_t at = (size_t)j0 * (size_t)image->nx,
+               size = (size_t)(j1 - j0 + 1) * (size_t)image->nx;
   double *move = f->scratch[b];
   memset(move + at, 0, size * sizeof *move);
   for (int j = j0; j <= j1; j++)
@@ -300,8 +299,7 @@ elbo_status sky_field_unpack(sky_field *f, const double *eta) {
   for (int s = 0; s < f->spec->n; s++)
     for (int a = f->first[s]; a < f->first[s + 1]; a++) {
       if (f->free[a] < B && !(eta[a] > 0.0)) return ELBO_E_NOT_FINITE;
-      if (f->free[a] == B + SKY_DEV && !(eta[a] >= 0.0 && eta[a] <= 1.0))
-        return ELBO_E_NOT_FINITE;
+      if (f->free[a] == B + SKY_DEV && !(eta[a] >= 0.0 && eta[a] <= 1.0)) return ELBO_E_NOT_FINITE;
     }
   for (int s = 0; s < f->spec->n; s++)
     for (int a = f->first[s]; a < f->first[s + 1]; a++) sky_theta_of(f, s)[f->free[a]] = eta[a];

@@ -41,7 +41,8 @@ void sky_field_ratio(sky_field *f);
  * saturated one.  ELBO_E_NOT_FINITE where a mean is not positive. */
 elbo_status sky_field_value(sky_field *f, double *value);
 
-/* The slope of the mean of source s in image b in a parameter of its theta: a plane times factor. */
+/* The slope of the mean of source s in image b in a parameter of its theta: a plane times factor.
+ * */
 const double *sky_slope_plane(const sky_field *f, int s, int b, int parameter, double *factor);
 
 void sky_field_pack(const sky_field *f, double *eta);

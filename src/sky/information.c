@@ -119,8 +119,7 @@ static elbo_status border(const sky_field *f, const skyline *L, double *Y,
   for (int j = 0; j < m; j++) skyline_forward(L, Y + (size_t)n * (size_t)j);
   for (int j = 0; j < m; j++)
     for (int k = 0; k < m; k++)
-      node_covariance[k + m * j] -=
-          dot(Y + (size_t)n * (size_t)j, Y + (size_t)n * (size_t)k, n);
+      node_covariance[k + m * j] -= dot(Y + (size_t)n * (size_t)j, Y + (size_t)n * (size_t)k, n);
   const elbo_status status = la_chol(node_covariance, m);
   return status == ELBO_OK ? la_inverse_from_chol(node_covariance, m) : status;
 }

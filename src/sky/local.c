@@ -42,8 +42,8 @@ static void take_out(sky_field *f, int s) {
     for (int j = 0; j < patch_height(patch); j++)
       for (int i = 0; i < width; i++) {
         const size_t p = (size_t)j * (size_t)width + (size_t)i;
-        const size_t q = (size_t)(patch->y0 + j) * (size_t)f->spec->image[b].nx +
-                         (size_t)(patch->x0 + i);
+        const size_t q =
+            (size_t)(patch->y0 + j) * (size_t)f->spec->image[b].nx + (size_t)(patch->x0 + i);
         kept[p] = f->mean[b][q] - flux * light[p];
       }
   }
@@ -124,7 +124,8 @@ static double laplace(local *l, const sky_law *law) {
   const int B = l->f->spec->n_band, galaxy = l->c->type != SKY_STAR;
   const double *t = l->c->theta, *shape = t + B;
   double sum = l->c->gain + log(law->density) + log(galaxy ? law->galaxies : 1.0 - law->galaxies);
-  for (int b = 0; b < B; b++) sum += log_normal(log(t[b]), law->flux_mean, law->flux_sd) - log(t[b]);
+  for (int b = 0; b < B; b++)
+    sum += log_normal(log(t[b]), law->flux_mean, law->flux_sd) - log(t[b]);
   if (galaxy) {
     sum += log_normal(shape[SKY_LOG_RADIUS], law->radius_mean, law->radius_sd) +
            log_normal(shape[SKY_A], 0.0, law->shape_sd) +

@@ -4,9 +4,9 @@
 
 #include "sky/field.h"
 
-/* The law of sources that a catalogue is judged by: `density` sources to a pixel, of which the share
- * `galaxies`; log flux (of the reference band), and of galaxies log radius, normal; a and b normal
- * about zero. */
+/* The law of sources that a catalogue is judged by: `density` sources to a pixel, of which the
+ * share `galaxies`; log flux (of the reference band), and of galaxies log radius, normal; a and b
+ * normal about zero. */
 typedef struct {
   double density, galaxies, flux_mean, flux_sd, radius_mean, radius_sd, shape_sd;
 } sky_law;

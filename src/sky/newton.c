@@ -120,8 +120,8 @@ static void source_curvature(const sky_field *f, int s, double *out, double *row
   }
 }
 
-/* The Cholesky factor of gram - curvature, or where that is not positive definite of the Gram matrix
- * with a ridge. */
+/* The Cholesky factor of gram - curvature, or where that is not positive definite of the Gram
+ * matrix with a ridge. */
 static void block_factor(const double *gram, const double *curvature, int n, double *factor) {
   for (size_t i = 0; i < square(n); i++) factor[i] = gram[i] - curvature[i];
   for (double ridge = 1e-10; la_chol(factor, n) != ELBO_OK; ridge *= 100.0) {

@@ -85,14 +85,13 @@ static void add_shape(const sky_normal *c, int j, int lo, int hi, const double *
 
 /* Slopes in this image's coordinates and shape matrix to those in the source's own, and all times
  * the electrons of a unit of flux. */
-static void finish(const sky_image *image, const sky_patch *patch, const double *slope,
-                   int n_plane, double **plane) {
+static void finish(const sky_image *image, const sky_patch *patch, const double *slope, int n_plane,
+                   double **plane) {
   const double *A = image->affine;
   size_t p = 0;
   for (int j = patch->y0; j <= patch->y1; j++)
     for (int i = patch->x0; i <= patch->x1; i++, p++) {
-      const double e =
-          image->exposure[i] * image->use[(size_t)j * (size_t)image->nx + (size_t)i];
+      const double e = image->exposure[i] * image->use[(size_t)j * (size_t)image->nx + (size_t)i];
       const double fx = plane[1][p], fy = plane[2][p];
       plane[0][p] *= e;
       plane[1][p] = e * (A[2] * fx + A[4] * fy);
@@ -105,8 +104,7 @@ static void finish(const sky_image *image, const sky_patch *patch, const double 
 }
 
 /* The slope (3 x 3) and second derivatives (3 x 6) of the shape matrix as this image shows it. */
-static void shape_here(const sky_image *image, const double *shape, double *slope,
-                       double *second) {
+static void shape_here(const sky_image *image, const double *shape, double *slope, double *second) {
   double matrix[3];
   sky_shape(shape, matrix, slope, second);
   for (int k = 0; k < 3; k++) sky_transform(image->affine, slope + 3 * k);
@@ -155,8 +153,8 @@ static void add_moments(const sky_normal *c, int j, int lo, int hi, const double
   }
 }
 
-/* sum w N^(a, b) / N: derivatives of a normal in its centre, by the recursion of Hermite polynomials
- * in two variables, H_(k + e_i) = u_i H_k - sum_j P_ij k_j H_(k - e_j). */
+/* sum w N^(a, b) / N: derivatives of a normal in its centre, by the recursion of Hermite
+ * polynomials in two variables, H_(k + e_i) = u_i H_k - sum_j P_ij k_j H_(k - e_j). */
 static void derivatives(const sky_normal *c, const double *m, int order, double *D) {
   /* H as polynomials: coefficient[k][a + 5 b] of ux^a uy^b, k = a' + 5 b' the order. */
   double H[25][25];
@@ -236,8 +234,7 @@ void sky_patch_curvature(const sky_image *image, const sky_patch *patch, sky_typ
   for (int c = 0; c < n; c++) {
     double m[25] = {0.0}, D[25] = {0.0};
     for (int j = 0; j < height; j++) {
-      const double *rj =
-          r + (size_t)(patch->y0 + j) * (size_t)image->nx + (size_t)patch->x0;
+      const double *rj = r + (size_t)(patch->y0 + j) * (size_t)image->nx + (size_t)patch->x0;
       int lo, hi;
       if (!normal_row(normal + c, j, width, row, &lo, &hi)) continue;
       for (int i = lo; i <= hi; i++) w[i] = row[i] * rj[i] * image->exposure[patch->x0 + i];

@@ -28,8 +28,8 @@ static void prepare(normals *N, int n, const double *weight, const double *covar
   }
 }
 
-/* Adds (count / mu - 1) times the light of each normal, and its moments, over the patch of a star at
- * (x, y) with this flux; kept is the mean without it. */
+/* Adds (count / mu - 1) times the light of each normal, and its moments, over the patch of a star
+ * at (x, y) with this flux; kept is the mean without it. */
 static void add_star(const sky_image *image, const sky_patch *patch, const double *kept,
                      const normals *N, double flux, double x, double y, moments *m) {
   for (int j = patch->y0; j <= patch->y1; j++)
@@ -40,8 +40,8 @@ static void add_star(const sky_image *image, const sky_patch *patch, const doubl
       if (image->use[p] == 0.0) continue;
       for (int k = 0; k < N->n; k++) {
         const double *P = N->P + 3 * k;
-        light[k] = e * N->top[k] *
-                   exp(-0.5 * (P[0] * dx * dx + 2.0 * P[1] * dx * dy + P[2] * dy * dy));
+        light[k] =
+            e * N->top[k] * exp(-0.5 * (P[0] * dx * dx + 2.0 * P[1] * dx * dy + P[2] * dy * dy));
         lambda += light[k];
       }
       const double mu = *kept + lambda, r = image->count[p] / mu - 1.0;

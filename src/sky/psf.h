@@ -6,8 +6,8 @@
 
 /* EM of the normals of image b's point-spread function (weight: n; covariance: 3 x n, centred) from
  * the stars listed, whose fluxes and positions in theta move with it, all else as it is.  A photon
- * belongs to one of the stars or to what else there is, and to one of the normals; photons that fall
- * outside of the patch or on dead pixels are latent too, so that every step is in closed form.
+ * belongs to one of the stars or to what else there is, and to one of the normals; photons that
+ * fall outside of the patch or on dead pixels are latent too, so that every step is in closed form.
  * Returns the log-likelihood before the last step, sum count log(mu) - mu, over the patches of the
  * stars, which overlap as little as the caller has chosen them to. */
 double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int iterations,

@@ -2,9 +2,9 @@
  *
  * The electrons of pixel p of image b are Poisson with mean
  *   mu_p = base_p + g sum_j c_j phi_j(p) + sum_s F_s,band(b) e_p f_sb(p),
- * base what is known (a given sky, the variance of read-out), phi_j hat functions on a mesh that sum
- * to one, c_j the sky in counts, g the gain, F the flux of source s, e_p the electrons that a unit
- * of flux gives in the column of p, f_sb the profile: a mixture of normals at the centre of p.
+ * base what is known (a given sky, the variance of read-out), phi_j hat functions on a mesh that
+ * sum to one, c_j the sky in counts, g the gain, F the flux of source s, e_p the electrons that a
+ * unit of flux gives in the column of p, f_sb the profile: a mixture of normals at the centre of p.
  *
  * Letters: nx, ny columns and rows of an image, stored by row of the sky (x runs fastest); x, y
  * pixels from 1; n sources, m images, B bands; a patch is a source in an image. */
@@ -34,7 +34,7 @@ enum { SKY_MAX_BANDS = 16, SKY_MAX_FREE = SKY_MAX_BANDS + SKY_N_SHAPE, SKY_MAX_P
 #define SKY_LARGEST_SHAPE 1.0
 
 typedef struct {
-  int n;                                     /* components */
+  int n;                                    /* components */
   const double *weight, *mean, *covariance; /* n; 2 x n; 3 x n: xx, xy, yy */
 } sky_psf;
 

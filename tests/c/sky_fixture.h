@@ -27,11 +27,10 @@ static void fixture_make(sky_fixture *x, int threads) {
   static const double weight[2] = {0.7, 0.3}, mean[4] = {0.1, -0.05, -0.2, 0.1};
   static const double covariance[6] = {1.2, 0.2, 1.5, 5.0, -0.6, 4.0};
   static const double affine[2][6] = {{0, 0, 1, 0, 0, 1}, {1.7, -0.6, 0.99, 0.08, -0.06, 1.01}};
-  static const double theta[FIX_N][FIX_THETA] = {
-      {900, 700, 12.3, 11.8, 0, 0, 0, 0},
-      {2000, 1500, 15.1, 14.2, 0.4, 0.3, -0.2, 0},
-      {1500, 2500, 27.6, 20.4, 0.7, -0.1, 0.25, 0},
-      {3000, 1000, 24.2, 12.9, 0.9, 0.2, 0.1, 0.4}};
+  static const double theta[FIX_N][FIX_THETA] = {{900, 700, 12.3, 11.8, 0, 0, 0, 0},
+                                                 {2000, 1500, 15.1, 14.2, 0.4, 0.3, -0.2, 0},
+                                                 {1500, 2500, 27.6, 20.4, 0.7, -0.1, 0.25, 0},
+                                                 {3000, 1000, 24.2, 12.9, 0.9, 0.2, 0.1, 0.4}};
   static const double node[7] = {20, 22, 25, 21, 20, 19, 30};
   unsigned state = 7;
   for (int s = 0; s < FIX_N; s++) {
@@ -42,8 +41,17 @@ static void fixture_make(sky_fixture *x, int threads) {
   }
   for (int i = 0; i < 7; i++) x->node[i] = node[i];
   for (int b = 0; b < 2; b++) {
-    sky_image image = {FIX_NX, FIX_NY, b, x->count[b], x->use[b], x->base[b], x->exposure[b],
-                       b == 0 ? 1.5 : 2.0, {0}, {2, weight, mean, covariance}, b == 0 ? 2 : 1,
+    sky_image image = {FIX_NX,
+                       FIX_NY,
+                       b,
+                       x->count[b],
+                       x->use[b],
+                       x->base[b],
+                       x->exposure[b],
+                       b == 0 ? 1.5 : 2.0,
+                       {0},
+                       {2, weight, mean, covariance},
+                       b == 0 ? 2 : 1,
                        b == 0 ? 3 : 1};
     for (int i = 0; i < 6; i++) image.affine[i] = affine[b][i];
     x->image[b] = image;

@@ -29,7 +29,8 @@ int main(void) {
   CHECK(skyline_chol(&A) == ELBO_OK);
   skyline_inverse(&A, &Z, work);
   for (int i = 0; i < N; i++)
-    for (int j = first[i]; j <= i; j++) CHECK_CLOSE(*skyline_at(&Z, i, j), inverse[i + N * j], 1e-14);
+    for (int j = first[i]; j <= i; j++)
+      CHECK_CLOSE(*skyline_at(&Z, i, j), inverse[i + N * j], 1e-14);
   skyline_forward(&A, x);
   skyline_backward(&A, x);
   for (int i = 0; i < N; i++) {

@@ -36,8 +36,8 @@ static void test_star(void) {
                              im->psf.covariance[3 * k], im->psf.covariance[3 * k + 1],
                              im->psf.covariance[3 * k + 2]);
         light *= x.exposure[b][i] * x.use[b][i + FIX_NX * j];
-        const double ours = f.planes[patch->at + (size_t)((i - patch->x0) +
-                                                          (j - patch->y0) * patch_width(patch))];
+        const double ours =
+            f.planes[patch->at + (size_t)((i - patch->x0) + (j - patch->y0) * patch_width(patch))];
         worst = fmax(worst, fabs(ours - light));
         peak = fmax(peak, light);
       }

@@ -35,8 +35,8 @@ test_that("what is no image is refused with the pixel and a remedy", {
 test_that("full and masked pixels say nothing", {
   counts <- matrix(c(1, 100, 3, 4), 2)
   unused <- sky_unused(sky_image(counts, saturation = 50, mask = counts == 3))
-  expect_identical(unused, counts %in% c(100, 3) & matrix(TRUE, 2, 2))
-  expect_output(print(sky_image(counts, saturation = 50)), "1 pixels that say nothing")
+  expect_identical(unused, matrix(counts %in% c(100, 3), 2))
+  expect_output(print(sky_image(counts, saturation = 50)), "pixels that say nothing: 1")
 })
 
 test_that("the gnomonic projection is its own inverse, and that of the tangent plane", {
@@ -49,8 +49,10 @@ test_that("the gnomonic projection is its own inverse, and that of the tangent p
   expect_equal(unname(sky_pixels(wcs, world[, 1], world[, 2])), cbind(x, y), ignore_attr = TRUE,
                tolerance = 1e-10)
   # On the plane that touches the sphere at crval a point lies tan(distance) away.
-  unit <- function(p) c(cospi(p[1] / 180) * cospi(p[2] / 180), sinpi(p[1] / 180) * cospi(p[2] / 180),
-                        sinpi(p[2] / 180))
+  unit <- function(p) {
+    c(cospi(p[1] / 180) * cospi(p[2] / 180), sinpi(p[1] / 180) * cospi(p[2] / 180),
+      sinpi(p[2] / 180))
+  }
   distance <- acos(sum(unit(world[3, ]) * unit(wcs$crval)))
   plane <- sqrt(sum((wcs$cd %*% (c(x[3], y[3]) - wcs$crpix))^2)) * pi / 180
   expect_equal(tan(distance), plane, tolerance = 1e-9)
