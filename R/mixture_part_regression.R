@@ -225,9 +225,9 @@ elemental_labels <- function(design, k) {
   max.col(-squares, "first")
 }
 
-# A regression may fit many rows; what is left of them is then beyond the digits of sums.
-collapse_of_residuals <- paste("onto rows, few or many, that it fits to a millionth of their size,",
-                               "so that its variance goes to zero and the likelihood to infinity.")
+# A regression may fit many rows, to all the digits that the response has.
+collapse_of_residuals <- paste("onto rows, few or many, that it fits without error, so that its",
+                               "variance goes to zero and the likelihood to infinity.")
 
 regression_prior_text <- function(design, k) {
   if (!has_residual(design$spec$family)) return("priors(beta = normal(0, 5))")

@@ -187,6 +187,7 @@ elbo_status mixture_curves_part(mixture_part *part, const mixture_curves_spec *s
   part->accumulate = curves_accumulate;
   part->finish = curves_finish;
   part->expected = curves_expected;
+  part->rounding = curves_rounding;
   part->m_step = m_step;
   part->n_theta = (spec->p + spec->n_smooth) * spec->k + w->n_sigma;
   for (int i = 0; i < w->n_block; i++)

@@ -103,22 +103,25 @@ static void project_out(const double *Q, int n, int m, double *v, double *h) {
     }
 }
 
-/* Q and [R S] (most x (p + q), the first m rows of use) of a unit's rows, by Gram and Schmidt.
- * What is left of a column that depends on those before it is rounding, and no new direction. */
+/* Q and [R S] (most x (p + q), the first m rows of use) of a unit's rows, by Gram and Schmidt, the
+ * columns of S first: below their rank S is zero, and V = S Gamma S' + variance I exactly the
+ * variance, however small beside Gamma.  What is left of a column that depends on those before it
+ * is rounding, and no new direction. */
 static int basis(const curves *w, int unit, int most, double *Q, double *RS) {
   const int n = rows_of(w, unit), p = w->spec.p, q = w->spec.q, row = first_row(w, unit);
   int m = 0;
   memset(RS, 0, (size_t)most * (size_t)(p + q) * sizeof(double));
-  for (int c = 0; c < p + q; c++) {
+  for (int i = 0; i < p + q; i++) {
+    const int c = i < q ? p + i : i - q;
     const double *x = column(w, c) + row, scale = c < p ? w->x_scale[c] : w->z_scale[c - p];
     double *v = Q + (size_t)n * (size_t)m, *h = RS + (size_t)most * (size_t)c;
-    for (int i = 0; i < n; i++)
-      v[i] = x[i] * scale * (w->spec.weights ? sqrt(w->spec.weights[row + i]) : 1.0);
+    for (int l = 0; l < n; l++)
+      v[l] = x[l] * scale * (w->spec.weights ? sqrt(w->spec.weights[row + l]) : 1.0);
     const double before = length(v, n);
     project_out(Q, n, m, v, h);
     const double left = length(v, n);
     if (m == n || !(left > 1e-12 * before)) continue;
-    for (int i = 0; i < n; i++) v[i] /= left;
+    for (int l = 0; l < n; l++) v[l] /= left;
     h[m++] = left;
   }
   return m;

@@ -13,6 +13,7 @@
 #include "mixture/curves_sums.h"
 
 static const double NOTHING = 1e-10;            /* a variance relative to the residuals' */
+static const double SEEN_OF_SQUARE = 1e-10;    /* of one sum of squares less another */
 static const double FADED = 1e-4, ZERO = 1e-14; /* beside the largest eigenvalue */
 
 /* ---- variances ------------------------------------------------------------------------------- */
@@ -138,9 +139,12 @@ void curves_em_root(const curves *w, const double *stat, const double *r, int g,
   curves_put(w, b, A, gamma_at(w, g));
 }
 
+/* What a step of the curves leaves of a sum of squares is known to its rounding only: it is not
+ * said to be less than a part of it. */
 void curves_em_sigma(curves *w, int s, double rows, double sum_square) {
   if (!sigma_free(w, s) || !(rows > 0.0)) return;
-  w->variance[s] = sd_prior_mode(&w->sigma_prior, rows, sum_square);
+  const double seen = fmax(sum_square, SEEN_OF_SQUARE * rows * w->variance[s]);
+  w->variance[s] = sd_prior_mode(&w->sigma_prior, rows, seen);
   w->log_variance[s] = log(w->variance[s]);
 }
 

@@ -66,8 +66,9 @@ static elbo_status factor_all(const curves *w) {
   return status;
 }
 
+/* Residuals that are smaller beside the response are rounding. */
 elbo_status curves_factor(const curves *w, int *component) {
-  const double least = w->sigma_prior.family == SD_INVERSE_GAMMA ? 0.0 : 1e-12 * w->spread;
+  const double least = w->sigma_prior.family == SD_INVERSE_GAMMA ? 0.0 : 1e-25 * w->spread;
   for (int s = 0; s < w->n_sigma; s++) {
     if (!sigma_free(w, s) || w->variance[s] > least) continue;
     if (!w->spec.linear.common_sigma) *component = s;

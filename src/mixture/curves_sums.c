@@ -1,4 +1,6 @@
 /* The mixture of curves: sums over the units of a component, and of all components, from cells. */
+#include <float.h>
+
 #include "math/la.h"
 #include "mixture/curves_cells.h"
 #include "mixture/curves_factor.h"
@@ -36,6 +38,17 @@ elbo_status curves_expected(const void *work, const double *stat, const double *
           w->cell->n * d->constant[j] - 0.5 * (trace + w->cell->rest / w->variance[sigma_of(w, j)]);
     }
   return ELBO_OK;
+}
+
+/* Of residuals by the rounding of the response, as if all were of the least variance. */
+double curves_rounding(const void *work, const double *stat) {
+  const curves *w = work;
+  const double n = w->spec.units.n_row;
+  double least = w->variance[0];
+  (void)stat;
+  for (int s = 1; s < w->n_sigma; s++) least = fmin(least, w->variance[s]);
+  const double lost = DBL_EPSILON * sqrt(n * w->spread / least);
+  return 2.0 * sqrt(n) * lost + lost * lost;
 }
 
 /* ---- sums of a component --------------------------------------------------------------------- */

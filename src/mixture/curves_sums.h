@@ -9,6 +9,7 @@ enum { OF_COEFFICIENTS = 1, OF_VARIANCES = 2 };
 
 /* Of a mixture_part. */
 elbo_status curves_expected(const void *work, const double *stat, const double *r, double *value);
+double curves_rounding(const void *work, const double *stat);
 /* H of w->cell alone. */
 void curves_cell_H(const curves *w, const curve_design *d, int j, double *H);
 /* sum (n x n) += factor X'X for X m x n. */

@@ -280,10 +280,23 @@ static elbo_status expected(const mixture *w, const mixture_pass *pass, double *
 }
 
 static elbo_status elbo_value(void *work, double *value) {
-  const mixture *w = work;
+  mixture *w = work;
   const elbo_status status = expected(w, &w->q, value);
   *value += w->entropy + mixture_log_prior(w);
+  w->size = fabs(*value);
   return status;
+}
+
+/* Of sums over units, which a pass need not take in the order of the statistics; and in parts. */
+static double rounding(void *work) {
+  enum { OPERATIONS = 8 }; /* roundings that go into a term and do not cancel */
+  const mixture *w = work;
+  double sum = 0.0;
+  for (int p = 0; p < w->spec.n_part; p++) {
+    const mixture_part *part = w->spec.part + p;
+    if (part->rounding) sum += part->rounding(part->work, w->q.stat + w->stat_at[p]);
+  }
+  return 1e-9 * (1.0 + w->size) + OPERATIONS * sum;
 }
 
 static elbo_status log_evidence(void *work, double *value) {
@@ -584,6 +597,7 @@ elbo_model mixture_model(const mixture *w) {
       .e_step = e_step,
       .m_step = m_step,
       .elbo = elbo_value,
+      .rounding = rounding,
       .log_evidence = method == MIXTURE_EM ? log_evidence : NULL,
       .kl = method == MIXTURE_EM ? kl_value : NULL,
       .derivatives = derivatives,

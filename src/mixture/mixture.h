@@ -94,6 +94,9 @@ typedef struct {
    * statistics have them. */
   elbo_status (*expected)(const void *work, const double *stat, const double *r, double *value);
   double (*log_prior)(const void *work); /* log p(theta); vb: -KL(q || p) */
+  /* How far `expected` and the sum of log densities may be off because of differences within their
+   * terms, as where residuals are small beside responses.  May be NULL: not at all. */
+  double (*rounding)(const void *work, const double *stat);
 
   /* Free parameters, in coordinates without constraint (em), or natural parameters of q (vb).
    * unpack says ELBO_E_NOT_PD outside of the parameter space. */
@@ -149,6 +152,7 @@ typedef struct {
   mixture_pass q, next;   /* q: that the E-step holds; next: for looking elsewhere */
   mixture_pass *here;     /* the one of them at the present parameters, or NULL */
   double entropy;         /* of q */
+  double size;            /* of the objective when it was last asked for */
   int second_order;       /* second derivatives are worth their cost while fitting */
   double *eta, *at, *h;   /* n_eta: where differences are taken, a scratch, and their steps */
   double *low, *high;     /* largest of n_eta, n_theta: values on both sides */

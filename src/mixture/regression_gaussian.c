@@ -1,6 +1,11 @@
 #include "mixture/regression_gaussian.h"
 
+#include <float.h>
+
 #include "mixture/regression_coordinates.h"
+
+static const double RESIDUAL_OF_ROUNDING = 1e-25; /* a variance beside the response's */
+static const double SEEN_OF_SQUARE = 1e-10;       /* of one sum of squares less another */
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -79,9 +84,11 @@ static void build_M(regression *w) {
   }
 }
 
-/* An inverse gamma law of sigma is the one that holds it away from zero. */
+/* Residuals that are smaller beside the response are rounding: rows fitted without error. An
+ * inverse gamma law of sigma is the one that holds it away from zero. */
 elbo_status regression_gaussian_prepare(regression *w, int *component) {
-  const double least = w->sigma_prior.family == SD_INVERSE_GAMMA ? 0.0 : 1e-12 * w->spread;
+  const double least =
+      w->sigma_prior.family == SD_INVERSE_GAMMA ? 0.0 : RESIDUAL_OF_ROUNDING * w->spread;
   for (int s = 0; s < w->n_sigma; s++) {
     if (!sigma_free(w, s) || 1.0 / w->precision[s] > least) continue;
     if (!w->spec.linear.common_sigma) *component = s;
@@ -104,6 +111,8 @@ void regression_normal_equations(const regression *w, const double *stat, int j,
   }
 }
 
+/* What a step of the coefficients leaves of a sum of squares is known to its rounding only: it is
+ * never said to be less than a part of it, and seen at the residuals of the next pass. */
 double regression_square(const regression *w, const double *stat, int j) {
   const int p = w->spec.p;
   const double *S = stat_cross(w, stat, j), *from = stat_origin(w, stat, j);
@@ -117,7 +126,7 @@ double regression_square(const regression *w, const double *stat, int j) {
       sum += (c == a ? 1.0 : 2.0) * second * row[c + 1];
     }
   }
-  return fmax(sum, 0.0);
+  return fmax(sum, SEEN_OF_SQUARE * S[packed_size(p + 2) - 1]);
 }
 
 void regression_residual_sums(const regression *w, const double *stat, int s, double *n,
@@ -143,6 +152,24 @@ static elbo_status expected(const void *work, const double *stat, const double *
   return ELBO_OK;
 }
 
+/* A residual is off by the rounding of the response and of each term of x'gamma; a sum of squares,
+ * of e, less what a step took from it, by that of e. */
+static double rounding(const void *work, const double *stat) {
+  const regression *w = (const regression *)work;
+  const int p = w->spec.p;
+  double sum = 0.0;
+  for (int j = 0; j < w->spec.k; j++) {
+    const double *S = stat_cross(w, stat, j), precision = w->precision[sigma_of(w, j)];
+    const double square = S[packed_size(p + 2) - 1] * precision;
+    double size = sqrt(S[packed_size(p + 2) - 1]);
+    for (int a = 0; a < p; a++)
+      size += 2.0 * fabs(w->gamma[a + p * j]) * sqrt(S[packed_size(a + 2) - 1]);
+    const double lost = DBL_EPSILON * size * sqrt(precision);
+    sum += DBL_EPSILON * square + 2.0 * sqrt(square) * lost + lost * lost;
+  }
+  return sum;
+}
+
 void regression_gaussian(mixture_part *part, const regression *w) {
   const size_t p = (size_t)w->spec.p, k = (size_t)w->spec.k;
   part->n_stat = (packed_size(w->spec.p + 2) + p) * k + 1;
@@ -151,4 +178,5 @@ void regression_gaussian(mixture_part *part, const regression *w) {
   part->accumulate = accumulate;
   part->finish = finish;
   part->expected = expected;
+  part->rounding = rounding;
 }

@@ -158,7 +158,7 @@ test_that("membership that tells components apart without error is at its bounda
   }
 })
 
-test_that("a regression that fits many rows to all digits of sums is not said to have few", {
-  lines <- data.frame(x = 1:60, y = rep(c(2, -1), each = 30) * (1:60) + 1e-7 * sin(1:60))
+test_that("a regression that fits many rows without error is not said to have few", {
+  lines <- data.frame(x = 1:60, y = rep(c(2, -1), each = 30) * (1:60))
   expect_error(fit_mixture(y ~ x, lines, k = 2), "few or many", class = "elbo_error_unbounded")
 })
