@@ -30,42 +30,21 @@
 mixture_frame <- function(call, env, family) {
   data <- argument_value(call, "data", env)
   if (!is.null(data)) check_data_frame(data, "data")
-  unit <- one_sided(argument_value(call, "unit", env, "~ id"), "unit", "~ id")
-  membership <- one_sided(argument_value(call, "membership", env, "~ age"), "membership", "~ age")
-  formula <- as_formula(argument_value(call, "formula", env), env)
-  elsewhere <- c(all.vars(unit), all.vars(membership), all.vars(call$weights), all.vars(call$freq))
-  parsed <- parse_mixture(formula, data[setdiff(names(data), elsewhere)])
-  parsed <- take_bar_smooths(take_smooths(parsed))
-  spec <- list(kind = mixture_kind(parsed, family, !is.null(call$weights)), family = family,
-               lhs = parsed$fixed[[2]], unit = if (!is.null(unit)) term_variables(unit))
-  law <- law_of(spec)
-  structure <- law$structure(spec, parsed, argument_value(call, "random_covariance", env))
-  spec$common_sigma <- common_sigma(argument_value(call, "sigma", env, "~ 1"), spec)
-
+  asked <- asked_mixture(call, env, family, data)
   action <- na_action(argument_value(call, "na.action", env))
-  check_bound_columns(spec$lhs, data, environment(formula))
-
-  frame <- evaluate_frame(frame_variables(parsed, spec, membership, data),
-                          c("subset", "weights", "freq"), data, call, env)
-  law$check_response(frame, spec)
-  check_scale(frame, "weights")
-  check_freq(frame)
-  frame <- drop_unused_rows(frame, spec, action, membership)
-  factors <- vapply(frame, is.factor, NA)
-  frame[factors] <- lapply(frame[factors], drop_levels)
-
-  text <- intersect(which(vapply(frame, is.character, NA)), response_columns(spec))
-  frame[text] <- lapply(frame[text], as.factor)
-
+  check_bound_columns(asked$spec$lhs, data, environment(asked$parsed$fixed))
+  frame <- checked_frame(asked, action, data, call, env)
+  parsed <- asked$parsed
+  spec <- asked$spec
   curves <- build_parts(c(list(parsed$smooths), lapply(parsed$bars, `[[`, "smooths")), frame)
   check_smooth_size(unlist(curves, recursive = FALSE), frame)
   fixed <- terms(add_multipliers(parsed$fixed, parsed$smooths, frame))
   if (responses_apart(spec)) fixed <- stats::delete.response(fixed)
   fixed <- described_matrix(fixed, frame, argument_value(call, "contrasts", env))
-  member <- if (has_terms(membership)) described_matrix(terms(membership), frame)
+  member <- if (has_terms(asked$membership)) described_matrix(terms(asked$membership), frame)
   spec$membership <- member[c("terms", "xlevels", "contrasts")]
   random <- if (length(parsed$bars) > 0) {
-    random_design(parsed$bars, frame, structure, unlist(curves[-1], recursive = FALSE))
+    random_design(parsed$bars, frame, asked$structure, unlist(curves[-1], recursive = FALSE))
   }
   X <- cbind(fixed$matrix, smooth_matrix(curves[[1]], frame))
   design <- mixture_design(frame, spec, X, member$matrix, random, curves[[1]])
@@ -74,6 +53,38 @@ mixture_frame <- function(call, env, family) {
          variables = model_variables(parsed$formula, call, data)),
     fixed[c("terms", "xlevels", "contrasts")],
     list(design = drop_aliased(design)))
+}
+
+# What is asked for, before any row is looked at: list(parsed, spec, membership, structure).
+asked_mixture <- function(call, env, family, data) {
+  unit <- one_sided(argument_value(call, "unit", env, "~ id"), "unit", "~ id")
+  membership <- one_sided(argument_value(call, "membership", env, "~ age"), "membership", "~ age")
+  formula <- as_formula(argument_value(call, "formula", env), env)
+  elsewhere <- c(all.vars(unit), all.vars(membership), all.vars(call$weights), all.vars(call$freq))
+  parsed <- parse_mixture(formula, data[setdiff(names(data), elsewhere)])
+  parsed <- take_bar_smooths(take_smooths(parsed))
+  spec <- list(kind = mixture_kind(parsed, family, !is.null(call$weights)), family = family,
+               lhs = parsed$fixed[[2]], unit = if (!is.null(unit)) term_variables(unit))
+  random_covariance <- argument_value(call, "random_covariance", env)
+  structure <- law_of(spec)$structure(spec, parsed, random_covariance)
+  spec$common_sigma <- common_sigma(argument_value(call, "sigma", env, "~ 1"), spec)
+  list(parsed = parsed, spec = spec, membership = membership, structure = structure)
+}
+
+# The rows that say something, with the levels that they have.
+checked_frame <- function(asked, action, data, call, env) {
+  spec <- asked$spec
+  frame <- evaluate_frame(frame_variables(asked$parsed, spec, asked$membership, data),
+                          c("subset", "weights", "freq"), data, call, env)
+  law_of(spec)$check_response(frame, spec)
+  check_scale(frame, "weights")
+  check_freq(frame)
+  frame <- drop_unused_rows(frame, spec, action, asked$membership)
+  factors <- vapply(frame, is.factor, NA)
+  frame[factors] <- lapply(frame[factors], drop_levels)
+  text <- intersect(which(vapply(frame, is.character, NA)), response_columns(spec))
+  frame[text] <- lapply(frame[text], as.factor)
+  frame
 }
 
 # Terms that know their bases and levels, and their matrix.

@@ -110,18 +110,34 @@ static void add_state(call_list *out, const mixture *w, const char **name) {
   UNPROTECT(2);
 }
 
-static elbo_status set_state(SEXP state, mixture *w, const char **name) {
+/* The fields of all parts from column i of `states`, which has a matrix for each. */
+static elbo_status set_column(SEXP states, R_xlen_t i, R_xlen_t n, mixture *w, const char **name) {
   for (int p = 0; p < w->spec.n_part; p++) {
     const mixture_part *part = w->spec.part + p;
-    const SEXP fields = call_element(state, name[p]);
+    const SEXP fields = call_element(states, name[p]);
     for (int f = 0; f < part->n_field; f++) {
       const mixture_field *field = part->field + f;
       const size_t size = mixture_field_size(field);
-      memcpy(field->value, call_doubles(fields, field->name, (R_xlen_t)size, 0),
-             size * sizeof(double));
+      const double *value = call_doubles(fields, field->name, (R_xlen_t)size * n, 0);
+      memcpy(field->value, value + size * (size_t)i, size * sizeof(double));
     }
   }
   return mixture_restore(w);
+}
+
+static elbo_status set_state(SEXP state, mixture *w, const char **name) {
+  return set_column(state, 0, 1, w, name);
+}
+
+static elbo_status build_at(SEXP model, SEXP state, mixture *w, const char **name) {
+  const elbo_status status = build(model, 1, w, name);
+  return status == ELBO_OK ? set_state(state, w, name) : status;
+}
+
+static void add_posterior(call_list *out, mixture *w) {
+  const int dim[2] = {w->spec.units.n_unit, w->spec.k};
+  double *log_density = call_list_doubles(out, "log_density", dim, 1);
+  mixture_posterior(w, log_density, call_list_doubles(out, "probability", dim, 2));
 }
 
 /* ---- entries --------------------------------------------------------------------------------- */
@@ -195,14 +211,11 @@ SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress) {
 SEXP call_mixture_evaluate(SEXP model, SEXP state) {
   mixture w;
   const char *name[MIXTURE_MAX_PARTS];
-  elbo_status status = build(model, 1, &w, name);
-  const int dim[2] = {w.spec.units.n_unit, w.spec.k};
-  if (status == ELBO_OK) status = set_state(state, &w, name);
+  const elbo_status status = build_at(model, state, &w, name);
   call_list out = call_list_new(6);
   call_list_int(&out, "status", status);
   if (status == ELBO_OK) {
-    double *log_density = call_list_doubles(&out, "log_density", dim, 1);
-    mixture_posterior(&w, log_density, call_list_doubles(&out, "probability", dim, 2));
+    add_posterior(&out, &w);
     call_list_double(&out, "log_prior", mixture_log_prior(&w));
     add_theta(&out, &w);
   }
@@ -214,11 +227,9 @@ SEXP call_mixture_evaluate(SEXP model, SEXP state) {
 SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
   mixture w;
   const char *name[MIXTURE_MAX_PARTS];
-  elbo_status status = build(model, 1, &w, name);
+  elbo_status status = build_at(model, state, &w, name);
   if (w.spec.method == MIXTURE_JOINT) Rf_error("internal error: points on z have no slope");
   const elbo_model table = mixture_model(&w);
-  const int dim[2] = {w.spec.units.n_unit, w.spec.k};
-  if (status == ELBO_OK) status = set_state(state, &w, name);
   if (status == ELBO_OK && !Rf_isNull(move)) {
     const double *step = REAL_RO(move);
     double *eta = (double *)R_alloc((size_t)w.n_eta, sizeof(double));
@@ -231,8 +242,7 @@ SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
   call_list out = call_list_new(8);
   if (status == ELBO_OK) status = mixture_slope(&w, call_list_doubles(&out, "slope", &w.n_eta, 1));
   if (status == ELBO_OK) {
-    double *log_density = call_list_doubles(&out, "log_density", dim, 1);
-    mixture_posterior(&w, log_density, call_list_doubles(&out, "probability", dim, 2));
+    add_posterior(&out, &w);
     add_state(&out, &w, name);
   }
   call_list_int(&out, "status", status);
@@ -243,10 +253,9 @@ SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move) {
 SEXP call_mixture_information(SEXP model, SEXP state) {
   mixture w;
   const char *name[MIXTURE_MAX_PARTS];
-  elbo_status status = build(model, 1, &w, name);
+  elbo_status status = build_at(model, state, &w, name);
   if (w.spec.method == MIXTURE_JOINT) Rf_error("internal error: points on z have no information");
   const int n = w.n_eta, square[2] = {n, n}, d_jacobian[2] = {w.n_theta, n};
-  if (status == ELBO_OK) status = set_state(state, &w, name);
   call_list out = call_list_new(8);
   double *gradient = call_list_doubles(&out, "gradient", &n, 1);
   double *hessian = call_list_doubles(&out, "hessian", square, 2);
@@ -257,21 +266,6 @@ SEXP call_mixture_information(SEXP model, SEXP state) {
   call_list_int(&out, "status", status);
   UNPROTECT(2);
   return out.list;
-}
-
-/* The fields of all parts from column i of `states`, which has a matrix for each. */
-static elbo_status set_column(SEXP states, R_xlen_t i, R_xlen_t n, mixture *w, const char **name) {
-  for (int p = 0; p < w->spec.n_part; p++) {
-    const mixture_part *part = w->spec.part + p;
-    const SEXP fields = call_element(states, name[p]);
-    for (int f = 0; f < part->n_field; f++) {
-      const mixture_field *field = part->field + f;
-      const size_t size = mixture_field_size(field);
-      const double *value = call_doubles(fields, field->name, (R_xlen_t)size * n, 0);
-      memcpy(field->value, value + size * (size_t)i, size * sizeof(double));
-    }
-  }
-  return mixture_restore(w);
 }
 
 /* log p(y | theta) at each of n points, -Inf where there is none: `states` as a state, the fields

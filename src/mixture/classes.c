@@ -675,11 +675,7 @@ elbo_status mixture_classes_part(mixture_part *part, const mixture_classes_spec 
 
 elbo_status mixture_classes_make(mixture_part *part, const mixture_spec *s,
                                  const mixture_arguments *from, const elbo_memory *mem) {
-  mixture_classes_spec c;
-  memset(&c, 0, sizeof c);
-  c.method = s->method;
-  c.k = s->k;
-  c.n_row = s->units.n_row;
+  mixture_classes_spec c = {.method = s->method, .k = s->k, .n_row = s->units.n_row};
   c.n_variable = argument_int(from, "n_variable", 1, 100000);
   c.type = argument_ints(from, "type", c.n_variable, 0);
   c.levels = argument_ints(from, "levels", c.n_variable, 0);

@@ -204,11 +204,7 @@ static int sum_of(const int *x, int n) {
 elbo_status mixture_curves_make(mixture_part *part, const mixture_spec *s,
                                 const mixture_arguments *from, const elbo_memory *mem) {
   const int n = s->units.n_row, vb = s->method == MIXTURE_VB;
-  mixture_curves_spec c;
-  memset(&c, 0, sizeof c);
-  c.method = s->method;
-  c.k = s->k;
-  c.units = s->units;
+  mixture_curves_spec c = {.method = s->method, .k = s->k, .units = s->units};
   c.p = argument_int(from, "p", 0, 10000);
   c.q = argument_int(from, "q", 1, 10000);
   c.X = argument_doubles(from, "X", n, c.p, 0);

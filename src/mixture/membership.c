@@ -425,24 +425,18 @@ elbo_status mixture_membership_part(mixture_part *part, const mixture_weights_sp
                                     const elbo_memory *mem) {
   if (spec->method == MIXTURE_VB) return mixture_membership_vb_part(part, spec, mem);
   membership_work *w = mem->get(mem->ctx, sizeof *w);
-  memset(w, 0, sizeof *w);
-  memset(part, 0, sizeof *part);
-  w->k = spec->k;
-  w->p = spec->n_w;
-  w->n = spec->n_unit;
-  w->D = spec->n_w * (spec->k - 1);
-  w->W = spec->W;
-  w->sd = spec->coefficient_sd;
-  w->kernel = row_kernels_current();
+  *w = (membership_work){.k = spec->k,
+                         .p = spec->n_w,
+                         .n = spec->n_unit,
+                         .D = spec->n_w * (spec->k - 1),
+                         .W = spec->W,
+                         .sd = spec->coefficient_sd,
+                         .kernel = row_kernels_current()};
   get_memory(w, mem);
-  const mixture_field field = {"coefficient", w->b, 2, {w->p, w->k, 0}, 1};
-  part->work = w;
-  part->by_unit = 1;
-  part->keeps_r = 1;
+  *part = membership_part(spec, w);
   part->n_scratch = (size_t)(w->p + w->k + 1);
-  part->n_eta = part->n_theta = w->D;
-  part->n_field = 1;
-  part->field[0] = field;
+  part->n_eta = w->D;
+  part->field[part->n_field++] = (mixture_field){"coefficient", w->b, 2, {w->p, w->k, 0}, 1};
   part->restore = restore;
   part->prepare = prepare;
   part->log_density = log_density;

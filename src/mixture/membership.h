@@ -8,6 +8,12 @@
 
 #include "mixture/weights.h"
 
+/* What both have: all that no work is needed for. */
+static inline mixture_part membership_part(const mixture_weights_spec *spec, void *work) {
+  return (mixture_part){
+      .work = work, .by_unit = 1, .keeps_r = 1, .n_theta = spec->n_w * (spec->k - 1)};
+}
+
 /* Points (em, joint). */
 elbo_status mixture_membership_part(mixture_part *part, const mixture_weights_spec *spec,
                                     const elbo_memory *mem);

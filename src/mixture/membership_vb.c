@@ -417,24 +417,20 @@ static elbo_status start(membership_work *w) {
 elbo_status mixture_membership_vb_part(mixture_part *part, const mixture_weights_spec *spec,
                                        const elbo_memory *mem) {
   membership_work *w = mem->get(mem->ctx, sizeof *w);
-  memset(w, 0, sizeof *w);
-  memset(part, 0, sizeof *part);
-  w->k = spec->k;
-  w->p = spec->n_w;
-  w->n = spec->n_unit;
-  w->K = w->k - 1;
-  w->D = w->p * w->K;
-  w->W = spec->W;
-  w->sd = spec->coefficient_sd;
+  const int K = spec->k - 1, D = spec->n_w * K;
+  *w = (membership_work){.k = spec->k,
+                         .p = spec->n_w,
+                         .n = spec->n_unit,
+                         .K = K,
+                         .D = D,
+                         .W = spec->W,
+                         .sd = spec->coefficient_sd};
   get_memory(w, mem);
   const mixture_field mean = {"mean", w->mean, 2, {w->p, w->k, 0}, 1};
-  const mixture_field root = {"root", w->root, 3, {w->D, w->p, w->k}, 1};
-  part->work = w;
-  part->by_unit = 1;
-  part->keeps_r = 1;
+  const mixture_field root = {"root", w->root, 3, {D, w->p, w->k}, 1};
+  *part = membership_part(spec, w);
   part->n_scratch = (row_size(w->K) + SIMD_LANES - 1) / SIMD_LANES; /* a chunk has as many rows */
   part->n_eta = (int)eta_size(w);
-  part->n_theta = w->D;
   part->n_field = 2;
   part->field[0] = mean;
   part->field[1] = root;

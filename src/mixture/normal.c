@@ -643,11 +643,7 @@ elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *s
 elbo_status mixture_normal_make(mixture_part *part, const mixture_spec *s,
                                 const mixture_arguments *from, const elbo_memory *mem) {
   const int vb = s->method == MIXTURE_VB;
-  mixture_normal_spec n;
-  memset(&n, 0, sizeof n);
-  n.method = s->method;
-  n.k = s->k;
-  n.n_row = s->units.n_row;
+  mixture_normal_spec n = {.method = s->method, .k = s->k, .n_row = s->units.n_row};
   n.d = argument_int(from, "d", 1, 10000);
   n.Y = argument_doubles(from, "Y", n.n_row, n.d, 0);
   n.model = (covariance_model)argument_int(from, "model", COVARIANCE_EII, COVARIANCE_VVV);

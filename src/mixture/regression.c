@@ -161,11 +161,7 @@ elbo_status mixture_regression_part(mixture_part *part, const mixture_regression
 elbo_status mixture_regression_make(mixture_part *part, const mixture_spec *s,
                                     const mixture_arguments *from, const elbo_memory *mem) {
   const int n = s->units.n_row;
-  mixture_regression_spec r;
-  memset(&r, 0, sizeof r);
-  r.method = s->method;
-  r.k = s->k;
-  r.units = s->units;
+  mixture_regression_spec r = {.method = s->method, .k = s->k, .units = s->units};
   r.family =
       (regression_family)argument_int(from, "family", REGRESSION_GAUSSIAN, REGRESSION_POISSON);
   r.p = argument_int(from, "p", 0, 10000);

@@ -422,11 +422,7 @@ elbo_status mixture_weights_part(mixture_part *part, const mixture_weights_spec 
 
 elbo_status mixture_weights_make(mixture_part *part, const mixture_spec *s,
                                  const mixture_arguments *from, const elbo_memory *mem) {
-  mixture_weights_spec w;
-  memset(&w, 0, sizeof w);
-  w.method = s->method;
-  w.k = s->k;
-  w.n_unit = s->units.n_unit;
+  mixture_weights_spec w = {.method = s->method, .k = s->k, .n_unit = s->units.n_unit};
   w.n_w = argument_int(from, "n_w", 0, s->units.n_unit + 1000);
   w.W = argument_doubles(from, "W", w.n_unit, w.n_w, 1);
   w.constant = argument_doubles(from, "constant", 1, s->k, 1);
