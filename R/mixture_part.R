@@ -26,10 +26,10 @@
 #                               variables each by itself
 #   structure*(spec, parsed, random_covariance)    what is asked of ( | ) and smooth terms, checked
 #   has_sigma*(family), sigma_words*    whether there is a residual sd; what to say where not
-#   check_response(frame, spec)         the model frame, or new data
+#   check_response*(frame, spec)        the model frame, or new data
 #   response_rows(responses, spec)      columns of the design from the responses, a data frame
 #   silent_rows*(responses, spec)       list(`with no trials` = rows): of no information
-#   check_design(design)                what cannot be fitted, whatever k
+#   check_design*(design)               what cannot be fitted, whatever k
 #   distinct*(design)                   a matrix by whose rows units are told apart, or NULL
 #   newdata*(newdata, fit), levels*(fit)    new data in other forms; levels that responses may have
 # The model
@@ -38,23 +38,23 @@
 #   df*(design, k, covariance, told)        how many are free: those not fixed
 #   slots(design)                           name and block of each prior, see mixture_priors()
 #   told(priors, blocks, design, method)    C's words for these
-#   defaults(design)                        those of method "vb"
+#   defaults*(design)                       those of method "vb"
 #   covariance_models*(covariance, design, method), distinct_models*(models, k)
-#   hopeless*(design, k, covariance, method, prior)    why a model is not tried, or NULL;
-#   hopeless_words*(candidate, design), far_apart*(candidate), far_words*    how that is said
-#   collapse_words, collapse_prior(design, k), collapse_sharing*(design, covariance)
-#                                           what a collapse is, and remedies
+#   hopeless*(design, k, covariance, method, prior), misfit*(candidate)
+#                  NULL, or list(status, words): why a model is not tried, or no start led anywhere
+#   collapse_words*, collapse_prior*(design, k), collapse_sharing*(design, covariance)
+#                  what a collapse is, and remedies
 # Starts
 #   features(design)                        rows or units x numbers, for partitions
-#   start_makers()                          see R/mixture_start.R
+#   start_makers*()                         see R/mixture_start.R
 #   sort_keys*(design)                      responses as numbers that do not depend on codes
 #   factorisations*(design)                 of an iteration, for each component
 #   least_variances*(part, state), n_terms*(part)     see narrow_components(), few_units()
 # The way out. `means` and `variances` are k x responses, or by_row rows x k.
 #   components(fit), sigma*(fit)
-#   means(fit, design), variances(fit, design), observed(fit)      columns as those of means
+#   means(fit, design), variances(fit, design), observed*(fit)     columns as those of means
 #   draw(fit, design, component)            the design with responses drawn, component by unit
-#   drawn(fit, design, pad)                 these as the user has them
+#   drawn*(design, pad)                     these as the user has them
 #   has_deviations*, deviations*(fit)       units x columns of Z: latent variables besides z
 #   has_vectors*(design)                    latent vectors of the components, beside theta
 #   without_priors*(model), as_points*(fit), at_draw*(fit, theta)     what follows from these
@@ -68,13 +68,13 @@
 #   renamed*(object, call, kind)            the call of an update, where kind() is another law's
 # In words
 #   sentence*(fit), extra_rows*(fit), is_kmeans*(fit), notes*(fit), ridge_notes*(fit)
-#   pictures(fit)                           list(name = picture()), see R/mixture_plot.R
+#   pictures*(fit)                          list(name = picture()), see R/mixture_plot.R
 # Variational Bayes
 #   factors(fit)                            of q, see variational()
-#   mean_field(fit)                         blocks of their covariance
+#   mean_field*(fit)                        blocks of their covariance
 #   shared_scales*(fit), shares*(fit)       entries of theta that are equal, or shares of a whole
 #   shared_priors*(design)                  slots with one prior for all
-#   row_cost(design), pieces(fit)           see R/mixture_check.R
+#   row_cost*(design), pieces*(fit)         see R/mixture_check.R
 
 mixture_laws <- new.env(parent = emptyenv())
 
@@ -89,27 +89,39 @@ new_mixture_law <- function(...) {
   replace(law, names(given), given)
 }
 
-needed_functions <- c("part", "claims", "by_row", "check_response", "response_rows", "check_design",
-                      "model", "parameters", "slots", "told", "defaults", "collapse_words",
-                      "collapse_prior", "features", "start_makers", "components", "means",
-                      "variances", "observed", "draw", "drawn", "theta_fields", "pictures",
-                      "factors", "mean_field", "row_cost", "pieces")
+needed_functions <- c("part", "claims", "by_row", "response_rows", "model", "parameters", "slots",
+                      "told", "features", "components", "means", "variances", "draw",
+                      "theta_fields", "factors")
 
-default_law <- function() {
+default_law <- function() c(default_way_in(), default_way_out())
+
+default_way_in <- function() {
   nothing <- function(...) NULL
   list(
-    families = c(gaussian = "identity"), marker = NULL, expand = function(formula, columns) formula,
-    responses = list, structure = no_structure,
-    has_sigma = function(family) FALSE, sigma_words = NULL, silent_rows = nothing,
-    distinct = function(design) design$Y, newdata = function(newdata, fit) newdata,
+    families = c(gaussian = "identity"), marker = NULL,
+    expand = function(formula, columns) formula, responses = list, structure = no_structure,
+    has_sigma = function(family) FALSE, sigma_words = NULL, check_response = nothing,
+    silent_rows = nothing, check_design = nothing, distinct = function(design) design$Y,
+    newdata = function(newdata, fit) newdata,
     levels = function(fit) lapply(fit$frame[response_columns(fit$design$spec)], levels),
     df = count_free, covariance_models = no_covariance_models,
-    distinct_models = function(models, k) models, hopeless = nothing, hopeless_words = nothing,
-    far_apart = function(candidate) FALSE, far_words = NULL,
+    defaults = function(design) rep(list(NULL), nrow(law_of(design)$slots(design))),
+    distinct_models = function(models, k) models, hopeless = nothing, misfit = nothing,
+    collapse_words = "onto rows that it fits without error: the likelihood goes to infinity.",
+    collapse_prior = function(design, k) "priors()",
     collapse_sharing = function(design, covariance) "",
+    start_makers = function() scaled_makers(seeds = 8, few_units = 0, random = 8),
     sort_keys = function(design) design$Y, factorisations = function(design) 0,
-    least_variances = function(part, state) 1, n_terms = function(part) 1,
-    sigma = residual_sigma, has_deviations = FALSE, deviations = nothing,
+    least_variances = function(part, state) 1, n_terms = function(part) 1
+  )
+}
+
+default_way_out <- function() {
+  nothing <- function(...) NULL
+  list(
+    sigma = residual_sigma, observed = function(fit) cbind(design_responses(fit$design)),
+    drawn = function(design, pad) pad(design_responses(design)),
+    has_deviations = FALSE, deviations = nothing,
     has_vectors = function(design) FALSE, without_priors = identity, as_points = identity,
     at_draw = function(fit, theta) replace_theta(fit, theta),
     limit_theta = function(theta, model, result) theta,
@@ -117,9 +129,12 @@ default_law <- function() {
     unconstrained = identity, point_fields = fields_by_draw,
     renamed = function(object, call, kind) call, sentence = function(fit) character(),
     extra_rows = function(fit) matrix(0, fit$k, 0), is_kmeans = function(fit) FALSE,
-    notes = nothing, ridge_notes = nothing,
+    notes = nothing, ridge_notes = nothing, pictures = function(fit) list(),
+    mean_field = function(fit) factor_blocks(law_of(fit)$factors(fit)),
     shared_scales = function(fit) rep(NA_character_, nrow(fit$parameters)),
-    shares = function(fit) list(), shared_priors = function(design) character()
+    shares = function(fit) list(), shared_priors = function(design) character(),
+    row_cost = function(design) NCOL(if (is.null(design$X)) design$Y else design$X),
+    pieces = function(fit) "Linear response not checked: this law has no chart."
   )
 }
 
@@ -188,3 +203,5 @@ fields_by_draw <- function(fit, theta) {
   draws <- lapply(seq_len(nrow(theta)), of_draw)
   do.call(Map, c(cbind, draws))
 }
+
+design_responses <- function(design) if (is.null(design$Y)) design$y else design$Y

@@ -16,8 +16,7 @@ mixture_laws$classes <- function() {
     draw = draw_classes, drawn = drawn_classes, theta_fields = class_fields,
     point_fields = probability_columns, ridge_notes = cell_words,
     pictures = class_pictures, factors = class_factors, mean_field = class_blocks,
-    shares = class_shares, shared_priors = discrete_variables,
-    row_cost = function(design) ncol(design$Y), pieces = class_pieces
+    shares = class_shares, shared_priors = discrete_variables, pieces = class_pieces
   )
 }
 # The way in ------------------------------------------------------------------------------------

@@ -29,7 +29,6 @@ mixture_laws$curves <- function() {
     at_draw = curves_at_draw, at_boundary = is_nothing, flat = 1e-10,
     theta_fields = curve_fields, point_fields = curve_points, extra_rows = edf_rows,
     pictures = curve_pictures, factors = curve_factors,
-    mean_field = function(fit) factor_blocks(curve_factors(fit)),
     row_cost = function(design) ncol(design$X) + ncol(design$Z)^2, pieces = curve_pieces
   )
 }

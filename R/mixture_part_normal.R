@@ -9,19 +9,17 @@ mixture_laws$normal <- function() {
     model = normal_part, parameters = normal_parameters, df = normal_df, slots = normal_slots,
     told = told_normals, defaults = function(design) list(default_wishart(design$Y)),
     covariance_models = covariance_models, distinct_models = distinct_models,
-    hopeless = hopeless_reason, hopeless_words = hopeless_words, far_apart = far_apart,
-    far_words = far_words, collapse_words = collapse_of_variance,
+    hopeless = hopeless_normal, misfit = far_apart, collapse_words = collapse_of_variance,
     collapse_prior = covariance_prior_text, collapse_sharing = shared_covariance,
     features = function(design) design$Y, start_makers = sphered_makers,
     least_variances = normal_least, n_terms = function(part) part$d,
     components = normal_components, sigma = normal_sigma, means = normal_means,
-    variances = normal_variances, observed = function(fit) fit$design$Y, draw = draw_normal,
-    drawn = function(design, pad) pad(design$Y), unconstrained = normal_unconstrained,
+    variances = normal_variances, draw = draw_normal, unconstrained = normal_unconstrained,
     theta_fields = normal_fields, point_fields = normal_points, renamed = normal_renamed,
     sentence = covariance_sentence,
     is_kmeans = function(fit) fit$covariance %in% c("EII", "E"), pictures = normal_pictures,
     factors = normal_factors, mean_field = normal_mean_field, shared_scales = shared_scales,
-    row_cost = function(design) ncol(design$Y), pieces = normal_pieces
+    pieces = normal_pieces
   )
 }
 # The way in ------------------------------------------------------------------------------------
@@ -261,33 +259,36 @@ is_spherical <- function(fit) {
 
 # Covariance matrices with correlations that are singular from the first: without a prior their
 # likelihood is unbounded. As many rows as components only give means.
-hopeless_reason <- function(design, k, covariance, method, prior) {
+hopeless_normal <- function(design, k, covariance, method, prior) {
   if (method == "vb" || substr(covariance, 3, 3) %in% c("", "I")) return()
   if (any(names(prior) == "covariance")) return()
-  if (sum(rowSums(!is.na(design$Y)) > 0) - k < ncol(design$Y)) return("too few rows")
-  if (length(collinear_columns(design$Y)) > 0) "collinear responses"
-}
-
-hopeless_words <- function(candidate, design) {
+  d <- ncol(design$Y)
   collinear <- collinear_columns(design$Y)
-  reason <- if (candidate$hopeless == "too few rows") {
-    sprintf("%d rows are too few for covariance matrices of %d responses in %s.", design$n_row,
-            ncol(design$Y), count_words(candidate$k, "component"))
+  few <- sum(rowSums(!is.na(design$Y)) > 0) - k < d
+  if (!few && length(collinear) == 0) return()
+  reason <- if (few) {
+    sprintf("%d rows are too few for covariance matrices of %d responses in %s.", design$n_row, d,
+            count_words(k, "component"))
   } else {
     sprintf("%s a linear combination of the other responses. Leave it out, or:",
             paste(quote_names(collinear), if (length(collinear) == 1) "is" else "are each"))
   }
-  c(reason, "Use a diagonal `covariance`, as \"VVI\", or a prior, as by",
-    sprintf("prior = %s.", covariance_prior_text(design, candidate$k)))
+  list(status = if (few) "too few rows" else "collinear responses",
+       words = c(reason, "Use a diagonal `covariance`, as \"VVI\", or a prior, as by",
+                 sprintf("prior = %s.", covariance_prior_text(design, k))))
 }
 
 # Turned axes mix the responses, so that the least variance is below the rounding of the largest
 # where their units are too far apart.
 far_apart <- function(candidate) {
   turned <- c("EVE", "VVE", "EEV", "VEV")
-  if (!candidate$covariance %in% turned) return(FALSE)
+  if (!candidate$covariance %in% turned) return()
   sd <- column_sds(candidate$model$parts$normal$Y)
-  max(sd) > 1e6 * min(sd)
+  if (max(sd) <= 1e6 * min(sd)) return()
+  list(status = "units too far apart", words = c(
+    "its axes are turned, and the units of the responses are more than a million times",
+    "apart. Rescale them, or use a model for which units do not matter, as \"VVV\"."
+  ))
 }
 
 normal_least <- function(part, state) {
@@ -299,9 +300,6 @@ normal_least <- function(part, state) {
     min(eigen(S, symmetric = TRUE, only.values = TRUE)$values)
   })
 }
-
-far_words <- c("its axes are turned, and the units of the responses are more than a million times",
-               "apart. Rescale them, or use a model for which units do not matter, as \"VVV\".")
 
 collapse_of_variance <- paste("onto so few different rows that its variance goes to zero and the",
                               "likelihood to infinity.")

@@ -18,9 +18,7 @@ mixture_laws$regression <- function() {
     drawn = drawn_shares, limit_theta = limit_regression, theta_fields = regression_fields,
     point_fields = regression_points, renamed = regression_renamed, notes = limit_sentences,
     pictures = function(fit) list(regression = picture(plot_regression)),
-    factors = regression_factors,
-    mean_field = function(fit) factor_blocks(regression_factors(fit)),
-    row_cost = function(design) ncol(design$X), pieces = regression_pieces
+    factors = regression_factors, pieces = regression_pieces
   )
 }
 # The way in ------------------------------------------------------------------------------------

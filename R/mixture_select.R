@@ -126,11 +126,10 @@ candidate_row <- function(candidate, design, method) {
 
 candidate_status <- function(candidate) {
   result <- candidate$result
-  if (!is.null(candidate$hopeless)) return(candidate$hopeless)
+  if (!is.null(candidate$hopeless)) return(candidate$hopeless$status)
   status <- names(ascent_status)[match(result$status, ascent_status)]
-  if (status == "unbounded" && law_of(candidate$model)$far_apart(candidate)) {
-    return("units too far apart")
-  }
+  misfit <- if (status == "unbounded") law_of(candidate$model)$misfit(candidate)
+  if (!is.null(misfit)) return(misfit$status)
   switch(status,
     converged = "ok",
     max_iter = , stopped = "not converged",
@@ -181,11 +180,11 @@ abort_collapsed <- function(candidate, design, n_candidates) {
     abort(c(tried, "the objective is not finite in these data. Rescale the variables to sizes near",
             "one, and look for outliers."), "elbo_error_not_finite")
   }
-  if (!is.null(candidate$hopeless)) {
-    abort(c(tried, law_of(design)$hopeless_words(candidate, design)), "elbo_error_unbounded")
-  }
+  hopeless <- candidate$hopeless
+  if (!is.null(hopeless)) abort(c(tried, hopeless$words), "elbo_error_unbounded")
   law <- law_of(design)
-  if (law$far_apart(candidate)) abort(c(tried, law$far_words), "elbo_error_data")
+  misfit <- law$misfit(candidate)
+  if (!is.null(misfit)) abort(c(tried, misfit$words), "elbo_error_data")
   if (result$part == 1L && !is.null(design$W)) {
     abort(c(tried, "from every start", culprit(result, "a component"), "loses all its members.",
             "Use fewer components, or a prior, as by prior = priors(membership = normal(0, 10))."),

@@ -16,6 +16,12 @@ typedef struct {
   double *r, *stat, *scratch;
 } part_test;
 
+static inline double *part_field(const mixture_part *part, const char *name) {
+  for (int i = 0; i < part->n_field; i++)
+    if (strcmp(part->field[i].name, name) == 0) return part->field[i].value;
+  return NULL;
+}
+
 enum { PART_CHUNK = 13 }; /* rows of a chunk: not a multiple of the lanes */
 
 static inline mixture_chunk part_chunk(const part_test *t, int first) {

@@ -54,9 +54,7 @@ static part_test new_test(const mixture_classes_spec *spec) {
 }
 
 static double *field(const part_test *t, const char *name) {
-  for (int f = 0; f < t->part.n_field; f++)
-    if (strcmp(t->part.field[f].name, name) == 0) return t->part.field[f].value;
-  return NULL;
+  return part_field(&t->part, name);
 }
 
 /* Not so far that a root of a probability comes near zero, where differences of logs are poor. */

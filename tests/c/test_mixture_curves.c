@@ -2,10 +2,11 @@
  * covariance matrices of the rows, which the part never forms. */
 #include "math/la.h"
 #include "law/sd_prior.h"
+#include "curves_fixture.h"
 #include "mixture_part.h"
 #include "mixture/curves.h"
 
-enum { P = 3, Q = 2, K = 3, N_UNIT = 41 };
+enum { P = 3, K = 3, N_UNIT = 41 };
 
 enum {
   SHARED = 1,
@@ -66,39 +67,23 @@ static void random_rows(problem *f) {
 }
 
 static part_test problem_part(problem *f, mixture_method method, int options) {
-  static const int sizes[] = {Q}, single[] = {1, 1}, free_kind[] = {CURVES_FREE, CURVES_FREE};
   static const int multiple[] = {CURVES_MULTIPLE};
-  static const double matrix[] = {2.0, 0.3, 0.3, 0.5}, held[] = {1.3}, df[] = {4.5, 3.5};
-  static const double scale[] = {1.2, 0.1, 0.1, 0.8}, mean[] = {1.0, 0.5, -0.2},
-                      sd[] = {9.0, 2.0, 3.0};
+  static const double matrix[] = {2.0, 0.3, 0.3, 0.5}, held[] = {1.3};
+  static const double mean[] = {1.0, 0.5, -0.2}, sd[] = {9.0, 2.0, 3.0};
   static const double constant[] = {NAN, 1.5, NAN}, common[] = {1.5};
   mixture_curves_spec *s = &f->spec;
   mixture_part part;
   memset(f, 0, sizeof *f);
   f->options = options;
-  s->method = method;
-  s->k = K;
-  s->p = P;
-  s->q = Q;
+  *s = curves_fixture(method, K, P, options & DIAGONAL, options & PRIOR, mean, sd, 1.0);
   random_rows(f);
-  s->n_block = options & DIAGONAL ? 2 : 1;
-  s->block_size = options & DIAGONAL ? single : sizes;
-  s->block_kind = options & MULTIPLE ? multiple : free_kind;
+  if (options & MULTIPLE) s->block_kind = multiple;
   s->matrix = matrix;
   s->multiple_constant = options & HELD ? held : NULL;
   s->common_covariance = (options & COMMON_GAMMA) != 0;
   s->linear.common_sigma = (options & COMMON_SIGMA) != 0;
   if (options & CONSTANT_SIGMA)
     s->linear.sigma_constant = s->linear.common_sigma ? common : constant;
-  if (options & PRIOR || method == MIXTURE_VB) {
-    s->linear.beta_mean = mean;
-    s->linear.beta_sd = sd;
-    s->covariance_df = df;
-    s->covariance_scale = scale;
-    s->linear.sigma_family = SD_HALF_T;
-  }
-  s->linear.sigma_df = 3.0;
-  s->linear.sigma_scale = 2.5;
   CHECK(mixture_curves_part(&part, s, &test_memory) == ELBO_OK);
   part_test t = part_test_of(part, N_UNIT, K);
   CHECK(part_prepare(&t));
@@ -106,9 +91,7 @@ static part_test problem_part(problem *f, mixture_method method, int options) {
 }
 
 static const double *field(const part_test *t, const char *name) {
-  for (int i = 0; i < t->part.n_field; i++)
-    if (strcmp(t->part.field[i].name, name) == 0) return t->part.field[i].value;
-  return NULL;
+  return part_field(&t->part, name);
 }
 
 /* Covariance of the rows of unit i: Z Gamma Z' + variance / weight. */

@@ -5,11 +5,12 @@
 #include "math/la.h"
 #include "law/exponential_family.h"
 #include "law/sd_prior.h"
+#include "curves_fixture.h"
 #include "mixture_part.h"
 #include "mixture/curves.h"
 #include "mixture/weights.h"
 
-enum { FIXED = 2, OWN = 5, P = FIXED + OWN, Q = 2, N_UNIT = 17, N_SMOOTH = 2, MOST = 8 };
+enum { FIXED = 2, OWN = 5, P = FIXED + OWN, N_UNIT = 17, N_SMOOTH = 2, MOST = 8 };
 
 enum {
   SHARED = 1,
@@ -67,23 +68,17 @@ static void random_rows(problem *f, int options) {
 }
 
 static mixture_part problem_part(problem *f, mixture_method method, int k, int options) {
-  static const int sizes[] = {Q}, single[] = {1, 1}, free_kind[] = {CURVES_FREE, CURVES_FREE};
   static const int smooth_size[] = {3, 2}, family[] = {SD_HALF_T, SD_HALF_T};
-  static const double df[] = {4.5, 3.5}, scale[] = {1.2, 0.1, 0.1, 0.8}, smooth_df[] = {3.0, 4.0};
+  static const double smooth_df[] = {3.0, 4.0};
   double *mean = new_doubles(P), *sd = new_doubles(P), *smooth_scale = new_doubles(2),
          *held = new_doubles(2);
   mixture_curves_spec *s = &f->spec;
   mixture_part part;
   memset(f, 0, sizeof *f);
   f->k = k;
-  s->method = method;
-  s->k = k;
-  s->p = P;
-  s->q = Q;
+  *s = curves_fixture(method, k, P, options & DIAGONAL, options & PRIOR, mean, sd,
+                      unit_of(options));
   random_rows(f, options);
-  s->n_block = options & DIAGONAL ? 2 : 1;
-  s->block_size = options & DIAGONAL ? single : sizes;
-  s->block_kind = free_kind;
   s->common_covariance = s->linear.common_sigma = (options & COMMON) != 0;
   s->n_smooth = N_SMOOTH;
   s->smooth_size = smooth_size;
@@ -97,17 +92,10 @@ static mixture_part problem_part(problem *f, mixture_method method, int k, int o
   if (options & HELD || method == MIXTURE_JOINT) s->smooth_constant = held;
   if (method == MIXTURE_JOINT) held[0] = 0.4 * unit_of(options);
   if (options & PRIOR || method == MIXTURE_VB) {
-    s->linear.beta_mean = mean;
-    s->linear.beta_sd = sd;
-    s->covariance_df = df;
-    s->covariance_scale = scale;
-    s->linear.sigma_family = SD_HALF_T;
     s->smooth_family = family;
     s->smooth_df = smooth_df;
     s->smooth_scale = smooth_scale;
   }
-  s->linear.sigma_df = 3.0;
-  s->linear.sigma_scale = 2.5 * unit_of(options);
   CHECK(mixture_curves_part(&part, s, &test_memory) == ELBO_OK);
   return part;
 }
@@ -120,10 +108,7 @@ static part_test problem_test(problem *f, mixture_method method, int k, int opti
 }
 
 static double *field(const part_test *t, const char *name) {
-  for (int i = 0; i < t->part.n_field; i++)
-    if (strcmp(t->part.field[i].name, name) == 0) return t->part.field[i].value;
-  CHECK(!"no such field");
-  return NULL;
+  return part_field(&t->part, name);
 }
 
 /* ---- E_q by dense matrices ------------------------------------------------------------------- */

@@ -22,7 +22,6 @@ gumbel_law <- function() {
     },
     check_response = function(frame, spec) stopifnot(is.numeric(frame[[1]])),
     response_rows = function(responses, spec) list(y = as.double(responses[[1]])),
-    check_design = function(design) NULL,
     model = function(design, k, covariance, told) {
       c(list(X = design$X, p = ncol(design$X), y = rep(1, design$n_row), weights = NULL,
              offset = design$y, family = 2L, common_sigma = 0L), told)
@@ -33,29 +32,20 @@ gumbel_law <- function() {
     slots = function(design) data.frame(name = colnames(design$X), block = "beta"),
     told = told_regression,
     defaults = function(design) default_coefficients(design$X, -mean(design$y), 1),
-    collapse_words = "where no unit is.", collapse_prior = function(design, k) {
-      "priors(beta = normal(0, 5))"
-    },
     features = function(design) cbind(design$X, design$y),
-    start_makers = function() scaled_makers(seeds = 8, few_units = 0, random = 8),
     components = function(fit) list(coefficients = component_values(fit, "beta")),
     means = function(fit, design) digamma(1) - gumbel_predictor(fit, design),
     variances = function(fit, design) matrix(pi^2 / 6, design$n_row, fit$k),
-    observed = function(fit) cbind(fit$design$y),
     draw = function(fit, design, component) {
       at <- cbind(seq_len(design$n_row), component[unit_of_row(design)])
       replace(design, "y", list(log(rexp(design$n_row)) - gumbel_predictor(fit, design)[at]))
     },
-    drawn = function(design, pad) pad(design$y),
     theta_fields = function(fit, fields) {
       fields$coefficients <- t(component_values(fit, "beta"))
       fields$boundary <- 0 * fields$coefficients
       fields
     },
-    pictures = function(fit) list(),
     factors = function(fit) coefficient_factors(fit, fit$state$regression),
-    mean_field = function(fit) factor_blocks(coefficient_factors(fit, fit$state$regression)),
-    row_cost = function(design) ncol(design$X),
     pieces = function(fit) {
       told <- fit$priors$told$gumbel
       lapply(seq_len(fit$k), function(j) {
