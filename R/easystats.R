@@ -20,6 +20,13 @@ random_formulas <- function(fit) {
   if (length(formulas) == 1) formulas[[1]] else formulas
 }
 
+# insight 1.5 asks a list of its own what a model is: of others it knows no transformation.
+#' @exportS3Method insight::find_transformation
+find_transformation.elbo_fit <- function(x, ...) {
+  found <- NextMethod()
+  if (is.null(found)) insight::find_transformation(deparse_line(stats::formula(x)[[2]])) else found
+}
+
 #' @exportS3Method insight::get_parameters
 get_parameters.elbo_fit <- function(x, ...) {
   data.frame(Parameter = names(coef(x)), Estimate = unname(coef(x)))
