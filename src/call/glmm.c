@@ -168,7 +168,7 @@ static void add_df(call_list *out, const lmm_fit *f) {
 static void add_posterior(call_list *out, lmm_fit *f) {
   lmm_work *w = &f->work;
   double log_det;
-  lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, w->q, &log_det);
+  lmm_posterior(w, w->beta, w->method == LMM_JOINT ? 0.0 : 1.0, 1, w->q, &log_det);
   add_beta(out, f, w->beta, w->C);
   add_latent(out, f, w->root, w->q);
 }

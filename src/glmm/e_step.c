@@ -44,12 +44,12 @@ double lmm_whitened_square(const lmm_work *w, const double *M) {
   return sum;
 }
 
-elbo_status lmm_posterior(lmm_work *w, const double *beta, double spread, double *posterior,
-                          double *log_det) {
+elbo_status lmm_posterior(lmm_work *w, const double *beta, double spread, int moves,
+                          double *posterior, double *log_det) {
   const glmm_theta at = {.root = w->root, .unit = w->unit, .variance = w->variance};
   const elbo_status status = w->solver.factor(w->solver.state, &at);
   if (status == ELBO_OK)
-    w->solver.posterior(w->solver.state, beta, spread, !mean_field(w), posterior, log_det);
+    w->solver.posterior(w->solver.state, beta, spread, moves, posterior, log_det);
   return status;
 }
 
@@ -68,7 +68,7 @@ elbo_status lmm_find_exact(lmm_work *w) {
   }
   const elbo_status status =
       lmm_posterior(w, coefficients_latent(w) ? w->q_next_beta : w->beta,
-                    w->method == LMM_JOINT ? 0.0 : 1.0, w->q_next, &log_det);
+                    w->method == LMM_JOINT ? 0.0 : 1.0, !mean_field(w), w->q_next, &log_det);
   if (status != ELBO_OK) return status;
   memcpy(w->q_next_root, w->root, square(q) * sizeof(double));
   w->q_next_log_det = -log_det;

@@ -5,9 +5,9 @@
 #include "glmm/types.h"
 
 /* The exact posterior at work->root and the current variance, as the solver keeps it (its q_size
- * doubles), and its log_det. */
-elbo_status lmm_posterior(lmm_work *work, const double *beta, double spread, double *posterior,
-                          double *log_det);
+ * doubles), and its log_det; its mean moves with beta, or under the mean field not. */
+elbo_status lmm_posterior(lmm_work *work, const double *beta, double spread, int moves,
+                          double *posterior, double *log_det);
 /* The exact posterior at theta into q_next. */
 elbo_status lmm_find_exact(lmm_work *work);
 /* Makes it the current q, and summarises it; of an lmm_work. */
