@@ -8,7 +8,6 @@
 #include "engine/multistart.h"
 #include "glmm/bound.h"
 #include "glmm/lmm.h"
-#include "glmm/map.h"
 #include "glmm/objective.h"
 #include "glmm/parameters.h"
 #include "glmm/prior.h"
@@ -115,7 +114,10 @@ void lmm_fit_set_prior(lmm_fit *f, const lmm_user_prior *user, const elbo_memory
   prior->family = user->family;
   prior->scale = scale;
   prior->sigma_scale = sigma_scale;
-  prior->n_group = f->stats.m;
+  double *n_unit = elbo_doubles(mem, (size_t)par->n_block);
+  for (int b = 0; b < par->n_block; b++)
+    n_unit[b] = levels_of_term(&f->work, par->start[b]);
+  prior->n_unit = n_unit;
   prior->n_rows = f->stats.n_rows;
   prior->mean_field = user->mean_field;
   prior->cross = elbo_doubles(mem, square(p + 1));

@@ -1,9 +1,10 @@
-/* Priors of scales under variational Bayes, and normal priors of beta. */
+/* Priors of scales, as points and under variational Bayes, and normal priors of beta. */
 #ifndef ELBO_GLMM_PRIOR_H
 #define ELBO_GLMM_PRIOR_H
 
 #include "glmm/types.h"
 
+void lmm_prior_map(lmm_prior *prior);
 void lmm_prior_vb(lmm_prior *prior, const lmm_parameters *par);
 /* Of the coefficients alone. */
 void lmm_prior_beta_only(lmm_prior *prior);
@@ -16,10 +17,5 @@ void lmm_prior_df(const lmm_prior *prior, const lmm_parameters *par, const doubl
  * beta = B (scaled beta) + origin. */
 void lmm_prior_set_beta(lmm_prior *prior, int p, const double *B, const double *origin,
                         const double *mean, const double *sd);
-/* What of the ELBO does not depend on S, under half-t(nu, A_k) priors of the sds of a covariance of
- * order q that n units have. */
-double lmm_half_t_constant(int q, double nu, double n, const double *A);
-/* Minus the second derivative of the ELBO by the degrees of freedom d of q(Sigma) there. */
-double lmm_half_t_df_information(int q, double d);
 
 #endif

@@ -14,8 +14,7 @@
  * stats           sufficient statistics as a flat vector: opened, added to, merged
  * close           the same for the kernels, under a law
  * parameters      eta <-> Sigma and sigma, chain rules, natural scale
- * prior           priors under variational Bayes: what they add to the objective
- * map             priors of parameters that are points
+ * prior           priors: what they add to the objective
  * smooth          smooth terms: a latent vector of all rows among the coefficients
  * work            the state of a model: memory, priors, theta
  * objective       the objective as a function of (Sigma, variance)
@@ -132,8 +131,8 @@ typedef struct {
 /* ---- priors ---------------------------------------------------------------------------------- */
 
 /* What priors add to the objective as a function of Sigma and the residual variances: log p(theta)
- * where these are points (glmm/map.c), and under variational Bayes all of the ELBO that is not
- * the marginal likelihood (glmm/prior.c).  Normal priors of beta are rows of [X y]. */
+ * where these are points, and under variational Bayes all of the ELBO that is not the marginal
+ * likelihood (glmm/prior.c).  Normal priors of beta are rows of [X y]. */
 typedef struct lmm_prior lmm_prior;
 struct lmm_prior {
   elbo_status (*value)(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
@@ -151,7 +150,7 @@ struct lmm_prior {
   const double *lkj;                    /* n_block: lkj(eta) of the correlations; NaN: none said, by
                                          * variational Bayes what half-t priors give */
   const double *sigma_df, *sigma_scale; /* n_level */
-  double n_group;
+  const double *n_unit; /* n_block: levels that have its terms */
   const double *n_rows; /* n_level */
   int mean_field;       /* q(beta) q(u) instead of q(beta, u) */
   double *cross;        /* (p + 1) x (p + 1), lower: normal prior of beta as rows of [X y] */

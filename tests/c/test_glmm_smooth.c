@@ -6,7 +6,6 @@
  * beta is in c, with a prior precision of zero. */
 #include <string.h>
 
-#include "glmm/map.h"
 #include "glmm/objective.h"
 #include "glmm/prior.h"
 #include "glmm/smooth.h"
@@ -324,7 +323,9 @@ static void set_priors(fixture *f, lmm_prior *prior, int family) {
   prior->scale = scale;
   prior->sigma_df = sigma_df;
   prior->sigma_scale = sigma_scale;
-  prior->n_group = M;
+  double *n_unit = new_doubles(f->e.law.n_block);
+  for (int b = 0; b < f->e.law.n_block; b++) n_unit[b] = M;
+  prior->n_unit = n_unit;
   prior->n_rows = f->stats.n_rows;
   prior->cross = new_doubles((p + 1) * (p + 1));
   if (f->work.method == LMM_VB)
