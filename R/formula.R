@@ -3,12 +3,14 @@
 #   parse_formula(formula, data = NULL)   list(formula, fixed, bars)
 #     formula    as given, with `.` expanded to the columns of `data`
 #     fixed      the formula without its random terms
-#     bars       list with an element for each covariance block:
-#                list(terms = ~ 1 + x, group = expression, group_name = "site", split = FALSE)
+#     bars       list with an element for each random term: list(terms = ~ 1 + x,
+#                group = expression, group_name = "site", split = FALSE, law = "us")
 #   find_bars(expr), drop_bars(expr)      random terms of an expression; the rest, or NULL
+#   bar_as_term(bar)                          what find_bars() found as a term of a sum again
 #   group_label(expr)                     "site", "a:b"
 #
-# Words: a bar is one ( terms | group ); it is split when written `||`.
+# Words: a bar is one ( terms | group ), or such a bar within the word of its law, as in
+# diag(terms | group); it is split when written `||`.
 
 parse_formula <- function(formula, data = NULL) {
   check_formula(formula)
@@ -72,12 +74,23 @@ is_bar <- function(expr) is_call_to(expr, c("|", "||"))
 
 has_bar <- function(expr) any(c("|", "||") %in% all.names(expr))
 
+# Words of lme4 and glmmTMB for the law of a term: its covariance is any (the default), diagonal,
+# compound symmetric, autoregressive.
+law_words <- c("us", "diag", "cs", "ar1")
+
+has_law_word <- function(expr) {
+  is_call_to(expr, law_words) && length(expr) > 1 && is_bar(expr[[2]])
+}
+
+bar_as_term <- function(bar) if (is_bar(bar)) call("(", bar) else bar
+
 is_sum <- function(expr) is_call_to(expr, c("+", "-", "("))
 
 # A random term is a term of the sum that the right-hand side is. Anywhere else a bar would be
-# an extension of the grammar that we do not have, such as ar1(time | site), or a slip.
+# an extension of the grammar that we do not have, such as toep(time | site), or a slip.
 find_bars <- function(expr) {
   if (!has_bar(expr)) return(list())
+  if (has_law_word(expr)) return(list(expr))
   if (is_call_to(expr, "(") && is_bar(expr[[2]])) return(list(expr[[2]]))
   if (!is_sum(expr) || (is_call_to(expr, "-") && has_bar(expr[[length(expr)]]))) {
     abort(c(sprintf("`%s` is not a random term that this package knows;", deparse_line(expr)),
@@ -89,7 +102,7 @@ find_bars <- function(expr) {
 
 drop_bars <- function(expr) {
   if (!has_bar(expr)) return(expr)
-  if (is_bar(expr)) return(NULL)
+  if (is_bar(expr) || has_law_word(expr)) return(NULL)
   parts <- lapply(as.list(expr)[-1], drop_bars)
   kept <- parts[lengths(parts) > 0]
   if (length(kept) == length(parts)) return(as.call(c(expr[[1]], parts)))
@@ -114,17 +127,39 @@ expand_dot <- function(expr, data, used) {
 
 # One ( | ) as written gives a bar for each grouping factor of a/b, and for each term if `||`.
 read_bar <- function(bar, env) {
-  text <- sprintf("(%s)", deparse_line(bar))
+  text <- deparse_line(bar_as_term(bar))
+  law <- bar_law(bar, text)
+  if (has_law_word(bar)) bar <- bar[[2]]
   split <- is_call_to(bar, "||")
   terms <- bar_terms(bar[[2]], text, env)
   if (split) terms <- split_terms(terms)
   groups <- expand_groups(bar[[3]], text)
   bars <- lapply(groups, function(group) {
     lapply(terms, function(term) {
-      list(terms = term, group = group, group_name = group_label(group), split = split)
+      list(terms = term, group = group, group_name = group_label(group), split = split,
+           law = law)
     })
   })
   unlist(bars, recursive = FALSE)
+}
+
+bar_law <- function(bar, text) {
+  if (!has_law_word(bar)) return("us")
+  law <- as.character(bar[[1]])
+  if (!law %in% c("us", "diag")) {
+    abort(c(sprintf("%s: the law %s() comes in a later version;", text, law),
+            "there are ( | ), `||`, us() and diag()."), "elbo_error_formula")
+  }
+  if (length(bar) > 2) {
+    abort(c(sprintf("%s: %s() takes ( terms | group ) and no other argument,", text, law),
+            sprintf("as %s(%s).", law, deparse_line(bar[[2]]))), "elbo_error_formula")
+  }
+  if (is_call_to(bar[[2]], "||")) {
+    abort(c(sprintf("%s has two words for its law; write diag(%s | %s), or `||` alone.", text,
+                    deparse_line(bar[[2]][[2]]), deparse_line(bar[[2]][[3]]))),
+          "elbo_error_formula")
+  }
+  law
 }
 
 bar_terms <- function(expr, text, env) {

@@ -4,9 +4,9 @@
 #                           arguments it evaluates formula, data, weights, offset, se, sigma,
 #                           subset and na.action (all but formula may be missing), and returns
 #                           list(formula, frame, terms, xlevels, contrasts, design); design is
-#                           list(X, y, offset, weights, known_se, Z, block, random, group,
-#                           group_name, level) as the fit holds it, with X still complete, and
-#                           where there are smooth terms curves and B, their columns
+#                           list(X, y, offset, weights, known_se, level) as the fit holds it, with
+#                           X still complete, what build_random() makes, and where there are
+#                           smooth terms curves and B, their columns
 #   as_group(x, name)       factor whose every level occurs
 #   cross_factors(factors)  factor of the combinations that occur, levels "a:b"
 #   check_group_levels(group, group_name)   for fits that learn a variance between groups
@@ -69,13 +69,6 @@ model_variables <- function(formula, call, data) {
 # Like lm(), from a string too.
 as_formula <- function(x, env) {
   if (is.character(x)) tryCatch(stats::as.formula(x, env), error = function(e) x) else x
-}
-
-check_one_group <- function(bars) {
-  groups <- unique(vapply(bars, `[[`, "", "group_name"))
-  if (length(groups) < 2) return()
-  abort(c(sprintf("`formula` has the grouping factors %s;", quote_names(groups)),
-          "several grouping factors come in a later version. Keep one."), "elbo_error_formula")
 }
 
 # The variables whose combinations have a residual sd each; NULL for one sd.
@@ -297,14 +290,11 @@ check_scale <- function(frame, name) {
 
 build_design <- function(parsed, sigma, frame, contrasts = NULL) {
   fixed <- term_description(terms(parsed$fixed), frame)
-  random <- lapply(parsed$bars, describe_bar, frame)
-  check_cells(c(list(fixed), random), frame)
+  described <- lapply(parsed$bars, describe_bar, frame)
+  check_cells(c(list(fixed), described), frame)
   X <- coded_matrix(fixed, frame, contrasts)
   curves <- build_smooths(parsed$smooths, frame)
   check_smooth_size(curves, frame)
-  Z <- lapply(random, function(block) model.matrix(block$terms, frame))
-  check_repeated_terms(Z, parsed$bars)
-  random <- Map(function(block, z) c(block, list(contrasts = attr(z, "contrasts"))), random, Z)
 
   list(
     terms = fixed$terms, xlevels = fixed$xlevels, contrasts = attr(X, "contrasts"),
@@ -313,12 +303,8 @@ build_design <- function(parsed, sigma, frame, contrasts = NULL) {
       y = as.double(frame[[1]]),
       offset = frame_offset(frame),
       weights = frame_weights(frame),
-      known_se = !is.null(frame[["(se)"]]),
-      Z = if (length(Z)) Reduce(cbind, Z) else matrix(0, nrow(frame), 0),
-      block = rep(seq_along(Z), vapply(Z, ncol, 0L)),
-      random = random,
-      group = if (length(random)) frame_group(parsed$bars[[1]], frame),
-      group_name = if (length(random)) parsed$bars[[1]]$group_name,
+      known_se = !is.null(frame[["(se)"]])
+    ), build_random(parsed$bars, described, frame), list(
       level = if (length(sigma)) frame_level(sigma, frame)
     ), if (length(curves) > 0) list(curves = curves, B = smooth_matrix(curves, frame)))
   )
@@ -354,17 +340,6 @@ term_description <- function(terms, frame) {
   list(terms = terms, xlevels = xlevels)
 }
 
-describe_bar <- function(bar, frame) {
-  block <- term_description(terms(bar$terms), frame)
-  variables <- frame[names(attr(block$terms, "dataClasses"))]
-  categorical <- c(names(block$xlevels), names(variables)[vapply(variables, is.logical, NA)])
-  if (bar$split && length(categorical) > 0) {
-    abort(c(sprintf("`||` cannot separate the levels of the factor `%s`;", categorical[1]),
-            "use `|`, or a numeric variable for each level."), "elbo_error_formula")
-  }
-  block
-}
-
 # Before any of it is allocated: the number of columns follows from the levels.
 check_cells <- function(blocks, frame) {
   columns <- unlist(lapply(blocks, function(block) term_columns(block, frame)))
@@ -394,14 +369,6 @@ term_columns <- function(block, frame) {
   c(intercept, apply((size - coded)^(factors > 0), 2, prod))
 }
 
-check_repeated_terms <- function(Z, bars) {
-  terms <- unlist(lapply(Z, colnames))
-  if (!anyDuplicated(terms)) return()
-  twice <- terms[duplicated(terms)][1]
-  abort(c(sprintf("The random term `%s` of `%s` appears twice;", twice, bars[[1]]$group_name),
-          "after (1 | g) write (0 + x | g), not (x | g)."), "elbo_error_formula")
-}
-
 frame_offset <- function(frame) {
   offset <- stats::model.offset(frame)
   if (is.null(offset)) 0 else as.double(offset)
@@ -413,10 +380,6 @@ frame_weights <- function(frame) {
 }
 
 # Groups and levels ---------------------------------------------------------------------------
-
-frame_group <- function(bar, frame) {
-  frame_factor(term_variables(call("~", bar$group)), frame)
-}
 
 frame_level <- function(variables, frame) {
   level <- frame_factor(variables, frame, most = 20)

@@ -157,9 +157,11 @@ n_groups <- function(fit) nlevels(fit$design$group)
 
 # As lme4 names them: "Days | Subject".
 bar_labels <- function(fit) {
-  vapply(fit$design$random, function(block) {
-    paste(deparse_line(formula(block$terms)[[2]]), "|", fit$design$group_name)
-  }, "")
+  labels <- lapply(fit$design$random, function(term) {
+    blocks <- if (term$law == "diag") length(term$columns) else 1L
+    rep(paste(deparse_line(formula(term$terms)[[2]]), "|", term$group), blocks)
+  })
+  as.character(unlist(labels))
 }
 
 # The columns of Z, times the rows of data: sparse, transposed.

@@ -124,7 +124,7 @@ frame_formula_of <- function(fit) {
 # The sum of the ( | ), with the response.
 random_part <- function(fit) {
   formula <- fit$formula
-  bars <- lapply(find_bars(formula[[3]]), function(bar) call("(", bar))
+  bars <- lapply(find_bars(formula[[3]]), bar_as_term)
   formula[[3]] <- if (length(bars) == 0) 0 else Reduce(function(a, b) call("+", a, b), bars)
   formula
 }

@@ -89,7 +89,7 @@ updated_formula <- function(old, new) {
   formula <- tryCatch(stats::update.formula(old, new), error = function(e) NULL)
   check(inherits(formula, "formula"), "formula.", "a formula such as . ~ . + x", new)
   if (!has_bar(old) || has_bar(formula) || has_bar(stats::as.formula(new))) return(formula)
-  bars <- vapply(find_bars(old[[3]]), function(bar) sprintf("(%s)", deparse_line(bar)), "")
+  bars <- vapply(find_bars(old[[3]]), function(bar) deparse_line(bar_as_term(bar)), "")
   abort(c(sprintf("`%s` would drop the random terms without a word.", deparse_line(new)),
           sprintf("Keep them, as in %s + %s, or take them off,", deparse_line(new),
                   paste(bars, collapse = " + ")),

@@ -32,6 +32,15 @@ test_that("`||` gives each term a block of its own", {
   expect_true(all(vapply(parse_formula(y ~ (x || g))$bars, `[[`, NA, "split")))
 })
 
+test_that("the law of a term may have a word", {
+  p <- parse_formula(y ~ x + us(x | g) + diag(1 + z | a / b) + (1 | h))
+  expect_equal(labels(p), c("x | g", "1 + z | a", "1 + z | a:b", "1 | h"))
+  expect_equal(vapply(p$bars, `[[`, "", "law"), c("us", "diag", "diag", "us"))
+  expect_equal(p$fixed, y ~ x)
+  expect_equal(fixed(y ~ diag(x | g)), "y ~ 1")
+  expect_equal(fixed(y ~ diag(x) + (1 | g)), "y ~ diag(x)") # the function, not the law
+})
+
 test_that("nested groups are a and a:b", {
   expect_equal(labels(parse_formula(y ~ (1 | a / b))), c("1 | a", "1 | a:b"))
   expect_equal(labels(parse_formula(y ~ (1 | a / b / c))), c("1 | a", "1 | a:b", "1 | a:b:c"))
@@ -98,6 +107,9 @@ test_that("what is outside the grammar is refused with the remedy", {
     refusal(parse_formula(~ x))
     refusal(parse_formula(y ~ x + 1 | g))
     refusal(parse_formula(y ~ x + ar1(t | s)))
+    refusal(parse_formula(y ~ x + toep(t | s)))
+    refusal(parse_formula(y ~ x + diag(t || s)))
+    refusal(parse_formula(y ~ x + us(t | s, 2)))
     refusal(parse_formula(y ~ (1 | g | h)))
     refusal(parse_formula(y ~ (1 | a * b)))
     refusal(parse_formula(y ~ (1 | a:(b / c))))

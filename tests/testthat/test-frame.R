@@ -16,7 +16,7 @@ test_that("the parts are those of the fit", {
   expect_named(r, c("formula", "frame", "variables", "terms", "xlevels", "contrasts",
                     "design"))
   expect_named(r$design, c("X", "y", "offset", "weights", "known_se", "Z", "block", "random",
-                           "group", "group_name", "level"))
+                           "groups", "group", "group_name", "level"))
   expect_equal(r$formula, y ~ x + (x | g))
   expect_equal(unname(r$design$X), cbind(1, d$x), ignore_attr = "assign")
   expect_equal(colnames(r$design$X), c("(Intercept)", "x"))

@@ -1,0 +1,102 @@
+# Random terms of a mixed model: a list, of which every ( | ) has an element for each of its
+# grouping factors. A design holds
+#
+#   random   the terms: list(group = name of its factor, columns = which of Z, law = "us",
+#            terms, xlevels, contrasts), the last three as a model matrix is made of them
+#   groups   the factors, by name, in the order of the formula
+#   Z        the columns of all terms, those of a factor side by side
+#   block    the block of the covariance that each column of Z is in
+#
+#   build_random(bars, described, frame)   these, from the bars of parse_formula()
+#   check_one_group(bars)       one factor is what this version has: the only place that says so
+#   random_terms_of(design)     names of the columns of each term
+#   column_groups(design)       the factor of each column of Z
+#   the_group(design), the_group_name(design)   of a model with one factor, NULL without any: what
+#                               is written for one factor alone asks here
+
+build_random <- function(bars, described, frame) {
+  bars_of <- order_by_group(bars)
+  bars <- bars[bars_of]
+  described <- described[bars_of]
+  Z <- lapply(described, function(term) model.matrix(term$terms, frame))
+  check_repeated_terms(Z, bars)
+  size <- vapply(Z, ncol, 0L)
+  random <- Map(function(bar, term, z, last) {
+    c(list(group = bar$group_name, columns = seq_len(ncol(z)) + last - ncol(z), law = bar$law),
+      term, list(contrasts = attr(z, "contrasts")))
+  }, bars, described, Z, cumsum(size))
+  names <- vapply(bars, `[[`, "", "group_name")
+  groups <- lapply(bars[!duplicated(names)], frame_group, frame)
+  list(Z = if (length(Z)) Reduce(cbind, Z) else matrix(0, nrow(frame), 0),
+       block = covariance_blocks(random), random = unname(random),
+       groups = stats::setNames(groups, unique(names)),
+       group = if (length(groups) > 0) groups[[1]], group_name = if (length(groups) > 0) names[1])
+}
+
+# Terms of one factor side by side, factors and terms otherwise as they come.
+order_by_group <- function(bars) {
+  names <- vapply(bars, `[[`, "", "group_name")
+  order(match(names, unique(names)))
+}
+
+# A covariance of its own for each term, and for each column of a diagonal one.
+covariance_blocks <- function(random) {
+  of_term <- lapply(random, function(term) {
+    if (term$law == "diag") seq_along(term$columns) else rep(1L, length(term$columns))
+  })
+  last <- cumsum(c(0L, vapply(of_term, max, 0L)))
+  as.integer(unlist(Map(`+`, of_term, last[seq_along(of_term)])))
+}
+
+check_one_group <- function(bars) {
+  groups <- unique(vapply(bars, `[[`, "", "group_name"))
+  if (length(groups) < 2) return()
+  abort(c(sprintf("`formula` has the grouping factors %s;", quote_names(groups)),
+          "several grouping factors come in a later version. Keep one."), "elbo_error_formula")
+}
+
+describe_bar <- function(bar, frame) {
+  block <- term_description(terms(bar$terms), frame)
+  variables <- frame[names(attr(block$terms, "dataClasses"))]
+  categorical <- c(names(block$xlevels), names(variables)[vapply(variables, is.logical, NA)])
+  if (bar$split && length(categorical) > 0) {
+    abort(c(sprintf("`||` cannot separate the levels of the factor `%s`;", categorical[1]),
+            sprintf("use diag( | %s), or a numeric variable for each level.", bar$group_name)),
+          "elbo_error_formula")
+  }
+  block
+}
+
+check_repeated_terms <- function(Z, bars) {
+  groups <- vapply(bars, `[[`, "", "group_name")
+  for (group in unique(groups)) {
+    terms <- unlist(lapply(Z[groups == group], colnames))
+    if (!anyDuplicated(terms)) next
+    abort(c(sprintf("The random term `%s` of `%s` appears twice;", terms[duplicated(terms)][1],
+                    group), "after (1 | g) write (0 + x | g), not (x | g)."),
+          "elbo_error_formula")
+  }
+}
+
+frame_group <- function(bar, frame) {
+  frame_factor(term_variables(call("~", bar$group)), frame)
+}
+
+# What a design has -------------------------------------------------------------------------------
+
+term_groups <- function(design) vapply(design$random, `[[`, "", "group")
+
+random_terms_of <- function(design) {
+  lapply(design$random, function(term) colnames(design$Z)[term$columns])
+}
+
+column_groups <- function(design) {
+  rep(term_groups(design), lengths(lapply(design$random, `[[`, "columns")))
+}
+
+# The columns of Z that belong to a factor.
+columns_of_group <- function(design, name) which(column_groups(design) == name)
+
+the_group <- function(design) if (length(design$groups) > 0) design$groups[[1]]
+
+the_group_name <- function(design) names(design$groups)
