@@ -224,17 +224,71 @@ profile_intervals <- function(fit, parm, level) {
   integrated <- fit$method == "reml" &
     fit$parameters$block[match(parm, fit$parameters$name)] == "beta"
   limits <- wald_intervals(fit, parm, level)
-  profiled <- vapply(parm[!integrated], function(name) profile_limits(fit, name, level), c(0, 0))
-  limits[!integrated, ] <- t(profiled)
+  limits[!integrated, ] <- t(profile_table(fit, parm[!integrated], level))
   limits
 }
 
-profile_limits <- function(fit, name, level) {
+# Limits (2 x parameters): where Newton's method leads to the end of an interval, and otherwise, as
+# at the end of a range, from refits with the parameter held. Far from where the information puts
+# it an end may be that of one hill among others, and a refit from all starts has to agree.
+profile_table <- function(fit, parm, level) {
+  least <- fit$objective - stats::qchisq(level, 1) / 2
+  table <- profile_ends(fit, parm, least)
+  wald <- t(wald_intervals(fit, parm, level))
+  for (i in seq_along(parm)) {
+    estimate <- fit$theta[[parm[i]]]
+    near <- suppressWarnings(abs(log((table[, i] - estimate) / (wald[, i] - estimate)))) < 0.1 &
+      !may_vanish(fit, parm[i])
+    doubtful <- which(!is.na(table[, i]) & is.na(near) | !near)
+    ends <- vapply(table[doubtful, i], function(x) refit_held(fit, parm[i], x), 0)
+    table[doubtful[is.na(ends) | abs(ends - least) > 1e-6], i] <- NA
+    lost <- which(is.na(table[, i]))
+    if (length(lost) > 0) table[lost, i] <- profile_limits(fit, parm[i], level, lost)
+  }
+  table
+}
+
+# Whether a correlation is of terms one of which may as well have no variance: at zero all
+# correlations are alike.
+may_vanish <- function(fit, name) {
   row <- match(name, fit$parameters$name)
-  if (fit$parameters$fixed[row]) return(c(NA, NA))
+  if (fit$parameters$block[row] != "cor") return(FALSE)
+  at <- sum(fit$parameters$block[seq_len(row)] == "cor")
+  sds <- which(fit$parameters$block == "sd")[covariance_pairs(fit$design$block)[at, ]]
+  se <- sqrt(diag(fit$var_cov))[fit$parameters$name[sds]]
+  free <- !fit$parameters$fixed[sds]
+  any(is.na(se[free])) || any(fit$theta[sds][free] < 4 * se[free])
+}
+
+profile_ends <- function(fit, parm, least) {
+  rows <- match(parm, fit$parameters$name)
+  table <- matrix(NA_real_, 2, length(rows))
+  known <- !fit$parameters$fixed[rows] & is.finite(fit$theta[rows])
+  if (!any(known)) return(table)
+  which <- vapply(rows[known], function(row) profile_place(fit, row), integer(3))
+  table[, known] <- .Call(C_glmm_profile, model_of(fit), theta_parts(fit), which, least)
+  table
+}
+
+# Kind of parameter, and which, as C counts them.
+profile_place <- function(fit, row) {
+  parameters <- fit$parameters
+  block <- parameters$block[row]
+  at <- sum(parameters$block[seq_len(row)] == block)
+  kind <- match(block, c("sd", "cor", "sigma", "smooth", "beta"))
+  if (block == "cor") at <- covariance_pairs(fit$design$block)[at, ]
+  # C has the coefficients that are free.
+  if (block == "beta") at <- sum(!parameters$fixed[seq_len(row)]) # beta come first
+  as.integer(c(kind, rep(at, length.out = 2)) - 1L)
+}
+
+# `sides`: 1 the lower limit, 2 the upper.
+profile_limits <- function(fit, name, level, sides = 1:2) {
+  row <- match(name, fit$parameters$name)
+  if (fit$parameters$fixed[row]) return(rep(NA_real_, length(sides)))
   block <- fit$parameters$block[row]
   estimate <- fit$theta[[row]]
-  if (is.nan(estimate)) return(c(NA, NA))
+  if (is.nan(estimate)) return(rep(NA_real_, length(sides)))
   range <- switch(block, beta = c(-Inf, Inf), cor = c(-1, 1), c(0, Inf))
   se <- sqrt(vcov(fit, full = TRUE)[row, row])
   step <- if (is.finite(se) && se > 0) se else profile_step(fit, block)
@@ -244,10 +298,13 @@ profile_limits <- function(fit, name, level) {
     2 * (fit$objective - refit_held(fit, name, value)) - allowed
   }
   # Correlations are held up to 1 - 1e-10: nearer ones cannot be told from one.
-  if (excess(estimate) > 0) return(if (block == "cor" && abs(estimate) > 1 - 1e-9) rep(estimate, 2)
-                                   else c(NA_real_, NA_real_))
-  c(profile_limit(excess, estimate, -step, range[1]),
-    profile_limit(excess, estimate, step, range[2]))
+  if (excess(estimate) > 0) {
+    on_edge <- block == "cor" && abs(estimate) > 1 - 1e-9
+    return(rep(if (on_edge) estimate else NA_real_, length(sides)))
+  }
+  vapply(sides, function(side) {
+    profile_limit(excess, estimate, c(-step, step)[side], range[side])
+  }, 0)
 }
 
 # The first step where the information gives none: on the boundary.

@@ -348,8 +348,9 @@ glmm_stats <- function(design, law) .Call(C_glmm_stats, glmm_rows(design), law)
 # make them.
 glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL) {
   size <- tabulate(design$block, max(0L, design$block))
-  cor <- rep(NA_real_, length(size))
-  cor[size == 2] <- held_values(held, "cor")[cumsum(size * (size - 1) / 2)[size == 2]]
+  cor <- rep(NA_real_, length(size)) # of the first two terms of each block
+  pairs <- size * (size - 1) / 2
+  cor[size > 1] <- held_values(held, "cor")[(cumsum(pairs) - pairs + 1)[size > 1]]
   law <- list(
     block = as.integer(design$block) - 1L, n_block = length(size), order = design$order,
     sd = as.double(held_values(held, "sd")), cor = cor,

@@ -16,6 +16,7 @@ static const R_CallMethodDef entries[] = {
     ENTRY(glmm_fit, 3),      ENTRY(glmm_at, 2),
     ENTRY(glmm_at_eta, 2),   ENTRY(glmm_evaluate, 2),
     ENTRY(glmm_refit, 4),    ENTRY(glmm_bootstrap, 5),
+    ENTRY(glmm_profile, 4),
     ENTRY(glmm_stats, 2),    ENTRY(glmm_survey, 1),
     ENTRY(glmm_stats_open, 2), ENTRY(glmm_survey_merge, 2),
     ENTRY(glmm_stats_add, 2), ENTRY(glmm_stats_merge, 2),

@@ -13,6 +13,7 @@
 #include "glmm/lmm.h"
 #include "glmm/objective.h"
 #include "glmm/parameters.h"
+#include "glmm/profile.h"
 #include "glmm/simulate.h"
 #include "glmm/smooth.h"
 #include "glmm/starts.h"
@@ -275,6 +276,40 @@ SEXP call_glmm_evaluate(SEXP model, SEXP at) {
     if (i % 64 == 0) R_CheckUserInterrupt();
     if (lmm_fit_evaluate(&f, REAL_RO(at) + (size_t)n_at * (size_t)i, to) != ELBO_OK)
       for (int j = 0; j < n_out; j++) to[j] = NA_REAL;
+  }
+  UNPROTECT(1);
+  return out;
+}
+
+/* Ends of profile likelihood intervals, from theta: of the parameters in the columns of `which`
+ * (kind, a, b: lmm_profiled) the values to the left and right where the objective is `least`; NA
+ * where Newton's method does not lead there. */
+SEXP call_glmm_profile(SEXP model, SEXP theta, SEXP which, SEXP least) {
+  lmm_fit f;
+  open_model(model, &f);
+  set_prior(model, &f, 0);
+  set_theta(&f, theta);
+  lmm_work *w = &f.work;
+  const int q = f.stats.q, most[] = {q, q, f.stats.n_level, f.law.n_smooth, f.stats.p};
+  if (TYPEOF(which) != INTSXP || call_dimension(which, 0, "which") != 3)
+    Rf_error("internal error: `which` must have three rows");
+  if (TYPEOF(least) != REALSXP || Rf_xlength(least) != 1)
+    Rf_error("internal error: `least` must be a number");
+  const int n = call_dimension(which, 1, "which"), *at = INTEGER_RO(which);
+  double *eta = scratch((size_t)w->par.n_eta), *memory = scratch(lmm_profile_size(&f));
+  lmm_parameters_pack(&w->par, w->Sigma, w->variance, eta);
+  if (w->smooth.n > 0) lmm_smooth_pack(w, eta);
+  SEXP out = PROTECT(Rf_allocMatrix(REALSXP, 2, n));
+  for (int i = 0; i < 2 * n; i++) {
+    const int *one = at + 3 * (i / 2);
+    if (one[0] < LMM_PROFILE_SD || one[0] > LMM_PROFILE_BETA || one[1] < 0 || one[2] < 0 ||
+        one[1] >= most[one[0]] || (one[0] == LMM_PROFILE_COR && one[2] >= q))
+      Rf_error("internal error: `which` must name parameters");
+    const lmm_profiled of = {(lmm_profile_kind)one[0], one[1], one[2]};
+    R_CheckUserInterrupt();
+    if (lmm_profile_limit(&f, &of, i % 2 == 0 ? -1 : 1, REAL_RO(least)[0], eta, memory,
+                          REAL(out) + i) != ELBO_OK)
+      REAL(out)[i] = NA_REAL;
   }
   UNPROTECT(1);
   return out;

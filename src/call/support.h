@@ -52,6 +52,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress);
 SEXP call_glmm_at(SEXP model, SEXP theta);
 SEXP call_glmm_at_eta(SEXP model, SEXP eta);
 SEXP call_glmm_evaluate(SEXP model, SEXP at);
+SEXP call_glmm_profile(SEXP model, SEXP theta, SEXP which, SEXP least);
 SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y);
 SEXP call_glmm_bootstrap(SEXP model, SEXP theta, SEXP refits, SEXP controls, SEXP n_fit);
 SEXP call_glmm_stats(SEXP data, SEXP model);

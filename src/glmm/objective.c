@@ -55,6 +55,21 @@ elbo_status lmm_mean_field_C(const lmm_work *w, const double *variance, double *
   return la_inverse_from_chol(C, p);
 }
 
+/* The best beta under a constraint, and its covariance, from those without. */
+static void hold(lmm_constraint *constraint, int p, double *beta, double *C) {
+  double *along = constraint->along;
+  const double off = constraint->value - constraint->offset - dot(constraint->of, beta, p);
+  la_multiply(C, constraint->of, p, p, 1, along);
+  const double variance = dot(constraint->of, along, p);
+  constraint->variance = variance;
+  constraint->slope = off / variance;
+  for (int j = 0; j < p; j++) along[j] /= variance;
+  for (int j = 0; j < p; j++) {
+    beta[j] += along[j] * off;
+    for (int k = 0; k < p; k++) C[j + p * k] -= variance * along[j] * along[k];
+  }
+}
+
 /* With w->cross at theta: beta at its best, unless it is given, its covariance C, the sum of
  * squares, and log |X'V^{-1}X|. */
 static elbo_status solve(lmm_work *w, int beta_given, double *beta, double *C, double *quadratic,
@@ -70,6 +85,7 @@ static elbo_status solve(lmm_work *w, int beta_given, double *beta, double *C, d
       beta[j] = w->origin[j];
       for (int k = 0; k < p; k++) beta[j] += C[j + p * k] * w->cross[p + p1 * k];
     }
+  if (w->constraint != NULL && !beta_given) hold(w->constraint, p, beta, C);
   *quadratic = residual_square(w->cross, from_origin(w, beta, w->origin), p);
   return ELBO_OK;
 }

@@ -28,6 +28,7 @@
  * lmm             the model as the engine sees it
  * units           from and to the caller's units
  * simulate        draws from the model
+ * profile         how far a parameter can go
  * fit             a model with its data: statistics, priors, the climb, refits
  *
  * Everything works on scaled data: columns shifted to their mean where an intercept absorbs it and
@@ -207,6 +208,14 @@ typedef struct {
   double *scratch;
 } lmm_smooth;
 
+/* A combination of the coefficients held at a value, of' beta + offset = value; what holding it
+ * says, from the last time that beta was solved for: minus the slope of the objective by the value,
+ * the variance of the combination were it free, and how beta moves with it. */
+typedef struct {
+  double *of, offset, value; /* of: p */
+  double slope, variance, *along;
+} lmm_constraint;
+
 typedef struct {
   const lmm_stats *stats;
   glmm_solver solver;
@@ -214,6 +223,7 @@ typedef struct {
   lmm_parameters par;
   lmm_smooth smooth;
   lmm_method method;
+  lmm_constraint *constraint; /* NULL: all of beta is free */
   double constant; /* the objective in the caller's units less that of the scaled data */
   /* theta */
   double *eta, *beta, *Sigma, *L, *variance;

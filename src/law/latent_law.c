@@ -10,7 +10,7 @@
 /* ---- set-up ---------------------------------------------------------------------------------- */
 
 static int row_kind(const latent_terms *terms, int r) {
-  const int held = !isnan(terms->sd[r]), turned = !isnan(terms->cor) && r > 0;
+  const int held = !isnan(terms->sd[r]), turned = !isnan(terms->cor) && r == 1;
   return held && isinf(terms->sd[r])  ? LATENT_ROW_NO_LAW
          : terms->kind != LATENT_FREE ? LATENT_ROW_SHARED
          : held && turned             ? LATENT_ROW_FIXED

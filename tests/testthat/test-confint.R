@@ -41,6 +41,60 @@ test_that("a correlation of three terms is profiled with its terms moved to the 
   }
 })
 
+test_that("a correlation of three terms is profiled over all else, by dense likelihoods", {
+  fit <- fit_glmm(score ~ Machine + (0 + Machine | Worker), nlme::Machines)
+  design <- fit$design
+  same <- outer(design$group, design$group, "==")
+  deviance <- function(Sigma, sigma) {
+    V <- sigma^2 * diag(nrow(design$X)) + design$Z %*% Sigma %*% t(design$Z) * same
+    root <- tryCatch(chol(V), error = function(e) NULL) # a step too far
+    if (is.null(root)) return(1e6)
+    r <- qr.resid(qr(backsolve(root, design$X, transpose = TRUE)),
+                  backsolve(root, design$y, transpose = TRUE))
+    length(r) * log(2 * pi) + 2 * sum(log(diag(root))) + sum(r^2)
+  }
+  # The others by sds, a correlation and a partial one.
+  held <- function(r) function(x) {
+    R <- diag(3)
+    R[1, 2] <- r
+    R[1, 3] <- tanh(x[4])
+    R[2, 3] <- r * R[1, 3] + tanh(x[5]) * sqrt((1 - r^2) * (1 - R[1, 3]^2))
+    R[lower.tri(R)] <- t(R)[lower.tri(R)]
+    deviance(R * outer(exp(x[1:3]), exp(x[1:3])), exp(x[6]))
+  }
+  limits <- confint(fit, "cor__MachineA.MachineB|Worker", type = "profile")
+  expect_true(all(abs(limits) < 0.97))
+  for (r in limits) {
+    best <- stats::optim(c(log(c(3.7, 7.9, 4)), 0.7, 0.1, 0), held(r), method = "BFGS",
+                         control = list(maxit = 1000, reltol = 1e-14))
+    expect_equal(best$value + 2 * fit$objective, qchisq(0.95, 1), tolerance = 1e-6)
+  }
+})
+
+test_that("Newton's search ends where refits with the parameter held do", {
+  set.seed(5)
+  d <- sim_glmm(groups = 40, size = 6, sd = c(1, 0.7))
+  d$w <- runif(nrow(d), 0.3, 2)
+  d$half <- factor(rep(1:2, length.out = nrow(d)))
+  fits <- list(fit_glmm(y ~ x + (x | group), d, weights = w),
+               fit_glmm(y ~ x + (x || group), d, sigma = ~ half, method = "reml"),
+               fit_glmm(y ~ x + (1 | group), d, prior = priors(x = normal(1, 0.3))))
+  for (fit in fits) {
+    parm <- setdiff(names(theta(fit)), if (fit$method == "reml") names(coef(fit)))
+    ends <- profile_ends(fit, parm, fit$objective - qchisq(0.95, 1) / 2)
+    expect_false(anyNA(ends))
+    for (i in seq_along(parm)) {
+      expect_equal(ends[, i], profile_limits(fit, parm[i], 0.95), tolerance = 1e-5)
+    }
+  }
+  skip_if_not_installed("lme4")
+  # On the boundary it does not take a saddle for an end.
+  flat <- fit_glmm(Yield ~ 1 + (1 | Batch), lme4::Dyestuff2)
+  ends <- profile_ends(flat, "(Intercept)", flat$objective - qchisq(0.95, 1) / 2)
+  found <- !is.na(ends)
+  expect_equal(ends[found], profile_limits(flat, "(Intercept)", 0.95)[found], tolerance = 1e-5)
+})
+
 test_that("Wald intervals stay in the range of their parameter", {
   fit <- fit_glmm(distance ~ age + (age | Subject), growth)
   limits <- confint(fit)
