@@ -66,13 +66,20 @@ static void random_rows(problem *f) {
   s->offset = f->options & OFFSET ? offset : NULL;
 }
 
+static part_test part_of(const problem *f) {
+  mixture_part part;
+  CHECK(mixture_curves_part(&part, &f->spec, &test_memory) == ELBO_OK);
+  part_test t = part_test_of(part, N_UNIT, K);
+  CHECK(part_prepare(&t));
+  return t;
+}
+
 static part_test problem_part(problem *f, mixture_method method, int options) {
   static const int multiple[] = {CURVES_MULTIPLE};
   static const double matrix[] = {2.0, 0.3, 0.3, 0.5}, held[] = {1.3};
   static const double mean[] = {1.0, 0.5, -0.2}, sd[] = {9.0, 2.0, 3.0};
   static const double constant[] = {NAN, 1.5, NAN}, common[] = {1.5};
   mixture_curves_spec *s = &f->spec;
-  mixture_part part;
   memset(f, 0, sizeof *f);
   f->options = options;
   *s = curves_fixture(method, K, P, options & DIAGONAL, options & PRIOR, mean, sd, 1.0);
@@ -84,10 +91,7 @@ static part_test problem_part(problem *f, mixture_method method, int options) {
   s->linear.common_sigma = (options & COMMON_SIGMA) != 0;
   if (options & CONSTANT_SIGMA)
     s->linear.sigma_constant = s->linear.common_sigma ? common : constant;
-  CHECK(mixture_curves_part(&part, s, &test_memory) == ELBO_OK);
-  part_test t = part_test_of(part, N_UNIT, K);
-  CHECK(part_prepare(&t));
-  return t;
+  return part_of(f);
 }
 
 static const double *field(const part_test *t, const char *name) {
@@ -198,10 +202,7 @@ static void check_settle(void) {
     for (int row = f.first[i]; row < f.first[i + 1]; row++)
       y[row] = f.spec.X[row + f.spec.units.n_row] * i + (row % 2 ? 0.5 : -0.5) * (row % 3);
   f.spec.y = y;
-  mixture_part part;
-  CHECK(mixture_curves_part(&part, &f.spec, &test_memory) == ELBO_OK);
-  t = part_test_of(part, N_UNIT, K);
-  CHECK(part_prepare(&t));
+  t = part_of(&f);
   part_gather(&t);
   for (int i = 0; i < 1000; i++) part_m_step(&t);
   const double before = part_objective(&t);
@@ -227,10 +228,7 @@ static void check_dropped_dimension(void) {
     for (int row = f.first[i]; row < f.first[i + 1]; row++)
       y[row] = 3.0 * (i % 5) + (row % 2 ? 0.5 : -0.5) * (row % 3);
   f.spec.y = y;
-  mixture_part part;
-  CHECK(mixture_curves_part(&part, &f.spec, &test_memory) == ELBO_OK);
-  t = part_test_of(part, N_UNIT, K);
-  CHECK(part_prepare(&t));
+  t = part_of(&f);
   part_gather(&t);
   double before = 0.0;
   int settled = 0, steps = 0;
