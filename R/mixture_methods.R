@@ -164,8 +164,9 @@ has_latent.elbo_mixture <- function(fit) fit$k > 1 || law_of(fit)$has_deviations
 
 evaluate_mixture <- function(fit, design = fit$design, state = fit$state) {
   answer <- .Call(C_mixture_evaluate, fit_model(fit, design), state)
-  if (answer$status == 0) return(answer)
-  if (identical(state, fit$state)) {
+  at_fit <- identical(state, fit$state)
+  if (answer$status == 0 && !(at_fit && -Inf %in% answer$log_density)) return(answer)
+  if (at_fit) {
     abort(c("The density of `newdata` is zero under every component, to the last digit",
             "a number has: its values are too far from those of the fit."), "elbo_error_data")
   }

@@ -244,6 +244,9 @@ test_that("new values that are infinite, too far or of another type are refused 
   }
   expect_error(predict(mixture, transform(new, y = -Inf)), "infinite", class = "elbo_error_data")
   expect_error(predict(mixture, transform(new, x = 1e300)), "too far", class = "elbo_error_data")
+  normal <- fit_mixture(waiting ~ 1, faithful, k = 2)
+  expect_error(predict(normal, data.frame(waiting = 1e200), type = "prob"), "too far",
+               class = "elbo_error_data")
   expect_error(predict(curve, transform(new, f = 1)), "factor", class = "elbo_error_argument")
   expect_length(predict(curve, new[0, ]), 0)
 })
