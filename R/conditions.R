@@ -27,7 +27,8 @@ warn <- function(message, class = NULL, call = user_call(), ...) {
 }
 
 # The outermost call to this package on the way here. The way goes through callers, not through
-# forced promises: in fit_glmm(control = elbo_control(tol = -1)) it is elbo_control().
+# forced promises: in fit_glmm(control = elbo_control(tol = -1)) it is elbo_control(). R may say
+# that a frame's caller is itself or a later one, as within rlang::eval_tidy(): the one below, then.
 user_call <- function() {
   ours <- environment(sys.function())
   parents <- sys.parents()
@@ -35,7 +36,7 @@ user_call <- function() {
   call <- NULL
   while (frame > 0) {
     if (identical(environment(sys.function(frame)), ours)) call <- sys.call(frame)
-    frame <- parents[frame]
+    frame <- min(parents[frame], frame - 1)
   }
   call
 }

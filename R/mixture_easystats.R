@@ -179,7 +179,6 @@ model_identify_variables.elbo_mixture <- function(model) {
 # Variables of classes are columns each; insight takes only cbind() apart.
 #' @exportS3Method insight::find_response
 find_response.elbo_mixture <- function(x, combine = TRUE, ...) {
-  check_dots_empty(..., .but = "verbose")
   if (!responses_apart(x$design$spec) || combine) return(NextMethod())
   response_variables(x)
 }

@@ -44,3 +44,13 @@ test_that("names and rows are listed briefly", {
   expect_equal(list_rows(1:7), "rows 1, 2, 3, 4, 5 and 2 more")
   expect_equal(list_rows(c("x", "y")), "rows x and y")
 })
+
+test_that("an error under a promise of another package's evaluation ends, and is ours", {
+  # Frames of tidy evaluation are their own callers.
+  skip_if_not_installed("rlang")
+  tidy_call <- function(...) rlang::eval_tidy(rlang::quo(suppressMessages(...elt(1))))
+  expect_error(tidy_call(elbo_control(tol = -1)), class = "elbo_error_argument")
+  caller <- environment()
+  expect_error(eval(quote(eval(quote(elbo_control(tol = -1)), caller)), caller),
+               class = "elbo_error_argument")
+})

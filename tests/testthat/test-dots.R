@@ -8,8 +8,8 @@ owned <- function() {
 }
 
 # Methods that are handed all arguments of another package's user, who gets to hear of them there.
-handed_on <- c("recover_data", "emm_basis", "find_formula", "find_transformation",
-               "get_parameters", "get_statistic",
+handed_on <- c("recover_data", "emm_basis", "find_formula", "find_response",
+               "find_transformation", "get_parameters", "get_statistic",
                "model_info", "get_data", "get_df", "model_parameters", "model_performance", "r2",
                "get_coef", "get_predict", "get_vcov", "set_coef", "estfun", "bread",
                "get_varcov", "vcovBS", "vcovCR",
