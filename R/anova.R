@@ -69,7 +69,7 @@ compared_names <- function(fits, expressions, model.names) {
 }
 
 anova_heading <- function(fits, labels, ratios) {
-  formulas <- vapply(fits, function(f) deparse_line(f$formula), "")
+  formulas <- vapply(fits, function(f) deparse_line(formula(f)), "")
   laws <- vapply(ratios, `[[`, "", "law")
   c("Likelihood ratio tests\n",
     paste0(format(paste0(labels, ":")), " ", formulas, c("", paste0("   p by ", laws)),
@@ -77,7 +77,7 @@ anova_heading <- function(fits, labels, ratios) {
 }
 
 anova_row <- function(fit, ratio) {
-  data.frame(npar = fit$df_parameters, logLik = fit$log_evidence, AIC = stats::AIC(fit),
+  data.frame(npar = n_free(fit), logLik = log_evidence_of(fit), AIC = stats::AIC(fit),
              BIC = stats::BIC(fit), Chisq = if (is.null(ratio)) NA else ratio$statistic,
              Df = if (is.null(ratio)) NA else ratio$df,
              `Pr(>Chisq)` = if (is.null(ratio)) NA else ratio$p, check.names = FALSE)
@@ -88,7 +88,9 @@ check_comparable <- function(fits) {
     abort("anova() compares fits of this package with each other only.", "elbo_error_argument")
   }
   for (fit in fits) logLik(fit) # refuses fits that have none
-  same <- vapply(fits, function(f) isTRUE(all.equal(f$design$y, fits[[1]]$design$y)), NA)
+  same <- vapply(fits, function(f) {
+    isTRUE(all.equal(design_of(f)$y, design_of(fits[[1]])$y))
+  }, NA)
   if (all(same)) return()
   abort(c("The fits are to different responses, so their likelihoods cannot be compared;",
           "missing values in a covariate may have dropped rows from one of them."),
@@ -98,7 +100,7 @@ check_comparable <- function(fits) {
 # `refit`: NULL where needed, as lme4 TRUE for all fits by "reml", FALSE for none.
 comparable_likelihoods <- function(fits, refit = NULL) {
   if (!is.null(refit)) check_flag(refit, "refit")
-  reml <- vapply(fits, function(f) f$method == "reml", NA)
+  reml <- vapply(fits, function(f) method_of(f) == "reml", NA)
   same_fixed <- vapply(fits, function(f) {
     setequal(names(coef(f)), names(coef(fits[[1]])))
   }, NA)
@@ -112,7 +114,7 @@ comparable_likelihoods <- function(fits, refit = NULL) {
   if (comparable) message("Refitting by method \"em\".")
   else message("Refitting by method \"em\": restricted likelihoods of different fixed effects ",
                "cannot be compared.")
-  lapply(fits, function(f) if (f$method == "reml") refit_method(f, "em") else f)
+  lapply(fits, function(f) if (method_of(f) == "reml") refit_method(f, "em") else f)
 }
 
 likelihood_ratio <- function(small, large, test, nsim, seed) {
@@ -131,7 +133,7 @@ likelihood_ratio <- function(small, large, test, nsim, seed) {
 # The smaller model puts a standard deviation of the larger at zero.
 meets_boundary <- function(small, large) {
   free_sd <- function(f) {
-    f$parameters$name[f$parameters$block %in% c("sd", "smooth") & !f$parameters$fixed]
+    parameters_of(f)$name[parameters_of(f)$block %in% c("sd", "smooth") & !parameters_of(f)$fixed]
   }
   length(setdiff(free_sd(large), free_sd(small))) > 0
 }

@@ -26,7 +26,7 @@ anova_terms <- function(fit, type) {
   structure(table, heading = heading, class = c("elbo_anova", "anova", "data.frame"))
 }
 
-fixed_terms <- function(fit) attr(fit$terms, "term.labels")
+fixed_terms <- function(fit) attr(terms(fit), "term.labels")
 
 # Rows of the unit upper triangle of X'X: what a column has beyond those before it.
 sequential_rows <- function(X) {
@@ -35,14 +35,14 @@ sequential_rows <- function(X) {
 }
 
 sequential_hypotheses <- function(fit) {
-  assign <- attr(fit$design$X, "assign")
-  L <- sequential_rows(fit$design$X)
+  assign <- attr(design_of(fit)$X, "assign")
+  L <- sequential_rows(design_of(fit)$X)
   lapply(stats::setNames(seq_along(fixed_terms(fit)), fixed_terms(fit)),
          function(term) L[assign == term, , drop = FALSE])
 }
 
 partial_hypotheses <- function(fit) {
-  X <- fit$design$X
+  X <- design_of(fit)$X
   assign <- attr(X, "assign")
   containing <- containing_terms(fit)
   lapply(stats::setNames(seq_along(fixed_terms(fit)), fixed_terms(fit)), function(term) {
@@ -60,13 +60,13 @@ averaged_hypotheses <- function(fit) {
   L <- t(qr.coef(qr(X), D)) # columns are estimable functions
   containing <- containing_terms(fit)
   assign <- attr(X, "assign")
-  for (term in order(attr(fit$terms, "order"), decreasing = TRUE)) {
+  for (term in order(attr(terms(fit), "order"), decreasing = TRUE)) {
     larger <- assign %in% containing[[term]]
     if (!any(larger)) next
     L[, assign == term] <- qr.resid(qr(L[, larger, drop = FALSE]),
                                     L[, assign == term, drop = FALSE])
   }
-  to_fit <- qr.coef(qr(X), fit$design$X)
+  to_fit <- qr.coef(qr(X), design_of(fit)$X)
   own <- match(colnames(X), colnames(D))
   lapply(stats::setNames(seq_along(labels), labels), function(term) {
     t(L[own, assign == term, drop = FALSE]) %*% to_fit
@@ -76,12 +76,12 @@ averaged_hypotheses <- function(fit) {
 # The columns of the fixed part with treatment contrasts and full rank, or with all levels of each
 # factor.
 treatment_design <- function(fit, contrasts = TRUE) {
-  frame <- fit$frame
-  factors <- names(fit$contrasts)
+  frame <- frame_of(fit)
+  factors <- names(contrasts_of(fit))
   frame[factors] <- lapply(frame[factors], function(x) factor(x, ordered = FALSE))
   codings <- lapply(frame[factors],
                     function(x) stats::contr.treatment(levels(x), contrasts = contrasts))
-  X <- stats::model.matrix(fit$terms, frame, if (length(codings) > 0) codings)
+  X <- stats::model.matrix(terms(fit), frame, if (length(codings) > 0) codings)
   if (!contrasts) return(X)
   decomposition <- qr(X, tol = 1e-7)
   keep_columns(X, seq_len(ncol(X)) %in% decomposition$pivot[seq_len(decomposition$rank)])
@@ -89,8 +89,8 @@ treatment_design <- function(fit, contrasts = TRUE) {
 
 # Of each term the numbers of those that have all its variables and more, but no more numbers.
 containing_terms <- function(fit) {
-  variables <- attr(fit$terms, "factors") > 0
-  numeric <- !rownames(variables) %in% names(fit$contrasts)
+  variables <- attr(terms(fit), "factors") > 0
+  numeric <- !rownames(variables) %in% names(contrasts_of(fit))
   terms <- seq_along(fixed_terms(fit))
   lapply(terms, function(term) {
     Filter(function(other) {
@@ -106,11 +106,11 @@ containing_terms <- function(fit) {
 # Contrasts are of coefficients in units of their standard errors, so that sizes compare.
 term_test <- function(fit, L) {
   if (nrow(L) == 0) L <- matrix(0, 1, ncol(L)) # all columns dropped: nothing to test
-  units <- covariance_units(fit$beta_cov)
+  units <- covariance_units(beta_cov_of(fit))
   L <- L * rep(units, each = nrow(L))
   if (any(L != 0)) L <- L / max(abs(L))
   L[abs(L) < 1e-10] <- 0
-  spectrum <- eigen(L %*% scale_cov(fit$beta_cov, units) %*% t(L), symmetric = TRUE)
+  spectrum <- eigen(L %*% scale_cov(beta_cov_of(fit), units) %*% t(L), symmetric = TRUE)
   free <- spectrum$values > 1e-8 * max(spectrum$values, 0)
   k <- sum(free)
   contrasts <- t(spectrum$vectors[, free, drop = FALSE]) %*% L

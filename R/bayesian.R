@@ -116,8 +116,8 @@ bayes_R2.elbo_fit <- function(object, re.form = NULL, ndraws = NULL, seed = NULL
 prior_summary.elbo_fit <- function(object, ...) {
   check_dots_empty(..., .but = c("all", "digits"))
   stated <- prior_table(object)
-  flat <- setdiff(names(object$priors$stated), stated$name)
-  if (is.null(object$priors)) flat <- object$parameters$name
+  flat <- setdiff(names(priors_of(object)$stated), stated$name)
+  if (is.null(priors_of(object))) flat <- parameters_of(object)$name
   rest <- data.frame(name = flat, prior = rep("flat()", length(flat)),
                      default = rep(TRUE, length(flat)))
   rbind(stated, rest)
@@ -127,8 +127,9 @@ prior_summary.elbo_fit <- function(object, ...) {
 passed_by_bayesians <- c("XZ", "fun", "dpar", "resp", "sort", "summary")
 
 check_posterior <- function(fit, what, ndraws) {
-  if (fit$method != "vb") {
-    abort(c(sprintf("%s: a fit by method \"%s\" has no posterior to draw from.", what, fit$method),
+  if (method_of(fit) != "vb") {
+    abort(c(sprintf("%s: a fit by method \"%s\" has no posterior to draw from.", what,
+                    method_of(fit)),
             "Use update(fit, method = \"vb\")."), "elbo_error_method")
   }
   if (is.null(ndraws)) 1000L else check_count(ndraws, "ndraws")
@@ -183,10 +184,10 @@ explained_draws.elbo_glmm <- function(fit, latent, n) {
 
 #' @exportS3Method
 observed_rows.elbo_glmm <- function(fit, newdata) {
-  if (is.null(newdata)) return(fit$design$y)
+  if (is.null(newdata)) return(design_of(fit)$y)
   check_data_frame(newdata, "newdata")
-  y <- tryCatch(eval(fit$formula[[2]], newdata, environment(fit$formula)), error = abort_newdata)
-  check_new_length(length(y), newdata, all.vars(fit$formula[[2]]))
+  y <- tryCatch(eval(formula(fit)[[2]], newdata, environment(formula(fit))), error = abort_newdata)
+  check_new_length(length(y), newdata, all.vars(formula(fit)[[2]]))
   y
 }
 
@@ -207,7 +208,7 @@ posterior_rows <- function(fit, newdata, latent, n, allow, prediction = FALSE,
 
 #' @exportS3Method
 expected_draws.elbo_mixture <- function(fit, newdata, latent, n, allow) {
-  design <- if (is.null(newdata)) fit$design
+  design <- if (is.null(newdata)) design_of(fit)
             else mixture_newdata(fit, newdata, response = FALSE)
   stack_draws(lapply(mixture_draws(fit, n), function(one) {
     frame_order(cbind(averaged_means(one, design, unit_weights(one, design))), design)
@@ -216,19 +217,19 @@ expected_draws.elbo_mixture <- function(fit, newdata, latent, n, allow) {
 
 #' @exportS3Method
 predicted_draws.elbo_mixture <- function(fit, newdata, latent, n, allow) {
-  if (responses_apart(fit$design$spec)) {
+  if (responses_apart(design_of(fit)$spec)) {
     not_for_mixtures("posterior_predict() of several types", "Use simulate(fit, nsim).")
   }
   draws <- simulate(fit, n, newdata = newdata)
-  used <- if (is.null(newdata)) row.names(draws) %in% row.names(fit$frame) else TRUE
+  used <- if (is.null(newdata)) row.names(draws) %in% row.names(frame_of(fit)) else TRUE
   stack_draws(lapply(draws, function(one) as.matrix(one)[used, , drop = FALSE]))
 }
 
 #' @exportS3Method
 density_draws.elbo_mixture <- function(fit, newdata, n) {
-  design <- if (is.null(newdata)) fit$design
+  design <- if (is.null(newdata)) design_of(fit)
             else mixture_newdata(fit, newdata, response = TRUE)
-  check_no_curves(fit$design, "log_lik()", "logLik() and elbo() of the fit are known.")
+  check_no_curves(design_of(fit), "log_lik()", "logLik() and elbo() of the fit are known.")
   rows <- lapply(mixture_draws(fit, n), function(one) {
     at <- point_fit(one)
     answer <- evaluate_mixture(at, design, at$state)
@@ -244,7 +245,7 @@ explained_draws.elbo_mixture <- function(fit, latent, n) {
 
 #' @exportS3Method
 observed_rows.elbo_mixture <- function(fit, newdata) {
-  design <- if (is.null(newdata)) fit$design
+  design <- if (is.null(newdata)) design_of(fit)
             else mixture_newdata(fit, newdata, response = TRUE)
   check_one_response(frame_order(response_values(replace(fit, "design", list(design))), design))
 }
@@ -256,10 +257,10 @@ mixture_draws <- function(fit, n) {
 
 # The mixture at the point theta that a draw has, by method "em".
 point_fit <- function(fit) {
-  fit$method <- "em"
-  fit$priors <- mixture_priors(NULL, fit$design, fit$k, "em")
-  fit$state <- list()
-  fit$state <- theta_state(fit, fit$theta)
+  method_of(fit) <- "em"
+  priors_of(fit) <- mixture_priors(NULL, design_of(fit), n_components(fit), "em")
+  state_of(fit) <- list()
+  state_of(fit) <- theta_state(fit, theta(fit))
   law_of(fit)$unconstrained(fit)
 }
 
@@ -280,8 +281,8 @@ posterior_columns <- function(fit, what, ndraws = NULL, seed = NULL,
   ndraws <- check_posterior(fit, what, ndraws)
   effects <- check_choice(effects, "effects", c("all", "fixed", "random"))
   draws <- as.data.frame(unclass(posterior::as_draws(fit, ndraws, seed = seed)), optional = TRUE)
-  free <- !fit$parameters$fixed
-  role <- ifelse(fit$parameters$block %in% coefficient_blocks, "fixed", "random")
+  free <- !parameters_of(fit)$fixed
+  role <- ifelse(parameters_of(fit)$block %in% coefficient_blocks, "fixed", "random")
   keep <- free & (effects == "all" | role == effects)
   if (!is.null(parameters)) keep <- keep & grepl(paste(parameters, collapse = "|"), names(draws))
   draws[keep]
@@ -358,7 +359,7 @@ pp_check.elbo_fit <- function(object, type = "dens_overlay", ndraws = NULL, grou
 
 #' @exportS3Method bayestestR::describe_prior
 describe_prior.elbo_fit <- function(model, ...) {
-  stated <- model$priors$stated
+  stated <- priors_of(model)$stated
   stated <- stated[lengths(stated) > 0]
   parameter <- function(prior, names) {
     value <- unlist(prior$parameters[names])

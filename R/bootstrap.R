@@ -41,10 +41,10 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
   tables <- with_seed(seed, bootstrap_tables(object, list(object), nsim))
   refits <- refit_table(object, tables[[1]])
   theta <- refits[, -ncol(refits), drop = FALSE]
-  structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = object$theta,
-                 failed = sum(is.na(refits[, ncol(refits)])), method = object$method,
+  structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = theta(object),
+                 failed = sum(is.na(refits[, ncol(refits)])), method = method_of(object),
                  labels = parameter_labels(object),
-                 boundary = object$parameters$name[object$parameters$boundary]),
+                 boundary = parameters_of(object)$name[parameters_of(object)$boundary]),
             class = "elbo_bootstrap")
 }
 
@@ -53,19 +53,20 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
 bootstrap_tables <- function(fit, fits, nsim) {
   held <- held_of(fit)
   held$constant[held$block == "beta"] <- NA # all of X has part in a draw
-  of_beta <- unname(fit$theta[fit$parameters$block == "beta"])
+  of_beta <- unname(theta(fit)[parameters_of(fit)$block == "beta"])
   theta <- theta_parts(fit)
-  theta$beta <- c(of_beta, numeric(sum(smooth_sizes(fit$design$curves))))
-  model <- c(glmm_law(fit$design, held, fit$method, full_rank = TRUE), list(stats = fit$stats))
+  theta$beta <- c(of_beta, numeric(sum(smooth_sizes(design_of(fit)$curves))))
+  model <- c(glmm_law(design_of(fit), held, method_of(fit), full_rank = TRUE),
+             list(stats = stats_of(fit)))
   controls <- lapply(fits, function(f) ascend_control(refit_control(f), f$design))
   .Call(C_glmm_bootstrap, model, theta, lapply(fits, model_of), controls, nsim)
 }
 
 # Latent variables without a law cannot be drawn.
 check_simulates <- function(fit, what) {
-  if (!any(is.infinite(fit$theta[fit$parameters$block == "sd"]))) return()
+  if (!any(is.infinite(theta(fit)[parameters_of(fit)$block == "sd"]))) return()
   abort(c(sprintf("%s draws latent variables, but those of `%s` have no law;", what,
-                  fit$design$group_name), "give them one, as by priors() with constant(1)."),
+                  design_of(fit)$group_name), "give them one, as by priors() with constant(1)."),
         "elbo_error_simulate")
 }
 

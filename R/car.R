@@ -6,7 +6,7 @@
 Confint.elbo_fit <- function(object, estimate = TRUE, level = 0.95, vcov., parm = "beta_", ...) {
   limits <- if (missing(vcov.)) confint(object, parm, level, ...)
             else given_limits(object, level, vcov., asked_parameters(object, parm), ...)
-  if (check_flag(estimate, "estimate")) cbind(Estimate = object$theta[rownames(limits)], limits)
+  if (check_flag(estimate, "estimate")) cbind(Estimate = theta(object)[rownames(limits)], limits)
   else limits
 }
 
@@ -19,7 +19,7 @@ given_limits <- function(fit, level, V, parm, ...) {
   tests <- coef(summary(fit))
   df <- if ("df" %in% colnames(tests)) tests[parm, "df"] else Inf
   half_width <- stats::qt((1 + level) / 2, df) * sqrt(diag(V)[parm])
-  interval_matrix(fit$theta[parm] + outer(half_width, c(-1, 1)), parm, level)
+  interval_matrix(theta(fit)[parm] + outer(half_width, c(-1, 1)), parm, level)
 }
 
 # By chi-square as car has it for lmer; F tests with their degrees of freedom are ours.
@@ -33,7 +33,7 @@ Anova.elbo_fit <- function(mod, type = c("II", "III", 2, 3), test.statistic = c(
     abort("F tests with Satterthwaite's degrees of freedom are anova(fit).",
           "elbo_error_not_available")
   }
-  check_no_curves(mod$design, "Anova()", "Compare fits without a term by anova() or AIC().")
+  check_no_curves(design_of(mod), "Anova()", "Compare fits without a term by anova() or AIC().")
   covariance <- named_covariance(mod, vcov.)
   utils::getS3method("Anova", "default", envir = asNamespace("car"))(
     mod, type = if (length(type) > 1) "II" else type, vcov. = covariance, ...

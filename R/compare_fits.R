@@ -41,7 +41,7 @@ compare_fits <- function(...) {
   }
   comparison <- do.call(rbind, unname(Map(fit_estimates, fits, names(fits))))
   facts <- do.call(rbind, unname(Map(fit_facts, fits, names(fits))))
-  held <- unlist(lapply(unname(fits), function(fit) fit$parameters$fixed))
+  held <- unlist(lapply(unname(fits), function(fit) parameters_of(fit)$fixed))
   labels <- unlist(lapply(unname(fits), parameter_labels))
   doubts <- c(data_doubts(fits), law_doubts(fits))
   for (doubt in doubts) warn(doubt, "elbo_warning_comparison")
@@ -82,7 +82,7 @@ data_doubts <- function(fits) {
 law_doubts <- function(fits) {
   with_value <- vapply(fits, function(fit) !is.na(information(fit)[["logLik"]]), NA)
   without <- vapply(fits, function(fit) {
-    scales <- fit$parameters$block == "sd"
+    scales <- parameters_of(fit)$block == "sd"
     has_latent(fit) && any(is.infinite(theta(fit)[scales]))
   }, NA)
   proper <- names(fits)[with_value & !without]
@@ -94,15 +94,15 @@ law_doubts <- function(fits) {
 }
 
 fit_estimates <- function(fit, name) {
-  data.frame(fit = name, method = fit$method, term = names(fit$theta),
-             estimate = unname(c(fit$theta)), std.error = unname(standard_errors(fit)))
+  data.frame(fit = name, method = method_of(fit), term = names(theta(fit)),
+             estimate = unname(c(theta(fit))), std.error = unname(standard_errors(fit)))
 }
 
 fit_facts <- function(fit, name) {
   data.frame(
-    fit = name, method = fit$method, integrated = integrated_words(fit),
-    objective = fit$objective, log_likelihood = information(fit)[["logLik"]],
-    rows = nobs(fit), counted = counted_noun(fit), seconds = fit$time
+    fit = name, method = method_of(fit), integrated = integrated_words(fit),
+    objective = objective_of(fit), log_likelihood = information(fit)[["logLik"]],
+    rows = nobs(fit), counted = counted_noun(fit), seconds = seconds_of(fit)
   )
 }
 

@@ -52,22 +52,22 @@ components.elbo_fit <- function(object, ...) {
 }
 
 component_values <- function(fit, block, prefix = "") {
-  rows <- which(fit$parameters$block == block & !is.na(fit$parameters$component))
+  rows <- which(parameters_of(fit)$block == block & !is.na(parameters_of(fit)$component))
   labels <- component_labels(fit)
-  if (length(rows) == 0) return(matrix(0, fit$k, 0, dimnames = list(labels, NULL)))
-  of_component <- split(rows, fit$parameters$component[rows])
-  terms <- parameter_terms(fit$parameters$name[of_component[[1]]])
-  values <- t(vapply(of_component, function(rows) unname(fit$theta[rows]), numeric(length(terms))))
+  if (length(rows) == 0) return(matrix(0, n_components(fit), 0, dimnames = list(labels, NULL)))
+  of_component <- split(rows, parameters_of(fit)$component[rows])
+  terms <- parameter_terms(parameters_of(fit)$name[of_component[[1]]])
+  values <- t(vapply(of_component, function(rows) unname(theta(fit)[rows]), numeric(length(terms))))
   matrix(values, length(of_component), length(terms),
          dimnames = list(names(of_component), substring(terms, nchar(prefix) + 1)))
 }
 
-component_labels <- function(fit) as.character(seq_len(fit$k))
+component_labels <- function(fit) as.character(seq_len(n_components(fit)))
 
 # "mean__x|2" to "mean__x".
 parameter_terms <- function(names) sub("[|][^|]*$", "", names)
 
-# Of rows of fit$parameters; what is common to all components has no number to take off.
+# Of rows of parameters_of(fit); what is common to all components has no number to take off.
 own_terms <- function(parameters) {
   ifelse(is.na(parameters$component), parameters$name, parameter_terms(parameters$name))
 }

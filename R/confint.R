@@ -92,7 +92,7 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
   check_dots_empty(..., .but = passed_along$confint)
   type <- interval_type(type, c("wald", "profile", "bootstrap"), method, boot.type)
   level <- check_between(level, "level", 0, 1)
-  if (type == "profile" && object$method == "vb") {
+  if (type == "profile" && method_of(object) == "vb") {
     abort(c("A fit by method \"vb\" has no likelihood to profile;",
             "its intervals are confint(fit), or quantiles of as_draws(fit)."),
           "elbo_error_not_available")
@@ -103,8 +103,8 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
     profile = profile_intervals(object, parm, level),
     bootstrap = confint(bootstrap(object, nsim, seed), parm, level)
   )
-  held <- object$parameters$fixed[match(parm, object$parameters$name)]
-  warn_intervals(limits, replace(object$theta[parm], held, NA), type)
+  held <- parameters_of(object)$fixed[match(parm, parameters_of(object)$name)]
+  warn_intervals(limits, replace(theta(object)[parm], held, NA), type)
   limits
 }
 
@@ -156,9 +156,9 @@ interval_type <- function(type, types, method, boot.type) {
 
 # All that are free by default. lme4 calls the fixed effects "beta_", all others "theta_".
 asked_parameters <- function(fit, parm) {
-  names <- fit$parameters$name
+  names <- parameters_of(fit)$name
   coefficient <- names %in% names(coef(fit))
-  free <- !fit$parameters$fixed
+  free <- !parameters_of(fit)$fixed
   if (is.null(parm)) return(names[free])
   if (identical(parm, "beta_")) return(names[free & coefficient])
   if (identical(parm, "theta_")) return(names[free & !coefficient])
@@ -186,15 +186,15 @@ interval_matrix <- function(limits, parm, level) {
 }
 
 wald_intervals <- function(fit, parm, level) {
-  at <- match(parm, fit$parameters$name)
-  block <- fit$parameters$block[at]
-  estimate <- unname(fit$theta[at])
+  at <- match(parm, parameters_of(fit)$name)
+  block <- parameters_of(fit)$block[at]
+  estimate <- unname(theta(fit)[at])
   se <- suppressWarnings(sqrt(diag(vcov(fit, full = TRUE))))[at]
   tail <- (1 + level) / 2
   df <- rep(Inf, length(at))
   df[block == "beta"] <- fit_df(fit)[at[block == "beta"]]
   half <- stats::qt(tail, df)
-  se[fit$parameters$fixed[at]] <- NA
+  se[parameters_of(fit)$fixed[at]] <- NA
   out <- matrix(NA_real_, length(at), 2)
   for (name in unique(block)) {
     rows <- block == name & !is.na(se)
@@ -221,8 +221,8 @@ wald_limits <- function(estimate, half_width, block) {
 
 profile_intervals <- function(fit, parm, level) {
   # A restricted likelihood has no coefficients.
-  integrated <- fit$method == "reml" &
-    fit$parameters$block[match(parm, fit$parameters$name)] == "beta"
+  integrated <- method_of(fit) == "reml" &
+    parameters_of(fit)$block[match(parm, parameters_of(fit)$name)] == "beta"
   limits <- wald_intervals(fit, parm, level)
   limits[!integrated, ] <- t(profile_table(fit, parm[!integrated], level))
   limits
@@ -232,11 +232,11 @@ profile_intervals <- function(fit, parm, level) {
 # at the end of a range, from refits with the parameter held. Far from where the information puts
 # it an end may be that of one hill among others, and a refit from all starts has to agree.
 profile_table <- function(fit, parm, level) {
-  least <- fit$objective - stats::qchisq(level, 1) / 2
+  least <- objective_of(fit) - stats::qchisq(level, 1) / 2
   table <- profile_ends(fit, parm, least)
   wald <- t(wald_intervals(fit, parm, level))
   for (i in seq_along(parm)) {
-    estimate <- fit$theta[[parm[i]]]
+    estimate <- theta(fit)[[parm[i]]]
     near <- suppressWarnings(abs(log((table[, i] - estimate) / (wald[, i] - estimate)))) < 0.1 &
       !may_vanish(fit, parm[i])
     doubtful <- which(!is.na(table[, i]) & is.na(near) | !near)
@@ -251,19 +251,19 @@ profile_table <- function(fit, parm, level) {
 # Whether a correlation is of terms one of which may as well have no variance: at zero all
 # correlations are alike.
 may_vanish <- function(fit, name) {
-  row <- match(name, fit$parameters$name)
-  if (fit$parameters$block[row] != "cor") return(FALSE)
-  at <- sum(fit$parameters$block[seq_len(row)] == "cor")
-  sds <- which(fit$parameters$block == "sd")[covariance_pairs(fit$design$block)[at, ]]
-  se <- sqrt(diag(fit$var_cov))[fit$parameters$name[sds]]
-  free <- !fit$parameters$fixed[sds]
-  any(is.na(se[free])) || any(fit$theta[sds][free] < 4 * se[free])
+  row <- match(name, parameters_of(fit)$name)
+  if (parameters_of(fit)$block[row] != "cor") return(FALSE)
+  at <- sum(parameters_of(fit)$block[seq_len(row)] == "cor")
+  sds <- which(parameters_of(fit)$block == "sd")[covariance_pairs(design_of(fit)$block)[at, ]]
+  se <- sqrt(diag(var_cov_of(fit)))[parameters_of(fit)$name[sds]]
+  free <- !parameters_of(fit)$fixed[sds]
+  any(is.na(se[free])) || any(theta(fit)[sds][free] < 4 * se[free])
 }
 
 profile_ends <- function(fit, parm, least) {
-  rows <- match(parm, fit$parameters$name)
+  rows <- match(parm, parameters_of(fit)$name)
   table <- matrix(NA_real_, 2, length(rows))
-  known <- !fit$parameters$fixed[rows] & is.finite(fit$theta[rows])
+  known <- !parameters_of(fit)$fixed[rows] & is.finite(theta(fit)[rows])
   if (!any(known)) return(table)
   which <- vapply(rows[known], function(row) profile_place(fit, row), integer(3))
   table[, known] <- .Call(C_glmm_profile, model_of(fit), theta_parts(fit), which, least)
@@ -272,11 +272,11 @@ profile_ends <- function(fit, parm, least) {
 
 # Kind of parameter, and which, as C counts them.
 profile_place <- function(fit, row) {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   block <- parameters$block[row]
   at <- sum(parameters$block[seq_len(row)] == block)
   kind <- match(block, c("sd", "cor", "sigma", "smooth", "beta"))
-  if (block == "cor") at <- covariance_pairs(fit$design$block)[at, ]
+  if (block == "cor") at <- covariance_pairs(design_of(fit)$block)[at, ]
   # C has the coefficients that are free.
   if (block == "beta") at <- sum(!parameters$fixed[seq_len(row)]) # beta come first
   as.integer(c(kind, rep(at, length.out = 2)) - 1L)
@@ -284,10 +284,10 @@ profile_place <- function(fit, row) {
 
 # `sides`: 1 the lower limit, 2 the upper.
 profile_limits <- function(fit, name, level, sides = 1:2) {
-  row <- match(name, fit$parameters$name)
-  if (fit$parameters$fixed[row]) return(rep(NA_real_, length(sides)))
-  block <- fit$parameters$block[row]
-  estimate <- fit$theta[[row]]
+  row <- match(name, parameters_of(fit)$name)
+  if (parameters_of(fit)$fixed[row]) return(rep(NA_real_, length(sides)))
+  block <- parameters_of(fit)$block[row]
+  estimate <- theta(fit)[[row]]
   if (is.nan(estimate)) return(rep(NA_real_, length(sides)))
   range <- switch(block, beta = c(-Inf, Inf), cor = c(-1, 1), c(0, Inf))
   se <- sqrt(vcov(fit, full = TRUE)[row, row])
@@ -295,7 +295,7 @@ profile_limits <- function(fit, name, level, sides = 1:2) {
   allowed <- stats::qchisq(level, 1)
   # Signed so that it rises through zero at the limit: excess deviance less what is allowed.
   excess <- function(value) {
-    2 * (fit$objective - refit_held(fit, name, value)) - allowed
+    2 * (objective_of(fit) - refit_held(fit, name, value)) - allowed
   }
   # Correlations are held up to 1 - 1e-10: nearer ones cannot be told from one.
   if (excess(estimate) > 0) {
@@ -311,8 +311,8 @@ profile_limits <- function(fit, name, level, sides = 1:2) {
 profile_step <- function(fit, block) {
   if (block == "cor") return(0.5)
   # A curve that varies by half the residual sd a row.
-  if (block == "smooth") return(0.5 * max(sigma(fit)) / min(curve_extents(fit$design)))
-  0.5 * max(sigma(fit), fit$theta[fit$parameters$block == "sd"])
+  if (block == "smooth") return(0.5 * max(sigma(fit)) / min(curve_extents(design_of(fit))))
+  0.5 * max(sigma(fit), theta(fit)[parameters_of(fit)$block == "sd"])
 }
 
 # Where `excess` crosses zero going from `from` by `step`; the bound of the range where it does not.
@@ -338,19 +338,19 @@ profile_limit <- function(excess, from, step, bound) {
 # The design with the two terms of a correlation first in their block; unchanged for other
 # parameters.
 reorder_terms <- function(fit, name) {
-  cors <- which(fit$parameters$block == "cor")
-  which_cor <- match(name, fit$parameters$name[cors])
+  cors <- which(parameters_of(fit)$block == "cor")
+  which_cor <- match(name, parameters_of(fit)$name[cors])
   if (is.na(which_cor)) return(fit)
-  pair <- covariance_pairs(fit$design$block)[which_cor, ]
-  block <- fit$design$block
+  pair <- covariance_pairs(design_of(fit)$block)[which_cor, ]
+  block <- design_of(fit)$block
   first <- match(block[pair[1]], block)
   size <- sum(block == block[first])
   if (size == 2) return(fit)
   rows <- first + seq_len(size) - 1
   order <- seq_along(block)
   order[rows] <- c(pair, setdiff(rows, pair))
-  old <- fit$parameters
-  fit$design$order <- as.integer(order) - 1L
+  old <- parameters_of(fit)
+  design_of(fit)$order <- as.integer(order) - 1L
   sds <- which(old$block == "sd")
   position <- seq_len(nrow(old))
   position[sds] <- sds[order]
@@ -358,9 +358,9 @@ reorder_terms <- function(fit, name) {
   moved <- cbind(order[pairs[, 1]], order[pairs[, 2]])
   key <- function(x) paste(pmin(x[, 1], x[, 2]), pmax(x[, 1], x[, 2]))
   position[cors] <- cors[match(key(moved), key(pairs))]
-  fit$priors <- reorder_priors(fit$priors, order)
-  fit$parameters <- old[position, ]
-  fit$theta <- fit$theta[position]
+  priors_of(fit) <- reorder_priors(priors_of(fit), order)
+  parameters_of(fit) <- old[position, ]
+  theta(fit) <- theta(fit)[position]
   fit
 }
 

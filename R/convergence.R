@@ -100,8 +100,8 @@ convergence <- function(object, ...) UseMethod("convergence")
 convergence.elbo_fit <- function(object, check = FALSE, ...) {
   check_dots_empty(...)
   check_flag(check, "check")
-  state <- object$convergence
-  if (check && object$method == "vb") {
+  state <- convergence_of(object)
+  if (check && method_of(object) == "vb") {
     verdict <- posterior_verdict(object, always = TRUE)
     state[names(verdict)] <- verdict
   }

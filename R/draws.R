@@ -42,8 +42,8 @@
 as_draws.elbo_glmm <- function(x, ndraws = 1000L, type = c("linear_response", "mean_field"),
                                latent = FALSE, seed = NULL, ...) {
   check_dots_empty(...)
-  if (x$method != "vb") {
-    abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", x$method),
+  if (method_of(x) != "vb") {
+    abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", method_of(x)),
             "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
   }
   ndraws <- check_count(ndraws, "ndraws")
@@ -58,7 +58,7 @@ as_draws.elbo_glmm <- function(x, ndraws = 1000L, type = c("linear_response", "m
 
 # m x q x n to n x (m q), a level after another.
 latent_columns <- function(fit, latent) {
-  names <- outer(rownames(fit$latent$mean), colnames(fit$latent$mean),
+  names <- outer(rownames(moments_of(fit)$mean), colnames(moments_of(fit)$mean),
                  function(level, term) sprintf("u[%s,%s]", level, term))
   out <- t(matrix(aperm(latent, c(2, 1, 3)), length(names)))
   colnames(out) <- t(names)
@@ -67,8 +67,8 @@ latent_columns <- function(fit, latent) {
 
 curve_columns <- function(fit, draws) {
   if (!has_curves(fit)) return()
-  labels <- curve_labels(fit$design$curves)[smooth_rows(fit)]
-  level <- sequence(smooth_sizes(fit$design$curves))
+  labels <- curve_labels(design_of(fit)$curves)[smooth_rows(fit)]
+  level <- sequence(smooth_sizes(design_of(fit)$curves))
   structure(draws$curves, dimnames = list(NULL, sprintf("u[%d,%s]", level, labels)))
 }
 
@@ -81,25 +81,25 @@ posterior_draws <- function(fit, n, type = "linear_response", latent = FALSE) {
 # ---- linear response ---------------------------------------------------------------------
 
 response_draws <- function(fit, n, latent) {
-  info <- fit$information
+  info <- information_of(fit)
   moves <- info$moves
   e1 <- normal_draws(n, info$eta_cov[moves, moves, drop = FALSE])
   e2 <- normal_draws(n, conditional_cov(fit))
-  free <- !fit$parameters$fixed
+  free <- !parameters_of(fit)$fixed
   V <- info$linear_response[free, free, drop = FALSE]
   response <- theta_response(fit)[free, moves, drop = FALSE]
   move <- e1 %*% t(response)
-  beta <- fit$parameters$block[free] == "beta"
+  beta <- parameters_of(fit)$block[free] == "beta"
   move[, beta] <- move[, beta] + e2[, seq_len(sum(beta))]
   rest <- V - response %*% info$eta_cov[moves, moves] %*% t(response)
   move[, !beta] <- move[, !beta] + normal_draws(n, rest[!beta, !beta, drop = FALSE])
-  theta <- matrix(fit$theta, n, length(fit$theta), byrow = TRUE,
-                  dimnames = list(NULL, names(fit$theta)))
+  theta <- matrix(theta(fit), n, length(theta(fit)), byrow = TRUE,
+                  dimnames = list(NULL, names(theta(fit))))
   sd <- sqrt(diag(V))
   for (i in seq_along(sd)) {
     k <- which(free)[i]
-    block <- fit$parameters$block[k]
-    theta[, k] <- bend_margin(move[, i] / sd[i], fit$theta[[k]], sd[i], block)
+    block <- parameters_of(fit)$block[k]
+    theta[, k] <- bend_margin(move[, i] / sd[i], theta(fit)[[k]], sd[i], block)
   }
   list(theta = theta, latent = if (latent) response_latent(fit, e1, e2),
        curves = if (has_curves(fit)) curve_draws(fit, e1 %*% t(coefficient_response(fit)) + e2))
@@ -107,8 +107,8 @@ response_draws <- function(fit, n, latent) {
 
 # Coefficients of curves (n x K) from the moves of all coefficients that are free.
 curve_draws <- function(fit, moves) {
-  of_curves <- seq_along(fit$smooth$mean) + ncol(moves) - length(fit$smooth$mean)
-  moves[, of_curves, drop = FALSE] + rep(fit$smooth$mean, each = nrow(moves))
+  of_curves <- seq_along(smooth_of(fit)$mean) + ncol(moves) - length(smooth_of(fit)$mean)
+  moves[, of_curves, drop = FALSE] + rep(smooth_of(fit)$mean, each = nrow(moves))
 }
 
 # The quantiles of a law of this mean and sd at the probabilities of standard normal z.
@@ -134,10 +134,10 @@ response_latent <- function(fit, e1, e2) {
 
 # m x q x n from N(E[u_g], S_g).
 latent_noise <- function(fit, n) {
-  mean <- fit$latent$mean
+  mean <- moments_of(fit)$mean
   out <- array(mean, c(dim(mean), n))
   for (g in seq_len(nrow(mean))) {
-    S <- matrix(fit$latent$cov[, , g], ncol(mean))
+    S <- matrix(moments_of(fit)$cov[, , g], ncol(mean))
     out[g, , ] <- out[g, , ] + t(normal_draws(n, S))
   }
   out
@@ -145,9 +145,9 @@ latent_noise <- function(fit, n) {
 
 # d E_q[theta] / d eta, a row a parameter.
 theta_response <- function(fit) {
-  info <- fit$information
-  beta <- fit$parameters$block == "beta"
-  response <- matrix(0, nrow(fit$parameters), ncol(info$eta_cov))
+  info <- information_of(fit)
+  beta <- parameters_of(fit)$block == "beta"
+  response <- matrix(0, nrow(parameters_of(fit)), ncol(info$eta_cov))
   response[info$free_beta, ] <- info$conditional_cov %*% t(info$cross)
   response[!beta, ] <- info$slope
   response
@@ -155,13 +155,13 @@ theta_response <- function(fit) {
 
 # -d E[u_g] / d beta given the scales, which q has only where it is structured.
 posterior_gain <- function(fit) {
-  if (fit$factorization == "structured") fit$latent$gain else vb_gain(fit)
+  if (factorization_of(fit) == "structured") moments_of(fit)$gain else vb_gain(fit)
 }
 
 # What the uncertainty of the scales adds to the variance of x'beta + z'u_g: X of the
 # coefficients that are free, `group` as in row_mean().
 scale_variance <- function(fit, X, Z, group) {
-  info <- fit$information
+  info <- information_of(fit)
   response <- coefficient_response(fit)
   moved <- X %*% response + latent_rows(Z, latent_response(fit), group)
   rowSums((moved %*% info$eta_cov[info$moves, info$moves]) * moved)
@@ -171,21 +171,21 @@ scale_variance <- function(fit, X, Z, group) {
 # and for a correlation what makes E[r s t] of it, to second order
 # r s t + r Cov(s, t) + s Cov(r, t) + t Cov(r, s).
 root_mean_squares <- function(fit) {
-  V <- fit$information$linear_response
+  V <- information_of(fit)$linear_response
   V[is.na(V)] <- 0 # held
-  theta <- fit$theta
-  block <- fit$parameters$block
+  theta <- theta(fit)
+  block <- parameters_of(fit)$block
   scales <- block %in% c("sd", "smooth", "sigma")
-  fit$theta[scales] <- sqrt(theta[scales]^2 + diag(V)[scales])
+  theta(fit)[scales] <- sqrt(theta[scales]^2 + diag(V)[scales])
   sds <- which(block == "sd")
-  pairs <- covariance_pairs(fit$design$block)
+  pairs <- covariance_pairs(design_of(fit)$block)
   for (k in seq_len(nrow(pairs))) {
     r <- which(block == "cor")[k]
     s <- sds[pairs[k, 1]]
     t <- sds[pairs[k, 2]]
     mean <- theta[r] * (theta[s] * theta[t] + V[s, t]) +
       theta[s] * V[r, t] + theta[t] * V[r, s]
-    if (!fit$parameters$fixed[r]) fit$theta[r] <- mean / (fit$theta[s] * fit$theta[t])
+    if (!parameters_of(fit)$fixed[r]) theta(fit)[r] <- mean / (theta(fit)[s] * theta(fit)[t])
   }
   fit
 }
@@ -195,9 +195,9 @@ root_mean_squares <- function(fit) {
 posterior_fits <- function(fit, n, latent) {
   draws <- posterior_draws(fit, n, latent = latent)
   lapply(seq_len(n), function(i) {
-    fit$theta[] <- draws$theta[i, ]
-    if (latent) fit$latent$mean[] <- draws$latent[, , i]
-    if (has_curves(fit)) fit$smooth$mean[] <- draws$curves[i, ]
+    theta(fit)[] <- draws$theta[i, ]
+    if (latent) moments_of(fit)$mean[] <- draws$latent[, , i]
+    if (has_curves(fit)) smooth_of(fit)$mean[] <- draws$curves[i, ]
     fit
   })
 }
@@ -212,18 +212,19 @@ normal_draws <- function(n, cov) {
 # ---- q itself ----------------------------------------------------------------------------
 
 mean_field_draws <- function(fit, n, latent) {
-  theta <- matrix(fit$theta, n, length(fit$theta), byrow = TRUE,
-                  dimnames = list(NULL, names(fit$theta)))
-  free_beta <- fit$information$free_beta
-  cov <- if (has_curves(fit)) fit$smooth$q_cov
-         else fit$information$mean_field[free_beta, free_beta, drop = FALSE]
+  theta <- matrix(theta(fit), n, length(theta(fit)), byrow = TRUE,
+                  dimnames = list(NULL, names(theta(fit))))
+  free_beta <- information_of(fit)$free_beta
+  cov <- if (has_curves(fit)) smooth_of(fit)$q_cov
+         else information_of(fit)$mean_field[free_beta, free_beta, drop = FALSE]
   move <- normal_draws(n, cov)
   theta[, free_beta] <- theta[, free_beta] + move[, seq_along(free_beta)]
-  first <- sum(fit$parameters$block == "beta")
+  first <- sum(parameters_of(fit)$block == "beta")
   for (block in scale_shape(fit)$blocks) {
     theta[, first + c(block$sd, block$cor)] <- inverse_wishart_draws(n, block$d, block$S)
   }
-  gain <- if (fit$factorization == "structured") fit$latent$gain else 0 * fit$latent$gain
+  gain <- if (factorization_of(fit) == "structured") moments_of(fit)$gain
+          else 0 * moments_of(fit)$gain
   list(theta = theta, latent = if (latent) subtract_moves(latent_noise(fit, n), gain, move),
        curves = if (has_curves(fit)) curve_draws(fit, move))
 }

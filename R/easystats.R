@@ -12,10 +12,10 @@ find_formula.elbo_fit <- function(x, verbose = TRUE, ...) {
 # ~ terms | group for each ( | ), a bare formula if there is one only.
 random_formulas <- function(fit) {
   if (!is_mixed_model(fit)) return(NULL)
-  formulas <- lapply(fit$design$random, function(block) {
+  formulas <- lapply(design_of(fit)$random, function(block) {
     right <- formula(block$terms)[[2]]
-    group <- str2lang(fit$design$group_name)
-    stats::as.formula(call("~", call("|", right, group)), environment(fit$formula))
+    group <- str2lang(design_of(fit)$group_name)
+    stats::as.formula(call("~", call("|", right, group)), environment(formula(fit)))
   })
   if (length(formulas) == 1) formulas[[1]] else formulas
 }
@@ -48,11 +48,11 @@ model_info.elbo_fit <- function(x, verbose = TRUE, ...) {
   info$is_trial <- has_trials(x)
   if (info$is_trial) info$is_bernoulli <- FALSE
   info$is_mixed <- is_mixed_model(x)
-  info$is_meta <- isTRUE(x$design$known_se)
+  info$is_meta <- isTRUE(design_of(x)$known_se)
   info$is_mixture <- FALSE
   info$n_obs <- nobs(x)
   info["n_grouplevels"] <- list(if (info$is_mixed) {
-    stats::setNames(nlevels(x$design$group), x$design$group_name)
+    stats::setNames(nlevels(design_of(x)$group), design_of(x)$group_name)
   })
   info
 }
@@ -64,7 +64,7 @@ plain_model_info <- function(family) {
   insight::model_info(model, verbose = FALSE)
 }
 
-has_trials <- function(fit) !is.null(fit$design$trials)
+has_trials <- function(fit) !is.null(design_of(fit)$trials)
 
 #' @exportS3Method insight::get_data
 get_data.elbo_fit <- function(x, effects = c("all", "fixed", "random"), ...) {
@@ -88,7 +88,7 @@ get_df.elbo_fit <- function(x, type = "residual", ...) {
             "Use type = \"satterthwaite\"."), "elbo_error_argument")
   }
   check_choice(type, "type", known)
-  switch(type, model = x$df_parameters, normal = Inf,
+  switch(type, model = n_free(x), normal = Inf,
          satterthwaite = stats::setNames(summary_df(x), names(coef(x))), df.residual(x))
 }
 
@@ -154,7 +154,7 @@ predicted_table.elbo_glmm <- function(fit, data, predict, ci, random) {
     abort("There are no classes to predict: `predict` is \"expectation\" or \"prediction\".",
           "elbo_error_argument")
   }
-  attr(fit$frame, "na.action") <- NULL # the rows that were used
+  attr(frame_of(fit), "na.action") <- NULL # the rows that were used
   found <- predict(fit, data, re.form = if (!random) NA, allow.new.levels = TRUE, se.fit = TRUE,
                    level = if (is.null(ci)) 0.95 else ci,
                    interval = if (predict == "prediction") "prediction" else "confidence")
@@ -172,12 +172,12 @@ get_variance.elbo_fit <- function(x, component = c("all", "fixed", "random", "re
   component <- check_choice(component, "component", components)
   explained <- explained_variance(x)
   laws <- VarCorr(x)
-  laws <- laws[!names(laws) %in% curve_labels(x$design$curves)]
+  laws <- laws[!names(laws) %in% curve_labels(design_of(x)$curves)]
   all <- c(list(
     var.fixed = explained[["fixed"]], var.random = explained[["random"]],
     var.residual = explained[["residual"]], var.distribution = explained[["residual"]],
     var.dispersion = 0
-  ), law_components(laws, x$design$group_name))
+  ), law_components(laws, design_of(x)$group_name))
   if (component == "all") return(all[lengths(all) > 0])
   one <- c(intercept = "var.intercept", slope = "var.slope", rho01 = "cor.slope_intercept",
            rho00 = "cor.slopes")[component]
@@ -433,9 +433,9 @@ called_variables <- function(expression, functions) {
 is_number_column <- function(x) is.numeric(x) && is.null(dim(x)) && !is.object(x)
 
 check_own_scale <- function(fit) {
-  free_of_scale <- fit$parameters$block %in% c("weight", "cor", "prob")
-  held <- any(fit$parameters$fixed & !free_of_scale)
-  if (!held && (!informed(fit) || all(fit$priors$default))) return(invisible(fit))
+  free_of_scale <- parameters_of(fit)$block %in% c("weight", "cor", "prob")
+  held <- any(parameters_of(fit)$fixed & !free_of_scale)
+  if (!held && (!informed(fit) || all(priors_of(fit)$default))) return(invisible(fit))
   abort(c("The priors that were stated belong to the scale of the data as they are.",
           "Standardise the data and state priors for that scale."), "elbo_error_not_available")
 }
@@ -476,7 +476,7 @@ model_performance.elbo_fit <- function(model, metrics = "all", ...) {
 
 # AIC with the correction of Hurvich & Tsai (1989) for few rows.
 corrected_aic <- function(fit) {
-  k <- fit$df_parameters
+  k <- n_free(fit)
   n <- nobs(fit)
   information(fit)[["AIC"]] + if (n > k + 1) 2 * k * (k + 1) / (n - k - 1) else Inf
 }
@@ -504,8 +504,8 @@ r2.elbo_fit <- function(model, ...) {
 # Nakagawa & Schielzeth (2013), for random slopes Johnson (2014): the variances of the fixed
 # part, of z'u averaged over the rows, and of the residuals averaged over the rows.
 explained_variance <- function(fit) {
-  Z <- fit$design$Z
-  fixed <- stats::var(fixed_rows(fit) - fit$design$offset)
+  Z <- design_of(fit)$Z
+  fixed <- stats::var(fixed_rows(fit) - design_of(fit)$offset)
   random <- mean(rowSums(Z %*% latent_law(fit) * Z))
   residual <- mean(residual_sd(fit)^2)
   total <- fixed + random + residual
@@ -516,7 +516,7 @@ explained_variance <- function(fit) {
 # As lme4::isSingular(), for every method: a direction of the latent variables has no variance.
 #' @exportS3Method performance::check_singularity
 check_singularity.elbo_fit <- function(x, tolerance = 1e-5, ...) {
-  any(x$parameters$boundary) ||
+  any(parameters_of(x)$boundary) ||
     (has_groups(x) && any(relative_theta(x)[on_diagonal(x)] < tolerance))
 }
 
@@ -557,7 +557,7 @@ get_priors.elbo_fit <- function(x, ...) {
 check_model.elbo_glmm <- function(x, ...) {
   checked <- NextMethod()
   if (is.data.frame(checked$INFLUENTIAL)) {
-    attr(checked$INFLUENTIAL, "n_params") <- ncol(x$design$X)
+    attr(checked$INFLUENTIAL, "n_params") <- ncol(design_of(x)$X)
   }
   checked
 }
@@ -566,5 +566,5 @@ check_model.elbo_glmm <- function(x, ...) {
 get_weights.elbo_fit <- function(x, na_rm = FALSE, null_as_ones = FALSE, ...) {
   given <- weights(x)
   given <- given[!is.na(given)] # na.exclude() pads
-  if (is.null(x$call$weights) && !null_as_ones) NULL else unname(given)
+  if (is.null(call_of(x)$weights) && !null_as_ones) NULL else unname(given)
 }

@@ -7,7 +7,7 @@
 # data from what it is given, so the call has the formula itself and not the name of one.
 #' @exportS3Method emmeans::recover_data
 recover_data.elbo_fit <- function(object, data = NULL, ...) {
-  call <- object$call
+  call <- call_of(object)
   call$formula <- formula(object)
   emmeans::recover_data(call, stats::delete.response(terms(object)), NULL,
                         data = if (is.null(data)) fit_data(object) else data,
@@ -19,15 +19,15 @@ recover_data.elbo_fit <- function(object, data = NULL, ...) {
 #' @exportS3Method emmeans::emm_basis
 emm_basis.elbo_fit <- function(object, trms, xlev, grid, ...) {
   frame <- stats::model.frame(trms, grid, na.action = stats::na.pass, xlev = xlev)
-  X <- stats::model.matrix(trms, frame, contrasts.arg = object$contrasts)
+  X <- stats::model.matrix(trms, frame, contrasts.arg = contrasts_of(object))
   coefficients <- coef(object)[colnames(X)]
   # A df for each contrast, by the rule of summary(). emmeans moves this function out of our
   # namespace, so it is handed what it calls.
   dffun <- function(k, dfargs) dfargs$fit_df(dfargs$object, matrix(k, 1))
-  nbasis <- null_basis(colnames(X), object$design$aliased_by)
+  nbasis <- null_basis(colnames(X), design_of(object)$aliased_by)
   if (has_curves(object)) {
-    X <- cbind(X, smooth_matrix(object$design$curves, frame))
-    coefficients <- c(coefficients, object$smooth$mean)
+    X <- cbind(X, smooth_matrix(design_of(object)$curves, frame))
+    coefficients <- c(coefficients, smooth_of(object)$mean)
     if (!anyNA(nbasis)) nbasis <- rbind(nbasis, matrix(0, ncol(X) - nrow(nbasis), ncol(nbasis)))
     dffun <- function(k, dfargs) Inf # as predict()
   }
@@ -53,8 +53,8 @@ get_coef.elbo_fit <- function(model, ...) all_coefficients(model)
 #' @exportS3Method marginaleffects::set_coef
 set_coef.elbo_fit <- function(model, coefs, ...) {
   beta <- seq_along(coef(model))
-  model$theta[names(coef(model))] <- coefs[beta]
-  if (has_curves(model)) model$smooth$mean[] <- coefs[-beta]
+  theta(model)[names(coef(model))] <- coefs[beta]
+  if (has_curves(model)) smooth_of(model)$mean[] <- coefs[-beta]
   model
 }
 

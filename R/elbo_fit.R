@@ -34,7 +34,7 @@ glmm_estimates <- function(answer) {
   groups <- levels(design$group)
   coefficients <- c(held$name[held$block == "beta" & !fixed], colnames(design$B))
   marginal <- answer$law$method %in% 1:2
-  estimates <- list(
+  list(
     parameters = parameters,
     theta = theta,
     beta_cov = information$beta_cov,
@@ -55,10 +55,14 @@ glmm_estimates <- function(answer) {
     vb = if (vb) list(df = natural$df, S = result$Sigma, smooth = result$smooth_sd,
                       root_v = result$sigma)
   )
-  if (!vb) return(estimates)
-  verdict <- vb_verdict(c(estimates, list(design = design, method = "vb")))
-  estimates$convergence <- c(estimates$convergence, verdict)
-  estimates
+}
+
+# Under vb a fit says itself how far linear response may be trusted.
+with_verdict <- function(fit) {
+  if (method_of(fit) != "vb") return(fit)
+  verdict <- posterior_verdict(fit)
+  convergence_of(fit)[names(verdict)] <- verdict
+  fit
 }
 
 # sd, cor and sigma from Sigma and sigma, their derivatives with respect to eta, and which of them
@@ -243,7 +247,7 @@ theta <- function(object, ...) UseMethod("theta")
 #' @export
 theta.elbo_fit <- function(object, ...) {
   check_dots_empty(...)
-  object$theta
+  theta_of(object)
 }
 
 #' Covariance matrix of the estimates
@@ -278,17 +282,17 @@ theta.elbo_fit <- function(object, ...) {
 vcov.elbo_fit <- function(object, full = FALSE, type = NULL, ...) {
   check_dots_empty(..., .but = passed_along$vcov)
   check_flag(full, "full")
-  types <- if (object$method == "vb") c("linear_response", "mean_field")
+  types <- if (method_of(object) == "vb") c("linear_response", "mean_field")
            else c("observed", "full_observed", "sandwich")
   type <- check_choice(if (is.null(type)) types else type, "type", types)
   V <- switch(type,
-    linear_response = , mean_field = object$information[[type]],
-    observed = block_diagonal(object$beta_cov, object$var_cov),
+    linear_response = , mean_field = information_of(object)[[type]],
+    observed = block_diagonal(beta_cov_of(object), var_cov_of(object)),
     full_observed = natural_covariance(object, full_eta_cov(object)),
     sandwich = sandwich_covariance(object)
   )
   if (full) return(V)
-  beta <- which(object$parameters$block == "beta")
+  beta <- which(parameters_of(object)$block == "beta")
   V[beta, beta, drop = FALSE]
 }
 
@@ -310,9 +314,9 @@ block_diagonal <- function(A, B) {
 # Inverse observed information of (free beta, eta that moves). Restricted likelihoods have no
 # beta, so there the blocks stay apart.
 full_eta_cov <- function(fit) {
-  info <- fit$information
-  C <- fit$beta_cov[info$free_beta, info$free_beta, drop = FALSE]
-  if (fit$method == "reml") {
+  info <- information_of(fit)
+  C <- beta_cov_of(fit)[info$free_beta, info$free_beta, drop = FALSE]
+  if (method_of(fit) == "reml") {
     cross <- matrix(0, nrow(C), length(info$moves))
     return(rbind(cbind(C, cross), cbind(t(cross), info$eta_cov[info$moves, info$moves])))
   }
@@ -326,21 +330,22 @@ full_eta_cov <- function(fit) {
 
 # d theta / d (free beta, eta that moves).
 theta_slope <- function(fit) {
-  info <- fit$information
-  p <- sum(fit$parameters$block == "beta")
-  slope <- matrix(0, nrow(fit$parameters), length(info$free_beta) + length(info$moves))
+  info <- information_of(fit)
+  p <- sum(parameters_of(fit)$block == "beta")
+  slope <- matrix(0, nrow(parameters_of(fit)), length(info$free_beta) + length(info$moves))
   slope[cbind(info$free_beta, seq_along(info$free_beta))] <- 1
   rows <- p + seq_len(nrow(slope) - p)
   slope[rows, length(info$free_beta) + seq_along(info$moves)] <-
     info$slope[, info$moves, drop = FALSE]
-  rownames(slope) <- fit$parameters$name
+  rownames(slope) <- parameters_of(fit)$name
   slope
 }
 
 natural_covariance <- function(fit, eta_cov) {
   slope <- theta_slope(fit)
   V <- transform_covariance(slope, eta_cov)
-  unknown <- fit$parameters$block != "beta" & (fit$parameters$fixed | fit$parameters$boundary)
+  unknown <- parameters_of(fit)$block != "beta" &
+    (parameters_of(fit)$fixed | parameters_of(fit)$boundary)
   V[unknown, ] <- V[, unknown] <- NA
   V
 }
@@ -349,11 +354,11 @@ natural_covariance <- function(fit, eta_cov) {
 #' @export
 logLik.elbo_fit <- function(object, ..., REML = NULL) {
   check_dots_empty(...)
-  if (is.na(object$log_evidence)) {
-    abort(c(sprintf("A fit by method \"%s\" has no marginal log-likelihood;", object$method),
+  if (is.na(log_evidence_of(object))) {
+    abort(c(sprintf("A fit by method \"%s\" has no marginal log-likelihood;", method_of(object)),
             "its objective is elbo(fit)."), "elbo_error_loglik")
   }
-  structure(evidence_by(object, REML), df = object$df_parameters, nobs = nobs(object),
+  structure(evidence_by(object, REML), df = n_free(object), nobs = nobs(object),
             nall = nobs(object), class = "logLik")
 }
 
@@ -361,21 +366,22 @@ logLik.elbo_fit <- function(object, ..., REML = NULL) {
 # method, as lme4 and nlme have it: the ratios of the variances as they are, and the scale common
 # to all of them at its best.
 evidence_by <- function(fit, REML) {
-  if (is.null(REML)) return(fit$log_evidence)
+  if (is.null(REML)) return(log_evidence_of(fit))
   check_flag(REML, "REML")
-  if (REML == (fit$method == "reml")) return(fit$log_evidence)
+  if (REML == (method_of(fit) == "reml")) return(log_evidence_of(fit))
   if (!inherits(fit, "elbo_glmm")) {
     not_for_mixtures("REML = TRUE", "There is no restricted likelihood of a mixture.")
   }
   n <- nobs(fit)
-  residual <- n - length(fit$information$free_beta)
-  scale <- fit$parameters$block %in% c("sd", "smooth", "sigma")
-  bound <- fit$design$known_se || any(fit$parameters$fixed[scale]) || informed(fit)
-  if (!bound) fit$theta[scale] <- fit$theta[scale] * sqrt(if (REML) n / residual else residual / n)
-  fit$method <- if (REML) "reml" else "em"
+  residual <- n - length(information_of(fit)$free_beta)
+  scale <- parameters_of(fit)$block %in% c("sd", "smooth", "sigma")
+  bound <- design_of(fit)$known_se || any(parameters_of(fit)$fixed[scale]) || informed(fit)
+  ratio <- if (bound) 1 else if (REML) n / residual else residual / n
+  theta(fit)[scale] <- theta(fit)[scale] * sqrt(ratio)
+  method_of(fit) <- if (REML) "reml" else "em"
   state <- glmm_posterior(fit)
   state$objective -
-    log_prior(fit$priors, fit$theta, match(fit$method, c("joint", "em", "reml")) - 1L)
+    log_prior(priors_of(fit), theta(fit), match(method_of(fit), c("joint", "em", "reml")) - 1L)
 }
 
 #' The steps of the ascent
@@ -403,7 +409,7 @@ elbo_trace <- function(object, ...) UseMethod("elbo_trace")
 #' @export
 elbo_trace.elbo_fit <- function(object, ...) {
   check_dots_empty(...)
-  structure(object$trace, class = c("elbo_trace", "data.frame"))
+  structure(trace_of(object), class = c("elbo_trace", "data.frame"))
 }
 
 #' The objective of a fit

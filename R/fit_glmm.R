@@ -182,7 +182,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
            list(family = family, method = method, prior = prior, factorization = factorization,
                 control = control))
   fit$design <- answer$design
-  fit <- new_elbo_fit(c(fit, glmm_estimates(answer)), "elbo_glmm")
+  fit <- with_verdict(new_elbo_fit(c(fit, glmm_estimates(answer)), "elbo_glmm"))
   fit$time <- proc.time()[["elapsed"]] - started
   warn_unfinished(fit)
   warn_unidentified(fit)
@@ -485,13 +485,13 @@ check_ascent <- function(result, design, method) {
 }
 
 warn_unfinished <- function(fit) {
-  if (fit$convergence$status == "converged") return()
-  warn(fit$convergence$message, "elbo_warning_convergence")
+  if (convergence(fit)$status == "converged") return()
+  warn(convergence(fit)$message, "elbo_warning_convergence")
 }
 
 warn_unidentified <- function(fit) {
-  variances <- fit$parameters[fit$parameters$block != "beta", ]
-  lost <- is.na(diag(fit$var_cov)) & !variances$fixed & !variances$boundary
+  variances <- parameters_of(fit)[parameters_of(fit)$block != "beta", ]
+  lost <- is.na(diag(var_cov_of(fit))) & !variances$fixed & !variances$boundary
   if (!any(lost)) return()
   warn(c(sprintf("The data say nothing about %s: other values are as likely as those shown.",
                  quote_names(variances$name[lost])),

@@ -241,11 +241,7 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
            list(family = family, method = method, prior = prior, control = control, k = chosen$k,
                 covariance = if (!is.na(chosen$covariance)) chosen$covariance, kind = design$kind,
                 design = design))
-  fit <- new_mixture(c(fit, mixture_estimates(chosen, design, method)))
-  if (method == "vb") {
-    verdict <- posterior_verdict(fit)
-    fit$convergence[names(verdict)] <- verdict
-  }
+  fit <- with_verdict(new_mixture(c(fit, mixture_estimates(chosen, design, method))))
   fit$time <- proc.time()[["elapsed"]] - started
   warn_unfinished(fit)
   fit
@@ -305,7 +301,7 @@ mixture_estimates <- function(chosen, design, method) {
   latent <- parameters$block == "latent"
   parameters <- parameters[!latent, ]
   row.names(parameters) <- NULL
-  theta <- stats::setNames(theta_of(result, chosen$model, latent), parameters$name)
+  theta <- stats::setNames(reported_theta(result, chosen$model, latent), parameters$name)
   attr(theta, "fixed") <- parameters$fixed
   row <- chosen$selection$k == chosen$k & chosen$selection$covariance %in% chosen$covariance
   list(

@@ -482,8 +482,8 @@ not_estimable <- function(X, by) {
 # The columns of new rows that were kept, with NA in rows whose mean is not identified; `tell`: and
 # a warning that names them.
 kept_columns <- function(X, fit, data, tell = FALSE) {
-  bad <- not_estimable(X, fit$design$aliased_by)
-  kept <- X[, !colnames(X) %in% fit$design$aliased, drop = FALSE]
+  bad <- not_estimable(X, design_of(fit)$aliased_by)
+  kept <- X[, !colnames(X) %in% design_of(fit)$aliased, drop = FALSE]
   if (!any(bad)) return(kept)
   if (tell) warn_not_estimable(X, fit, data, which(bad))
   kept[bad, ] <- NA
@@ -491,8 +491,8 @@ kept_columns <- function(X, fit, data, tell = FALSE) {
 }
 
 warn_not_estimable <- function(X, fit, data, rows) {
-  dropped <- fit$design$aliased
-  labels <- attr(fit$terms, "term.labels")[attr(X, "assign")[colnames(X) %in% dropped]]
+  dropped <- design_of(fit)$aliased
+  labels <- attr(terms(fit), "term.labels")[attr(X, "assign")[colnames(X) %in% dropped]]
   variables <- intersect(unique(unlist(lapply(labels, function(x) all.vars(str2lang(x))))),
                          names(data))
   values <- vapply(data[rows[1], variables, drop = FALSE], format, "")

@@ -10,14 +10,14 @@
 #' @export
 elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
   check_dots_empty(...)
-  if (is.null(theta) && is.null(q)) return(object$objective)
-  if (object$method == "vb") {
+  if (is.null(theta) && is.null(q)) return(objective_of(object))
+  if (method_of(object) == "vb") {
     if (is.null(theta)) return(variational_elbo(object, q))
     abort(c("Under method \"vb\" theta has a distribution, and a point has no ELBO: its entropy",
             "is minus infinity. Give `q`, a list of factors as variational(fit) has them."),
           "elbo_error_not_available")
   }
-  if (is.null(theta)) theta <- object$theta
+  if (is.null(theta)) theta <- theta(object)
   check(is.numeric(theta), "theta", "a vector of numbers like theta(fit)", theta)
   if (is.null(q)) return(glmm_posterior(object, theta)$objective)
   parts <- theta_parts(object, theta)
@@ -27,7 +27,7 @@ elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
 }
 
 check_q <- function(q, fit, theta) {
-  latent <- fit$latent
+  latent <- moments_of(fit)
   fits <- is.list(q) && identical(dim(q$mean), dim(latent$mean)) &&
     identical(dim(q$cov), dim(latent$cov))
   check(fits, "q", sprintf("a list of mean (%s) and cov (%s)",
@@ -39,10 +39,12 @@ check_q <- function(q, fit, theta) {
     return(q)
   }
   if (is.null(q$gain)) q$gain <- latent$gain
-  if (has_curves(fit)) q$gain <- q$gain[, match(names, colnames(fit$smooth$q_cov)), , drop = FALSE]
+  if (has_curves(fit)) {
+    q$gain <- q$gain[, match(names, colnames(smooth_of(fit)$q_cov)), , drop = FALSE]
+  }
   if (is.null(q$beta)) q$beta <- all_coefficients(fit)[names]
   if (is.null(q$beta_cov)) {
-    q$beta_cov <- if (has_curves(fit)) fit$smooth$q_cov[names, names] else coefficient_cov(fit)
+    q$beta_cov <- if (has_curves(fit)) smooth_of(fit)$q_cov[names, names] else coefficient_cov(fit)
   }
   q
 }
@@ -50,18 +52,18 @@ check_q <- function(q, fit, theta) {
 # Names of the coefficients that q is about: beta where it is integrated, and those of curves that
 # have variance.
 latent_coefficients <- function(fit, theta) {
-  beta <- if (fit$method %in% c("reml", "vb")) names(coef(fit))[fit$information$free_beta]
-  sd <- theta[fit$parameters$block == "smooth"]
-  c(beta, names(fit$smooth$mean)[smooth_variances(fit, sd) > 0])
+  beta <- if (method_of(fit) %in% c("reml", "vb")) names(coef(fit))[information_of(fit)$free_beta]
+  sd <- theta[parameters_of(fit)$block == "smooth"]
+  c(beta, names(smooth_of(fit)$mean)[smooth_variances(fit, sd) > 0])
 }
 
 # The variance of each coefficient of a curve under its law.
-smooth_variances <- function(fit, sd) rep(sd, smooth_sizes(fit$design$curves))^2
+smooth_variances <- function(fit, sd) rep(sd, smooth_sizes(design_of(fit)$curves))^2
 
 expected_log_likelihood <- function(fit, theta, parts, q) {
-  design <- fit$design
+  design <- design_of(fit)
   variance <- residual_variance(fit, parts$sigma)
-  beta <- theta[fit$parameters$block == "beta"]
+  beta <- theta[parameters_of(fit)$block == "beta"]
   integrated <- !is.null(q$beta)
   names <- if (integrated) latent_coefficients(fit, theta)
   X <- cbind(design$X, design$B)[, names, drop = FALSE]
@@ -128,7 +130,7 @@ law_spectrum <- function(Sigma) {
 # Of q(u), on its range, in units of Sigma; of q(beta, u) where beta is integrated. Points have
 # none.
 entropy <- function(fit, q, Sigma) {
-  if (fit$method == "joint") return(0)
+  if (method_of(fit) == "joint") return(0)
   m <- nrow(q$mean)
   units <- covariance_units(Sigma)
   value <- 0
@@ -150,8 +152,8 @@ entropy <- function(fit, q, Sigma) {
 
 # eta of the fit: S and v in place of Sigma and sigma under vb.
 eta_of <- function(fit) {
-  scales <- if (fit$method == "vb") {
-    list(Sigma = fit$vb$S, smooth = fit$vb$smooth, sigma = fit$vb$root_v)
+  scales <- if (method_of(fit) == "vb") {
+    list(Sigma = factors_of(fit)$S, smooth = factors_of(fit)$smooth, sigma = factors_of(fit)$root_v)
   } else {
     theta_parts(fit)[c("Sigma", "smooth", "sigma")]
   }

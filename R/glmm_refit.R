@@ -12,12 +12,12 @@
 #   refit_design(fit, design, held) the fit of another design with its parameters
 
 held_of <- function(fit) {
-  data.frame(name = fit$parameters$name, block = fit$parameters$block,
-             constant = ifelse(fit$parameters$fixed, unname(fit$theta), NA_real_))
+  data.frame(name = parameters_of(fit)$name, block = parameters_of(fit)$block,
+             constant = ifelse(parameters_of(fit)$fixed, unname(theta(fit)), NA_real_))
 }
 
-theta_parts <- function(fit, theta = fit$theta) {
-  parameters <- fit$parameters
+theta_parts <- function(fit, theta = theta_of(fit)) {
+  parameters <- parameters_of(fit)
   if (!is.numeric(theta) || length(theta) != nrow(parameters)) {
     abort(sprintf("`theta` must be a vector of %d numbers like theta(fit), not %s.",
                   nrow(parameters), describe_value(theta)), "elbo_error_argument")
@@ -27,14 +27,14 @@ theta_parts <- function(fit, theta = fit$theta) {
   cor <- unname(theta[parameters$block == "cor"])
   cor[is.nan(cor)] <- 0
   R <- diag(length(sd))
-  pairs <- covariance_pairs(fit$design$block)
+  pairs <- covariance_pairs(design_of(fit)$block)
   R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- cor
   beta <- as.double(theta[parameters$block == "beta" & !parameters$fixed])
   list(
-    beta = c(beta, numeric(sum(smooth_sizes(fit$design$curves)))), # b is found at its best
+    beta = c(beta, numeric(sum(smooth_sizes(design_of(fit)$curves)))), # b is found at its best
     Sigma = R * outer(sd, sd),
     smooth = as.double(theta[parameters$block == "smooth"]),
-    sigma = if (fit$design$known_se) 1 else as.double(theta[parameters$block == "sigma"])
+    sigma = if (design_of(fit)$known_se) 1 else as.double(theta[parameters$block == "sigma"])
   )
 }
 
@@ -48,67 +48,68 @@ covariance_pairs <- function(block) {
 }
 
 # An answer that needs other optima climbs to them the quickest way, whatever the fit itself shows.
-refit_control <- function(fit) utils::modifyList(fit$control, list(accelerate = "auto"))
+refit_control <- function(fit) utils::modifyList(control_of(fit), list(accelerate = "auto"))
 
 model_of <- function(fit, held = held_of(fit)) {
-  priors <- fit$priors
+  priors <- priors_of(fit)
   if (!is.null(priors)) { # C is told of the coefficients that are free
-    free <- is.na(held_values(held, "beta"))[fit$information$free_beta]
+    free <- is.na(held_values(held, "beta"))[information_of(fit)$free_beta]
     of_beta <- c("prior_beta_mean", "prior_beta_sd")
     priors$told[of_beta] <- lapply(priors$told[of_beta], `[`, free)
   }
-  law <- glmm_law(fit$design, held, fit$method, full_rank = TRUE, priors = priors)
-  c(law, list(stats = fit$stats))
+  law <- glmm_law(design_of(fit), held, method_of(fit), full_rank = TRUE, priors = priors)
+  c(law, list(stats = stats_of(fit)))
 }
 
-glmm_posterior <- function(fit, theta = fit$theta) {
+glmm_posterior <- function(fit, theta = theta_of(fit)) {
   held <- held_of(fit)
-  fixed_beta <- fit$parameters$fixed & fit$parameters$block == "beta"
+  fixed_beta <- parameters_of(fit)$fixed & parameters_of(fit)$block == "beta"
   held$constant[fixed_beta] <- theta[fixed_beta]
   parts <- theta_parts(fit, theta)
-  if (fit$method == "reml") parts["beta"] <- list(NULL) # integrated, whatever theta says
+  if (method_of(fit) == "reml") parts["beta"] <- list(NULL) # integrated, whatever theta says
   at <- .Call(C_glmm_at, model_of(fit, held), parts)
   if (at$status != 0L) {
     abort("The objective is not finite at `theta`; its scale parameters must be positive.",
           "elbo_error_not_finite")
   }
-  dimnames(at$mean) <- dimnames(fit$latent$mean)
-  dimnames(at$cov) <- dimnames(fit$latent$cov)
-  dimnames(at$gain) <- dimnames(fit$latent$gain)
+  dimnames(at$mean) <- dimnames(moments_of(fit)$mean)
+  dimnames(at$cov) <- dimnames(moments_of(fit)$cov)
+  dimnames(at$gain) <- dimnames(moments_of(fit)$gain)
   at
 }
 
 # A matrix, a row a column of Y: theta, then "objective"; NA where a refit failed.
 refit_response <- function(fit, Y) {
-  control <- ascend_control(refit_control(fit), fit$design)
-  refit_table(fit, .Call(C_glmm_refit, model_of(fit), control, glmm_rows(fit$design),
-                         Y - fit$design$offset))
+  control <- ascend_control(refit_control(fit), design_of(fit))
+  refit_table(fit, .Call(C_glmm_refit, model_of(fit), control, glmm_rows(design_of(fit)),
+                         Y - design_of(fit)$offset))
 }
 
 refit_evidence <- function(fit, Y) {
   refits <- refit_response(fit, Y)
   theta <- refits[, -ncol(refits), drop = FALSE]
-  method <- match(fit$method, c("joint", "em", "reml", "vb")) - 1L
-  refits[, "objective"] - apply(theta, 1, function(x) log_prior(fit$priors, x, method))
+  method <- match(method_of(fit), c("joint", "em", "reml", "vb")) - 1L
+  refits[, "objective"] - apply(theta, 1, function(x) log_prior(priors_of(fit), x, method))
 }
 
 # From the columns that C returns to rows of theta and objective.
 refit_table <- function(fit, table) {
-  parameters <- fit$parameters
-  q <- ncol(fit$design$Z)
+  parameters <- parameters_of(fit)
+  q <- ncol(design_of(fit)$Z)
   p <- sum(parameters$block == "beta" & !parameters$fixed)
   of_beta <- seq_len(p)
-  p <- p + sum(smooth_sizes(fit$design$curves))
+  p <- p + sum(smooth_sizes(design_of(fit)$curves))
   Sigma <- table[p + seq_len(q^2), , drop = FALSE]
   sd <- sqrt(pmax(Sigma[diag(matrix(seq_len(q^2), q, q)), , drop = FALSE], 0))
-  pairs <- covariance_pairs(fit$design$block)
+  pairs <- covariance_pairs(design_of(fit)$block)
   cor <- Sigma[pairs[, 1] + q * (pairs[, 2] - 1), , drop = FALSE] /
     (sd[pairs[, 1], , drop = FALSE] * sd[pairs[, 2], , drop = FALSE])
   n_sigma <- sum(parameters$block == "sigma")
   sigma <- table[p + q^2 + seq_len(n_sigma), , drop = FALSE]
-  n_smooth <- length(fit$design$curves)
-  smooth <- table[p + q^2 + max(1L, nlevels(fit$design$level)) + seq_len(n_smooth), , drop = FALSE]
-  theta <- matrix(fit$theta, nrow(parameters), ncol(table))
+  n_smooth <- length(design_of(fit)$curves)
+  smooth <- table[p + q^2 + max(1L, nlevels(design_of(fit)$level)) + seq_len(n_smooth), ,
+                  drop = FALSE]
+  theta <- matrix(theta(fit), nrow(parameters), ncol(table))
   free <- !parameters$fixed
   rows <- function(block) free & parameters$block == block
   theta[rows("beta"), ] <- table[of_beta, ]
@@ -118,8 +119,8 @@ refit_table <- function(fit, table) {
   theta[rows("sigma"), ] <- sigma[free[parameters$block == "sigma"], ]
   found <- table[nrow(table), ] >= 0
   theta[, !found] <- NA
-  if (fit$method == "vb") {
-    n_df <- length(unlist(fit$vb$df))
+  if (method_of(fit) == "vb") {
+    n_df <- length(unlist(factors_of(fit)$df))
     df <- table[nrow(table) - 1 - n_df + seq_len(n_df) - 1, found, drop = FALSE]
     theta[, found] <- vb_means(fit, theta[, found, drop = FALSE], df)
   }
@@ -131,9 +132,9 @@ refit_table <- function(fit, table) {
 # Means of q, where theta, a column a refit, has the scales of S and v, and df the degrees of
 # freedom.
 vb_means <- function(fit, theta, df) {
-  scales <- fit$parameters[fit$parameters$block != "beta", ]
-  rows <- sum(fit$parameters$block == "beta") + seq_len(nrow(scales))
-  of <- vb_factors(fit$design, fit$parameters$block)
+  scales <- parameters_of(fit)[parameters_of(fit)$block != "beta", ]
+  rows <- sum(parameters_of(fit)$block == "beta") + seq_len(nrow(scales))
+  of <- vb_factors(design_of(fit), parameters_of(fit)$block)
   for (i in which(!scales$fixed)) {
     moments <- if (scales$block[i] == "cor") vb_cor else vb_sd
     theta[rows[i], ] <- mapply(function(x, d) moments(x, d, of$q[i])$value, theta[rows[i], ],
@@ -148,34 +149,35 @@ refit_held <- function(fit, name, value) {
   fit <- reorder_terms(fit, name)
   held <- held_of(fit)
   # At a correlation of one the latent variables live on a line that EM could not turn.
-  is_cor <- fit$parameters$block[fit$parameters$name == name] == "cor"
+  is_cor <- parameters_of(fit)$block[parameters_of(fit)$name == name] == "cor"
   if (is_cor) value <- max(min(value, 1 - 1e-10), -1 + 1e-10)
   held$constant[held$name == name] <- value
   # Away from the maximum the likelihood of the rest is not that simple: climb from all starts.
-  control <- utils::modifyList(ascend_control(refit_control(fit), fit$design), list(n_starts = 18L))
+  control <- utils::modifyList(ascend_control(refit_control(fit), design_of(fit)),
+                               list(n_starts = 18L))
   result <- .Call(C_glmm_fit, model_of(fit, held), control, NULL)
   if (result$status < 0) return(NA_real_)
-  prior <- fit$priors$stated[[name]]
+  prior <- priors_of(fit)$stated[[name]]
   of_beta <- held$block[held$name == name] == "beta" # C counts those of scales that are held
   result$objective + if (of_beta && !is.null(prior)) log_density(prior, value, "beta") else 0
 }
 
 refit_method <- function(fit, method) {
   held <- held_of(fit)
-  answer <- ascend_glmm(fit$design, held, method, fit$control, function(design, held) {
-    glmm_map(without_priors(fit$prior, design$aliased), design, held)
-  }, fit$stats)
+  answer <- ascend_glmm(design_of(fit), held, method, control_of(fit), function(design, held) {
+    glmm_map(without_priors(prior_of(fit), design$aliased), design, held)
+  }, stats_of(fit))
   estimates <- glmm_estimates(answer)
   fit[names(estimates)] <- estimates
-  fit$method <- method
+  method_of(fit) <- method
   fit
 }
 
 refit_design <- function(fit, design, held = held_of(fit), control = refit_control(fit)) {
-  answer <- ascend_glmm(design, held, fit$method, control,
-                        function(design, held) priors_of(fit, held))
+  answer <- ascend_glmm(design, held, method_of(fit), control,
+                        function(design, held) priors_of_held(fit, held))
   estimates <- glmm_estimates(answer)
-  fit$design <- answer$design
+  design_of(fit) <- answer$design
   fit[names(estimates)] <- estimates
   fit
 }

@@ -64,23 +64,23 @@ rstudent.elbo_glmm <- function(model, infl, ...) rstandard.elbo_glmm(model, ...)
 cooks.distance.elbo_glmm <- function(model, infl, ...) {
   check_dots_empty(...)
   h <- leverages(model)
-  distance <- (residual_rows(model, "pearson") / (1 - h))^2 * h / ncol(model$design$X)
+  distance <- (residual_rows(model, "pearson") / (1 - h))^2 * h / ncol(design_of(model)$X)
   by_row(model, replace(distance, !is.finite(distance), NA))
 }
 
 # The variance of a fitted value relative to that of its residual, the variance parameters known:
 # the diagonal of H.
 leverages <- function(fit) {
-  if (fit$method == "joint" && has_latent(fit)) {
+  if (method_of(fit) == "joint" && has_latent(fit)) {
     abort(c("Leverages need the law of the latent variables; under \"joint\" they are points.",
             "Use update(fit, method = \"em\")."), "elbo_error_method")
   }
   group <- if (has_groups(fit)) group_index(fit, NULL, allow = FALSE)
   variance <- fixed_scale_variance(fit, NULL, group)
   residual <- residual_sd(fit)
-  if (fit$method == "vb" && !fit$design$known_se) { # by the expected precision
-    sigma <- fit$vb$root_v
-    if (!is.null(fit$design$level)) sigma <- sigma[as.integer(fit$design$level)]
+  if (method_of(fit) == "vb" && !design_of(fit)$known_se) { # by the expected precision
+    sigma <- factors_of(fit)$root_v
+    if (!is.null(design_of(fit)$level)) sigma <- sigma[as.integer(design_of(fit)$level)]
     residual <- sigma / sqrt(prior_weights(fit))
   }
   unname(variance / residual^2)
@@ -95,7 +95,7 @@ influence.elbo_glmm <- function(model, groups = NULL, data, maxfun, do.coef = TR
   if (!check_flag(do.coef, "do.coef")) {
     return(structure(list(hat = hatvalues(model)), class = influence_class))
   }
-  check_no_curves(model$design, "influence()", "Compare fits to parts of the data instead.")
+  check_no_curves(design_of(model), "influence()", "Compare fits to parts of the data instead.")
   cases <- deletion_cases(model, groups)
   refits <- lapply(cases$rows, function(rows) {
     tryCatch(drop_rows(model, rows), elbo_error = function(e) NULL)
@@ -116,7 +116,7 @@ influence.elbo_glmm <- function(model, groups = NULL, data, maxfun, do.coef = TR
     stats::setNames(lapply(refits, function(fit) if (is.null(fit)) NA * vcov(model) else vcov(fit)),
                     names(cases$rows)),
     cases$name, names(cases$rows),
-    vapply(refits, function(fit) !is.null(fit) && fit$convergence$status == "converged", NA)
+    vapply(refits, function(fit) !is.null(fit) && convergence(fit)$status == "converged", NA)
   )
   names(result) <- c("fixed.effects", of_case[1], "var.cov.comps", of_case[2], "vcov", of_case[3],
                      "groups", "deleted", "converged")
@@ -128,7 +128,8 @@ influence_class <- c("elbo_influence", "influence.merMod")
 # The rows of each case, and what a case is called.
 deletion_cases <- function(fit, groups) {
   if (is.null(groups)) {
-    return(list(name = "case", rows = stats::setNames(seq_len(nobs(fit)), row.names(fit$frame))))
+    return(list(name = "case",
+                rows = stats::setNames(seq_len(nobs(fit)), row.names(frame_of(fit)))))
   }
   data <- original_data(fit)
   check(is.character(groups) && length(groups) > 0 && all(groups %in% names(data)), "groups",
@@ -140,8 +141,8 @@ deletion_cases <- function(fit, groups) {
 
 # As lme4 names them: sigma^2, v[(Intercept)], C[Days,(Intercept)].
 variance_components <- function(fit) {
-  laws <- lapply(unique(fit$design$block), function(b) block_covariance(fit, b))
-  sigma <- if (!fit$design$known_se) sigma(fit)^2
+  laws <- lapply(unique(design_of(fit)$block), function(b) block_covariance(fit, b))
+  sigma <- if (!design_of(fit)$known_se) sigma(fit)^2
   if (length(sigma) > 0) names(sigma) <- paste0("sigma^2", if (length(sigma) > 1) "|", names(sigma))
   several <- length(laws) > 1
   c(sigma, unlist(lapply(seq_along(laws), function(i) {
@@ -150,7 +151,7 @@ variance_components <- function(fit) {
     terms <- colnames(V)
     names <- ifelse(lower[, 1] == lower[, 2], sprintf("v[%s]", terms[lower[, 1]]),
                     sprintf("C[%s,%s]", terms[lower[, 1]], terms[lower[, 2]]))
-    if (several) names <- paste0(make.unique(rep(fit$design$group_name, i))[i], ":", names)
+    if (several) names <- paste0(make.unique(rep(design_of(fit)$group_name, i))[i], ":", names)
     stats::setNames(V[lower], names)
   })))
 }

@@ -50,7 +50,7 @@ knit_print.summary.elbo_fit <- function(x, options, ...) {
 knit_print.summary.elbo_mixture <- function(x, options, ...) {
   check_dots_empty(..., .but = passed_along$knit_print)
   fit <- x$fit
-  counted <- if (fit$design$n_unit < fit$design$n_row) "Units" else "Rows"
+  counted <- if (design_of(fit)$n_unit < design_of(fit)$n_row) "Units" else "Rows"
   said <- c(classification_words(x$classification, fit), start_words(fit), selection_words(fit))
   knit_markdown(
     x, head_markdown(fit), components_markdown(fit, component_blocks),
@@ -137,8 +137,8 @@ words_markdown <- function(sentences) {
 }
 
 head_markdown <- function(fit) {
-  sprintf("%s, method `%s`: `%s` (%s)", estimator_name(fit), fit$method,
-          deparse_line(fit$formula), escape_markdown(size_words(fit)))
+  sprintf("%s, method `%s`: `%s` (%s)", estimator_name(fit), method_of(fit),
+          deparse_line(formula(fit)), escape_markdown(size_words(fit)))
 }
 
 # Of any fit, by what every fit answers; of mixed models and mixtures as print() has them.

@@ -24,8 +24,8 @@ parameter_labels.elbo_glmm <- function(fit) {
 
 #' @exportS3Method
 parameter_labels.elbo_mixture <- function(fit) {
-  parameters <- fit$parameters
-  labels <- term_labels(own_terms(parameters), parameters$block, fit$design)
+  parameters <- parameters_of(fit)
+  labels <- term_labels(own_terms(parameters), parameters$block, design_of(fit))
   one <- !is.na(parameters$component)
   labels[one] <- sprintf("%s, component %s", labels[one], parameters$component[one])
   stats::setNames(labels, parameters$name)
@@ -77,5 +77,5 @@ counted_noun.default <- function(fit) "row"
 
 #' @exportS3Method
 counted_noun.elbo_mixture <- function(fit) {
-  if (fit$design$n_unit < fit$design$n_row) "unit" else "row"
+  if (design_of(fit)$n_unit < design_of(fit)$n_row) "unit" else "row"
 }

@@ -69,9 +69,9 @@ latent <- function(object, ...) UseMethod("latent")
 #' @export
 latent.elbo_fit <- function(object, type = NULL, ...) {
   check_dots_empty(...)
-  mean <- object$latent$mean
+  mean <- moments_of(object)$mean
   groups <- data.frame(
-    group = rep_len(as.character(object$design$group_name), length(mean)),
+    group = rep_len(as.character(design_of(object)$group_name), length(mean)),
     level = rep(as.character(rownames(mean)), each = ncol(mean)),
     term = rep(as.character(colnames(mean)), times = nrow(mean)),
     mean = as.vector(t(mean)),
@@ -84,12 +84,12 @@ latent.elbo_fit <- function(object, type = NULL, ...) {
 # integrating beta adds gain_g C gain_g'; and alike with the coefficients of smooth terms.
 latent_sd <- function(fit, type = NULL) {
   type <- latent_type(fit, type)
-  if (fit$method == "vb") return(sqrt(vb_latent_variance(fit, type)))
-  integrated <- fit$method == "reml" || has_curves(fit) || type == "total"
+  if (method_of(fit) == "vb") return(sqrt(vb_latent_variance(fit, type)))
+  integrated <- method_of(fit) == "reml" || has_curves(fit) || type == "total"
   C <- if (integrated) latent_coefficient_cov(fit, type)
-  parts <- list(c(fit$latent[c("cov", "gain")], list(C = C)),
+  parts <- list(c(moments_of(fit)[c("cov", "gain")], list(C = C)),
                 if (type == "total") scale_excess(fit))
-  variance <- 0 * fit$latent$mean
+  variance <- 0 * moments_of(fit)$mean
   for (part in parts[lengths(parts) > 0]) {
     for (j in seq_len(ncol(variance))) {
       variance[, j] <- variance[, j] + part$cov[j, j, ]
@@ -102,16 +102,18 @@ latent_sd <- function(fit, type = NULL) {
 }
 
 latent_type <- function(fit, type) {
-  if (fit$method == "joint") return("conditional")
-  types <- if (fit$method == "vb") c("linear_response", "mean_field") else c("total", "conditional")
+  if (method_of(fit) == "joint") return("conditional")
+  types <- if (method_of(fit) == "vb") c("linear_response", "mean_field")
+           else c("total", "conditional")
   check_choice(if (is.null(type)) types else type, "type", types)
 }
 
 # Of the coefficients that come with latent variables: as they are estimated, or under q, where some
 # are points.
 latent_coefficient_cov <- function(fit, type) {
-  under_q <- has_curves(fit) && (fit$method == "joint" || type %in% c("conditional", "mean_field"))
-  if (under_q) fit$smooth$q_cov else coefficient_cov(fit)
+  under_q <- has_curves(fit) &&
+    (method_of(fit) == "joint" || type %in% c("conditional", "mean_field"))
+  if (under_q) smooth_of(fit)$q_cov else coefficient_cov(fit)
 }
 
 #' Random effects of each group
@@ -142,12 +144,13 @@ latent_coefficient_cov <- function(fit, type) {
 ranef.elbo_fit <- function(object, condVar = TRUE, ..., whichel = NULL, postVar = condVar) {
   check_dots_empty(...)
   condVar <- check_flag(condVar, "condVar") && check_flag(postVar, "postVar")
-  effects <- as.data.frame(object$latent$mean, optional = TRUE)
+  effects <- as.data.frame(moments_of(object)$mean, optional = TRUE)
   if (condVar) {
-    attr(effects, "postVar") <- object$latent$cov
+    attr(effects, "postVar") <- moments_of(object)$cov
   }
   effects <- if (ncol(effects) > 0) list(effects) else list()
-  effects <- c(stats::setNames(effects, object$design$group_name), ranef_smooth(object, condVar))
+  effects <- c(stats::setNames(effects, design_of(object)$group_name),
+               ranef_smooth(object, condVar))
   if (!is.null(whichel)) {
     check(is.character(whichel) && all(whichel %in% names(effects)), "whichel",
           paste("some of", paste0("\"", names(effects), "\"", collapse = ", ")), whichel)
@@ -218,22 +221,22 @@ print.ranef.elbo_fit <- function(x, ...) {
 #' @export
 VarCorr.elbo_fit <- function(x, sigma = 1, ...) {
   check_dots_empty(..., .but = passed_along$VarCorr)
-  blocks <- unique(x$design$block)
+  blocks <- unique(design_of(x)$block)
   matrices <- lapply(blocks, function(block) block_covariance(x, block))
-  names(matrices) <- make.unique(rep_len(as.character(x$design$group_name), length(blocks)))
+  names(matrices) <- make.unique(rep_len(as.character(design_of(x)$group_name), length(blocks)))
   structure(c(matrices, smooth_laws(x)),
-            sc = if (!x$design$known_se) stats::sigma(x), # not the argument
+            sc = if (!design_of(x)$known_se) stats::sigma(x), # not the argument
             class = "VarCorr.elbo_fit")
 }
 
 block_covariance <- function(fit, block) {
-  terms <- colnames(fit$design$Z)[fit$design$block == block]
-  group <- fit$design$group_name
-  sd <- stats::setNames(fit$theta[sd_names(terms, group)], terms)
+  terms <- colnames(design_of(fit)$Z)[design_of(fit)$block == block]
+  group <- design_of(fit)$group_name
+  sd <- stats::setNames(theta(fit)[sd_names(terms, group)], terms)
   cor <- diag(length(terms))
   dimnames(cor) <- list(terms, terms)
   if (length(terms) > 1) {
-    cor[lower.tri(cor)] <- fit$theta[cor_names(utils::combn(terms, 2), group)]
+    cor[lower.tri(cor)] <- theta(fit)[cor_names(utils::combn(terms, 2), group)]
     cor[upper.tri(cor)] <- t(cor)[upper.tri(cor)]
   }
   cov <- cor * outer(sd, sd)
@@ -246,7 +249,7 @@ block_covariance <- function(fit, block) {
 
 # Every variance parameter in the order of theta(), its name taken apart.
 variance_parameters <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   of_block <- function(terms) {
     pairs <- if (length(terms) > 1) utils::combn(terms, 2) else matrix("", 2, 0)
     data.frame(
@@ -269,9 +272,9 @@ variance_parameters <- function(fit) {
   smooth <- data.frame(name = smooth_sd_names(design$curves), kind = rep("smooth", length(labels)),
                        group = labels, var1 = labels, var2 = rep(NA_character_, length(labels)))
   variances <- do.call(rbind, c(list(none), unname(lapply(blocks, of_block)), list(smooth, sigma)))
-  row <- match(variances$name, fit$parameters$name)
-  variances$estimate <- unname(fit$theta[variances$name])
-  cbind(variances, fit$parameters[row, c("fixed", "boundary")], row.names = NULL)
+  row <- match(variances$name, parameters_of(fit)$name)
+  variances$estimate <- unname(theta(fit)[variances$name])
+  cbind(variances, parameters_of(fit)[row, c("fixed", "boundary")], row.names = NULL)
 }
 
 # The names of theta(). `pairs`: a column for each, as combn() orders them, which is down the

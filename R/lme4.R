@@ -4,15 +4,15 @@
 #' @exportS3Method lme4::ngrps
 ngrps.elbo_fit <- function(object, ...) {
   check_dots_empty(...)
-  group <- object$design$group
+  group <- design_of(object)$group
   if (is.null(group)) return(stats::setNames(integer(), character()))
-  stats::setNames(nlevels(group), object$design$group_name)
+  stats::setNames(nlevels(group), design_of(object)$group_name)
 }
 
 #' @exportS3Method lme4::isREML
 isREML.elbo_fit <- function(x, ...) {
   check_dots_empty(...)
-  x$method == "reml"
+  method_of(x) == "reml"
 }
 
 #' @exportS3Method lme4::isLMM
@@ -39,11 +39,11 @@ is_mixed_model <- function(fit) has_groups(fit) && !inherits(fit, "elbo_mixture"
 #' @exportS3Method lme4::ngrps
 ngrps.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
-  unit <- object$design$spec$unit
+  unit <- design_of(object)$spec$unit
   if (is.null(unit)) {
     not_for_mixtures("ngrps()", "Without `unit` every row is by itself: nobs(fit).")
   }
-  stats::setNames(object$design$n_unit, deparse_line(unit[[1]]))
+  stats::setNames(design_of(object)$n_unit, deparse_line(unit[[1]]))
 }
 
 # ---- pieces ------------------------------------------------------------------------------
@@ -77,20 +77,21 @@ getME.elbo_mixture <- function(object, name, ...) {
 # In lme4's notation y = X beta + Z b + e, b = Lambda u, and Lambda relative to sigma. The b of a
 # ( | ) lie level by level, one ( | ) after the other.
 lme4_pieces <- list(
-  X = function(fit) fit$design$X,
+  X = function(fit) design_of(fit)$X,
   Z = function(fit) Matrix::t(random_rows(fit)),
   Zt = function(fit) random_rows(fit),
   Ztlist = function(fit) random_row_list(fit),
   A = function(fit) Matrix::crossprod(relative_factor(fit), random_rows(fit)),
   mmList = function(fit) {
     blocks <- term_blocks(fit)
-    stats::setNames(lapply(blocks, function(b) fit$design$Z[, b, drop = FALSE]), bar_labels(fit))
+    stats::setNames(lapply(blocks, function(b) design_of(fit)$Z[, b, drop = FALSE]),
+                    bar_labels(fit))
   },
-  y = function(fit) fit$design$y,
+  y = function(fit) design_of(fit)$y,
   mu = function(fit) unname(fitted_rows(fit)),
   u = function(fit) spherical_effects(fit),
   b = function(fit) {
-    levels <- lapply(term_blocks(fit), function(b) t(fit$latent$mean[, b]))
+    levels <- lapply(term_blocks(fit), function(b) t(moments_of(fit)$mean[, b]))
     Matrix::Matrix(unlist(levels, use.names = FALSE), ncol = 1, sparse = FALSE)
   },
   Gp = function(fit) c(0L, cumsum(block_sizes(fit) * n_groups(fit))),
@@ -113,7 +114,7 @@ lme4_pieces <- list(
   }),
   sigma = function(fit) sigma(fit),
   flist = function(fit) {
-    flist <- stats::setNames(data.frame(fit$design$group), fit$design$group_name)
+    flist <- stats::setNames(data.frame(design_of(fit)$group), design_of(fit)$group_name)
     structure(as.list(flist), assign = rep(1L, length(block_sizes(fit))))
   },
   fixef = function(fit) fixef_values(fit),
@@ -122,42 +123,42 @@ lme4_pieces <- list(
   lower = function(fit) {
     stats::setNames(ifelse(on_diagonal(fit), 0, -Inf), names(relative_theta(fit)))
   },
-  REML = function(fit) if (fit$method == "reml") ncol(fit$design$X) else 0L,
-  is_REML = function(fit) fit$method == "reml",
+  REML = function(fit) if (method_of(fit) == "reml") ncol(design_of(fit)$X) else 0L,
+  is_REML = function(fit) method_of(fit) == "reml",
   n_rtrms = function(fit) length(block_sizes(fit)),
-  n_rfacs = function(fit) length(fit$design$group_name),
+  n_rfacs = function(fit) length(design_of(fit)$group_name),
   N = function(fit) nobs(fit),
   n = function(fit) nobs(fit),
-  p = function(fit) ncol(fit$design$X),
-  q = function(fit) ncol(fit$design$Z) * n_groups(fit),
+  p = function(fit) ncol(design_of(fit)$X),
+  q = function(fit) ncol(design_of(fit)$Z) * n_groups(fit),
   p_i = function(fit) stats::setNames(block_sizes(fit), bar_labels(fit)),
-  l_i = function(fit) stats::setNames(n_groups(fit), fit$design$group_name),
+  l_i = function(fit) stats::setNames(n_groups(fit), design_of(fit)$group_name),
   q_i = function(fit) stats::setNames(block_sizes(fit) * n_groups(fit), bar_labels(fit)),
   k = function(fit) length(block_sizes(fit)),
   m_i = function(fit) stats::setNames(n_theta(fit), bar_labels(fit)),
   m = function(fit) sum(n_theta(fit)),
   cnms = function(fit) {
-    names <- lapply(term_blocks(fit), function(b) colnames(fit$design$Z)[b])
-    stats::setNames(names, rep_len(as.character(fit$design$group_name), length(names)))
+    names <- lapply(term_blocks(fit), function(b) colnames(design_of(fit)$Z)[b])
+    stats::setNames(names, rep_len(as.character(design_of(fit)$group_name), length(names)))
   },
-  offset = function(fit) rep_len(fit$design$offset, nobs(fit)),
+  offset = function(fit) rep_len(design_of(fit)$offset, nobs(fit)),
   RX = function(fit) chol(inverse_covariance(vcov(fit))) * relative_scale(fit),
   devcomp = function(fit) deviance_parts(fit)
 )
 
 fixef_values <- function(fit) structure(coef(fit), fixed = NULL)
 
-term_blocks <- function(fit) unname(split(seq_along(fit$design$block), fit$design$block))
+term_blocks <- function(fit) unname(split(seq_along(design_of(fit)$block), design_of(fit)$block))
 
 block_sizes <- function(fit) lengths(term_blocks(fit))
 
 n_theta <- function(fit) as.integer(block_sizes(fit) * (block_sizes(fit) + 1) / 2)
 
-n_groups <- function(fit) nlevels(fit$design$group)
+n_groups <- function(fit) nlevels(design_of(fit)$group)
 
 # As lme4 names them: "Days | Subject".
 bar_labels <- function(fit) {
-  labels <- lapply(fit$design$random, function(term) {
+  labels <- lapply(design_of(fit)$random, function(term) {
     blocks <- if (term$law == "diag") length(term$columns) else 1L
     rep(paste(deparse_line(formula(term$terms)[[2]]), "|", term$group), blocks)
   })
@@ -168,20 +169,20 @@ bar_labels <- function(fit) {
 random_rows <- function(fit) do.call(rbind, lapply(term_blocks(fit), spread_rows, fit))
 
 random_row_list <- function(fit) {
-  terms <- colnames(fit$design$Z)
+  terms <- colnames(design_of(fit)$Z)
   rows <- lapply(seq_along(terms), spread_rows, fit)
-  stats::setNames(rows, paste(fit$design$group_name, terms, sep = "."))
+  stats::setNames(rows, paste(design_of(fit)$group_name, terms, sep = "."))
 }
 
 # Columns b of Z.
 spread_rows <- function(b, fit) {
   q <- length(b)
-  group <- fit$design$group
+  group <- design_of(fit)$group
   Matrix::sparseMatrix(
     i = rep((as.integer(group) - 1) * q, each = q) + seq_len(q),
-    j = rep(seq_len(nobs(fit)), each = q), x = as.vector(t(fit$design$Z[, b])),
+    j = rep(seq_len(nobs(fit)), each = q), x = as.vector(t(design_of(fit)$Z[, b])),
     dims = c(q * n_groups(fit), nobs(fit)),
-    dimnames = list(rep(levels(group), each = q), row.names(fit$frame))
+    dimnames = list(rep(levels(group), each = q), row.names(frame_of(fit)))
   )
 }
 
@@ -190,12 +191,12 @@ spread_rows <- function(b, fit) {
 relative_roots <- function(fit) {
   law <- latent_law(fit) / relative_scale(fit)^2
   roots <- lapply(term_blocks(fit), function(b) lower_root(law[b, b, drop = FALSE]))
-  stats::setNames(roots, rep_len(as.character(fit$design$group_name), length(roots)))
+  stats::setNames(roots, rep_len(as.character(design_of(fit)$group_name), length(roots)))
 }
 
 relative_scale <- function(fit) {
   sigma <- sigma(fit)
-  if (length(sigma) > 1) sqrt(mean(sigma[as.character(fit$design$level)]^2)) else sigma
+  if (length(sigma) > 1) sqrt(mean(sigma[as.character(design_of(fit)$level)]^2)) else sigma
 }
 
 # L lower triangular with L L' = S and a diagonal that is not negative, also of singular S.
@@ -213,9 +214,9 @@ lower_root <- function(S) {
 relative_theta <- function(fit) {
   values <- lapply(relative_roots(fit), function(root) root[lower.tri(root, diag = TRUE)])
   names <- lapply(term_blocks(fit), function(b) {
-    terms <- colnames(fit$design$Z)[b]
+    terms <- colnames(design_of(fit)$Z)[b]
     pairs <- which(lower.tri(diag(length(b)), diag = TRUE), arr.ind = TRUE)
-    paste0(fit$design$group_name, ".", ifelse(
+    paste0(design_of(fit)$group_name, ".", ifelse(
       pairs[, 1] == pairs[, 2], terms[pairs[, 1]],
       paste(terms[pairs[, 1]], terms[pairs[, 2]], sep = ".")
     ))
@@ -238,7 +239,7 @@ relative_factor <- function(fit) {
 spherical_effects <- function(fit) {
   ZL <- Matrix::crossprod(relative_factor(fit), random_rows(fit))
   weight <- (relative_scale(fit) / residual_sd(fit))^2
-  left <- fit$design$y - fixed_rows(fit)
+  left <- design_of(fit)$y - fixed_rows(fit)
   A <- Matrix::tcrossprod(ZL %*% Matrix::Diagonal(x = sqrt(weight)))
   drop(as.matrix(Matrix::solve(A + Matrix::Diagonal(nrow(A)), ZL %*% (weight * left))))
 }
@@ -247,18 +248,19 @@ spherical_effects <- function(fit) {
 deviance_parts <- function(fit) {
   scale <- relative_scale(fit)
   weight <- (scale / residual_sd(fit))^2
-  wrss <- sum(weight * (fit$design$y - fitted_rows(fit))^2)
+  wrss <- sum(weight * (design_of(fit)$y - fitted_rows(fit))^2)
   ussq <- sum(spherical_effects(fit)^2)
   n <- nobs(fit)
-  p <- ncol(fit$design$X)
-  reml <- fit$method == "reml"
-  objective <- if (is.na(fit$log_evidence)) NA_real_ else -2 * fit$log_evidence
+  p <- ncol(design_of(fit)$X)
+  reml <- method_of(fit) == "reml"
+  objective <- if (is.na(log_evidence_of(fit))) NA_real_ else -2 * log_evidence_of(fit)
   sigma <- sqrt((wrss + ussq) / c(n, n - p))
   list(
     cmp = c(wrss = wrss, ussq = ussq, pwrss = wrss + ussq, REML = if (reml) objective else NA,
             dev = if (reml) NA else objective, sigmaML = sigma[1], sigmaREML = sigma[2]),
     dims = c(N = n, n = n, p = p, nmp = n - p, nth = sum(n_theta(fit)),
-             q = ncol(fit$design$Z) * n_groups(fit), useSc = as.integer(!fit$design$known_se),
+             q = ncol(design_of(fit)$Z) * n_groups(fit),
+             useSc = as.integer(!design_of(fit)$known_se),
              reTrms = length(block_sizes(fit)), REML = if (reml) p else 0L, GLMM = 0L, NLMM = 0L)
   )
 }
@@ -301,10 +303,10 @@ NULL
 refit.elbo_glmm <- function(object, newresp, ...) {
   check_dots_empty(...)
   y <- refit_values(object, newresp)
-  frame <- object$frame
-  frame[[1]] <- object$design$y <- y
-  fit <- refit_design(object, object$design, control = object$control)
-  fit$frame <- frame
+  frame <- frame_of(object)
+  frame[[1]] <- design_of(object)$y <- y
+  fit <- refit_design(object, design_of(object), control = control_of(object))
+  frame_of(fit) <- frame
   fit
 }
 
@@ -312,7 +314,7 @@ refit.elbo_glmm <- function(object, newresp, ...) {
 #' @exportS3Method lme4::refitML
 refitML.elbo_glmm <- function(x, ...) {
   check_dots_empty(...)
-  if (x$method == "em") x else refit_method(x, "em")
+  if (method_of(x) == "em") x else refit_method(x, "em")
 }
 
 refit_values <- function(fit, newresp) {
@@ -320,7 +322,7 @@ refit_values <- function(fit, newresp) {
     check(ncol(newresp) == 1, "newresp", "one response, as simulate(fit)[1]", newresp)
     newresp <- newresp[[1]]
   }
-  dropped <- attr(fit$frame, "na.action")
+  dropped <- attr(frame_of(fit), "na.action")
   if (length(dropped) > 0 && length(newresp) == nobs(fit) + length(dropped)) {
     newresp <- newresp[-dropped]
   }
@@ -356,7 +358,7 @@ getData.elbo_fit <- function(object) original_data(object)
 fortify.elbo_fit <- function(model, data = original_data(model), ...) {
   augmented <- augment(model, data)
   if (!is.null(augmented$.resid)) {
-    rows <- match(row.names(augmented), row.names(model$frame))
+    rows <- match(row.names(augmented), row.names(frame_of(model)))
     augmented$.scresid <- unname(residuals(model, type = "pearson")[rows])
   }
   augmented
@@ -384,14 +386,14 @@ getSimulations.elbo_fit <- function(object, nsim = 1, simulateREs = NULL,
 # As predict(re.form = ~ 0) of a mixed model: the mean before the response is seen.
 #' @exportS3Method DHARMa::getFitted
 getFitted.elbo_mixture <- function(object, ...) {
-  design <- object$design
+  design <- design_of(object)
   means <- frame_order(cbind(averaged_means(object, design, unit_weights(object, design))), design)
   unname(check_one_response(means))
 }
 
 #' @exportS3Method DHARMa::getObservedResponse
 getObservedResponse.elbo_mixture <- function(object, ...) {
-  design <- object$design
+  design <- design_of(object)
   if (design$n_unit < design$n_row) {
     abort(c("DHARMa counts rows, and the units of this mixture have several.",
             "simulate(fit, nsim) has draws to compare."), "elbo_error_not_available")

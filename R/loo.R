@@ -56,15 +56,15 @@
 #' @exportS3Method loo::loo
 loo.elbo_glmm <- function(x, ndraws = 1000L, seed = NULL, ...) {
   check_dots_empty(..., .but = passed_along$loo)
-  if (x$method != "vb") {
-    abort(c(sprintf("loo() is for fits by method \"vb\", not \"%s\".", x$method),
+  if (method_of(x) != "vb") {
+    abort(c(sprintf("loo() is for fits by method \"vb\", not \"%s\".", method_of(x)),
             "Use update(fit, method = \"vb\")."), "elbo_error_method")
   }
-  if (all(x$parameters$fixed[x$parameters$block != "beta"])) {
+  if (all(parameters_of(x)$fixed[parameters_of(x)$block != "beta"])) {
     abort(c("No standard deviation is free, so that there is nothing to draw.",
             "Free one in the priors."), "elbo_error_not_available")
   }
-  check_no_curves(x$design, "loo()", "Write curves as ns(x, df), of package splines.")
+  check_no_curves(design_of(x), "loo()", "Write curves as ns(x, df), of package splines.")
   ndraws <- check_count(ndraws, "ndraws")
   sample <- with_seed(seed, {
     target <- vb_target(x)
@@ -80,10 +80,10 @@ loo.elbo_glmm <- function(x, ndraws = 1000L, seed = NULL, ...) {
 # Log density of each row at each draw of the scales, a row a draw: given the other rows
 # (left_out), and of a new observation given all rows (kept).
 row_densities <- function(fit, x) {
-  fit$priors$told$mean_field <- 0L # the model, not an approximation to it
+  priors_of(fit)$told$mean_field <- 0L # the model, not an approximation to it
   scales <- constrain_scales(x, scale_shape(fit))
   model <- model_of(fit)
-  q <- ncol(fit$design$Z)
+  q <- ncol(design_of(fit)$Z)
   rows <- lapply(seq_len(nrow(x)), function(i) {
     sigma <- scales$sigma[, i]
     state <- .Call(C_glmm_at, model,

@@ -61,7 +61,7 @@ NULL
 #' @export
 coef.elbo_fit <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$coef)
-  object$theta[object$parameters$block == "beta"]
+  theta(object)[parameters_of(object)$block == "beta"]
 }
 
 #' @rdname elbo_fit-methods
@@ -75,9 +75,9 @@ fixef.elbo_fit <- function(object, ...) {
 #' @export
 sigma.elbo_fit <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$sigma)
-  if (object$design$known_se) return(1)
-  values <- unname(object$theta[object$parameters$block == "sigma"])
-  names(values) <- levels(object$design$level)
+  if (design_of(object)$known_se) return(1)
+  values <- unname(theta(object)[parameters_of(object)$block == "sigma"])
+  names(values) <- levels(design_of(object)$level)
   values
 }
 
@@ -85,14 +85,14 @@ sigma.elbo_fit <- function(object, ...) {
 #' @export
 nobs.elbo_fit <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$nobs)
-  length(object$design$y)
+  length(design_of(object)$y)
 }
 
 #' @rdname elbo_fit-methods
 #' @export
 df.residual.elbo_fit <- function(object, ...) {
   check_dots_empty(...)
-  nobs(object) - object$df_parameters
+  nobs(object) - n_free(object)
 }
 
 #' @rdname elbo_fit-methods
@@ -104,18 +104,18 @@ formula.elbo_fit <- function(x, fixed.only = FALSE, ..., random.only = FALSE) {
   if (!fixed.only) {
     # It evaluates the terms, and `|` of the groups' names would fail.
     wants_variables <- identical(sys.function(sys.parent()), stats::expand.model.frame)
-    return(if (wants_variables) frame_formula_of(x) else x$formula)
+    return(if (wants_variables) frame_formula_of(x) else formula_of(x))
   }
-  fixed <- formula(x$terms)
-  if (length(x$design$curves) == 0 && length(fixed) == 3) return(fixed)
-  fixed <- x$formula # the terms of classes have no left side
+  fixed <- formula(terms_of(x))
+  if (length(design_of(x)$curves) == 0 && length(fixed) == 3) return(fixed)
+  fixed <- formula_of(x) # the terms of classes have no left side
   fixed[[3]] <- drop_bars(fixed[[3]])
   fixed
 }
 
 # y ~ every variable of the model.
 frame_formula_of <- function(fit) {
-  formula <- fit$formula
+  formula <- formula(fit)
   variables <- all.vars(formula[[3]])
   formula[[3]] <- Reduce(function(a, b) call("+", a, b), lapply(variables, as.name), 1)
   formula
@@ -123,7 +123,7 @@ frame_formula_of <- function(fit) {
 
 # The sum of the ( | ), with the response.
 random_part <- function(fit) {
-  formula <- fit$formula
+  formula <- formula(fit)
   bars <- lapply(find_bars(formula[[3]]), bar_as_term)
   formula[[3]] <- if (length(bars) == 0) 0 else Reduce(function(a, b) call("+", a, b), bars)
   formula
@@ -133,17 +133,17 @@ random_part <- function(fit) {
 #' @export
 terms.elbo_fit <- function(x, ..., fixed.only = TRUE) {
   check_dots_empty(...)
-  if (check_flag(fixed.only, "fixed.only")) x$terms else attr(x$frame, "terms")
+  if (check_flag(fixed.only, "fixed.only")) terms_of(x) else attr(frame_of(x), "terms")
 }
 
 #' @rdname elbo_fit-methods
 #' @export
 model.frame.elbo_fit <- function(formula, ..., fixed.only = FALSE) {
   check_dots_empty(...)
-  frame <- formula$frame
+  frame <- frame_of(formula)
   if (!check_flag(fixed.only, "fixed.only")) return(frame)
-  fixed <- vapply(as.list(attr(formula$terms, "variables"))[-1], deparse_line, "")
-  structure(frame[intersect(names(frame), fixed)], terms = formula$terms)
+  fixed <- vapply(as.list(attr(terms(formula), "variables"))[-1], deparse_line, "")
+  structure(frame[intersect(names(frame), fixed)], terms = terms(formula))
 }
 
 #' @rdname elbo_fit-methods
@@ -151,14 +151,14 @@ model.frame.elbo_fit <- function(formula, ..., fixed.only = FALSE) {
 model.matrix.elbo_fit <- function(object, type = c("fixed", "random"), ...) {
   check_dots_empty(...)
   type <- check_choice(type, "type", c("fixed", "random"))
-  switch(type, fixed = object$design$X, random = object$design$Z)
+  switch(type, fixed = design_of(object)$X, random = design_of(object)$Z)
 }
 
 #' @rdname elbo_fit-methods
 #' @export
 family.elbo_fit <- function(object, ...) {
   check_dots_empty(...)
-  object$family
+  family_of(object)
 }
 
 #' @rdname elbo_fit-methods
@@ -166,7 +166,7 @@ family.elbo_fit <- function(object, ...) {
 weights.elbo_fit <- function(object, type = "prior", ...) {
   check_dots_empty(...)
   check_choice(type, "type", "prior")
-  stats::naresid(attr(object$frame, "na.action"), prior_weights(object))
+  stats::naresid(attr(frame_of(object), "na.action"), prior_weights(object))
 }
 
 #' @rdname elbo_fit-methods
@@ -201,11 +201,11 @@ extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
   check_dots_empty(..., .but = passed_along$extractAIC)
   check_step_settings(scale, k, FALSE)
   # step() puts the terms of the fixed part in the place of the formula.
-  if (inherits(fit$formula, "terms") && loses_terms(fit)) {
+  if (inherits(formula(fit), "terms") && loses_terms(fit)) {
     abort(c("step() would lose the random terms of the fit;",
             "use drop1(), add1() and update() step by step."), "elbo_error_not_available")
   }
-  if (fit$method == "reml") {
+  if (method_of(fit) == "reml") {
     fit <- refit_method(fit, "em")
   }
   log_lik <- logLik(fit)
@@ -214,7 +214,7 @@ extractAIC.elbo_fit <- function(fit, scale = 0, k = 2, ...) {
 }
 
 # Terms that terms(fit) does not have.
-loses_terms <- function(fit) length(fit$design$random) > 0 || has_curves(fit)
+loses_terms <- function(fit) length(design_of(fit)$random) > 0 || has_curves(fit)
 
 # The labels that stats::drop1() goes by are those of straight lines.
 #' @rdname elbo_fit-methods
@@ -224,7 +224,7 @@ drop1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), 
                            trace = FALSE, ...) {
   check_dots_empty(...)
   check_step_settings(scale, k, trace)
-  check_no_curves(object$design, "drop1()", "Compare fits without a term by anova() or AIC().")
+  check_no_curves(design_of(object), "drop1()", "Compare fits without a term by anova() or AIC().")
   test <- check_choice(test, "test", c("none", "Chisq"))
   labels <- attr(terms(object), "term.labels")
   dropped <- if (missing(scope)) stats::drop.scope(object) else scope_labels(object, scope)
@@ -259,7 +259,8 @@ add1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k
                           trace = FALSE, ...) {
   check_dots_empty(...)
   check_step_settings(scale, k, trace)
-  check_no_curves(object$design, "add1()", "Compare fits with a further term by anova() or AIC().")
+  check_no_curves(design_of(object), "add1()",
+                  "Compare fits with a further term by anova() or AIC().")
   test <- check_choice(test, "test", c("none", "Chisq"))
   if (missing(scope)) scope <- NULL
   added <- setdiff(scope_labels(object, scope), attr(terms(object), "term.labels"))
@@ -299,39 +300,40 @@ check_step_settings <- function(scale, k, trace) {
 
 # X beta + B b + offset: curves belong to the population.
 fixed_rows <- function(fit) {
-  values <- drop(fit$design$X %*% coef(fit)) + fit$design$offset
-  if (has_curves(fit)) values + drop(fit$design$B %*% fit$smooth$mean) else values
+  values <- drop(design_of(fit)$X %*% coef(fit)) + design_of(fit)$offset
+  if (has_curves(fit)) values + drop(design_of(fit)$B %*% smooth_of(fit)$mean) else values
 }
 
 # The same + Z E[z | y].
 fitted_rows <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   values <- fixed_rows(fit)
   if (!has_groups(fit)) return(values)
-  values + rowSums(design$Z * fit$latent$mean[design$group, , drop = FALSE])
+  values + rowSums(design$Z * moments_of(fit)$mean[design$group, , drop = FALSE])
 }
 
 residual_rows <- function(fit, type) {
-  residuals <- fit$design$y - fitted_rows(fit)
+  residuals <- design_of(fit)$y - fitted_rows(fit)
   if (type == "pearson") residuals / residual_sd(fit) else residuals
 }
 
 prior_weights <- function(fit) {
-  if (is.null(fit$design$weights)) rep(1, nobs(fit)) else fit$design$weights
+  if (is.null(design_of(fit)$weights)) rep(1, nobs(fit)) else design_of(fit)$weights
 }
 
 # The residual standard deviation of each row, weights included.
 residual_sd <- function(fit) {
   sigma <- sigma(fit)
-  if (!is.null(fit$design$level)) {
-    sigma <- unname(sigma[as.character(fit$design$level)])
+  if (!is.null(design_of(fit)$level)) {
+    sigma <- unname(sigma[as.character(design_of(fit)$level)])
   }
   sigma / sqrt(prior_weights(fit))
 }
 
 # As the user sees them: named, and with NA where na.exclude dropped a row.
 by_row <- function(fit, values) {
-  stats::naresid(attr(fit$frame, "na.action"), stats::setNames(values, row.names(fit$frame)))
+  stats::naresid(attr(frame_of(fit), "na.action"),
+                 stats::setNames(values, row.names(frame_of(fit))))
 }
 
 has_latent <- function(fit) UseMethod("has_latent")
@@ -339,9 +341,9 @@ has_latent <- function(fit) UseMethod("has_latent")
 #' @exportS3Method
 has_latent.elbo_fit <- function(fit) has_groups(fit) || has_curves(fit)
 
-has_groups <- function(fit) isTRUE(ncol(fit$design$Z) > 0)
+has_groups <- function(fit) isTRUE(ncol(design_of(fit)$Z) > 0)
 
-has_curves <- function(fit) length(fit$design$curves) > 0
+has_curves <- function(fit) length(design_of(fit)$curves) > 0
 
 # ---- of theta ----------------------------------------------------------------------------
 
@@ -351,12 +353,12 @@ standard_errors <- function(fit) UseMethod("standard_errors")
 #' @exportS3Method
 standard_errors.elbo_fit <- function(fit) {
   se <- sqrt(diag(vcov(fit, full = TRUE)))
-  se[fit$parameters$fixed] <- NA
+  se[parameters_of(fit)$fixed] <- NA
   se
 }
 
 information <- function(fit) {
-  if (is.na(fit$log_evidence)) {
+  if (is.na(log_evidence_of(fit))) {
     return(c(logLik = NA_real_, AIC = NA_real_, BIC = NA_real_))
   }
   c(logLik = as.numeric(logLik(fit)), AIC = stats::AIC(fit), BIC = stats::BIC(fit))

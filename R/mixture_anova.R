@@ -107,11 +107,12 @@ drawn_ratio <- function(small, large) {
 }
 
 refit_from_starts <- function(fit) {
-  fit$design <- sorted_design(fit$design)$design
+  design_of(fit) <- sorted_design(design_of(fit))$design
   control <- refit_control(fit)
-  units <- starting_units(fit$design, start_seed(control))
-  starts <- mixture_starts(units, fit$k, control)
-  candidate <- list(k = fit$k, model = fit_model(fit), short = fit_model(fit, units$design))
+  units <- starting_units(design_of(fit), start_seed(control))
+  starts <- mixture_starts(units, n_components(fit), control)
+  candidate <- list(k = n_components(fit), model = fit_model(fit),
+                    short = fit_model(fit, units$design))
   candidate$result <- best_ascent(candidate$model, candidate$short, starts, control)
   moved_candidate(candidate, units, control)
 }

@@ -9,12 +9,12 @@
 bootstrap.elbo_mixture <- function(object, nsim = 1000L, seed = NULL, ...) {
   check_dots_empty(...)
   nsim <- check_count(nsim, "nsim")
-  refits <- repeated(nsim, function() refit_draw(object), seed, object$control, "Refits")
+  refits <- repeated(nsim, function() refit_draw(object), seed, control_of(object), "Refits")
   theta <- do.call(rbind, lapply(refits, `[[`, "theta"))
-  colnames(theta) <- names(object$theta)
+  colnames(theta) <- names(theta(object))
   objective <- vapply(refits, `[[`, 0, "objective")
-  structure(list(theta = theta, objective = objective, estimate = object$theta,
-                 failed = sum(is.na(objective)), method = object$method,
+  structure(list(theta = theta, objective = objective, estimate = theta(object),
+                 failed = sum(is.na(objective)), method = method_of(object),
                  labels = parameter_labels(object)),
             class = "elbo_bootstrap")
 }
@@ -36,28 +36,28 @@ each_in_turn <- function(x, f, control, what) {
 
 # Fitted to one draw of the responses; NA where there is no answer.
 refit_draw <- function(fit) {
-  fit$design <- redrawn_design(fit)
-  fit$cache <- new.env(parent = emptyenv())
+  design_of(fit) <- redrawn_design(fit)
+  cache_of(fit) <- new.env(parent = emptyenv())
   expected <- unit_probability(fit)
   refit <- refit_mixture(fit)
-  if (is.null(refit)) return(list(theta = NA * fit$theta, objective = NA_real_))
+  if (is.null(refit)) return(list(theta = NA * theta(fit), objective = NA_real_))
   order <- match_components(crossprod(expected, unit_probability(refit)))
-  list(theta = permute_theta(refit, order), objective = refit$objective)
+  list(theta = permute_theta(refit, order), objective = objective_of(refit))
 }
 
 refit_mixture <- function(fit) {
-  answer <- ascend_mixture(fit_model(fit), list(state = fit$state), refit_control(fit))
+  answer <- ascend_mixture(fit_model(fit), list(state = state_of(fit)), refit_control(fit))
   if (!alive(answer)) return(NULL)
-  fit$state <- answer$state
-  fit$theta[] <- theta_of(answer, fit_model(fit), latent_parameters(fit))
-  fit$objective <- answer$objective
-  fit$cache <- new.env(parent = emptyenv())
+  state_of(fit) <- answer$state
+  theta(fit)[] <- reported_theta(answer, fit_model(fit), latent_parameters(fit))
+  objective_of(fit) <- answer$objective
+  cache_of(fit) <- new.env(parent = emptyenv())
   fit
 }
 
 # The design with responses drawn, those missing that were.
 redrawn_design <- function(fit) {
-  old <- copies_apart(fit$design)
+  old <- copies_apart(design_of(fit))
   new <- draw_responses(fit, old)$design
   new$Y[is.na(old$Y)] <- NA
   new
@@ -85,17 +85,17 @@ match_components <- function(shared) {
 # theta with component order[j] in the place of j. Coefficients of membership are relative to the
 # first component.
 permute_theta <- function(fit, order) {
-  theta <- fit$theta
-  parameters <- fit$parameters
+  theta <- theta(fit)
+  parameters <- parameters_of(fit)
   key <- paste(parameters$block, parameter_terms(parameters$name))
   for (term in unique(key[!is.na(parameters$component) & parameters$block != "membership"])) {
     rows <- which(key == term)
     rows <- rows[order(parameters$component[rows])]
-    theta[rows] <- fit$theta[rows][order]
+    theta[rows] <- theta(fit)[rows][order]
   }
   rows <- which(parameters$block == "membership")
   if (length(rows) > 0) {
-    B <- t(limit_membership(t(finite_membership(fit)[order, , drop = FALSE]), fit$design$W))
+    B <- t(limit_membership(t(finite_membership(fit)[order, , drop = FALSE]), design_of(fit)$W))
     terms <- match(parameter_terms(parameters$name[rows]), unique(parameter_terms(
       parameters$name[rows])))
     theta[rows] <- B[cbind(parameters$component[rows] - 1, terms)]

@@ -1,12 +1,12 @@
 # Coefficients at the boundary, of membership and of regressions: the likelihood rises to a limit as
 # they grow, which is the estimate. C holds a point so far out that no digit tells it from that.
 #
-#   theta_of(result, ...)         theta as it is reported: coefficients -Inf or Inf, or NA where the
+#   reported_theta(result, ...)   theta as it is reported: coefficients -Inf or Inf, or NA where the
 #                                 rows say nothing of them
 #   limit_along(beta, staying, leaving)    coefficients as they are reported, of finite ones
 
 # `result` is what C found for the model, see mixture_model().
-theta_of <- function(result, model, latent) {
+reported_theta <- function(result, model, latent) {
   theta <- result$theta
   theta <- law_of(model)$limit_theta(theta, model, result)
   limit_weights(theta, model, result)[!latent]

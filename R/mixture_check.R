@@ -29,20 +29,20 @@ posterior_verdict.elbo_mixture <- function(fit, always = FALSE) {
   chart <- mixture_chart(fit)
   if (is.character(chart)) return(no_verdict(chart))
   if (length(chart) == 0) return(no_verdict("No parameter is free."))
-  size <- fit$design$n_row * fit$k * law_of(fit)$row_cost(fit$design)
+  size <- design_of(fit)$n_row * n_components(fit) * law_of(fit)$row_cost(design_of(fit))
   if ((size > mixture_check_size || !errors_at_hand(fit)) && !always) {
     return(no_verdict(sprintf(paste(
       "Linear response not checked: %s and %s. convergence(fit, check = TRUE) does."),
-      count_words(fit$design$n_row, "row"), count_words(fit$k, "component"))))
+      count_words(design_of(fit)$n_row, "row"), count_words(n_components(fit), "component"))))
   }
   V <- vcov(fit, full = TRUE)
   target <- mixture_target(fit, chart, V)
   free <- unlist(lapply(chart, `[[`, "columns"))
-  verdict <- judge_linear_response(target, fit$parameters$name[free], unname(fit$theta)[free],
+  verdict <- judge_linear_response(target, parameters_of(fit)$name[free], unname(theta(fit))[free],
                                    sqrt(diag(V))[free], tolerance = mixture_tolerance, doubt = 0.02,
                                    mean_tolerance = 0.3, draws = c(256L, 1024L))
   # Of all the equal modes.
-  verdict$log_evidence <- verdict$log_evidence + exchangeable(fit) * lgamma(fit$k + 1)
+  verdict$log_evidence <- verdict$log_evidence + exchangeable(fit) * lgamma(n_components(fit) + 1)
   verdict
 }
 
@@ -57,7 +57,7 @@ empty_verdict <- function(empty) {
 
 mixture_target <- function(fit, chart, V) {
   model <- point_model(fit)
-  theta <- unname(c(fit$theta))
+  theta <- unname(c(theta(fit)))
   from <- function(theta) unlist(lapply(chart, function(piece) piece$from(theta[piece$columns])))
   centre <- from(theta)
   cov <- chart_covariance(fit, from, theta, V)
@@ -79,9 +79,9 @@ mixture_target <- function(fit, chart, V) {
 
 # The mixture with theta as a point; its priors are those of the chart.
 point_model <- function(fit) {
-  told <- fit$priors$told
+  told <- priors_of(fit)$told
   told$weights[c("law", "alpha")] <- list("flat", NULL)
-  mixture_model(fit$design, fit$k, "em", fit$covariance, told)
+  mixture_model(design_of(fit), n_components(fit), "em", covariance_model(fit), told)
 }
 
 chart_points <- function(chart, x, theta) {
@@ -100,7 +100,7 @@ chart_points <- function(chart, x, theta) {
 
 # Linear response of the coordinates, by their derivatives; where it is none that of q.
 chart_covariance <- function(fit, from, theta, V) {
-  if (!all(is.finite(V[!fit$parameters$fixed, !fit$parameters$fixed]))) {
+  if (!all(is.finite(V[!parameters_of(fit)$fixed, !parameters_of(fit)$fixed]))) {
     V <- vcov(fit, full = TRUE, type = "mean_field")
   }
   V[!is.finite(V)] <- 0
@@ -119,9 +119,11 @@ chart_covariance <- function(fit, from, theta, V) {
 own_mode <- function(fit, chart, centre, cov) {
   component <- unlist(lapply(chart, `[[`, "component"))
   label <- unlist(lapply(chart, `[[`, "label"))
-  of <- lapply(seq_len(fit$k), function(j) which(component %in% j))
+  of <- lapply(seq_len(n_components(fit)), function(j) which(component %in% j))
   labels <- unique(label[!is.na(component)])
-  if (fit$k == 1 || !exchangeable(fit) || length(labels) == 0) return(function(x) numeric(nrow(x)))
+  if (n_components(fit) == 1 || !exchangeable(fit) || length(labels) == 0) {
+    return(function(x) numeric(nrow(x)))
+  }
   places <- vapply(of, function(at) at[match(labels, label[at])], integer(length(labels)))
   places <- matrix(places, length(labels))
   # The weight of the last component has no coordinate: it is the reference.
@@ -132,11 +134,11 @@ own_mode <- function(fit, chart, centre, cov) {
   }
   variance <- rowMeans(matrix(diag(cov)[places], length(labels)), na.rm = TRUE)
   variance[!is.finite(variance) | variance <= 0] <- Inf
-  at <- lapply(seq_len(fit$k), function(j) drop(value(t(centre), j)))
+  at <- lapply(seq_len(n_components(fit)), function(j) drop(value(t(centre), j)))
   distance <- function(y, j) drop(sweep(y, 2, at[[j]])^2 %*% (1 / variance))
-  pairs <- utils::combn(fit$k, 2)
+  pairs <- utils::combn(n_components(fit), 2)
   function(x) {
-    values <- lapply(seq_len(fit$k), function(j) value(x, j))
+    values <- lapply(seq_len(n_components(fit)), function(j) value(x, j))
     swapped <- logical(nrow(x))
     for (p in seq_len(ncol(pairs))) {
       i <- pairs[1, p]
@@ -163,7 +165,7 @@ piece <- function(columns, component, label, from, to) {
 }
 
 parameter_rows_of <- function(fit, block, j = NULL, prefix = "") {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   which(parameters$block == block & startsWith(parameters$name, prefix) &
           (if (is.null(j)) TRUE else parameters$component %in% j))
 }
@@ -210,10 +212,10 @@ log_root_inverse_gamma <- function(shape, rate) {
 
 sigma_pieces <- function(fit, told) {
   columns <- parameter_rows_of(fit, "sigma")
-  columns <- columns[!fit$parameters$fixed[columns]]
+  columns <- columns[!parameters_of(fit)$fixed[columns]]
   law <- list(family = told$sigma_family, df = told$sigma_df, scale = told$sigma_scale)
   lapply(columns, function(i) {
-    sd_piece(i, fit$parameters$component[i], "sigma", function(sd) sd_log_density(law, sd))
+    sd_piece(i, parameters_of(fit)$component[i], "sigma", function(sd) sd_log_density(law, sd))
   })
 }
 
@@ -273,5 +275,5 @@ covariance_columns <- function(sd, cor, pairs) {
 
 # The entries of a block, a column a row of theta.
 block_columns <- function(fit, theta, block) {
-  t(theta[, fit$parameters$block == block, drop = FALSE])
+  t(theta[, parameters_of(fit)$block == block, drop = FALSE])
 }

@@ -31,7 +31,7 @@ model_info.elbo_mixture <- function(x, verbose = TRUE, ...) {
 #' @exportS3Method
 predicted_table.elbo_mixture <- function(fit, data, predict, ci, random) {
   if (predict == "classification") return(data.frame(Predicted = predict(fit, data)))
-  fit$design["na.action"] <- list(NULL)
+  design_of(fit)["na.action"] <- list(NULL)
   if (is.null(data) || random) {
     values <- as.matrix(predict(fit, data, type = "response"))
     return(long_predictions(values))
@@ -42,8 +42,8 @@ predicted_table.elbo_mixture <- function(fit, data, predict, ci, random) {
     one <- replace(fit, "theta", list(theta))
     frame_order(cbind(averaged_means(one, design, unit_weights(one, design))), design)
   }
-  values <- as.matrix(mean_at(fit$theta))
-  se <- if (!law_of(fit)$has_vectors(fit$design)) delta_errors(fit, mean_at)
+  values <- as.matrix(mean_at(theta(fit)))
+  se <- if (!law_of(fit)$has_vectors(design_of(fit))) delta_errors(fit, mean_at)
   long_predictions(values, se, ci)
 }
 
@@ -54,7 +54,7 @@ delta_errors <- function(fit, value) {
   roots <- t(t(spectrum$vectors) * sqrt(pmax(spectrum$values, 0)))
   h <- 0.01
   slopes <- apply(roots[, spectrum$values > 0, drop = FALSE], 2, function(move) {
-    as.vector(value(fit$theta + h * move) - value(fit$theta - h * move)) / (2 * h)
+    as.vector(value(theta(fit) + h * move) - value(theta(fit) - h * move)) / (2 * h)
   })
   sqrt(rowSums(matrix(slopes, ncol = sum(spectrum$values > 0))^2))
 }
@@ -75,7 +75,7 @@ long_predictions <- function(values, se = NULL, ci = NULL) {
 
 #' @exportS3Method
 refit_data.elbo_mixture <- function(fit, data) {
-  update(fit, data = data, subset = NULL, k = fit$k, covariance = fit$covariance,
+  update(fit, data = data, subset = NULL, k = n_components(fit), covariance = covariance_model(fit),
          start = unit_probability(fit))
 }
 
@@ -105,7 +105,7 @@ model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exp
   rows <- all$effect %in% kinds
   table <- all[rows, ]
   columns <- data.frame(
-    parameters_columns(table, model$parameters$name[rows], ci), z = table$statistic,
+    parameters_columns(table, parameters_of(model)$name[rows], ci), z = table$statistic,
     df_error = Inf, p = table$p.value,
     Effects = ifelse(table$effect == "fixed", "fixed", "random"), Group = rep("", nrow(table))
   )
@@ -168,8 +168,8 @@ check_predictions.elbo_mixture <- function(object, ...) {
 #' @exportS3Method broom.helpers::model_identify_variables
 model_identify_variables.elbo_mixture <- function(model) {
   known <- NextMethod()
-  fixed <- model$parameters$block %in% c("weight", "mean", "prob", "membership")
-  terms <- setdiff(unique(tidy_terms(model$parameters)[fixed]),
+  fixed <- parameters_of(model)$block %in% c("weight", "mean", "prob", "membership")
+  terms <- setdiff(unique(tidy_terms(parameters_of(model))[fixed]),
                    c(known$term, "membership.(Intercept)"))
   rbind(known, data.frame(term = terms, variable = terms, var_class = rep("numeric", length(terms)),
                           var_type = rep("continuous", length(terms)),
@@ -179,6 +179,6 @@ model_identify_variables.elbo_mixture <- function(model) {
 # Variables of classes are columns each; insight takes only cbind() apart.
 #' @exportS3Method insight::find_response
 find_response.elbo_mixture <- function(x, combine = TRUE, ...) {
-  if (!responses_apart(x$design$spec) || combine) return(NextMethod())
+  if (!responses_apart(design_of(x)$spec) || combine) return(NextMethod())
   response_variables(x)
 }

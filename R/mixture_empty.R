@@ -16,11 +16,11 @@
 # partition by "em", which empties nothing, leads to the fuller one.
 
 occupied <- function(fit) {
-  if (fit$method != "vb") return(seq_len(fit$k))
+  if (method_of(fit) != "vb") return(seq_len(n_components(fit)))
   which(component_size(fit) > 0.5)
 }
 
-emptied <- function(fit) setdiff(seq_len(fit$k), occupied(fit))
+emptied <- function(fit) setdiff(seq_len(n_components(fit)), occupied(fit))
 
 n_occupied <- function(result) sum(result$size > 0.5)
 
@@ -80,14 +80,15 @@ empty_words <- function(fit) {
                     "empty where they are not needed, and also where they overlap others. Weights",
                     "have no standard errors then. Compare with method = \"em\", or a prior as",
                     "priors(weight = dirichlet(4))."),
-              n, fit$k, if (n == 1) "is" else "are", if (n == 1) "it" else "them")
+              n, n_components(fit), if (n == 1) "is" else "are", if (n == 1) "it" else "them")
     },
-    if (!is.null(fit$emptier)) {
+    if (!is.null(emptier_of(fit))) {
       sprintf(paste("An optimum with %s has an ELBO higher by %s; corrected by what linear",
                     "response adds to the volume of q, the log evidence of this one is higher",
                     "by %s."),
-              count_words(fit$emptier$occupied, "occupied component"),
-              fixed_text(fit$emptier$objective - fit$objective, 1), fixed_text(fit$emptier$gain, 1))
+              count_words(emptier_of(fit)$occupied, "occupied component"),
+              fixed_text(emptier_of(fit)$objective - objective_of(fit), 1),
+              fixed_text(emptier_of(fit)$gain, 1))
     }
   )
 }

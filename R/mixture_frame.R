@@ -390,7 +390,7 @@ independent_columns <- function(X) {
 mixture_newdata <- function(fit, newdata, response = TRUE) {
   newdata <- as_newdata(newdata, fit)
   check_any_rows(newdata, "`newdata` has no rows.")
-  spec <- fit$design$spec
+  spec <- design_of(fit)$spec
   check_new_columns(fit, covariate_names(fit), newdata)
   unit <- if (!is.null(spec$unit) && all(vars_of(spec$unit) %in% names(newdata))) {
     new_factor_of(spec$unit, fit, newdata)
@@ -405,39 +405,39 @@ mixture_newdata <- function(fit, newdata, response = TRUE) {
   W <- if (!is.null(spec$membership)) {
     described <- spec$membership
     W <- new_columns(described$terms, newdata, described$xlevels, described$contrasts)
-    W[, colnames(fit$design$W), drop = FALSE]
+    W[, colnames(design_of(fit)$W), drop = FALSE]
   }
   design <- arrange_design(rows, units, W, NULL, attr(newdata, "row.names"))
   c(list(kind = spec$kind), design,
-    fit$design[c("variables", "random", "curves")], list(spec = spec))
+    design_of(fit)[c("variables", "random", "curves")], list(spec = spec))
 }
 
 # Of all parts but the responses; without its unit a row is a unit.
 covariate_names <- function(fit) {
-  spec <- fit$design$spec
-  random <- lapply(parse_formula(fit$formula)$bars, `[[`, "terms")
-  extras <- as.list(fit$call)[c("membership", "weights")]
-  vars_of(c(list(drop_bars(fit$formula[[3]])), random, extras))
+  spec <- design_of(fit)$spec
+  random <- lapply(parse_formula(formula(fit))$bars, `[[`, "terms")
+  extras <- as.list(call_of(fit))[c("membership", "weights")]
+  vars_of(c(list(drop_bars(formula(fit)[[3]])), random, extras))
 }
 
 vars_of <- function(expressions) unique(unlist(lapply(expressions, all.vars)))
 
 new_covariates <- function(fit, newdata) {
-  terms <- stats::delete.response(fit$terms)
-  frame <- new_frame(terms, newdata, fit$xlevels)
-  X <- kept_columns(stats::model.matrix(terms, frame, fit$contrasts), fit, newdata, tell = TRUE)
-  X <- cbind(X, smooth_matrix(fit$design$curves, frame))
-  list(X = X[, colnames(fit$design$X), drop = FALSE],
-       Z = if (!is.null(fit$design$random)) new_random(fit, newdata),
+  terms <- stats::delete.response(terms(fit))
+  frame <- new_frame(terms, newdata, xlevels_of(fit))
+  X <- kept_columns(stats::model.matrix(terms, frame, contrasts_of(fit)), fit, newdata, tell = TRUE)
+  X <- cbind(X, smooth_matrix(design_of(fit)$curves, frame))
+  list(X = X[, colnames(design_of(fit)$X), drop = FALSE],
+       Z = if (!is.null(design_of(fit)$random)) new_random(fit, newdata),
        offset = as_double(stats::model.offset(frame)),
        weights = as_double(new_extra(fit, "weights", newdata)))
 }
 
 new_responses <- function(fit, newdata) {
-  spec <- fit$design$spec
+  spec <- design_of(fit)$spec
   law <- law_of(fit)
   expressions <- law$responses(spec$lhs)
-  columns <- Map(response_of_newdata, expressions, fit$frame[response_columns(spec)],
+  columns <- Map(response_of_newdata, expressions, frame_of(fit)[response_columns(spec)],
                  MoreArgs = list(fit = fit, newdata = newdata))
   for (column in columns) check_new_length(NROW(column), newdata, vars_of(expressions))
   frame <- structure(columns, names = vapply(expressions, deparse_line, ""),
@@ -454,11 +454,11 @@ new_responses <- function(fit, newdata) {
 # `old` are its values in the fit.
 response_of_newdata <- function(expression, old, fit, newdata) {
   absent <- function(expr) {
-    names <- intersect(all.vars(expr), fit$variables)
+    names <- intersect(all.vars(expr), variables_of(fit))
     length(names) > 0 && !all(names %in% names(newdata))
   }
   value <- function(expr) {
-    tryCatch(eval(expr, newdata, environment(fit$formula)), error = abort_newdata)
+    tryCatch(eval(expr, newdata, environment(formula(fit))), error = abort_newdata)
   }
   arguments <- if (is_call_to(expression, "cbind")) as.list(expression)[-1]
   if (length(arguments) > 0 && length(arguments) == ncol(old)) {
@@ -476,9 +476,10 @@ response_of_newdata <- function(expression, old, fit, newdata) {
 }
 
 check_new_width <- function(Y, fit) {
-  if (ncol(Y) == ncol(fit$design$Y)) return()
+  if (ncol(Y) == ncol(design_of(fit)$Y)) return()
   abort(sprintf("The response `%s` of `newdata` has %d columns, not %d as in the fit.",
-                deparse_line(fit$design$spec$lhs), ncol(Y), ncol(fit$design$Y)), "elbo_error_data")
+                deparse_line(design_of(fit)$spec$lhs), ncol(Y), ncol(design_of(fit)$Y)),
+                "elbo_error_data")
 }
 
 as_newdata <- function(newdata, fit) {

@@ -55,7 +55,7 @@ NULL
 #' @export
 coef.elbo_mixture <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$coef)
-  object$theta[object$parameters$block %in% coefficient_blocks]
+  theta(object)[parameters_of(object)$block %in% coefficient_blocks]
 }
 
 coefficient_blocks <- c("membership", "mean", "beta", "prob")
@@ -75,7 +75,7 @@ nobs.elbo_mixture <- function(object, ...) {
 }
 
 unit_freq <- function(fit) {
-  if (is.null(fit$design$freq)) rep(1, fit$design$n_unit) else fit$design$freq
+  if (is.null(design_of(fit)$freq)) rep(1, design_of(fit)$n_unit) else design_of(fit)$freq
 }
 
 #' @rdname elbo_mixture-methods
@@ -83,7 +83,7 @@ unit_freq <- function(fit) {
 weights.elbo_mixture <- function(object, type = "prior", ...) {
   check_dots_empty(...)
   check_choice(type, "type", "prior")
-  design <- object$design
+  design <- design_of(object)
   given <- if (is.null(design$trials)) design$weights else design$trials
   by_frame_row(object, if (is.null(given)) rep(1, design$n_row) else given)
 }
@@ -105,8 +105,8 @@ residuals.elbo_mixture <- function(object, type = c("response", "pearson"), ...,
   probability <- unit_probability(object)
   residual <- response_values(object) - fitted_means(object)
   if (type == "pearson") {
-    variance <- average_components(object, component_variances(object, object$design),
-                                   object$design, probability)
+    variance <- average_components(object, component_variances(object, design_of(object)),
+                                   design_of(object), probability)
     residual <- ifelse(residual == 0 & variance == 0, 0, residual / sqrt(variance))
   }
   by_frame_row(object, residual)
@@ -116,8 +116,8 @@ residuals.elbo_mixture <- function(object, type = c("response", "pearson"), ...,
 #' @export
 model.matrix.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
-  stats::model.matrix(stats::delete.response(object$terms), object$frame,
-                      contrasts.arg = object$contrasts)
+  stats::model.matrix(stats::delete.response(terms(object)), frame_of(object),
+                      contrasts.arg = contrasts_of(object))
 }
 
 #' @rdname elbo_mixture-methods
@@ -129,14 +129,14 @@ ranef.elbo_mixture <- function(object, ...) {
     not_for_mixtures("ranef()", "The latent variables are components: latent(fit).")
   }
   stats::setNames(list(as.data.frame(law$deviations(object))),
-                  deparse_line(object$design$spec$unit[[1]]))
+                  deparse_line(design_of(object)$spec$unit[[1]]))
 }
 
 # Means of the rows of the fit, the deviations of units included.
 fitted_means <- function(fit) {
-  means <- averaged_means(fit, fit$design, unit_probability(fit))
+  means <- averaged_means(fit, design_of(fit), unit_probability(fit))
   law <- law_of(fit)
-  if (law$has_deviations) with_deviations(means, fit$design, law$deviations(fit)) else means
+  if (law$has_deviations) with_deviations(means, design_of(fit), law$deviations(fit)) else means
 }
 
 #' @rdname elbo_mixture-methods
@@ -153,18 +153,18 @@ not_for_mixtures <- function(what, remedy) {
 
 # In the order of the frame, named by its rows, padded as its na.action wants it.
 by_frame_row <- function(fit, values) {
-  values <- frame_order(as.matrix(values), fit$design)
-  stats::naresid(fit$design$na.action, values)
+  values <- frame_order(as.matrix(values), design_of(fit))
+  stats::naresid(design_of(fit)$na.action, values)
 }
 
 #' @exportS3Method
-has_latent.elbo_mixture <- function(fit) fit$k > 1 || law_of(fit)$has_deviations
+has_latent.elbo_mixture <- function(fit) n_components(fit) > 1 || law_of(fit)$has_deviations
 
 # ---- what C says -------------------------------------------------------------------------
 
-evaluate_mixture <- function(fit, design = fit$design, state = fit$state) {
+evaluate_mixture <- function(fit, design = design_of(fit), state = state_of(fit)) {
   answer <- .Call(C_mixture_evaluate, fit_model(fit, design), state)
-  at_fit <- identical(state, fit$state)
+  at_fit <- identical(state, state_of(fit))
   if (answer$status == 0 && !(at_fit && -Inf %in% answer$log_density)) return(answer)
   if (at_fit) {
     abort(c("The density of `newdata` is zero under every component, to the last digit",
@@ -176,16 +176,16 @@ evaluate_mixture <- function(fit, design = fit$design, state = fit$state) {
 
 # The probabilities of the components of every unit.
 unit_probability <- function(fit) {
-  if (is.null(fit$cache$probability)) {
+  if (is.null(cache_of(fit)$probability)) {
     probability <- evaluate_mixture(fit)$probability
-    fit$cache$probability <- label_units(fit, fit$design, harden(fit, probability))
+    cache_of(fit)$probability <- label_units(fit, design_of(fit), harden(fit, probability))
   }
-  fit$cache$probability
+  cache_of(fit)$probability
 }
 
 # Under joint the latent variables are points.
 harden <- function(fit, probability) {
-  if (fit$method != "joint") return(probability)
+  if (method_of(fit) != "joint") return(probability)
   class <- most_probable(probability)
   out <- 0 * probability
   out[cbind(seq_along(class), class)[!is.na(class), , drop = FALSE]] <- 1
@@ -203,7 +203,7 @@ label_units <- function(fit, design, probability) {
 follow_formula.elbo_mixture <- function(object, call) {
   renamed <- law_of(object)$renamed
   renamed(object, call, function() {
-    mixture_kind(parse_mixture(call$formula, object$frame), object$design$spec$family,
+    mixture_kind(parse_mixture(call$formula, frame_of(object)), design_of(object)$spec$family,
                  !is.null(call$weights))
   })
 }

@@ -22,8 +22,9 @@ mixture_model <- function(design, k, method, covariance, told) {
        parts = parts)
 }
 
-fit_model <- function(fit, design = fit$design) {
-  mixture_model(design, fit$k, fit$method, fit$covariance, fit$priors$told)
+fit_model <- function(fit, design = design_of(fit)) {
+  mixture_model(design, n_components(fit), method_of(fit), covariance_model(fit),
+                priors_of(fit)$told)
 }
 
 # theta -----------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ default_way_in <- function() {
     has_sigma = function(family) FALSE, sigma_words = NULL, check_response = nothing,
     silent_rows = nothing, check_design = nothing, distinct = function(design) design$Y,
     newdata = function(newdata, fit) newdata,
-    levels = function(fit) lapply(fit$frame[response_columns(fit$design$spec)], levels),
+    levels = function(fit) lapply(frame_of(fit)[response_columns(design_of(fit)$spec)], levels),
     df = count_free, covariance_models = no_covariance_models,
     defaults = function(design) rep(list(NULL), nrow(law_of(design)$slots(design))),
     distinct_models = function(models, k) models, hopeless = nothing, misfit = nothing,
@@ -119,19 +119,19 @@ default_way_in <- function() {
 default_way_out <- function() {
   nothing <- function(...) NULL
   list(
-    sigma = residual_sigma, observed = function(fit) cbind(design_responses(fit$design)),
+    sigma = residual_sigma, observed = function(fit) cbind(design_responses(design_of(fit))),
     drawn = function(design, pad) pad(design_responses(design)),
     has_deviations = FALSE, deviations = nothing,
     has_vectors = function(design) FALSE, without_priors = identity, as_points = identity,
     at_draw = function(fit, theta) replace_theta(fit, theta),
     limit_theta = function(theta, model, result) theta,
-    at_boundary = function(fit) logical(nrow(fit$parameters)), flat = 3e-6,
+    at_boundary = function(fit) logical(nrow(parameters_of(fit))), flat = 3e-6,
     unconstrained = identity, point_fields = fields_by_draw,
     renamed = function(object, call, kind) call, sentence = function(fit) character(),
-    extra_rows = function(fit) matrix(0, fit$k, 0), is_kmeans = function(fit) FALSE,
+    extra_rows = function(fit) matrix(0, n_components(fit), 0), is_kmeans = function(fit) FALSE,
     notes = nothing, ridge_notes = nothing, pictures = function(fit) list(),
     mean_field = function(fit) factor_blocks(law_of(fit)$factors(fit)),
-    shared_scales = function(fit) rep(NA_character_, nrow(fit$parameters)),
+    shared_scales = function(fit) rep(NA_character_, nrow(parameters_of(fit))),
     shares = function(fit) list(), shared_priors = function(design) character(),
     row_cost = function(design) NCOL(if (is.null(design$X)) design$Y else design$X),
     pieces = function(fit) "Linear response not checked: this law has no chart."
@@ -184,21 +184,21 @@ count_free <- function(design, k, covariance, told) {
 }
 
 residual_sigma <- function(fit) {
-  values <- fit$theta[fit$parameters$block == "sigma"]
+  values <- theta(fit)[parameters_of(fit)$block == "sigma"]
   if (length(values) == 0) return(1)
   names(values) <- if (length(values) > 1) component_labels(fit)
   values
 }
 
 replace_theta <- function(fit, theta) {
-  fit$theta[] <- theta
+  theta(fit)[] <- theta
   fit
 }
 
 fields_by_draw <- function(fit, theta) {
   law <- law_of(fit)
   of_draw <- function(i) {
-    lapply(law$theta_fields(replace_theta(fit, theta[i, ]), fit$state[[law$part]]), as.vector)
+    lapply(law$theta_fields(replace_theta(fit, theta[i, ]), state_of(fit)[[law$part]]), as.vector)
   }
   draws <- lapply(seq_len(nrow(theta)), of_draw)
   do.call(Map, c(cbind, draws))

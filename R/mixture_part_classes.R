@@ -6,7 +6,7 @@ mixture_laws$classes <- function() {
     by_row = FALSE,
     responses = function(lhs) unname(as.list(lhs)[-1]), check_response = check_class_variables,
     response_rows = function(responses, spec) class_matrix(responses, class_names(spec)),
-    levels = function(fit) fit$design$variables$levels, check_design = check_class_columns,
+    levels = function(fit) design_of(fit)$variables$levels, check_design = check_class_columns,
     model = classes_part, parameters = class_parameters, df = class_df, slots = class_slots,
     told = told_classes, defaults = default_classes, collapse_words = collapse_of_variance,
     collapse_prior = class_prior_text, features = class_features,
@@ -254,7 +254,7 @@ class_fields <- function(fit, fields) {
 
 class_components <- function(fit) {
   values <- component_values(fit, "prob", "prob__")
-  variables <- fit$design$variables
+  variables <- design_of(fit)$variables
   variables <- variables[variables$type != "gaussian", ]
   probability <- Map(function(name, type, levels) {
     yes <- values[, name[type == "binomial"], drop = FALSE]
@@ -277,7 +277,7 @@ class_values <- function(fit, of_share, numeric) {
       categorical = of_share(class_columns(probability[[name]],
                                            paste0(name, ".", colnames(probability[[name]]))))
     )
-  }, fit$design$variables$name, fit$design$variables$type)
+  }, design_of(fit)$variables$name, design_of(fit)$variables$type)
   do.call(cbind, unname(columns))
 }
 
@@ -295,7 +295,7 @@ class_variances <- function(fit, design) {
 }
 
 observed_classes <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   columns <- Map(function(j, type, levels) {
     y <- design$Y[, j, drop = FALSE]
     if (type == "categorical") outer(y[, 1], seq_along(levels), `==`) + 0 else y
@@ -324,7 +324,7 @@ drawn_classes <- function(design, pad) {
 
 class_draws <- function(fit, component) {
   parts <- class_components(fit)
-  variables <- fit$design$variables
+  variables <- design_of(fit)$variables
   columns <- lapply(seq_along(variables$name), function(v) {
     name <- variables$name[v]
     if (variables$type[v] == "gaussian") {
@@ -340,24 +340,24 @@ class_draws <- function(fit, component) {
 
 # Classes of categories have no more parameters than there are cells in the table of all responses.
 cell_words <- function(fit) {
-  if (any(fit$design$variables$type == "gaussian")) return()
-  cells <- prod(lengths(fit$design$variables$levels)) - 1
-  if (fit$df_parameters <= cells) return()
+  if (any(design_of(fit)$variables$type == "gaussian")) return()
+  cells <- prod(lengths(design_of(fit)$variables$levels)) - 1
+  if (n_free(fit) <= cells) return()
   sprintf("%s, but the table of the responses has %s: use fewer components.",
-          count_words(fit$df_parameters, "free parameter"), count_words(cells, "free cell"))
+          count_words(n_free(fit), "free parameter"), count_words(cells, "free cell"))
 }
 
 # Variational Bayes -----------------------------------------------------------------------------
 
 class_factors <- function(fit) {
-  state <- fit$state$classes
-  variables <- fit$design$variables
+  state <- state_of(fit)$classes
+  variables <- design_of(fit)$variables
   discrete <- variables$type != "gaussian"
   size <- ifelse(discrete, lengths(variables$levels), 0)
   first <- cumsum(size) - size
   number <- cumsum(!discrete)
   factors <- lapply(seq_along(size), function(v) {
-    of_component <- lapply(seq_len(fit$k), function(j) {
+    of_component <- lapply(seq_len(n_components(fit)), function(j) {
       if (!discrete[v]) {
         at <- number[v]
         return(list(family = "normal inverse gamma", shape = state$shape[at, j],
@@ -381,7 +381,7 @@ class_blocks <- function(fit) {
     if (f$family == "Dirichlet") {
       cov <- dirichlet_covariance(f$alpha)
       one <- paste0("prob__", variable, suffix)
-      if (one %in% fit$parameters$name) return(list(list(name = one, cov = cov[2, 2])))
+      if (one %in% parameters_of(fit)$name) return(list(list(name = one, cov = cov[2, 2])))
       return(list(list(name = paste0("prob__", variable, ".", names(f$alpha), suffix), cov = cov)))
     }
     list(list(name = paste0("mean__", variable, suffix), cov = f$rate / (f$shape - 1) / f$kappa),
@@ -393,11 +393,11 @@ class_blocks <- function(fit) {
 
 # Entries of theta that are shares of one whole.
 class_shares <- function(fit) {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   groups <- list()
-  for (name in fit$design$variables$name[fit$design$variables$type == "categorical"]) {
-    levels <- fit$design$variables$levels[[match(name, fit$design$variables$name)]]
-    for (j in seq_len(fit$k)) {
+  for (name in design_of(fit)$variables$name[design_of(fit)$variables$type == "categorical"]) {
+    levels <- design_of(fit)$variables$levels[[match(name, design_of(fit)$variables$name)]]
+    for (j in seq_len(n_components(fit))) {
       rows <- match(paste0("prob__", name, ".", levels, "|", j), parameters$name)
       groups <- c(groups, list(rows))
     }
@@ -406,9 +406,9 @@ class_shares <- function(fit) {
 }
 
 class_pieces <- function(fit) {
-  told <- fit$priors$told$classes
-  variables <- fit$design$variables
-  pieces <- lapply(seq_len(fit$k), function(j) {
+  told <- priors_of(fit)$told$classes
+  variables <- design_of(fit)$variables
+  pieces <- lapply(seq_len(n_components(fit)), function(j) {
     lapply(seq_along(variables$name), function(v) class_piece(fit, told, variables, v, j))
   })
   unlist(pieces, recursive = FALSE)
@@ -416,7 +416,7 @@ class_pieces <- function(fit) {
 
 class_piece <- function(fit, told, variables, v, j) {
   name <- variables$name[v]
-  at <- function(words) match(paste0(words, "|", j), fit$parameters$name)
+  at <- function(words) match(paste0(words, "|", j), parameters_of(fit)$name)
   if (variables$type[v] == "categorical") {
     levels <- variables$levels[[v]]
     return(share_piece(at(paste0("prob__", name, ".", levels)), j, paste(name, levels[-1]),
@@ -440,16 +440,16 @@ class_piece <- function(fit, told, variables, v, j) {
 }
 
 probability_columns <- function(fit, theta) {
-  variables <- fit$design$variables
+  variables <- design_of(fit)$variables
   at <- function(words, j) {
-    t(theta[, match(paste0(words, "|", j), fit$parameters$name), drop = FALSE])
+    t(theta[, match(paste0(words, "|", j), parameters_of(fit)$name), drop = FALSE])
   }
   numbers <- variables$name[variables$type == "gaussian"]
   of_component <- function(words) {
-    do.call(rbind, lapply(seq_len(fit$k), function(j) at(words, j)))
+    do.call(rbind, lapply(seq_len(n_components(fit)), function(j) at(words, j)))
   }
   discrete <- which(variables$type != "gaussian")
-  probability <- lapply(seq_len(fit$k), function(j) {
+  probability <- lapply(seq_len(n_components(fit)), function(j) {
     do.call(rbind, lapply(discrete, function(v) {
       if (variables$type[v] == "categorical") {
         return(at(paste0("prob__", variables$name[v], ".", variables$levels[[v]]), j))

@@ -1,18 +1,18 @@
 # Pictures of latent classes.
 
 class_pictures <- function(fit) {
-  type <- fit$design$variables$type
+  type <- design_of(fit)$variables$type
   panels <- any(type == "gaussian") + any(type != "gaussian")
   list(profiles = picture(plot_profiles, panels = panels))
 }
 
 plot_profiles <- function(fit) {
-  variables <- fit$design$variables
-  values <- component_means(fit, fit$design)
+  variables <- design_of(fit)$variables
+  values <- component_means(fit, design_of(fit))
   numeric <- colnames(values) %in% variables$name[variables$type == "gaussian"]
   if (any(!numeric)) draw_profiles(fit, values[, !numeric, drop = FALSE], c(0, 1), "Probabilities")
   if (any(numeric)) {
-    Y <- fit$design$Y[, colnames(values)[numeric], drop = FALSE]
+    Y <- design_of(fit)$Y[, colnames(values)[numeric], drop = FALSE]
     centred <- sweep(values[, numeric, drop = FALSE], 2, colMeans(Y, na.rm = TRUE))
     scaled <- sweep(centred, 2, apply(Y, 2, stats::sd, na.rm = TRUE), "/")
     draw_profiles(fit, scaled, range(scaled, -1, 1), "Means / standard deviation")
@@ -35,7 +35,8 @@ draw_profiles <- function(fit, values, range, title) {
   for (i in seq_along(shown)) {
     j <- shown[i]
     graphics::points(values[j, ], seq_len(n) + shift[i], lwd = 2,
-                     pch = component_symbols(fit$k)[j], col = component_colours(fit$k)[j])
+                     pch = component_symbols(n_components(fit))[j],
+                     col = component_colours(n_components(fit))[j])
   }
   component_legend(fit, "bottom", horiz = TRUE)
 }

@@ -120,7 +120,7 @@ block_label <- function(block) {
 }
 
 new_random <- function(fit, newdata) {
-  random <- fit$design$random
+  random <- design_of(fit)$random
   frames <- lapply(random$terms, function(block) new_frame(block$terms, newdata, block$xlevels))
   Z <- Map(function(block, frame) stats::model.matrix(block$terms, frame, block$contrasts),
            random$terms, frames)
@@ -228,17 +228,17 @@ flat_model <- function(model) {
 
 # Coefficients of smooth terms that are points, as coefficients like others with a normal prior.
 with_smooths_as_points <- function(fit) {
-  if (!has_smooths(fit$design)) return(fit)
-  told <- fit$priors$told$curves
+  if (!has_smooths(design_of(fit))) return(fit)
+  told <- priors_of(fit)$told$curves
   if (is.null(told$beta_sd)) {
-    told$beta_mean <- numeric(ncol(straight_columns(fit$design)))
+    told$beta_mean <- numeric(ncol(straight_columns(design_of(fit))))
     told$beta_sd <- told$beta_mean + Inf
   }
-  size <- smooth_sizes(fit$design$curves)
+  size <- smooth_sizes(design_of(fit)$curves)
   told$beta_mean <- c(told$beta_mean, numeric(sum(size)))
   told$beta_sd <- c(told$beta_sd, rep(told$smooth_constant, size))
-  fit$priors$told$curves <- replace(told, names(told_smooths(list())), told_smooths(list()))
-  fit$design["curves"] <- list(NULL)
+  priors_of(fit)$told$curves <- replace(told, names(told_smooths(list())), told_smooths(list()))
+  design_of(fit)["curves"] <- list(NULL)
   fit
 }
 

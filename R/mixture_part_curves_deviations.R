@@ -12,23 +12,23 @@
 curve_fields <- function(fit, fields) {
   Gamma <- aperm(curve_covariances(fit), c(2, 3, 1))
   fields$coefficients <- t(component_values(fit, "beta"))
-  fields$covariance <- if (fit$design$random$common) Gamma[, , 1, drop = FALSE] else Gamma
-  fields$sigma <- unname(fit$theta[fit$parameters$block == "sigma"])
+  fields$covariance <- if (design_of(fit)$random$common) Gamma[, , 1, drop = FALSE] else Gamma
+  fields$sigma <- unname(theta(fit)[parameters_of(fit)$block == "sigma"])
   fields
 }
 
 # E[gamma_i | y_i, z_i = j] = Gamma_j Z_i' (Z_i Gamma_j Z_i' + S_ij)^{-1} (y_i - X_i beta_j), S_ij
 # the residual variances.
 deviations <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   Gamma <- curve_covariances(fit)
   residual <- design$y - component_means(fit, design)
   variance <- residual_variances(fit, design)
-  out <- array(0, c(design$n_unit, ncol(design$Z), fit$k))
+  out <- array(0, c(design$n_unit, ncol(design$Z), n_components(fit)))
   for (units in like_units(design)) {
     rows <- rows_of_units(design, units)
     Z <- design$Z[rows[, 1], , drop = FALSE]
-    for (j in seq_len(fit$k)) {
+    for (j in seq_len(n_components(fit))) {
       ZG <- Z %*% matrix(Gamma[j, , ], ncol(Z))
       V <- tcrossprod(ZG, Z) + diag(variance[rows[, 1], j], nrow(rows))
       out[units, , j] <- crossprod(solve(V, matrix(residual[rows, j], nrow(rows))), ZG)
@@ -40,7 +40,8 @@ deviations <- function(fit) {
 
 averaged_deviations <- function(fit) {
   given <- deviations(fit)
-  weighted <- given * as.vector(unit_probability(fit)[, rep(seq_len(fit$k), each = dim(given)[2])])
+  weighted <- given *
+    as.vector(unit_probability(fit)[, rep(seq_len(n_components(fit)), each = dim(given)[2])])
   average <- apply(weighted, c(1, 2), sum)
   dimnames(average) <- dimnames(given)[1:2]
   average
@@ -48,12 +49,12 @@ averaged_deviations <- function(fit) {
 
 # list(estimate, se, low, high), each rows of the design x k: mean responses of the components, with
 # standard errors from the covariance of the coefficients of a component.
-component_curves <- function(fit, design = fit$design, level = 0.95) {
+component_curves <- function(fit, design = design_of(fit), level = 0.95) {
   estimate <- component_means(fit, design)
-  se <- vapply(seq_len(fit$k), function(j) {
+  se <- vapply(seq_len(n_components(fit)), function(j) {
     sqrt(rowSums((design$X %*% coefficient_covariance(fit, j)) * design$X))
   }, numeric(design$n_row))
-  se <- matrix(se, ncol = fit$k, dimnames = dimnames(estimate))
+  se <- matrix(se, ncol = n_components(fit), dimnames = dimnames(estimate))
   half_width <- stats::qnorm((1 + level) / 2) * se
   list(estimate = estimate, se = se, low = estimate - half_width, high = estimate + half_width)
 }
@@ -62,8 +63,8 @@ component_curves <- function(fit, design = fit$design, level = 0.95) {
 # the information is of the means of q(b) too.
 coefficient_covariance <- function(fit, j) {
   information <- mixture_information(fit)
-  beta <- which(fit$parameters$block == "beta" & fit$parameters$component == j)
-  n <- ncol(curved_columns(fit$design))
+  beta <- which(parameters_of(fit)$block == "beta" & parameters_of(fit)$component == j)
+  n <- ncol(curved_columns(design_of(fit)))
   jacobian <- rbind(information$jacobian[beta, , drop = FALSE],
                     information$latent[n * (j - 1) + seq_len(n), , drop = FALSE])
   transform_covariance(jacobian, information$eta_cov)
@@ -74,14 +75,14 @@ coefficient_covariance <- function(fit, j) {
 curves_at_draw <- function(fit, theta) {
   expected <- component_values(fit, "beta")
   fit <- replace_theta(fit, theta)
-  if (!has_smooths(fit$design)) return(fit)
+  if (!has_smooths(design_of(fit))) return(fit)
   beta <- seq_len(ncol(expected))
-  for (j in seq_len(fit$k)) {
+  for (j in seq_len(n_components(fit))) {
     V <- coefficient_covariance(fit, j)
     gain <- V[-beta, beta, drop = FALSE] %*% solve(V[beta, beta])
     moved <- gain %*% (component_values(fit, "beta")[j, ] - expected[j, ])
     rest <- V[-beta, -beta, drop = FALSE] - gain %*% V[beta, -beta, drop = FALSE]
-    fit$state$curves$mean[-beta, j] <- fit$state$curves$mean[-beta, j] + moved +
+    state_of(fit)$curves$mean[-beta, j] <- state_of(fit)$curves$mean[-beta, j] + moved +
       t(normal_draws(1, rest))
   }
   fit
@@ -96,7 +97,7 @@ unit_curve_draws <- function(fit, design, component) {
   unit <- unit_of_row(design)
   q <- ncol(design$Z)
   gamma <- matrix(0, design$n_unit, q)
-  for (j in seq_len(fit$k)) {
+  for (j in seq_len(n_components(fit))) {
     of <- which(component == j)
     spectrum <- eigen(matrix(Gamma[j, , ], q), symmetric = TRUE)
     root <- spectrum$vectors %*% diag(sqrt(pmax(spectrum$values, 0)), q)
@@ -115,20 +116,22 @@ curve_components <- function(fit) {
 # Those of smooth terms last: k x columns of X.
 component_coefficients <- function(fit) {
   beta <- component_values(fit, "beta")
-  if (has_smooths(fit$design)) cbind(beta, smooth_coefficients(fit)) else beta
+  if (has_smooths(design_of(fit))) cbind(beta, smooth_coefficients(fit)) else beta
 }
 
 # k x q x q, from the sds and correlations of theta().
 curve_covariances <- function(fit) {
-  names <- colnames(fit$design$Z)
+  names <- colnames(design_of(fit)$Z)
   of_component <- function(j) {
-    mine <- is.na(fit$parameters$component) | fit$parameters$component == j
-    curve_covariance(fit$design, fit$theta[mine & fit$parameters$block == "sd"],
-                     fit$theta[mine & fit$parameters$block == "cor"])
+    mine <- is.na(parameters_of(fit)$component) | parameters_of(fit)$component == j
+    curve_covariance(design_of(fit), theta(fit)[mine & parameters_of(fit)$block == "sd"],
+                     theta(fit)[mine & parameters_of(fit)$block == "cor"])
   }
-  covariances <- vapply(seq_len(fit$k), of_component, matrix(0, length(names), length(names)))
-  array(aperm(array(covariances, c(length(names), length(names), fit$k)), c(3, 1, 2)),
-        c(fit$k, length(names), length(names)), list(component_labels(fit), names, names))
+  covariances <- vapply(seq_len(n_components(fit)), of_component,
+                        matrix(0, length(names), length(names)))
+  array(aperm(array(covariances, c(length(names), length(names), n_components(fit))), c(3, 1, 2)),
+        c(n_components(fit), length(names), length(names)),
+        list(component_labels(fit), names, names))
 }
 
 curve_covariance <- function(design, sd, cor) {
@@ -158,45 +161,49 @@ curve_means <- function(fit, design) row_means(fit, component_coefficients(fit),
 
 # Under joint there is no law of what is a point.
 edf_rows <- function(fit) {
-  if (!has_smooths(fit$design) || fit$method == "joint") return(matrix(0, fit$k, 0))
+  if (!has_smooths(design_of(fit)) || method_of(fit) == "joint") {
+    return(matrix(0, n_components(fit), 0))
+  }
   smooth_edf(fit)
 }
 
 # Of the components' smooth terms: means under q, or points.
 smooth_coefficients <- function(fit) {
-  terms <- colnames(curved_columns(fit$design))
-  state <- fit$state$curves
-  beta <- if (fit$method == "vb") state$mean else state$coefficients
-  rows <- ncol(fit$design$X) - length(terms) + seq_along(terms)
-  matrix(t(beta[rows, , drop = FALSE]), fit$k, length(terms),
+  terms <- colnames(curved_columns(design_of(fit)))
+  state <- state_of(fit)$curves
+  beta <- if (method_of(fit) == "vb") state$mean else state$coefficients
+  rows <- ncol(design_of(fit)$X) - length(terms) + seq_along(terms)
+  matrix(t(beta[rows, , drop = FALSE]), n_components(fit), length(terms),
          dimnames = list(component_labels(fit), terms))
 }
 
 # As curve_summary() of fit_glmm(): by how much the data shrink the prior variance of coefficients,
 # and what has no penalty.
 smooth_edf <- function(fit) {
-  curves <- fit$design$curves
-  state <- fit$state$curves
-  vb <- fit$method == "vb"
+  curves <- design_of(fit)$curves
+  state <- state_of(fit)$curves
+  vb <- method_of(fit) == "vb"
   cov <- if (vb) state$cov else state$smooth_cov
   last <- nrow(cov) - length(smooth_rows(fit)) + seq_along(smooth_rows(fit))
-  variance <- vapply(seq_len(fit$k), function(j) cov[cbind(last, last, j)], numeric(length(last)))
+  variance <- vapply(seq_len(n_components(fit)), function(j) cov[cbind(last, last, j)],
+                     numeric(length(last)))
   precision <- if (vb) state$smooth_shape / state$smooth_rate else 1 / state$smooth_sd^2
   left <- rowsum(matrix(variance, length(last)), smooth_rows(fit)) * precision
   edf <- vapply(curves, straight_parts, 0) +
     ifelse(is.finite(precision), smooth_sizes(curves) - left, 0)
-  matrix(t(edf), fit$k, dimnames = list(component_labels(fit), curve_labels(curves)))
+  matrix(t(edf), n_components(fit), dimnames = list(component_labels(fit), curve_labels(curves)))
 }
 
 # Which entries of theta() are standard deviations of what is nothing beside the residuals, or
 # correlations with that.
 is_nothing <- function(fit) {
-  parameters <- fit$parameters
-  extent <- sd_extents(fit$design)[own_terms(parameters)]
-  nothing <- fit$theta * extent < 1e-10 * min(sigma(fit))
+  parameters <- parameters_of(fit)
+  extent <- sd_extents(design_of(fit))[own_terms(parameters)]
+  nothing <- theta(fit) * extent < 1e-10 * min(sigma(fit))
   nothing[is.na(extent)] <- FALSE
-  blocks <- random_blocks(fit$design)
-  pairs <- lapply(block_names(fit$design)[blocks$kind == "free" & blocks$size > 1], utils::combn, 2)
+  blocks <- random_blocks(design_of(fit))
+  pairs <- lapply(block_names(design_of(fit))[blocks$kind == "free" & blocks$size > 1],
+                  utils::combn, 2)
   cor <- which(parameters$block == "cor")
   if (length(cor) == 0) return(unname(nothing))
   suffix <- ifelse(is.na(parameters$component[cor]), "", paste0("|", parameters$component[cor]))

@@ -12,26 +12,26 @@ most_members <- 300L # drawn in a panel
 
 # Factors of the curves' formula.
 arm_factors <- function(fit) {
-  variables <- all.vars(stats::delete.response(fit$terms))
-  variables[!vapply(fit$frame[variables], is.numeric, NA)]
+  variables <- all.vars(stats::delete.response(terms(fit)))
+  variables[!vapply(frame_of(fit)[variables], is.numeric, NA)]
 }
 
 # A curve for each combination of their levels that occurs.
 curve_arms <- function(fit) {
   factors <- arm_factors(fit)
-  if (length(factors) == 0) return(gl(1, nrow(fit$frame), labels = ""))
-  interaction(fit$frame[factors], drop = TRUE, sep = ", ")
+  if (length(factors) == 0) return(gl(1, nrow(frame_of(fit)), labels = ""))
+  interaction(frame_of(fit)[factors], drop = TRUE, sep = ", ")
 }
 
 drawn_components <- function(fit) utils::head(occupied(fit), most_panels)
 
 # A row for each unit, arm and x: replicates are averaged. Units by their most probable component.
 curve_members <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   in_order <- if (is.null(design$row_order)) seq_len(design$n_row) else design$row_order
   rows <- data.frame(unit = unit_of_row(design), component = row_component(fit),
                      arm = as.integer(curve_arms(fit))[in_order],
-                     x = fit$frame[[regression_covariate(fit)]][in_order])
+                     x = frame_of(fit)[[regression_covariate(fit)]][in_order])
   order <- order(rows$unit, rows$arm, rows$x)
   rows <- rows[order, ]
   first <- c(TRUE, Reduce(`|`, lapply(rows[c("unit", "arm", "x")], function(v) diff(v) != 0)))
@@ -43,18 +43,18 @@ curve_members <- function(fit) {
 # component, arm, x, estimate, low, high, in the order of x; other covariates at a typical value.
 archetypes <- function(fit, level, n = 201) {
   covariate <- regression_covariate(fit)
-  x <- range(fit$frame[[covariate]])
+  x <- range(frame_of(fit)[[covariate]])
   x <- seq(x[1], x[2], length.out = n)
   arms <- curve_arms(fit)
-  variables <- setdiff(names(fit$frame), vars_of(fit$design$spec$unit))
-  typical <- lapply(fit$frame[variables], typical_value)
+  variables <- setdiff(names(frame_of(fit)), vars_of(design_of(fit)$spec$unit))
+  typical <- lapply(frame_of(fit)[variables], typical_value)
   tables <- lapply(seq_len(nlevels(arms)), function(arm) {
     row <- match(arm, as.integer(arms))
-    typical[arm_factors(fit)] <- fit$frame[row, arm_factors(fit), drop = FALSE]
+    typical[arm_factors(fit)] <- frame_of(fit)[row, arm_factors(fit), drop = FALSE]
     grid <- as.data.frame(lapply(typical, rep, length.out = n), optional = TRUE)
     grid[[covariate]] <- x
     curves <- component_curves(fit, mixture_newdata(fit, grid, response = FALSE), level)
-    data.frame(component = rep(seq_len(fit$k), each = n), arm = arm, x = x,
+    data.frame(component = rep(seq_len(n_components(fit)), each = n), arm = arm, x = x,
                lapply(curves[c("estimate", "low", "high")], as.vector))
   })
   do.call(rbind, tables)
@@ -175,7 +175,7 @@ label_page <- function(fit, arms) {
 # u' Z'V^-1 Z u is chi-squared with as many degrees of freedom as Z has columns that the unit
 # tells apart.
 deviation_distances <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   component <- unit_component(fit)
   Gamma <- curve_covariances(fit)
   at <- cbind(seq_len(design$n_row), component[unit_of_row(design)])
@@ -214,10 +214,12 @@ plot_deviations <- function(fit) {
   graphics::plot(table$expected, table$score, type = "n", xlab = "normal quantiles",
                  ylab = "normal scores", main = "Deviations against their law")
   graphics::abline(0, 1, col = colours[["grey"]])
-  graphics::points(table$expected, table$score, pch = component_symbols(fit$k)[table$component],
-                   col = component_colours(fit$k)[table$component],
+  graphics::points(table$expected, table$score,
+                   pch = component_symbols(n_components(fit))[table$component],
+                   col = component_colours(n_components(fit))[table$component],
                    cex = if (nrow(table) > 500) 0.5 else 0.8)
-  if (fit$k > 1) component_legend(fit, "topleft", ncol = ceiling(length(occupied(fit)) / 4))
+  if (n_components(fit) == 1) return(invisible())
+  component_legend(fit, "topleft", ncol = ceiling(length(occupied(fit)) / 4))
 }
 
 # ---- ggplot2 -----------------------------------------------------------------------------

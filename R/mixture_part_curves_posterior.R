@@ -1,10 +1,10 @@
 # Mixtures of curves by variational Bayes: factors, charts, and as points.
 
 curve_factors <- function(fit) {
-  state <- fit$state$curves
-  design <- fit$design
+  state <- state_of(fit)$curves
+  design <- design_of(fit)
   q <- ncol(design$Z)
-  groups <- if (design$random$common) "" else paste0("|", seq_len(fit$k))
+  groups <- if (design$random$common) "" else paste0("|", seq_len(n_components(fit)))
   deviations <- lapply(seq_along(groups), function(g) {
     df <- matrix(state$df, ncol = length(groups))[, g]
     scale <- matrix(matrix(state$scale, q * q)[, g], q, dimnames = rep(list(colnames(design$Z)), 2))
@@ -15,8 +15,8 @@ curve_factors <- function(fit) {
 }
 
 smooth_factors <- function(fit, state) {
-  labels <- paste0("sd^2__", curve_labels(fit$design$curves), recycle0 = TRUE)
-  names <- as.vector(outer(labels, seq_len(fit$k), paste, sep = "|"))
+  labels <- paste0("sd^2__", curve_labels(design_of(fit)$curves), recycle0 = TRUE)
+  names <- as.vector(outer(labels, seq_len(n_components(fit)), paste, sep = "|"))
   variance_factors(state$smooth_shape, state$smooth_rate, names)
 }
 
@@ -41,21 +41,21 @@ deviation_factors <- function(design, df, scale, group) {
 }
 
 curve_pieces <- function(fit) {
-  if (has_smooths(fit$design)) {
+  if (has_smooths(design_of(fit))) {
     return(paste("Linear response not checked: with smooth terms in the components' curves",
                  "the sum over components and curves together is not at hand.",
                  "Compare with bootstrap()."))
   }
-  told <- fit$priors$told$curves
-  blocks <- random_blocks(fit$design)
-  groups <- if (fit$design$random$common) NA else seq_len(fit$k)
+  told <- priors_of(fit)$told$curves
+  blocks <- random_blocks(design_of(fit))
+  groups <- if (design_of(fit)$random$common) NA else seq_len(n_components(fit))
   covariances <- unlist(lapply(groups, function(j) {
     lapply(which(is.na(told$multiple_constant)),
            function(b) deviation_piece(fit, told, blocks, b, j))
   }), recursive = FALSE)
-  c(lapply(seq_len(fit$k), function(j) {
+  c(lapply(seq_len(n_components(fit)), function(j) {
     columns <- parameter_rows_of(fit, "beta", j)
-    normal_piece(columns, j, colnames(fit$design$X), told$beta_mean, told$beta_sd)
+    normal_piece(columns, j, colnames(design_of(fit)$X), told$beta_mean, told$beta_sd)
   }), covariances, sigma_pieces(fit, told))
 }
 
@@ -88,10 +88,10 @@ deviation_columns <- function(fit, blocks, b, j) {
 }
 
 curve_columns_of <- function(fit, theta) {
-  blocks <- random_blocks(fit$design)
-  given <- random_matrix(fit$design)
-  q <- ncol(fit$design$Z)
-  groups <- if (fit$design$random$common) NA else seq_len(fit$k)
+  blocks <- random_blocks(design_of(fit))
+  given <- random_matrix(design_of(fit))
+  q <- ncol(design_of(fit)$Z)
+  groups <- if (design_of(fit)$random$common) NA else seq_len(n_components(fit))
   do.call(rbind, lapply(groups, function(j) {
     out <- matrix(0, q^2, nrow(theta))
     for (b in seq_len(nrow(blocks))) {

@@ -17,7 +17,7 @@ mixture_laws$normal <- function() {
     variances = normal_variances, draw = draw_normal, unconstrained = normal_unconstrained,
     theta_fields = normal_fields, point_fields = normal_points, renamed = normal_renamed,
     sentence = covariance_sentence,
-    is_kmeans = function(fit) fit$covariance %in% c("EII", "E"), pictures = normal_pictures,
+    is_kmeans = function(fit) covariance_model(fit) %in% c("EII", "E"), pictures = normal_pictures,
     factors = normal_factors, mean_field = normal_mean_field, shared_scales = shared_scales,
     pieces = normal_pieces
   )
@@ -68,13 +68,13 @@ check_normal_design <- function(design) {
 
 # A matrix of the responses, or a data frame of its columns, where the response of the fit is one.
 normal_newdata <- function(newdata, fit) {
-  lhs <- fit$design$spec$lhs
-  names <- colnames(fit$design$Y)
+  lhs <- design_of(fit)$spec$lhs
+  names <- colnames(design_of(fit)$Y)
   if (is.matrix(newdata) && is.numeric(newdata) && ncol(newdata) == length(names)) {
     if (is.name(lhs) || is.null(colnames(newdata))) colnames(newdata) <- names
     newdata <- as.data.frame(newdata)
   }
-  of_matrix <- is.data.frame(newdata) && is.name(lhs) && is.matrix(fit$frame[[1]])
+  of_matrix <- is.data.frame(newdata) && is.name(lhs) && is.matrix(frame_of(fit)[[1]])
   if (of_matrix && !deparse(lhs) %in% names(newdata) && all(names %in% names(newdata))) {
     newdata <- as.data.frame(newdata)
     newdata[[deparse(lhs)]] <- as.matrix(newdata[names])
@@ -234,11 +234,13 @@ covariance_df <- function(model, d, k) {
 
 # What the letters of a covariance model say of volume, shape and orientation.
 covariance_sentence <- function(fit) {
-  model <- fit$covariance
-  if (nchar(model) == 1 || ncol(fit$design$Y) == 1) {
+  model <- covariance_model(fit)
+  if (nchar(model) == 1 || ncol(design_of(fit)$Y) == 1) {
     equal <- substr(model, 1, 1) == "E"
-    return(sprintf("Variance model %s: %s", model, if (fit$k == 1) "one variance" else if (equal)
-      "the same in all components" else "each component its own"))
+    words <- if (n_components(fit) == 1) "one variance"
+             else if (equal) "the same in all components"
+             else "each component its own"
+    return(sprintf("Variance model %s: %s", model, words))
   }
   letters <- strsplit(model, "")[[1]]
   family <- if (letters[2] == "I") "spherical" else if (letters[3] == "I") "diagonal"
@@ -247,14 +249,14 @@ covariance_sentence <- function(fit) {
   letters <- letters[letters != "I"]
   say <- function(what, word) if (length(what) > 0) paste(word, enumerate(what, 3))
   words <- c(say(aspects[letters == "E"], "equal"), say(aspects[letters == "V"], "varying"))
-  if (fit$k == 1) words <- NULL
+  if (n_components(fit) == 1) words <- NULL
   sprintf("Covariance model %s: %s", model, paste(c(family, words), collapse = ", "))
 }
 
-has_correlations <- function(fit) substr(fit$covariance, 3, 3) %in% c("E", "V")
+has_correlations <- function(fit) substr(covariance_model(fit), 3, 3) %in% c("E", "V")
 
 is_spherical <- function(fit) {
-  nchar(fit$covariance) > 1 && substr(fit$covariance, 2, 2) == "I"
+  nchar(covariance_model(fit)) > 1 && substr(covariance_model(fit), 2, 2) == "I"
 }
 
 # Covariance matrices with correlations that are singular from the first: without a prior their
@@ -331,7 +333,7 @@ normal_renamed <- function(object, call, kind) {
 }
 
 normal_unconstrained <- function(fit) {
-  fit$covariance <- if (ncol(fit$design$Y) > 1) "VVV" else "V"
+  covariance_model(fit) <- if (ncol(design_of(fit)$Y) > 1) "VVV" else "V"
   fit
 }
 
@@ -366,9 +368,10 @@ component_covariances <- function(fit) {
   sd <- component_values(fit, "sd", "sd__")
   cor <- component_values(fit, "cor")
   d <- ncol(sd)
-  out <- array(0, c(fit$k, d, d), list(component_labels(fit), colnames(sd), colnames(sd)))
+  out <- array(0, c(n_components(fit), d, d),
+               list(component_labels(fit), colnames(sd), colnames(sd)))
   lower <- which(lower.tri(diag(d)), arr.ind = TRUE)
-  for (j in seq_len(fit$k)) {
+  for (j in seq_len(n_components(fit))) {
     R <- diag(d)
     if (ncol(cor) > 0) R[lower] <- R[lower[, 2:1, drop = FALSE]] <- cor[j, ]
     out[j, , ] <- R * outer(sd[j, ], sd[j, ])

@@ -2,15 +2,16 @@
 
 most_responses <- 6L
 
-drawn_responses <- function(fit) utils::head(colnames(fit$design$Y), most_responses)
+drawn_responses <- function(fit) utils::head(colnames(design_of(fit)$Y), most_responses)
 
 # The two responses whose means differ most between components, in standard deviations within them.
 telling_pair <- function(fit) {
-  responses <- colnames(fit$design$Y)
+  responses <- colnames(design_of(fit)$Y)
   if (length(responses) == 2) return(responses)
   parts <- components(fit)
   share <- as.vector(parts$weight)
-  within <- colSums(share * matrix(apply(parts$covariance, 1, diag), fit$k, byrow = TRUE))
+  within <- colSums(share *
+                    matrix(apply(parts$covariance, 1, diag), n_components(fit), byrow = TRUE))
   between <- colSums(share * sweep(parts$mean, 2, colSums(share * parts$mean))^2)
   responses[sort(order(between / within, decreasing = TRUE)[1:2])]
 }
@@ -42,24 +43,25 @@ label_edge <- function(side, name) {
 }
 
 plot_pair <- function(fit, pair, legend, axes = TRUE) {
-  rows <- round(seq(1, fit$design$n_row, length.out = min(fit$design$n_row, 5000)))
-  Y <- fit$design$Y[rows, pair, drop = FALSE]
+  rows <- round(seq(1, design_of(fit)$n_row, length.out = min(design_of(fit)$n_row, 5000)))
+  Y <- design_of(fit)$Y[rows, pair, drop = FALSE]
   component <- row_component(fit)[rows]
   many <- length(rows) > 500
   rings <- component_rings(fit, pair)
   limits <- rbind(Y, do.call(rbind, lapply(rings, `[[`, "ring")))
   room <- if (legend) headroom(fit, range(limits[, 2], na.rm = TRUE))
-  title <- if (ncol(fit$design$Y) > 2) "Classification, most telling pair" else "Classification"
+  title <- if (ncol(design_of(fit)$Y) > 2) "Classification, most telling pair" else "Classification"
   graphics::plot(limits, type = "n", ylim = room, axes = axes, xlab = if (axes) pair[1] else "",
                  ylab = if (axes) pair[2] else "", main = if (axes) title)
-  graphics::points(Y, pch = component_symbols(fit$k)[component], cex = if (many) 0.5 else 0.8,
-                   col = grDevices::adjustcolor(component_colours(fit$k), 0.7)[component])
+  colours <- grDevices::adjustcolor(component_colours(n_components(fit)), 0.7)
+  graphics::points(Y, pch = component_symbols(n_components(fit))[component],
+                   cex = if (many) 0.5 else 0.8, col = colours[component])
   for (one in rings) {
-    graphics::lines(one$ring, col = component_colours(fit$k)[one$component],
-                    lty = component_lines(fit$k)[one$component], lwd = 2)
+    graphics::lines(one$ring, col = component_colours(n_components(fit))[one$component],
+                    lty = component_lines(n_components(fit))[one$component], lwd = 2)
   }
   mean <- components(fit)$mean[, pair, drop = FALSE]
-  for (j in occupied(fit)) mark_component(mean[j, ], j, fit$k)
+  for (j in occupied(fit)) mark_component(mean[j, ], j, n_components(fit))
   if (legend) legend_above(fit)
 }
 
@@ -87,9 +89,9 @@ density_data <- function(fit, n = 400) {
   sd <- sqrt(parts$covariance[, 1, 1])
   freq <- unit_freq(fit)
   weight <- colSums(freq * unit_weights(fit)) / sum(freq)
-  range <- range(fit$design$Y, parts$mean - 3 * sd, parts$mean + 3 * sd, na.rm = TRUE)
+  range <- range(design_of(fit)$Y, parts$mean - 3 * sd, parts$mean + 3 * sd, na.rm = TRUE)
   y <- seq(range[1], range[2], length.out = n)
-  share <- vapply(seq_len(fit$k), function(j) {
+  share <- vapply(seq_len(n_components(fit)), function(j) {
     weight[[j]] * stats::dnorm(y, parts$mean[j, 1], sd[j])
   }, numeric(n))
   list(y = y, share = share, density = rowSums(share))
@@ -97,27 +99,27 @@ density_data <- function(fit, n = 400) {
 
 plot_density <- function(fit) {
   data <- density_data(fit)
-  Y <- fit$design$Y[, 1]
-  copies <- unit_freq(fit)[unit_of_row(fit$design)]
+  Y <- design_of(fit)$Y[, 1]
+  copies <- unit_freq(fit)[unit_of_row(design_of(fit))]
   observed <- rep(Y[!is.na(Y)], copies[!is.na(Y)])
   bars <- graphics::hist(observed, breaks = "FD", plot = FALSE)
   graphics::plot(bars, freq = FALSE, col = "grey90", border = "grey70",
-                 xlab = colnames(fit$design$Y), ylab = "density", main = "Density",
+                 xlab = colnames(design_of(fit)$Y), ylab = "density", main = "Density",
                  xlim = range(data$y),
                  ylim = c(0, max(bars$density, data$density)))
   graphics::lines(data$y, data$density, lwd = 2)
   for (j in occupied(fit)) {
-    graphics::lines(data$y, data$share[, j], col = component_colours(fit$k)[j], lwd = 2,
-                    lty = component_lines(fit$k)[j])
+    graphics::lines(data$y, data$share[, j], col = component_colours(n_components(fit))[j], lwd = 2,
+                    lty = component_lines(n_components(fit))[j])
     top <- which.max(data$share[, j])
-    mark_component(c(data$y[top], data$share[top, j]), j, fit$k)
+    mark_component(c(data$y[top], data$share[top, j]), j, n_components(fit))
   }
 }
 
 ggplot_classification <- function(fit, level) {
   pair <- drawn_responses(fit)[1:2]
   component <- as_component(row_component(fit), fit)
-  points <- thin(data.frame(fit$design$Y[, pair], component = component), 5000)
+  points <- thin(data.frame(design_of(fit)$Y[, pair], component = component), 5000)
   names(points)[1:2] <- c("x", "y")
   rings <- do.call(rbind, lapply(component_rings(fit, pair), function(one) {
     data.frame(x = one$ring[, 1], y = one$ring[, 2], component = as_component(one$component, fit),
@@ -134,9 +136,10 @@ ggplot_classification <- function(fit, level) {
 ggplot_density <- function(fit, level) {
   data <- density_data(fit)
   shares <- data.frame(y = data$y, share = as.vector(data$share),
-                       component = as_component(rep(seq_len(fit$k), each = length(data$y)), fit))
-  Y <- fit$design$Y[, 1]
-  copies <- unit_freq(fit)[unit_of_row(fit$design)]
+                       component = as_component(rep(seq_len(n_components(fit)),
+                                                    each = length(data$y)), fit))
+  Y <- design_of(fit)$Y[, 1]
+  copies <- unit_freq(fit)[unit_of_row(design_of(fit))]
   observed <- data.frame(y = Y, copies = copies)[!is.na(Y), ]
   ggplot2::ggplot(shares, ggplot2::aes(.data$y, .data$share)) +
     ggplot2::geom_histogram(
@@ -146,17 +149,17 @@ ggplot_density <- function(fit, level) {
     ggplot2::geom_line(ggplot2::aes(.data$y, .data$density),
                        data = data.frame(y = data$y, density = data$density)) +
     ggplot2::geom_line(ggplot2::aes(colour = .data$component, linetype = .data$component)) +
-    ggplot2::labs(x = colnames(fit$design$Y), y = NULL, title = "Density") +
+    ggplot2::labs(x = colnames(design_of(fit)$Y), y = NULL, title = "Density") +
     component_scales(fit)
 }
 
 normal_pictures <- function(fit) {
-  if (ncol(fit$design$Y) == 1) {
+  if (ncol(design_of(fit)$Y) == 1) {
     return(list(density = picture(plot_density, ggplot = ggplot_density)))
   }
   list(classification = picture(
     function(fit) plot_pair(fit, telling_pair(fit), legend = TRUE),
-    page = if (ncol(fit$design$Y) > 2) function(fit, level) plot_all_pairs(fit),
+    page = if (ncol(design_of(fit)$Y) > 2) function(fit, level) plot_all_pairs(fit),
     ggplot = ggplot_classification
   ))
 }

@@ -2,12 +2,12 @@
 
 # Sigma ~ inverse Wishart(df, scale); without correlations the variances are inverse gamma.
 normal_factors <- function(fit) {
-  state <- fit$state$normal
-  variables <- colnames(fit$design$Y)
+  state <- state_of(fit)$normal
+  variables <- colnames(design_of(fit)$Y)
   d <- length(variables)
-  group <- rep_len(seq_along(state$df), fit$k)
+  group <- rep_len(seq_along(state$df), n_components(fit))
   full <- has_correlations(fit)
-  factors <- lapply(seq_len(fit$k), function(j) {
+  factors <- lapply(seq_len(n_components(fit)), function(j) {
     scale <- matrix(state$scale, d * d)[, group[j]]
     scale <- matrix(scale, d, dimnames = list(variables, variables))
     df <- state$df[[group[j]]]
@@ -15,12 +15,13 @@ normal_factors <- function(fit) {
            else list(family = "normal inverse gamma", shape = df / 2, rate = diag(scale) / 2)
     c(law, list(mean = stats::setNames(state$mean[, j], variables), kappa = state$kappa[[j]]))
   })
-  names(factors) <- paste0("mean, ", if (full) "Sigma" else "sigma^2", "|", seq_len(fit$k))
+  scale <- if (full) "Sigma" else "sigma^2"
+  names(factors) <- paste0("mean, ", scale, "|", seq_len(n_components(fit)))
   factors
 }
 
 normal_mean_field <- function(fit) {
-  blocks <- lapply(seq_len(fit$k), function(j) normal_blocks(fit, j))
+  blocks <- lapply(seq_len(n_components(fit)), function(j) normal_blocks(fit, j))
   unlist(blocks, recursive = FALSE)
 }
 
@@ -40,8 +41,8 @@ normal_blocks <- function(fit, j) {
 # A key for each standard deviation and correlation of a normal mixture, the same for those that the
 # covariance model makes equal; NA for other parameters.
 shared_scales <- function(fit) {
-  parameters <- fit$parameters
-  model <- fit$covariance
+  parameters <- parameters_of(fit)
+  model <- covariance_model(fit)
   equal <- !grepl("V", model)
   spherical <- nchar(model) > 1 && substr(model, 2, 2) == "I"
   term <- parameter_terms(parameters$name)
@@ -52,14 +53,14 @@ shared_scales <- function(fit) {
 
 # Means and covariance matrix of a component, or of all where they share it.
 normal_pieces <- function(fit) {
-  shared <- length(fit$state$normal$df) == 1 && fit$k > 1
-  groups <- if (shared) list(seq_len(fit$k)) else as.list(seq_len(fit$k))
+  shared <- length(state_of(fit)$normal$df) == 1 && n_components(fit) > 1
+  groups <- if (shared) list(seq_len(n_components(fit))) else as.list(seq_len(n_components(fit)))
   lapply(groups, function(components) normal_group(fit, components, shared))
 }
 
 normal_group <- function(fit, components, shared) {
-  told <- fit$priors$told$normal
-  variables <- colnames(fit$design$Y)
+  told <- priors_of(fit)$told$normal
+  variables <- colnames(design_of(fit)$Y)
   d <- length(variables)
   one <- components[1]
   means <- parameter_rows_of(fit, "mean", components)
@@ -126,9 +127,9 @@ normal_points <- function(fit, theta) {
 }
 
 normal_columns <- function(fit, sd, cor) {
-  d <- ncol(fit$design$Y)
+  d <- ncol(design_of(fit)$Y)
   pairs <- covariance_pairs(rep(1L, d))
-  out <- lapply(seq_len(fit$k), function(j) {
+  out <- lapply(seq_len(n_components(fit)), function(j) {
     covariance_columns(sd[(j - 1) * d + seq_len(d), , drop = FALSE],
                        cor[(j - 1) * nrow(pairs) + seq_len(nrow(pairs)), , drop = FALSE], pairs)
   })

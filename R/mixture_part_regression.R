@@ -256,7 +256,7 @@ regression_renamed <- function(object, call, kind) {
 regression_fields <- function(fit, fields) {
   fields$coefficients <- t(finite_coefficients(fit))
   if (is.null(fields$boundary)) fields$boundary <- 0 * fields$coefficients
-  sigma <- fit$theta[fit$parameters$block == "sigma"]
+  sigma <- theta(fit)[parameters_of(fit)$block == "sigma"]
   if (length(sigma) > 0) fields$sigma <- unname(sigma)
   fields
 }
@@ -270,13 +270,13 @@ regression_components <- function(fit) {
 
 # Of the residuals of each component; of a family without one it is 1.
 component_sigma <- function(fit) {
-  sigma <- unname(fit$theta[fit$parameters$block == "sigma"])
+  sigma <- unname(theta(fit)[parameters_of(fit)$block == "sigma"])
   if (length(sigma) == 0) sigma <- 1
-  stats::setNames(rep_len(sigma, fit$k), component_labels(fit))
+  stats::setNames(rep_len(sigma, n_components(fit)), component_labels(fit))
 }
 
 row_means <- function(fit, coefficients, design) {
-  fit$family$linkinv(design$X %*% t(coefficients) + design_offset(design))
+  family(fit)$linkinv(design$X %*% t(coefficients) + design_offset(design))
 }
 
 design_offset <- function(design) if (is.null(design$offset)) 0 else design$offset
@@ -293,7 +293,7 @@ regression_means <- function(fit, design) {
 
 regression_variances <- function(fit, design) {
   mean <- component_means(fit, design)
-  switch(fit$family$family,
+  switch(family(fit)$family,
     gaussian = residual_variances(fit, design),
     binomial = mean * (1 - mean) / row_weights(design$trials, design),
     poisson = mean
@@ -301,7 +301,7 @@ regression_variances <- function(fit, design) {
 }
 
 observed_shares <- function(fit) {
-  cbind(fit$design$y / row_weights(fit$design$trials, fit$design))
+  cbind(design_of(fit)$y / row_weights(design_of(fit)$trials, design_of(fit)))
 }
 
 draw_regression <- function(fit, design, component) {
@@ -317,7 +317,7 @@ regression_draws <- function(fit, design, component) {
   at <- cbind(seq_along(component), component)
   mean <- component_means(fit, design)[at]
   n <- length(mean)
-  switch(fit$family$family,
+  switch(family(fit)$family,
     gaussian = stats::rnorm(n, mean, sqrt(component_variances(fit, design)[at])),
     binomial = as.double(stats::rbinom(n, row_weights(design$trials, design), mean)),
     poisson = as.double(stats::rpois(n, mean))
@@ -327,12 +327,13 @@ regression_draws <- function(fit, design, component) {
 # Variational Bayes -----------------------------------------------------------------------------
 
 regression_factors <- function(fit) {
-  c(coefficient_factors(fit, fit$state$regression), sigma_factors(fit, fit$state$regression))
+  c(coefficient_factors(fit, state_of(fit)$regression),
+    sigma_factors(fit, state_of(fit)$regression))
 }
 
 coefficient_factors <- function(fit, state) {
-  terms <- colnames(fit$design$X)
-  beta <- lapply(seq_len(fit$k), function(j) {
+  terms <- colnames(design_of(fit)$X)
+  beta <- lapply(seq_len(n_components(fit)), function(j) {
     cov <- matrix(state$cov, length(terms)^2)[, j]
     list(family = "normal", mean = stats::setNames(state$mean[, j], terms),
          cov = matrix(cov, length(terms), dimnames = list(terms, terms)), dimension = length(terms))
@@ -343,7 +344,7 @@ coefficient_factors <- function(fit, state) {
 # Counts and shares have none.
 sigma_factors <- function(fit, state) {
   if (is.null(state$shape)) return(list())
-  names <- if (fit$design$spec$common_sigma) "sigma^2" else factor_names("sigma^2", fit)
+  names <- if (design_of(fit)$spec$common_sigma) "sigma^2" else factor_names("sigma^2", fit)
   variance_factors(state$shape, state$rate, names)
 }
 
@@ -355,10 +356,10 @@ variance_factors <- function(shape, rate, names) {
 }
 
 regression_pieces <- function(fit) {
-  told <- fit$priors$told$regression
-  c(lapply(seq_len(fit$k), function(j) {
+  told <- priors_of(fit)$told$regression
+  c(lapply(seq_len(n_components(fit)), function(j) {
     columns <- parameter_rows_of(fit, "beta", j)
-    normal_piece(columns, j, colnames(fit$design$X), told$beta_mean, told$beta_sd)
+    normal_piece(columns, j, colnames(design_of(fit)$X), told$beta_mean, told$beta_sd)
   }), sigma_pieces(fit, told))
 }
 

@@ -28,7 +28,7 @@ limit_regression <- function(theta, model, result) {
 }
 
 limit_sentences <- function(fit) {
-  held <- which(held_components(fit$state$regression))
+  held <- which(held_components(state_of(fit)$regression))
   unlist(lapply(held, function(j) limit_sentence(fit, j)))
 }
 
@@ -48,29 +48,29 @@ limit_coefficients <- function(part, beta, probability) {
 finite_coefficients <- function(fit) {
   beta <- component_values(fit, "beta")
   lost <- !is.finite(beta)
-  if (any(lost)) beta[lost] <- t(fit$state$regression$coefficients)[lost]
+  if (any(lost)) beta[lost] <- t(state_of(fit)$regression$coefficients)[lost]
   beta
 }
 
 snap_means <- function(fit, mean) {
   least <- exp(-beyond_digits)
-  for (j in which(held_components(fit$state$regression))) {
+  for (j in which(held_components(state_of(fit)$regression))) {
     mean[which(mean[, j] < least), j] <- 0
-    if (fit$family$family == "binomial") mean[which(mean[, j] > 1 - least), j] <- 1
+    if (family(fit)$family == "binomial") mean[which(mean[, j] > 1 - least), j] <- 1
   }
   mean
 }
 
 limit_sentence <- function(fit, j) {
-  own <- fit$parameters$block == "beta" & fit$parameters$component == j
+  own <- parameters_of(fit)$block == "beta" & parameters_of(fit)$component == j
   own[is.na(own)] <- FALSE
-  names <- fit$parameters$name[own]
-  value <- as.vector(fit$theta)[own]
-  probability <- unit_probability(fit)[unit_of_row(fit$design), j]
-  mean <- component_means(fit, fit$design)[, j]
-  ends <- intersect(if (fit$family$family == "poisson") 0 else 0:1, mean[probability > 1e-8])
+  names <- parameters_of(fit)$name[own]
+  value <- as.vector(theta(fit))[own]
+  probability <- unit_probability(fit)[unit_of_row(design_of(fit)), j]
+  mean <- component_means(fit, design_of(fit))[, j]
+  ends <- intersect(if (family(fit)$family == "poisson") 0 else 0:1, mean[probability > 1e-8])
   all <- all(mean[probability > 1e-8] %in% ends)
-  what <- if (fit$family$family == "poisson") "mean" else "probability"
+  what <- if (family(fit)$family == "poisson") "mean" else "probability"
   c(sprintf("Component %d has %s %s%s: on the boundary, where the likelihood is bounded%s.", j,
             what,
             paste(ends, collapse = " or "), if (all) "" else " in a part of its rows",

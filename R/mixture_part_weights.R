@@ -71,17 +71,17 @@ default_weights <- function(design, k) {
 
 # Whether components may be swapped without a change of the posterior.
 exchangeable <- function(fit) {
-  is.null(fit$design$W) && fit$priors$told$weights$law != "stick_breaking"
+  is.null(design_of(fit)$W) && priors_of(fit)$told$weights$law != "stick_breaking"
 }
 
 # The way out -----------------------------------------------------------------------------------
 
 component_weights <- function(fit, W = NULL) {
   if (is.null(W)) {
-    weight <- fit$theta[fit$parameters$block == "weight"]
-    return(matrix(weight, 1, fit$k, dimnames = list(NULL, component_labels(fit))))
+    weight <- theta(fit)[parameters_of(fit)$block == "weight"]
+    return(matrix(weight, 1, n_components(fit), dimnames = list(NULL, component_labels(fit))))
   }
-  if (fit$k == 1) return(matrix(1, nrow(W), 1, dimnames = list(rownames(W), "1")))
+  if (n_components(fit) == 1) return(matrix(1, nrow(W), 1, dimnames = list(rownames(W), "1")))
   # The first component is the baseline.
   softmax(W %*% t(finite_membership(fit)), component_labels(fit))
 }
@@ -94,21 +94,21 @@ softmax <- function(eta, labels) {
 }
 
 # Of the units of the fit, n_unit x k.
-unit_weights <- function(fit, design = fit$design) {
+unit_weights <- function(fit, design = design_of(fit)) {
   weights <- component_weights(fit, design$W)
   weights[rep_len(seq_len(nrow(weights)), design$n_unit), , drop = FALSE]
 }
 
 weights_state <- function(fit, state) {
-  if (is.null(fit$design$W)) return(list(weight = as.vector(component_weights(fit))))
-  if (fit$k == 1) return(list(coefficient = matrix(0, ncol(fit$design$W), 1)))
+  if (is.null(design_of(fit)$W)) return(list(weight = as.vector(component_weights(fit))))
+  if (n_components(fit) == 1) return(list(coefficient = matrix(0, ncol(design_of(fit)$W), 1)))
   list(coefficient = t(unname(finite_membership(fit))))
 }
 
 finite_membership <- function(fit) {
   coefficients <- rbind(0, component_values(fit, "membership"))
   lost <- !is.finite(coefficients)
-  if (any(lost)) coefficients[lost] <- t(fit$state$weights$coefficient)[lost]
+  if (any(lost)) coefficients[lost] <- t(state_of(fit)$weights$coefficient)[lost]
   coefficients
 }
 
@@ -146,10 +146,10 @@ limit_membership <- function(B, W) {
 indicators <- function(j, k) outer(j, seq_len(k), `==`) + 0
 
 membership_sentence <- function(fit) {
-  own <- fit$parameters$block == "membership"
-  value <- as.vector(fit$theta)[own]
+  own <- parameters_of(fit)$block == "membership"
+  value <- as.vector(theta(fit))[own]
   if (all(is.finite(value))) return()
-  lost <- fit$parameters$name[own][is.na(value)]
+  lost <- parameters_of(fit)$name[own][is.na(value)]
   c(paste("The covariates of `membership` tell components apart without error: coefficients are",
           "on the boundary, where the likelihood is bounded and the fit complete. A prior keeps",
           "them finite, as priors(membership = normal(0, 10))."),
@@ -160,17 +160,17 @@ membership_sentence <- function(fit) {
 
 # Of labels that are known: multinomial, or a multinomial regression, and their priors.
 weights_information <- function(fit) {
-  told <- fit$priors$told$weights
-  W <- fit$design$W
+  told <- priors_of(fit)$told$weights
+  W <- design_of(fit)$W
   if (is.null(W)) {
     weight <- as.vector(component_weights(fit))
-    pseudo <- if (is.null(told$alpha)) 0 else fit$k * (told$alpha - 1)
-    V <- (diag(weight, fit$k) - outer(weight, weight)) / (nobs(fit) + pseudo)
-    return(list(eta_cov = if (told$equal) 0 * V else V, jacobian = diag(fit$k)))
+    pseudo <- if (is.null(told$alpha)) 0 else n_components(fit) * (told$alpha - 1)
+    V <- (diag(weight, n_components(fit)) - outer(weight, weight)) / (nobs(fit) + pseudo)
+    return(list(eta_cov = if (told$equal) 0 * V else V, jacobian = diag(n_components(fit))))
   }
-  if (fit$k == 1) return(list(eta_cov = matrix(0, 0, 0), jacobian = matrix(0, 0, 0)))
+  if (n_components(fit) == 1) return(list(eta_cov = matrix(0, 0, 0), jacobian = matrix(0, 0, 0)))
   weights <- unit_weights(fit)[, -1, drop = FALSE]
-  columns <- seq_len(fit$k - 1)
+  columns <- seq_len(n_components(fit) - 1)
   information <- lapply(columns, function(a) {
     do.call(cbind, lapply(columns, function(b) {
       variance <- weights[, a] * ((a == b) - weights[, b])
@@ -193,7 +193,7 @@ log_equal_modes <- function(size, k, priors) {
 }
 
 weight_factors <- function(fit) {
-  state <- fit$state$weights
+  state <- state_of(fit)$weights
   if (!is.null(state$alpha)) {
     alpha <- stats::setNames(as.vector(state$alpha), component_labels(fit))
     return(list(weights = list(family = "Dirichlet", alpha = alpha)))
@@ -204,7 +204,7 @@ weight_factors <- function(fit) {
                                order = order(state$position))))
   }
   if (is.null(state$mean)) return(list()) # held
-  terms <- fit$parameters$name[fit$parameters$block == "membership"]
+  terms <- parameters_of(fit)$name[parameters_of(fit)$block == "membership"]
   mean <- as.vector(state$mean[, -1])
   list(membership = list(family = "normal", mean = stats::setNames(mean, terms),
                          cov = membership_covariance(fit), dimension = length(mean)))
@@ -212,9 +212,9 @@ weight_factors <- function(fit) {
 
 # b = mean + root' z, z standard normal.
 membership_covariance <- function(fit) {
-  root <- fit$state$weights$root
+  root <- state_of(fit)$weights$root
   root <- matrix(root, dim(root)[1])
-  free <- -seq_len(ncol(fit$design$W)) # the first component's are zero
+  free <- -seq_len(ncol(design_of(fit)$W)) # the first component's are zero
   crossprod(root[, free, drop = FALSE])
 }
 
@@ -224,8 +224,8 @@ weight_blocks <- function(fit) {
   f <- f[[1]]
   cov <- switch(f$family, Dirichlet = dirichlet_covariance(f$alpha),
                 `stick-breaking` = stick_covariance(f), normal = f$cov)
-  rows <- fit$parameters$block %in% c("weight", "membership")
-  list(list(name = fit$parameters$name[rows], cov = cov))
+  rows <- parameters_of(fit)$block %in% c("weight", "membership")
+  list(list(name = parameters_of(fit)$name[rows], cov = cov))
 }
 
 dirichlet_covariance <- function(alpha) {
@@ -286,21 +286,23 @@ stick_points <- function(shape1, shape2, points = 1000) {
 }
 
 weight_columns <- function(fit, theta) {
-  if (is.null(fit$design$W)) return(list(weight = block_columns(fit, theta, "weight")))
-  list(coefficient = rbind(matrix(0, ncol(fit$design$W), nrow(theta)),
+  if (is.null(design_of(fit)$W)) return(list(weight = block_columns(fit, theta, "weight")))
+  list(coefficient = rbind(matrix(0, ncol(design_of(fit)$W), nrow(theta)),
                            block_columns(fit, theta, "membership")))
 }
 
 weight_pieces <- function(fit) {
-  told <- fit$priors$told$weights
-  k <- fit$k
-  if (!is.null(fit$design$W)) {
+  told <- priors_of(fit)$told$weights
+  k <- n_components(fit)
+  if (!is.null(design_of(fit)$W)) {
     columns <- parameter_rows_of(fit, "membership")
-    return(if (length(columns) > 0) list(normal_piece(columns, NA, fit$parameters$name[columns], 0,
-                                                      told$coefficient_sd)))
+    if (length(columns) == 0) return(NULL)
+    names <- parameters_of(fit)$name[columns]
+    return(list(normal_piece(columns, NA, names, 0, told$coefficient_sd)))
   }
   if (k == 1 || told$equal) return(list())
-  law <- if (told$law == "stick_breaking") log_sticks(told$alpha, order(fit$state$weights$position))
+  position <- state_of(fit)$weights$position
+  law <- if (told$law == "stick_breaking") log_sticks(told$alpha, order(position))
          else log_dirichlet(told$alpha, k)
   list(share_piece(parameter_rows_of(fit, "weight"), seq_len(k - 1), rep("weight", k - 1), law))
 }

@@ -99,9 +99,11 @@ mixture_pictures <- function(fit) {
     })
   )
   choice <- list(selection = picture(plot_selection, ggplot = ggplot_selection))
-  c(choice[NROW(fit$selection) > 1],
+  c(choice[NROW(candidates_of(fit)) > 1],
     law_of(fit)$pictures(fit),
-    if (fit$k > 1) list(uncertainty = picture(plot_uncertainty, ggplot = ggplot_uncertainty)),
+    if (n_components(fit) > 1) {
+      list(uncertainty = picture(plot_uncertainty, ggplot = ggplot_uncertainty))
+    },
     ascent[ascent_pictures(fit)])
 }
 
@@ -131,13 +133,14 @@ component_lines <- function(k) rep_len(c(1, 2, 4, 5, 3, 6), k)
 # The most probable component of each unit, or of each row of the design.
 unit_component <- function(fit) most_probable(unit_probability(fit))
 
-row_component <- function(fit) unit_component(fit)[unit_of_row(fit$design)]
+row_component <- function(fit) unit_component(fit)[unit_of_row(design_of(fit))]
 
 component_legend <- function(fit, where, lines = FALSE, ...) {
   shown <- occupied(fit)
-  lty <- if (lines) component_lines(fit$k)[shown] else 0
+  lty <- if (lines) component_lines(n_components(fit))[shown] else 0
   graphics::legend(where, legend = shown, title = "component", bty = "n", cex = 0.9, inset = 0.02,
-                   col = component_colours(fit$k)[shown], pch = component_symbols(fit$k)[shown],
+                   col = component_colours(n_components(fit))[shown],
+                   pch = component_symbols(n_components(fit))[shown],
                    lty = lty, ...)
 }
 
@@ -158,8 +161,8 @@ legend_columns <- 5L
 # How far each candidate is from the best, on a square-root scale: the best are the most crowded.
 # `rank` orders the models by their best candidate.
 selection_data <- function(fit) {
-  table <- fit$selection[is.finite(fit$selection$criterion), ]
-  table$behind <- abs(table$criterion - fit$selection$criterion[chosen_row(fit)])
+  table <- candidates_of(fit)[is.finite(candidates_of(fit)$criterion), ]
+  table$behind <- abs(table$criterion - candidates_of(fit)$criterion[chosen_row(fit)])
   table$model <- ifelse(is.na(table$covariance), criterion_name(fit), table$covariance)
   best <- sort(tapply(table$behind, table$model, min))
   table$rank <- match(table$model, names(best))
@@ -188,7 +191,7 @@ plot_selection <- function(fit) {
     graphics::lines(rows$k, sqrt(rows$behind), type = "b", col = style$col, pch = style$pch,
                     lty = style$lty, cex = 0.8)
   }
-  graphics::points(fit$k, 0, cex = 2.6, lwd = 2)
+  graphics::points(n_components(fit), 0, cex = 2.6, lwd = 2)
   if (max(table$rank) == 1) return(invisible())
   styles <- lapply(seq_len(named + (max(table$rank) > named)), model_style)
   of <- function(what) vapply(styles, function(style) style[[what]], styles[[1]][[what]])
@@ -251,8 +254,9 @@ plot_uncertainty <- function(fit) {
                  ylab = "probability of another one", ylim = c(0, max(0.5, table$uncertainty)),
                  main = "Uncertainty of the component")
   graphics::abline(h = c(0, 0.1, 0.5), col = "grey80", lty = c(1, 3, 3))
-  graphics::points(table$share, table$uncertainty, pch = component_symbols(fit$k)[table$component],
-                   col = component_colours(fit$k)[table$component],
+  graphics::points(table$share, table$uncertainty,
+                   pch = component_symbols(n_components(fit))[table$component],
+                   col = component_colours(n_components(fit))[table$component],
                    cex = if (nrow(table) > 500) 0.5 else 0.8)
   component_legend(fit, "topleft", ncol = ceiling(length(occupied(fit)) / 4))
 }
@@ -273,21 +277,21 @@ autoplot.elbo_mixture <- function(object, type = NULL, level = 0.95, ...) {
 
 component_scales <- function(fit) {
   list(
-    ggplot2::scale_colour_manual(values = component_colours(fit$k), drop = FALSE),
-    ggplot2::scale_shape_manual(values = component_symbols(fit$k), drop = FALSE),
-    ggplot2::scale_linetype_manual(values = component_lines(fit$k), drop = FALSE),
+    ggplot2::scale_colour_manual(values = component_colours(n_components(fit)), drop = FALSE),
+    ggplot2::scale_shape_manual(values = component_symbols(n_components(fit)), drop = FALSE),
+    ggplot2::scale_linetype_manual(values = component_lines(n_components(fit)), drop = FALSE),
     ggplot2::theme_bw()
   )
 }
 
-as_component <- function(component, fit) factor(component, seq_len(fit$k))
+as_component <- function(component, fit) factor(component, seq_len(n_components(fit)))
 
 ggplot_selection <- function(fit, level) {
   table <- selection_data(fit)
   table$model <- factor(table$model, unique(table$model))
   styles <- lapply(seq_len(nlevels(table$model)), model_style)
   of <- function(what) vapply(styles, function(style) style[[what]], styles[[1]][[what]])
-  chosen <- data.frame(k = fit$k, behind = 0)
+  chosen <- data.frame(k = n_components(fit), behind = 0)
   ggplot2::ggplot(table, ggplot2::aes(.data$k, .data$behind, colour = .data$model,
                                       shape = .data$model, linetype = .data$model)) +
     ggplot2::geom_line() +

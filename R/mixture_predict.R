@@ -83,7 +83,8 @@ predict.elbo_mixture <- function(object, newdata = NULL,
 
 # Of units that are rows: with NA where na.exclude dropped one, as fitted() has it.
 pad_rows <- function(fit, values) {
-  if (is.null(fit$design$spec$unit)) stats::naresid(fit$design$na.action, values) else values
+  if (is.null(design_of(fit)$spec$unit)) stats::naresid(design_of(fit)$na.action, values)
+  else values
 }
 
 most_probable <- function(probability) {
@@ -92,7 +93,7 @@ most_probable <- function(probability) {
 }
 
 predict_response <- function(object, newdata, by_component) {
-  design <- object$design
+  design <- design_of(object)
   if (is.null(newdata)) {
     if (!by_component) return(fitted(object))
     probability <- NULL
@@ -119,7 +120,7 @@ pad_slices <- function(values, na.action) {
 # its deviation.
 unit_means <- function(fit, design, probability) {
   if (!law_of(fit)$has_deviations) return(averaged_means(fit, design, probability))
-  known <- match(design$unit_names, if (!is.null(design$unit)) fit$design$unit_names)
+  known <- match(design$unit_names, if (!is.null(design$unit)) design_of(fit)$unit_names)
   seen <- !is.na(known)
   probability[seen, ] <- unit_probability(fit)[known[seen], ]
   deviation <- matrix(0, design$n_unit, ncol(design$Z))
@@ -199,7 +200,8 @@ component_array <- function(fit, design) {
   values <- component_means(fit, design)
   if (law_of(fit)$by_row) return(values)
   names <- list(NULL, colnames(values), rownames(values))
-  out <- array(rep(t(values), each = design$n_row), c(design$n_row, ncol(values), fit$k), names)
+  out <- array(rep(t(values), each = design$n_row),
+               c(design$n_row, ncol(values), n_components(fit)), names)
   if (ncol(values) == 1) array(out, dim(out)[-2], names[-2]) else out
 }
 
@@ -228,8 +230,8 @@ frame_order <- function(values, design) {
 latent.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
   probability <- unit_probability(object)
-  data.frame(unit = rep(rownames(probability), each = object$k),
-             component = rep(seq_len(object$k), times = nrow(probability)),
+  data.frame(unit = rep(rownames(probability), each = n_components(object)),
+             component = rep(seq_len(n_components(object)), times = nrow(probability)),
              probability = as.vector(t(probability)))
 }
 
@@ -254,7 +256,7 @@ augment.elbo_mixture <- function(x, data = original_data(x), newdata = NULL, ...
   regression <- law_of(x)$by_row
   if (is.null(newdata)) {
     check_data_frame(data, "data")
-    probability <- by_frame_row(x, unit_probability(x)[unit_of_row(x$design), , drop = FALSE])
+    probability <- by_frame_row(x, unit_probability(x)[unit_of_row(design_of(x)), , drop = FALSE])
     data <- data[row.names(data) %in% row_labels(probability), , drop = FALSE]
     rows <- match(row.names(data), row_labels(probability))
     fitted <- if (regression) list(.fitted = fitted(x)[rows], .resid = residuals(x)[rows])
@@ -266,11 +268,12 @@ augment.elbo_mixture <- function(x, data = original_data(x), newdata = NULL, ...
     rows <- seq_len(nrow(data))
     fitted <- if (regression) list(.fitted = predict(x, newdata, type = "response"))
   }
-  probability <- matrix(probability, ncol = x$k)[rows, , drop = FALSE]
+  probability <- matrix(probability, ncol = n_components(x))[rows, , drop = FALSE]
   class <- most_probable(probability)
   largest <- probability[cbind(seq_along(class), class)]
-  columns <- c(fitted, list(.class = factor(class, seq_len(x$k)), .uncertainty = 1 - largest))
-  columns[paste0(".prob", seq_len(x$k))] <- as.data.frame(probability)
+  columns <- c(fitted,
+               list(.class = factor(class, seq_len(n_components(x))), .uncertainty = 1 - largest))
+  columns[paste0(".prob", seq_len(n_components(x)))] <- as.data.frame(probability)
   data[names(columns)] <- lapply(columns, unname)
   data
 }
@@ -310,11 +313,11 @@ simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL,
     not_for_mixtures("Simulation that keeps the components", "Draw anew, with re.form = NA.")
   }
   nsim <- check_count(nsim, "nsim")
-  design <- if (is.null(newdata)) object$design
+  design <- if (is.null(newdata)) design_of(object)
             else mixture_newdata(object, newdata, response = FALSE)
   law <- law_of(object)
   draw <- function() {
-    thetas <- if (object$method == "vb") posterior_theta(object, nsim)
+    thetas <- if (method_of(object) == "vb") posterior_theta(object, nsim)
     lapply(seq_len(nsim), function(i) {
       draw_responses(if (is.null(thetas)) object else law$at_draw(object, thetas[i, ]), design)
     })
@@ -330,7 +333,7 @@ simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL,
   structure(out, seed = state, component = matrix(component, ncol = nsim))
 }
 
-draw_responses <- function(fit, design = fit$design) {
+draw_responses <- function(fit, design = design_of(fit)) {
   component <- category_draws(unit_weights(fit, design), seq_len(design$n_unit))
   list(design = law_of(fit)$draw(fit, design, component), component = component)
 }
@@ -340,7 +343,7 @@ drawn_columns <- function(fit, design, newdata) {
   old <- is.null(newdata)
   pad <- function(values) {
     values <- frame_order(as.matrix(values), design)
-    if (old) stats::naresid(fit$design$na.action, values) else values
+    if (old) stats::naresid(design_of(fit)$na.action, values) else values
   }
   law_of(fit)$drawn(design, pad)
 }

@@ -68,21 +68,21 @@ summary.elbo_mixture <- function(object, ...) {
   estimate <- coef(object)
   attr(estimate, "fixed") <- NULL
   z <- estimate / se[names(estimate)]
-  block <- object$parameters$block[match(names(estimate), object$parameters$name)]
+  block <- parameters_of(object)$block[match(names(estimate), parameters_of(object)$name)]
   z[!block %in% c("beta", "membership")] <- NA
   coefficients <- cbind(Estimate = estimate, "Std. Error" = se[names(estimate)], "z value" = z,
                         "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
   structure(list(
     coefficients = coefficients,
     parameters = data.frame(
-      object$parameters[c("name", "block", "component")], estimate = as.vector(object$theta),
-      std.error = unname(se), fixed = object$parameters$fixed, boundary = at_boundary(object)
+      parameters_of(object)[c("name", "block", "component")], estimate = as.vector(theta(object)),
+      std.error = unname(se), fixed = parameters_of(object)$fixed, boundary = at_boundary(object)
     ),
     classification = classification(object),
     size = component_size(object),
     information = mixture_criteria(object),
     priors = prior_table(object),
-    posterior = if (object$method == "vb") posterior_sds(object),
+    posterior = if (method_of(object) == "vb") posterior_sds(object),
     fit = object
   ), class = "summary.elbo_mixture")
 }
@@ -95,7 +95,8 @@ print.summary.elbo_mixture <- function(x, ...) {
   write_head(fit)
   write_wrapped(law_of(fit)$sentence(fit))
   writeLines(c("", sprintf("Components (%s):", error_words(fit))))
-  many <- sum(fit$parameters$block == "cor" & !is_shape(fit$parameters)) > most_correlations * fit$k
+  correlations <- parameters_of(fit)$block == "cor" & !is_shape(parameters_of(fit))
+  many <- sum(correlations) > most_correlations * n_components(fit)
   write_components(fit, if (many) setdiff(component_blocks, "cor") else component_blocks)
   if (many) write_wrapped("The correlations are many: see components().")
   tests <- x$coefficients[!is.na(x$coefficients[, "z value"]), , drop = FALSE]
@@ -111,7 +112,7 @@ print.summary.elbo_mixture <- function(x, ...) {
   }
   if (!is.null(x$posterior)) {
     same <- law_of(fit)$shared_scales(fit)
-    shown <- fit$parameters$component %in% c(NA, occupied(fit)) & !fit$parameters$fixed &
+    shown <- parameters_of(fit)$component %in% c(NA, occupied(fit)) & !parameters_of(fit)$fixed &
       (is.na(same) | !duplicated(same))
     writeLines(c("", "Posterior standard deviations:",
                  table_lines(posterior_sd_table(x$posterior[shown, ]))))
@@ -122,7 +123,7 @@ print.summary.elbo_mixture <- function(x, ...) {
     writeLines(sprintf("AIC %s, BIC %s, ICL %s with %s", fixed_text(x$information[["AIC"]], 1),
                        fixed_text(x$information[["BIC"]], 1),
                        fixed_text(x$information[["ICL"]], 1),
-                       count_words(fit$df_parameters, "free parameter")))
+                       count_words(n_free(fit), "free parameter")))
   }
   write_wrapped(classification_words(x$classification, fit))
   write_wrapped(convergence(fit)$message)
@@ -136,15 +137,15 @@ print.summary.elbo_mixture <- function(x, ...) {
 most_correlations <- 45L # of a component, in summary(): those of ten responses
 
 prior_table <- function(fit) {
-  stated <- fit$priors$stated
+  stated <- priors_of(fit)$stated
   given <- lengths(stated) > 0
   data.frame(name = as.character(names(stated)[given]), prior = vapply(stated[given], format, ""),
-             default = unname(fit$priors$default[given]), row.names = NULL)
+             default = unname(priors_of(fit)$default[given]), row.names = NULL)
 }
 
 posterior_sds <- function(fit) {
   sd <- function(type) unname(sqrt(diag(vcov(fit, full = TRUE, type = type))))
-  data.frame(name = names(fit$theta), linear_response = sd("linear_response"),
+  data.frame(name = names(theta(fit)), linear_response = sd("linear_response"),
              mean_field = sd("mean_field"))
 }
 
@@ -159,7 +160,7 @@ posterior_sd_table <- function(posterior) {
 
 #' @exportS3Method
 integrated_words.elbo_mixture <- function(fit) {
-  switch(fit$method,
+  switch(method_of(fit),
     em = if (!has_latent(fit)) "theta a point"
          else if (is_bound(fit))
            "z and curves integrated, q(z) apart from q of the curves, theta a point"
@@ -172,19 +173,19 @@ integrated_words.elbo_mixture <- function(fit) {
 
 #' @exportS3Method
 size_words.elbo_mixture <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   copies <- nobs(fit) != design$n_unit
   paste(c(
     count_words(design$n_row, "row"),
     if (!is.null(design$first)) count_words(design$n_unit, "unit"),
     if (copies) sprintf("for %s", count_words(nobs(fit), "unit")),
-    count_words(fit$k, "component")
+    count_words(n_components(fit), "component")
   ), collapse = ", ")
 }
 
 error_words <- function(fit) {
   if (!errors_at_hand(fit)) return("estimates; standard errors, which take long here, in summary()")
-  if (fit$method == "vb") "posterior means, and standard deviations by linear response"
+  if (method_of(fit) == "vb") "posterior means, and standard deviations by linear response"
   else "estimates, and standard errors in brackets"
 }
 
@@ -192,32 +193,32 @@ error_words <- function(fit) {
 objective_words.elbo_mixture <- function(fit) {
   words <- objective_words.elbo_fit(fit)
   if (is_bound(fit)) return(bound_words(fit))
-  if (fit$method != "joint") return(words)
+  if (method_of(fit) != "joint") return(words)
   sub("no log-likelihood", "a classification likelihood, no log-likelihood", words)
 }
 
 # The components' curves are latent, and given the responses they and the components of units depend
 # on each other, which q leaves out.
 is_bound <- function(fit) {
-  fit$method == "em" && law_of(fit)$has_vectors(fit$design) && fit$k > 1
+  method_of(fit) == "em" && law_of(fit)$has_vectors(design_of(fit)) && n_components(fit) > 1
 }
 
 bound_words <- function(fit) {
-  log_prior <- fit$objective - fit$log_evidence
+  log_prior <- objective_of(fit) - log_evidence_of(fit)
   sprintf("log-likelihood at least %s%s = ELBO %s, in which q takes %s for independent",
-          fixed_text(fit$log_evidence, 1),
+          fixed_text(log_evidence_of(fit), 1),
           if (informed(fit)) paste(" + log prior", fixed_text(log_prior, 1)) else "",
-          fixed_text(fit$objective, 1), "the curves and the components of units")
+          fixed_text(objective_of(fit), 1), "the curves and the components of units")
 }
 
 # The information takes two passes over the data for each parameter: for print() not more than some
 # seconds.
 errors_at_hand <- function(fit) {
-  !is.null(fit$cache$information) || fit$design$n_row * length(fit$theta)^2 < 2e9
+  !is.null(cache_of(fit)$information) || design_of(fit)$n_row * length(theta(fit))^2 < 2e9
 }
 
 shown_errors <- function(fit) {
-  if (errors_at_hand(fit)) standard_errors(fit) else NA * fit$theta
+  if (errors_at_hand(fit)) standard_errors(fit) else NA * theta(fit)
 }
 
 classification <- function(fit) {
@@ -225,12 +226,13 @@ classification <- function(fit) {
   freq <- unit_freq(fit)
   entropy <- -sum(freq * rowSums(ifelse(probability > 0, probability * log(probability), 0)))
   largest <- apply(probability, 1, max)
-  c(entropy = entropy, relative = if (fit$k > 1) entropy / (nobs(fit) * log(fit$k)) else 0,
+  c(entropy = entropy,
+    relative = if (n_components(fit) > 1) entropy / (nobs(fit) * log(n_components(fit))) else 0,
     certain = sum(freq[largest > 0.9]) / nobs(fit))
 }
 
 classification_words <- function(classification, fit) {
-  if (fit$k == 1 || fit$method == "joint") return(character())
+  if (n_components(fit) == 1 || method_of(fit) == "joint") return(character())
   sprintf(paste("Classification: entropy %s, %s of the most there can be; %.0f %% of the units",
                 "have a component of probability above 0.9."),
           fixed_text(classification[["entropy"]], 1),
@@ -249,7 +251,7 @@ component_size <- function(fit) {
 
 # Several runs that end at the same objective are no proof, but one alone is a warning.
 start_words <- function(fit) {
-  starts <- fit$starts
+  starts <- starts_of(fit)
   if (NROW(starts) < 2) return(character())
   climbed <- starts$objective[starts$status == "climbed"]
   if (any(starts$status == "moved")) {
@@ -267,7 +269,7 @@ start_words <- function(fit) {
 same_objective <- 0.01
 
 selection_words <- function(fit) {
-  table <- fit$selection
+  table <- candidates_of(fit)
   if (NROW(table) < 2) return(character())
   chosen <- chosen_row(fit)
   name <- criterion_name(fit)
@@ -285,7 +287,7 @@ selection_words <- function(fit) {
 #' @exportS3Method
 informed.elbo_mixture <- function(fit) {
   says <- function(prior) !is.null(prior) && !prior$distribution %in% c("constant", "flat")
-  fit$method != "vb" && any(vapply(fit$priors$stated, says, NA))
+  method_of(fit) != "vb" && any(vapply(priors_of(fit)$stated, says, NA))
 }
 
 #' @exportS3Method
@@ -297,18 +299,19 @@ notes.elbo_mixture <- function(fit) {
 
 # Correlations that a diagonal covariance model does not have are not worth a word.
 constant_words <- function(fit) {
-  held <- fit$parameters$fixed & fit$parameters$block != "cor"
-  if (fit$k == 1) held[fit$parameters$block == "weight"] <- FALSE
+  held <- parameters_of(fit)$fixed & parameters_of(fit)$block != "cor"
+  if (n_components(fit) == 1) held[parameters_of(fit)$block == "weight"] <- FALSE
   if (!any(held)) return()
-  values <- paste(parameter_labels(fit), "=", signif_text(fit$theta, 4))[held]
+  values <- paste(parameter_labels(fit), "=", signif_text(theta(fit), 4))[held]
   if (length(values) > 8) values <- c(values[1:8], paste(length(values) - 8, "more"))
   sprintf("Held constant: %s.", paste(values, collapse = "; "))
 }
 
 joint_words <- function(fit) {
-  if (fit$method != "joint" || fit$k == 1) return()
-  held <- fit$parameters$fixed[fit$parameters$block == "weight"]
-  equal <- all(held) && length(held) > 0 && all(abs(fit$theta[seq_len(fit$k)] * fit$k - 1) < 1e-12)
+  if (method_of(fit) != "joint" || n_components(fit) == 1) return()
+  held <- parameters_of(fit)$fixed[parameters_of(fit)$block == "weight"]
+  equal <- all(held) && length(held) > 0 &&
+    all(abs(theta(fit)[seq_len(n_components(fit))] * n_components(fit) - 1) < 1e-12)
   kmeans <- equal && law_of(fit)$is_kmeans(fit)
   paste("Every unit is given to one component, as if that were known: classification EM",
         if (kmeans) "with equal weights and spheres, which is k-means." else
@@ -326,14 +329,14 @@ spurious_words <- function(fit) {
                 "common variance."),
           paste(if (one) "Component" else "Components", enumerate(which, 6)),
           if (one) "is" else "are",
-          enumerate(signif_text(fit$size[which], 2), 6))
+          enumerate(signif_text(size_of(fit)[which], 2), 6))
 }
 
 # Neighbours whose weights differ by less than the standard error of the difference.
 tie_words <- function(fit) {
-  rows <- which(fit$parameters$block == "weight")
-  if (length(rows) < 2 || any(fit$parameters$fixed[rows]) || !errors_at_hand(fit)) return()
-  weight <- fit$theta[rows]
+  rows <- which(parameters_of(fit)$block == "weight")
+  if (length(rows) < 2 || any(parameters_of(fit)$fixed[rows]) || !errors_at_hand(fit)) return()
+  weight <- theta(fit)[rows]
   information <- mixture_information(fit)
   V <- transform_covariance(information$jacobian[rows, , drop = FALSE], information$eta_cov)
   shown <- occupied(fit)
@@ -349,7 +352,7 @@ tie_words <- function(fit) {
 }
 
 share_words <- function(fit) {
-  at_end <- fit$parameters$name[at_boundary(fit)]
+  at_end <- parameters_of(fit)$name[at_boundary(fit)]
   if (length(at_end) == 0) return()
   sprintf(paste("On the boundary of %s range: %s. The fit is complete; %s standard error is",
                 "undefined: use bootstrap()."), if (length(at_end) == 1) "its" else "their",
@@ -374,8 +377,8 @@ ridge_words <- function(fit) {
 }
 
 left_out_words <- function(fit) {
-  rows <- length(fit$design$na.action)
-  aliased <- fit$design$aliased
+  rows <- length(design_of(fit)$na.action)
+  aliased <- design_of(fit)$aliased
   c(if (length(aliased) > 0) {
       sprintf("Dropped, not identified beside the others: %s.", toString(aliased))
     },
@@ -387,7 +390,7 @@ left_out_words <- function(fit) {
 
 missing_words <- function(fit) {
   if (law_of(fit)$by_row) return()
-  rows <- sum(rowSums(is.na(fit$design$Y)) > 0)
+  rows <- sum(rowSums(is.na(design_of(fit)$Y)) > 0)
   if (rows == 0) return()
   sprintf("%s with missing responses, which are integrated out.", count_words(rows, "row"))
 }
@@ -401,10 +404,10 @@ component_blocks <- c("weight", "membership", "mean", "beta", "smooth", "prob", 
 write_components <- function(fit, blocks) {
   table <- component_table(fit, blocks)
   print_columns(table$terms, table$columns)
-  common <- which(is.na(fit$parameters$component))
-  estimate <- fit$theta[common]
+  common <- which(is.na(parameters_of(fit)$component))
+  estimate <- theta(fit)[common]
   se <- shown_errors(fit)[common]
-  held <- fit$parameters$fixed[common]
+  held <- parameters_of(fit)$fixed[common]
   labels <- parameter_labels(fit)[common]
   for (i in seq_along(common)) {
     text <- trimws(estimate_and_error(estimate[[i]], se[[i]], held[i]))
@@ -413,12 +416,12 @@ write_components <- function(fit, blocks) {
 }
 
 component_table <- function(fit, blocks) {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   parameters$term <- parameter_terms(parameters$name)
   shown <- parameters$block %in% blocks & !is.na(parameters$component) & !is_shape(parameters)
   order <- order(match(parameters$block, blocks))
   terms <- unique(parameters[order, ][shown[order], c("block", "term")])
-  estimate <- as.vector(fit$theta)
+  estimate <- as.vector(theta(fit))
   at_end <- at_boundary(fit)
   shares <- at_end & parameters$block %in% c("weight", "prob", "cor")
   estimate[shares] <- round(estimate[shares])
@@ -433,9 +436,9 @@ component_table <- function(fit, blocks) {
                                c(parameters$fixed[at], logical(ncol(edf))))
     c(replace(character(length(row)), present, text[seq_along(at)]), text[-seq_along(at)])
   })
-  labels <- c(term_labels(terms$term, terms$block, fit$design),
+  labels <- c(term_labels(terms$term, terms$block, design_of(fit)),
               paste("edf", colnames(edf), recycle0 = TRUE))
-  if (!is.null(fit$design$W)) {
+  if (!is.null(design_of(fit)$W)) {
     columns <- Map(c, fixed_text(components(fit)$weight[occupied(fit)], 3), columns)
     labels <- c("mean weight", labels)
   }

@@ -40,15 +40,15 @@ sensitivity.elbo_mixture <- function(object, to = c("prior", "data"), ...) {
             "bootstrap() shows how far the components of a mixture move with the sample."),
           "elbo_error_not_available")
   }
-  if (object$method != "vb") {
+  if (method_of(object) != "vb") {
     abort(c(sprintf("Sensitivity to the prior is for fits by method \"vb\", not \"%s\".",
-                    object$method), "Use update(fit, method = \"vb\")."),
+                    method_of(object)), "Use update(fit, method = \"vb\")."),
           "elbo_error_not_available")
   }
   numbers <- mixture_prior_numbers(object)
-  free <- which(!object$parameters$fixed)
-  counts <- expected_components(object, object$state, unit_probability(object))
-  estimates <- c(object$parameters$name[free], names(counts))
+  free <- which(!parameters_of(object)$fixed)
+  counts <- expected_components(object, state_of(object), unit_probability(object))
+  estimates <- c(parameters_of(object)$name[free], names(counts))
   slopes <- vapply(numbers, function(number) {
     direction <- eta_by_prior(object, number)
     means <- mixture_information(object)$jacobian %*% direction
@@ -69,9 +69,9 @@ sensitivity.elbo_mixture <- function(object, to = c("prior", "data"), ...) {
 # field, where it is; at, which of the numbers of the field (NULL: all, by a factor); and unit, of
 # which a small part is a small step. The probabilities of all categories share one Dirichlet.
 mixture_prior_numbers <- function(fit) {
-  stated <- fit$priors$stated
+  stated <- priors_of(fit)$stated
   stated <- stated[!vapply(stated, function(p) is.null(p) || is_constant(p), NA)]
-  shared <- names(stated) %in% law_of(fit)$shared_priors(fit$design)
+  shared <- names(stated) %in% law_of(fit)$shared_priors(design_of(fit))
   groups <- c(as.list(names(stated)[!shared]), if (any(shared)) list(names(stated)[shared]))
   unlist(lapply(groups, function(slots) {
     prior <- stated[[slots[1]]]
@@ -116,11 +116,13 @@ eta_by_prior <- function(fit, number) {
 }
 
 # The natural gradient of the ELBO, the probabilities of z and the state of q, where eta is moved.
-mixture_slope <- function(fit, move = NULL) .Call(C_mixture_slope, fit_model(fit), fit$state, move)
+mixture_slope <- function(fit, move = NULL) {
+  .Call(C_mixture_slope, fit_model(fit), state_of(fit), move)
+}
 
 # The fit under a prior of which one number is moved, q as it is.
 move_prior <- function(fit, number, step) {
-  stated <- fit$priors$stated
+  stated <- priors_of(fit)$stated
   for (slot in number$slots) {
     values <- stated[[slot]]$parameters[[number$field]]
     if (is.null(number$at)) values <- values * (1 + step)
@@ -128,7 +130,7 @@ move_prior <- function(fit, number, step) {
     stated[[slot]]$parameters[[number$field]] <- values
   }
   prior <- structure(stated[lengths(stated) > 0], class = "elbo_priors")
-  fit$priors <- mixture_priors(prior, fit$design, fit$k, fit$method)
+  priors_of(fit) <- mixture_priors(prior, design_of(fit), n_components(fit), method_of(fit))
   fit
 }
 
@@ -138,7 +140,7 @@ move_prior <- function(fit, number, step) {
 expected_components <- function(fit, state, probability) {
   log_empty <- colSums(unit_freq(fit) * log1p(-probability))
   counts <- c(components = -sum(expm1(log_empty)))
-  fit$state <- state
+  state_of(fit) <- state
   empty <- empty_in_new_sample(weight_factors(fit)$weights, nobs(fit))
   if (!is.null(empty)) counts["components, new sample"] <- sum(1 - empty)
   counts
@@ -149,7 +151,7 @@ expected_components <- function(fit, state, probability) {
 components_along <- function(fit, direction) {
   length <- sqrt(sum(direction * (mixture_information(fit)$V %*% direction)))
   if (!is.finite(length) || length == 0) {
-    return(0 * expected_components(fit, fit$state, unit_probability(fit)))
+    return(0 * expected_components(fit, state_of(fit), unit_probability(fit)))
   }
   step <- 1e-3 / length
   at <- function(step) {

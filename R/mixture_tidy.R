@@ -44,11 +44,11 @@ tidy.elbo_mixture <- function(x, effects = c("fixed", "ran_pars"), conf.int = FA
   check_flag(conf.int, "conf.int")
   check_flag(exponentiate, "exponentiate")
   limits <- if (conf.int) {
-    confint(x, x$parameters$name, check_between(conf.level, "conf.level", 0, 1), nsim = nsim,
+    confint(x, parameters_of(x)$name, check_between(conf.level, "conf.level", 0, 1), nsim = nsim,
             seed = seed, method = conf.method)
   }
   table <- tidy_parameters(x, limits)
-  if (exponentiate) table <- exponentiate_rows(table, x$parameters$block)
+  if (exponentiate) table <- exponentiate_rows(table, parameters_of(x)$block)
   table <- table[table$effect %in% effects, ]
   if ("ran_vals" %in% effects) table <- add_rows(table, tidy_components(x))
   columns <- c("effect", "component", "level", "term", "estimate", "std.error", "statistic",
@@ -59,10 +59,10 @@ tidy.elbo_mixture <- function(x, effects = c("fixed", "ran_pars"), conf.int = FA
 }
 
 tidy_parameters <- function(fit, limits) {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   scales <- parameters$block %in% c("sd", "smooth", "cor", "sigma")
   se <- unname(standard_errors(fit))
-  estimate <- as.vector(fit$theta)
+  estimate <- as.vector(theta(fit))
   tested <- parameters$block %in% c("beta", "membership")
   statistic <- ifelse(tested, estimate / se, NA)
   table <- data.frame(
@@ -109,14 +109,14 @@ exponentiate_rows <- function(table, block) {
 glance.elbo_mixture <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$glance)
   criteria <- mixture_criteria(x)
-  sigma <- x$theta[x$parameters$block == "sigma"]
+  sigma <- theta(x)[parameters_of(x)$block == "sigma"]
   state <- convergence(x)
   data.frame(
-    nobs = nobs(x), k = x$k,
-    covariance = if (is.null(x$covariance)) NA_character_ else x$covariance,
+    nobs = nobs(x), k = n_components(x),
+    covariance = if (is.null(covariance_model(x))) NA_character_ else covariance_model(x),
     sigma = if (length(sigma) == 1) sigma[[1]] else NA_real_,
     logLik = criteria[["logLik"]], AIC = criteria[["AIC"]], BIC = criteria[["BIC"]],
-    ICL = criteria[["ICL"]], df.residual = df.residual(x), elbo = x$objective, method = x$method,
-    converged = state$status == "converged", iterations = state$iterations
+    ICL = criteria[["ICL"]], df.residual = df.residual(x), elbo = objective_of(x),
+    method = method_of(x), converged = state$status == "converged", iterations = state$iterations
   )
 }

@@ -19,8 +19,8 @@
 #' @export
 variational.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
-  if (object$method != "vb") {
-    abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", object$method),
+  if (method_of(object) != "vb") {
+    abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", method_of(object)),
             "there latent() is the posterior of the latent variables."), "elbo_error_method")
   }
   responses <- law_of(object)$factors(object)
@@ -30,7 +30,7 @@ variational.elbo_mixture <- function(object, ...) {
             class = c("elbo_mixture_variational", "elbo_variational"))
 }
 
-factor_names <- function(name, fit) paste0(name, "|", seq_len(fit$k))
+factor_names <- function(name, fit) paste0(name, "|", seq_len(n_components(fit)))
 
 # ---- covariance under q ------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ factor_names <- function(name, fit) paste0(name, "|", seq_len(fit$k))
 # Dirichlet has it, means and coefficients as their normal marginals; standard deviations and
 # correlations have variances only, and those that components or variables share are one.
 mean_field_covariance <- function(fit) {
-  names <- fit$parameters$name
+  names <- parameters_of(fit)$name
   V <- matrix(0, length(names), length(names), dimnames = list(names, names))
   for (block in mean_field_blocks(fit)) {
     rows <- block$name %in% names # not the coefficients of smooth terms, which are latent
@@ -99,8 +99,8 @@ inverse_gamma_sd_variance <- function(shape, scale) {
 #' @exportS3Method posterior::as_draws
 as_draws.elbo_mixture <- function(x, ndraws = 1000L, seed = NULL, ...) {
   check_dots_empty(...)
-  if (x$method != "vb") {
-    abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", x$method),
+  if (method_of(x) != "vb") {
+    abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", method_of(x)),
             "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
   }
   ndraws <- check_count(ndraws, "ndraws")
@@ -110,16 +110,16 @@ as_draws.elbo_mixture <- function(x, ndraws = 1000L, seed = NULL, ...) {
 # n x parameters: a Gaussian copula with the correlations of linear response.
 posterior_theta <- function(fit, n) {
   V <- theta_covariance(fit, "linear_response")
-  free <- which(!fit$parameters$fixed & !is.na(diag(V)) & diag(V) > 0)
+  free <- which(!parameters_of(fit)$fixed & !is.na(diag(V)) & diag(V) > 0)
   sd <- sqrt(diag(V))[free]
   z <- normal_draws(n, V[free, free, drop = FALSE] / outer(sd, sd))
-  theta <- matrix(fit$theta, n, length(fit$theta), byrow = TRUE,
-                  dimnames = list(NULL, names(fit$theta)))
+  theta <- matrix(theta(fit), n, length(theta(fit)), byrow = TRUE,
+                  dimnames = list(NULL, names(theta(fit))))
   for (i in seq_along(free)) {
     at <- free[i]
-    theta[, at] <- bend_component(z[, i], fit$theta[[at]], sd[[i]], fit$parameters$block[at])
+    theta[, at] <- bend_component(z[, i], theta(fit)[[at]], sd[[i]], parameters_of(fit)$block[at])
   }
-  weights <- list(which(fit$parameters$block == "weight"))
+  weights <- list(which(parameters_of(fit)$block == "weight"))
   for (group in c(weights[lengths(weights) > 0], law_of(fit)$shares(fit))) {
     theta[, group] <- theta[, group] / rowSums(theta[, group, drop = FALSE])
   }

@@ -4,7 +4,7 @@
 #
 #   mixture_information(fit)    list(eta_cov, jacobian, latent, V): inverse information of eta, J,
 #                               and that of what is no part of theta, the coefficients of smooth
-#                               terms, component by component; V of vb. Kept in fit$cache
+#                               terms, component by component; V of vb. Kept in cache_of(fit)
 #   unit_scores(fit)            derivative of log p(y_i | theta) by eta, units x eta
 #   at_boundary(fit)            which entries of theta no standard error describes
 
@@ -53,11 +53,11 @@
 vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
   check_dots_empty(..., .but = passed_along$vcov)
   check_flag(full, "full")
-  types <- switch(object$method, em = c("observed", "sandwich"), joint = "observed",
+  types <- switch(method_of(object), em = c("observed", "sandwich"), joint = "observed",
                   vb = c("linear_response", "mean_field"))
   type <- check_choice(if (is.null(type)) types else type, "type", types)
   V <- theta_covariance(object, type)
-  parameters <- object$parameters
+  parameters <- parameters_of(object)
   unknown <- without_error(object)
   V[unknown, ] <- V[, unknown] <- NA
   held <- parameters$fixed & parameters$block %in% coefficient_blocks
@@ -75,7 +75,7 @@ theta_covariance <- function(fit, type) {
     sandwich = carry_covariance(fit, sandwich_eta_cov(fit)),
     carry_covariance(fit, mixture_information(fit)$eta_cov)
   )
-  dimnames(V) <- list(fit$parameters$name, fit$parameters$name)
+  dimnames(V) <- list(parameters_of(fit)$name, parameters_of(fit)$name)
   V
 }
 
@@ -84,11 +84,11 @@ carry_covariance <- function(fit, eta_cov) {
 }
 
 mixture_information <- function(fit) {
-  if (is.null(fit$cache$information)) {
-    fit$cache$information <- if (fit$method == "joint") labelled_information(fit)
+  if (is.null(cache_of(fit)$information)) {
+    cache_of(fit)$information <- if (method_of(fit) == "joint") labelled_information(fit)
                              else information_at(fit)
   }
-  fit$cache$information
+  cache_of(fit)$information
 }
 
 information_at <- function(fit) {
@@ -103,8 +103,8 @@ information_at <- function(fit) {
 # Coordinates of the weights alone of which the units say next to nothing, beside what they would if
 # their components were known: the components are alike.
 flat_weights <- function(fit, information, jacobian) {
-  rows <- which(fit$parameters$block == "weight")
-  if (fit$method == "vb" || length(rows) == 0) return(integer())
+  rows <- which(parameters_of(fit)$block == "weight")
+  if (method_of(fit) == "vb" || length(rows) == 0) return(integer())
   own <- which(colSums(abs(jacobian[-rows, , drop = FALSE])) == 0)
   known <- nobs(fit) *
     colSums(jacobian[rows, own, drop = FALSE]^2 / as.vector(component_weights(fit)))
@@ -113,9 +113,9 @@ flat_weights <- function(fit, information, jacobian) {
 
 # Coordinates of components without members alone, of which no unit says anything.
 of_nobody <- function(fit, jacobian) {
-  if (fit$method == "vb") return(integer())
-  rows <- which(fit$parameters$component %in% which(fit$size < nobody) &
-                fit$parameters$block != "weight")
+  if (method_of(fit) == "vb") return(integer())
+  rows <- which(parameters_of(fit)$component %in% which(size_of(fit) < nobody) &
+                parameters_of(fit)$block != "weight")
   if (length(rows) == 0) return(integer())
   others <- colSums(abs(jacobian[-rows, , drop = FALSE])) > 0
   which(!others & colSums(abs(jacobian[rows, , drop = FALSE])) > 0)
@@ -125,22 +125,22 @@ nobody <- 1e-4 # of a unit
 
 # The part of the largest information below which a direction is flat: differences leave some 1e-6
 # of what is zero.
-flat_information <- function(fit) if (fit$method == "vb") 1e-10 else law_of(fit)$flat
+flat_information <- function(fit) if (method_of(fit) == "vb") 1e-10 else law_of(fit)$flat
 
 # Without the covariances, of which there may be millions.
 #' @exportS3Method
 standard_errors.elbo_mixture <- function(fit) {
-  if (is.null(fit$cache$errors)) {
+  if (is.null(cache_of(fit)$errors)) {
     information <- mixture_information(fit)
-    fit$cache$errors <- sqrt(variances_carried(information$jacobian, information$eta_cov))
+    cache_of(fit)$errors <- sqrt(variances_carried(information$jacobian, information$eta_cov))
   }
-  se <- stats::setNames(fit$cache$errors, fit$parameters$name)
+  se <- stats::setNames(cache_of(fit)$errors, parameters_of(fit)$name)
   replace(se, without_error(fit), NA)
 }
 
 # Parameters that are held, at a boundary, or weights of which some have gone to empty components.
 without_error <- function(fit) {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   parameters$fixed | at_boundary(fit) |
     (parameters$block == "weight" & length(emptied(fit)) > 0)
 }
@@ -156,8 +156,8 @@ variances_carried <- function(slope, cov) {
 # Names of parameters along which, with others, the likelihood does not change.
 ridge_parameters <- function(fit) {
   se <- standard_errors(fit)
-  if (fit$method == "vb") return(character())
-  fit$parameters$name[is.na(se) & !fit$parameters$fixed & !at_boundary(fit)]
+  if (method_of(fit) == "vb") return(character())
+  parameters_of(fit)$name[is.na(se) & !parameters_of(fit)$fixed & !at_boundary(fit)]
 }
 
 information_parts <- function(fit, eta_cov, jacobian) {
@@ -168,12 +168,13 @@ information_parts <- function(fit, eta_cov, jacobian) {
 
 # Which of the rows of C's theta are no part of theta().
 latent_parameters <- function(fit) {
-  mixture_parameters(fit$design, fit$k, fit$covariance, fit$priors$told)$block == "latent"
+  mixture_parameters(design_of(fit), n_components(fit), covariance_model(fit),
+                     priors_of(fit)$told)$block == "latent"
 }
 
 # Where C finds none, next to a collapsed component say, nothing is known of any parameter.
 call_information <- function(fit) {
-  answer <- .Call(C_mixture_information, fit_model(fit), fit$state)
+  answer <- .Call(C_mixture_information, fit_model(fit), state_of(fit))
   if (answer$status != 0) {
     answer$hessian[] <- 0
     answer$jacobian[] <- 1
@@ -188,22 +189,23 @@ call_information <- function(fit) {
 labelled_information <- function(fit) {
   label <- unit_component(fit)
   known <- law_of(fit)$as_points(fit)
-  known$method <- "em"
-  known$priors$told$weights$coefficient_sd <- 10 * beyond_doubt
-  known$design$W <- outer(label, seq_len(fit$k), `==`) + 0
-  known$design$W[, 1] <- 1
-  coefficient <- diag(beyond_doubt, fit$k)
+  method_of(known) <- "em"
+  priors_of(known)$told$weights$coefficient_sd <- 10 * beyond_doubt
+  design_of(known)$W <- outer(label, seq_len(n_components(fit)), `==`) + 0
+  design_of(known)$W[, 1] <- 1
+  coefficient <- diag(beyond_doubt, n_components(fit))
   coefficient[1, ] <- -beyond_doubt / 2
   coefficient[, 1] <- 0
-  known$state$weights <- list(coefficient = coefficient)
+  state_of(known)$weights <- list(coefficient = coefficient)
   answer <- call_information(known)
-  of_labels <- fit$k * (fit$k - 1)
+  of_labels <- n_components(fit) * (n_components(fit) - 1)
   eta <- seq_along(answer$gradient) > of_labels
   theta <- seq_len(nrow(answer$jacobian)) > of_labels
   weights <- weights_information(fit)
   jacobian <- two_blocks(weights$jacobian, answer$jacobian[theta, eta])
   # The sds of smooth terms, all held, are not among those known.
-  block <- mixture_parameters(fit$design, fit$k, fit$covariance, fit$priors$told)$block
+  block <- mixture_parameters(design_of(fit), n_components(fit), covariance_model(fit),
+                              priors_of(fit)$told)$block
   all <- matrix(0, length(block), ncol(jacobian))
   all[block != "smooth", ] <- jacobian
   information <- -answer$hessian[eta, eta, drop = FALSE]
@@ -221,13 +223,13 @@ two_blocks <- function(A, B) {
 
 # Estimates at the end of their range, which no standard error describes.
 at_boundary <- function(fit) {
-  block <- fit$parameters$block
-  value <- unname(fit$theta)
+  block <- parameters_of(fit)$block
+  value <- unname(theta(fit))
   share <- block %in% c("weight", "prob")
   at_end <- (share & (value < 1e-7 | value > 1 - 1e-7)) | (block == "cor" & abs(value) > 1 - 1e-10)
   at_end <- at_end | law_of(fit)$at_boundary(fit)
   at_end <- at_end | (block %in% c("beta", "membership") & !is.finite(value))
-  fit$method != "vb" & at_end & !fit$parameters$fixed
+  method_of(fit) != "vb" & at_end & !parameters_of(fit)$fixed
 }
 
 sandwich_eta_cov <- function(fit) {
@@ -244,7 +246,8 @@ sandwich_eta_cov <- function(fit) {
 # columns of d theta / d eta, in the model without constraints between the parameters, so that a
 # step along a tangent stays in it.
 unit_scores <- function(fit) {
-  check_no_curves(fit$design, "A sandwich covariance", "Use type = \"observed\", or bootstrap().")
+  check_no_curves(design_of(fit), "A sandwich covariance",
+                  "Use type = \"observed\", or bootstrap().")
   jacobian <- mixture_information(fit)$jacobian
   scale <- parameter_scale(fit)
   free <- law_of(fit)$unconstrained(fit)
@@ -254,21 +257,21 @@ unit_scores <- function(fit) {
   vapply(seq_len(ncol(jacobian)), function(a) {
     direction <- jacobian[, a]
     size <- max(abs(direction) / scale)
-    if (size == 0) return(numeric(fit$design$n_unit))
+    if (size == 0) return(numeric(design_of(fit)$n_unit))
     h <- 1e-5 / size
-    (log_density(fit$theta + h * direction) - log_density(fit$theta - h * direction)) / (2 * h)
-  }, numeric(fit$design$n_unit))
+    (log_density(theta(fit) + h * direction) - log_density(theta(fit) - h * direction)) / (2 * h)
+  }, numeric(design_of(fit)$n_unit))
 }
 
 # What counts as a small step: of shares and scales in proportion, of locations in their sds.
 parameter_scale <- function(fit) {
-  block <- fit$parameters$block
-  value <- abs(unname(fit$theta))
+  block <- parameters_of(fit)$block
+  value <- abs(unname(theta(fit)))
   scale <- ifelse(block %in% c("weight", "prob"), value * (1 - value), value)
   scale[block == "cor"] <- 1 - value[block == "cor"]^2
   location <- block %in% c("mean", "beta", "membership")
   se <- sqrt(variances_carried(mixture_information(fit)$jacobian, mixture_information(fit)$eta_cov))
-  scale[location] <- se[location] * sqrt(nobs(fit) / fit$k)
+  scale[location] <- se[location] * sqrt(nobs(fit) / n_components(fit))
   ifelse(is.finite(scale) & scale > 0, scale, 1)
 }
 
@@ -305,10 +308,11 @@ confint.elbo_mixture <- function(object, parm = NULL, level = 0.95, type = c("wa
   level <- check_between(level, "level", 0, 1)
   parm <- asked_parameters(object, parm)
   if (type == "bootstrap") return(confint(bootstrap(object, nsim, seed), parm, level))
-  rows <- match(parm, object$parameters$name)
+  rows <- match(parm, parameters_of(object)$name)
   half_width <- stats::qnorm((1 + level) / 2) * standard_errors(object)[rows]
   limits <- vapply(seq_along(rows), function(i) {
-    wald_limits(object$theta[[rows[i]]], half_width[[i]], object$parameters$block[rows[i]])[1, ]
+    block <- parameters_of(object)$block[rows[i]]
+    wald_limits(theta(object)[[rows[i]]], half_width[[i]], block)[1, ]
   }, c(0, 0))
   interval_matrix(t(limits), parm, level)
 }

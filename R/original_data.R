@@ -12,7 +12,7 @@ original_data <- function(fit) {
   frame <- frame_columns(fit)
   data <- fitted_data(fit)
   if (is.null(data)) return(frame)
-  rows <- match(row.names(fit$frame), row.names(data))
+  rows <- match(row.names(frame_of(fit)), row.names(data))
   if (anyNA(rows)) return(frame)
   data <- data[rows, intersect(used_variables(fit), names(data)), drop = FALSE]
   both <- intersect(names(frame), names(data))
@@ -27,7 +27,7 @@ original_data <- function(fit) {
 fit_data <- function(fit) {
   used <- original_data(fit)
   data <- fitted_data(fit)
-  rows <- match(row.names(fit$frame), row.names(data))
+  rows <- match(row.names(frame_of(fit)), row.names(data))
   if (is.null(data) || anyNA(rows)) return(used)
   data <- data[rows, , drop = FALSE]
   both <- intersect(names(used), names(data))
@@ -44,26 +44,27 @@ same_values <- function(a, b) {
 
 # What `data` says now where the fit was called; NULL where it is no data frame any more.
 fitted_data <- function(fit) {
-  given_in <- fit$given_in[["data"]]
-  if (is.null(given_in)) given_in <- environment(fit$formula)
-  data <- tryCatch(eval(fit$call$data, given_in), error = function(e) NULL)
+  given_in <- given_in_of(fit)[["data"]]
+  if (is.null(given_in)) given_in <- environment(formula(fit))
+  data <- tryCatch(eval(call_of(fit)$data, given_in), error = function(e) NULL)
   if (is.data.frame(data)) as.data.frame(data)
 }
 
 used_variables <- function(fit) {
-  extras <- as.list(fit$call)[c("weights", "offset", "se", "freq", "sigma", "membership", "unit")]
-  unique(c(all.vars(fit$formula), unlist(lapply(extras, all.vars))))
+  extras <- as.list(call_of(fit))[c("weights", "offset", "se", "freq", "sigma", "membership",
+                                    "unit")]
+  unique(c(all.vars(formula(fit)), unlist(lapply(extras, all.vars))))
 }
 
 # The model frame, its matrix columns taken apart, and what is called (se), say, by the name of the
 # variable it was.
 frame_columns <- function(fit) {
-  frame <- fit$frame
+  frame <- frame_of(fit)
   columns <- lapply(names(frame), function(name) {
     column <- frame[[name]]
     if (is.matrix(column) && !is.null(colnames(column))) return(as.data.frame(unclass(column)))
     argument <- sub("^\\((.*)\\)$", "\\1", name)
-    given <- if (argument != name) fit$call[[argument]]
+    given <- if (argument != name) call_of(fit)[[argument]]
     stats::setNames(list(column), if (is.symbol(given)) deparse_line(given) else name)
   })
   columns <- do.call(c, lapply(columns, as.list))
@@ -74,20 +75,20 @@ frame_columns <- function(fit) {
 # For augment(): the response too as the model has it, log(y), say.
 augmented_data <- function(fit) {
   data <- original_data(fit)
-  response <- fit$frame[1]
+  response <- frame_of(fit)[1]
   if (names(response) %in% names(data) || !is.null(dim(response[[1]]))) data
   else cbind(response, data)
 }
 
-response_variables <- function(fit) all.vars(fit$formula[[2]])
+response_variables <- function(fit) all.vars(formula(fit)[[2]])
 
 group_variables <- function(fit) {
-  bars <- lapply(parse_formula(fit$formula)$bars, function(bar) all.vars(bar$group))
-  unit <- fit$call$unit
+  bars <- lapply(parse_formula(formula(fit))$bars, function(bar) all.vars(bar$group))
+  unit <- call_of(fit)$unit
   unique(c(unlist(bars), if (!is.null(unit)) all.vars(unit)))
 }
 
 # The variables that weigh or count rows, or are known of them, by argument.
 extra_variables <- function(fit) {
-  lapply(as.list(fit$call)[c("weights", "se", "freq", "offset")], all.vars)
+  lapply(as.list(call_of(fit))[c("weights", "se", "freq", "offset")], all.vars)
 }

@@ -55,8 +55,8 @@ plot.elbo_fit <- function(x, type = NULL, level = 0.95, ...) {
   check_dots_empty(...)
   level <- check_between(level, "level", 0, 1)
   type <- check_fit_pictures(type, x)
-  panels <- c(decomposition = 1, objective = 2, curves = length(x$design$curves),
-              latent = NCOL(x$design$Z), residuals = 2, forest = 1)
+  panels <- c(decomposition = 1, objective = 2, curves = length(design_of(x)$curves),
+              latent = NCOL(design_of(x)$Z), residuals = 2, forest = 1)
   old <- graphics::par(mfrow = panel_grid(sum(panels[type])), mar = c(4, 5, 3, 1),
                        mgp = c(2.4, 0.7, 0), las = 1)
   on.exit(graphics::par(old))
@@ -67,7 +67,7 @@ plot.elbo_fit <- function(x, type = NULL, level = 0.95, ...) {
         plot_objective(x)
         plot_gain(x)
       },
-      curves = for (curve in x$design$curves) plot_curve(x, curve, level),
+      curves = for (curve in design_of(x)$curves) plot_curve(x, curve, level),
       latent = plot_latent(x, level),
       residuals = plot_residuals(x),
       forest = plot_forest(x, level)
@@ -79,7 +79,7 @@ plot.elbo_fit <- function(x, type = NULL, level = 0.95, ...) {
 # The pictures that a fit has; the first ones by default.
 fit_pictures <- function(fit) {
   c(ascent_pictures(fit), if (has_curves(fit)) "curves", if (has_groups(fit)) "latent", "residuals",
-    if (fit$design$known_se) "forest")
+    if (design_of(fit)$known_se) "forest")
 }
 
 check_fit_pictures <- function(type, fit, default = setdiff(fit_pictures(fit), "forest")) {
@@ -109,23 +109,23 @@ colours <- c(blue = "#0072B2", orange = "#D55E00", green = "#009E73", grey = "gr
 
 plot_curve <- function(fit, curve, level) {
   table <- curve_data(fit, curve, level)
-  rows <- multiplier(curve, fit$frame) != 0
+  rows <- multiplier(curve, frame_of(fit)) != 0
   graphics::plot(table$x, table$estimate, type = "n", xlab = curve_axis(curve),
                  ylab = "less its mean", main = curve$label, ylim = range(table$low, table$high))
   graphics::polygon(c(table$x, rev(table$x)), c(table$low, rev(table$high)), border = NA,
                     col = grDevices::adjustcolor(colours[["blue"]], 0.25))
   graphics::abline(h = 0, col = colours[["grey"]])
   graphics::lines(table$x, table$estimate, col = colours[["blue"]], lwd = 2)
-  graphics::rug(thin(data.frame(x = sort(unique(fit$frame[[curve$x]][rows]))), 500)$x,
+  graphics::rug(thin(data.frame(x = sort(unique(frame_of(fit)[[curve$x]][rows]))), 500)$x,
                 quiet = TRUE)
 }
 
 # ---- the latent variables ----------------------------------------------------------------
 
 plot_latent <- function(fit, level) {
-  for (term in colnames(fit$design$Z)) {
+  for (term in colnames(design_of(fit)$Z)) {
     plot_latent_term(latent_data(fit, term, level), law_sd(fit, term), term,
-                     fit$design$group_name)
+                     design_of(fit)$group_name)
   }
 }
 
@@ -143,7 +143,7 @@ latent_data <- function(fit, term, level) {
 
 # The standard deviation of the law posited, Inf where there is none.
 law_sd <- function(fit, term) {
-  fit$theta[[sd_names(term, fit$design$group_name)]]
+  theta(fit)[[sd_names(term, design_of(fit)$group_name)]]
 }
 
 thin <- function(table, most) {
@@ -251,7 +251,7 @@ autoplot.elbo_fit <- function(object, type = NULL, level = 0.95, ...) {
 }
 
 ggplot_curves <- function(fit, level) {
-  curves <- fit$design$curves
+  curves <- design_of(fit)$curves
   table <- do.call(rbind, lapply(curves, function(curve) {
     cbind(curve_data(fit, curve, level), term = curve$label)
   }))
@@ -266,7 +266,7 @@ ggplot_curves <- function(fit, level) {
 }
 
 ggplot_latent <- function(fit, level) {
-  terms <- colnames(fit$design$Z)
+  terms <- colnames(design_of(fit)$Z)
   table <- do.call(rbind, lapply(terms, function(term) latent_data(fit, term, level)))
   table$term <- factor(table$term, terms)
   law <- data.frame(term = factor(terms, terms),
@@ -286,7 +286,7 @@ ggplot_latent <- function(fit, level) {
     ) +
     ggplot2::geom_point(colour = colours[["blue"]], size = 1) +
     ggplot2::facet_wrap("term", scales = "free_x") +
-    ggplot2::labs(x = NULL, y = paste("levels of", fit$design$group_name),
+    ggplot2::labs(x = NULL, y = paste("levels of", design_of(fit)$group_name),
                   title = "Latent variables and their law",
                   subtitle = "bands: one and two standard deviations of the law") +
     ggplot2::theme_bw() +

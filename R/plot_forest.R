@@ -28,7 +28,7 @@ forest_data <- function(fit, level) {
 # Levels of the grouping factor, with a number where a level has several rows.
 study_labels <- function(fit) {
   if (!has_groups(fit)) return(row.names(model.frame(fit)))
-  level <- as.character(fit$design$group)
+  level <- as.character(design_of(fit)$group)
   several <- level %in% level[duplicated(level)]
   number <- stats::ave(seq_along(level), level, FUN = seq_along)
   ifelse(several, paste(level, number), level)

@@ -6,7 +6,7 @@
 
 ascent_pictures <- function(fit) {
   if (!has_evidence(elbo_trace(fit))) return("objective")
-  if (fit$control$accelerate == "none") c("decomposition", "objective")
+  if (control_of(fit)$accelerate == "none") c("decomposition", "objective")
   else c("objective", "decomposition")
 }
 
@@ -86,7 +86,7 @@ plot_decomposition <- function(fit) {
 
 # What is on the vertical axis.
 value_title <- function(fit) {
-  if (fit$method == "joint") "log p(y, z | theta)" else "log-likelihood, ELBO"
+  if (method_of(fit) == "joint") "log p(y, z | theta)" else "log-likelihood, ELBO"
 }
 
 # ---- the objective -----------------------------------------------------------------------
@@ -128,8 +128,8 @@ emptiest <- function(places, key, x, y) {
 # How far the maximum still was, on a log scale, down to the rounding of the objective.
 plot_gain <- function(fit) {
   trace <- elbo_trace(fit)
-  rounding <- 64 * .Machine$double.eps * max(abs(fit$objective), 1)
-  gain <- function(value) pmax(fit$objective - value, rounding)
+  rounding <- 64 * .Machine$double.eps * max(abs(objective_of(fit)), 1)
+  gain <- function(value) pmax(objective_of(fit) - value, rounding)
   below <- gain(trace$elbo)
   graphics::plot(half_steps(trace), below, type = "n", log = "y", ylab = "", yaxt = "n",
                  ylim = range(below, gain(trace$log_evidence), na.rm = TRUE), xlab = "half-step",
@@ -169,7 +169,7 @@ half_steps <- function(trace) seq_len(nrow(trace)) - 1
 has_evidence <- function(trace) !all(is.na(trace$log_evidence))
 
 objective_title <- function(fit) {
-  if (fit$method == "joint") "log p(y, z | theta) by half-step" else "ELBO by half-step"
+  if (method_of(fit) == "joint") "log p(y, z | theta) by half-step" else "ELBO by half-step"
 }
 
 # ---- ggplot2 -----------------------------------------------------------------------------

@@ -104,13 +104,13 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
   check_flag(allow.new.levels, "allow.new.levels")
   check_flag(se.fit, "se.fit")
   check_between(level, "level", 0, 1)
-  latent <- includes_latent(re.form) && ncol(object$design$Z) > 0
+  latent <- includes_latent(re.form) && ncol(design_of(object)$Z) > 0
 
   data <- row_data(object, newdata, na.action, latent, prediction = interval == "prediction")
   group <- if (latent) group_index(object, data, allow.new.levels)
   mean <- row_mean(object, data, group)
   fit <- mean
-  spread <- if (object$method == "vb") root_mean_squares(object) else object
+  spread <- if (method_of(object) == "vb") root_mean_squares(object) else object
   if (se.fit || interval != "none") variance <- mean_variance(spread, data, group)
   if (interval != "none") {
     total <- variance
@@ -147,9 +147,9 @@ includes_latent <- function(re.form) {
 # missing; NULL for the population.
 row_mean <- function(object, data, group = NULL) {
   mean <- drop(row_fixed(object, data, tell = TRUE) %*% coef(object)) + row_offset(object, data)
-  if (has_curves(object)) mean <- mean + drop(row_smooth(object, data) %*% object$smooth$mean)
+  if (has_curves(object)) mean <- mean + drop(row_smooth(object, data) %*% smooth_of(object)$mean)
   if (!is.null(group)) {
-    latent <- rbind(0, object$latent$mean)
+    latent <- rbind(0, moments_of(object)$mean)
     mean <- mean + rowSums(row_random(object, data) * latent[group + 1, , drop = FALSE])
   }
   stats::setNames(mean, row_names(object, data))
@@ -163,7 +163,7 @@ mean_variance <- function(object, data, group = NULL) {
   if (is.null(group)) return(quadratic_rows(X, C))
   Z <- row_random(object, data)
   variance <- group_variance(X, Z, group, known_scales(object))
-  if (object$method == "vb") variance <- variance + scale_variance(object, X, Z, group)
+  if (method_of(object) == "vb") variance <- variance + scale_variance(object, X, Z, group)
   seen <- which(group > 0)
   excess <- if (length(seen) > 0) scale_excess(object)
   if (!is.null(excess)) {
@@ -183,10 +183,11 @@ fixed_scale_variance <- function(object, data, group = NULL) {
 }
 
 known_scales <- function(object) {
-  if (object$method != "vb") {
-    return(list(C = coefficient_cov(object), cov = object$latent$cov, gain = object$latent$gain))
+  if (method_of(object) != "vb") {
+    return(list(C = coefficient_cov(object), cov = moments_of(object)$cov,
+                gain = moments_of(object)$gain))
   }
-  list(C = conditional_cov(object), cov = object$latent$cov, gain = posterior_gain(object))
+  list(C = conditional_cov(object), cov = moments_of(object)$cov, gain = posterior_gain(object))
 }
 
 # Of x'beta + z'u_g; of x'beta where the group is 0.
@@ -205,17 +206,17 @@ quadratic_rows <- function(X, C) rowSums((X %*% C) * X)
 
 # The coefficients that are estimated, those of curves included: their columns, and covariance.
 row_coefficients <- function(object, data) {
-  X <- row_fixed(object, data)[, object$information$free_beta, drop = FALSE]
+  X <- row_fixed(object, data)[, information_of(object)$free_beta, drop = FALSE]
   if (has_curves(object)) cbind(X, row_smooth(object, data)) else X
 }
 
 coefficient_cov <- function(object) {
   if (has_curves(object)) {
-    C <- object$smooth$coef_cov
-    return(if (object$method == "vb") C + response_cov(object) else C)
+    C <- smooth_of(object)$coef_cov
+    return(if (method_of(object) == "vb") C + response_cov(object) else C)
   }
-  free <- object$information$free_beta
-  object$beta_cov[free, free, drop = FALSE]
+  free <- information_of(object)$free_beta
+  beta_cov_of(object)[free, free, drop = FALSE]
 }
 
 # sum_j z_j A[j, , g] by row, zero for a group not seen before: A is terms x k x levels.
@@ -243,7 +244,7 @@ law_variance <- function(object, data) {
 
 # Sigma, its blocks put together.
 latent_law <- function(object) {
-  block <- object$design$block
+  block <- design_of(object)$block
   law <- matrix(0, length(block), length(block))
   for (b in unique(block)) law[block == b, block == b] <- block_covariance(object, b)
   law
@@ -269,8 +270,8 @@ row_data <- function(object, newdata, na.action, latent, prediction) {
   # A plain one: a data.table would lose its rows with its last column.
   newdata <- as.data.frame(check_data_frame(newdata, "newdata"))
   used <- needed_variables(object, latent, prediction)
-  groups <- if (latent) vars_of(lapply(parse_formula(object$formula)$bars, `[[`, "group"))
-  check_new_columns(object, setdiff(used, c(groups, all.vars(object$call$se))), newdata)
+  groups <- if (latent) vars_of(lapply(parse_formula(formula(object))$bars, `[[`, "group"))
+  check_new_columns(object, setdiff(used, c(groups, all.vars(call_of(object)$se))), newdata)
   check_new_columns(object, groups, newdata,
                     "Without the group only re.form = NA, the population, can be predicted.")
   data <- newdata[names(newdata) %in% used]
@@ -284,17 +285,17 @@ row_data <- function(object, newdata, na.action, latent, prediction) {
 
 # Names in the parts of the model that a prediction needs.
 needed_variables <- function(object, latent, prediction) {
-  bars <- parse_formula(object$formula)$bars
+  bars <- parse_formula(formula(object))$bars
   parts <- c(list(formula(object, fixed.only = TRUE)[[3]]),
              if (latent || prediction) lapply(bars, `[[`, "terms"),
              if (latent) lapply(bars, `[[`, "group"))
   extras <- c("offset", if (prediction) c("weights", "se", "sigma"))
-  vars_of(c(parts, as.list(object$call)[extras]))
+  vars_of(c(parts, as.list(call_of(object))[extras]))
 }
 
 # Variables of the model come from newdata, and from nowhere else.
 check_new_columns <- function(object, used, newdata, remedy = NULL) {
-  absent <- setdiff(intersect(used, object$variables), names(newdata))
+  absent <- setdiff(intersect(used, variables_of(object)), names(newdata))
   if (length(absent) == 0) return()
   abort(c(sprintf("`newdata` has no column %s, which the model needs.", quote_names(absent)),
           remedy), "elbo_error_data")
@@ -311,37 +312,37 @@ check_new_finite <- function(data) {
 }
 
 row_names <- function(object, data) {
-  row.names(if (is.null(data)) object$frame else data)
+  row.names(if (is.null(data)) frame_of(object) else data)
 }
 
 pad_prediction <- function(object, data, x) {
-  stats::napredict(attr(if (is.null(data)) object$frame else data, "na.action"), x)
+  stats::napredict(attr(if (is.null(data)) frame_of(object) else data, "na.action"), x)
 }
 
 row_fixed <- function(object, data, tell = FALSE) {
-  if (is.null(data)) return(object$design$X)
-  terms <- stats::delete.response(object$terms)
-  X <- new_columns(terms, data, object$xlevels, object$contrasts)
+  if (is.null(data)) return(design_of(object)$X)
+  terms <- stats::delete.response(terms(object))
+  X <- new_columns(terms, data, xlevels_of(object), contrasts_of(object))
   kept_columns(X, object, data, tell)
 }
 
 row_smooth <- function(object, data) {
-  if (is.null(data)) return(object$design$B)
-  terms <- stats::delete.response(object$terms)
-  smooth_matrix(object$design$curves, new_frame(terms, data, object$xlevels))
+  if (is.null(data)) return(design_of(object)$B)
+  terms <- stats::delete.response(terms(object))
+  smooth_matrix(design_of(object)$curves, new_frame(terms, data, xlevels_of(object)))
 }
 
 row_random <- function(object, data) {
-  if (is.null(data)) return(object$design$Z)
-  Z <- lapply(object$design$random, function(block) {
+  if (is.null(data)) return(design_of(object)$Z)
+  Z <- lapply(design_of(object)$random, function(block) {
     new_columns(block$terms, data, block$xlevels, block$contrasts)
   })
   if (length(Z)) Reduce(cbind, Z) else matrix(0, nrow(data), 0)
 }
 
 row_offset <- function(object, data) {
-  if (is.null(data)) return(object$design$offset)
-  frame <- new_frame(stats::delete.response(object$terms), data, object$xlevels)
+  if (is.null(data)) return(design_of(object)$offset)
+  frame <- new_frame(stats::delete.response(terms(object)), data, xlevels_of(object))
   inside <- stats::model.offset(frame)
   beside <- new_extra(object, "offset", data)
   (if (is.null(inside)) 0 else inside) + (if (is.null(beside)) 0 else beside)
@@ -350,37 +351,37 @@ row_offset <- function(object, data) {
 row_sd <- function(object, data) {
   if (is.null(data)) return(residual_sd(object))
   sigma <- sigma(object)
-  if (!is.null(object$design$level)) sigma <- unname(sigma[row_level(object, data)])
-  if (object$design$known_se) return(new_se(object, data))
+  if (!is.null(design_of(object)$level)) sigma <- unname(sigma[row_level(object, data)])
+  if (design_of(object)$known_se) return(new_se(object, data))
   weights <- new_extra(object, "weights", data)
   sigma / sqrt(if (is.null(weights)) rep(1, nrow(data)) else weights)
 }
 
 # The standard errors of new rows; none is asked for the true effect.
 new_se <- function(object, data) {
-  if (all(all.vars(object$call$se) %in% names(data))) new_extra(object, "se", data) else 0
+  if (all(all.vars(call_of(object)$se) %in% names(data))) new_extra(object, "se", data) else 0
 }
 
 row_group <- function(object, data) {
-  if (is.null(data)) return(object$design$group)
-  bar <- parse_formula(object$formula)$bars[[1]]
+  if (is.null(data)) return(design_of(object)$group)
+  bar <- parse_formula(formula(object))$bars[[1]]
   new_factor_of(term_variables(call("~", bar$group)), object, data,
                 "Without the group only re.form = NA, the population, can be predicted.")
 }
 
 row_level <- function(object, data) {
-  sigma <- eval(object$call$sigma, environment(object$formula))
+  sigma <- eval(call_of(object)$sigma, environment(formula(object)))
   level <- new_factor_of(sigma_variables(sigma), object, data)
-  refuse_new_levels(level, levels(object$design$level), "sigma",
+  refuse_new_levels(level, levels(design_of(object)$level), "sigma",
                     "Only interval = \"confidence\" can do without their residual variance.")
   as.character(level)
 }
 
 group_index <- function(object, data, allow) {
   group <- row_group(object, data)
-  known <- levels(object$design$group)
+  known <- levels(design_of(object)$group)
   if (!allow) {
-    refuse_new_levels(group, known, object$design$group_name,
+    refuse_new_levels(group, known, design_of(object)$group_name,
                       "Use allow.new.levels = TRUE, or re.form = NA for the population.")
   }
   match(levels(group), known, nomatch = 0)[group]
@@ -415,14 +416,14 @@ new_columns <- function(terms, data, xlevels, contrasts) {
 
 # An argument of the call of the fit, for the new rows.
 new_extra <- function(object, name, data) {
-  expression <- object$call[[name]]
-  x <- tryCatch(eval(expression, data, environment(object$formula)), error = abort_newdata)
+  expression <- call_of(object)[[name]]
+  x <- tryCatch(eval(expression, data, environment(formula(object))), error = abort_newdata)
   if (!is.null(x)) check_new_length(length(x), data, deparse_line(expression))
   x
 }
 
 new_factor_of <- function(variables, object, data, remedy = NULL) {
-  values <- tryCatch(lapply(variables, eval, data, environment(object$formula)),
+  values <- tryCatch(lapply(variables, eval, data, environment(formula(object))),
                      error = function(e) abort_newdata(e, remedy))
   names(values) <- vapply(variables, deparse_line, "")
   for (name in names(values)) check_new_length(length(values[[name]]), data, name)

@@ -86,19 +86,19 @@ summary.elbo_fit <- function(object, ..., ddf = NULL) {
     coefficients = coefficients, variances = variances[order], curves = curve_summary(object),
     residuals = stats::quantile(residual_rows(object, "pearson")),
     information = information(object),
-    posterior = if (object$method == "vb") posterior_summary(object),
+    posterior = if (method_of(object) == "vb") posterior_summary(object),
     fit = object
   ), class = "summary.elbo_fit")
 }
 
 # Of vb: priors, and the standard deviations by linear response and under q itself.
 posterior_summary <- function(fit) {
-  prior <- vapply(fit$priors$stated, function(prior) {
+  prior <- vapply(priors_of(fit)$stated, function(prior) {
     if (is.null(prior)) "by those of the sds" else format(prior)
   }, "")
   sd <- function(type) sqrt(diag(vcov(fit, full = TRUE, type = type)))
-  default <- unname(fit$priors$default) & lengths(fit$priors$stated) > 0
-  data.frame(name = names(fit$theta), prior = unname(prior), default = default,
+  default <- unname(priors_of(fit)$default) & lengths(priors_of(fit)$stated) > 0
+  data.frame(name = names(theta(fit)), prior = unname(prior), default = default,
              linear_response = sd("linear_response"), mean_field = sd("mean_field"),
              row.names = NULL)
 }
@@ -140,7 +140,7 @@ print.summary.elbo_fit <- function(x, ...) {
 
 write_head <- function(fit) {
   write_parts(estimator_name(fit), method_words(fit))
-  write_wrapped(paste0(deparse_line(fit$formula), ": ", size_words(fit)))
+  write_wrapped(paste0(deparse_line(formula(fit)), ": ", size_words(fit)))
 }
 
 # Coefficients, and the variance parameters to the right of them where there is room.
@@ -158,9 +158,9 @@ write_notes <- function(fit) {
 
 # What the estimator is called, and what q integrates. Constants do not change its name.
 estimator_name <- function(fit) {
-  if (fit$method == "vb") return("Variational Bayes")
-  if (!has_latent(fit) && fit$method != "reml" && !informed(fit)) return("Maximum likelihood")
-  name <- switch(fit$method, em = "Marginal", reml = "Restricted", joint = "Joint")
+  if (method_of(fit) == "vb") return("Variational Bayes")
+  if (!has_latent(fit) && method_of(fit) != "reml" && !informed(fit)) return("Maximum likelihood")
+  name <- switch(method_of(fit), em = "Marginal", reml = "Restricted", joint = "Joint")
   if (informed(fit)) paste(name, "maximum a posteriori") else paste(name, "maximum likelihood")
 }
 
@@ -169,17 +169,17 @@ integrated_words <- function(fit) UseMethod("integrated_words")
 #' @exportS3Method
 integrated_words.elbo_fit <- function(fit) {
   if (has_latent(fit)) {
-    switch(fit$method,
+    switch(method_of(fit),
       em = "z integrated exactly, theta a point",
       reml = "z and beta integrated exactly, variances points",
       joint = "z and theta points, nothing integrated",
-      vb = switch(fit$factorization,
+      vb = switch(factorization_of(fit),
         structured = "everything integrated, q(z, beta) apart from q of the variances",
         mean_field = "everything integrated, all factors of q apart"
       )
     )
   } else {
-    switch(fit$method,
+    switch(method_of(fit),
       reml = "beta integrated exactly, sigma a point",
       vb = "everything integrated, q(beta) apart from q of sigma",
       "theta a point"
@@ -188,15 +188,15 @@ integrated_words.elbo_fit <- function(fit) {
 }
 
 method_words <- function(fit) {
-  sprintf("(method \"%s\": %s%s)", fit$method, integrated_words(fit),
-          if (fit$method == "em" && inherits(fit, "elbo_glmm")) "; not REML" else "")
+  sprintf("(method \"%s\": %s%s)", method_of(fit), integrated_words(fit),
+          if (method_of(fit) == "em" && inherits(fit, "elbo_glmm")) "; not REML" else "")
 }
 
 size_words <- function(fit) UseMethod("size_words")
 
 #' @exportS3Method
 size_words.elbo_fit <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   paste(c(
     count_words(nobs(fit), "row"),
     if (!is.null(design$group)) count_words(nlevels(design$group), design$group_name),
@@ -221,20 +221,20 @@ count_words <- function(n, noun) {
 }
 
 group_size_words <- function(fit) {
-  if (is.null(fit$design$group)) return(character())
-  sizes <- unique(range(tabulate(fit$design$group)))
-  sprintf("rows in each %s: %s", fit$design$group_name, paste(sizes, collapse = " to "))
+  if (is.null(design_of(fit)$group)) return(character())
+  sizes <- unique(range(tabulate(design_of(fit)$group)))
+  sprintf("rows in each %s: %s", design_of(fit)$group_name, paste(sizes, collapse = " to "))
 }
 
 objective_words <- function(fit) UseMethod("objective_words")
 
 #' @exportS3Method
 objective_words.elbo_fit <- function(fit) {
-  elbo <- fixed_text(fit$objective, 1)
-  if (fit$method == "joint") {
+  elbo <- fixed_text(objective_of(fit), 1)
+  if (method_of(fit) == "joint") {
     return(sprintf("log p(y, z | theta) %s is the ELBO of points: no log-likelihood", elbo))
   }
-  if (fit$method == "vb") {
+  if (method_of(fit) == "vb") {
     improper <- improper_parameters(fit)
     if (length(improper) > 0) {
       return(sprintf(paste("ELBO %s, known up to a constant since %s under a flat prior, which is",
@@ -243,25 +243,25 @@ objective_words.elbo_fit <- function(fit) {
     }
     return(sprintf("ELBO %s, a lower bound of the log evidence: no log-likelihood", elbo))
   }
-  log_prior <- fit$objective - fit$log_evidence
+  log_prior <- objective_of(fit) - log_evidence_of(fit)
   sprintf("%slog-likelihood %s%s = ELBO %s + KL %s",
-          if (fit$method == "reml") "restricted " else "", fixed_text(fit$log_evidence, 1),
+          if (method_of(fit) == "reml") "restricted " else "", fixed_text(log_evidence_of(fit), 1),
           if (informed(fit)) paste(" + log prior", fixed_text(log_prior, 1)) else "", elbo,
-          fixed_text(max(utils::tail(fit$trace$kl, 1), 0), 1))
+          fixed_text(max(utils::tail(trace_of(fit)$kl, 1), 0), 1))
 }
 
 information_words <- function(summary) {
   if (anyNA(summary$information)) return(character())
   sprintf("AIC %s, BIC %s with %s", fixed_text(summary$information[["AIC"]], 1),
           fixed_text(summary$information[["BIC"]], 1),
-          count_words(summary$fit$df_parameters, "free parameter"))
+          count_words(n_free(summary$fit), "free parameter"))
 }
 
 # Priors of points, other than constants and flat ones.
 informed <- function(fit) UseMethod("informed")
 
 #' @exportS3Method
-informed.elbo_fit <- function(fit) fit$method != "vb" && !is.null(fit$priors)
+informed.elbo_fit <- function(fit) method_of(fit) != "vb" && !is.null(priors_of(fit))
 
 # Sentences that a reader must see, most fits having none.
 notes <- function(fit) UseMethod("notes")
@@ -274,14 +274,14 @@ notes.elbo_fit <- function(fit) {
 
 prior_words <- function(fit) {
   if (!informed(fit)) return()
-  stated <- fit$priors$stated[lengths(fit$priors$stated) > 0]
+  stated <- priors_of(fit)$stated[lengths(priors_of(fit)$stated) > 0]
   labels <- parameter_labels(fit)
   names <- ifelse(names(stated) %in% names(labels), labels[names(stated)], names(stated))
   sprintf("Priors: %s.", paste(names, "~", vapply(stated, format, ""), collapse = "; "))
 }
 
 held_words <- function(fit) {
-  held <- fit$theta[fit$parameters$fixed]
+  held <- theta(fit)[parameters_of(fit)$fixed]
   no_law <- is.infinite(held)
   labels <- unname(parameter_labels(fit)[names(held)])
   values <- paste(labels, "=", signif_text(held, 6))[!no_law]
@@ -290,7 +290,7 @@ held_words <- function(fit) {
     if (length(values) > 0) sprintf("Held constant: %s.", paste(values, collapse = "; ")),
     if (length(terms) > 0) {
       sprintf("No law for the latent variables %s: they are %s.", toString(terms),
-              if (fit$method == "joint") "free points" else "integrated by Lebesgue measure")
+              if (method_of(fit) == "joint") "free points" else "integrated by Lebesgue measure")
     }
   )
 }
@@ -317,13 +317,13 @@ boundary_words <- function(fit) {
     sprintf(paste("The covariance of %s | %s is singular: on the boundary of its range. The",
                   "fit is complete; a combination of these terms does not vary. To test",
                   "or simplify, %s"), singular,
-            rep_len(fit$design$group_name, length(singular)), remedy)
+            rep_len(design_of(fit)$group_name, length(singular)), remedy)
   )
 }
 
 # Blocks whose correlation matrix has lost rank, though no sd is 0 and no correlation 1.
 singular_blocks <- function(fit) {
-  blocks <- unique(fit$design$block[!is.infinite(fit$theta[fit$parameters$block == "sd"])])
+  blocks <- unique(design_of(fit)$block[!is.infinite(theta(fit)[parameters_of(fit)$block == "sd"])])
   unlist(lapply(blocks, function(block) {
     correlation <- attr(block_covariance(fit, block), "correlation")
     smallest <- min(eigen(correlation, symmetric = TRUE, only.values = TRUE)$values)
@@ -332,8 +332,8 @@ singular_blocks <- function(fit) {
 }
 
 dropped_words <- function(fit) {
-  rows <- length(attr(fit$frame, "na.action"))
-  columns <- fit$design$aliased
+  rows <- length(attr(frame_of(fit), "na.action"))
+  columns <- design_of(fit)$aliased
   c(
     if (length(columns) > 0) {
       sprintf("Dropped, not identified beside the others: %s.", toString(columns))
@@ -345,17 +345,17 @@ dropped_words <- function(fit) {
 few_groups <- 10L
 
 few_groups_words <- function(fit) {
-  groups <- nlevels(fit$design$group)
+  groups <- nlevels(design_of(fit)$group)
   if (groups == 0 || groups >= few_groups || !any(free_sds(fit))) return(NULL)
-  if (fit$method == "vb") return(NULL) # the verdict on linear response says it
-  paste0("Only ", count_words(groups, fit$design$group_name), ": ",
-         if (fit$method != "em") "the sds between them are poorly known. "
+  if (method_of(fit) == "vb") return(NULL) # the verdict on linear response says it
+  paste0("Only ", count_words(groups, design_of(fit)$group_name), ": ",
+         if (method_of(fit) != "em") "the sds between them are poorly known. "
          else paste("variances by \"em\" are then too small, and standard errors with them;",
                     "update(fit, method = \"reml\") corrects it. "),
          "See confint(type = \"profile\") and bootstrap().")
 }
 
-free_sds <- function(fit) fit$parameters$block == "sd" & !fit$parameters$fixed
+free_sds <- function(fit) parameters_of(fit)$block == "sd" & !parameters_of(fit)$fixed
 
 # ---- the tables --------------------------------------------------------------------------
 

@@ -15,12 +15,12 @@
 #' @exportS3Method sandwich::estfun elbo_fit
 estfun.elbo_fit <- function(x, ...) {
   check_robust(x, "estfun()")
-  scores <- x$design$X * (residual_rows(x, "response") / residual_sd(x)^2)
-  rownames(scores) <- row.names(x$frame)
+  scores <- design_of(x)$X * (residual_rows(x, "response") / residual_sd(x)^2)
+  rownames(scores) <- row.names(frame_of(x))
   if (!has_groups(x)) return(scores)
   refuse_by_row(x, sys.function(sys.parent()), parent.frame())
-  group <- as.integer(x$design$group)
-  first <- match(seq_len(nlevels(x$design$group)), group)
+  group <- as.integer(design_of(x)$group)
+  first <- match(seq_len(nlevels(design_of(x)$group)), group)
   sums <- rowsum(scores, group, reorder = TRUE)
   scores[] <- 0
   scores[first, ] <- sums
@@ -35,13 +35,13 @@ bread.elbo_fit <- function(x, ...) {
 
 check_robust <- function(fit, what) {
   check_likelihood(fit, what)
-  check_no_curves(fit$design, what,
+  check_no_curves(design_of(fit), what,
                   "They tie all rows together, so that no scores are independent.")
 }
 
 check_likelihood <- function(fit, what) {
-  if (!is.na(fit$log_evidence)) return(invisible(fit))
-  abort(c(sprintf("%s needs a likelihood, which method \"%s\" has not.", what, fit$method),
+  if (!is.na(log_evidence_of(fit))) return(invisible(fit))
+  abort(c(sprintf("%s needs a likelihood, which method \"%s\" has not.", what, method_of(fit)),
           "Use update(fit, method = \"em\")."), "elbo_error_method")
 }
 
@@ -72,7 +72,7 @@ check_meat <- function(fit, cluster, type) {
             "with groups that is clubSandwich::vcovCR(fit, type = \"CR2\") or \"CR3\"."),
           "elbo_error_argument")
   }
-  if (is.null(cluster) || identical(cluster, fit$design$group)) return(invisible(fit))
+  if (is.null(cluster) || identical(cluster, design_of(fit)$group)) return(invisible(fit))
   if (inherits(cluster, "formula")) return(invisible(cluster_columns(fit, cluster)))
   columns <- as.data.frame(cluster)
   for (name in names(columns)) if (nrow(columns) == nobs(fit)) {
@@ -106,7 +106,7 @@ vcovCR.elbo_fit <- function(obj, cluster, type, target = NULL, inverse_var = is.
 }
 
 #' @exportS3Method clubSandwich::residuals_CS
-residuals_CS.elbo_fit <- function(obj) obj$design$y - fixed_rows(obj)
+residuals_CS.elbo_fit <- function(obj) design_of(obj)$y - fixed_rows(obj)
 
 #' @exportS3Method clubSandwich::targetVariance
 targetVariance.elbo_fit <- function(obj, cluster) {
@@ -122,19 +122,19 @@ weightMatrix.elbo_fit <- function(obj, cluster) {
 row_covariance <- function(rows, fit) {
   residual <- diag(residual_sd(fit)[rows]^2, length(rows))
   if (!has_groups(fit)) return(residual)
-  Z <- fit$design$Z[rows, , drop = FALSE]
-  group <- as.integer(fit$design$group)[rows]
+  Z <- design_of(fit)$Z[rows, , drop = FALSE]
+  group <- as.integer(design_of(fit)$group)[rows]
   residual + Z %*% latent_law(fit) %*% t(Z) * outer(group, group, `==`)
 }
 
 default_cluster <- function(fit) {
-  if (has_groups(fit)) return(fit$design$group)
+  if (has_groups(fit)) return(design_of(fit)$group)
   abort("`cluster` must be given: the fit has no groups.", "elbo_error_argument")
 }
 
 # A vector that names the cluster of every row, of whole groups.
 row_cluster <- function(fit, cluster) {
-  left_out <- attr(fit$frame, "na.action")
+  left_out <- attr(frame_of(fit), "na.action")
   if (length(cluster) == nobs(fit) + length(left_out) && length(left_out) > 0) {
     cluster <- cluster[-left_out]
   }
@@ -149,11 +149,11 @@ row_cluster <- function(fit, cluster) {
 
 check_whole_groups <- function(fit, cluster, name = "cluster") {
   if (!has_groups(fit)) return(invisible(fit))
-  pairs <- unique(data.frame(as.integer(fit$design$group), as.integer(cluster)))
+  pairs <- unique(data.frame(as.integer(design_of(fit)$group), as.integer(cluster)))
   divided <- anyDuplicated(pairs[[1]])
   if (divided == 0) return(invisible(fit))
   abort(c(sprintf("`%s` divides the group %s of `%s`, whose rows depend on each other:", name,
-                  levels(fit$design$group)[pairs[divided, 1]], fit$design$group_name),
+                  levels(design_of(fit)$group)[pairs[divided, 1]], design_of(fit)$group_name),
           "clusters must be of whole groups."), "elbo_error_argument")
 }
 

@@ -5,19 +5,19 @@
 # from the posterior as W (y - X beta - Z m) and W the residual precisions,
 #   beta: X'e    Sigma: (s s' - P) / 2, s = Z'e, P = Z'V^{-1}Z = A - A S A, A = Z'WZ.
 group_scores <- function(fit) {
-  if (fit$method != "em") {
-    abort(c(sprintf("Scores of groups exist for method \"em\", not for \"%s\".", fit$method),
+  if (method_of(fit) != "em") {
+    abort(c(sprintf("Scores of groups exist for method \"em\", not for \"%s\".", method_of(fit)),
             "Use update(fit, method = \"em\")."), "elbo_error_method")
   }
-  check_no_curves(fit$design, "The sandwich estimator",
+  check_no_curves(design_of(fit), "The sandwich estimator",
                   "They tie all rows together, so that no scores are independent.")
-  design <- fit$design
-  info <- fit$information
+  design <- design_of(fit)
+  info <- information_of(fit)
   q <- ncol(design$Z)
   group <- if (q > 0) as.integer(design$group) else seq_along(design$y)
   variance <- residual_variance(fit)
-  S <- fit$latent$cov
-  u <- fit$latent$mean
+  S <- moments_of(fit)$cov
+  u <- moments_of(fit)$mean
   linear <- drop(design$X %*% coef(fit)) + design$offset
   if (q > 0) linear <- linear + rowSums(design$Z * u[group, , drop = FALSE])
   e <- (design$y - linear) / variance
@@ -59,7 +59,7 @@ multiply_groups <- function(A, B, q) {
 
 # Of each row; `sigma` has a value for each level, and is 1 with known standard errors.
 residual_variance <- function(fit, sigma = theta_parts(fit)$sigma) {
-  design <- fit$design
+  design <- design_of(fit)
   variance <- if (is.null(design$level)) rep(sigma^2, length(design$y))
               else sigma[as.integer(design$level)]^2
   unname(if (is.null(design$weights)) variance else variance / design$weights)

@@ -8,11 +8,11 @@
 
 # `L`: a row a contrast of coef(fit); by default each coefficient.
 fit_df <- function(fit, L = NULL) {
-  info <- fit$information
-  if (is.null(L)) L <- diag(sum(fit$parameters$block == "beta"))
+  info <- information_of(fit)
+  if (is.null(L)) L <- diag(sum(parameters_of(fit)$block == "beta"))
   L <- L[, info$free_beta, drop = FALSE]
-  if (fit$method %in% c("em", "reml") && has_singular_law(fit)) return(boundary_df(fit, L))
-  C <- fit$beta_cov[info$free_beta, info$free_beta, drop = FALSE]
+  if (method_of(fit) %in% c("em", "reml") && has_singular_law(fit)) return(boundary_df(fit, L))
+  C <- beta_cov_of(fit)[info$free_beta, info$free_beta, drop = FALSE]
   A <- info$eta_cov
   A[is.na(A)] <- 0
   slopes <- matrix(info$beta_cov_slope, length(C), nrow(A))

@@ -46,19 +46,19 @@ scale_information <- function(fit, state = scale_state(fit)) {
   lost <- is.na(diag(A)) | !seq_along(directions) %in% told
   A[is.na(A)] <- 0
   bias <- 0 * diag(A)
-  if (fit$method == "em") bias <- -drop(A %*% vapply(CM, function(m) sum(diag(m)), 0)) / 2
+  if (method_of(fit) == "em") bias <- -drop(A %*% vapply(CM, function(m) sum(diag(m)), 0)) / 2
   list(information = information, A = A, lost = lost, bias = bias, M = M, at = at)
 }
 
 # Covariances of the latent vectors given the coefficients, and of the coefficients, at the
 # estimates.
 scale_state <- function(fit) {
-  c(fit$latent[c("cov", "gain")], list(C = unname(coefficient_cov(fit))))
+  c(moments_of(fit)[c("cov", "gain")], list(C = unname(coefficient_cov(fit))))
 }
 
 steady_information <- function(fit) {
   standard <- standard_fit(fit)
-  info <- c(scale_information(standard), list(units = standard$units))
+  info <- c(scale_information(standard), list(units = standard_units_of(standard)))
   if (is.null(info$A)) return(NULL)
   se <- sqrt(diag(info$A))
   parts <- there <- theta_parts(standard)
@@ -70,13 +70,13 @@ steady_information <- function(fit) {
     there$Sigma[i, i] <- max(parts$Sigma[i, i], se[k])
   }
   if (identical(parts, there)) return(info)
-  there <- user_scales(there, standard$units, theta_parts(fit)$sigma)
+  there <- user_scales(there, standard_units_of(standard), theta_parts(fit)$sigma)
   there["beta"] <- list(NULL)
   state <- .Call(C_glmm_at, model_of(fit), there)
   if (state$status != 0L) return(info) # the coefficients cannot be told apart off zero
   state <- list(cov = state$cov, gain = state$gain, C = state$beta_cov)
-  c(scale_information(standard, standard_state(state, standard$units)),
-    list(units = standard$units))
+  units <- standard_units_of(standard)
+  c(scale_information(standard, standard_state(state, units)), list(units = units))
 }
 
 # Whether the data say anything about each variance once the coefficients have taken theirs: not
@@ -99,10 +99,10 @@ pairwise <- function(x, f) {
 # dV / dpsi, by row), the variance of a curve (`columns` of [X, B]).
 scale_directions <- function(fit) {
   free <- function(block) {
-    which(!fit$parameters$fixed[fit$parameters$block == block])
+    which(!parameters_of(fit)$fixed[parameters_of(fit)$block == block])
   }
-  level <- fit$design$level
-  before <- length(fit$information$free_beta)
+  level <- design_of(fit)$level
+  before <- length(information_of(fit)$free_beta)
   of_curve <- if (has_curves(fit)) smooth_rows(fit)
   c(
     covariance_directions(fit),
@@ -120,12 +120,12 @@ scale_directions <- function(fit) {
 covariance_directions <- function(fit) {
   Sigma <- latent_law(fit)
   q <- nrow(Sigma)
-  fixed <- fit$parameters$fixed
-  pairs <- covariance_pairs(fit$design$block)
-  held <- fixed[fit$parameters$block == "cor"]
-  cor <- fit$theta[fit$parameters$block == "cor"]
+  fixed <- parameters_of(fit)$fixed
+  pairs <- covariance_pairs(design_of(fit)$block)
+  held <- fixed[parameters_of(fit)$block == "cor"]
+  cor <- theta(fit)[parameters_of(fit)$block == "cor"]
   unit <- function(i, j) replace(matrix(0, q, q), cbind(c(i, j), c(j, i)), 1)
-  variances <- lapply(which(!fixed[fit$parameters$block == "sd"]), function(i) {
+  variances <- lapply(which(!fixed[parameters_of(fit)$block == "sd"]), function(i) {
     G <- unit(i, i)
     for (k in which(held & rowSums(pairs == i) > 0)) {
       j <- sum(pairs[k, ]) - i
@@ -143,11 +143,11 @@ covariance_directions <- function(fit) {
 # and V_0^-1 V_k v (`solved`); and the groups: A = Z'WZ, W the residual precisions, S = Var(u | y,
 # beta), F = I - A S, with which Z'V_0^-1 = F Z'W.
 marginal_rows <- function(fit, directions, state) {
-  design <- fit$design
+  design <- design_of(fit)
   s2 <- residual_variance(fit)
   q <- ncol(design$Z)
   at <- list(
-    X = cbind(design$X[, fit$information$free_beta, drop = FALSE], design$B), Z = design$Z,
+    X = cbind(design$X[, information_of(fit)$free_beta, drop = FALSE], design$B), Z = design$Z,
     W = 1 / s2, q = q, group = if (q > 0) as.integer(design$group) else rep(1L, length(s2)),
     S = matrix(state$cov, ncol = q^2, byrow = TRUE), C = state$C,
     gain = state$gain, directions = directions,
@@ -233,11 +233,11 @@ curve_trace <- function(at, k, l) {
 # and how the latent vectors move with the coefficients (`gain`); NULL where nothing is added: of
 # points, of q of vb, where no scale is free.
 scale_excess <- function(fit) {
-  if (!fit$method %in% c("em", "reml")) return(NULL)
+  if (!method_of(fit) %in% c("em", "reml")) return(NULL)
   info <- steady_information(fit)
   if (is.null(info)) return(NULL)
   units <- info$units
-  cov <- array(t(latent_excess(info)), dim(fit$latent$cov))
+  cov <- array(t(latent_excess(info)), dim(moments_of(fit)$cov))
   back <- lapply(units[c("beta", "latent")], function(unit) 1 / unit)
   excess <- standard_state(list(C = coefficient_excess(info), cov = cov, gain = info$at$gain), back)
   excess[c("C", "cov", "gain")]
@@ -323,4 +323,6 @@ boundary_df <- function(fit, L) {
   }, 0)
 }
 
-has_singular_law <- function(fit) any(fit$parameters$boundary) || length(singular_blocks(fit)) > 0
+has_singular_law <- function(fit) {
+  any(parameters_of(fit)$boundary) || length(singular_blocks(fit)) > 0
+}

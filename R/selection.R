@@ -44,7 +44,7 @@ selection <- function(object, ...) UseMethod("selection")
 #' @export
 selection.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
-  structure(object$selection, chosen = chosen_row(object), name = criterion_name(object),
+  structure(candidates_of(object), chosen = chosen_row(object), name = criterion_name(object),
             class = c("elbo_selection", "data.frame"))
 }
 
@@ -61,12 +61,13 @@ only_for_mixtures <- function(what) {
 }
 
 chosen_row <- function(fit) {
-  table <- fit$selection
-  same <- table$k == fit$k & (is.na(table$covariance) | table$covariance %in% fit$covariance)
+  table <- candidates_of(fit)
+  same <- table$k == n_components(fit) &
+    (is.na(table$covariance) | table$covariance %in% covariance_model(fit))
   which(same)[1]
 }
 
-criterion_name <- function(fit) switch(fit$method, em = "BIC", joint = "ICL", vb = "ELBO")
+criterion_name <- function(fit) switch(method_of(fit), em = "BIC", joint = "ICL", vb = "ELBO")
 
 #' @rdname selection
 #' @export

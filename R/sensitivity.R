@@ -108,7 +108,7 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
     estimate <- targets$estimate[i]
     search_rows(object, influence,
                 row_target(influence, estimate, targets$change[i], critical[[estimate]]))
-  }, object$control, "Rows that overturn a conclusion")
+  }, control_of(object), "Rows that overturn a conclusion")
   rows <- vapply(searches, function(s) if (is.null(s$rows)) NA_integer_ else length(s$rows), 0L)
   refit <- unlist(Map(function(search, estimate) {
     if (is.null(search$rows)) NA_real_ else coef(search$fit)[[estimate]]
@@ -121,16 +121,16 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
       refit = unname(refit), value = unname(influence$value[targets$estimate]),
       holds = ifelse(is.na(unname(rows)), NA, TRUE)
     ),
-    removed = unname(lapply(searches, function(s) row.names(object$frame)[s$rows])),
+    removed = unname(lapply(searches, function(s) row.names(frame_of(object))[s$rows])),
     reason = stats::setNames(reasons, paste(targets$estimate, targets$change)),
     class = c("elbo_sensitivity", "data.frame")
   )
 }
 
 check_row_sensitivity <- function(fit) {
-  check_no_curves(fit$design, "sensitivity(to = \"data\")",
+  check_no_curves(design_of(fit), "sensitivity(to = \"data\")",
                   "Write curves as ns(x, df), of package splines.")
-  if (fit$method == "joint" && ncol(fit$design$Z) > 0) {
+  if (method_of(fit) == "joint" && ncol(design_of(fit)$Z) > 0) {
     abort(c("Method \"joint\" makes every latent variable an estimate that its own rows move.",
             "Use update(fit, method = \"em\")."), "elbo_error_not_available")
   }
@@ -169,13 +169,13 @@ row_gradient <- function(influence, j, by_value, by_se, rows = influence$fit) {
     sides <- rows_beside(influence, step * direction, rows)
     gradient <- gradient + (sides$up$h - sides$down$h) / (2 * step)
   }
-  if (influence$fit$method != "vb") return(gradient)
+  if (method_of(influence$fit) != "vb") return(gradient)
   gradient + by_variance * response_gradient(influence, j, at, rows)
 }
 
 # In standard errors of the scales.
 largest_move <- function(influence, direction) {
-  unit <- sqrt(diag(influence$fit$information$eta_cov))
+  unit <- sqrt(diag(information_of(influence$fit)$eta_cov))
   max(0, abs(direction) / unit, na.rm = TRUE)
 }
 
@@ -188,11 +188,11 @@ rows_beside <- function(influence, step, rows) {
 # Derivatives with respect to the scales that are not at a boundary: beta and variance (p x k), with
 # the covariance k x k.
 scale_slopes <- function(fit, eta, state) {
-  cov <- fit$information$eta_cov
-  moves <- fit$information$moves
+  cov <- information_of(fit)$eta_cov
+  moves <- information_of(fit)$moves
   moves <- moves[is.finite(diag(cov)[moves])]
   p <- length(state$beta)
-  variance <- if (fit$method == "vb") response_slopes(fit, eta, moves)
+  variance <- if (method_of(fit) == "vb") response_slopes(fit, eta, moves)
               else vapply(moves, function(k) diag(matrix(state$beta_cov_slope[, , k], p)),
                           numeric(p))
   list(beta = (state$beta_cov %*% t(state$cross))[, moves, drop = FALSE],
@@ -203,7 +203,7 @@ scale_slopes <- function(fit, eta, state) {
 # Of linear response variances, by central differences of the exact expressions.
 response_slopes <- function(fit, eta, moves) {
   vapply(moves, function(k) {
-    step <- 1e-4 * sqrt(fit$information$eta_cov[k, k])
+    step <- 1e-4 * sqrt(information_of(fit)$eta_cov[k, k])
     variance <- function(to) coefficients_at(fit, at_eta(fit, replace(eta, k, to)))$variance
     (variance(eta[k] + step) - variance(eta[k] - step)) / (2 * step)
   }, numeric(length(free_coefficients(fit))))
@@ -228,7 +228,7 @@ response_gradient <- function(influence, j, at, rows) {
 # `variance`; under vb with their `response` to the scales, of covariance `response_cov`.
 coefficients_at <- function(fit, state) {
   at <- list(beta = state$beta, variance = diag(state$beta_cov))
-  if (fit$method == "vb") with_response(at, state) else at
+  if (method_of(fit) == "vb") with_response(at, state) else at
 }
 
 # In `state`, B the covariance of beta given the scales; by row v = V^-1 X, the residual variance
@@ -237,11 +237,11 @@ coefficients_at <- function(fit, state) {
 # (e^2 + spread) / s2} (under vb s2 is 1 / E[sigma^-2], from which E[log sigma^2] differs by a
 # constant). With the mean u - K (beta - betahat) of z given beta, v is (X - Z K) / s2.
 rows_given <- function(fit, state) {
-  design <- fit$design
+  design <- design_of(fit)
   s2 <- residual_variance(fit, state$sigma)
-  X <- design$X[, fit$information$free_beta, drop = FALSE]
+  X <- design$X[, information_of(fit)$free_beta, drop = FALSE]
   e <- design$y - fixed_rows(fit) +
-    drop(X %*% (fit$theta[fit$information$free_beta] - state$beta))
+    drop(X %*% (theta(fit)[information_of(fit)$free_beta] - state$beta))
   left <- X
   group <- as.integer(design$group)
   for (k in seq_len(ncol(design$Z))) {
@@ -251,7 +251,7 @@ rows_given <- function(fit, state) {
   }
   B <- state$beta_cov
   # How x'beta + z'u moves with beta, on which u depends but in the mean field.
-  moved <- if (isTRUE(fit$priors$told$mean_field == 1)) X else left
+  moved <- if (isTRUE(priors_of(fit)$told$mean_field == 1)) X else left
   spread <- quadratic_form(design, state$cov) + rowSums((moved %*% state$q_beta_cov) * moved)
   list(B = B, v = left / s2, s2 = s2, e = e, direct = (left * (e / s2)) %*% B, spread = spread,
        h = -0.5 * (log(2 * pi * s2) + (e^2 + spread) / s2))
@@ -267,7 +267,7 @@ with_response <- function(at, state) {
 
 # Those not held by priors().
 free_coefficients <- function(fit) {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   parameters$name[parameters$block == "beta" & !parameters$fixed]
 }
 
@@ -309,7 +309,7 @@ critical_values <- function(fit, names, level) {
 
 # The same model, bases of splines and all, fitted to all rows but these.
 drop_rows <- function(fit, rows) {
-  design <- fit$design
+  design <- design_of(fit)
   for (part in c("X", "Z")) design[[part]] <- design[[part]][-rows, , drop = FALSE]
   design$y <- design$y[-rows]
   design$weights <- design$weights[-rows]
@@ -319,18 +319,18 @@ drop_rows <- function(fit, rows) {
   }
   held <- held_of(fit)
   held <- held[held$block != "sigma" | held$name %in% glmm_parameters(design)$name, ]
-  check_bounded(design, held, fit$method)
+  check_bounded(design, held, method_of(fit))
   refit_design(fit, design, held)
 }
 
 # The priors of the parameters in `held`, of which the fit may have more.
-priors_of <- function(fit, held) {
-  priors <- fit$priors
+priors_of_held <- function(fit, held) {
+  priors <- priors_of(fit)
   if (is.null(priors)) return(NULL)
-  old <- fit$parameters
+  old <- parameters_of(fit)
   left <- old$name %in% held$name
   of_beta <- left[old$block == "beta" & !old$fixed]
-  of_sigma <- if (fit$design$known_se) TRUE else left[old$block == "sigma"]
+  of_sigma <- if (design_of(fit)$known_se) TRUE else left[old$block == "sigma"]
   told <- list(prior_beta_mean = of_beta, prior_beta_sd = of_beta, prior_sigma_df = of_sigma,
                prior_sigma_scale = of_sigma,
                prior_family = c(rep(TRUE, sum(old$block == "sd")), of_sigma))

@@ -127,8 +127,8 @@ most_single <- 10
 
 # A fit with the rows of another in place of its own, to be looked at and not to be fitted.
 rows_of <- function(current, fit, rows) {
-  design <- current$design
-  from <- fit$design
+  design <- design_of(current)
+  from <- design_of(fit)
   design$X <- from$X[rows, colnames(design$X), drop = FALSE]
   design$Z <- from$Z[rows, , drop = FALSE]
   design$y <- from$y[rows]
@@ -139,7 +139,7 @@ rows_of <- function(current, fit, rows) {
       design[[part]] <- factor(as.character(from[[part]][rows]), levels(design[[part]]))
     }
   }
-  current$design <- design
+  design_of(current) <- design
   current
 }
 

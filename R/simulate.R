@@ -38,7 +38,7 @@ simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re
   check_flag(allow.new.levels, "allow.new.levels")
   nsim <- check_count(nsim, "nsim")
   given <- includes_latent(re.form)
-  latent <- ncol(object$design$Z) > 0
+  latent <- ncol(design_of(object)$Z) > 0
   data <- row_data(object, newdata, na.pass, latent, prediction = TRUE)
 
   group <- if (latent && given) group_index(object, data, allow = FALSE)
@@ -53,7 +53,7 @@ simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re
     }
   }
   draw <- function() {
-    if (object$method == "vb") {
+    if (method_of(object) == "vb") {
       fits <- posterior_fits(object, nsim, latent && given)
       return(lapply(fits, function(fit) draw_of(fit)()))
     }
@@ -86,8 +86,9 @@ latent_sampler <- function(object, data) {
 # A function that draws by how much new curves differ from those of the fit.
 curve_sampler <- function(object, data) {
   B <- row_smooth(object, data)
-  sd <- rep(object$theta[object$parameters$block == "smooth"], smooth_sizes(object$design$curves))
-  function() drop(B %*% (sd * stats::rnorm(length(sd)) - object$smooth$mean))
+  sd <- rep(theta(object)[parameters_of(object)$block == "smooth"],
+            smooth_sizes(design_of(object)$curves))
+  function() drop(B %*% (sd * stats::rnorm(length(sd)) - smooth_of(object)$mean))
 }
 
 # As stats::simulate() has it: without a seed the state of the generator, with one the seed.

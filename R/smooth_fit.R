@@ -1,7 +1,7 @@
 # Smooth terms in a fit of a mixed model: estimates, latent variables, effective degrees of freedom,
 # curves to draw.
 #
-#   smooth_estimates(result, design, held)   fit$smooth: list(mean, coef_cov, q_cov)
+#   smooth_estimates(result, design, held)   smooth_of(fit): list(mean, coef_cov, q_cov)
 #   without_smooth_columns(result, n)        what C returns, as of a model without curves
 #   all_coefficients(fit), all_coefficients_cov(fit)   those of X, and b
 #   curve_summary(fit)                       data frame(term, edf, most, sd), NULL without curves
@@ -46,35 +46,35 @@ curve_labels <- function(curves) vapply(curves, `[[`, "", "label")
 
 # The terms of a fit with curves, as those of its groups (latent.R).
 smooth_rows <- function(fit) {
-  rep(seq_along(fit$design$curves), smooth_sizes(fit$design$curves))
+  rep(seq_along(design_of(fit)$curves), smooth_sizes(design_of(fit)$curves))
 }
 
 latent_smooth <- function(fit, type) {
-  names <- names(fit$smooth$mean)
+  names <- names(smooth_of(fit)$mean)
   type <- latent_type(fit, type)
   cov <- latent_coefficient_cov(fit, type)
   if (type == "total") cov <- cov + scale_excess(fit)$C
-  label <- curve_labels(fit$design$curves)[smooth_rows(fit)]
-  data.frame(group = label, level = as.character(sequence(smooth_sizes(fit$design$curves))),
-             term = label, mean = unname(fit$smooth$mean),
+  label <- curve_labels(design_of(fit)$curves)[smooth_rows(fit)]
+  data.frame(group = label, level = as.character(sequence(smooth_sizes(design_of(fit)$curves))),
+             term = label, mean = unname(smooth_of(fit)$mean),
              sd = unname(sqrt(diag(cov)[names])))
 }
 
 ranef_smooth <- function(fit, condVar) {
-  effects <- lapply(split(seq_along(fit$smooth$mean), smooth_rows(fit)), function(rows) {
-    b <- data.frame(unname(fit$smooth$mean[rows]))
+  effects <- lapply(split(seq_along(smooth_of(fit)$mean), smooth_rows(fit)), function(rows) {
+    b <- data.frame(unname(smooth_of(fit)$mean[rows]))
     names(b) <- "b"
-    variance <- diag(fit$smooth$q_cov)[names(fit$smooth$mean)[rows]]
+    variance <- diag(smooth_of(fit)$q_cov)[names(smooth_of(fit)$mean)[rows]]
     if (condVar) attr(b, "postVar") <- array(variance, c(1, 1, length(rows)))
     b
   })
-  stats::setNames(effects, curve_labels(fit$design$curves))
+  stats::setNames(effects, curve_labels(design_of(fit)$curves))
 }
 
 smooth_laws <- function(fit) {
-  labels <- curve_labels(fit$design$curves)
+  labels <- curve_labels(design_of(fit)$curves)
   laws <- lapply(labels, function(label) {
-    sd <- stats::setNames(fit$theta[[paste0("sd__", label)]], label)
+    sd <- stats::setNames(theta(fit)[[paste0("sd__", label)]], label)
     structure(matrix(sd^2, dimnames = list(label, label)), stddev = sd,
               correlation = matrix(1, dimnames = list(label, label)))
   })
@@ -82,7 +82,7 @@ smooth_laws <- function(fit) {
 }
 
 # Coefficients and the curves', held ones included, and their covariance.
-all_coefficients <- function(fit) c(coef(fit), fit$smooth$mean)
+all_coefficients <- function(fit) c(coef(fit), smooth_of(fit)$mean)
 
 all_coefficients_cov <- function(fit) {
   if (has_curves(fit)) with_held(fit, coefficient_cov(fit)) else vcov(fit)
@@ -99,11 +99,11 @@ with_held <- function(fit, cov) {
 # Of vb: covariance of the free coefficients given the scales, and the response of their means to
 # the scales, by central differences as latent_response().
 conditional_cov <- function(fit) {
-  if (has_curves(fit)) fit$smooth$coef_cov else fit$information$conditional_cov
+  if (has_curves(fit)) smooth_of(fit)$coef_cov else information_of(fit)$conditional_cov
 }
 
 coefficient_response <- function(fit) {
-  info <- fit$information
+  info <- information_of(fit)
   if (!has_curves(fit)) {
     return(theta_response(fit)[info$free_beta, info$moves, drop = FALSE])
   }
@@ -112,13 +112,13 @@ coefficient_response <- function(fit) {
     step <- 1e-4 * sqrt(info$eta_cov[k, k])
     move <- replace(0 * eta, k, step)
     (at_eta(fit, eta + move)$beta - at_eta(fit, eta - move)$beta) / (2 * step)
-  }, numeric(nrow(fit$smooth$coef_cov)))
-  matrix(slopes, nrow(fit$smooth$coef_cov))
+  }, numeric(nrow(smooth_of(fit)$coef_cov)))
+  matrix(slopes, nrow(smooth_of(fit)$coef_cov))
 }
 
 # What the uncertainty of the scales adds to conditional_cov().
 response_cov <- function(fit) {
-  info <- fit$information
+  info <- information_of(fit)
   R <- coefficient_response(fit)
   R %*% info$eta_cov[info$moves, info$moves, drop = FALSE] %*% t(R)
 }
@@ -126,16 +126,16 @@ response_cov <- function(fit) {
 # Effective degrees of freedom: of a coefficient, by how much the data shrink its prior variance;
 # the parts of a curve without a penalty count one each (Wood 2017, 5.4.2).
 curve_summary <- function(fit) {
-  curves <- fit$design$curves
+  curves <- design_of(fit)$curves
   if (length(curves) == 0) return(NULL)
-  sd <- unname(fit$theta[smooth_sd_names(curves)])
+  sd <- unname(theta(fit)[smooth_sd_names(curves)])
   size <- smooth_sizes(curves)
-  variance <- diag(fit$smooth$coef_cov)[names(fit$smooth$mean)]
-  if (fit$method == "vb") sd <- fit$vb$smooth # of the law whose coefficients these are
+  variance <- diag(smooth_of(fit)$coef_cov)[names(smooth_of(fit)$mean)]
+  if (method_of(fit) == "vb") sd <- factors_of(fit)$smooth # of the law whose coefficients these are
   left <- drop(rowsum(variance, smooth_rows(fit))) / sd^2
   straight <- vapply(curves, straight_parts, 0)
   data.frame(term = curve_labels(curves), edf = straight + ifelse(sd > 0, size - left, 0),
-             most = straight + size, sd = unname(fit$theta[smooth_sd_names(curves)]))
+             most = straight + size, sd = unname(theta(fit)[smooth_sd_names(curves)]))
 }
 
 # What of a curve no penalty is on: a line, and the level of a number that multiplies it.
@@ -162,7 +162,7 @@ curve_extents <- function(design) {
 
 # A curve at `n` values of its variable, with its band, less its mean over the rows.
 curve_data <- function(fit, curve, level, n = 200) {
-  frame <- fit$frame
+  frame <- frame_of(fit)
   rows <- which(multiplier(curve, frame) != 0)
   x <- as.double(frame[[curve$x]])[rows]
   grid <- seq(min(x), max(x), length.out = n)
@@ -179,20 +179,20 @@ curve_data <- function(fit, curve, level, n = 200) {
 # The columns [X, B] of one row of the data with the variable of a curve moved to x: everything else
 # is the same in all rows, and goes with their mean.
 curve_rows <- function(fit, curve, x) {
-  frame <- fit$frame[rep(1, length(x)), ]
+  frame <- frame_of(fit)[rep(1, length(x)), ]
   frame[[curve$x]] <- x
   if (!is.null(curve$by)) {
-    by <- fit$frame[[curve$by]]
+    by <- frame_of(fit)[[curve$by]]
     frame[[curve$by]] <- if (is.null(curve$level)) 1 else rep(by[match(curve$level, by)], length(x))
   }
   # Text of one value would be a factor of one level.
-  for (name in names(fit$xlevels)) {
-    frame[[name]] <- factor(as.character(frame[[name]]), fit$xlevels[[name]])
+  for (name in names(xlevels_of(fit))) {
+    frame[[name]] <- factor(as.character(frame[[name]]), xlevels_of(fit)[[name]])
   }
-  attr(frame, "terms") <- attr(fit$frame, "terms")
-  X <- model.matrix(fit$terms, frame, contrasts.arg = fit$contrasts)
-  cbind(X[, !colnames(X) %in% fit$design$aliased, drop = FALSE],
-        smooth_matrix(fit$design$curves, frame))
+  attr(frame, "terms") <- attr(frame_of(fit), "terms")
+  X <- model.matrix(terms(fit), frame, contrasts.arg = contrasts_of(fit))
+  cbind(X[, !colnames(X) %in% design_of(fit)$aliased, drop = FALSE],
+        smooth_matrix(design_of(fit)$curves, frame))
 }
 
 curve_axis <- function(curve) {

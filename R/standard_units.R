@@ -16,12 +16,12 @@ column_units <- function(X) power_of_two(.Call(C_column_sizes, X))
 # Columns of a curve have one unit, since they have one law.
 curve_units <- function(fit) {
   if (!has_curves(fit)) return(numeric())
-  units <- column_units(fit$design$B)
+  units <- column_units(design_of(fit)$B)
   as.vector(tapply(units, smooth_rows(fit), max))
 }
 
 design_units <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   response <- power_of_two(max(abs(design$y - design$offset)))
   curve <- curve_units(fit)
   list(
@@ -33,24 +33,25 @@ design_units <- function(fit) {
 
 standard_fit <- function(fit) {
   by <- design_units(fit)
-  free <- fit$information$free_beta
-  if (fit$design$known_se) by$weight <- 1 / by$response^2 # sigma is 1 in any unit
+  free <- information_of(fit)$free_beta
+  if (design_of(fit)$known_se) by$weight <- 1 / by$response^2 # sigma is 1 in any unit
   units <- list(response = by$response, beta = by$response / c(by$X[free], by$B),
                 latent = by$response / by$Z, smooth = by$smooth)
-  fit$design <- standard_design(fit$design, by)
-  block <- fit$parameters$block
-  fit$theta[block == "beta"] <- fit$theta[block == "beta"] / (by$response / by$X)
-  fit$theta[block == "sd"] <- fit$theta[block == "sd"] / units$latent
-  fit$theta[block == "smooth"] <- fit$theta[block == "smooth"] / units$smooth
-  fit$theta[block == "sigma"] <- fit$theta[block == "sigma"] / by$response / sqrt(by$weight)
-  fit$latent[c("cov", "gain")] <- standard_state(fit$latent[c("cov", "gain")], units)
-  if (ncol(fit$design$Z) > 0) {
-    fit$latent$mean <- fit$latent$mean / rep(units$latent, each = nrow(fit$latent$mean))
+  design_of(fit) <- standard_design(design_of(fit), by)
+  block <- parameters_of(fit)$block
+  theta(fit)[block == "beta"] <- theta(fit)[block == "beta"] / (by$response / by$X)
+  theta(fit)[block == "sd"] <- theta(fit)[block == "sd"] / units$latent
+  theta(fit)[block == "smooth"] <- theta(fit)[block == "smooth"] / units$smooth
+  theta(fit)[block == "sigma"] <- theta(fit)[block == "sigma"] / by$response / sqrt(by$weight)
+  moments_of(fit)[c("cov", "gain")] <- standard_state(moments_of(fit)[c("cov", "gain")], units)
+  if (ncol(design_of(fit)$Z) > 0) {
+    moments_of(fit)$mean <- moments_of(fit)$mean /
+      rep(units$latent, each = nrow(moments_of(fit)$mean))
   }
   all <- by$response / by$X
-  fit$beta_cov <- fit$beta_cov / all / rep(all, each = length(all))
-  if (has_curves(fit)) fit$smooth$coef_cov <- scale_cov(fit$smooth$coef_cov, units$beta)
-  fit$units <- units
+  beta_cov_of(fit) <- beta_cov_of(fit) / all / rep(all, each = length(all))
+  if (has_curves(fit)) smooth_of(fit)$coef_cov <- scale_cov(smooth_of(fit)$coef_cov, units$beta)
+  standard_units_of(fit) <- units
   fit
 }
 

@@ -113,7 +113,7 @@ tidy_variances <- function(fit, limits, level) {
     estimate = variances$estimate,
     std.error = unname(standard_errors(fit)[variances$name])
   )
-  if (is.null(fit$design$level)) table$level <- NULL
+  if (is.null(design_of(fit)$level)) table$level <- NULL
   with_intervals(table, fit, variances$name, limits)
 }
 
@@ -121,7 +121,7 @@ tidy_variances <- function(fit, limits, level) {
 with_intervals <- function(table, fit, names, limits) {
   if (is.null(limits)) return(table)
   interval <- matrix(NA_real_, length(names), 2, dimnames = list(names, NULL))
-  free <- intersect(names, fit$parameters$name[!fit$parameters$fixed])
+  free <- intersect(names, parameters_of(fit)$name[!parameters_of(fit)$fixed])
   if (length(free) > 0) interval[free, ] <- limits(free)
   cbind(table, conf.low = unname(interval[, 1]), conf.high = unname(interval[, 2]))
 }
@@ -132,7 +132,7 @@ tidy_latent <- function(fit, limits, level) {
   names(table)[names(table) %in% c("mean", "sd")] <- c("estimate", "std.error")
   given <- as.data.frame(ranef(fit))
   key <- function(group, level) paste(group, level, sep = "\r")
-  term <- ifelse(given$term == "b" & given$grpvar %in% curve_labels(fit$design$curves),
+  term <- ifelse(given$term == "b" & given$grpvar %in% curve_labels(design_of(fit)$curves),
                  given$grpvar, as.character(given$term))
   row <- match(paste(key(table$group, table$level), table$term),
                paste(key(given$grpvar, given$grp), term))
@@ -143,7 +143,7 @@ tidy_latent <- function(fit, limits, level) {
 }
 
 tidy_coefficients <- function(fit, limits, level) {
-  deviations <- fit$latent$mean
+  deviations <- moments_of(fit)$mean
   fixed <- coef(fit)
   terms <- union(names(fixed), colnames(deviations))
   values <- matrix(0, nrow(deviations), length(terms),
@@ -151,7 +151,7 @@ tidy_coefficients <- function(fit, limits, level) {
   values[, names(fixed)] <- rep(fixed, each = nrow(values))
   values[, colnames(deviations)] <- values[, colnames(deviations)] + deviations
   data.frame(
-    group = rep_len(as.character(fit$design$group_name), length(values)),
+    group = rep_len(as.character(design_of(fit)$group_name), length(values)),
     level = rep(as.character(rownames(values)), each = length(terms)),
     term = rep(terms, times = nrow(values)),
     estimate = as.vector(t(values))
@@ -177,11 +177,11 @@ glance.elbo_fit <- function(x, ...) {
   state <- convergence(x)
   data.frame(
     nobs = nobs(x),
-    sigma = if (length(sigma) == 1 && !x$design$known_se) sigma else NA_real_,
+    sigma = if (length(sigma) == 1 && !design_of(x)$known_se) sigma else NA_real_,
     logLik = information[["logLik"]], AIC = information[["AIC"]], BIC = information[["BIC"]],
     df.residual = df.residual(x),
-    elbo = x$objective,
-    method = x$method,
+    elbo = objective_of(x),
+    method = method_of(x),
     converged = state$status == "converged",
     iterations = state$iterations
   )

@@ -27,7 +27,7 @@
 #' @export
 update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   check_flag(evaluate, "evaluate")
-  call <- object$call
+  call <- call_of(object)
   changes <- as.list(match.call(expand.dots = FALSE)$...)
   if (length(changes) > 0 && (is.null(names(changes)) || !all(nzchar(names(changes))))) {
     abort("Arguments of update() after the formula must be named, as in method = \"reml\".",
@@ -51,7 +51,7 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   complete <- call
   complete$formula <- formula
   for (name in kept) {
-    given_in <- object$given_in[[name]]
+    given_in <- given_in_of(object)[[name]]
     if (is.null(given_in)) given_in <- environment(formula)
     value <- tryCatch(eval(call[[name]], given_in), error = function(e) NULL)
     # The name of an argument elsewhere, as `data`, may be that of a function here.
@@ -59,10 +59,10 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   }
   if ("data" %in% kept) check_data_there(complete$data, parent.frame())
   fit <- eval_as(complete, call, parent.frame())
-  if ("REML" %in% names(changes)) call <- fit$call
-  fit$call <- call
-  fit$given_in <- object$given_in
-  for (name in names(changes)) fit$given_in[[name]] <- parent.frame()
+  if ("REML" %in% names(changes)) call <- call_of(fit)
+  call_of(fit) <- call
+  given_in_of(fit) <- given_in_of(object)
+  for (name in names(changes)) given_in_of(fit)[[name]] <- parent.frame()
   fit
 }
 

@@ -145,9 +145,9 @@ vb_information <- function(result, natural, parameters) {
 # The response of E_q[u_g] to the scales, for linear response: a q x n_eta x m array, by central
 # differences of the exact posterior in eta (the steps are 1e-4 of a standard error).
 latent_response <- function(fit) {
-  info <- fit$information
+  info <- information_of(fit)
   eta <- eta_of(fit)
-  out <- array(0, c(ncol(fit$latent$mean), length(info$moves), nrow(fit$latent$mean)))
+  out <- array(0, c(ncol(moments_of(fit)$mean), length(info$moves), nrow(moments_of(fit)$mean)))
   for (k in seq_along(info$moves)) {
     step <- 1e-4 * sqrt(diag(info$eta_cov)[info$moves[k]])
     move <- replace(0 * eta, info$moves[k], step)
@@ -158,17 +158,17 @@ latent_response <- function(fit) {
 
 # Variances of latent variables, m x q: linear response, or those of q.
 vb_latent_variance <- function(fit, type = "linear_response") {
-  q <- ncol(fit$latent$mean)
-  m <- nrow(fit$latent$mean)
-  info <- fit$information
-  C <- if (fit$factorization == "mean_field" && type == "mean_field") NULL
+  q <- ncol(moments_of(fit)$mean)
+  m <- nrow(moments_of(fit)$mean)
+  info <- information_of(fit)
+  C <- if (factorization_of(fit) == "mean_field" && type == "mean_field") NULL
        else conditional_cov(fit)
-  gain <- if (fit$factorization == "structured") fit$latent$gain else vb_gain(fit)
+  gain <- if (factorization_of(fit) == "structured") moments_of(fit)$gain else vb_gain(fit)
   response <- if (type == "linear_response") latent_response(fit)
   A <- info$eta_cov[info$moves, info$moves, drop = FALSE]
-  out <- matrix(0, m, q, dimnames = dimnames(fit$latent$mean))
+  out <- matrix(0, m, q, dimnames = dimnames(moments_of(fit)$mean))
   for (j in seq_len(q)) {
-    out[, j] <- fit$latent$cov[j, j, ]
+    out[, j] <- moments_of(fit)$cov[j, j, ]
     if (!is.null(C) && nrow(C) > 0) {
       k <- matrix(gain[j, , ], nrow(C), m)
       out[, j] <- out[, j] + colSums(k * (C %*% k))
@@ -216,23 +216,24 @@ variational <- function(object, ...) UseMethod("variational")
 #' @export
 variational.elbo_glmm <- function(object, ...) {
   check_dots_empty(...)
-  if (object$method != "vb") {
-    abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", object$method),
+  if (method_of(object) != "vb") {
+    abort(c(sprintf("variational() is for fits by method \"vb\", not \"%s\";", method_of(object)),
             "there latent() is the exact posterior of the latent variables."), "elbo_error_method")
   }
   names <- names(coef(object))
-  cov <- object$information$mean_field[names, names, drop = FALSE]
+  cov <- information_of(object)$mean_field[names, names, drop = FALSE]
   normal <- list(family = "normal", mean = all_coefficients(object),
-                 cov = if (has_curves(object)) with_held(object, object$smooth$q_cov) else cov,
-                 latent = object$latent,
-                 dimension = length(object$information$free_beta) + length(object$smooth$mean) +
-                   length(object$latent$mean))
-  joint <- object$factorization == "structured"
+                 cov = if (has_curves(object)) with_held(object, smooth_of(object)$q_cov) else cov,
+                 latent = moments_of(object),
+                 dimension = length(information_of(object)$free_beta) +
+                   length(smooth_of(object)$mean) + length(moments_of(object)$mean))
+  joint <- factorization_of(object) == "structured"
   out <- if (joint) list(`beta, u` = normal) else list(
     beta = c(normal[c("family", "mean", "cov")],
-             dimension = length(object$information$free_beta)),
-    u = list(family = "normal", latent = object$latent, dimension = length(object$latent$mean)))
-  terms <- colnames(object$design$Z)
+             dimension = length(information_of(object)$free_beta)),
+    u = list(family = "normal", latent = moments_of(object),
+             dimension = length(moments_of(object)$mean)))
+  terms <- colnames(design_of(object)$Z)
   for (scale in scale_shape(object)$blocks) {
     B <- scale$d * scale$S
     out[[scale$name]] <- if (length(B) == 1) {

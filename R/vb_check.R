@@ -22,30 +22,27 @@ vb_check_batches <- 8L # randomisations of the lattice, from which the Monte Car
 posterior_verdict <- function(fit, always = FALSE) UseMethod("posterior_verdict")
 
 #' @exportS3Method
-posterior_verdict.elbo_glmm <- function(fit, always = FALSE) vb_verdict(fit, always)
+posterior_verdict.elbo_glmm <- function(fit, always = FALSE) {
+  free <- !parameters_of(fit)$fixed
+  if (!any(free & parameters_of(fit)$block != "beta")) {
+    exact <- replace(no_verdict("No scale is free: linear response is exact."),
+                     c("trusted", "sd_error"), list(TRUE, 0))
+    if (priors_of(fit)$told$mean_field == 0) exact$log_evidence <- objective_of(fit)
+    return(exact)
+  }
+  size <- nlevels(design_of(fit)$group) * ncol(design_of(fit)$Z)
+  if (size > vb_check_size && !always) {
+    return(no_verdict(sprintf(
+      "Linear response not checked: %s. convergence(fit, check = TRUE) does.",
+      count_words(nlevels(design_of(fit)$group), design_of(fit)$group_name))))
+  }
+  sd <- sqrt(diag(information_of(fit)$linear_response))[free]
+  judge_linear_response(vb_target(fit), parameters_of(fit)$name[free], unname(theta(fit))[free], sd)
+}
 
 no_verdict <- function(words) {
   list(trusted = NA, khat = NA_real_, sd_error = NA_real_, check = NULL, log_evidence = NA_real_,
        verdict = words)
-}
-
-# `fit` needs no more than what glmm_estimates() knows.
-vb_verdict <- function(fit, always = FALSE) {
-  free <- !fit$parameters$fixed
-  if (!any(free & fit$parameters$block != "beta")) {
-    exact <- replace(no_verdict("No scale is free: linear response is exact."),
-                     c("trusted", "sd_error"), list(TRUE, 0))
-    if (fit$priors$told$mean_field == 0) exact$log_evidence <- fit$objective
-    return(exact)
-  }
-  size <- nlevels(fit$design$group) * ncol(fit$design$Z)
-  if (size > vb_check_size && !always) {
-    return(no_verdict(sprintf(
-      "Linear response not checked: %s. convergence(fit, check = TRUE) does.",
-      count_words(nlevels(fit$design$group), fit$design$group_name))))
-  }
-  sd <- sqrt(diag(fit$information$linear_response))[free]
-  judge_linear_response(vb_target(fit), fit$parameters$name[free], unname(fit$theta)[free], sd)
 }
 
 # Whether sds (`sd`) are within `tolerance` of the exact ones, and means (`mean`) within
@@ -255,7 +252,7 @@ vb_target <- function(fit) {
   shape <- scale_shape(fit)
   free <- shape$free
   model <- model_of(fit)
-  beta <- seq_along(fit$information$free_beta)
+  beta <- seq_along(information_of(fit)$free_beta)
   p <- length(beta) + sum(model$smooth_size)
   evaluate <- function(x) {
     scales <- constrain_scales(x, shape)
@@ -268,7 +265,7 @@ vb_target <- function(fit) {
          beta_variance = t(C[1 + p + (beta - 1) * (p + 1) + 1, , drop = FALSE]))
   }
   slope <- ifelse(shape$kind == "cor", 1 / (1 - shape$mode^2), 1 / shape$mode)[free]
-  cov <- fit$information$var_cov[free, free, drop = FALSE] * outer(slope, slope)
+  cov <- information_of(fit)$var_cov[free, free, drop = FALSE] * outer(slope, slope)
   list(centre = unconstrain_scales(shape)[free], cov = cov, evaluate = evaluate)
 }
 
@@ -279,23 +276,23 @@ vb_target <- function(fit) {
 # coefficients or rows it speaks of, the laws of its sds (see sd_law()) and eta of its correlations
 # (NA: what half-t laws give), and d and S of q.
 scale_shape <- function(fit) {
-  variances <- fit$parameters[fit$parameters$block != "beta", ]
-  mode <- unname(fit$theta)[fit$parameters$block != "beta"]
+  variances <- parameters_of(fit)[parameters_of(fit)$block != "beta", ]
+  mode <- unname(theta(fit))[parameters_of(fit)$block != "beta"]
   free <- !variances$fixed
   kind <- variances$block
-  S <- fit$vb$S
+  S <- factors_of(fit)$S
   root <- sqrt(diag(S))
-  pairs <- covariance_pairs(fit$design$block)
-  at_S <- c(root, (S / outer(root, root))[pairs], fit$vb$smooth,
-            if (!fit$design$known_se) fit$vb$root_v)
+  pairs <- covariance_pairs(design_of(fit)$block)
+  at_S <- c(root, (S / outer(root, root))[pairs], factors_of(fit)$smooth,
+            if (!design_of(fit)$known_se) factors_of(fit)$root_v)
   mode[free] <- at_S[free]
-  design <- fit$design
-  laws <- lapply(unname(fit$priors$stated)[fit$parameters$block != "beta"], sd_law)
+  design <- design_of(fit)
+  laws <- lapply(unname(priors_of(fit)$stated)[parameters_of(fit)$block != "beta"], sd_law)
   size <- list(block = nlevels(design$group), smooth = smooth_sizes(design$curves),
                sigma = vb_rows(design))
   scale <- function(kind, i, name, sd, S, ...) {
     block <- list(name = name, sd = sd, S = as.matrix(S), n = rep_len(size[[kind]], i)[i],
-                  laws = laws[sd], d = fit$vb$df[[kind]][i], lkj = NA_real_)
+                  laws = laws[sd], d = factors_of(fit)$df[[kind]][i], lkj = NA_real_)
     utils::modifyList(c(block, list(cor = integer(), terms = integer(), level = integer(),
                                     curve = integer())), list(...))
   }
@@ -305,18 +302,18 @@ scale_shape <- function(fit) {
     scale("block", b, if (n_block == 1) "Sigma" else sprintf("Sigma[%d]", b), terms,
           S[terms, terms, drop = FALSE], terms = terms,
           cor = which(kind == "cor")[cor_blocks(design$block) == b],
-          lkj = fit$priors$told$prior_lkj[b])
+          lkj = priors_of(fit)$told$prior_lkj[b])
   })
   levels <- lapply(seq_len(sum(kind == "sigma")), function(l) {
     scale("sigma", l, paste(c("sigma^2", levels(design$level)[l]), collapse = "|"),
-          which(kind == "sigma")[l], fit$vb$root_v[l]^2, level = l)
+          which(kind == "sigma")[l], factors_of(fit)$root_v[l]^2, level = l)
   })
   curves <- lapply(seq_along(design$curves), function(k) {
     scale("smooth", k, sprintf("sd^2|%s", design$curves[[k]]$label), which(kind == "smooth")[k],
-          fit$vb$smooth[k]^2, curve = k)
+          factors_of(fit)$smooth[k]^2, curve = k)
   })
   blocks <- Filter(function(block) free[block$sd[1]], c(blocks, curves, levels))
-  list(kind = kind, free = free, mode = mode, Sigma = S, sigma = fit$vb$root_v,
+  list(kind = kind, free = free, mode = mode, Sigma = S, sigma = factors_of(fit)$root_v,
        blocks = blocks)
 }
 

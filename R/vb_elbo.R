@@ -9,7 +9,8 @@
 variational_elbo <- function(fit, q) {
   check_variational(q, fit)
   normal <- normal_factor_of(q, fit)
-  parts <- list(Sigma = fit$vb$S, smooth = fit$vb$smooth, sigma = fit$vb$root_v)
+  parts <- list(Sigma = factors_of(fit)$S, smooth = factors_of(fit)$smooth,
+                sigma = factors_of(fit)$root_v)
   value <- expected_log_normal(fit, normal) + entropy(fit, normal, theta_parts(fit)$Sigma)
   for (scale in scale_factors_of(q, fit)) {
     parts$Sigma[scale$terms, scale$terms] <- scale$S
@@ -17,18 +18,18 @@ variational_elbo <- function(fit, q) {
     if (length(scale$curve) > 0) parts$smooth[scale$curve] <- sqrt(scale$S[1])
     value <- value + scale_value(scale)
   }
-  value + expected_log_likelihood(fit, fit$theta, parts, normal) + expected_log_law(parts, normal) +
-    expected_log_curves(fit, parts, normal)
+  value + expected_log_likelihood(fit, theta(fit), parts, normal) +
+    expected_log_law(parts, normal) + expected_log_curves(fit, parts, normal)
 }
 
 # q(beta, u), or q(beta) q(u), as the rest of this file takes it.
 normal_factor_of <- function(q, fit) {
-  free <- c(fit$information$free_beta, length(coef(fit)) + seq_along(fit$smooth$mean))
-  joint <- fit$factorization == "structured"
+  free <- c(information_of(fit)$free_beta, length(coef(fit)) + seq_along(smooth_of(fit)$mean))
+  joint <- factorization_of(fit) == "structured"
   beta <- q[[if (joint) "beta, u" else "beta"]]
   latent <- if (joint) beta$latent else q[["u"]]$latent
   list(beta = beta$mean[free], beta_cov = beta$cov[free, free, drop = FALSE], mean = latent$mean,
-       cov = latent$cov, gain = if (joint) latent$gain else 0 * fit$latent$gain)
+       cov = latent$cov, gain = if (joint) latent$gain else 0 * moments_of(fit)$gain)
 }
 
 # The free scales as scale_shape() has them, with d and S of q.
@@ -95,7 +96,7 @@ expected_log_scale <- function(scale, mean_log) {
 
 # E log p(beta).
 expected_log_normal <- function(fit, q) {
-  told <- fit$priors$told
+  told <- priors_of(fit)$told
   beta <- which(is.finite(told$prior_beta_sd)) # others are flat
   sd <- told$prior_beta_sd[beta]
   sum(stats::dnorm(q$beta[beta], told$prior_beta_mean[beta], sd, log = TRUE) -

@@ -87,12 +87,12 @@ check_enough_units <- function(design, held, stated) {
 
 # Parameters whose prior is improper, so that the ELBO has no absolute height.
 improper_parameters <- function(fit) {
-  stated <- fit$priors$stated
+  stated <- priors_of(fit)$stated
   improper <- vapply(seq_along(stated), function(i) {
-    !fit$parameters$fixed[i] && fit$parameters$block[i] != "cor" &&
+    !parameters_of(fit)$fixed[i] && parameters_of(fit)$block[i] != "cor" &&
       identical(stated[[i]]$distribution, "flat")
   }, NA)
-  fit$parameters$name[improper]
+  parameters_of(fit)$name[improper]
 }
 
 # The held correlations of a block, NA where free.

@@ -10,14 +10,14 @@
 # closed forms.
 
 prior_sensitivity <- function(fit) {
-  if (fit$method != "vb") {
+  if (method_of(fit) != "vb") {
     abort(c(sprintf("Sensitivity to the prior is for fits by method \"vb\", not \"%s\".",
-                    fit$method),
+                    method_of(fit)),
             "Use update(fit, method = \"vb\"), or `to = \"data\"`."),
           "elbo_error_not_available")
   }
   alpha <- prior_numbers(fit)
-  free <- fit$parameters$name[!fit$parameters$fixed]
+  free <- parameters_of(fit)$name[!parameters_of(fit)$fixed]
   if (is.null(alpha)) { # flat priors have no numbers
     return(data.frame(estimate = character(), prior = character(), number = character(),
                       value = numeric(), derivative = numeric(), per_sd = numeric()))
@@ -25,7 +25,7 @@ prior_sensitivity <- function(fit) {
   slopes <- vapply(seq_len(nrow(alpha)), function(i) prior_slope(fit, alpha[i, ])[free],
                    numeric(length(free)))
   slopes <- matrix(slopes, length(free))
-  sd <- sqrt(diag(fit$information$linear_response))[free]
+  sd <- sqrt(diag(information_of(fit)$linear_response))[free]
   rows <- rep(seq_len(nrow(alpha)), each = length(free))
   table <- data.frame(
     estimate = rep(free, nrow(alpha)), prior = alpha$prior[rows], number = alpha$number[rows],
@@ -38,10 +38,10 @@ prior_sensitivity <- function(fit) {
 # that share it), number, value, its unit, and `rows` of theta, separated by blanks, whose prior has
 # it. The terms of a ( | ) under half-t priors share their df, its correlations their prior.
 prior_numbers <- function(fit) {
-  parameters <- fit$parameters
-  told <- fit$priors$told
+  parameters <- parameters_of(fit)
+  told <- priors_of(fit)$told
   numbers <- function(rows, names) {
-    prior <- fit$priors$stated[[rows[1]]]
+    prior <- priors_of(fit)$stated[[rows[1]]]
     value <- unlist(prior$parameters[names])
     if (length(value) == 0) return(NULL)
     # A mean has no scale of its own but the prior's sd.
@@ -52,7 +52,7 @@ prior_numbers <- function(fit) {
   }
   groups <- prior_groups(fit)
   out <- lapply(groups, function(group) {
-    names <- names(fit$priors$stated[[group$rows[1]]]$parameters)
+    names <- names(priors_of(fit)$stated[[group$rows[1]]]$parameters)
     numbers(group$rows, setdiff(if (is.null(group$only)) names else intersect(names, group$only),
                                 c(group$without,
                                   if (!is_shiftable(fit, group$rows[1])) "location")))
@@ -61,21 +61,21 @@ prior_numbers <- function(fit) {
 }
 
 # A location other than zero is not one that an sd may have.
-is_shiftable <- function(fit, row) fit$parameters$block[row] == "beta"
+is_shiftable <- function(fit, row) parameters_of(fit)$block[row] == "beta"
 
 # Rows of theta whose priors move together, in the order of theta.
 prior_groups <- function(fit) {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   free <- which(!parameters$fixed)
   sds <- which(parameters$block == "sd")
   cors <- which(parameters$block == "cor")
   shared <- Filter(function(rows) length(rows) > 1 && all(rows %in% free), lapply(
-    unique(fit$design$block[is.na(fit$priors$told$prior_lkj)[fit$design$block]]),
-    function(b) sds[fit$design$block == b]))
+    unique(design_of(fit)$block[is.na(priors_of(fit)$told$prior_lkj)[design_of(fit)$block]]),
+    function(b) sds[design_of(fit)$block == b]))
   single <- function(rows) {
     lapply(rows, function(i) list(rows = i, without = if (i %in% unlist(shared)) "df"))
   }
-  of_cors <- split(intersect(cors, free), cor_blocks(fit$design$block)[cors %in% free])
+  of_cors <- split(intersect(cors, free), cor_blocks(design_of(fit)$block)[cors %in% free])
   c(single(intersect(which(parameters$block == "beta"), free)),
     lapply(shared, function(rows) list(rows = rows, only = "df")),
     single(intersect(sds, free)),
@@ -90,21 +90,22 @@ prior_slope <- function(fit, alpha) {
   down <- at_priors(fit, alpha, -step)
   direct <- (up$theta - down$theta) / (2 * step)
   score <- (up$score - down$score) / (2 * step)
-  direct + drop(theta_response(fit) %*% fit$information$eta_cov %*% score)
+  direct + drop(theta_response(fit) %*% information_of(fit)$eta_cov %*% score)
 }
 
 # E_q[theta] and the gradient of the ELBO by eta under a moved prior, the scales as they are.
 at_priors <- function(fit, alpha, step) {
   eta <- eta_of(fit)
   for (i in as.integer(strsplit(alpha$rows, " ")[[1]])) {
-    fit$priors$stated[[i]]$parameters[[alpha$number]] <- alpha$value + step
+    priors_of(fit)$stated[[i]]$parameters[[alpha$number]] <- alpha$value + step
   }
-  fit$priors$told <- vb_told(fit$priors$stated, fit$design, held_of(fit), fit$priors$mean_field)
+  priors_of(fit)$told <- vb_told(priors_of(fit)$stated, design_of(fit), held_of(fit),
+                                 priors_of(fit)$mean_field)
   at <- at_eta(fit, eta)
-  theta <- c(fit$theta)
+  theta <- c(theta(fit))
   attr(theta, "fixed") <- NULL
-  theta[fit$information$free_beta] <- at$beta[seq_along(fit$information$free_beta)]
-  theta[fit$parameters$block != "beta"] <-
-    vb_parameters(at, fit$design, held_of(fit))$value
+  theta[information_of(fit)$free_beta] <- at$beta[seq_along(information_of(fit)$free_beta)]
+  theta[parameters_of(fit)$block != "beta"] <-
+    vb_parameters(at, design_of(fit), held_of(fit))$value
   list(theta = theta, score = at$score)
 }

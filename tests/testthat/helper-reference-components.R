@@ -1,23 +1,23 @@
 # A mixture in plain R, from its design and a vector theta alone, independent of the package's own
 # arithmetic: log p(y_i, z_i = j | theta) of every unit and component, n_unit x k.
-reference_log_joint <- function(fit, theta = fit$theta) {
-  design <- fit$design
+reference_log_joint <- function(fit, theta = theta_of(fit)) {
+  design <- design_of(fit)
   value <- function(pattern) unname(theta[grep(pattern, names(theta))])
   unit <- if (is.null(design$first)) seq_len(design$n_row)
           else rep(seq_len(design$n_unit), diff(design$first))
   prior <- if (is.null(design$W)) {
-    matrix(log(value("^weight[|]")), design$n_unit, fit$k, byrow = TRUE)
+    matrix(log(value("^weight[|]")), design$n_unit, n_components(fit), byrow = TRUE)
   } else {
     eta <- cbind(0, design$W %*% matrix(value("^membership__"), ncol(design$W)))
     eta - row_log_sum_exp(eta)
   }
-  for (j in seq_len(fit$k)) {
+  for (j in seq_len(n_components(fit))) {
     of_component <- theta[grepl(paste0("[|]", j, "$"), names(theta))]
     names(of_component) <- sub("[|][0-9]+$", "", names(of_component))
     if ("sigma" %in% names(theta)) of_component[["sigma"]] <- theta[["sigma"]]
-    rows <- switch(fit$kind,
+    rows <- switch(kind_of(fit),
       normal = reference_normal(design$Y, of_component),
-      regression = reference_regression(design, of_component, fit$family$family),
+      regression = reference_regression(design, of_component, family(fit)$family),
       classes = reference_classes(design, of_component)
     )
     prior[, j] <- prior[, j] + rowsum(rows, unit, reorder = FALSE)[, 1]
@@ -82,21 +82,21 @@ reference_classes <- function(design, of_component) {
 # Coordinates without constraint of theta, block by block, for models without constraints between
 # components: logits relative to the first of a whole, log sds, Fisher's z.
 reference_wholes <- function(fit) {
-  parameters <- fit$parameters
+  parameters <- parameters_of(fit)
   whole <- ifelse(parameters$block == "weight", "weight", NA)
-  for (v in which(fit$design$variables$type == "categorical")) {
-    name <- fit$design$variables$name[v]
+  for (v in which(design_of(fit)$variables$type == "categorical")) {
+    name <- design_of(fit)$variables$name[v]
     of_variable <- sub("[|].*", "", parameters$name) %in%
-      paste0("prob__", name, ".", fit$design$variables$levels[[v]])
+      paste0("prob__", name, ".", design_of(fit)$variables$levels[[v]])
     whole[of_variable] <- paste(name, parameters$component[of_variable])
   }
   whole
 }
 
 reference_eta <- function(fit) {
-  block <- fit$parameters$block
+  block <- parameters_of(fit)$block
   whole <- reference_wholes(fit)
-  eta <- unname(c(fit$theta))
+  eta <- unname(c(theta(fit)))
   scale <- block %in% c("sd", "sigma")
   eta[scale] <- log(eta[scale])
   eta[block == "cor"] <- atanh(eta[block == "cor"])
@@ -111,7 +111,7 @@ reference_eta <- function(fit) {
 }
 
 reference_theta <- function(fit, eta) {
-  block <- fit$parameters$block
+  block <- parameters_of(fit)$block
   whole <- reference_wholes(fit)
   first <- !is.na(whole) & !duplicated(whole)
   theta <- numeric(length(block))
@@ -125,12 +125,12 @@ reference_theta <- function(fit, eta) {
     rows <- which(whole == w)
     theta[rows] <- exp(theta[rows]) / sum(exp(theta[rows]))
   }
-  setNames(theta, fit$parameters$name)
+  setNames(theta, parameters_of(fit)$name)
 }
 
 # Observed and sandwich covariances of theta, by finite differences of the reference.
 reference_vcov <- function(fit) {
-  freq <- if (is.null(fit$design$freq)) 1 else fit$design$freq
+  freq <- if (is.null(design_of(fit)$freq)) 1 else design_of(fit)$freq
   by_unit <- function(eta) row_log_sum_exp(reference_log_joint(fit, reference_theta(fit, eta)))
   eta <- reference_eta(fit)
   H <- numDeriv::hessian(function(eta) sum(freq * by_unit(eta)), eta)

@@ -131,7 +131,7 @@ log_normal <- function(x, cov) {
 
 # beta, Sigma and s2 of a fit, read from the names of theta() alone.
 reference_pieces <- function(fit, theta = elbo::theta(fit)) {
-  design <- fit$design
+  design <- design_of(fit)
   terms <- colnames(design$Z)
   sd <- theta[sprintf("sd__%s|%s", terms, design$group_name)]
   cor <- diag(length(terms))
@@ -157,8 +157,8 @@ reference_pieces <- function(fit, theta = elbo::theta(fit)) {
 
 reference_of_fit <- function(fit, theta = elbo::theta(fit)) {
   pieces <- reference_pieces(fit, theta)
-  reference_lmm(fit$design, pieces$beta, pieces$Sigma, pieces$s2,
-                integrate_beta = fit$method == "reml")
+  reference_lmm(design_of(fit), pieces$beta, pieces$Sigma, pieces$s2,
+                integrate_beta = method_of(fit) == "reml")
 }
 
 # ---- Neyman-Scott pairs: the four estimators ----------------------

@@ -11,8 +11,8 @@ reference_log_normal <- function(x, mean, cov) {
 
 # Parameters of a normal mixture, read from the names of theta() alone.
 reference_normal_components <- function(fit, variables) {
-  theta <- fit$theta
-  lapply(seq_len(fit$k), function(j) {
+  theta <- theta(fit)
+  lapply(seq_len(n_components(fit)), function(j) {
     sd <- theta[sprintf("sd__%s|%d", variables, j)]
     cor <- diag(length(variables))
     for (b in seq_along(variables)) for (a in seq_len(b - 1)) {
@@ -29,7 +29,7 @@ reference_log_likelihood <- function(row_log_density, weight, unit = NULL) {
   sum(log(rowSums(weight * exp(by_unit))))
 }
 
-reference_weights <- function(fit) fit$theta[sprintf("weight|%d", seq_len(fit$k))]
+reference_weights <- function(fit) theta(fit)[sprintf("weight|%d", seq_len(n_components(fit)))]
 
 # Of a normal mixture of the columns of Y.
 reference_normal_likelihood <- function(fit, Y, unit = NULL) {

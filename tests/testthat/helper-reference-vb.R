@@ -6,13 +6,13 @@
 #   Sigma_b | a ~ inverse Wishart(nu + q - 1, 2 nu diag(1/a)),  a_k ~ inverse gamma(1/2, 1/A_k^2),
 #   sigma_l^2 the same with q = 1                    (Huang and Wand 2013, equations 2 and 4).
 #
-# A `problem` holds the data (from fit$design) and the priors, which the test states itself:
+# A `problem` holds the data (from design_of(fit)) and the priors, which the test states itself:
 #   beta_mean, beta_sd; nu (a block each), A (a latent term each); sigma_nu, sigma_A (a level each).
 # `power`: p(y_i | z, theta) counts so many times.
 
 vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NULL,
                        sigma_nu = NULL, sigma_A = NULL) {
-  design <- fit$design
+  design <- design_of(fit)
   n <- length(design$y)
   q <- ncol(design$Z)
   m <- nlevels(design$group)
@@ -26,7 +26,7 @@ vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NUL
        w = if (is.null(design$weights)) rep(1, n) else design$weights, power = rep(1, n),
        blocks = unname(split(seq_len(q), design$block)),
        beta_mean = beta_mean, beta_sd = beta_sd, nu = nu, A = A, sigma_nu = sigma_nu,
-       sigma_A = sigma_A, mean_field = fit$factorization == "mean_field")
+       sigma_A = sigma_A, mean_field = factorization_of(fit) == "mean_field")
 }
 
 # Log densities ----------------------------------------------------------------------------
@@ -377,7 +377,7 @@ vb_cases <- function(d) {
 
 problem_of <- function(fit, beta_mean = 0.5, beta_sd = 3, nu = 3, A = 2, sigma_nu = 2,
                        sigma_A = 1.5) {
-  design <- fit$design
+  design <- design_of(fit)
   n_level <- max(1, nlevels(design$level))
   vb_problem(fit, rep(beta_mean, ncol(design$X)), rep(beta_sd, ncol(design$X)),
              rep(nu, length(unique(design$block))), rep(A, ncol(design$Z)),

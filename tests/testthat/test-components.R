@@ -17,7 +17,8 @@ test_that("components have their shapes and names, from theta()", {
 test_that("covariances of four responses are those that C holds", {
   fit <- fit_mixture(cbind(Sepal.Length, Sepal.Width, Petal.Length, Petal.Width) ~ 1, iris, k = 3,
                      covariance = "VEV")
-  expect_equal(unname(aperm(components(fit)$covariance, c(2, 3, 1))), fit$state$normal$covariance,
+  expect_equal(unname(aperm(components(fit)$covariance, c(2, 3, 1))),
+               state_of(fit)$normal$covariance,
                tolerance = 1e-12)
 })
 
@@ -47,11 +48,11 @@ test_that("regressions have coefficients and sigma", {
 test_that("weights that depend on covariates are averaged over the units", {
   fit <- mixture_example("binomial")
   b <- theta(fit)[1:2]
-  w <- tapply(fit$frame$w, fit$frame$unit, `[`, 1)
+  w <- tapply(frame_of(fit)$w, frame_of(fit)$unit, `[`, 1)
   second <- mean(plogis(b[[1]] + b[[2]] * w))
   expect_equal(unname(components(fit)$weight), c(1 - second, second))
   # At the maximum of the likelihood that is the mean of the posterior probabilities.
-  expect_equal(unname(components(fit)$weight), unname(fit$size) / nobs(fit), tolerance = 1e-6)
+  expect_equal(unname(components(fit)$weight), unname(size_of(fit)) / nobs(fit), tolerance = 1e-6)
 })
 
 test_that("classes have probabilities that sum to one", {

@@ -93,7 +93,7 @@ test_that("what lme4 calls so is honoured", {
   skip_if_not_installed("lme4")
   fit <- fit_glmm(Reaction ~ Days + (Days | Subject), lme4::sleepstudy, REML = TRUE)
   peer <- lme4::lmer(Reaction ~ Days + (Days | Subject), lme4::sleepstudy)
-  expect_identical(fit$method, "reml")
+  expect_identical(method_of(fit), "reml")
   expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(peer)), tolerance = 1e-8)
   # lmer stops some 1e-6 off in the ratios of the variances, and away from the maximum of its own
   # criterion that moves the other one in the first order.

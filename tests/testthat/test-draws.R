@@ -17,7 +17,7 @@ test_that("draws have the moments of linear response, and stay in range", {
   expect_equal(apply(draws, 2, stats::sd), sd, tolerance = 0.04)
   # Margins are bent, so that correlations hold but roughly.
   expect_lt(max(abs(stats::cor(draws) - stats::cov2cor(vcov(fit, full = TRUE)))), 0.08)
-  kind <- fit$parameters$block
+  kind <- parameters_of(fit)$block
   expect_gt(min(draws[, kind %in% c("sd", "sigma")]), 0)
   expect_lt(max(abs(draws[, kind == "cor"])), 1)
 })

@@ -35,9 +35,10 @@ expect_whole <- function(fit) {
   expect_lt(convergence(fit)$gradient, 1e-6)
   expect_true(is.finite(logLik(fit)) && is.finite(stats::AIC(fit)) && is.finite(stats::BIC(fit)))
   expect_true(all(is.finite(vcov(fit))))
-  inside <- with(fit$parameters, !fixed & !boundary)
+  inside <- with(parameters_of(fit), !fixed & !boundary)
   expect_true(all(is.finite(sqrt(diag(vcov(fit, full = TRUE)))[inside])))
-  expect_true(all(is.na(diag(vcov(fit, full = TRUE))[!inside & fit$parameters$block != "beta"])))
+  expect_true(all(is.na(diag(vcov(fit, full = TRUE))[!inside &
+                                                     parameters_of(fit)$block != "beta"])))
   expect_true(all(is.finite(latent(fit)$mean)) && all(is.finite(latent(fit)$sd)))
   expect_true(all(is.finite(fitted(fit))))
   expect_no_error(utils::capture.output(print(fit), print(summary(fit))))
@@ -49,7 +50,7 @@ test_that("a variance of zero is exactly zero, and the fit least squares", {
   for (method in c("em", "reml")) {
     fit <- fit_glmm(y ~ x + (1 | g), no_variance, method = method)
     expect_identical(theta(fit)[["sd__(Intercept)|g"]], 0)
-    expect_identical(fit$parameters$boundary, c(FALSE, FALSE, TRUE, FALSE))
+    expect_identical(parameters_of(fit)$boundary, c(FALSE, FALSE, TRUE, FALSE))
     expect_whole(fit)
     squares <- fit_glmm(y ~ x, no_variance, method = method)
     expect_equal(coef(fit), coef(squares), tolerance = 1e-10)
@@ -70,7 +71,7 @@ test_that("one zero variance of several leaves the others as if its term were no
   for (method in c("em", "reml")) {
     fit <- fit_glmm(y ~ x + (x || g), d, method = method)
     expect_identical(theta(fit)[["sd__(Intercept)|g"]], 0)
-    expect_identical(which(fit$parameters$boundary), 3L)
+    expect_identical(which(parameters_of(fit)$boundary), 3L)
     expect_whole(fit)
     smaller <- fit_glmm(y ~ x + (0 + x | g), d, method = method)
     expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(smaller)), tolerance = 1e-11)
@@ -92,7 +93,7 @@ test_that("a correlation of one is exactly one", {
   for (method in c("em", "reml")) {
     fit <- fit_glmm(y ~ x + (x | g), on_a_line, method = method)
     expect_identical(theta(fit)[["cor__(Intercept).x|g"]], 1)
-    expect_identical(fit$parameters$name[fit$parameters$boundary], "cor__(Intercept).x|g")
+    expect_identical(parameters_of(fit)$name[parameters_of(fit)$boundary], "cor__(Intercept).x|g")
     expect_whole(fit)
     # No higher likelihood off the boundary.
     objective <- function(cor) {
@@ -110,12 +111,12 @@ test_that("on a correlation of one the other standard errors are those of the re
   skip_if_not_installed("numDeriv")
   for (method in c("em", "reml")) {
     fit <- fit_glmm(y ~ x + (x | g), on_a_line, method = method)
-    free <- with(fit$parameters, !boundary & block != "beta")
+    free <- with(parameters_of(fit), !boundary & block != "beta")
     variance <- function(value) {
       at <- replace(bare(theta(fit)), free, value)
       pieces <- reference_pieces(fit, at)
-      beta <- reference_gls(fit$design, pieces$Sigma, pieces$s2)$beta
-      reference_lmm(fit$design, beta, pieces$Sigma, pieces$s2,
+      beta <- reference_gls(design_of(fit), pieces$Sigma, pieces$s2)$beta
+      reference_lmm(design_of(fit), beta, pieces$Sigma, pieces$s2,
                     integrate_beta = method == "reml")$log_evidence
     }
     at <- bare(theta(fit))[free]
@@ -141,7 +142,7 @@ test_that("a singular covariance of three terms is an optimum among the singular
     values <- eigen(Sigma, symmetric = TRUE)$values
     expect_lt(values[3] / values[1], 1e-12)
     expect_gt(values[2] / values[1], 1e-3)
-    design <- fit$design
+    design <- design_of(fit)
     objective <- function(at) {
       s2 <- rep(exp(2 * at[6]), nrow(design$X))
       beta <- reference_gls(design, plane(at), s2)$beta
@@ -160,7 +161,7 @@ test_that("a singular covariance of three terms is an optimum among the singular
     }
     jacobian <- numDeriv::jacobian(natural, at)
     expected <- sqrt(diag(jacobian %*% covariance %*% t(jacobian)))
-    ours <- sqrt(diag(fit$var_cov))
+    ours <- sqrt(diag(var_cov_of(fit)))
     expect_equal(unname(ours), expected, tolerance = 1e-5)
   }
 })
@@ -264,8 +265,8 @@ test_that("elbo() is the objective at the optimum and anywhere, from dense matri
 
 test_that("elbo() at another q is lower by the divergence from the posterior", {
   fit <- fit_glmm(distance ~ age + (age | Subject), orthodont)
-  expect_equal(elbo(fit, q = fit$latent), elbo(fit), tolerance = 1e-9)
-  q <- fit$latent
+  expect_equal(elbo(fit, q = moments_of(fit)), elbo(fit), tolerance = 1e-9)
+  q <- moments_of(fit)
   q$mean <- q$mean + 0.1 * cos(seq_along(q$mean))
   q$cov <- q$cov * 0.6
   model <- reference_of_fit(fit)

@@ -60,7 +60,7 @@ test_that("missing values are dropped as na.action says, infinite ones refused w
   holes$g[20] <- NA
   fit <- fit_glmm(y ~ x + (1 | g), holes)
   expect_identical(nobs(fit), 20L)
-  expect_identical(as.integer(stats::na.action(fit$frame)), c(2L, 3L, 7L, 20L))
+  expect_identical(as.integer(stats::na.action(frame_of(fit))), c(2L, 3L, 7L, 20L))
   bad <- good
   bad$y[c(2, 7)] <- c(Inf, NaN)
   bad$x[5] <- -Inf
@@ -227,7 +227,7 @@ test_that("columns that say nothing new are dropped as lm() drops them", {
       mixed <- stats::update(formula, . ~ . + (1 | g))
       fit <- suppressMessages(fit_glmm(mixed, d, method = method))
       expect_identical(names(coef(fit)), kept, label = deparse(formula))
-      expect_setequal(c(kept, fit$design$aliased), names(stats::coef(stats::lm(formula, d))))
+      expect_setequal(c(kept, design_of(fit)$aliased), names(stats::coef(stats::lm(formula, d))))
       reduced <- stats::lm(formula, d)
       plain <- suppressMessages(fit_glmm(formula, d))
       expect_equal(coef(plain), stats::coef(reduced)[kept], tolerance = 1e-6)

@@ -12,6 +12,6 @@ test_that("the seven trials reach the highest known likelihood, on the boundary"
   expect_equal(as.numeric(logLik(fit)), -256730.2476, tolerance = 5e-5 / 256730)
   expect_equal(unname(coef(fit)), c(83.194, 22.674), tolerance = 1e-3 / 22)
   expect_equal(abs(theta(fit)[["cor__(Intercept).treatment|site"]]), 1, tolerance = 1e-9)
-  at_boundary <- fit$parameters$name[fit$parameters$boundary]
+  at_boundary <- parameters_of(fit)$name[parameters_of(fit)$boundary]
   expect_true("cor__(Intercept).treatment|site" %in% at_boundary)
 })

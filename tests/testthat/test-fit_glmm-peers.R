@@ -227,13 +227,13 @@ test_that("Satterthwaite's degrees of freedom are lmerTest's", {
 reference_variance_se <- function(fit) {
   pieces <- theta(fit)
   attributes(pieces) <- list(names = names(pieces))
-  variance <- fit$parameters$block != "beta"
+  variance <- parameters_of(fit)$block != "beta"
   profile <- function(psi) {
     at <- replace(pieces, variance, psi)
     parts <- reference_pieces(fit, at)
-    beta <- reference_gls(fit$design, parts$Sigma, parts$s2)$beta
-    reference_lmm(fit$design, beta, parts$Sigma, parts$s2,
-                  integrate_beta = fit$method == "reml")$log_evidence
+    beta <- reference_gls(design_of(fit), parts$Sigma, parts$s2)$beta
+    reference_lmm(design_of(fit), beta, parts$Sigma, parts$s2,
+                  integrate_beta = method_of(fit) == "reml")$log_evidence
   }
   information <- -numDeriv::hessian(profile, pieces[variance])
   sqrt(diag(solve(information)))
@@ -253,7 +253,7 @@ test_that("standard errors of variances are those of the observed information", 
   )
   for (fit in fits) {
     for (fit in list(fit, update(fit, method = "reml"))) {
-      variance <- fit$parameters$block != "beta"
+      variance <- parameters_of(fit)$block != "beta"
       ours <- sqrt(diag(vcov(fit, full = TRUE)))[variance]
       expect_relative(ours, reference_variance_se(fit))
     }

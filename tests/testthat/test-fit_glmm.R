@@ -124,27 +124,27 @@ bare <- function(theta) stats::setNames(as.numeric(theta), names(theta))
 
 # Coefficients that are held belong to the offset, so that reml integrates the others alone.
 held_aside <- function(fit) {
-  held <- fit$parameters$block == "beta" & fit$parameters$fixed
-  names <- fit$parameters$name[held]
-  X <- fit$design$X[, names, drop = FALSE]
-  fit$design$offset <- fit$design$offset + drop(X %*% fit$theta[names])
-  fit$design$X <- fit$design$X[, setdiff(colnames(fit$design$X), names), drop = FALSE]
+  held <- parameters_of(fit)$block == "beta" & parameters_of(fit)$fixed
+  names <- parameters_of(fit)$name[held]
+  X <- design_of(fit)$X[, names, drop = FALSE]
+  design_of(fit)$offset <- design_of(fit)$offset + drop(X %*% theta(fit)[names])
+  design_of(fit)$X <- design_of(fit)$X[, setdiff(colnames(design_of(fit)$X), names), drop = FALSE]
   fit
 }
 
 objective_of <- function(fit, theta) {
   model <- reference_of_fit(held_aside(fit), theta)
-  if (fit$method == "joint") reference_joint(model) else model$log_evidence
+  if (method_of(fit) == "joint") reference_joint(model) else model$log_evidence
 }
 
 # What the objective is a smooth function of: not what is held or on the boundary, and under
 # reml not the coefficients, which are integrated.
 smooth_in <- function(fit) {
-  with(fit$parameters, !fixed & !boundary & !(fit$method == "reml" & block == "beta"))
+  with(parameters_of(fit), !fixed & !boundary & !(method_of(fit) == "reml" & block == "beta"))
 }
 
 objective_in <- function(fit) {
-  theta <- bare(fit$theta)
+  theta <- bare(theta(fit))
   free <- smooth_in(fit)
   function(value) objective_of(fit, replace(theta, free, value))
 }
@@ -161,9 +161,9 @@ expect_close <- function(object, expected, tolerance, label,
 
 test_that("the objective at the estimates is that of dense matrices", {
   each_fit(f = function(fit, label) {
-    expected <- objective_of(fit, bare(fit$theta))
+    expected <- objective_of(fit, bare(theta(fit)))
     expect_close(elbo(fit), expected, 1e-9, label)
-    if (fit$method != "joint") expect_close(as.numeric(logLik(fit)), expected, 1e-9, label)
+    if (method_of(fit) != "joint") expect_close(as.numeric(logLik(fit)), expected, 1e-9, label)
   })
 })
 
@@ -181,18 +181,18 @@ test_that("the dense gradient is zero and vcov() the inverse of the dense Hessia
   each_fit(f = function(fit, label) {
     free <- smooth_in(fit)
     if (!any(free)) return()
-    at <- bare(fit$theta)[free]
+    at <- bare(theta(fit))[free]
     slope <- numDeriv::grad(objective_in(fit), at)
     full <- vcov(fit, full = TRUE, type = "full_observed")[free, free, drop = FALSE]
     # The difference quotients themselves are good to about 1e-7 here.
     expect_lt(max(abs(slope) * sqrt(diag(full))), 1e-6,
               label = paste0("scaled gradient (", label, ")"))
-    if (fit$method == "joint") return()
+    if (method_of(fit) == "joint") return()
     covariance <- solve(-numDeriv::hessian(objective_in(fit), at))
     se <- sqrt(diag(covariance))
     expect_close(full / outer(se, se), covariance / outer(se, se), 1e-5, label)
     # The variance block inverts the profile information, which is the block of the whole.
-    variances <- fit$parameters$block[free] != "beta"
+    variances <- parameters_of(fit)$block[free] != "beta"
     observed <- vcov(fit, full = TRUE)[free, free, drop = FALSE]
     expect_close((observed / outer(se, se))[variances, variances],
                  (covariance / outer(se, se))[variances, variances], 1e-5, label)
@@ -215,23 +215,23 @@ test_that("coefficients are generalised least squares, and vcov() their covarian
 
 test_that("latent() and ranef() are the dense posterior", {
   each_fit(f = function(fit, label) {
-    terms <- colnames(fit$design$Z)
-    index <- seq_len(length(terms) * nlevels(fit$design$group))
+    terms <- colnames(design_of(fit)$Z)
+    index <- seq_len(length(terms) * nlevels(design_of(fit)$group))
     model <- reference_of_fit(held_aside(fit))
     tidy <- latent(fit, type = "conditional")
     expect_identical(nrow(tidy), length(index))
     expect_close(tidy$mean, model$mean[index], 1e-8, label)
-    sd <- if (fit$method == "joint") 0 * index else sqrt(diag(model$cov)[index])
+    sd <- if (method_of(fit) == "joint") 0 * index else sqrt(diag(model$cov)[index])
     expect_close(tidy$sd, sd, 1e-8, label)
-    if (length(index) == 0 || fit$method == "joint") return()
+    if (length(index) == 0 || method_of(fit) == "joint") return()
     # Given the coefficients, as lme4 has it.
     pieces <- reference_pieces(fit)
-    given <- reference_lmm(fit$design, pieces$beta, pieces$Sigma, pieces$s2)
+    given <- reference_lmm(design_of(fit), pieces$beta, pieces$Sigma, pieces$s2)
     tidy <- as.data.frame(ranef(fit))
     key <- order(as.integer(tidy$grp), as.integer(tidy$term))
     expect_close(tidy$condval[key], model$mean[index], 1e-8, label)
     expect_close(tidy$condsd[key], sqrt(diag(given$cov)[index]), 1e-8, label)
-    blocks <- fit$latent$cov
+    blocks <- moments_of(fit)$cov
     for (g in seq_len(dim(blocks)[3])) {
       rows <- (g - 1) * length(terms) + seq_along(terms)
       expect_close(blocks[, , g], given$cov[rows, rows], 1e-8, label)
@@ -254,10 +254,10 @@ test_that("the sandwich is made of the scores of the groups", {
   d <- grid_data()
   for (fit in list(fit_glmm(y ~ x + (x | g), d, weights = w),
                    fit_glmm(y ~ x + (1 | g), d, sigma = ~ b))) {
-    theta <- bare(fit$theta)
-    score <- vapply(levels(fit$design$group), function(level) {
-      rows <- fit$design$group == level
-      one <- fit$design
+    theta <- bare(theta(fit))
+    score <- vapply(levels(design_of(fit)$group), function(level) {
+      rows <- design_of(fit)$group == level
+      one <- design_of(fit)
       one$y <- one$y[rows]
       one$offset <- rep_len(one$offset, length(rows))[rows]
       for (part in intersect(c("weights", "level"), names(one))) one[[part]] <- one[[part]][rows]
@@ -300,7 +300,7 @@ expect_sound_trace <- function(fit, label) {
   ascent <- trace$step %in% c("start", "E", "M")
   expect_gte(min(diff(trace$elbo[ascent]) / size[ascent][-1], 0), -1e-10, label = label)
   expect_lt(abs(trace$elbo[nrow(trace)] - elbo(fit)) / size[1], 1e-10, label = label)
-  if (fit$method == "joint") {
+  if (method_of(fit) == "joint") {
     expect_true(all(is.na(trace$kl)) && all(is.na(trace$log_evidence)), label = label)
     return()
   }
@@ -404,7 +404,7 @@ test_that("theta moves with the unit of the response", {
       fit <- fit_in(1)
       other <- fit_in(unit)
       label <- paste(method, unit)
-      scale <- ifelse(fit$parameters$block == "cor", 1, unit)
+      scale <- ifelse(parameters_of(fit)$block == "cor", 1, unit)
       expect_close(bare(theta(other)) / scale, bare(theta(fit)), 1e-8, label)
       rows <- n - if (method == "reml") 3 else 0
       expect_close(as.numeric(logLik(other)), as.numeric(logLik(fit)) - rows * log(unit), 1e-10,
@@ -451,10 +451,10 @@ test_that("a response and a covariate far from zero lose nothing but their own d
 
 # `se` is the model with weights 1 / se^2 and sigma = 1, whose theta has one name more.
 without_sigma <- function(fit) {
-  fit$theta <- fit$theta[names(fit$theta) != "sigma"]
-  fit$parameters <- fit$parameters[fit$parameters$name != "sigma", ]
-  keep <- rownames(fit$var_cov) != "sigma"
-  fit$var_cov <- fit$var_cov[keep, keep, drop = FALSE]
+  theta(fit) <- theta(fit)[names(theta(fit)) != "sigma"]
+  parameters_of(fit) <- parameters_of(fit)[parameters_of(fit)$name != "sigma", ]
+  keep <- rownames(var_cov_of(fit)) != "sigma"
+  var_cov_of(fit) <- var_cov_of(fit)[keep, keep, drop = FALSE]
   fit
 }
 
@@ -473,7 +473,7 @@ test_that("weights are known up to their unit", {
 })
 
 without_cor <- function(fit) {
-  fit$theta <- fit$theta[fit$parameters$block != "cor"]
+  theta(fit) <- theta(fit)[parameters_of(fit)$block != "cor"]
   fit
 }
 

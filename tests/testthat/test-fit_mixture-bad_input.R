@@ -140,15 +140,15 @@ test_that("objectives without a bound are refused with the remedy", {
 
 test_that("missing responses are no reason to refuse, missing covariates follow na.action", {
   fit <- fit_mixture(cbind(a, gap) ~ 1, good, k = 2, covariance = "EEE")
-  expect_equal(fit$design$n_row, 40)
+  expect_equal(design_of(fit)$n_row, 40)
   fit <- fit_mixture(a ~ gap, good, k = 2, sigma = ~ 1)
-  expect_equal(fit$design$n_row, 39)
+  expect_equal(design_of(fit)$n_row, 39)
 })
 
 test_that("data are fitted whatever their magnitude", {
   expect_scaled <- function(fit, like, shift) {
-    expect_equal(fit$convergence$status, "converged")
-    expect_equal(fit$objective, like$objective + shift, tolerance = 1e-8)
+    expect_equal(convergence(fit)$status, "converged")
+    expect_equal(objective_of(fit), like$objective + shift, tolerance = 1e-8)
   }
   regression <- fit_mixture(a ~ b, good, k = 2, sigma = ~ 1)
   classes <- fit_mixture(responses(f, b) ~ 1, good, k = 2)

@@ -55,7 +55,8 @@ test_that("the same maximum is the same maximum", {
 test_that("the likelihood is the sum over components of normal densities", {
   for (model in c("EII", "VVV", "VEV")) {
     fit <- fit_mixture(simulated ~ 1, k = 3, covariance = model)
-    expect_equal(fit$log_evidence, reference_normal_likelihood(fit, simulated), tolerance = 1e-10)
+    expect_equal(log_evidence_of(fit), reference_normal_likelihood(fit, simulated),
+                 tolerance = 1e-10)
   }
 })
 
@@ -68,12 +69,12 @@ test_that("k = 1 has closed forms", {
   for (model in names(log_det)) {
     fit <- fit_mixture(Y ~ 1, k = 1, covariance = model)
     # The quadratic form sums to n d at the maximum.
-    expect_equal(fit$objective, -n / 2 * (4 * log(2 * pi) + log_det[[model]] + 4))
-    expect_equal(unname(fit$theta[2:5]), unname(colMeans(Y)))
+    expect_equal(objective_of(fit), -n / 2 * (4 * log(2 * pi) + log_det[[model]] + 4))
+    expect_equal(unname(theta(fit)[2:5]), unname(colMeans(Y)))
   }
   expect_as_glm <- function(formula, data, family) {
     fit <- fit_mixture(formula, data, k = 1, family = family)
-    expect_equal(fit$objective, as.numeric(stats::logLik(stats::glm(formula, family, data))))
+    expect_equal(objective_of(fit), as.numeric(stats::logLik(stats::glm(formula, family, data))))
   }
   expect_as_glm(dist ~ speed, cars, gaussian())
   expect_as_glm(cbind(ncases, ncontrols) ~ agegp, esoph, binomial())
@@ -87,26 +88,27 @@ test_that("missing responses are integrated out", {
   Y[100, ] <- NA
   fit <- suppressMessages(fit_mixture(Y ~ 1, k = 3, covariance = "VVV"))
   likelihood <- function(fit) reference_normal_likelihood(fit, Y[-100, ])
-  expect_equal(fit$log_evidence, likelihood(fit), tolerance = 1e-10)
+  expect_equal(log_evidence_of(fit), likelihood(fit), tolerance = 1e-10)
   # A maximum: no mean, sd or correlation raises it.
   slope <- reference_slope(function(theta) {
-    fit$theta[] <- theta
+    theta(fit)[] <- theta
     likelihood(fit)
-  }, fit$theta, ifelse(fit$parameters$block %in% c("mean", "sd", "cor"), 1, 0))
+  }, theta(fit), ifelse(parameters_of(fit)$block %in% c("mean", "sd", "cor"), 1, 0))
   expect_lt(max(abs(slope)), 1e-4)
 })
 
 test_that("rows of a unit are classified together", {
   id <- rep(1:60, each = 3)
   fit <- fit_mixture(simulated ~ 1, k = 3, covariance = "VVV", unit = ~ id)
-  expect_equal(fit$log_evidence, reference_normal_likelihood(fit, simulated, id), tolerance = 1e-10)
+  expect_equal(log_evidence_of(fit), reference_normal_likelihood(fit, simulated, id),
+               tolerance = 1e-10)
   # In whatever order the rows come.
   set.seed(1)
   order <- sample(180)
   shuffled <- simulated[order, ]
   id <- id[order]
   again <- fit_mixture(shuffled ~ 1, k = 3, covariance = "VVV", unit = ~ id)
-  expect_equal(again$theta, fit$theta, tolerance = 1e-6)
+  expect_equal(again$theta, theta(fit), tolerance = 1e-6)
 })
 
 test_that("freq counts copies", {
@@ -127,14 +129,14 @@ test_that("weights depend on covariates as a multinomial logit", {
   set.seed(2)
   y <- ifelse(stats::runif(180) < stats::plogis(2 * x), 3, 0) + stats::rnorm(180)
   fit <- fit_mixture(y ~ 1, k = 2, covariance = "E", membership = ~ x)
-  theta <- fit$theta
+  theta <- theta(fit)
   logit <- theta[["membership__(Intercept)|2"]] + theta[["membership__x|2"]] * x
   rows <- sapply(1:2, function(j) stats::dnorm(y, theta[[sprintf("mean__y|%d", j)]],
                                                theta[[sprintf("sd__y|%d", j)]], log = TRUE))
   weight <- cbind(stats::plogis(-logit), stats::plogis(logit))
-  expect_equal(fit$log_evidence, reference_log_likelihood(rows, weight), tolerance = 1e-10)
+  expect_equal(log_evidence_of(fit), reference_log_likelihood(rows, weight), tolerance = 1e-10)
   # More likely than with the same weights for all by more than chance.
-  expect_gt(fit$log_evidence, fit_mixture(y ~ 1, k = 2, covariance = "E")$log_evidence + 5)
+  expect_gt(log_evidence_of(fit), fit_mixture(y ~ 1, k = 2, covariance = "E")$log_evidence + 5)
 })
 
 # ---- k-means -------------------------------------------------------------------------------
@@ -145,7 +147,8 @@ test_that("classification EM with equal weights and spheres is k-means", {
   set.seed(1)
   within <- stats::kmeans(simulated, 3, nstart = 50)$tot.withinss
   # The best sigma^2 is the within sum of squares over n d.
-  expect_equal(fit$objective, -180 * (log(2 * pi * within / 360) + 1 + log(3)), tolerance = 1e-10)
+  expect_equal(objective_of(fit), -180 * (log(2 * pi * within / 360) + 1 + log(3)),
+               tolerance = 1e-10)
 })
 
 test_that("k-means puts components too far apart, and EM where they are", {
@@ -155,7 +158,7 @@ test_that("k-means puts components too far apart, and EM where they are", {
   equal <- priors(weight = constant(1 / 2))
   joint <- fit_mixture(y ~ 1, k = 2, covariance = "E", method = "joint", prior = equal)
   em <- fit_mixture(y ~ 1, k = 2, covariance = "E", prior = equal)
-  distance <- function(fit) abs(diff(fit$theta[c("mean__y|1", "mean__y|2")]))[[1]]
+  distance <- function(fit) abs(diff(theta(fit)[c("mean__y|1", "mean__y|2")]))[[1]]
   expected <- 2 * stats::dnorm(1) + 2 * stats::pnorm(1) - 1
   expect_equal(distance(joint), 2 * expected, tolerance = 1e-3)
   expect_equal(joint$theta[["sd__y|1"]], sqrt(2 - expected^2), tolerance = 1e-3)
@@ -190,12 +193,13 @@ test_that("mixtures of regressions reach flexmix on its own data", {
 test_that("weights are precision weights and sigma may be common", {
   w <- rep(1:2, 25)
   fit <- fit_mixture(dist ~ speed, cars, k = 2, sigma = ~ 1, weights = w)
-  theta <- fit$theta
+  theta <- theta(fit)
   rows <- sapply(1:2, function(j) {
     mean <- theta[[sprintf("(Intercept)|%d", j)]] + theta[[sprintf("speed|%d", j)]] * cars$speed
     stats::dnorm(cars$dist, mean, theta[["sigma"]] / sqrt(w), log = TRUE)
   })
-  expect_equal(fit$log_evidence, reference_log_likelihood(rows, theta[c("weight|1", "weight|2")]),
+  expect_equal(log_evidence_of(fit),
+               reference_log_likelihood(rows, theta[c("weight|1", "weight|2")]),
                tolerance = 1e-10)
 })
 
@@ -226,9 +230,10 @@ test_that("latent classes have the likelihoods that poLCA publishes", {
     fit_mixture(responses(A, B, C, D, E, F, G) ~ 1, carcinoma, k = k, freq = n,
                 control = elbo_control(n_starts = 60))
   })
-  expect_equal(vapply(fits, function(fit) fit$log_evidence, 0), c(-317.2568, -293.7050, -289.2858),
+  expect_equal(vapply(fits, function(fit) log_evidence_of(fit), 0),
+               c(-317.2568, -293.7050, -289.2858),
                tolerance = 1e-6)
-  expect_equal(vapply(fits, function(fit) fit$df_parameters, 0), c(15, 23, 31))
+  expect_equal(vapply(fits, function(fit) n_free(fit), 0), c(15, 23, 31))
 })
 
 test_that("factors, logicals and numbers are independent given the class", {
@@ -236,7 +241,7 @@ test_that("factors, logicals and numbers are independent given the class", {
   d$x[5] <- NA
   d$f[80] <- NA
   fit <- fit_mixture(responses(f, l, x) ~ 1, d, k = 2)
-  theta <- fit$theta
+  theta <- theta(fit)
   rows <- sapply(1:2, function(j) {
     p <- theta[sprintf("prob__f.%s|%d", levels(d$f), j)]
     q <- theta[[sprintf("prob__l|%d", j)]]
@@ -245,7 +250,8 @@ test_that("factors, logicals and numbers are independent given the class", {
     terms <- cbind(log(p)[d$f], ifelse(d$l, log(q), log1p(-q)), x)
     rowSums(terms, na.rm = TRUE)
   })
-  expect_equal(fit$log_evidence, reference_log_likelihood(rows, theta[c("weight|1", "weight|2")]),
+  expect_equal(log_evidence_of(fit),
+               reference_log_likelihood(rows, theta[c("weight|1", "weight|2")]),
                tolerance = 1e-10)
 })
 
@@ -255,21 +261,21 @@ test_that("the ELBO of vb is that of Bishop's formulas", {
   said <- priors(weight = dirichlet(2), covariance = normal_inverse_wishart(0, 0.5, 7, 3))
   for (prior in list(NULL, said)) {
     fit <- fit_mixture(simulated ~ 1, k = 3, method = "vb", covariance = "VVV", prior = prior)
-    told <- fit$priors$told
+    told <- priors_of(fit)$told
     alpha0 <- rep(told$weights$alpha, 3)
-    expected <- reference_mixture_elbo(simulated, fit$state, told$normal, alpha0)
-    expect_equal(fit$objective, expected, tolerance = 1e-10)
-    alpha <- fit$state$weights$alpha
-    expect_equal(unname(fit$theta[1:3]), alpha / sum(alpha))
-    expect_equal(fit$convergence$status, "converged")
+    expected <- reference_mixture_elbo(simulated, state_of(fit), told$normal, alpha0)
+    expect_equal(objective_of(fit), expected, tolerance = 1e-10)
+    alpha <- state_of(fit)$weights$alpha
+    expect_equal(unname(theta(fit)[1:3]), alpha / sum(alpha))
+    expect_equal(convergence(fit)$status, "converged")
   }
 })
 
 test_that("superfluous components empty themselves", {
   apart <- simulated + 3 * cbind(c(0, 3, -2), c(0, 2, 3))[rep(1:3, c(80, 60, 40)), ]
   fit <- fit_mixture(apart ~ 1, k = 6, method = "vb", covariance = "VVV")
-  expect_equal(sum(fit$size > 0.5), 3)
-  expect_equal(fit$size[1:3], c(80, 60, 40), tolerance = 1e-3)
+  expect_equal(sum(size_of(fit) > 0.5), 3)
+  expect_equal(size_of(fit)[1:3], c(80, 60, 40), tolerance = 1e-3)
   sticks <- fit_mixture(apart ~ 1, k = 6, method = "vb", covariance = "VVV",
                         prior = priors(weight = stick_breaking(1)))
   expect_equal(sum(sticks$size > 0.5), 3)
@@ -279,22 +285,22 @@ test_that("superfluous components empty themselves", {
 
 test_that("vb states its defaults", {
   fit <- fit_mixture(dist ~ speed, cars, k = 2, method = "vb", prior = priors(speed = normal(0, 5)))
-  expect_equal(fit$priors$default, c(TRUE, TRUE, FALSE, TRUE))
-  expect_named(fit$priors$stated, c("weight", "(Intercept)", "speed", "sigma"))
-  expect_true(is.na(fit$log_evidence))
+  expect_equal(priors_of(fit)$default, c(TRUE, TRUE, FALSE, TRUE))
+  expect_named(priors_of(fit)$stated, c("weight", "(Intercept)", "speed", "sigma"))
+  expect_true(is.na(log_evidence_of(fit)))
 })
 
 # ---- invariances -----------------------------------------------------------------------------
 
 test_that("neither the order of rows, nor labels, nor units matter", {
   fit <- fit_mixture(simulated ~ 1, k = 3, covariance = "VVV")
-  expect_false(is.unsorted(-fit$size))
+  expect_false(is.unsorted(-size_of(fit)))
   back <- simulated[180:1, ]
-  expect_equal(unname(fit_mixture(back ~ 1, k = 3, covariance = "VVV")$theta), unname(fit$theta),
+  expect_equal(unname(fit_mixture(back ~ 1, k = 3, covariance = "VVV")$theta), unname(theta(fit)),
                tolerance = 1e-6)
   labels <- rep(c("c", "a", "b"), c(80, 60, 40))
   again <- fit_mixture(simulated ~ 1, k = 3, covariance = "VVV", start = labels)
-  expect_equal(again$theta, fit$theta, tolerance = 1e-6)
+  expect_equal(again$theta, theta(fit), tolerance = 1e-6)
   scaled <- simulated %*% diag(c(100, 0.001))
   colnames(scaled) <- c("u", "v")
   for (model in c("VVV", "EEE", "VVI", "EEI", "VEE", "EVV")) {
@@ -328,16 +334,16 @@ test_that("duplicated data double the likelihood and nothing else", {
 test_that("components that were simulated are recovered", {
   fit <- fit_mixture(simulated ~ 1, k = 3, covariance = "VII")
   # Four standard errors of a mean of some 40 to 80 rows
-  expect_lt(max(abs(fit$theta[c("mean__u|1", "mean__v|1")] - c(0, 0))), 4 / sqrt(70))
-  expect_lt(max(abs(fit$theta[c("mean__u|2", "mean__v|2")] - c(3, 2))), 4 * 0.5 / sqrt(60))
-  expect_lt(max(abs(fit$theta[c("mean__u|3", "mean__v|3")] - c(-2, 3))), 4 * 0.8 / sqrt(40))
+  expect_lt(max(abs(theta(fit)[c("mean__u|1", "mean__v|1")] - c(0, 0))), 4 / sqrt(70))
+  expect_lt(max(abs(theta(fit)[c("mean__u|2", "mean__v|2")] - c(3, 2))), 4 * 0.5 / sqrt(60))
+  expect_lt(max(abs(theta(fit)[c("mean__u|3", "mean__v|3")] - c(-2, 3))), 4 * 0.8 / sqrt(40))
 })
 
 test_that("k near n is fitted where it can be", {
   y <- c(1, 2, 4, 7, 11)
   prior <- priors(covariance = inverse_wishart(3, 1))
   fit <- fit_mixture(y ~ 1, k = 4, covariance = "E", prior = prior)
-  expect_equal(sum(fit$size), 5)
+  expect_equal(sum(size_of(fit)), 5)
   expect_error(fit_mixture(y ~ 1, k = 5, covariance = "E"), class = "elbo_error_unbounded")
 })
 
@@ -351,18 +357,18 @@ test_that("a fit holds what its answers need", {
             "log_evidence", "trace", "convergence", "df_parameters", "selection", "starts",
             "priors", "cache", "time")
   expect_setequal(intersect(held, names(fit)), held)
-  expect_named(fit$parameters, c("name", "block", "component", "fixed"))
-  expect_identical(attr(fit$theta, "fixed"), fit$parameters$fixed)
-  expect_equal(sum(fit$size), 272)
-  expect_equal(fit$convergence$status, "converged")
-  expect_lt(fit$convergence$gradient, 1e-8)
+  expect_named(parameters_of(fit), c("name", "block", "component", "fixed"))
+  expect_identical(attr(theta(fit), "fixed"), parameters_of(fit)$fixed)
+  expect_equal(sum(size_of(fit)), 272)
+  expect_equal(convergence(fit)$status, "converged")
+  expect_lt(convergence(fit)$gradient, 1e-8)
 })
 
 test_that("constants are held and said", {
   held <- priors(sigma = constant(10), weight = constant(0.5))
   fit <- fit_mixture(dist ~ speed, cars, k = 2, prior = held)
-  expect_equal(unname(fit$theta[fit$parameters$fixed]), c(0.5, 0.5, 10, 10))
-  expect_equal(fit$df_parameters, 4)
+  expect_equal(unname(theta(fit)[parameters_of(fit)$fixed]), c(0.5, 0.5, 10, 10))
+  expect_equal(n_free(fit), 4)
 })
 
 test_that("update() moves along the ladder and elsewhere", {
@@ -382,6 +388,6 @@ test_that("an unfinished fit warns, and says what is to gain", {
                        control = elbo_control(max_iter = 3, accelerate = "none")),
     class = "elbo_warning_convergence"
   )
-  expect_equal(fit$convergence$status, "max_iter")
-  expect_equal(fit$convergence$iterations, 3)
+  expect_equal(convergence(fit)$status, "max_iter")
+  expect_equal(convergence(fit)$iterations, 3)
 })

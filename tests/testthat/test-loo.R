@@ -49,8 +49,8 @@ test_that("given the scales it is the normal density of a row given the others",
     problem <- problem_of(fit)
     x <- unconstrain_scales(scale_shape(fit))[scale_shape(fit)$free]
     density <- row_densities(fit, matrix(x, 1))
-    Sigma <- fit$vb$S
-    s2 <- fit$vb$root_v^2
+    Sigma <- factors_of(fit)$S
+    s2 <- factors_of(fit)$root_v^2
     log_p <- function(problem) log_evidence_given(problem, Sigma, s2)
     for (i in c(1, 7, nobs(fit))) {
       expect_equal(density$left_out[i], log_p(problem) - log_p(without_row(problem, i)),

@@ -40,8 +40,8 @@ test_that("magnitudes whose squares are no numbers are refused, with the remedy"
 # What generics answer, brought back to the units of y and x: the same numbers whatever these were.
 in_units <- function(fit, uy, ux, data) {
   beta <- uy / ifelse(names(coef(fit)) == "x", ux, 1)
-  block <- fit$parameters$block
-  theta <- ifelse(block == "cor", 1, uy / ifelse(grepl("^x$|__x", fit$parameters$name), ux, 1))
+  block <- parameters_of(fit)$block
+  theta <- ifelse(block == "cor", 1, uy / ifelse(grepl("^x$|__x", parameters_of(fit)$name), ux, 1))
   cov <- function(V, units) as.vector(V / units / rep(units, each = length(units)))
   latent <- latent(fit)
   of_x <- uy / ifelse(latent$term == "x", ux, 1)
@@ -58,7 +58,7 @@ in_units <- function(fit, uy, ux, data) {
     pearson = residuals(fit, type = "pearson"),
     simulate = seeded(simulate(fit, 1)[[1]] / uy)
   )
-  if (fit$method == "vb") {
+  if (method_of(fit) == "vb") {
     verdict <- convergence(fit)
     prior <- sensitivity(fit)
     answers <- c(answers, list(verdict = c(verdict$khat, verdict$sd_error),
@@ -66,7 +66,7 @@ in_units <- function(fit, uy, ux, data) {
   } else {
     answers <- c(answers, list(
       full_observed = cov(vcov(fit, full = TRUE, type = "full_observed"), theta),
-      sandwich = if (fit$method == "em") cov(vcov(fit, type = "sandwich"), beta),
+      sandwich = if (method_of(fit) == "em") cov(vcov(fit, type = "sandwich"), beta),
       anova = unlist(anova(fit)), hat = hatvalues(fit), cook = cooks.distance(fit),
       bootstrap = as.vector(t(seeded(bootstrap(fit, 3))$theta) / theta)
     ))

@@ -82,10 +82,11 @@ test_that("with covariates the coefficient that leaves is told from those not id
   d$y <- ifelse(d$unit <= 40, 0, rpois(nrow(d), exp(1 + (d$f == 2))))
   # A component of zeros whatever the level and x.
   fit <- fit_mixture(y ~ f + x, d, k = 2, family = poisson(), unit = ~ unit)
-  beta <- theta(fit)[fit$parameters$block == "beta" & fit$parameters$component == 2]
+  beta <- theta(fit)[parameters_of(fit)$block == "beta" & parameters_of(fit)$component == 2]
   expect_identical(unname(as.vector(beta)), c(-Inf, NA, NA, NA))
   own <- glm(y ~ f + x, poisson, d[d$unit > 40, ])
-  expect_equal(unname(theta(fit)[fit$parameters$block == "beta" & fit$parameters$component == 1]),
+  expect_equal(unname(theta(fit)[parameters_of(fit)$block == "beta" &
+                                 parameters_of(fit)$component == 1]),
                unname(coef(own)), tolerance = 1e-6, ignore_attr = TRUE)
   expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(own)) + 40 * log(4 / 9) + 50 * log(5 / 9),
                tolerance = 1e-6) # units of four rows are classified but for 1e-7
@@ -94,7 +95,7 @@ test_that("with covariates the coefficient that leaves is told from those not id
   d$y <- ifelse(d$unit <= 40, ifelse(d$f == 3, 0, rpois(nrow(d), 20)), rpois(nrow(d), 3))
   fit <- fit_mixture(y ~ f, d, k = 2, family = poisson(), unit = ~ unit)
   own <- glm(y ~ f, poisson, d[d$unit <= 40 & d$f != 3, ])
-  beta <- theta(fit)[fit$parameters$block == "beta" & fit$parameters$component == 2]
+  beta <- theta(fit)[parameters_of(fit)$block == "beta" & parameters_of(fit)$component == 2]
   expect_equal(unname(as.vector(beta)), c(unname(coef(own)), -Inf), tolerance = 1e-6)
   se <- sqrt(diag(vcov(fit)))
   expect_equal(unname(se[c("(Intercept)|2", "f2|2")]), unname(sqrt(diag(vcov(own)))),
@@ -114,7 +115,7 @@ test_that("membership that covariates tell without error has the limit of the li
     expect_equal(unname(abs(theta(fit)[1:2])), c(Inf, Inf))
     expect_equal(sign(unname(theta(fit)[1] * theta(fit)[2])), -1)
     expect_output(print(fit), "boundary, where the likelihood is bounded")
-    expect_equal(fit$convergence$status, "converged")
+    expect_equal(convergence(fit)$status, "converged")
     expect_true(all(is.na(vcov(fit)[1:2, ])))
     expect_equal(unname(vcov(fit)["mean__y|1", "mean__y|1"]), mean(residual^2) / 50,
                  tolerance = 1e-3)

@@ -15,7 +15,7 @@ check_rows <- function(fit) {
 }
 
 sampled <- function(fit, y, n, alpha) {
-  par <- fit$priors$stated$covariance$parameters
+  par <- priors_of(fit)$stated$covariance$parameters
   set.seed(1)
   gibbs_normal(y, n, alpha, par$mean, par$kappa, par$df, drop(par$scale))
 }
@@ -170,7 +170,7 @@ test_that("draws nearer to the swapped mode have no density", {
   own <- target$evaluate(t(target$centre))
   expect_true(is.finite(own$log_density))
   swapped <- fit
-  swapped$theta[] <- fit$theta[c(2, 1, 4, 3, 6, 5)]
+  swapped$theta[] <- theta(fit)[c(2, 1, 4, 3, 6, 5)]
   centre <- elbo:::mixture_target(swapped, chart, vcov(fit, full = TRUE))$centre
   expect_identical(target$evaluate(t(centre))$log_density, -Inf)
 })

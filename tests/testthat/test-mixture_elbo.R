@@ -1,14 +1,14 @@
 test_that("elbo() at theta is the log-likelihood, and at any q lower by the divergence", {
   for (name in c("normal", "missing", "gaussian", "binomial", "classes", "copies")) {
     fit <- mixture_example(name)
-    expect_identical(elbo(fit), fit$objective)
+    expect_identical(elbo(fit), objective_of(fit))
     elsewhere <- theta(fit)
-    moved <- fit$parameters$block %in% c("mean", "beta")
+    moved <- parameters_of(fit)$block %in% c("mean", "beta")
     elsewhere[moved] <- elsewhere[moved] + 0.1
     L <- reference_log_joint(fit, elsewhere)
-    freq <- if (is.null(fit$design$freq)) 1 else fit$design$freq
+    freq <- if (is.null(design_of(fit)$freq)) 1 else design_of(fit)$freq
     expect_equal(elbo(fit, elsewhere), sum(freq * row_log_sum_exp(L)), tolerance = 1e-10)
-    q <- matrix(1 / fit$k, fit$design$n_unit, fit$k)
+    q <- matrix(1 / n_components(fit), design_of(fit)$n_unit, n_components(fit))
     expect_equal(elbo(fit, elsewhere, q), sum(freq * rowSums(q * (L - log(q)))), tolerance = 1e-10)
     expect_equal(elbo(fit, q = predict(fit, type = "prob")), elbo(fit), tolerance = 1e-9)
   }

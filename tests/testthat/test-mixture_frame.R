@@ -137,7 +137,7 @@ test_that("some units of a design are a design", {
 test_that("new data have the columns of the fit", {
   fit <- fit_of(y ~ poly(x, 2) + f, rows)
   design <- mixture_newdata(fit, rows[4:2, ])
-  expect_equal(unname(design$X), unname(fit$design$X[4:2, ]))
+  expect_equal(unname(design$X), unname(design_of(fit)$X[4:2, ]))
   expect_equal(design$y, rows$y[4:2])
   expect_null(mixture_newdata(fit, rows[c("x", "f")], response = FALSE)$y)
   expect_error(mixture_newdata(fit, rows["x"], response = FALSE), class = "elbo_error_data")

@@ -2,7 +2,7 @@ test_that("probabilities and log-likelihood are those of Bayes' rule written out
   for (name in mixture_kinds) {
     fit <- mixture_example(name)
     L <- reference_log_joint(fit)
-    freq <- if (is.null(fit$design$freq)) 1 else fit$design$freq
+    freq <- if (is.null(design_of(fit)$freq)) 1 else design_of(fit)$freq
     expect_equal(as.numeric(logLik(fit)), sum(freq * row_log_sum_exp(L)), tolerance = 1e-10)
     expect_equal(unname(unit_probability(fit)), exp(L - row_log_sum_exp(L)), tolerance = 1e-8)
   }
@@ -60,12 +60,12 @@ test_that("rows that were dropped are padded under na.exclude", {
 test_that("fitted values average the components by their probabilities", {
   fit <- mixture_example("binomial")
   parts <- components(fit)
-  unit <- as.character(fit$frame$unit)
+  unit <- as.character(frame_of(fit)$unit)
   P <- predict(fit, type = "prob")
   X <- model.matrix(fit)
   mean <- plogis(X %*% t(parts$coefficients))
-  expect_equal(fitted(fit), setNames(rowSums(P[unit, ] * mean), row.names(fit$frame)))
-  pearson <- (fit$frame$y - fitted(fit)) / sqrt(rowSums(P[unit, ] * mean * (1 - mean)))
+  expect_equal(fitted(fit), setNames(rowSums(P[unit, ] * mean), row.names(frame_of(fit))))
+  pearson <- (frame_of(fit)$y - fitted(fit)) / sqrt(rowSums(P[unit, ] * mean * (1 - mean)))
   expect_equal(residuals(fit, "pearson"), pearson)
 
   classes <- mixture_example("classes")

@@ -1,6 +1,7 @@
 moves_of <- function(fit, ...) {
-  list(model = mixture_model(fit$design, fit$k, fit$method, fit$covariance, fit$priors$told),
-       units = starting_units(fit$design, 1), control = elbo_control(...))
+  list(model = mixture_model(design_of(fit), n_components(fit), method_of(fit),
+                             covariance_model(fit), priors_of(fit)$told),
+       units = starting_units(design_of(fit), 1), control = elbo_control(...))
 }
 
 # Four clusters; k-means-like optima with two components on one and one on two others are stable.
@@ -50,7 +51,7 @@ test_that("a component given up leaves its units to the others, and a split its 
   expect_equal(loss_without(at$probability, c(2, 1, 0))[1], -2 * log(0.5))
   fit <- fit_mixture(waiting ~ 1, faithful, k = 3, covariance = "E")
   m <- moves_of(fit)
-  at <- .Call(C_mixture_evaluate, m$model, fit$state)
+  at <- .Call(C_mixture_evaluate, m$model, state_of(fit))
   for (round in 1:5) { # all the ways of splitting
     split <- moved_probability(list(gone = 2L, split = 1L), at, m$units, round)
     expect_equal(rowSums(split), rep(1, 272))
@@ -61,22 +62,22 @@ test_that("a component given up leaves its units to the others, and a split its 
 test_that("no ascent leads to a component on units that happen to be close", {
   fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVV")
   # -1119.214 is mclust's; there is a maximum at -1114.440 with a standard deviation of 0.06.
-  expect_equal(fit$objective, -1119.214, tolerance = 1e-6)
+  expect_equal(objective_of(fit), -1119.214, tolerance = 1e-6)
   m <- moves_of(fit)
-  thin <- fit$state
+  thin <- state_of(fit)
   thin$normal$covariance[, , 1] <- thin$normal$covariance[, , 1] / 1e4
   worth <- function(state, size) {
     trusted_objective(m$model, list(state = state, size = size, objective = -1000))
   }
-  expect_equal(worth(fit$state, fit$size), -1000)
+  expect_equal(worth(state_of(fit), size_of(fit)), -1000)
   expect_equal(worth(thin, c(100, 100, 72)), -1010)
   expect_lt(worth(thin, c(5, 150, 117)), -1e6)
 })
 
 test_that("moves are recorded, and not made from a given start or of one component", {
   fit <- fit_mixture(as.matrix(iris[1:4]) ~ 1, k = 4, covariance = "VVV")
-  expect_equal(fit$starts$status[nrow(fit$starts)], "moved")
-  expect_equal(fit$objective, fit$starts$objective[nrow(fit$starts)], tolerance = 1e-6)
+  expect_equal(starts_of(fit)$status[nrow(starts_of(fit))], "moved")
+  expect_equal(objective_of(fit), starts_of(fit)$objective[nrow(starts_of(fit))], tolerance = 1e-6)
   given <- fit_mixture(cbind(a, b) ~ 1, four, k = 4, covariance = "EII", start = trap)
   expect_equal(nrow(given$starts), 1)
   one <- fit_mixture(cbind(a, b) ~ 1, four, k = 1, covariance = "EII")

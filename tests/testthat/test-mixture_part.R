@@ -35,7 +35,7 @@ gumbel_law <- function() {
     features = function(design) cbind(design$X, design$y),
     components = function(fit) list(coefficients = component_values(fit, "beta")),
     means = function(fit, design) digamma(1) - gumbel_predictor(fit, design),
-    variances = function(fit, design) matrix(pi^2 / 6, design$n_row, fit$k),
+    variances = function(fit, design) matrix(pi^2 / 6, design$n_row, n_components(fit)),
     draw = function(fit, design, component) {
       at <- cbind(seq_len(design$n_row), component[unit_of_row(design)])
       replace(design, "y", list(log(rexp(design$n_row)) - gumbel_predictor(fit, design)[at]))
@@ -45,11 +45,12 @@ gumbel_law <- function() {
       fields$boundary <- 0 * fields$coefficients
       fields
     },
-    factors = function(fit) coefficient_factors(fit, fit$state$regression),
+    factors = function(fit) coefficient_factors(fit, state_of(fit)$regression),
     pieces = function(fit) {
-      told <- fit$priors$told$gumbel
-      lapply(seq_len(fit$k), function(j) {
-        normal_piece(parameter_rows_of(fit, "beta", j), j, colnames(fit$design$X), told$beta_mean,
+      told <- priors_of(fit)$told$gumbel
+      lapply(seq_len(n_components(fit)), function(j) {
+        normal_piece(parameter_rows_of(fit, "beta", j), j, colnames(design_of(fit)$X),
+                     told$beta_mean,
                      told$beta_sd)
       })
     }

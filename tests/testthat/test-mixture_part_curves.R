@@ -21,7 +21,7 @@ two_kinds <- function(n = 40, m = 6, seed = 1) {
 brute_log_likelihood <- function(fit, data, X, Z, weights = rep(1, nrow(data))) {
   parts <- components(fit)
   sum(vapply(split(seq_len(nrow(data)), data$id), function(rows) {
-    l <- vapply(seq_len(fit$k), function(j) {
+    l <- vapply(seq_len(n_components(fit)), function(j) {
       Zi <- Z[rows, , drop = FALSE]
       V <- Zi %*% parts$covariance[j, , ] %*% t(Zi) +
         diag(parts$sigma[j]^2 / weights[rows], length(rows))
@@ -95,8 +95,8 @@ test_that("vb bounds the evidence and finds the number of kinds", {
   data <- two_kinds()
   fit <- fit_mixture(y ~ time + (time | id), data, k = 5, unit = ~ id, method = "vb",
                      random_covariance = "diagonal", prior = priors(weight = stick_breaking(1)))
-  expect_equal(sum(fit$size > 1), 2)
-  expect_true(all(diff(fit$trace$elbo) > -1e-9 * abs(fit$objective)))
+  expect_equal(sum(size_of(fit) > 1), 2)
+  expect_true(all(diff(trace_of(fit)$elbo) > -1e-9 * abs(objective_of(fit))))
   expect_equal(convergence(fit)$status, "converged")
 })
 

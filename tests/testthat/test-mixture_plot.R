@@ -37,7 +37,7 @@ test_that("the choice of the model is drawn with the best models first, six of t
   fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3,
                      control = elbo_control(n_starts = 2))
   table <- selection_data(fit)
-  best <- tapply(fit$selection$criterion, fit$selection$covariance, min, na.rm = TRUE)
+  best <- tapply(candidates_of(fit)$criterion, candidates_of(fit)$covariance, min, na.rm = TRUE)
   best <- sort(best[is.finite(best)])
   expect_identical(unique(table$model), names(best))
   expect_equal(unname(tapply(table$behind, table$rank, min)), unname(best - min(best)),
@@ -135,10 +135,11 @@ test_that("archetypal curves are drawn with their members and band", {
     expect_identical(graphics::par(no.readonly = TRUE)[names(before)], before)
   })
   members <- curve_members(fit)
-  expect_equal(nrow(members), fit$design$n_row)
+  expect_equal(nrow(members), design_of(fit)$n_row)
   expect_equal(members$component, unname(predict(fit))[members$unit])
   data <- model.frame(fit)
-  at <- match(paste(fit$design$unit_names[members$unit], members$x), paste(data$gene, data$time))
+  at <- match(paste(design_of(fit)$unit_names[members$unit], members$x),
+              paste(data$gene, data$time))
   expect_equal(members$y, data$expr[at])
   curves <- archetypes(fit, 0.95)
   second <- curves[curves$component == 2, ]
@@ -158,7 +159,7 @@ test_that("arms are curves of the same panel, and replicates are averaged", {
   expect_false(anyDuplicated(members[c("unit", "arm", "x")]) > 0)
   data <- model.frame(fit)
   means <- aggregate(expr ~ gene + strain + time, data, mean)
-  at <- match(paste(fit$design$unit_names[members$unit], c("A", "B")[members$arm], members$x),
+  at <- match(paste(design_of(fit)$unit_names[members$unit], c("A", "B")[members$arm], members$x),
               paste(means$gene, means$strain, means$time))
   expect_equal(members$y, means$expr[at])
   curves <- archetypes(fit, 0.9)

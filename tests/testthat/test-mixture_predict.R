@@ -1,6 +1,6 @@
 # The rows that a fit was made of as a data frame of plain columns.
 example_data <- function(fit) {
-  frame <- fit$frame
+  frame <- frame_of(fit)
   matrices <- vapply(frame, is.matrix, NA)
   plain <- c(lapply(frame[matrices], as.data.frame), list(frame[!matrices]))
   data <- do.call(cbind, unname(plain))
@@ -93,7 +93,7 @@ test_that("joint fits predict points", {
   fit <- mixture_example("joint")
   prob <- predict(fit, type = "prob")
   expect_true(all(prob %in% 0:1))
-  expect_equal(unname(colSums(prob)), unname(fit$size))
+  expect_equal(unname(colSums(prob)), unname(size_of(fit)))
   expect_true(all(predict(fit, faithful[1:9, ], type = "prob") %in% 0:1))
 })
 
@@ -102,7 +102,7 @@ test_that("latent() is tidy", {
   table <- latent(fit)
   expect_identical(names(table), c("unit", "component", "probability"))
   expect_equal(nrow(table), 200)
-  expect_identical(unique(table$unit), levels(fit$design$unit))
+  expect_identical(unique(table$unit), levels(design_of(fit)$unit))
   expect_equal(unname(rowsum(table$probability, table$unit)[, 1]), rep(1, 100))
   P <- predict(fit, type = "prob")
   expect_equal(table$probability[table$component == 2], unname(P[, 2]))
@@ -308,5 +308,5 @@ test_that("an infinite mean of a component that a row is not of leaves its fitte
   fit <- fit_mixture(cnt ~ x, d, k = 2, family = poisson(), control = elbo_control(n_starts = 2))
   probability <- cbind(rep(1, 60), 0)
   values <- cbind(rep(2, 60), c(Inf, rep(3, 59)))
-  expect_equal(as.vector(average_components(fit, values, fit$design, probability)), rep(2, 60))
+  expect_equal(as.vector(average_components(fit, values, design_of(fit), probability)), rep(2, 60))
 })

@@ -74,8 +74,8 @@ test_that("near-ties in the weights are said to be so", {
 test_that("covariance models are put in words", {
   words <- function(model, k = 2) {
     fit <- mixture_example("normal")
-    fit$covariance <- model
-    fit$k <- k
+    covariance_model(fit) <- model
+    n_components(fit) <- k
     sub("^[^:]*: ", "", covariance_sentence(fit))
   }
   expect_identical(words("EII"), "spherical, equal volume")
@@ -87,8 +87,8 @@ test_that("covariance models are put in words", {
 
 test_that("print() does not wait for standard errors that take long", {
   fit <- mixture_example("normal")
-  fit$cache <- new.env(parent = emptyenv())
-  fit$design$n_row <- 1e9
+  cache_of(fit) <- new.env(parent = emptyenv())
+  design_of(fit)$n_row <- 1e9
   expect_false(errors_at_hand(fit))
   expect_true(all(is.na(shown_errors(fit))))
   expect_match(error_words(fit), "summary()", fixed = TRUE)

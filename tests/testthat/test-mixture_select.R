@@ -5,12 +5,12 @@ test_that("BIC is that of mclust, and so is the choice", {
   # mclustBIC() is 2 log L - df log n, of local maxima that may be lower than ours.
   mclustBIC <- mclust::mclustBIC
   theirs <- mclust::mclustBIC(Y, G = 1:3, verbose = FALSE)
-  table <- fit$selection
+  table <- candidates_of(fit)
   expect_equal(nrow(table), 3 + 14 + 14)
   bic <- -theirs[cbind(as.character(table$k), table$covariance)]
   expect_true(all(table$criterion < bic + 2e-3))
-  expect_equal(c(fit$k, fit$covariance), c("3", "EEE"))
-  expect_equal(min(table$criterion), -2 * fit$log_evidence + fit$df_parameters * log(272))
+  expect_equal(c(n_components(fit), covariance_model(fit)), c("3", "EEE"))
+  expect_equal(min(table$criterion), -2 * log_evidence_of(fit) + n_free(fit) * log(272))
   expect_equal(table$ICL, table$criterion + 2 * table$entropy)
 })
 
@@ -25,9 +25,10 @@ test_that("BIC counts units and copies", {
 test_that("classification EM is chosen by the classification likelihood", {
   fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3, method = "joint",
                      covariance = "EEE")
-  expect_equal(fit$selection$criterion, -2 * fit$selection$objective + fit$selection$df * log(272))
-  expect_equal(fit$selection$ICL, fit$selection$criterion)
-  expect_equal(fit$k, fit$selection$k[which.min(fit$selection$criterion)])
+  expect_equal(candidates_of(fit)$criterion,
+               -2 * candidates_of(fit)$objective + candidates_of(fit)$df * log(272))
+  expect_equal(candidates_of(fit)$ICL, candidates_of(fit)$criterion)
+  expect_equal(n_components(fit), candidates_of(fit)$k[which.min(candidates_of(fit)$criterion)])
 })
 
 test_that("the ELBO is corrected for equal modes among exchangeable components only", {
@@ -43,9 +44,9 @@ test_that("a candidate that collapses is NA with the reason, and the others stan
   expect_error(fit_mixture(y ~ 1, k = 3, covariance = "V"), "component [1-3] collapses",
                class = "elbo_error_unbounded")
   fit <- fit_mixture(y ~ 1, k = 3, covariance = c("V", "E"))
-  expect_equal(fit$covariance, "E")
-  expect_true(is.na(fit$selection$criterion[1]))
-  expect_match(fit$selection$status, "collapsed|ok")
+  expect_equal(covariance_model(fit), "E")
+  expect_true(is.na(candidates_of(fit)$criterion[1]))
+  expect_match(candidates_of(fit)$status, "collapsed|ok")
 })
 
 test_that("the remedy in the refusal is one", {
@@ -53,10 +54,10 @@ test_that("the remedy in the refusal is one", {
   message <- tryCatch(fit_mixture(y ~ 1, k = 3, covariance = "V"), error = conditionMessage)
   prior <- eval(str2lang(sub(".*by prior = (.*)[.]$", "\\1", message)))
   fit <- fit_mixture(y ~ 1, k = 3, covariance = "V", prior = prior)
-  expect_true(is.finite(fit$objective))
+  expect_true(is.finite(objective_of(fit)))
   # The criterion is of the likelihood without the prior.
-  expect_lt(fit$log_evidence, fit$objective + 1e3)
-  expect_equal(fit$selection$criterion, -2 * fit$log_evidence + 8 * log(4))
+  expect_lt(log_evidence_of(fit), objective_of(fit) + 1e3)
+  expect_equal(candidates_of(fit)$criterion, -2 * log_evidence_of(fit) + 8 * log(4))
 })
 
 test_that("the fit of one k does not depend on the others that are tried", {

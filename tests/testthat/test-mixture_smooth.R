@@ -20,12 +20,12 @@ bent_fit <- function(data, ..., k = 2, n_starts = 4) {
 
 # sum_i log sum_j pi_j N(y_i; X_i beta_j, Z_i Gamma_j Z_i' + sigma_j^2 / w): everything from the
 # names of theta(), the basis built here.
-bent_likelihood <- function(fit, data, theta = fit$theta) {
+bent_likelihood <- function(fit, data, theta = theta_of(fit)) {
   B <- smooth_columns(smooth_basis(data$time, smooth_knots(data$time, 5, "s(time)")), data$time)
   X <- cbind(1, data$time, data$time^2)
   terms <- c("(Intercept)", "time")
   unit <- split(seq_len(nrow(data)), data$id)
-  density <- vapply(seq_len(fit$k), function(j) {
+  density <- vapply(seq_len(n_components(fit)), function(j) {
     get <- function(names) theta[sprintf("%s|%d", names, j)]
     Gamma <- matrix(0, 2 + ncol(B), 2 + ncol(B))
     Gamma[1:2, 1:2] <- tcrossprod(get(paste0("sd__", terms))) * (diag(2) + (1 - diag(2)) *
@@ -92,12 +92,13 @@ test_that("curves of units are predicted and drawn", {
   expect_equal(colnames(ranef(fit)$id), c("(Intercept)", "time:arma", "time:armb", "s(time):arma.1",
                                           "s(time):arma.2", "s(time):armb.1", "s(time):armb.2"))
   expect_equal(unname(elbo:::mixture_newdata(fit, data, response = FALSE)$Z),
-               unname(fit$design$Z), tolerance = 1e-12)
+               unname(design_of(fit)$Z), tolerance = 1e-12)
   # E[y | y] of normal units.
   X <- cbind(1, data$arm == "b", data$time)
   mean <- drop(X %*% coef(fit))
   smoothed <- unsplit(lapply(split(seq_len(nrow(data)), data$id), function(rows) {
-    ZG <- fit$design$Z[rows, ] %*% components(fit)$covariance[1, , ] %*% t(fit$design$Z[rows, ])
+    ZG <- design_of(fit)$Z[rows, ] %*% components(fit)$covariance[1, ,
+                                                                  ] %*% t(design_of(fit)$Z[rows, ])
     drop(ZG %*% solve(ZG + diag(sigma(fit)^2, length(rows)), (data$y - mean)[rows]))
   }), data$id)
   expect_equal(unname(fitted(fit)), unname(mean + smoothed), tolerance = 1e-10)
@@ -119,8 +120,8 @@ test_that("by vb the deviations' curve has the prior of the covariance, as a ter
   data <- bent_kinds()
   fit <- bent_fit(data, method = "vb", n_starts = 2)
   expect_equal(convergence(fit)$status, "converged")
-  expect_true(all(diff(fit$trace$elbo) > -1e-9 * abs(fit$objective)))
-  expect_equal(dim(fit$priors$stated$covariance$parameters$scale), c(3, 3))
+  expect_true(all(diff(trace_of(fit)$elbo) > -1e-9 * abs(objective_of(fit))))
+  expect_equal(dim(priors_of(fit)$stated$covariance$parameters$scale), c(3, 3))
   expect_error(bent_fit(data, method = "vb",
                         prior = priors(covariance = inverse_wishart(4, diag(2)))),
                class = "elbo_error_prior")
@@ -231,7 +232,7 @@ test_that("em maximises a lower bound of the log-likelihood over all that it est
   fit <- wavy_fit(data)
   expect_equal(convergence(fit)$status, "converged")
   m <- elbo:::smooth_coefficients(fit)
-  S <- fit$state$curves$smooth_cov
+  S <- state_of(fit)$curves$smooth_cov
   bound <- wavy_bound(units, theta(fit), m, S, 2)
   expect_equal(as.numeric(logLik(fit)), bound, tolerance = 1e-10)
   expect_equal(elbo(fit), bound, tolerance = 1e-10)
@@ -258,7 +259,7 @@ test_that("the log-likelihood is above its bound, and by nothing where units are
   gap <- function(fit, data, n = 2000) {
     units <- wavy_units(data)
     m <- elbo:::smooth_coefficients(fit)
-    S <- fit$state$curves$smooth_cov
+    S <- state_of(fit)$curves$smooth_cov
     sd <- theta(fit)[c("sd__s(time)|1", "sd__s(time)|2")]
     weight <- log(theta(fit)[1:2])
     log_ratio <- withr::with_seed(1, vapply(seq_len(n), function(i) {
@@ -316,7 +317,7 @@ test_that("priors of curves and groups are by block and by name", {
                tolerance = 1e-8)
   expect_equal(as.numeric(logLik(fit)),
                wavy_bound(wavy_units(data), theta(fit), elbo:::smooth_coefficients(fit),
-                          fit$state$curves$smooth_cov, 2), tolerance = 1e-10)
+                          state_of(fit)$curves$smooth_cov, 2), tolerance = 1e-10)
   expect_snapshot({
     refusal(wavy_fit(data, prior = priors(smooth = normal(0, 1))))
     refusal(wavy_fit(data, prior = priors(smooth = constant(0))))
@@ -355,7 +356,7 @@ test_that("by vb standard errors are those of a posterior that moves with its pr
   }
   fit <- at(0)
   expect_equal(convergence(fit)$status, "converged")
-  expect_true(all(diff(fit$trace$elbo) > -1e-9 * abs(fit$objective)))
+  expect_true(all(diff(trace_of(fit)$elbo) > -1e-9 * abs(objective_of(fit))))
   # A tilt of the prior by t beta_time of all components: the derivative of E[b_1] is its covariance
   # with the sum of these slopes.
   move <- 0.01
@@ -377,7 +378,7 @@ test_that("draws of curves have the covariance that linear response says", {
   V <- elbo:::coefficient_covariance(fit, 1)
   rows <- match(c("(Intercept)|1", "time|1"), names(theta(fit)))
   draws <- withr::with_seed(1, replicate(2000, {
-    theta <- fit$theta
+    theta <- theta(fit)
     theta[rows] <- theta[rows] + t(chol(V[1:2, 1:2])) %*% stats::rnorm(2)
     elbo:::component_coefficients(elbo:::curves_at_draw(fit, theta))[1, ]
   }))
@@ -396,7 +397,7 @@ test_that("units of few rows have partitions to start from", {
 test_that("candidates are compared by the bound", {
   data <- wavy_kinds(apart = 3)
   fit <- wavy_fit(data, k = 1:2)
-  expect_equal(fit$k, 2)
+  expect_equal(n_components(fit), 2)
   table <- selection(fit)
   expect_equal(table$criterion[2], -2 * as.numeric(logLik(fit)) + attr(logLik(fit), "df") * log(24))
   # 1 weight; of each component 2 coefficients, the sd of its curve, the sd of deviations and sigma

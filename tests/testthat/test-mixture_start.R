@@ -110,11 +110,11 @@ test_that("a start may be given by rows or by units, as labels or probabilities"
 
 test_that("all starts are kept, and the best is the answer", {
   fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVV")
-  expect_named(fit$starts, c("start", "objective", "status"))
-  expect_true(all(fit$starts$status %in% c("climbed", "short run", "collapsed", "moved")))
+  expect_named(starts_of(fit), c("start", "objective", "status"))
+  expect_true(all(starts_of(fit)$status %in% c("climbed", "short run", "collapsed", "moved")))
   # There is a maximum at -1114.440, with a component as a needle, that is not better by far.
-  expect_gte(fit$objective,
-             max(fit$starts$objective[fit$starts$objective < -1115], na.rm = TRUE) - 1e-6)
+  expect_gte(objective_of(fit),
+             max(starts_of(fit)$objective[starts_of(fit)$objective < -1115], na.rm = TRUE) - 1e-6)
   one <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVV",
                      control = elbo_control(n_starts = 1))
   expect_equal(sum(one$starts$status != "moved"), 1)
@@ -122,15 +122,15 @@ test_that("all starts are kept, and the best is the answer", {
 
 test_that("the trace of a polished fit is one ascent", {
   fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
-  expect_equal(fit$trace$step[1], "start")
-  expect_equal(sum(fit$trace$step == "start"), 1)
-  expect_false(is.unsorted(fit$trace$iteration))
-  expect_gt(min(diff(fit$trace$elbo)), -1e-8)
-  expect_equal(max(fit$trace$iteration), fit$convergence$iterations)
+  expect_equal(trace_of(fit)$step[1], "start")
+  expect_equal(sum(trace_of(fit)$step == "start"), 1)
+  expect_false(is.unsorted(trace_of(fit)$iteration))
+  expect_gt(min(diff(trace_of(fit)$elbo)), -1e-8)
+  expect_equal(max(trace_of(fit)$iteration), convergence(fit)$iterations)
   plain <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV",
                        control = elbo_control(accelerate = "none"))
   expect_setequal(plain$trace$step, c("start", "E", "M"))
-  expect_equal(plain$objective, fit$objective, tolerance = 1e-8)
+  expect_equal(plain$objective, objective_of(fit), tolerance = 1e-8)
 })
 
 test_that("the order of rows, of units and of levels does not matter", {

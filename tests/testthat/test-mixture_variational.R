@@ -55,7 +55,7 @@ test_that("linear response to log weights is the derivative by pseudo-counts", {
                 prior = priors(weight = dirichlet(alpha)), control = elbo_control(tol = 1e-12))
   }
   fit <- fit_at(2)
-  answer <- .Call(C_mixture_information, fit_model(fit), fit$state)
+  answer <- .Call(C_mixture_information, fit_model(fit), state_of(fit))
   response <- answer$jacobian %*% solve(-answer$hessian, answer$V[, 1:2])
   h <- 1e-3
   refits <- c(theta(fit_at(2 + h)) - theta(fit_at(2 - h))) / (2 * h)
@@ -274,7 +274,7 @@ test_that("single, common and held variances of curves, and multiples of a matri
 # result 5), and so is that of sd__s(time); coefficients of s(time), the last ones, are N(0, sd^2).
 elbo_by_draws <- function(fit, priors, Z, n) {
   q <- variational(fit)
-  design <- fit$design
+  design <- design_of(fit)
   rows <- split(seq_len(design$n_row), design$unit)
   log_ig <- function(x, shape, rate) shape * log(rate) - lgamma(shape) - (shape + 1) * log(x) -
     rate / x
@@ -290,7 +290,7 @@ elbo_by_draws <- function(fit, priors, Z, n) {
   }
   log_dirichlet <- function(x, alpha) lgamma(sum(alpha)) - sum(lgamma(alpha)) +
     sum((alpha - 1) * log(x))
-  j <- seq_len(fit$k)
+  j <- seq_len(n_components(fit))
   beta_q <- q[paste0("beta|", j)]
   Sigma_q <- q[grep("^Sigma__", names(q))]
   sigma_q <- q[paste0("sigma^2|", j)]
@@ -306,11 +306,12 @@ elbo_by_draws <- function(fit, priors, Z, n) {
            log_ig(aux, shape, rate) - log_ig(x, f$shape, f$scale))
   }
   one <- function() {
-    g <- rgamma(fit$k, q$weights$alpha)
+    g <- rgamma(n_components(fit), q$weights$alpha)
     w <- g / sum(g)
-    value <- log_dirichlet(w, rep(priors$alpha, fit$k)) - log_dirichlet(w, q$weights$alpha)
+    value <- log_dirichlet(w, rep(priors$alpha, n_components(fit))) -
+      log_dirichlet(w, q$weights$alpha)
     beta <- Sigma <- list()
-    variance <- numeric(fit$k)
+    variance <- numeric(n_components(fit))
     for (i in j) {
       b <- beta_q[[i]]
       beta[[i]] <- b$mean + drop(t(chol(b$cov)) %*% rnorm(length(b$mean)))
@@ -359,7 +360,8 @@ test_that("the ELBO of curves is the mean of log p - log q under q", {
     fit <- fit_mixture(formula, genes, k = 2, unit = ~ gene, method = "vb",
                        prior = if (smooth) as_told else structure(as_told[-5],
                                                                   class = "elbo_priors"))
-    draws <- withr::with_seed(1, elbo_by_draws(fit, told, cbind(1, fit$design$X[, "time"]), 2000))
+    draws <- withr::with_seed(1,
+                              elbo_by_draws(fit, told, cbind(1, design_of(fit)$X[, "time"]), 2000))
     expect_lt(stats::sd(draws), 20) # so that the comparison says something
     expect_lt(abs(elbo(fit) - mean(draws)), 4 * stats::sd(draws) / sqrt(2000))
   }

@@ -43,7 +43,7 @@ test_that("vcov() knows what components share", {
   H <- numDeriv::hessian(log_likelihood, eta)
   J <- numDeriv::jacobian(theta_of, eta)
   expect_equal(unname(vcov(fit, full = TRUE)), J %*% solve(-H, t(J)), tolerance = 1e-4)
-  expect_equal(qr(vcov(fit, full = TRUE), tol = 1e-8)$rank, fit$df_parameters)
+  expect_equal(qr(vcov(fit, full = TRUE), tol = 1e-8)$rank, n_free(fit))
 })
 
 test_that("copies are rows", {
@@ -62,7 +62,7 @@ test_that("copies are rows", {
 # correlations (1 - r^2)^2 / n_j, weights the multinomial's.
 test_that("joint fits have the information of known labels", {
   fit <- mixture_example("joint")
-  n <- fit$size
+  n <- size_of(fit)
   parts <- components(fit)
   V <- vcov(fit, full = TRUE)
   expect_equal(V["weight|1", "weight|1"], prod(parts$weight) / nobs(fit))
@@ -105,7 +105,7 @@ test_that("intervals stay in their range", {
   fit <- mixture_example("normal")
   limits <- confint(fit)
   expect_identical(colnames(limits), c("2.5 %", "97.5 %"))
-  block <- fit$parameters$block
+  block <- parameters_of(fit)$block
   expect_true(all(limits[block == "weight", ] > 0 & limits[block == "weight", ] < 1))
   # On the logit scale, by hand.
   w <- theta(fit)[["weight|1"]]
@@ -164,7 +164,7 @@ test_that("a component without members has no standard errors", {
   expect_no_warning(fit <- fit_mixture(y ~ x, even, k = 2, family = poisson()))
   alone <- glm(y ~ x, family = poisson(), data = even)
   expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(alone)), tolerance = 1e-7)
-  expect_lt(fit$size[2], 1e-4)
+  expect_lt(size_of(fit)[2], 1e-4)
   se <- sqrt(diag(vcov(fit)))
   expect_equal(unname(se[1:2]), unname(sqrt(diag(vcov(alone)))), tolerance = 1e-3)
   expect_true(all(is.na(se[3:4])))

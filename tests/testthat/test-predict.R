@@ -8,7 +8,7 @@ children <- data.frame(Subject = c("F01", "M07", "F01"), age = c(9, 13, 16),
 #   [X'R^-1 X, X'R^-1 W; W'R^-1 X, W'R^-1 W + Omega^-1]
 # is the covariance of (betahat - beta, uhat - u), all groups at once.
 henderson <- function(fit) {
-  design <- fit$design
+  design <- design_of(fit)
   m <- nlevels(design$group)
   member <- outer(as.integer(design$group), seq_len(m), "==")
   W <- do.call(cbind, lapply(seq_len(m), function(g) design$Z * member[, g]))
@@ -20,7 +20,7 @@ henderson <- function(fit) {
   solve(information)
 }
 henderson_variance <- function(fit, X, Z, group) {
-  m <- nlevels(fit$design$group)
+  m <- nlevels(design_of(fit)$group)
   W <- do.call(cbind, lapply(seq_len(m), function(g) Z * (group == g)))
   L <- cbind(X, W)
   rowSums((L %*% henderson(fit)) * L)
@@ -28,7 +28,7 @@ henderson_variance <- function(fit, X, Z, group) {
 
 # The same fit with its variances held where they are, so that they are known.
 with_known_scales <- function(fit) {
-  scales <- theta(fit)[fit$parameters$block != "beta"]
+  scales <- theta(fit)[parameters_of(fit)$block != "beta"]
   known <- lapply(unname(scales), function(value) bquote(constant(.(value))))
   update(fit, prior = do.call(priors, stats::setNames(known, names(scales))))
 }
@@ -62,7 +62,7 @@ test_that("standard errors are those of Henderson's equations", {
     fit_glmm(distance ~ poly(age, 2) * Sex + (1 | Subject), growth, offset = age / 3)
   )
   for (fit in lapply(fits, with_known_scales)) {
-    design <- fit$design
+    design <- design_of(fit)
     expected <- henderson_variance(fit, design$X, design$Z, as.integer(design$group))
     answer <- predict(fit, se.fit = TRUE)
     expect_equal(unname(answer$se.fit), sqrt(expected), tolerance = 1e-6, ignore_attr = TRUE)

@@ -51,7 +51,7 @@ test_that("a covariance that has lost rank is said to be singular", {
   d <- data.frame(g = gl(20, 30), x = rnorm(600), z = rnorm(600))
   d$y <- u[d$g, 1] + u[d$g, 2] * d$x + (u[d$g, 1] + u[d$g, 2]) * d$z + rnorm(600, sd = 0.1)
   fit <- fit_glmm(y ~ x + z + (x + z | g), d)
-  expect_false(any(fit$parameters$boundary))
+  expect_false(any(parameters_of(fit)$boundary))
   expect_match(boundary_words(fit), "The covariance of (Intercept), x, z | g is singular",
                fixed = TRUE)
 })

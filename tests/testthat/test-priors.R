@@ -136,7 +136,7 @@ test_that("priors of curves: their names, and the defaults of vb", {
     fit_mixture(formula, genes, k = 2, unit = ~ gene, control = elbo_control(n_starts = 1), ...)
   }
   fit <- curves(expr ~ s(time) + (time | gene), method = "vb")
-  stated <- fit$priors$stated
+  stated <- priors_of(fit)$stated
   expect_named(stated, c("weight", "(Intercept)", "time", "sd__(Intercept) + time", "covariance",
                          "sd__s(time)", "sigma"))
   s <- sd(genes$expr)

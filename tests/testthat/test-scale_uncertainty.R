@@ -2,34 +2,35 @@
 # estimates and latent variables, differentiated numerically.
 
 dense_model <- function(fit) {
-  X <- cbind(model.matrix(fit), fit$design$B)[, seq_along(coef(fit)), drop = FALSE]
+  X <- cbind(model.matrix(fit), design_of(fit)$B)[, seq_along(coef(fit)), drop = FALSE]
   Z <- model.matrix(fit, "random")
-  same <- outer(fit$design$group, fit$design$group, "==")
+  same <- outer(design_of(fit)$group, design_of(fit)$group, "==")
   weight <- weights(fit)
-  level <- fit$design$level
+  level <- design_of(fit)$level
   # psi: variances and covariances of one block by columns of its lower triangle, residual
   # variances, variances of curves.
   q <- ncol(Z)
   lower <- which(lower.tri(diag(q), diag = TRUE), arr.ind = TRUE)
   lower <- lower[order(lower[, 1] != lower[, 2]), , drop = FALSE] # variances first
-  B <- fit$design$B
+  B <- design_of(fit)$B
   V_k <- c(
     apply(lower, 1, function(ij) {
       G <- matrix(0, q, q)
       G[rbind(ij, rev(ij))] <- 1
       (Z %*% G %*% t(Z)) * same
     }, simplify = FALSE),
-    if (!fit$design$known_se) {
+    if (!design_of(fit)$known_se) {
       lapply(seq_len(max(1, nlevels(level))), function(l) {
         diag((if (is.null(level)) 1 else as.integer(level) == l) / weight)
       })
     },
     if (!is.null(B)) list(tcrossprod(B))
   )
-  psi <- c(latent_law(fit)[lower], if (!fit$design$known_se) unname(sigma(fit))^2,
-           if (!is.null(B)) theta(fit)[fit$parameters$block == "smooth"]^2)
-  known <- if (fit$design$known_se) diag(1 / weight) else 0
-  list(X = X, Z = Z, group = fit$design$group, V_k = V_k, psi = unname(psi), lower = lower, q = q,
+  psi <- c(latent_law(fit)[lower], if (!design_of(fit)$known_se) unname(sigma(fit))^2,
+           if (!is.null(B)) theta(fit)[parameters_of(fit)$block == "smooth"]^2)
+  known <- if (design_of(fit)$known_se) diag(1 / weight) else 0
+  list(X = X, Z = Z, group = design_of(fit)$group, V_k = V_k, psi = unname(psi), lower = lower,
+       q = q,
        V = function(psi) known + Reduce(`+`, Map(`*`, V_k, psi)))
 }
 
@@ -143,7 +144,7 @@ test_that("where a variance is zero degrees of freedom are those of the groups",
   d$y <- rnorm(60)
   d$y <- d$y - ave(d$y, d$g) + 0.05 * rep(rnorm(10), each = 6)
   fit <- fit_glmm(y ~ z + t + (1 | g), d, method = "reml")
-  expect_true(any(fit$parameters$boundary))
+  expect_true(any(parameters_of(fit)$boundary))
   # Within: 60 rows less 3 coefficients, the groups' variance not known apart.
   expect_equal(fit_df(fit)[1:2], c(8, 8), tolerance = 1e-6)
   expect_gt(fit_df(fit)[3], 40)

@@ -7,17 +7,17 @@
 reference_weighted <- function(fit, w) {
   values <- theta(fit)
   attributes(values) <- list(names = names(values))
-  free <- rownames(fit$var_cov)[is.finite(diag(fit$var_cov))]
-  gls <- function(parts) reference_gls(fit$design, parts$Sigma, parts$s2 / w)
+  free <- rownames(var_cov_of(fit))[is.finite(diag(var_cov_of(fit)))]
+  gls <- function(parts) reference_gls(design_of(fit), parts$Sigma, parts$s2 / w)
   objective <- function(psi) {
     parts <- reference_pieces(fit, replace(values, free, psi))
-    model <- reference_lmm(fit$design, gls(parts)$beta, parts$Sigma, parts$s2 / w,
-                           integrate_beta = fit$method == "reml")
+    model <- reference_lmm(design_of(fit), gls(parts)$beta, parts$Sigma, parts$s2 / w,
+                           integrate_beta = method_of(fit) == "reml")
     model$log_evidence + sum((1 - w) / 2 * log(2 * pi * parts$s2) - log(w) / 2)
   }
   psi <- values[free]
   for (step in 1:4) {
-    psi <- psi + drop(fit$var_cov[free, free] %*% numDeriv::grad(objective, psi))
+    psi <- psi + drop(var_cov_of(fit)[free, free] %*% numDeriv::grad(objective, psi))
   }
   best <- gls(reference_pieces(fit, replace(values, free, psi)))
   c(best$beta, sqrt(diag(best$cov)))

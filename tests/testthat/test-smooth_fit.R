@@ -10,9 +10,9 @@ wiggly <- withr::with_seed(1, {
 })
 
 # y ~ N(X beta, Z Sigma Z' + B diag(sd^2) B' + R), straight from its definition.
-dense_smooth <- function(fit, theta = fit$theta) {
-  design <- fit$design
-  block <- fit$parameters$block
+dense_smooth <- function(fit, theta = theta_of(fit)) {
+  design <- design_of(fit)
+  block <- parameters_of(fit)$block
   n <- length(design$y)
   law <- theta_parts(fit, theta)$Sigma
   V <- if (ncol(design$Z) == 0) matrix(0, n, n)
@@ -26,11 +26,11 @@ dense_smooth <- function(fit, theta = fit$theta) {
   X <- design$X
   inverse <- solve(V)
   C <- solve(t(X) %*% inverse %*% X)
-  beta <- if (fit$method == "em") theta[block == "beta"]
+  beta <- if (method_of(fit) == "em") theta[block == "beta"]
           else drop(C %*% t(X) %*% inverse %*% design$y)
   r <- drop(design$y - X %*% beta)
   twice <- n * log(2 * pi) + as.numeric(determinant(V)$modulus) + drop(r %*% inverse %*% r)
-  if (fit$method == "reml") {
+  if (method_of(fit) == "reml") {
     twice <- twice - ncol(X) * log(2 * pi) - as.numeric(determinant(C)$modulus)
   }
   list(value = -0.5 * twice, beta = beta, C = C,
@@ -51,12 +51,12 @@ test_that("log-likelihood, coefficients and curves are those of dense matrices",
   for (method in c("em", "reml")) {
     for (fit in smooth_fits(method)) {
       exact <- dense_smooth(fit)
-      expect_equal(fit$objective, exact$value, tolerance = 1e-12)
+      expect_equal(objective_of(fit), exact$value, tolerance = 1e-12)
       expect_equal(coef(fit), exact$beta, tolerance = 1e-9, ignore_attr = TRUE)
       expect_equal(vcov(fit), exact$C, tolerance = 1e-9, ignore_attr = TRUE)
-      expect_equal(fit$smooth$mean, exact$b, tolerance = 1e-8, ignore_attr = TRUE)
-      elsewhere <- fit$theta
-      scales <- fit$parameters$block %in% c("sd", "smooth", "sigma")
+      expect_equal(smooth_of(fit)$mean, exact$b, tolerance = 1e-8, ignore_attr = TRUE)
+      elsewhere <- theta(fit)
+      scales <- parameters_of(fit)$block %in% c("sd", "smooth", "sigma")
       elsewhere[scales] <- 0.8 * elsewhere[scales] + 0.1
       expect_equal(elbo(fit, elsewhere), dense_smooth(fit, elsewhere)$value, tolerance = 1e-12)
     }
@@ -96,8 +96,8 @@ test_that("ELBO, KL and log evidence agree at every half-step, and row by row", 
     expect_true(all(diff(trace$elbo) > -1e-9))
     expect_equal(trace$kl[trace$step == "E"], numeric(sum(trace$step == "E")), tolerance = 1e-9)
     # Independent of the summaries: the definition, row by row.
-    expect_equal(elbo(fit, q = fit$latent), elbo(fit), tolerance = 1e-11)
-    worse <- fit$latent
+    expect_equal(elbo(fit, q = moments_of(fit)), elbo(fit), tolerance = 1e-11)
+    worse <- moments_of(fit)
     worse$cov <- worse$cov / 2
     expect_lt(elbo(fit, q = worse), elbo(fit))
   }
@@ -138,7 +138,7 @@ test_that("mgcv's fits with random intercepts are the same", {
 test_that("lme4 with the same columns as random effects has the same likelihood", {
   skip_if_not_installed("lme4")
   fit <- fit_glmm(y ~ s(x) + (1 | g), wiggly, method = "reml")
-  B <- fit$design$B
+  B <- design_of(fit)$B
   parts <- lme4::lFormula(y ~ x + (1 | g), wiggly)
   random <- parts$reTrms
   q <- nlevels(wiggly$g) + ncol(B)
@@ -149,7 +149,7 @@ test_that("lme4 with the same columns as random effects has the same likelihood"
   for (method in c("em", "reml")) {
     fit <- update(fit, method = method)
     deviance <- lme4::mkLmerDevfun(parts$fr, parts$X, random, REML = method == "reml")
-    relative <- fit$theta[c("sd__(Intercept)|g", "sd__s(x)")] / sigma(fit)
+    relative <- theta(fit)[c("sd__(Intercept)|g", "sd__s(x)")] / sigma(fit)
     expect_equal(-2 * as.numeric(logLik(fit)), deviance(unname(relative)), tolerance = 1e-10)
   }
 })
@@ -173,10 +173,10 @@ test_that("a straight line is sd 0, in words", {
     fit <- fit_glmm(y ~ s(x), d, method = method)
     expect_identical(theta(fit)[["sd__s(x)"]], 0)
     line <- fit_glmm(y ~ x, d, method = method)
-    expect_equal(fit$objective, line$objective, tolerance = 1e-12)
+    expect_equal(objective_of(fit), line$objective, tolerance = 1e-12)
     expect_equal(coef(fit), coef(line), tolerance = 1e-10)
     expect_equal(summary(fit)$curves$edf, 1)
-    expect_true(all(fit$smooth$mean == 0))
+    expect_true(all(smooth_of(fit)$mean == 0))
     expect_match(paste(notes(fit), collapse = " "), "the curve is a straight line")
   }
   expect_equal(confint(fit, "sd__s(x)", type = "profile")[1], 0)
@@ -205,7 +205,7 @@ test_that("the generics have curves", {
   expect_equal(draws, simulate(fit, 300, seed = 1))
   expect_equal(dim(bootstrap(fit, 5, seed = 1)$theta), c(5, 8))
   # New curves at each draw: the variance is that of the model. 300 draws: sd of a variance 8 %.
-  V <- fit$design$B %*% (rep(theta(fit)[6:7]^2, each = 8) * t(fit$design$B))
+  V <- design_of(fit)$B %*% (rep(theta(fit)[6:7]^2, each = 8) * t(design_of(fit)$B))
   expected <- mean(diag(V)) + theta(fit)[["sd__(Intercept)|g"]]^2 + sigma(fit)^2
   expect_equal(mean(apply(draws, 1, stats::var)), expected, tolerance = 0.2)
 })
@@ -225,7 +225,7 @@ test_that("priors of the sd of a curve are priors of an sd", {
   expect_equal(elbo(fit) - as.numeric(logLik(fit)), log(2) + stats::dnorm(sd, 0, 2, log = TRUE))
   # The maximum: nowhere else is the sum larger.
   total <- function(s) {
-    at <- replace(fit$theta, "sd__s(x)", s)
+    at <- replace(theta(fit), "sd__s(x)", s)
     elbo(update(fit, prior = NULL), at) + log(2) + stats::dnorm(s, 0, 2, log = TRUE)
   }
   expect_equal(total(sd), elbo(fit), tolerance = 1e-10)
@@ -243,7 +243,7 @@ vb_curve <- function(...) {
   fit <- fit_glmm(y ~ s(x), wiggly, method = "vb", prior = law, ...)
   problem <- vb_problem(fit, beta_mean = c(1, 1), beta_sd = c(4, 4), nu = 3, A = 20, sigma_nu = 2,
                         sigma_A = 1.5)
-  problem[c("W", "q", "m", "blocks")] <- list(fit$design$B, 1, ncol(fit$design$B), list(1))
+  problem[c("W", "q", "m", "blocks")] <- list(design_of(fit)$B, 1, ncol(design_of(fit)$B), list(1))
   list(fit = fit, problem = problem)
 }
 
@@ -355,7 +355,7 @@ test_that("print and summary show curves", {
 
 test_that("curves are drawn less their means, with the bands of predict()", {
   fit <- fit_glmm(y ~ s(x), wiggly, method = "reml")
-  table <- curve_data(fit, fit$design$curves[[1]], 0.95, n = 30)
+  table <- curve_data(fit, design_of(fit)$curves[[1]], 0.95, n = 30)
   curve <- predict(fit, data.frame(x = table$x))
   centre <- mean(predict(fit, re.form = NA))
   expect_equal(table$estimate, unname(curve) - centre, tolerance = 1e-9)
@@ -378,14 +378,14 @@ test_that("emmeans and marginaleffects see the curve", {
   expect_equal(means$emmean, unname(expected$fit), tolerance = 1e-10)
   expect_equal(means$SE, unname(expected$se.fit), tolerance = 1e-10)
   moved <- set_coef.elbo_fit(fit, get_coef.elbo_fit(fit) + 1)
-  expect_equal(moved$smooth$mean, fit$smooth$mean + 1)
+  expect_equal(moved$smooth$mean, smooth_of(fit)$mean + 1)
 })
 
 test_that("curves are drawn beside covariates that are text", {
   d <- data.frame(x = rep(1:10, 4), arm = rep(c("a", "b"), each = 20))
   d$y <- sin(d$x) + (d$arm == "b") + rep(c(0.1, -0.1), 20)
   fit <- fit_glmm(y ~ s(x, k = 5) + arm, d)
-  table <- curve_data(fit, fit$design$curves[[1]], 0.95, n = 10)
+  table <- curve_data(fit, design_of(fit)$curves[[1]], 0.95, n = 10)
   d$arm <- factor(d$arm)
   same <- fit_glmm(y ~ s(x, k = 5) + arm, d)
   expect_equal(table, curve_data(same, same$design$curves[[1]], 0.95, n = 10))

@@ -37,7 +37,7 @@ test_that("the call stays readable, and can be had without evaluating it", {
                               prior = law, method = "reml")))
   expect_equal(update(fit, method = "reml")$call,
                update(fit, method = "reml", evaluate = FALSE))
-  expect_equal(update(update(fit, method = "reml"), method = "em")$theta, fit$theta)
+  expect_equal(update(update(fit, method = "reml"), method = "em")$theta, theta(fit))
 })
 
 test_that("a fit made inside a function can be updated outside it, and the reverse", {
@@ -124,7 +124,7 @@ test_that("data that are gone are called so", {
   for (fit in fits) {
     expect_s3_class(update(fit, control = elbo_control(seed = 2)), "elbo_fit")
     # As in another session, where the name is that of a function, or of nothing.
-    environment(fit$formula) <- globalenv()
+    environment(formula(fit)) <- globalenv()
     saveRDS(fit, file)
     again <- readRDS(file)
     expect_error(update(again, control = elbo_control(seed = 2)), "data of the fit are gone",

@@ -38,7 +38,7 @@ grid_posterior <- function(design, mean, prior_sd, A, nu, log_sd, log_sigma) {
 
 test_that("the exact posterior of a random intercept is that on a grid", {
   fit <- growth()
-  exact <- grid_posterior(fit$design, c(20, 0), c(30, 10), 5, 3, seq(-1, 2.6, length.out = 45),
+  exact <- grid_posterior(design_of(fit), c(20, 0), c(30, 10), 5, 3, seq(-1, 2.6, length.out = 45),
                           seq(-0.3, 1.1, length.out = 35))
   found <- convergence(fit)
   expect_equal(found$check$mean, exact$mean, tolerance = 2e-3)

@@ -73,7 +73,7 @@ test_that("what is not a q of the fit's kind is refused", {
   refused <- function(q, message) {
     expect_error(elbo(fit, q = q), message, class = "elbo_error_argument")
   }
-  refused(fit$latent, "Sigma")
+  refused(moments_of(fit), "Sigma")
   refused(q[-1], "beta, u")
   refused(replace(q, "Sigma", q["sigma^2"]), "Sigma")
   refused(replace(q, "Sigma", list(replace(q$Sigma, "scale", list(-q$Sigma$scale)))),

@@ -8,7 +8,7 @@ prior_data <- function() {
   d
 }
 
-stated <- function(fit) vapply(Filter(Negate(is.null), fit$priors$stated), format, "")
+stated <- function(fit) vapply(Filter(Negate(is.null), priors_of(fit)$stated), format, "")
 
 vb_fit <- function(..., formula = y ~ x + (1 | group), data = prior_data()) {
   law <- priors(...)
@@ -32,8 +32,8 @@ test_that("defaults are weak and on the scale of the data", {
     text("half_t(3, %s)", short(2.5 * unit / sqrt(mean(d$z^2)))),
     text("half_t(3, %s)", short(2.5 * unit))
   ))
-  expect_true(all(fit$priors$default))
-  expect_null(fit$prior)
+  expect_true(all(priors_of(fit)$default))
+  expect_null(prior_of(fit))
 })
 
 test_that("an offset is no part of the scale, and a constant response has unit one", {
@@ -56,7 +56,7 @@ test_that("by default neither the origin of the response nor that of a covariate
   far <- vb_fit(data = transform(d, y = y + 1234567))
   # The data round to 1e-10, of a standard deviation near one.
   expect_equal(theta(far) - c(1234567, 0, 0, 0), theta(fit), tolerance = 1e-7)
-  expect_equal(far$objective, fit$objective, tolerance = 1e-7)
+  expect_equal(far$objective, objective_of(fit), tolerance = 1e-7)
   # Any response: within a tenth of a standard deviation of the mean.
   for (shift in c(0, 0.123456, -98765.4321, 1e9)) {
     centre <- vb_fit(data = transform(d, y = y + shift))$priors$stated[[1]]
@@ -77,7 +77,7 @@ test_that("a column of zeros has no say in the defaults", {
 
 test_that("stated priors replace defaults one by one, and follow update()", {
   fit <- vb_fit(x = normal(1, 0.1), sigma = half_cauchy(2))
-  expect_identical(unname(fit$priors$default), c(FALSE, TRUE, TRUE, FALSE)[c(2, 1, 3, 4)])
+  expect_identical(unname(priors_of(fit)$default), c(FALSE, TRUE, TRUE, FALSE)[c(2, 1, 3, 4)])
   expect_identical(stated(fit)[["x"]], "normal(1, 0.1)")
   expect_identical(stated(fit)[["sigma"]], "half_cauchy(2)")
   expect_output(print(summary(fit)), "normal(1, 0.1)", fixed = TRUE)
