@@ -282,7 +282,7 @@ posterior_columns <- function(fit, what, ndraws = NULL, seed = NULL,
   effects <- check_choice(effects, "effects", c("all", "fixed", "random"))
   draws <- as.data.frame(unclass(posterior::as_draws(fit, ndraws, seed = seed)), optional = TRUE)
   free <- !parameters_of(fit)$fixed
-  role <- ifelse(parameters_of(fit)$block %in% coefficient_blocks, "fixed", "random")
+  role <- ifelse(is_coefficient(fit), "fixed", "random")
   keep <- free & (effects == "all" | role == effects)
   if (!is.null(parameters)) keep <- keep & grepl(paste(parameters, collapse = "|"), names(draws))
   draws[keep]

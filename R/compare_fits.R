@@ -43,10 +43,14 @@ compare_fits <- function(...) {
   facts <- do.call(rbind, unname(Map(fit_facts, fits, names(fits))))
   held <- unlist(lapply(unname(fits), function(fit) parameters_of(fit)$fixed))
   labels <- unlist(lapply(unname(fits), parameter_labels))
+  roles <- unlist(lapply(unname(fits), function(fit) {
+    stats::setNames(parameters_of(fit)$role, parameters_of(fit)$name)
+  }))
   doubts <- c(data_doubts(fits), law_doubts(fits))
   for (doubt in doubts) warn(doubt, "elbo_warning_comparison")
   structure(comparison, facts = facts, held = held, labels = labels[!duplicated(names(labels))],
-            doubts = doubts, class = c("elbo_comparison", "data.frame"))
+            roles = roles[!duplicated(names(roles))], doubts = doubts,
+            class = c("elbo_comparison", "data.frame"))
 }
 
 # The names given, or the expressions where they are short; do.call() has the fits themselves in
@@ -142,11 +146,7 @@ count_column <- function(facts) {
   unname(mapply(count_words, facts$rows, facts$counted))
 }
 
-comparison_labels <- function(x) {
-  terms <- unique(x$term)
-  labels <- attr(x, "labels")
-  unname(ifelse(terms %in% names(labels), labels[terms], terms))
-}
+comparison_labels <- function(x) labelled(unique(x$term), attr(x, "labels"))
 
 # A column of text for each fit, a row for each term.
 comparison_columns <- function(x) {
@@ -184,6 +184,8 @@ plot.elbo_comparison <- function(x, level = 0.95, ...) {
   check_between(level, "level", 0, 1)
   terms <- unique(x$term)
   labels <- comparison_labels(x)
+  roles <- labelled(terms, attr(x, "roles"))
+  roles[!roles %in% names(parameter_roles)] <- "coefficient" # of a table without its attributes
   fits <- unique(x$fit)
   margin <- 1.5 + max(graphics::strwidth(fits, "inches", cex = 0.8)) / 0.2
   grid <- panel_grid(min(length(terms), comparison_panels))
@@ -195,7 +197,7 @@ plot.elbo_comparison <- function(x, level = 0.95, ...) {
     on.exit(grDevices::devAskNewPage(ask), add = TRUE)
   }
   for (i in seq_along(terms)) {
-    plot_estimates(x[x$term == terms[i] & is.finite(x$estimate), ], fits, level, terms[i],
+    plot_estimates(x[x$term == terms[i] & is.finite(x$estimate), ], fits, level, roles[i],
                    labels[i])
     if (i %% prod(grid) == 1 || prod(grid) == 1) {
       graphics::mtext(sprintf("estimate, interval of %s %%", format(100 * level)), 1, outer = TRUE,
@@ -208,14 +210,14 @@ plot.elbo_comparison <- function(x, level = 0.95, ...) {
 comparison_panels <- 20L
 
 # estimate, low, high, and the range of the axis: with zero where it is not far.
-interval_data <- function(rows, level, term) {
+interval_data <- function(rows, level, role) {
   half_width <- stats::qnorm((1 + level) / 2) * rows$std.error
-  limits <- wald_limits(rows$estimate, half_width, term_block(term))
+  limits <- wald_limits(rows$estimate, half_width, role)
   limits <- ifelse(is.na(limits), rows$estimate, limits)
   range <- if (nrow(rows) > 0) range(limits) else c(0, 1)
   reach <- diff(range)
   if (reach == 0) reach <- max(abs(range), 1) / 2
-  signed <- term_block(term) %in% c("beta", "cor")
+  signed <- parameter_roles[[role]]$range[1] < 0
   if (signed && range[1] > 0 && range[1] < reach) range[1] <- 0
   if (signed && range[2] < 0 && range[2] > -reach) range[2] <- 0
   list(table = data.frame(fit = rows$fit, estimate = rows$estimate, low = limits[, 1],
@@ -224,8 +226,8 @@ interval_data <- function(rows, level, term) {
 }
 
 # A row for each fit, the first one on top; a bare point where there is no standard error.
-plot_estimates <- function(rows, fits, level, term, title) {
-  data <- interval_data(rows, level, term)
+plot_estimates <- function(rows, fits, level, role, title) {
+  data <- interval_data(rows, level, role)
   table <- data$table
   place <- match(table$fit, rev(fits))
   kind <- (match(table$fit, fits) - 1) %% 4 + 1
@@ -239,10 +241,4 @@ plot_estimates <- function(rows, fits, level, term, title) {
   graphics::segments(table$low, place, table$high, place, col = colour, lwd = 2)
   graphics::points(table$estimate, place, pch = c(19, 17, 15, 18)[kind], col = colour,
                    cex = 1.2)
-}
-
-# The block of a parameter, which a comparison knows by its name alone.
-term_block <- function(term) {
-  kind <- sub("(__|[|]).*", "", term)
-  if (kind %in% c("sd", "cor", "sigma", "weight", "prob")) kind else "beta"
 }

@@ -1,7 +1,7 @@
 # The components of a mixture in natural shapes, put together from theta().
 #
 #   component_values(fit, block)    k x terms: the entries of theta() of a block, without the
-#                                   common ones; columns named by what stands before `|`
+#                                   common ones; columns named by their terms
 
 #' @export
 generics::components
@@ -51,23 +51,15 @@ components.elbo_fit <- function(object, ...) {
   only_for_mixtures("components()")
 }
 
-component_values <- function(fit, block, prefix = "") {
-  rows <- which(parameters_of(fit)$block == block & !is.na(parameters_of(fit)$component))
+component_values <- function(fit, block) {
+  rows <- which_parameters(fit, block)
+  rows <- rows[!is.na(parameters_of(fit)$component[rows])]
   labels <- component_labels(fit)
   if (length(rows) == 0) return(matrix(0, n_components(fit), 0, dimnames = list(labels, NULL)))
   of_component <- split(rows, parameters_of(fit)$component[rows])
-  terms <- parameter_terms(parameters_of(fit)$name[of_component[[1]]])
+  terms <- inner_terms(parameters_of(fit)[of_component[[1]], ])
   values <- t(vapply(of_component, function(rows) unname(theta(fit)[rows]), numeric(length(terms))))
-  matrix(values, length(of_component), length(terms),
-         dimnames = list(names(of_component), substring(terms, nchar(prefix) + 1)))
+  matrix(values, length(of_component), length(terms), dimnames = list(names(of_component), terms))
 }
 
 component_labels <- function(fit) as.character(seq_len(n_components(fit)))
-
-# "mean__x|2" to "mean__x".
-parameter_terms <- function(names) sub("[|][^|]*$", "", names)
-
-# Of rows of parameters_of(fit); what is common to all components has no number to take off.
-own_terms <- function(parameters) {
-  ifelse(is.na(parameters$component), parameters$name, parameter_terms(parameters$name))
-}

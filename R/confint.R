@@ -187,33 +187,25 @@ interval_matrix <- function(limits, parm, level) {
 
 wald_intervals <- function(fit, parm, level) {
   at <- match(parm, parameters_of(fit)$name)
-  block <- parameters_of(fit)$block[at]
+  role <- parameters_of(fit)$role[at]
   estimate <- unname(theta(fit)[at])
   se <- suppressWarnings(sqrt(diag(vcov(fit, full = TRUE))))[at]
   tail <- (1 + level) / 2
   df <- rep(Inf, length(at))
-  df[block == "beta"] <- fit_df(fit)[at[block == "beta"]]
+  df[role == "coefficient"] <- fit_df(fit)[at[role == "coefficient"]]
   half <- stats::qt(tail, df)
   se[parameters_of(fit)$fixed[at]] <- NA
   out <- matrix(NA_real_, length(at), 2)
-  for (name in unique(block)) {
-    rows <- block == name & !is.na(se)
+  for (name in unique(role)) {
+    rows <- role == name & !is.na(se)
     out[rows, ] <- wald_limits(estimate[rows], half[rows] * se[rows], name)
   }
   interval_matrix(out, parm, level)
 }
 
 # Estimate plus and minus `half_width`, on the scale on which no limit leaves the range.
-wald_limits <- function(estimate, half_width, block) {
-  scale <- switch(block,
-    sd = ,
-    smooth = ,
-    sigma = list(to = log, from = exp, slope = function(x) 1 / x),
-    cor = list(to = atanh, from = tanh, slope = function(x) 1 / (1 - x^2)),
-    weight = ,
-    prob = list(to = stats::qlogis, from = stats::plogis, slope = function(x) 1 / (x * (1 - x))),
-    list(to = identity, from = identity, slope = function(x) 1)
-  )
+wald_limits <- function(estimate, half_width, role) {
+  scale <- parameter_roles[[role]]
   scale$from(scale$to(estimate) + outer(half_width * scale$slope(estimate), c(-1, 1)))
 }
 
@@ -289,7 +281,7 @@ profile_limits <- function(fit, name, level, sides = 1:2) {
   block <- parameters_of(fit)$block[row]
   estimate <- theta(fit)[[row]]
   if (is.nan(estimate)) return(rep(NA_real_, length(sides)))
-  range <- switch(block, beta = c(-Inf, Inf), cor = c(-1, 1), c(0, Inf))
+  range <- parameter_roles[[parameters_of(fit)$role[row]]]$range
   se <- sqrt(vcov(fit, full = TRUE)[row, row])
   step <- if (is.finite(se) && se > 0) se else profile_step(fit, block)
   allowed <- stats::qchisq(level, 1)

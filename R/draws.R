@@ -98,8 +98,8 @@ response_draws <- function(fit, n, latent) {
   sd <- sqrt(diag(V))
   for (i in seq_along(sd)) {
     k <- which(free)[i]
-    block <- parameters_of(fit)$block[k]
-    theta[, k] <- bend_margin(move[, i] / sd[i], theta(fit)[[k]], sd[i], block)
+    role <- parameters_of(fit)$role[k]
+    theta[, k] <- bend_margin(move[, i] / sd[i], theta(fit)[[k]], sd[i], role)
   }
   list(theta = theta, latent = if (latent) response_latent(fit, e1, e2),
        curves = if (has_curves(fit)) curve_draws(fit, e1 %*% t(coefficient_response(fit)) + e2))
@@ -112,15 +112,18 @@ curve_draws <- function(fit, moves) {
 }
 
 # The quantiles of a law of this mean and sd at the probabilities of standard normal z.
-bend_margin <- function(z, mean, sd, block) {
-  switch(block,
-    beta = mean + sd * z,
-    cor = {
-      p <- (1 + mean) / 2
-      size <- max(p * (1 - p) / (sd / 2)^2 - 1, 0.01)
-      2 * stats::qbeta(stats::pnorm(z), p * size, (1 - p) * size) - 1
-    },
-    {
+bend_margin <- function(z, mean, sd, role) {
+  share <- function(mean, sd) {
+    size <- max(mean * (1 - mean) / sd^2 - 1, 0.01)
+    stats::qbeta(stats::pnorm(z), mean * size, (1 - mean) * size)
+  }
+  switch(role,
+    coefficient = ,
+    mean = mean + sd * z,
+    weight = ,
+    probability = share(mean, sd),
+    cor = 2 * share((1 + mean) / 2, sd / 2) - 1,
+    sd = {
       spread <- sqrt(log1p((sd / mean)^2))
       mean * exp(spread * z - spread^2 / 2)
     }

@@ -433,7 +433,7 @@ called_variables <- function(expression, functions) {
 is_number_column <- function(x) is.numeric(x) && is.null(dim(x)) && !is.object(x)
 
 check_own_scale <- function(fit) {
-  free_of_scale <- parameters_of(fit)$block %in% c("weight", "cor", "prob")
+  free_of_scale <- parameters_of(fit)$role %in% c("weight", "cor", "probability")
   held <- any(parameters_of(fit)$fixed & !free_of_scale)
   if (!held && (!informed(fit) || all(priors_of(fit)$default))) return(invisible(fit))
   abort(c("The priors that were stated belong to the scale of the data as they are.",

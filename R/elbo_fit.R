@@ -26,8 +26,9 @@ glmm_estimates <- function(answer) {
   fixed <- !is.na(held$constant)
   attr(theta, "fixed") <- fixed
 
-  parameters <- data.frame(name = held$name, block = held$block, fixed = fixed,
-                           boundary = c(logical(length(beta)), natural$boundary))
+  parameters <- held[names(held) != "constant"]
+  parameters$fixed <- fixed
+  parameters$boundary <- c(logical(length(beta)), natural$boundary)
   information <- if (vb) vb_information(result, natural, parameters)
                  else glmm_information(result, natural, parameters)
   terms <- colnames(design$Z)

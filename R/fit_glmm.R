@@ -249,17 +249,17 @@ glmm_constants <- function(prior, design, method = "em") {
 
 glmm_parameters <- function(design) {
   terms <- split(as.character(colnames(design$Z)), design$block)
+  # Down the columns of the lower triangle.
   pairs <- do.call(cbind, lapply(terms[lengths(terms) > 1], utils::combn, 2))
-  sigma <- if (is.null(design$level)) "sigma" else paste0("sigma|", levels(design$level))
-  names <- list(
-    beta = colnames(design$X),
-    sd = if (ncol(design$Z) > 0) sd_names(colnames(design$Z), design$group_name),
-    cor = if (!is.null(pairs)) cor_names(pairs, design$group_name),
-    smooth = smooth_sd_names(design$curves),
-    sigma = if (!design$known_se) sigma
+  rbind(
+    parameter_rows("beta", colnames(design$X)),
+    parameter_rows("sd", colnames(design$Z), group = design$group_name),
+    parameter_rows("cor", pairs[1, ], pairs[2, ], group = design$group_name),
+    parameter_rows("smooth", curve_labels(design$curves)),
+    if (!design$known_se) {
+      parameter_rows("sigma", if (is.null(design$level)) NA else levels(design$level))
+    }
   )
-  data.frame(name = as.character(unlist(names, use.names = FALSE)),
-             block = rep(names(names), lengths(names)))
 }
 
 held_values <- function(held, block) held$constant[held$block == block]

@@ -343,5 +343,7 @@ mixture_convergence <- function(result, method) {
 
 new_mixture <- function(x) {
   stopifnot(length(x$theta) == nrow(x$parameters), length(x$size) == x$k, is.finite(x$objective))
-  new_elbo_fit(x, "elbo_mixture")
+  fit <- new_elbo_fit(x, "elbo_mixture")
+  parameters_of(fit)$boundary <- at_boundary(fit)
+  fit
 }

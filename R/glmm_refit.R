@@ -1,6 +1,6 @@
 # A fitted mixed model at other parameters and for other responses, without its formula.
 #
-#   held_of(fit)                  name, block and held value of each entry of theta
+#   held_of(fit)                  the table of parameters, with the value each is held at
 #   theta_parts(fit, theta)       list(beta, Sigma, smooth, sigma) as the C code takes them
 #   glmm_posterior(fit, theta)    exact posterior of the latent variables at theta
 #   refit_response(fit, Y)        theta and objective for each column of Y
@@ -12,8 +12,8 @@
 #   refit_design(fit, design, held) the fit of another design with its parameters
 
 held_of <- function(fit) {
-  data.frame(name = parameters_of(fit)$name, block = parameters_of(fit)$block,
-             constant = ifelse(parameters_of(fit)$fixed, unname(theta(fit)), NA_real_))
+  cbind(parameters_of(fit),
+        constant = ifelse(parameters_of(fit)$fixed, unname(theta(fit)), NA_real_))
 }
 
 theta_parts <- function(fit, theta = theta_of(fit)) {

@@ -60,9 +60,8 @@ knit_print.elbo_sensitivity <- function(x, options, ...) {
     sprintf("The 20 largest of %d, in posterior standard deviations.", nrow(x))
   }
   knit_markdown(x, table_markdown(data.frame(
-    Estimate = readable_names(shown$estimate),
-    Prior = vapply(strsplit(shown$prior, ", ", fixed = TRUE),
-                   function(names) toString(readable_names(names)), ""),
+    Estimate = labelled(shown$estimate, attr(x, "labels")),
+    Prior = labelled(shown$prior, attr(x, "labels")),
     Number = shown$number, Value = signif_text(shown$value, 3),
     Derivative = signif_text(shown$derivative, 2),
     "Per posterior sd" = signif_text(shown$per_sd, 2), check.names = FALSE
@@ -74,7 +73,7 @@ knit_rows <- function(x) {
   found <- as.data.frame(x)[!is.na(x$rows), ]
   decimals <- shown_decimals(found$value, abs(found$value))
   knit_markdown(x, table_markdown(data.frame(
-    Estimate = readable_names(found$estimate), Change = found$change,
+    Estimate = labelled(found$estimate, attr(x, "labels")), Change = found$change,
     Rows = as.character(found$rows), "Per cent" = fixed_text(found$percent, 1),
     "All rows" = decimal_text(found$value, decimals),
     Without = decimal_text(found$refit, decimals),

@@ -231,12 +231,11 @@ VarCorr.elbo_fit <- function(x, sigma = 1, ...) {
 
 block_covariance <- function(fit, block) {
   terms <- colnames(design_of(fit)$Z)[design_of(fit)$block == block]
-  group <- design_of(fit)$group_name
-  sd <- stats::setNames(theta(fit)[sd_names(terms, group)], terms)
+  sd <- stats::setNames(theta(fit)[which_parameters(fit, "sd", terms)], terms)
   cor <- diag(length(terms))
   dimnames(cor) <- list(terms, terms)
   if (length(terms) > 1) {
-    cor[lower.tri(cor)] <- theta(fit)[cor_names(utils::combn(terms, 2), group)]
+    cor[lower.tri(cor)] <- theta(fit)[which_parameters(fit, "cor", terms, terms)]
     cor[upper.tri(cor)] <- t(cor)[upper.tri(cor)]
   }
   cov <- cor * outer(sd, sd)
@@ -247,41 +246,20 @@ block_covariance <- function(fit, block) {
   structure(cov, stddev = sd, correlation = cor)
 }
 
-# Every variance parameter in the order of theta(), its name taken apart.
+# The standard deviations and correlations of a fit as summary() shows them, those of each ( | )
+# together.
 variance_parameters <- function(fit) {
-  design <- design_of(fit)
-  of_block <- function(terms) {
-    pairs <- if (length(terms) > 1) utils::combn(terms, 2) else matrix("", 2, 0)
-    data.frame(
-      name = c(sd_names(terms, design$group_name), cor_names(pairs, design$group_name)),
-      kind = rep(c("sd", "cor"), c(length(terms), ncol(pairs))),
-      group = rep(design$group_name, length(terms) + ncol(pairs)),
-      var1 = c(terms, pairs[1, ]),
-      var2 = c(rep(NA_character_, length(terms)), pairs[2, ])
-    )
-  }
-  sigma <- if (!design$known_se) {
-    level <- if (is.null(design$level)) NA_character_ else levels(design$level)
-    data.frame(name = ifelse(is.na(level), "sigma", paste0("sigma|", level)), kind = "sigma",
-               group = "Residual", var1 = level, var2 = NA_character_)
-  }
-  none <- data.frame(name = character(), kind = character(), group = character(),
-                     var1 = character(), var2 = character())
-  blocks <- split(as.character(colnames(design$Z)), design$block)
-  labels <- curve_labels(design$curves)
-  smooth <- data.frame(name = smooth_sd_names(design$curves), kind = rep("smooth", length(labels)),
-                       group = labels, var1 = labels, var2 = rep(NA_character_, length(labels)))
-  variances <- do.call(rbind, c(list(none), unname(lapply(blocks, of_block)), list(smooth, sigma)))
-  row <- match(variances$name, parameters_of(fit)$name)
-  variances$estimate <- unname(theta(fit)[variances$name])
-  cbind(variances, parameters_of(fit)[row, c("fixed", "boundary")], row.names = NULL)
+  parameters <- parameters_of(fit)
+  bar <- covariance_index(parameters, design_of(fit)$block)
+  rows <- order(bar)
+  rows <- rows[parameters$role[rows] %in% c("sd", "cor")]
+  with(parameters[rows, ], data.frame(
+    name = name, kind = block,
+    group = ifelse(block == "sigma", "Residual", ifelse(block == "smooth", term1, group)),
+    var1 = term1, var2 = term2, estimate = unname(theta(fit)[rows]), fixed = fixed,
+    boundary = boundary
+  ))
 }
-
-# The names of theta(). `pairs`: a column for each, as combn() orders them, which is down the
-# columns of the lower triangle.
-sd_names <- function(terms, group) sprintf("sd__%s|%s", terms, group)
-
-cor_names <- function(pairs, group) sprintf("cor__%s.%s|%s", pairs[1, ], pairs[2, ], group)
 
 #' @rdname VarCorr.elbo_fit
 #' @export

@@ -61,7 +61,7 @@ NULL
 #' @export
 coef.elbo_fit <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$coef)
-  theta(object)[parameters_of(object)$block == "beta"]
+  theta(object)[is_coefficient(object)]
 }
 
 #' @rdname elbo_fit-methods

@@ -87,7 +87,7 @@ match_components <- function(shared) {
 permute_theta <- function(fit, order) {
   theta <- theta(fit)
   parameters <- parameters_of(fit)
-  key <- paste(parameters$block, parameter_terms(parameters$name))
+  key <- paste(parameters$block, term_names(parameters))
   for (term in unique(key[!is.na(parameters$component) & parameters$block != "membership"])) {
     rows <- which(key == term)
     rows <- rows[order(parameters$component[rows])]
@@ -96,8 +96,7 @@ permute_theta <- function(fit, order) {
   rows <- which(parameters$block == "membership")
   if (length(rows) > 0) {
     B <- t(limit_membership(t(finite_membership(fit)[order, , drop = FALSE]), design_of(fit)$W))
-    terms <- match(parameter_terms(parameters$name[rows]), unique(parameter_terms(
-      parameters$name[rows])))
+    terms <- match(parameters$term1[rows], unique(parameters$term1[rows]))
     theta[rows] <- B[cbind(parameters$component[rows] - 1, terms)]
   }
   theta

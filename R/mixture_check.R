@@ -38,7 +38,7 @@ posterior_verdict.elbo_mixture <- function(fit, always = FALSE) {
   V <- vcov(fit, full = TRUE)
   target <- mixture_target(fit, chart, V)
   free <- unlist(lapply(chart, `[[`, "columns"))
-  verdict <- judge_linear_response(target, parameters_of(fit)$name[free], unname(theta(fit))[free],
+  verdict <- judge_linear_response(target, parameter_labels(fit)[free], unname(theta(fit))[free],
                                    sqrt(diag(V))[free], tolerance = mixture_tolerance, doubt = 0.02,
                                    mean_tolerance = 0.3, draws = c(256L, 1024L))
   # Of all the equal modes.
@@ -164,12 +164,6 @@ piece <- function(columns, component, label, from, to) {
        to = to)
 }
 
-parameter_rows_of <- function(fit, block, j = NULL, prefix = "") {
-  parameters <- parameters_of(fit)
-  which(parameters$block == block & startsWith(parameters$name, prefix) &
-          (if (is.null(j)) TRUE else parameters$component %in% j))
-}
-
 # Shares of one whole, by their log ratios to the last: d shares = prod shares d x.
 share_piece <- function(columns, component, label, log_prior) {
   last <- length(columns)
@@ -211,7 +205,7 @@ log_root_inverse_gamma <- function(shape, rate) {
 }
 
 sigma_pieces <- function(fit, told) {
-  columns <- parameter_rows_of(fit, "sigma")
+  columns <- which_parameters(fit, "sigma")
   columns <- columns[!parameters_of(fit)$fixed[columns]]
   law <- list(family = told$sigma_family, df = told$sigma_df, scale = told$sigma_scale)
   lapply(columns, function(i) {

@@ -85,7 +85,7 @@ get_variance.elbo_mixture <- function(x, ...) {
 }
 
 #' @exportS3Method performance::check_singularity
-check_singularity.elbo_mixture <- function(x, ...) any(at_boundary(x))
+check_singularity.elbo_mixture <- function(x, ...) any(parameters_of(x)$boundary)
 
 #' @exportS3Method lme4::isSingular
 isSingular.elbo_mixture <- function(x, ...) {

@@ -53,15 +53,6 @@ NULL
 
 #' @rdname elbo_mixture-methods
 #' @export
-coef.elbo_mixture <- function(object, ...) {
-  check_dots_empty(..., .but = passed_along$coef)
-  theta(object)[parameters_of(object)$block %in% coefficient_blocks]
-}
-
-coefficient_blocks <- c("membership", "mean", "beta", "prob")
-
-#' @rdname elbo_mixture-methods
-#' @export
 sigma.elbo_mixture <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$sigma)
   law_of(object)$sigma(object)

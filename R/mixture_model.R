@@ -5,8 +5,8 @@
 #   mixture_priors(prior, design, k, method)             list(stated, default, told): the prior of
 #                                        each group of parameters, whether it is a default, and the
 #                                        same by the names of C
-#   mixture_parameters(design, k, covariance, told)      what C calls theta: name, block, component,
-#                                        fixed; the block "latent" is no part of theta()
+#   mixture_parameters(design, k, covariance, told)      the table of what C calls theta; the block
+#                                        "latent" is no part of theta()
 #   mixture_df(design, k, covariance, told)              number of free parameters
 
 mixture_methods <- c("joint", "em", "vb")
@@ -36,15 +36,6 @@ mixture_parameters <- function(design, k, covariance, told) {
   )
   row.names(rows) <- NULL
   rows
-}
-
-# `terms` of each of `components`, term by term within a component.
-parameter_rows <- function(terms, block, components, fixed = FALSE) {
-  name <- paste0(rep(terms, length(components)), "|", rep(components, each = length(terms)),
-                 recycle0 = TRUE)
-  data.frame(name = name, block = rep_len(block, length(name)),
-             component = rep(components, each = length(terms)),
-             fixed = rep_len(fixed, length(name)))
 }
 
 mixture_df <- function(design, k, covariance, told) {

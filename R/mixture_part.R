@@ -130,7 +130,7 @@ default_way_out <- function() {
     renamed = function(object, call, kind) call, sentence = function(fit) character(),
     extra_rows = function(fit) matrix(0, n_components(fit), 0), is_kmeans = function(fit) FALSE,
     notes = nothing, ridge_notes = nothing, pictures = function(fit) list(),
-    mean_field = function(fit) factor_blocks(law_of(fit)$factors(fit)),
+    mean_field = function(fit) regression_blocks(fit, state_of(fit)[[law_of(fit)$part]]),
     shared_scales = function(fit) rep(NA_character_, nrow(parameters_of(fit))),
     shares = function(fit) list(), shared_priors = function(design) character(),
     row_cost = function(design) NCOL(if (is.null(design$X)) design$Y else design$X),

@@ -147,12 +147,12 @@ classes_part <- function(design, k, covariance, told) {
 class_parameters <- function(design, k, covariance, told) {
   variables <- design$variables
   of_variable <- function(name, type, levels) {
-    switch(type,
-      categorical = parameter_rows(paste0("prob__", name, ".", levels), "prob", seq_len(k)),
-      binomial = parameter_rows(paste0("prob__", name), "prob", seq_len(k)),
-      gaussian = rbind(parameter_rows(paste0("mean__", name), "mean", seq_len(k)),
-                       parameter_rows(paste0("sd__", name), "sd", seq_len(k)))
-    )
+    if (type == "gaussian") {
+      return(rbind(of_components(parameter_rows("mean", name), seq_len(k)),
+                   of_components(parameter_rows("sd", name), seq_len(k))))
+    }
+    level <- if (type == "categorical") levels else NA
+    of_components(parameter_rows("prob", name, level), seq_len(k))
   }
   do.call(rbind, Map(of_variable, variables$name, variables$type, variables$levels))
 }
@@ -245,7 +245,7 @@ class_fields <- function(fit, fields) {
   if (length(probability) > 0) fields$probability <- probability
   if (ncol(parts$mean) > 0) {
     fields$mean <- t(parts$mean)
-    fields$variance <- t(component_values(fit, "sd", "sd__"))^2
+    fields$variance <- t(component_values(fit, "sd"))^2
   }
   fields
 }
@@ -253,14 +253,12 @@ class_fields <- function(fit, fields) {
 # The way out -----------------------------------------------------------------------------------
 
 class_components <- function(fit) {
-  values <- component_values(fit, "prob", "prob__")
   variables <- design_of(fit)$variables
   variables <- variables[variables$type != "gaussian", ]
   probability <- Map(function(name, type, levels) {
-    yes <- values[, name[type == "binomial"], drop = FALSE]
-    P <- if (type == "binomial") cbind(1 - yes, yes)
-         else values[, paste0(name, ".", levels), drop = FALSE]
-    dimnames(P) <- list(rownames(values), levels)
+    P <- matrix(theta(fit)[which_parameters(fit, "prob", name)], n_components(fit), byrow = TRUE)
+    if (type == "binomial") P <- cbind(1 - P, P)
+    dimnames(P) <- list(component_labels(fit), levels)
     P
   }, variables$name, variables$type, variables$levels)
   c(list(probability = probability), normal_components(fit))
@@ -287,11 +285,11 @@ class_columns <- function(values, names) {
 }
 
 means_of_classes <- function(fit, design) {
-  class_values(fit, identity, component_values(fit, "mean", "mean__"))
+  class_values(fit, identity, component_values(fit, "mean"))
 }
 
 class_variances <- function(fit, design) {
-  class_values(fit, function(p) p * (1 - p), component_values(fit, "sd", "sd__")^2)
+  class_values(fit, function(p) p * (1 - p), component_values(fit, "sd")^2)
 }
 
 observed_classes <- function(fit) {
@@ -374,35 +372,27 @@ class_factors <- function(fit) {
 
 class_blocks <- function(fit) {
   factors <- class_factors(fit)
-  blocks <- lapply(names(factors), function(name) {
-    f <- factors[[name]]
-    variable <- sub("^[^_]*__(.*)[|][0-9]+$", "\\1", name)
-    suffix <- sub("^.*([|][0-9]+)$", "\\1", name)
+  variables <- design_of(fit)$variables$name
+  of <- expand.grid(component = seq_len(n_components(fit)), variable = variables,
+                    stringsAsFactors = FALSE) # the order of the factors
+  blocks <- Map(function(f, variable, j) {
+    at <- function(block) which_parameters(fit, block, variable, component = j)
     if (f$family == "Dirichlet") {
       cov <- dirichlet_covariance(f$alpha)
-      one <- paste0("prob__", variable, suffix)
-      if (one %in% parameters_of(fit)$name) return(list(list(name = one, cov = cov[2, 2])))
-      return(list(list(name = paste0("prob__", variable, ".", names(f$alpha), suffix), cov = cov)))
+      rows <- at("prob")
+      return(list(list(rows = rows, cov = if (length(rows) == 1) cov[2, 2] else cov)))
     }
-    list(list(name = paste0("mean__", variable, suffix), cov = f$rate / (f$shape - 1) / f$kappa),
-         list(name = paste0("sd__", variable, suffix),
-              cov = inverse_gamma_sd_variance(f$shape, f$rate)))
-  })
-  unlist(blocks, recursive = FALSE)
+    list(list(rows = at("mean"), cov = f$rate / (f$shape - 1) / f$kappa),
+         list(rows = at("sd"), cov = inverse_gamma_sd_variance(f$shape, f$rate)))
+  }, factors, of$variable, of$component)
+  unlist(unname(blocks), recursive = FALSE)
 }
 
 # Entries of theta that are shares of one whole.
 class_shares <- function(fit) {
   parameters <- parameters_of(fit)
-  groups <- list()
-  for (name in design_of(fit)$variables$name[design_of(fit)$variables$type == "categorical"]) {
-    levels <- design_of(fit)$variables$levels[[match(name, design_of(fit)$variables$name)]]
-    for (j in seq_len(n_components(fit))) {
-      rows <- match(paste0("prob__", name, ".", levels, "|", j), parameters$name)
-      groups <- c(groups, list(rows))
-    }
-  }
-  groups
+  levels <- which(parameters$block == "prob" & !is.na(parameters$term2))
+  unname(split(levels, interaction(parameters[levels, c("term1", "component")], drop = TRUE)))
 }
 
 class_pieces <- function(fit) {
@@ -416,21 +406,21 @@ class_pieces <- function(fit) {
 
 class_piece <- function(fit, told, variables, v, j) {
   name <- variables$name[v]
-  at <- function(words) match(paste0(words, "|", j), parameters_of(fit)$name)
+  at <- function(blocks) which_parameters(fit, blocks, name, component = j)
   if (variables$type[v] == "categorical") {
     levels <- variables$levels[[v]]
-    return(share_piece(at(paste0("prob__", name, ".", levels)), j, paste(name, levels[-1]),
+    return(share_piece(at("prob"), j, paste(name, levels[-1]),
                        log_dirichlet(told$alpha, length(levels))))
   }
   if (variables$type[v] == "binomial") {
     law <- log_dirichlet(told$alpha, 2)
-    return(piece(at(paste0("prob__", name)), j, name, stats::qlogis, function(x) {
+    return(piece(at("prob"), j, name, stats::qlogis, function(x) {
       log_share <- cbind(stats::plogis(x, log.p = TRUE), stats::plogis(-x, log.p = TRUE))
       list(theta = stats::plogis(x), log_prior = law(log_share) + rowSums(log_share))
     }))
   }
   variance <- log_root_inverse_gamma(told$shape0[v], told$rate0[v])
-  piece(at(paste0(c("mean__", "sd__"), name)), j, paste(c("mean", "sd"), name),
+  piece(at(c("mean", "sd")), j, paste(c("mean", "sd"), name),
         function(theta) c(theta[1], log(theta[2])), function(x) {
     sd <- exp(x[, 2])
     list(theta = cbind(x[, 1], sd),
@@ -441,26 +431,20 @@ class_piece <- function(fit, told, variables, v, j) {
 
 probability_columns <- function(fit, theta) {
   variables <- design_of(fit)$variables
-  at <- function(words, j) {
-    t(theta[, match(paste0(words, "|", j), parameters_of(fit)$name), drop = FALSE])
+  at <- function(block, name, j) {
+    t(theta[, which_parameters(fit, block, name, component = j), drop = FALSE])
   }
   numbers <- variables$name[variables$type == "gaussian"]
-  of_component <- function(words) {
-    do.call(rbind, lapply(seq_len(n_components(fit)), function(j) at(words, j)))
+  of_component <- function(block) {
+    do.call(rbind, lapply(seq_len(n_components(fit)), function(j) at(block, numbers, j)))
   }
   discrete <- which(variables$type != "gaussian")
   probability <- lapply(seq_len(n_components(fit)), function(j) {
     do.call(rbind, lapply(discrete, function(v) {
-      if (variables$type[v] == "categorical") {
-        return(at(paste0("prob__", variables$name[v], ".", variables$levels[[v]]), j))
-      }
-      p <- at(paste0("prob__", variables$name[v]), j)
-      rbind(1 - p, p)
+      p <- at("prob", variables$name[v], j)
+      if (variables$type[v] == "categorical") p else rbind(1 - p, p)
     }))
   })
   c(if (length(discrete) > 0) list(probability = do.call(rbind, probability)),
-    if (length(numbers) > 0) {
-      list(mean = of_component(paste0("mean__", numbers)),
-           variance = of_component(paste0("sd__", numbers))^2)
-    })
+    if (length(numbers) > 0) list(mean = of_component("mean"), variance = of_component("sd")^2))
 }

@@ -29,6 +29,7 @@ mixture_laws$curves <- function() {
     at_draw = curves_at_draw, at_boundary = is_nothing, flat = 1e-10,
     theta_fields = curve_fields, point_fields = curve_points, extra_rows = edf_rows,
     pictures = curve_pictures, factors = curve_factors,
+    mean_field = curve_blocks,
     row_cost = function(design) ncol(design$X) + ncol(design$Z)^2, pieces = curve_pieces
   )
 }
@@ -127,9 +128,9 @@ new_random <- function(fit, newdata) {
   cbind(Reduce(cbind, Z), smooth_matrix(random$curves, do.call(cbind, unname(frames))))
 }
 
-# first, size, kind ("free" or "multiple") and label of each block of the covariance. The
-# components' own curves may have the same words as those of the deviations, which therefore name
-# the group.
+# first, size, kind ("free" or "multiple"), label, and its parts term and group, of each block of
+# the covariance. The components' own curves may have the same words as those of the deviations,
+# which therefore name the group.
 random_blocks <- function(design) {
   random <- design$random
   size <- random$size
@@ -139,10 +140,13 @@ random_blocks <- function(design) {
   kind <- rep(if (random$structure == "multiple") "multiple" else "free", length(size))
   curves <- random$curves
   size <- c(size, smooth_sizes(curves))
+  labels <- curve_labels(curves)
   data.frame(
     first = cumsum(c(0L, size[-length(size)])) + 1L, size = size,
     kind = c(kind, rep("multiple", length(curves))),
-    label = c(label, paste(curve_labels(curves), random$group, sep = "|", recycle0 = TRUE))
+    label = c(label, paste(labels, random$group, sep = "|", recycle0 = TRUE)),
+    term = c(label, labels),
+    group = c(rep(NA_character_, length(label)), rep(random$group, length(labels)))
   )
 }
 
@@ -249,22 +253,21 @@ curve_parameters <- function(design, k, covariance, told) {
   blocks <- random_blocks(design)
   free <- blocks$kind == "free"
   columns <- block_names(design)
-  sd <- ifelse(free, columns, blocks$label)
+  sd <- ifelse(free, columns, blocks$term)
   held <- rep(!is.na(told$multiple_constant), lengths(sd))
-  cor <- lapply(columns[free & blocks$size > 1], function(names) {
-    apply(utils::combn(names, 2), 2, paste, collapse = ".")
-  })
+  group <- rep(blocks$group, lengths(sd))
+  pairs <- do.call(cbind, lapply(columns[free & blocks$size > 1], utils::combn, 2))
   latent <- sum(smooth_sizes(design$curves))
   block <- rep(c("beta", "latent"), c(ncol(design$X) - latent, latent))
-  rbind(parameter_rows(colnames(design$X), block, seq_len(k)),
-        if (latent > 0) {
-          parameter_rows(smooth_sd_names(design$curves), "smooth", seq_len(k),
-                         !is.na(told$smooth_constant))
-        },
-        shared_rows(paste0("sd__", unlist(sd)), "sd", k, design$random$common, held),
-        if (length(cor) > 0) shared_rows(paste0("cor__", unlist(cor)), "cor", k,
-                                         design$random$common),
-        shared_rows("sigma", "sigma", k, design$spec$common_sigma, !is.null(told$sigma_constant)))
+  smooth <- parameter_rows("smooth", curve_labels(design$curves),
+                           fixed = latent > 0 & !is.na(told$smooth_constant))
+  common <- design$random$common
+  rbind(of_components(parameter_rows(block, colnames(design$X)), seq_len(k)),
+        of_components(smooth, seq_len(k)),
+        shared_rows(parameter_rows("sd", unlist(sd), group = group, fixed = held), k, common),
+        shared_rows(parameter_rows("cor", pairs[1, ], pairs[2, ]), k, common),
+        shared_rows(parameter_rows("sigma", fixed = !is.null(told$sigma_constant)), k,
+                    design$spec$common_sigma))
 }
 
 # The columns of Z of each block.
@@ -274,29 +277,25 @@ block_names <- function(design) {
       blocks$size)
 }
 
-# Of each component, or once for all.
-shared_rows <- function(terms, block, k, common, fixed = FALSE) {
-  if (!common) return(parameter_rows(terms, block, seq_len(k), fixed))
-  data.frame(name = terms, block = block, component = NA_integer_,
-             fixed = rep_len(fixed, length(terms)))
-}
-
 # Priors ----------------------------------------------------------------------------------------
 
 curve_slots <- function(design) {
   blocks <- random_blocks(design)
   beta <- colnames(straight_columns(design))
-  smooth <- smooth_sd_names(design$curves)
-  data.frame(name = c(beta, paste0("sd__", blocks$label), "covariance", smooth, "sigma"),
-             block = rep(c("beta", "sd", "covariance", "smooth", "sigma"),
-                         c(length(beta), nrow(blocks), 1, length(smooth), 1)))
+  smooth <- curve_labels(design$curves)
+  rbind(parameter_rows("beta", beta),
+        parameter_rows("sd", blocks$term, group = blocks$group),
+        parameter_rows("covariance"),
+        parameter_rows("smooth", smooth),
+        parameter_rows("sigma"))[c("name", "block")]
 }
 
 told_curves <- function(priors, slots, design, method) {
   blocks <- random_blocks(design)
   smooth <- told_smooths(priors[slots == "smooth"])
   if (method == "joint" && anyNA(smooth$smooth_constant)) {
-    label <- smooth_sd_names(design$curves)[is.na(smooth$smooth_constant)][1]
+    label <- parameter_rows("smooth", curve_labels(design$curves))$name
+    label <- label[is.na(smooth$smooth_constant)][1]
     abort(c("Method \"joint\" cannot estimate the standard deviation of a smooth term: as points,",
             "coefficients follow it to zero, where the objective is infinite. Hold it,",
             sprintf("priors(`%s` = constant(1)), or use method \"em\".", label)),

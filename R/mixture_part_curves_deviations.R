@@ -198,32 +198,33 @@ smooth_edf <- function(fit) {
 # correlations with that.
 is_nothing <- function(fit) {
   parameters <- parameters_of(fit)
-  extent <- sd_extents(design_of(fit))[own_terms(parameters)]
-  nothing <- theta(fit) * extent < 1e-10 * min(sigma(fit))
-  nothing[is.na(extent)] <- FALSE
-  blocks <- random_blocks(design_of(fit))
-  pairs <- lapply(block_names(design_of(fit))[blocks$kind == "free" & blocks$size > 1],
-                  utils::combn, 2)
-  cor <- which(parameters$block == "cor")
-  if (length(cor) == 0) return(unname(nothing))
-  suffix <- ifelse(is.na(parameters$component[cor]), "", paste0("|", parameters$component[cor]))
-  for (side in 1:2) {
-    sds <- paste0("sd__", unlist(lapply(pairs, function(pair) pair[side, ])))
-    nothing[cor] <- nothing[cor] | nothing[match(paste0(sds, suffix), parameters$name)]
+  sds <- which_parameters(fit, c("sd", "smooth"))
+  extent <- sd_extents(design_of(fit))
+  key <- function(rows) paste(rows$block, rows$term1, rows$group)
+  extent <- extent$extent[match(key(parameters[sds, ]), key(extent))]
+  nothing <- logical(nrow(parameters))
+  nothing[sds] <- theta(fit)[sds] * extent < 1e-10 * min(sigma(fit))
+  for (i in which(parameters$block == "cor")) {
+    of <- parameters[i, ]
+    nothing[i] <- any(nothing[which_parameters(fit, "sd", c(of$term1, of$term2),
+                                               component = of$component)])
   }
-  unname(nothing)
+  nothing
 }
 
-# Root mean squares over the rows of what has the standard deviation one, by names of theta().
+# Root mean squares over the rows of what has the standard deviation one, with the block, term and
+# group of that.
 sd_extents <- function(design) {
   blocks <- random_blocks(design)
   size <- colMeans(design$Z^2)
-  of_blocks <- Map(function(first, size_of, kind, label) {
+  deviations <- Map(function(first, size_of, kind, term, group) {
     here <- size[first + seq_len(size_of) - 1L]
-    if (kind == "free") here else stats::setNames(sum(here), label)
-  }, blocks$first, blocks$size, blocks$kind, blocks$label)
-  deviations <- sqrt(unlist(unname(of_blocks)))
-  names(deviations) <- paste0("sd__", names(deviations))
+    free <- kind == "free"
+    data.frame(block = "sd", term1 = if (free) names(here) else term, group = group,
+               extent = sqrt(if (free) unname(here) else sum(here)))
+  }, blocks$first, blocks$size, blocks$kind, blocks$term, blocks$group)
   curves <- curve_extents(list(curves = design$curves, B = curved_columns(design)))
-  c(deviations, stats::setNames(curves, smooth_sd_names(design$curves)))
+  smooth <- data.frame(block = rep("smooth", length(curves)), term1 = curve_labels(design$curves),
+                       group = rep(NA_character_, length(curves)), extent = as.vector(curves))
+  do.call(rbind, c(unname(deviations), list(smooth)))
 }

@@ -3,15 +3,32 @@
 curve_factors <- function(fit) {
   state <- state_of(fit)$curves
   design <- design_of(fit)
-  q <- ncol(design$Z)
-  groups <- if (design$random$common) "" else paste0("|", seq_len(n_components(fit)))
-  deviations <- lapply(seq_along(groups), function(g) {
-    df <- matrix(state$df, ncol = length(groups))[, g]
-    scale <- matrix(matrix(state$scale, q * q)[, g], q, dimnames = rep(list(colnames(design$Z)), 2))
-    deviation_factors(design, df, scale, groups[g])
+  label <- random_blocks(design)$label
+  deviations <- lapply(deviation_laws(design, state), function(group) {
+    matrices <- vapply(group$laws, function(f) f$family == "inverse Wishart", NA)
+    what <- ifelse(matrices, "Sigma__", "sd^2__")
+    names <- append_part(paste0(what, label), group$component)
+    stats::setNames(group$laws, names)[is.finite(group$df)]
   })
   c(coefficient_factors(fit, state), smooth_factors(fit, state),
     unlist(deviations, recursive = FALSE), sigma_factors(fit, state))
+}
+
+curve_blocks <- function(fit) {
+  state <- state_of(fit)$curves
+  design <- design_of(fit)
+  blocks <- random_blocks(design)
+  deviations <- lapply(deviation_laws(design, state), function(group) {
+    lapply(which(is.finite(group$df)), function(b) {
+      at <- deviation_columns(fit, blocks, b, group$component)
+      f <- group$laws[[b]]
+      if (f$family == "inverse Wishart") wishart_blocks(f$df, f$scale, at$sd, at$cor)
+      else variance_blocks(at$sd, f$shape, f$scale)
+    })
+  })
+  c(regression_blocks(fit, state),
+    variance_blocks(which_parameters(fit, "smooth"), state$smooth_shape, state$smooth_rate),
+    unlist(unlist(deviations, recursive = FALSE), recursive = FALSE))
 }
 
 smooth_factors <- function(fit, state) {
@@ -20,11 +37,23 @@ smooth_factors <- function(fit, state) {
   variance_factors(state$smooth_shape, state$smooth_rate, names)
 }
 
-# Of one covariance matrix: the blocks on its diagonal.
-deviation_factors <- function(design, df, scale, group) {
+# Of each covariance matrix of deviations: its component (NA where they share it), and the df and
+# the laws of the blocks on its diagonal.
+deviation_laws <- function(design, state) {
+  k <- ncol(state$mean)
+  component <- if (design$random$common) NA else seq_len(k)
+  q <- ncol(design$Z)
+  lapply(seq_along(component), function(g) {
+    df <- matrix(state$df, ncol = length(component))[, g]
+    scale <- matrix(matrix(state$scale, q * q)[, g], q, dimnames = rep(list(colnames(design$Z)), 2))
+    list(component = component[g], df = df, laws = block_laws(design, df, scale))
+  })
+}
+
+block_laws <- function(design, df, scale) {
   blocks <- random_blocks(design)
   given <- diag(random_matrix(design))
-  factors <- lapply(seq_len(nrow(blocks)), function(i) {
+  lapply(seq_len(nrow(blocks)), function(i) {
     at <- blocks$first[i] + seq_len(blocks$size[i]) - 1L
     multiple <- blocks$kind[i] == "multiple"
     if (blocks$size[i] > 1 && !multiple) {
@@ -35,9 +64,6 @@ deviation_factors <- function(design, df, scale, group) {
     unit <- if (multiple) given[largest] else 1
     list(family = "inverse gamma", shape = df[i] / 2, scale = scale[largest, largest] / unit / 2)
   })
-  matrices <- vapply(factors, function(f) f$family == "inverse Wishart", NA)
-  what <- ifelse(matrices, "Sigma__", "sd^2__")
-  stats::setNames(factors, paste0(what, blocks$label, group))[is.finite(df)]
 }
 
 curve_pieces <- function(fit) {
@@ -54,7 +80,7 @@ curve_pieces <- function(fit) {
            function(b) deviation_piece(fit, told, blocks, b, j))
   }), recursive = FALSE)
   c(lapply(seq_len(n_components(fit)), function(j) {
-    columns <- parameter_rows_of(fit, "beta", j)
+    columns <- which_parameters(fit, "beta", component = j)
     normal_piece(columns, j, colnames(design_of(fit)$X), told$beta_mean, told$beta_sd)
   }), covariances, sigma_pieces(fit, told))
 }
@@ -83,7 +109,8 @@ deviation_columns <- function(fit, blocks, b, j) {
   free <- blocks$kind == "free"
   n_sd <- ifelse(free, blocks$size, 1)
   n_cor <- ifelse(free, blocks$size * (blocks$size - 1) / 2, 0)
-  of <- function(block, n) parameter_rows_of(fit, block, j)[sum(n[seq_len(b - 1)]) + seq_len(n[b])]
+  of <- function(block, n) which_parameters(fit, block,
+                                            component = j)[sum(n[seq_len(b - 1)]) + seq_len(n[b])]
   list(sd = of("sd", n_sd), cor = of("cor", n_cor))
 }
 

@@ -122,11 +122,12 @@ normal_part <- function(design, k, covariance, told) {
 normal_parameters <- function(design, k, covariance, told) {
   variables <- colnames(design$Y)
   d <- length(variables)
-  cor <- if (d > 1) apply(utils::combn(variables, 2), 2, paste, collapse = ".")
+  pairs <- if (d > 1) utils::combn(variables, 2)
   axes <- substr(covariance, 3, 3) == "I"
-  rbind(parameter_rows(paste0("mean__", variables), "mean", seq_len(k)),
-        parameter_rows(paste0("sd__", variables), "sd", seq_len(k)),
-        if (d > 1) parameter_rows(paste0("cor__", cor), "cor", seq_len(k), axes))
+  cor <- parameter_rows("cor", pairs[1, ], pairs[2, ], fixed = axes)
+  rbind(of_components(parameter_rows("mean", variables), seq_len(k)),
+        of_components(parameter_rows("sd", variables), seq_len(k)),
+        of_components(cor, seq_len(k)))
 }
 
 normal_slots <- function(design) data.frame(name = "covariance", block = "covariance")
@@ -344,12 +345,12 @@ normal_fields <- function(fit, fields) {
 
 # The way out -----------------------------------------------------------------------------------
 
-normal_means <- function(fit, design) component_values(fit, "mean", "mean__")
+normal_means <- function(fit, design) component_values(fit, "mean")
 
-normal_variances <- function(fit, design) component_values(fit, "sd", "sd__")^2
+normal_variances <- function(fit, design) component_values(fit, "sd")^2
 
 normal_sigma <- function(fit) {
-  sd <- component_values(fit, "sd", "sd__")
+  sd <- component_values(fit, "sd")
   if (ncol(sd) == 1) sd[, 1] else sd
 }
 
@@ -360,12 +361,12 @@ draw_normal <- function(fit, design, component) {
 }
 
 normal_components <- function(fit) {
-  mean <- component_values(fit, "mean", "mean__")
+  mean <- component_values(fit, "mean")
   list(mean = mean, covariance = component_covariances(fit))
 }
 
 component_covariances <- function(fit) {
-  sd <- component_values(fit, "sd", "sd__")
+  sd <- component_values(fit, "sd")
   cor <- component_values(fit, "cor")
   d <- ncol(sd)
   out <- array(0, c(n_components(fit), d, d),

@@ -27,15 +27,14 @@ normal_mean_field <- function(fit) {
 
 normal_blocks <- function(fit, j) {
   f <- normal_factors(fit)[[j]]
-  variables <- names(f$mean)
-  d <- length(variables)
-  suffix <- paste0("|", j)
+  d <- length(f$mean)
+  at <- function(block) which_parameters(fit, block, component = j)
   full <- f$family == "normal inverse Wishart"
   expected <- if (full) f$scale / (f$df - d - 1) else diag(f$rate / (f$shape - 1), d) # E[Sigma]
-  means <- list(list(name = paste0("mean__", variables, suffix), cov = expected / f$kappa))
-  if (full) return(c(means, wishart_blocks(f$df, f$scale, suffix)))
+  means <- list(list(rows = at("mean"), cov = expected / f$kappa))
+  if (full) return(c(means, wishart_blocks(f$df, f$scale, at("sd"), at("cor"))))
   sd <- vapply(f$rate, function(rate) inverse_gamma_sd_variance(f$shape, rate), 0)
-  c(means, list(list(name = paste0("sd__", variables, suffix), cov = diag(sd, d))))
+  c(means, list(list(rows = at("sd"), cov = diag(sd, d))))
 }
 
 # A key for each standard deviation and correlation of a normal mixture, the same for those that the
@@ -45,7 +44,7 @@ shared_scales <- function(fit) {
   model <- covariance_model(fit)
   equal <- !grepl("V", model)
   spherical <- nchar(model) > 1 && substr(model, 2, 2) == "I"
-  term <- parameter_terms(parameters$name)
+  term <- term_names(parameters)
   term[spherical & parameters$block == "sd"] <- "sd"
   ifelse(parameters$block %in% c("sd", "cor"),
          paste(term, if (equal) "" else parameters$component), NA_character_)
@@ -63,12 +62,12 @@ normal_group <- function(fit, components, shared) {
   variables <- colnames(design_of(fit)$Y)
   d <- length(variables)
   one <- components[1]
-  means <- parameter_rows_of(fit, "mean", components)
-  sds <- unlist(lapply(components, function(j) parameter_rows_of(fit, "sd", j)))
+  means <- which_parameters(fit, "mean", component = components)
+  sds <- unlist(lapply(components, function(j) which_parameters(fit, "sd", component = j)))
   structure <- if (d > 1 && has_correlations(fit)) "full" else if (is_spherical(fit)) "spherical"
                else "diagonal"
   cors <- if (structure == "full") {
-    unlist(lapply(components, function(j) parameter_rows_of(fit, "cor", j)))
+    unlist(lapply(components, function(j) which_parameters(fit, "cor", component = j)))
   }
   law <- covariance_law(structure, d, told$prior_df, told$prior_scale)
   n_sd <- if (structure == "spherical") 1L else d

@@ -150,13 +150,9 @@ regression_part <- function(design, k, covariance, told) {
 regression_parameters <- function(design, k, covariance, told) {
   held <- !is.null(told$sigma_constant)
   rbind(
-    parameter_rows(colnames(design$X), "beta", seq_len(k)),
+    of_components(parameter_rows("beta", colnames(design$X)), seq_len(k)),
     if (design$spec$family$family == "gaussian") {
-      if (design$spec$common_sigma) {
-        data.frame(name = "sigma", block = "sigma", component = NA_integer_, fixed = held)
-      } else {
-        parameter_rows("sigma", "sigma", seq_len(k), held)
-      }
+      shared_rows(parameter_rows("sigma", fixed = held), k, design$spec$common_sigma)
     }
   )
 }
@@ -331,6 +327,16 @@ regression_factors <- function(fit) {
     sigma_factors(fit, state_of(fit)$regression))
 }
 
+# Covariances under q of what these are of; b of smooth terms, which comes after beta, is latent.
+regression_blocks <- function(fit, state) {
+  factors <- coefficient_factors(fit, state)
+  beta <- lapply(seq_along(factors), function(j) {
+    rows <- which_parameters(fit, "beta", component = j)
+    list(rows = rows, cov = factors[[j]]$cov[seq_along(rows), seq_along(rows)])
+  })
+  c(beta, variance_blocks(which_parameters(fit, "sigma"), state$shape, state$rate))
+}
+
 coefficient_factors <- function(fit, state) {
   terms <- colnames(design_of(fit)$X)
   beta <- lapply(seq_len(n_components(fit)), function(j) {
@@ -355,10 +361,18 @@ variance_factors <- function(shape, rate, names) {
   stats::setNames(factors, names)[is.finite(shape)]
 }
 
+# Of the sds in these rows of theta, whose variances are inverse gamma; those held have no law.
+variance_blocks <- function(rows, shape, rate) {
+  known <- which(is.finite(as.vector(shape)))
+  lapply(known, function(i) {
+    list(rows = rows[i], cov = inverse_gamma_sd_variance(as.vector(shape)[i], as.vector(rate)[i]))
+  })
+}
+
 regression_pieces <- function(fit) {
   told <- priors_of(fit)$told$regression
   c(lapply(seq_len(n_components(fit)), function(j) {
-    columns <- parameter_rows_of(fit, "beta", j)
+    columns <- which_parameters(fit, "beta", component = j)
     normal_piece(columns, j, colnames(design_of(fit)$X), told$beta_mean, told$beta_sd)
   }), sigma_pieces(fit, told))
 }

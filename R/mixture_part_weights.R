@@ -17,9 +17,9 @@ weights_part <- function(design, k, told) {
 
 weight_parameters <- function(design, k, told) {
   if (is.null(design$W)) {
-    return(parameter_rows("weight", "weight", seq_len(k), told$equal || k == 1))
+    return(parameter_rows("weight", component = seq_len(k), fixed = told$equal || k == 1))
   }
-  parameter_rows(paste0("membership__", colnames(design$W)), "membership", seq_len(k)[-1])
+  of_components(parameter_rows("membership", colnames(design$W)), seq_len(k)[-1])
 }
 
 weights_df <- function(design, k, told) {
@@ -224,8 +224,7 @@ weight_blocks <- function(fit) {
   f <- f[[1]]
   cov <- switch(f$family, Dirichlet = dirichlet_covariance(f$alpha),
                 `stick-breaking` = stick_covariance(f), normal = f$cov)
-  rows <- parameters_of(fit)$block %in% c("weight", "membership")
-  list(list(name = parameters_of(fit)$name[rows], cov = cov))
+  list(list(rows = which_parameters(fit, c("weight", "membership")), cov = cov))
 }
 
 dirichlet_covariance <- function(alpha) {
@@ -295,7 +294,7 @@ weight_pieces <- function(fit) {
   told <- priors_of(fit)$told$weights
   k <- n_components(fit)
   if (!is.null(design_of(fit)$W)) {
-    columns <- parameter_rows_of(fit, "membership")
+    columns <- which_parameters(fit, "membership")
     if (length(columns) == 0) return(NULL)
     names <- parameters_of(fit)$name[columns]
     return(list(normal_piece(columns, NA, names, 0, told$coefficient_sd)))
@@ -304,7 +303,7 @@ weight_pieces <- function(fit) {
   position <- state_of(fit)$weights$position
   law <- if (told$law == "stick_breaking") log_sticks(told$alpha, order(position))
          else log_dirichlet(told$alpha, k)
-  list(share_piece(parameter_rows_of(fit, "weight"), seq_len(k - 1), rep("weight", k - 1), law))
+  list(share_piece(which_parameters(fit, "weight"), seq_len(k - 1), rep("weight", k - 1), law))
 }
 
 # Sticks are beta(1, alpha) parts of what those before leave.

@@ -76,7 +76,8 @@ summary.elbo_mixture <- function(object, ...) {
     coefficients = coefficients,
     parameters = data.frame(
       parameters_of(object)[c("name", "block", "component")], estimate = as.vector(theta(object)),
-      std.error = unname(se), fixed = parameters_of(object)$fixed, boundary = at_boundary(object)
+      std.error = unname(se), fixed = parameters_of(object)$fixed,
+      boundary = parameters_of(object)$boundary
     ),
     classification = classification(object),
     size = component_size(object),
@@ -352,7 +353,7 @@ tie_words <- function(fit) {
 }
 
 share_words <- function(fit) {
-  at_end <- parameters_of(fit)$name[at_boundary(fit)]
+  at_end <- parameters_of(fit)$name[parameters_of(fit)$boundary]
   if (length(at_end) == 0) return()
   sprintf(paste("On the boundary of %s range: %s. The fit is complete; %s standard error is",
                 "undefined: use bootstrap()."), if (length(at_end) == 1) "its" else "their",
@@ -417,12 +418,13 @@ write_components <- function(fit, blocks) {
 
 component_table <- function(fit, blocks) {
   parameters <- parameters_of(fit)
-  parameters$term <- parameter_terms(parameters$name)
+  parameters$term <- term_names(parameters)
+  parameters$label <- term_labels(parameters)
   shown <- parameters$block %in% blocks & !is.na(parameters$component) & !is_shape(parameters)
   order <- order(match(parameters$block, blocks))
-  terms <- unique(parameters[order, ][shown[order], c("block", "term")])
+  terms <- unique(parameters[order, ][shown[order], c("block", "term", "label")])
   estimate <- as.vector(theta(fit))
-  at_end <- at_boundary(fit)
+  at_end <- parameters$boundary
   shares <- at_end & parameters$block %in% c("weight", "prob", "cor")
   estimate[shares] <- round(estimate[shares])
   se <- unname(shown_errors(fit))
@@ -436,8 +438,7 @@ component_table <- function(fit, blocks) {
                                c(parameters$fixed[at], logical(ncol(edf))))
     c(replace(character(length(row)), present, text[seq_along(at)]), text[-seq_along(at)])
   })
-  labels <- c(term_labels(terms$term, terms$block, design_of(fit)),
-              paste("edf", colnames(edf), recycle0 = TRUE))
+  labels <- c(terms$label, paste("edf", colnames(edf), recycle0 = TRUE))
   if (!is.null(design_of(fit)$W)) {
     columns <- Map(c, fixed_text(components(fit)$weight[occupied(fit)], 3), columns)
     labels <- c("mean weight", labels)

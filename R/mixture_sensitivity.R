@@ -62,7 +62,8 @@ sensitivity.elbo_mixture <- function(object, to = c("prior", "data"), ...) {
     prior = field("prior")[rows], number = field("number")[rows], value = field("value")[rows],
     derivative = as.vector(slopes), per_sd = as.vector(slopes / sd)
   )
-  structure(table, components = counts, class = c("elbo_sensitivity", "data.frame"))
+  structure(table, components = counts, labels = parameter_labels(object),
+            class = c("elbo_sensitivity", "data.frame"))
 }
 
 # Every number in a prior: prior (names of what shares it), number (in words), value; slots and

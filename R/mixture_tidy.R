@@ -48,7 +48,7 @@ tidy.elbo_mixture <- function(x, effects = c("fixed", "ran_pars"), conf.int = FA
             seed = seed, method = conf.method)
   }
   table <- tidy_parameters(x, limits)
-  if (exponentiate) table <- exponentiate_rows(table, parameters_of(x)$block)
+  if (exponentiate) table <- exponentiate_rows(table, parameters_of(x)$role)
   table <- table[table$effect %in% effects, ]
   if ("ran_vals" %in% effects) table <- add_rows(table, tidy_components(x))
   columns <- c("effect", "component", "level", "term", "estimate", "std.error", "statistic",
@@ -60,13 +60,12 @@ tidy.elbo_mixture <- function(x, effects = c("fixed", "ran_pars"), conf.int = FA
 
 tidy_parameters <- function(fit, limits) {
   parameters <- parameters_of(fit)
-  scales <- parameters$block %in% c("sd", "smooth", "cor", "sigma")
   se <- unname(standard_errors(fit))
   estimate <- as.vector(theta(fit))
-  tested <- parameters$block %in% c("beta", "membership")
+  tested <- parameters$role == "coefficient"
   statistic <- ifelse(tested, estimate / se, NA)
   table <- data.frame(
-    effect = ifelse(scales, "ran_pars", "fixed"), component = as.integer(parameters$component),
+    effect = role_of(parameters, "effect"), component = as.integer(parameters$component),
     term = tidy_terms(parameters), estimate = estimate, std.error = se,
     statistic = statistic, p.value = 2 * stats::pnorm(-abs(statistic))
   )
@@ -75,12 +74,11 @@ tidy_parameters <- function(fit, limits) {
 }
 
 tidy_terms <- function(parameters) {
-  term <- own_terms(parameters)
+  terms <- inner_terms(parameters)
   dotted <- parameters$block %in% c("mean", "prob", "membership")
-  term[dotted] <- sub("__", ".", term[dotted], fixed = TRUE)
-  term[parameters$block == "weight"] <- "proportion"
-  term[parameters$block == "sigma"] <- "sd__Observation"
-  term
+  ifelse(dotted, paste0(parameters$block, ".", terms),
+         ifelse(parameters$block == "weight", "proportion",
+                ifelse(parameters$block == "sigma", "sd__Observation", term_names(parameters))))
 }
 
 tidy_components <- function(fit) {
@@ -95,8 +93,8 @@ add_rows <- function(table, more) {
   rbind(table, more[names(table)])
 }
 
-exponentiate_rows <- function(table, block) {
-  rows <- block %in% c("beta", "membership")
+exponentiate_rows <- function(table, role) {
+  rows <- role == "coefficient"
   table$std.error[rows] <- table$std.error[rows] * exp(table$estimate[rows])
   for (column in intersect(c("estimate", "conf.low", "conf.high"), names(table))) {
     table[[column]][rows] <- exp(table[[column]][rows])

@@ -40,10 +40,7 @@ factor_names <- function(name, fit) paste0(name, "|", seq_len(n_components(fit))
 mean_field_covariance <- function(fit) {
   names <- parameters_of(fit)$name
   V <- matrix(0, length(names), length(names), dimnames = list(names, names))
-  for (block in mean_field_blocks(fit)) {
-    rows <- block$name %in% names # not the coefficients of smooth terms, which are latent
-    V[block$name[rows], block$name[rows]] <- as.matrix(block$cov)[rows, rows]
-  }
+  for (block in mean_field_blocks(fit)) V[block$rows, block$rows] <- as.matrix(block$cov)
   same <- law_of(fit)$shared_scales(fit)
   for (key in unique(same[!is.na(same)])) {
     rows <- which(same == key)
@@ -56,33 +53,15 @@ mean_field_blocks <- function(fit) {
   c(weight_blocks(fit), law_of(fit)$mean_field(fit))
 }
 
-# The name of a factor says whose it is: `sd^2__x|1` is of sd__x|1.
-factor_blocks <- function(factors) {
-  blocks <- lapply(names(factors), function(name) {
-    f <- factors[[name]]
-    suffix <- sub("^.*?([|][0-9]+)?$", "\\1", name, perl = TRUE)
-    switch(f$family,
-      normal = list(list(name = paste0(names(f$mean), suffix), cov = f$cov)),
-      `inverse gamma` = list(list(name = sub("^2", "", name, fixed = TRUE),
-                                  cov = inverse_gamma_sd_variance(f$shape, f$scale))),
-      `inverse Wishart` = wishart_blocks(f$df, f$scale, suffix)
-    )
-  })
-  unlist(blocks, recursive = FALSE)
-}
-
-# Standard deviations and correlations of Sigma ~ inverse Wishart(df, scale), of order two or more.
-wishart_blocks <- function(df, scale, suffix) {
-  variables <- colnames(scale)
-  d <- length(variables)
+# Standard deviations and correlations, in these rows of theta, of Sigma ~ inverse Wishart(df,
+# scale) of order two or more.
+wishart_blocks <- function(df, scale, sds, cors) {
+  d <- ncol(scale)
   sd <- vapply(diag(scale), function(S) vb_sd(sqrt(S / df), df, d)$variance, 0)
-  pairs <- utils::combn(variables, 2)
-  cor <- apply(pairs, 2, function(pair) {
+  cor <- apply(utils::combn(d, 2), 2, function(pair) {
     vb_cor(stats::cov2cor(scale[pair, pair])[1, 2], df, d)$variance
   })
-  list(list(name = paste0("sd__", variables, suffix), cov = diag(sd, d)),
-       list(name = paste0("cor__", pairs[1, ], ".", pairs[2, ], suffix),
-            cov = diag(cor, length(cor))))
+  list(list(rows = sds, cov = diag(sd, d)), list(rows = cors, cov = diag(cor, length(cor))))
 }
 
 inverse_gamma_sd_variance <- function(shape, scale) {
@@ -117,26 +96,13 @@ posterior_theta <- function(fit, n) {
                   dimnames = list(NULL, names(theta(fit))))
   for (i in seq_along(free)) {
     at <- free[i]
-    theta[, at] <- bend_component(z[, i], theta(fit)[[at]], sd[[i]], parameters_of(fit)$block[at])
+    theta[, at] <- bend_margin(z[, i], theta(fit)[[at]], sd[[i]], parameters_of(fit)$role[at])
   }
   weights <- list(which(parameters_of(fit)$block == "weight"))
   for (group in c(weights[lengths(weights) > 0], law_of(fit)$shares(fit))) {
     theta[, group] <- theta[, group] / rowSums(theta[, group, drop = FALSE])
   }
   theta
-}
-
-bend_component <- function(z, mean, sd, block) {
-  switch(block,
-    weight = ,
-    prob = {
-      size <- max(mean * (1 - mean) / sd^2 - 1, 0.01)
-      stats::qbeta(stats::pnorm(z), mean * size, (1 - mean) * size)
-    },
-    mean = ,
-    membership = mean + sd * z,
-    bend_margin(z, mean, sd, block)
-  )
 }
 
 #' @export

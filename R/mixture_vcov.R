@@ -60,11 +60,11 @@ vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
   parameters <- parameters_of(object)
   unknown <- without_error(object)
   V[unknown, ] <- V[, unknown] <- NA
-  held <- parameters$fixed & parameters$block %in% coefficient_blocks
+  held <- parameters$fixed & is_coefficient(object)
   V[held, ] <- V[, held] <- 0
   dimnames(V) <- list(parameters$name, parameters$name)
   if (full) return(V)
-  rows <- parameters$block %in% coefficient_blocks
+  rows <- is_coefficient(object)
   V[rows, rows, drop = FALSE]
 }
 
@@ -141,7 +141,7 @@ standard_errors.elbo_mixture <- function(fit) {
 # Parameters that are held, at a boundary, or weights of which some have gone to empty components.
 without_error <- function(fit) {
   parameters <- parameters_of(fit)
-  parameters$fixed | at_boundary(fit) |
+  parameters$fixed | parameters$boundary |
     (parameters$block == "weight" & length(emptied(fit)) > 0)
 }
 
@@ -157,7 +157,7 @@ variances_carried <- function(slope, cov) {
 ridge_parameters <- function(fit) {
   se <- standard_errors(fit)
   if (method_of(fit) == "vb") return(character())
-  parameters_of(fit)$name[is.na(se) & !parameters_of(fit)$fixed & !at_boundary(fit)]
+  parameters_of(fit)$name[is.na(se) & !parameters_of(fit)$fixed & !parameters_of(fit)$boundary]
 }
 
 information_parts <- function(fit, eta_cov, jacobian) {
@@ -311,8 +311,8 @@ confint.elbo_mixture <- function(object, parm = NULL, level = 0.95, type = c("wa
   rows <- match(parm, parameters_of(object)$name)
   half_width <- stats::qnorm((1 + level) / 2) * standard_errors(object)[rows]
   limits <- vapply(seq_along(rows), function(i) {
-    block <- parameters_of(object)$block[rows[i]]
-    wald_limits(theta(object)[[rows[i]]], half_width[[i]], block)[1, ]
+    role <- parameters_of(object)$role[rows[i]]
+    wald_limits(theta(object)[[rows[i]]], half_width[[i]], role)[1, ]
   }, c(0, 0))
   interval_matrix(t(limits), parm, level)
 }

@@ -143,7 +143,7 @@ latent_data <- function(fit, term, level) {
 
 # The standard deviation of the law posited, Inf where there is none.
 law_sd <- function(fit, term) {
-  theta(fit)[[sd_names(term, design_of(fit)$group_name)]]
+  theta(fit)[[which_parameters(fit, "sd", term)]]
 }
 
 thin <- function(table, most) {

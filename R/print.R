@@ -285,7 +285,7 @@ held_words <- function(fit) {
   no_law <- is.infinite(held)
   labels <- unname(parameter_labels(fit)[names(held)])
   values <- paste(labels, "=", signif_text(held, 6))[!no_law]
-  terms <- sub("^sd ", "", labels[no_law])
+  terms <- with(parameters_of(fit)[parameters_of(fit)$fixed, ], paste(term1, "|", group))[no_law]
   c(
     if (length(values) > 0) sprintf("Held constant: %s.", paste(values, collapse = "; ")),
     if (length(terms) > 0) {

@@ -123,6 +123,7 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
     ),
     removed = unname(lapply(searches, function(s) row.names(frame_of(object))[s$rows])),
     reason = stats::setNames(reasons, paste(targets$estimate, targets$change)),
+    labels = parameter_labels(object),
     class = c("elbo_sensitivity", "data.frame")
   )
 }

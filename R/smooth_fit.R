@@ -7,10 +7,6 @@
 #   curve_summary(fit)                       data frame(term, edf, most, sd), NULL without curves
 #   curve_data(fit, curve, level)            data frame(x, estimate, low, high)
 
-smooth_sd_names <- function(curves) {
-  paste0("sd__", curve_labels(curves), recycle0 = TRUE)
-}
-
 check_no_curves <- function(design, what, remedy) {
   if (length(design$curves) == 0) return()
   abort(c(sprintf("%s cannot be had with smooth terms, such as %s.", what,
@@ -74,7 +70,7 @@ ranef_smooth <- function(fit, condVar) {
 smooth_laws <- function(fit) {
   labels <- curve_labels(design_of(fit)$curves)
   laws <- lapply(labels, function(label) {
-    sd <- stats::setNames(theta(fit)[[paste0("sd__", label)]], label)
+    sd <- stats::setNames(theta(fit)[which_parameters(fit, "smooth", label)], label)
     structure(matrix(sd^2, dimnames = list(label, label)), stddev = sd,
               correlation = matrix(1, dimnames = list(label, label)))
   })
@@ -128,14 +124,14 @@ response_cov <- function(fit) {
 curve_summary <- function(fit) {
   curves <- design_of(fit)$curves
   if (length(curves) == 0) return(NULL)
-  sd <- unname(theta(fit)[smooth_sd_names(curves)])
+  sd <- unname(theta(fit)[which_parameters(fit, "smooth")])
   size <- smooth_sizes(curves)
   variance <- diag(smooth_of(fit)$coef_cov)[names(smooth_of(fit)$mean)]
   if (method_of(fit) == "vb") sd <- factors_of(fit)$smooth # of the law whose coefficients these are
   left <- drop(rowsum(variance, smooth_rows(fit))) / sd^2
   straight <- vapply(curves, straight_parts, 0)
   data.frame(term = curve_labels(curves), edf = straight + ifelse(sd > 0, size - left, 0),
-             most = straight + size, sd = unname(theta(fit)[smooth_sd_names(curves)]))
+             most = straight + size, sd = unname(theta(fit)[which_parameters(fit, "smooth")]))
 }
 
 # What of a curve no penalty is on: a line, and the level of a number that multiplies it.

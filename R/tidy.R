@@ -102,10 +102,7 @@ tidy_fixed <- function(fit, limits, level) {
 tidy_variances <- function(fit, limits, level) {
   variances <- variance_parameters(fit)
   residual <- variances$kind == "sigma"
-  # The names of theta() are TERM|GROUP.
-  term <- substr(variances$name, 1, nchar(variances$name) - nchar(variances$group) - 1)
-  smooth <- variances$kind == "smooth"
-  term[smooth] <- variances$name[smooth]
+  term <- stem_names(parameters_of(fit))[match(variances$name, parameters_of(fit)$name)]
   table <- data.frame(
     group = variances$group,
     level = ifelse(residual, variances$var1, NA_character_),

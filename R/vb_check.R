@@ -37,7 +37,7 @@ posterior_verdict.elbo_glmm <- function(fit, always = FALSE) {
       count_words(nlevels(design_of(fit)$group), design_of(fit)$group_name))))
   }
   sd <- sqrt(diag(information_of(fit)$linear_response))[free]
-  judge_linear_response(vb_target(fit), parameters_of(fit)$name[free], unname(theta(fit))[free], sd)
+  judge_linear_response(vb_target(fit), parameter_labels(fit)[free], unname(theta(fit))[free], sd)
 }
 
 no_verdict <- function(words) {
@@ -46,8 +46,9 @@ no_verdict <- function(words) {
 }
 
 # Whether sds (`sd`) are within `tolerance` of the exact ones, and means (`mean`) within
-# mean_tolerance sds, the Monte Carlo error of sds being brought below `doubt` if need be.
-judge_linear_response <- function(target, name, mean, sd, tolerance = 0.05, doubt = 0.01,
+# mean_tolerance sds, the Monte Carlo error of sds being brought below `doubt` if need be. `labels`
+# are named by the parameters.
+judge_linear_response <- function(target, labels, mean, sd, tolerance = 0.05, doubt = 0.01,
                                   mean_tolerance = 0.2, draws = c(256L, 1024L, 4096L)) {
   exact <- with_seed(1L, vb_importance(target, sd, tolerance, doubt, draws))
   if (!all(is.finite(exact$sd) & exact$sd > 0) || is.na(exact$khat)) {
@@ -56,8 +57,8 @@ judge_linear_response <- function(target, name, mean, sd, tolerance = 0.05, doub
       "posterior gave no moments. Rescale the variables to sizes near one, or simplify the",
       "model.")))
   }
-  check <- vb_compare(exact, name, mean, sd)
-  faults <- vb_faults(check, tolerance, mean_tolerance)
+  check <- vb_compare(exact, names(labels), mean, sd)
+  faults <- vb_faults(check, labels, tolerance, mean_tolerance)
   judged <- exact$khat <= 0.7
   verdict <- if (!judged) {
     sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from q",
@@ -75,20 +76,20 @@ judge_linear_response <- function(target, name, mean, sd, tolerance = 0.05, doub
 }
 
 # What is wrong with linear response, in words: its worst sd and its worst mean.
-vb_faults <- function(check, tolerance, mean_tolerance) {
+vb_faults <- function(check, labels, tolerance, mean_tolerance) {
   sd <- check[which.max(abs(check$sd_error) + 2 * check$mc_error), ]
   mean <- check[which.max(abs(check$mean_shift)), ]
   direction <- function(x) if (x > 0) "large" else "small"
   c(
     if (anyNA(check$sd_error)) {
-      sprintf("it has no sd of %s", readable_names(check$name[is.na(check$sd_error)][1]))
+      sprintf("it has no sd of %s", labels[[check$name[is.na(check$sd_error)][1]]])
     } else if (abs(sd$sd_error) + 2 * sd$mc_error > tolerance) {
       error <- if (sd$mc_error > 0.01) sprintf(" (+- %s)", percent_text(sd$mc_error)) else ""
-      sprintf("its sd of %s is %s%s too %s", readable_names(sd$name),
+      sprintf("its sd of %s is %s%s too %s", labels[[sd$name]],
               percent_text(abs(sd$sd_error)), error, direction(sd$sd_error))
     },
     if (abs(mean$mean_shift) > mean_tolerance) {
-      sprintf("the mean of %s is %.1f sds too %s", readable_names(mean$name), abs(mean$mean_shift),
+      sprintf("the mean of %s is %.1f sds too %s", labels[[mean$name]], abs(mean$mean_shift),
               direction(mean$mean_shift))
     }
   )

@@ -31,15 +31,16 @@ prior_sensitivity <- function(fit) {
     estimate = rep(free, nrow(alpha)), prior = alpha$prior[rows], number = alpha$number[rows],
     value = alpha$value[rows], derivative = as.vector(slopes), per_sd = as.vector(slopes / sd)
   )
-  structure(table, class = c("elbo_sensitivity", "data.frame"))
+  structure(table, labels = c(parameter_labels(fit), stats::setNames(alpha$label, alpha$prior)),
+            class = c("elbo_sensitivity", "data.frame"))
 }
 
 # Every number in a prior that is not a constant: prior (the name of its parameter, or of those
-# that share it), number, value, its unit, and `rows` of theta, separated by blanks, whose prior has
-# it. The terms of a ( | ) under half-t priors share their df, its correlations their prior.
+# that share it) and its label, number, value, its unit, and the `rows` of theta whose prior has it.
+# The terms of a ( | ) under half-t priors share their df, its correlations their prior.
 prior_numbers <- function(fit) {
   parameters <- parameters_of(fit)
-  told <- priors_of(fit)$told
+  labels <- parameter_labels(fit)
   numbers <- function(rows, names) {
     prior <- priors_of(fit)$stated[[rows[1]]]
     value <- unlist(prior$parameters[names])
@@ -47,8 +48,9 @@ prior_numbers <- function(fit) {
     # A mean has no scale of its own but the prior's sd.
     unit <- ifelse(names(value) %in% c("mean", "location"),
                    unlist(prior$parameters[c("sd", "scale")])[1], value)
-    data.frame(prior = toString(parameters$name[rows]), number = names(value),
-               value = unname(value), unit = unname(unit), rows = paste(rows, collapse = " "))
+    data.frame(prior = toString(parameters$name[rows]), label = toString(labels[rows]),
+               number = names(value), value = unname(value), unit = unname(unit),
+               rows = I(rep(list(rows), length(value))))
   }
   groups <- prior_groups(fit)
   out <- lapply(groups, function(group) {
@@ -96,7 +98,7 @@ prior_slope <- function(fit, alpha) {
 # E_q[theta] and the gradient of the ELBO by eta under a moved prior, the scales as they are.
 at_priors <- function(fit, alpha, step) {
   eta <- eta_of(fit)
-  for (i in as.integer(strsplit(alpha$rows, " ")[[1]])) {
+  for (i in alpha$rows[[1]]) {
     priors_of(fit)$stated[[i]]$parameters[[alpha$number]] <- alpha$value + step
   }
   priors_of(fit)$told <- vb_told(priors_of(fit)$stated, design_of(fit), held_of(fit),

@@ -112,13 +112,13 @@ test_that("lists of fits, named or not, have short names", {
 
 test_that("intervals leave room to the frame, and zero is in sight of what is near it", {
   rows <- data.frame(fit = c("a", "b"), estimate = c(1, 1.2), std.error = c(0.3, 0.3))
-  data <- interval_data(rows, 0.95, "age")
+  data <- interval_data(rows, 0.95, "coefficient")
   expect_equal(data$table$low, rows$estimate - qnorm(0.975) * 0.3)
   expect_lt(data$range[1], 0) # zero, and room
   expect_gt(data$range[2], max(data$table$high))
-  far <- interval_data(transform(rows, estimate = estimate + 100), 0.95, "age")
+  far <- interval_data(transform(rows, estimate = estimate + 100), 0.95, "coefficient")
   expect_gt(far$range[1], 90)
-  single <- interval_data(data.frame(fit = "a", estimate = 3, std.error = NA), 0.95, "sigma")
+  single <- interval_data(data.frame(fit = "a", estimate = 3, std.error = NA), 0.95, "sd")
   expect_true(single$range[1] < 3 && single$range[2] > 3)
 })
 

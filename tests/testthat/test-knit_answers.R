@@ -19,13 +19,6 @@ test_that("tests of fits and of terms are tables", {
   expect_output(print(terms), "F value") # to the console as before
 })
 
-test_that("names alone are made as readable as they can be", {
-  expect_identical(readable_names(c("age", "sd__age|Subject", "cor__(Intercept).age|Subject",
-                                    "sigma|Male", "mean__waiting|2", "cor__log.x.y|g")),
-                   c("age", "sd age | Subject", "cor (Intercept), age | Subject", "sigma Male",
-                     "mean waiting, component 2", "cor log.x.y | g"))
-})
-
 test_that("variances and bootstrap are tables, with readable names", {
   skip_if_not_installed("knitr")
   rows <- table_rows(knitr::knit_print(VarCorr(growth)))
