@@ -25,6 +25,7 @@ given_in_of <- element("given_in") # where update() finds the arguments of the c
 `given_in_of<-` <- set_element("given_in")
 control_of <- element("control")
 seconds_of <- element("time")
+`seconds_of<-` <- set_element("time")
 
 objective_of <- element("objective") # the ELBO at the optimum
 `objective_of<-` <- set_element("objective")
@@ -43,6 +44,7 @@ priors_of <- element("priors") # as they were understood: stated, default, told
 design_of <- element("design")
 `design_of<-` <- set_element("design")
 formula_of <- element("formula")
+`formula_of<-` <- set_element("formula")
 terms_of <- element("terms")
 family_of <- element("family")
 frame_of <- element("frame")
@@ -62,6 +64,7 @@ beta_cov_of <- element("beta_cov")
 `beta_cov_of<-` <- set_element("beta_cov")
 stats_of <- element("stats") # sums over the rows, see src/glmm/stats.h
 var_cov_of <- element("var_cov")
+`var_cov_of<-` <- set_element("var_cov")
 standard_units_of <- element("units") # those of a fit made by standard_fit()
 `standard_units_of<-` <- set_element("units")
 factors_of <- element("vb") # q of the variances, for method "vb"

@@ -5,7 +5,7 @@
 #' @param test `"auto"` takes the chi-square law of the likelihood ratio, or, where the smaller
 #'   model puts a variance of the larger at zero, the parametric bootstrap: on the boundary the
 #'   chi-square law does not hold (Self and Liang 1987). `"chisq"` and `"bootstrap"` insist.
-#' @param nsim,seed For the bootstrap.
+#' @param nsim,seed For the bootstrap; by default 1000 draws, of mixtures 199.
 #' @param refit As in lme4: whether fits by `"reml"` are refitted by `"em"`; by default where it is
 #'   needed.
 #' @param model.names Names of the fits in the table; by default those of the arguments, or else the
@@ -31,7 +31,7 @@
 #' anova(level, update(level, . ~ . + Sex))
 #' anova(update(level, . ~ age * Sex + (1 | Subject)))
 #' @export
-anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), nsim = 1000L,
+anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), nsim = NULL,
                            seed = NULL, refit = NULL, model.names = NULL, ddf = NULL, type = 3) {
   test <- check_choice(test, "test", c("auto", "chisq", "bootstrap"))
   check_ddf(ddf, "ddf")
@@ -41,10 +41,11 @@ anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), 
   expressions <- as.list(substitute(list(...)))[-1]
   if (!missing(object)) expressions <- c(list(substitute(object)), expressions)
   labels <- compared_names(fits, expressions, model.names)
-  check_comparable(fits)
+  if (!is.null(nsim)) check_count(nsim, "nsim")
+  check_compared(fits[[1]], fits)
   if (length(fits) == 1) return(anova_terms(fits[[1]], type))
   fits <- comparable_likelihoods(fits, refit)
-  order <- order(vapply(fits, `[[`, 0, "df_parameters"))
+  order <- order(vapply(fits, n_free, 0))
   fits <- fits[order]
   labels <- labels[order]
   ratios <- Map(function(small, large) likelihood_ratio(small, large, test, nsim, seed),
@@ -69,7 +70,7 @@ compared_names <- function(fits, expressions, model.names) {
 }
 
 anova_heading <- function(fits, labels, ratios) {
-  formulas <- vapply(fits, function(f) deparse_line(formula(f)), "")
+  formulas <- vapply(fits, model_words, "")
   laws <- vapply(ratios, `[[`, "", "law")
   c("Likelihood ratio tests\n",
     paste0(format(paste0(labels, ":")), " ", formulas, c("", paste0("   p by ", laws)),
@@ -83,13 +84,20 @@ anova_row <- function(fit, ratio) {
              `Pr(>Chisq)` = if (is.null(ratio)) NA else ratio$p, check.names = FALSE)
 }
 
-check_comparable <- function(fits) {
+# Refuses fits of which likelihoods do not compare; `fit` is the first of them.
+check_compared <- function(fit, fits) UseMethod("check_compared")
+
+#' @exportS3Method
+check_compared.elbo_fit <- function(fit, fits) check_comparable(fits)
+
+check_comparable <- function(fits, values = observed) {
   if (!all(vapply(fits, inherits, NA, "elbo_fit"))) {
     abort("anova() compares fits of this package with each other only.", "elbo_error_argument")
   }
   for (fit in fits) logLik(fit) # refuses fits that have none
+  first <- values(fits[[1]])
   same <- vapply(fits, function(f) {
-    isTRUE(all.equal(design_of(f)$y, design_of(fits[[1]])$y))
+    isTRUE(all.equal(values(f), first, check.attributes = FALSE))
   }, NA)
   if (all(same)) return()
   abort(c("The fits are to different responses, so their likelihoods cannot be compared;",
@@ -118,30 +126,44 @@ comparable_likelihoods <- function(fits, refit = NULL) {
 }
 
 likelihood_ratio <- function(small, large, test, nsim, seed) {
-  statistic <- max(0, 2 * (large$log_evidence - small$log_evidence))
-  df <- large$df_parameters - small$df_parameters
+  statistic <- max(0, 2 * (log_evidence_of(large) - log_evidence_of(small)))
+  df <- n_free(large) - n_free(small)
   if (df == 0) return(list(statistic = statistic, df = 0, p = NA, law = "no law: equal sizes"))
-  if (test == "auto") test <- if (meets_boundary(small, large)) "bootstrap" else "chisq"
-  if (test == "chisq") {
-    p <- stats::pchisq(statistic, df, lower.tail = FALSE)
-    return(list(statistic = statistic, df = df, p = p, law = "chi-square"))
-  }
-  p <- bootstrap_ratio(small, large, statistic, nsim, seed)
-  list(statistic = statistic, df = df, p = p, law = sprintf("bootstrap of %d", nsim))
+  if (test == "auto") test <- ratio_law(small, large)
+  found <- if (test == "bootstrap") bootstrap_ratio(small, large, statistic, nsim, seed)
+           else list(p = stats::pchisq(statistic, df, lower.tail = FALSE), law = "chi-square")
+  c(list(statistic = statistic, df = df), found)
 }
 
-# The smaller model puts a standard deviation of the larger at zero.
-meets_boundary <- function(small, large) {
-  free_sd <- function(f) {
-    parameters_of(f)$name[parameters_of(f)$block %in% c("sd", "smooth") & !parameters_of(f)$fixed]
-  }
-  length(setdiff(free_sd(large), free_sd(small))) > 0
+# "chisq" or "bootstrap", as it holds for the likelihood ratio of two fits.
+ratio_law <- function(small, large) UseMethod("ratio_law")
+
+# list(p, law), the law in words. The fit itself counts as one draw (Davison & Hinkley 1997, eq.
+# 4.11), and equal to rounding is equal: at the boundary both ratios are zero.
+bootstrap_ratio <- function(small, large, statistic, nsim, seed) UseMethod("bootstrap_ratio")
+
+#' @exportS3Method
+ratio_law.elbo_fit <- function(small, large) "chisq"
+
+#' @exportS3Method
+bootstrap_ratio.elbo_fit <- function(small, large, statistic, nsim, seed) {
+  abort("There is no bootstrap of this model. Use test = \"chisq\".", "elbo_error_not_available")
 }
 
-# Share of draws from the smaller model whose likelihood ratio is at least as large; the fit itself
-# counts as one (Davison & Hinkley 1997, eq. 4.11).
-bootstrap_ratio <- function(small, large, statistic, nsim, seed) {
-  nsim <- check_count(nsim, "nsim")
+# Where the smaller model puts a standard deviation of the larger at zero the chi-square law does
+# not hold.
+#' @exportS3Method
+ratio_law.elbo_glmm <- function(small, large) {
+  free_sd <- function(fit) {
+    of <- parameters_of(fit)
+    of$name[of$block %in% c("sd", "smooth") & !of$fixed]
+  }
+  if (length(setdiff(free_sd(large), free_sd(small))) > 0) "bootstrap" else "chisq"
+}
+
+#' @exportS3Method
+bootstrap_ratio.elbo_glmm <- function(small, large, statistic, nsim, seed) {
+  if (is.null(nsim)) nsim <- 1000L
   check_simulates(small, "The bootstrap")
   n <- nobs(small)
   chunk <- max(1L, min(nsim, as.integer(5e6 / n)))
@@ -152,12 +174,10 @@ bootstrap_ratio <- function(small, large, statistic, nsim, seed) {
       size <- min(chunk, nsim - done)
       Y <- as.matrix(stats::simulate(small, size))
       ratio <- 2 * (refit_evidence(large, Y) - refit_evidence(small, Y))
-      # Equal to rounding is equal: at the boundary both are zero.
       count <- count + c(sum(ratio >= statistic - 1e-8, na.rm = TRUE), sum(!is.na(ratio)))
       done <- done + size
     }
     count
   })
-  (1 + exceed[1]) / (1 + exceed[2])
+  list(p = (1 + exceed[1]) / (1 + exceed[2]), law = sprintf("bootstrap of %d", nsim))
 }
-

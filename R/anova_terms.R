@@ -13,7 +13,16 @@ hypothesis_type <- function(type) {
   (match(as.character(type), known) - 1) %% 3 + 1
 }
 
-anova_terms <- function(fit, type) {
+anova_terms <- function(fit, type) UseMethod("anova_terms")
+
+#' @exportS3Method
+anova_terms.elbo_fit <- function(fit, type) {
+  abort(c("anova() compares two or more fits with each other.",
+          "Tests of single coefficients are in summary()."), "elbo_error_argument")
+}
+
+#' @exportS3Method
+anova_terms.elbo_glmm <- function(fit, type) {
   hypotheses <- switch(type, sequential_hypotheses(fit), partial_hypotheses(fit),
                        averaged_hypotheses(fit))
   table <- do.call(rbind, lapply(hypotheses, function(L) term_test(fit, L)))

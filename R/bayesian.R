@@ -41,8 +41,8 @@ NULL
 
 #' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::posterior_epred
-posterior_epred.elbo_fit <- function(object, newdata = NULL, re.form = NULL, draws = NULL,
-                                     ndraws = draws, allow_new_levels = FALSE, seed = NULL, ...) {
+posterior_epred.elbo_glmm <- function(object, newdata = NULL, re.form = NULL, draws = NULL,
+                                      ndraws = draws, allow_new_levels = FALSE, seed = NULL, ...) {
   check_dots_empty(..., .but = passed_by_bayesians)
   ndraws <- check_posterior(object, "posterior_epred()", ndraws)
   with_seed(seed, expected_draws(object, newdata, includes_latent(re.form), ndraws,
@@ -50,21 +50,30 @@ posterior_epred.elbo_fit <- function(object, newdata = NULL, re.form = NULL, dra
 }
 
 #' @rdname posterior_epred.elbo_fit
+#' @exportS3Method rstantools::posterior_epred
+posterior_epred.elbo_mixture <- posterior_epred.elbo_glmm
+
+#' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::posterior_linpred
-posterior_linpred.elbo_fit <- function(object, transform = FALSE, newdata = NULL, re.form = NULL,
-                                       draws = NULL, ndraws = draws, allow_new_levels = FALSE,
-                                       seed = NULL, ...) {
+posterior_linpred.elbo_glmm <- function(object, transform = FALSE, newdata = NULL, re.form = NULL,
+                                        draws = NULL, ndraws = draws, allow_new_levels = FALSE,
+                                        seed = NULL, ...) {
   check_dots_empty(..., .but = passed_by_bayesians)
   check_flag(transform, "transform")
-  expected <- posterior_epred.elbo_fit(object, newdata, re.form, ndraws = ndraws, seed = seed,
+  expected <- posterior_epred.elbo_glmm(object, newdata, re.form, ndraws = ndraws, seed = seed,
                                        allow_new_levels = allow_new_levels)
   if (transform) expected else family(object)$linkfun(expected)
 }
 
 #' @rdname posterior_epred.elbo_fit
+#' @exportS3Method rstantools::posterior_linpred
+posterior_linpred.elbo_mixture <- posterior_linpred.elbo_glmm
+
+#' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::posterior_predict
-posterior_predict.elbo_fit <- function(object, newdata = NULL, re.form = NULL, draws = NULL,
-                                       ndraws = draws, allow_new_levels = FALSE, seed = NULL, ...) {
+posterior_predict.elbo_glmm <- function(object, newdata = NULL, re.form = NULL, draws = NULL,
+                                        ndraws = draws, allow_new_levels = FALSE, seed = NULL,
+                                        ...) {
   check_dots_empty(..., .but = passed_by_bayesians)
   ndraws <- check_posterior(object, "posterior_predict()", ndraws)
   with_seed(seed, predicted_draws(object, newdata, includes_latent(re.form), ndraws,
@@ -72,19 +81,31 @@ posterior_predict.elbo_fit <- function(object, newdata = NULL, re.form = NULL, d
 }
 
 #' @rdname posterior_epred.elbo_fit
+#' @exportS3Method rstantools::posterior_predict
+posterior_predict.elbo_mixture <- posterior_predict.elbo_glmm
+
+#' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::predictive_error
-predictive_error.elbo_fit <- function(object, newdata = NULL, ..., seed = NULL) {
+predictive_error.elbo_glmm <- function(object, newdata = NULL, ..., seed = NULL) {
   y <- observed_rows(object, newdata)
-  predicted <- posterior_predict.elbo_fit(object, newdata, ..., seed = seed)
+  predicted <- posterior_predict.elbo_glmm(object, newdata, ..., seed = seed)
   matrix(y, nrow(predicted), length(y), byrow = TRUE) - predicted
 }
 
 #' @rdname posterior_epred.elbo_fit
+#' @exportS3Method rstantools::predictive_error
+predictive_error.elbo_mixture <- predictive_error.elbo_glmm
+
+#' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::predictive_interval
-predictive_interval.elbo_fit <- function(object, prob = 0.9, newdata = NULL, ..., seed = NULL) {
-  predicted <- posterior_predict.elbo_fit(object, newdata, ..., seed = seed)
+predictive_interval.elbo_glmm <- function(object, prob = 0.9, newdata = NULL, ..., seed = NULL) {
+  predicted <- posterior_predict.elbo_glmm(object, newdata, ..., seed = seed)
   rstantools::predictive_interval(predicted, prob = prob)
 }
+
+#' @rdname posterior_epred.elbo_fit
+#' @exportS3Method rstantools::predictive_interval
+predictive_interval.elbo_mixture <- predictive_interval.elbo_glmm
 
 #' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::posterior_interval
@@ -96,16 +117,20 @@ posterior_interval.elbo_fit <- function(object, prob = 0.9, ndraws = NULL, seed 
 
 #' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::log_lik
-log_lik.elbo_fit <- function(object, newdata = NULL, draws = NULL, ndraws = draws, seed = NULL,
-                             ...) {
+log_lik.elbo_glmm <- function(object, newdata = NULL, draws = NULL, ndraws = draws, seed = NULL,
+                              ...) {
   check_dots_empty(..., .but = passed_by_bayesians)
   ndraws <- check_posterior(object, "log_lik()", ndraws)
   with_seed(seed, density_draws(object, newdata, ndraws))
 }
 
 #' @rdname posterior_epred.elbo_fit
+#' @exportS3Method rstantools::log_lik
+log_lik.elbo_mixture <- log_lik.elbo_glmm
+
+#' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::bayes_R2
-bayes_R2.elbo_fit <- function(object, re.form = NULL, ndraws = NULL, seed = NULL, ...) {
+bayes_R2.elbo_glmm <- function(object, re.form = NULL, ndraws = NULL, seed = NULL, ...) {
   check_dots_empty(..., .but = passed_by_bayesians)
   ndraws <- check_posterior(object, "bayes_R2()", ndraws)
   with_seed(seed, explained_draws(object, includes_latent(re.form), ndraws))
@@ -143,7 +168,6 @@ expected_draws <- function(fit, newdata, latent, n, allow) UseMethod("expected_d
 predicted_draws <- function(fit, newdata, latent, n, allow) UseMethod("predicted_draws")
 # Draws x rows, or units.
 density_draws <- function(fit, newdata, n) UseMethod("density_draws")
-explained_draws <- function(fit, latent, n) UseMethod("explained_draws")
 # The response in the rows of newdata, NULL for those of the fit.
 observed_rows <- function(fit, newdata) UseMethod("observed_rows")
 
@@ -173,8 +197,7 @@ density_draws.elbo_glmm <- function(fit, newdata, n) {
 # Gelman, Goodrich, Gabry and Vehtari (2019): the variance of the expected responses over itself
 # plus
 # the mean residual variance, draw by draw.
-#' @exportS3Method
-explained_draws.elbo_glmm <- function(fit, latent, n) {
+explained_draws <- function(fit, latent, n) {
   explained <- posterior_rows(fit, NULL, latent, n, FALSE, add = function(one, data, mean) {
     explained <- stats::var(mean)
     explained / (explained + mean(row_sd(one, data)^2))
@@ -236,11 +259,6 @@ density_draws.elbo_mixture <- function(fit, newdata, n) {
     stats::setNames(answer$log_density, design$unit_names)
   })
   do.call(rbind, rows)
-}
-
-#' @exportS3Method
-explained_draws.elbo_mixture <- function(fit, latent, n) {
-  not_for_mixtures("bayes_R2()", "summary(fit) says how clearly the units are classified.")
 }
 
 #' @exportS3Method
@@ -336,14 +354,14 @@ estimate_density.elbo_fit <- posterior_method("estimate_density")
 
 # Responses beside those that the fit simulates: of any method, under "vb" from the posterior.
 #' @exportS3Method bayesplot::pp_check
-pp_check.elbo_fit <- function(object, type = "dens_overlay", ndraws = NULL, group = NULL,
-                              re.form = NULL, seed = NULL, ...) {
+pp_check.elbo_glmm <- function(object, type = "dens_overlay", ndraws = NULL, group = NULL,
+                               re.form = NULL, seed = NULL, ...) {
   y <- observed_rows(object, NULL)
   shown <- bayesplot::available_ppc()
   type <- sub("^ppc_", "", type)
   check_choice(type, "type", sub("^ppc_", "", shown))
   if (is.null(ndraws)) ndraws <- if (type %in% c("hist", "boxplot", "freqpoly", "dens")) 8L else 50L
-  simulated <- getSimulations.elbo_fit(
+  simulated <- getSimulations.elbo_glmm(
     object, check_count(ndraws, "ndraws"), if (is.null(re.form)) "conditional" else "unconditional",
     seed = seed
   )
@@ -354,6 +372,9 @@ pp_check.elbo_fit <- function(object, type = "dens_overlay", ndraws = NULL, grou
   if (!is.null(group)) arguments$group <- original_data(object)[[group]]
   do.call(draw, arguments)
 }
+
+#' @exportS3Method bayesplot::pp_check
+pp_check.elbo_mixture <- pp_check.elbo_glmm
 
 # ---- priors ------------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ given_limits <- function(fit, level, V, parm, ...) {
 
 # By chi-square as car has it for lmer; F tests with their degrees of freedom are ours.
 #' @exportS3Method car::Anova
-Anova.elbo_fit <- function(mod, type = c("II", "III", 2, 3), test.statistic = c("Chisq", "F"),
-                           vcov. = NULL, ...) {
+Anova.elbo_glmm <- function(mod, type = c("II", "III", 2, 3), test.statistic = c("Chisq", "F"),
+                            vcov. = NULL, ...) {
   if (length(attr(terms(mod), "term.labels")) == 0) {
     abort("Anova() has no terms to test: there is only an intercept.", "elbo_error_not_available")
   }
@@ -38,13 +38,6 @@ Anova.elbo_fit <- function(mod, type = c("II", "III", 2, 3), test.statistic = c(
   utils::getS3method("Anova", "default", envir = asNamespace("car"))(
     mod, type = if (length(type) > 1) "II" else type, vcov. = covariance, ...
   )
-}
-
-#' @exportS3Method car::Anova
-Anova.elbo_mixture <- function(mod, ...) {
-  not_for_mixtures("Anova()",
-                   c("A fit without the term is compared by anova(); coefficients of components by",
-                     "linearHypothesis(fit, c(\"x|1 = 0\", \"x|2 = 0\"))."))
 }
 
 # The denominator of F is Satterthwaite's.
@@ -77,13 +70,11 @@ combined_satterthwaite <- function(fit, L) {
   if (k == 1) df else if (E > k) 2 * E / (E - k) else Inf
 }
 
-#' @exportS3Method car::vif
-vif.elbo_mixture <- function(mod, ...) {
-  not_for_mixtures("vif()", "That of the covariates is car::vif(lm(y ~ x, data)).")
-}
-
 #' @exportS3Method car::Boot
-Boot.elbo_fit <- function(object, ...) {
+Boot.elbo_glmm <- function(object, ...) {
   abort(c("Boot() resamples rows, which are not independent; bootstrap(fit, nsim = 1000) simulates",
           "from the fit, and has confint() and vcov()."), "elbo_error_not_available")
 }
+
+#' @exportS3Method car::Boot
+Boot.elbo_mixture <- Boot.elbo_glmm

@@ -65,12 +65,10 @@ fit_names <- function(given, expressions) {
 
 # Fits that differ in what was observed.
 data_doubts <- function(fits) {
-  observed <- lapply(fits, function(fit) {
-    unname(as.matrix(as.data.frame(unclass(stats::model.response(model.frame(fit))))))
-  })
-  same <- vapply(observed, function(y) identical(c(y), c(observed[[1]])), NA)
+  values <- lapply(fits, observed)
+  same <- vapply(values, function(y) identical(c(y), c(values[[1]])), NA)
   if (all(same)) return(NULL)
-  rows <- vapply(observed, NROW, 0L)
+  rows <- vapply(values, NROW, 0L)
   other <- which(!same)[1]
   why <- if (rows[other] != rows[1]) {
     sprintf("%s rows and %s", count_text(rows[1]), count_text(rows[other]))
@@ -82,9 +80,18 @@ data_doubts <- function(fits) {
           names(fits)[1], names(fits)[other], why)
 }
 
+# What was observed: the responses, in the order of the rows; NULL where a model has none.
+observed <- function(fit) UseMethod("observed")
+
+#' @exportS3Method
+observed.elbo_fit <- function(fit) {
+  if (is.null(frame_of(fit))) return(NULL)
+  unname(as.matrix(as.data.frame(unclass(stats::model.response(model.frame(fit))))))
+}
+
 # Likelihoods with and without a law of the latent variables.
 law_doubts <- function(fits) {
-  with_value <- vapply(fits, function(fit) !is.na(information(fit)[["logLik"]]), NA)
+  with_value <- vapply(fits, function(fit) !is.na(criteria(fit)[["logLik"]]), NA)
   without <- vapply(fits, function(fit) {
     scales <- parameters_of(fit)$block == "sd"
     has_latent(fit) && any(is.infinite(theta(fit)[scales]))
@@ -105,7 +112,7 @@ fit_estimates <- function(fit, name) {
 fit_facts <- function(fit, name) {
   data.frame(
     fit = name, method = method_of(fit), integrated = integrated_words(fit),
-    objective = objective_of(fit), log_likelihood = information(fit)[["logLik"]],
+    objective = objective_of(fit), log_likelihood = criteria(fit)[["logLik"]],
     rows = nobs(fit), counted = counted_noun(fit), seconds = seconds_of(fit)
   )
 }

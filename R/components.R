@@ -46,7 +46,7 @@ components.elbo_mixture <- function(object, ...) {
 }
 
 #' @export
-components.elbo_fit <- function(object, ...) {
+components.elbo_glmm <- function(object, ...) {
   check_dots_empty(...)
   only_for_mixtures("components()")
 }

@@ -90,7 +90,8 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
                              type = c("wald", "profile", "bootstrap"), nsim = 1000L, seed = NULL,
                              ..., method = NULL, boot.type = "perc") {
   check_dots_empty(..., .but = passed_along$confint)
-  type <- interval_type(type, c("wald", "profile", "bootstrap"), method, boot.type)
+  type <- interval_type(if (missing(type)) NULL else type, interval_types(object), method,
+                        boot.type)
   level <- check_between(level, "level", 0, 1)
   if (type == "profile" && method_of(object) == "vb") {
     abort(c("A fit by method \"vb\" has no likelihood to profile;",
@@ -103,10 +104,20 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
     profile = profile_intervals(object, parm, level),
     bootstrap = confint(bootstrap(object, nsim, seed), parm, level)
   )
+  # Where no profile would tell more, there is no remedy to name.
+  if (!"profile" %in% interval_types(object)) return(limits)
   held <- parameters_of(object)$fixed[match(parm, parameters_of(object)$name)]
   warn_intervals(limits, replace(theta(object)[parm], held, NA), type)
   limits
 }
+
+interval_types <- function(fit) UseMethod("interval_types")
+
+#' @exportS3Method
+interval_types.elbo_fit <- function(fit) "wald"
+
+#' @exportS3Method
+interval_types.elbo_glmm <- function(fit) c("wald", "profile", "bootstrap")
 
 # Percentiles leave out an estimate that the refits miss on one side, and have no width where the
 # refits are all at the boundary that the estimate is on.
@@ -142,12 +153,14 @@ warn_intervals <- function(limits, estimate, type) {
 # `type`, or the word for it that lme4 has in `method`.
 interval_type <- function(type, types, method, boot.type) {
   check_choice(boot.type, "boot.type", "perc")
-  if (is.null(method)) return(check_choice(type, "type", types))
+  given <- length(type) == 1
+  type <- check_choice(if (is.null(type)) types else type, "type", types)
+  if (is.null(method)) return(type)
   words <- c(wald = "wald", profile = "profile", boot = "bootstrap", bootstrap = "bootstrap")
   words <- words[words %in% types]
   asked <- if (is.character(method) && length(method) == 1) tolower(method)
   if (is.null(asked) || !asked %in% names(words)) check_choice(method, "method", names(words))
-  if (length(type) == 1 && type != words[[asked]]) {
+  if (given && type != words[[asked]]) {
     abort(sprintf("`method` = \"%s\" and `type` = \"%s\" contradict each other.", method, type),
           "elbo_error_argument")
   }
@@ -189,12 +202,10 @@ wald_intervals <- function(fit, parm, level) {
   at <- match(parm, parameters_of(fit)$name)
   role <- parameters_of(fit)$role[at]
   estimate <- unname(theta(fit)[at])
-  se <- suppressWarnings(sqrt(diag(vcov(fit, full = TRUE))))[at]
-  tail <- (1 + level) / 2
-  df <- rep(Inf, length(at))
-  df[role == "coefficient"] <- fit_df(fit)[at[role == "coefficient"]]
-  half <- stats::qt(tail, df)
-  se[parameters_of(fit)$fixed[at]] <- NA
+  se <- standard_errors(fit)[at]
+  df <- rep(Inf, nrow(parameters_of(fit)))
+  df[is_coefficient(fit)] <- summary_df(fit)
+  half <- stats::qt((1 + level) / 2, df[at])
   out <- matrix(NA_real_, length(at), 2)
   for (name in unique(role)) {
     rows <- role == name & !is.na(se)

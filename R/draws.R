@@ -42,10 +42,7 @@
 as_draws.elbo_glmm <- function(x, ndraws = 1000L, type = c("linear_response", "mean_field"),
                                latent = FALSE, seed = NULL, ...) {
   check_dots_empty(...)
-  if (method_of(x) != "vb") {
-    abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", method_of(x)),
-            "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
-  }
+  check_draws(x)
   ndraws <- check_count(ndraws, "ndraws")
   type <- check_choice(type, "type", c("linear_response", "mean_field"))
   check_flag(latent, "latent")
@@ -54,6 +51,52 @@ as_draws.elbo_glmm <- function(x, ndraws = 1000L, type = c("linear_response", "m
     draws$theta <- cbind(draws$theta, latent_columns(x, draws$latent), curve_columns(x, draws))
   }
   posterior::as_draws_matrix(draws$theta)
+}
+
+#' @rdname as_draws.elbo_glmm
+#' @details
+#' Draws for a mixture, and for other models, are those of linear response only: margins as above,
+#' of weights and probabilities beta distributed and then scaled to their sum. Of mixtures they keep
+#' one labelling of the components.
+#' @exportS3Method posterior::as_draws
+as_draws.elbo_fit <- function(x, ndraws = 1000L, seed = NULL, ...) {
+  check_dots_empty(...)
+  check_draws(x)
+  ndraws <- check_count(ndraws, "ndraws")
+  posterior::as_draws_matrix(with_seed(seed, posterior_theta(x, ndraws)))
+}
+
+check_draws <- function(fit) {
+  if (method_of(fit) == "vb") return(invisible(fit))
+  abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", method_of(fit)),
+          "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
+}
+
+# n x parameters: a Gaussian copula with the correlations of linear response.
+posterior_theta <- function(fit, n) {
+  V <- theta_covariance(fit, "linear_response")
+  free <- which(!parameters_of(fit)$fixed & !is.na(diag(V)) & diag(V) > 0)
+  sd <- sqrt(diag(V))[free]
+  z <- normal_draws(n, V[free, free, drop = FALSE] / outer(sd, sd))
+  theta <- matrix(theta(fit), n, length(theta(fit)), byrow = TRUE,
+                  dimnames = list(NULL, names(theta(fit))))
+  for (i in seq_along(free)) {
+    at <- free[i]
+    theta[, at] <- bend_margin(z[, i], theta(fit)[[at]], sd[[i]], parameters_of(fit)$role[at])
+  }
+  for (group in share_groups(fit)) {
+    theta[, group] <- theta[, group] / rowSums(theta[, group, drop = FALSE])
+  }
+  theta
+}
+
+# Entries of theta that are shares of one whole.
+share_groups <- function(fit) {
+  parameters <- parameters_of(fit)
+  levels <- which(parameters$block == "prob" & !is.na(parameters$term2))
+  of <- interaction(parameters[levels, c("term1", "component")], drop = TRUE)
+  groups <- c(list(which_parameters(fit, "weight")), unname(split(levels, of)))
+  groups[lengths(groups) > 0]
 }
 
 # m x q x n to n x (m q), a level after another.

@@ -24,6 +24,7 @@ random_formulas <- function(fit) {
 #' @exportS3Method insight::find_transformation
 find_transformation.elbo_fit <- function(x, ...) {
   found <- NextMethod()
+  if (is.null(formula(x))) return(NULL)
   if (is.null(found)) insight::find_transformation(deparse_line(stats::formula(x)[[2]])) else found
 }
 
@@ -34,10 +35,16 @@ get_parameters.elbo_fit <- function(x, ...) {
 
 #' @exportS3Method insight::get_statistic
 get_statistic.elbo_fit <- function(x, ...) {
-  table <- summary(x)$coefficients
-  structure(data.frame(Parameter = rownames(table), Statistic = unname(table[, "t value"])),
-            statistic = "t-statistic")
+  table <- coefficient_tests(x)
+  structure(data.frame(Parameter = rownames(table),
+                       Statistic = unname(table[, ncol(table) - 1])),
+            statistic = statistic_name(x))
 }
+
+# Where coefficients have degrees of freedom each, they are tested by t.
+tested_by_t <- function(fit) length(summary_df(fit)) == length(coef(fit))
+
+statistic_name <- function(fit) if (tested_by_t(fit)) "t-statistic" else "z-statistic"
 
 # insight's own list for a linear or generalised linear model, with what is different here. A
 # posterior
@@ -58,6 +65,8 @@ model_info.elbo_fit <- function(x, verbose = TRUE, ...) {
 }
 
 plain_model_info <- function(family) {
+  if (is.null(family)) return(utils::modifyList(plain_model_info(stats::gaussian()),
+                                                list(is_linear = FALSE, family = "unknown")))
   plain <- data.frame(y = c(0, 1, 1, 0))
   model <- if (family$family == "gaussian") stats::lm(y ~ 1, plain)
            else stats::glm(y ~ 1, family, plain)
@@ -67,7 +76,7 @@ plain_model_info <- function(family) {
 has_trials <- function(fit) !is.null(design_of(fit)$trials)
 
 #' @exportS3Method insight::get_data
-get_data.elbo_fit <- function(x, effects = c("all", "fixed", "random"), ...) {
+get_data.elbo_glmm <- function(x, effects = c("all", "fixed", "random"), ...) {
   effects <- check_choice(effects, "effects", c("all", "fixed", "random"))
   data <- original_data(x)
   fixed <- unique(all.vars(formula(x, fixed.only = TRUE)))
@@ -75,6 +84,9 @@ get_data.elbo_fit <- function(x, effects = c("all", "fixed", "random"), ...) {
                  random = intersect(group_variables(x), names(data)))
   data[keep]
 }
+
+#' @exportS3Method insight::get_data
+get_data.elbo_mixture <- get_data.elbo_glmm
 
 # As insight has them: "wald" and "residual" count rows, "satterthwaite" has one for each
 # coefficient.
@@ -88,6 +100,7 @@ get_df.elbo_fit <- function(x, type = "residual", ...) {
             "Use type = \"satterthwaite\"."), "elbo_error_argument")
   }
   check_choice(type, "type", known)
+  if (!tested_by_t(x) && type %in% c("wald", "satterthwaite", "any", "fit")) return(Inf)
   switch(type, model = n_free(x), normal = Inf,
          satterthwaite = stats::setNames(summary_df(x), names(coef(x))), df.residual(x))
 }
@@ -100,7 +113,7 @@ is_converged.elbo_fit <- function(x, tolerance = 0.001, ...) {
 
 # insight's own is for the classes it lists; this one is for their data.
 #' @exportS3Method insight::get_datagrid
-get_datagrid.elbo_fit <- function(x, ..., include_random = FALSE, include_response = FALSE) {
+get_datagrid.elbo_glmm <- function(x, ..., include_random = FALSE, include_response = FALSE) {
   data <- original_data(x)
   left_out <- c(unlist(extra_variables(x)), if (!include_response) response_variables(x),
                 if (!include_random) {
@@ -116,13 +129,16 @@ get_datagrid.elbo_fit <- function(x, ..., include_random = FALSE, include_respon
   grid
 }
 
+#' @exportS3Method insight::get_datagrid
+get_datagrid.elbo_mixture <- get_datagrid.elbo_glmm
+
 # Predictions with their intervals. Of new data the latent variables are in them where the groups
 # are;
 # a group that ggeffects fills in only so that there is one ("constant.values") means the
 # population.
 #' @exportS3Method insight::get_predicted
-get_predicted.elbo_fit <- function(x, data = NULL, predict = "expectation", ci = 0.95,
-                                   include_random = "default", verbose = TRUE, ...) {
+get_predicted.elbo_glmm <- function(x, data = NULL, predict = "expectation", ci = 0.95,
+                                    include_random = "default", verbose = TRUE, ...) {
   known <- c("expectation", "link", "response", "prediction", "classification")
   predict <- check_choice(predict, "predict", known)
   constant <- names(attr(data, "constant.values"))
@@ -145,6 +161,9 @@ get_predicted.elbo_fit <- function(x, data = NULL, predict = "expectation", ci =
             class = c("get_predicted", class(values)))
 }
 
+#' @exportS3Method insight::get_predicted
+get_predicted.elbo_mixture <- get_predicted.elbo_glmm
+
 # Predicted, SE, CI_low and CI_high of the rows of the fit or of new ones.
 predicted_table <- function(fit, data, predict, ci, random) UseMethod("predicted_table")
 
@@ -164,7 +183,7 @@ predicted_table.elbo_glmm <- function(fit, data, predict, ci, random) {
 }
 
 #' @exportS3Method insight::get_variance
-get_variance.elbo_fit <- function(x, component = c("all", "fixed", "random", "residual",
+get_variance.elbo_glmm <- function(x, component = c("all", "fixed", "random", "residual",
                                                    "distribution", "dispersion", "intercept",
                                                    "slope", "rho01", "rho00"), ...) {
   components <- c("all", "fixed", "random", "residual", "distribution", "dispersion", "intercept",
@@ -227,7 +246,35 @@ ellipsis_info.elbo_fit <- function(..., only_models = TRUE, verbose = TRUE) {
 model_parameters.elbo_fit <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
                                       ..., vcov = NULL, vcov_args = NULL) {
   options <- parameters_options(...)
-  if (!is.null(options$standardize)) model <- standardize.elbo_fit(model)
+  if (!is.null(options$standardize)) model <- datawizard::standardize(model)
+  kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
+  ci <- check_ci(ci)
+  all <- tidy(model, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
+              exponentiate = exponentiate)
+  rows <- all$effect %in% kinds
+  table <- all[rows, ]
+  df <- replace(rep(Inf, nrow(all)), is_coefficient(model), summary_df(model))
+  columns <- data.frame(
+    parameters_columns(table, parameters_of(model)$name[rows], ci), z = table$statistic,
+    df_error = df[rows], p = table$p.value,
+    Effects = ifelse(table$effect == "fixed", "fixed", "random"), Group = rep("", nrow(table))
+  )
+  if (tested_by_t(model)) names(columns)[names(columns) == "z"] <- "t"
+  if (!"ran_pars" %in% kinds) columns$Group <- NULL
+  if (!is.null(vcov)) {
+    V <- named_covariance(model, vcov, as.list(vcov_args))
+    at <- match(names(coef(model)), columns$Parameter)
+    columns <- with_covariance(columns, at, coef(model), V, ci, exponentiate)
+  }
+  parameters_model(model, chosen_rows(columns, options), ci, exponentiate, statistic_name(model),
+                   mixed_model = FALSE)
+}
+
+#' @exportS3Method parameters::model_parameters
+model_parameters.elbo_glmm <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
+                                      ..., vcov = NULL, vcov_args = NULL) {
+  options <- parameters_options(...)
+  if (!is.null(options$standardize)) model <- standardize.elbo_glmm(model)
   kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
   ci <- check_ci(ci)
   table <- tidy(model, kinds, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
@@ -380,17 +427,13 @@ coefficient_df <- function(fit, dof = NULL, method = NULL) {
   rep_len(insight::get_df(fit, type = method), length(coef(fit)))
 }
 
-summary_df <- function(fit) UseMethod("summary_df")
-
-#' @exportS3Method
-summary_df.elbo_fit <- function(fit) unname(fit_df(fit))
 
 # The fit to standardised data: numbers to mean zero and one (or two) standard deviations, but for
 # what
 # names groups, weighs or counts rows.
 #' @exportS3Method datawizard::standardize
-standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FALSE,
-                                 verbose = TRUE, include_response = TRUE, ...) {
+standardize.elbo_glmm <- function(x, robust = FALSE, two_sd = FALSE, weights = FALSE,
+                                  verbose = TRUE, include_response = TRUE, ...) {
   check_dots_empty(..., .but = passed_by_easystats)
   check_own_scale(x)
   data <- original_data(x)
@@ -423,6 +466,9 @@ standardize.elbo_fit <- function(x, robust = FALSE, two_sd = FALSE, weights = FA
   refit_data(x, data)
 }
 
+#' @exportS3Method datawizard::standardize
+standardize.elbo_mixture <- standardize.elbo_glmm
+
 # The variables within calls of these functions.
 called_variables <- function(expression, functions) {
   if (!is.call(expression)) return(character())
@@ -444,7 +490,7 @@ check_own_scale <- function(fit) {
 refit_data <- function(fit, data) UseMethod("refit_data")
 
 #' @exportS3Method
-refit_data.elbo_fit <- function(fit, data) update(fit, data = data, subset = NULL)
+refit_data.elbo_glmm <- function(fit, data) update(fit, data = data, subset = NULL)
 
 # "SD (age)", "Cor (Intercept~age)", as parameters writes them.
 variance_names <- function(fit) {
@@ -458,8 +504,14 @@ variance_names <- function(fit) {
 }
 
 #' @exportS3Method performance::model_performance
-model_performance.elbo_fit <- function(model, metrics = "all", ...) {
-  information <- information(model)
+model_performance.elbo_fit <- function(model, ...) {
+  structure(as.data.frame(as.list(criteria(model)[-1])),
+            class = c("performance_model", "data.frame"))
+}
+
+#' @exportS3Method performance::model_performance
+model_performance.elbo_glmm <- function(model, metrics = "all", ...) {
+  information <- criteria(model)
   r2 <- explained_variance(model)
   sigma <- sigma(model)
   facts <- data.frame(
@@ -478,7 +530,7 @@ model_performance.elbo_fit <- function(model, metrics = "all", ...) {
 corrected_aic <- function(fit) {
   k <- n_free(fit)
   n <- nobs(fit)
-  information(fit)[["AIC"]] + if (n > k + 1) 2 * k * (k + 1) / (n - k - 1) else Inf
+  criteria(fit)[["AIC"]] + if (n > k + 1) 2 * k * (k + 1) / (n - k - 1) else Inf
 }
 
 # Which columns `metrics` names, in performance's words.
@@ -492,7 +544,7 @@ chosen_metrics <- function(columns, metrics) {
 }
 
 #' @exportS3Method performance::r2
-r2.elbo_fit <- function(model, ...) {
+r2.elbo_glmm <- function(model, ...) {
   r2 <- explained_variance(model)
   structure(
     list(R2_conditional = c("Conditional R2" = r2[["conditional"]]),
@@ -515,16 +567,19 @@ explained_variance <- function(fit) {
 
 # As lme4::isSingular(), for every method: a direction of the latent variables has no variance.
 #' @exportS3Method performance::check_singularity
-check_singularity.elbo_fit <- function(x, tolerance = 1e-5, ...) {
+check_singularity.elbo_fit <- function(x, ...) any(parameters_of(x)$boundary)
+
+#' @exportS3Method performance::check_singularity
+check_singularity.elbo_glmm <- function(x, tolerance = 1e-5, ...) {
   any(parameters_of(x)$boundary) ||
     (has_groups(x) && any(relative_theta(x)[on_diagonal(x)] < tolerance))
 }
 
 # A generic in later versions of lme4; before it reads getME().
 #' @exportS3Method lme4::isSingular
-isSingular.elbo_fit <- function(x, tol = 1e-4, ...) {
+isSingular.elbo_glmm <- function(x, tol = 1e-4, ...) {
   check_dots_empty(...)
-  check_singularity.elbo_fit(x, tolerance = tol)
+  check_singularity.elbo_glmm(x, tolerance = tol)
 }
 
 #' @exportS3Method performance::check_convergence
@@ -563,8 +618,11 @@ check_model.elbo_glmm <- function(x, ...) {
 }
 
 #' @exportS3Method insight::get_weights
-get_weights.elbo_fit <- function(x, na_rm = FALSE, null_as_ones = FALSE, ...) {
+get_weights.elbo_glmm <- function(x, na_rm = FALSE, null_as_ones = FALSE, ...) {
   given <- weights(x)
   given <- given[!is.na(given)] # na.exclude() pads
   if (is.null(call_of(x)$weights) && !null_as_ones) NULL else unname(given)
 }
+
+#' @exportS3Method insight::get_weights
+get_weights.elbo_mixture <- get_weights.elbo_glmm

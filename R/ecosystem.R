@@ -6,7 +6,7 @@
 # emmeans reads the transformation of the response from the first argument of the call, and the
 # data from what it is given, so the call has the formula itself and not the name of one.
 #' @exportS3Method emmeans::recover_data
-recover_data.elbo_fit <- function(object, data = NULL, ...) {
+recover_data.elbo_glmm <- function(object, data = NULL, ...) {
   call <- call_of(object)
   call$formula <- formula(object)
   emmeans::recover_data(call, stats::delete.response(terms(object)), NULL,
@@ -17,7 +17,7 @@ recover_data.elbo_fit <- function(object, data = NULL, ...) {
 # X has the columns that were dropped too, with NA for their coefficients: emmeans finds by `nbasis`
 # what is not estimable.
 #' @exportS3Method emmeans::emm_basis
-emm_basis.elbo_fit <- function(object, trms, xlev, grid, ...) {
+emm_basis.elbo_glmm <- function(object, trms, xlev, grid, ...) {
   frame <- stats::model.frame(trms, grid, na.action = stats::na.pass, xlev = xlev)
   X <- stats::model.matrix(trms, frame, contrasts.arg = contrasts_of(object))
   coefficients <- coef(object)[colnames(X)]
@@ -67,8 +67,8 @@ get_vcov.elbo_fit <- function(model, vcov = NULL, ...) {
 # their `rowid`, which must come back. The population is predicted, whose standard errors those of
 # the coefficients are, unless `re.form` says otherwise; NULL stands in the user's call only.
 #' @exportS3Method marginaleffects::get_predict
-get_predict.elbo_fit <- function(model, newdata = fit_data(model), type = "response", mfx = NULL,
-                                 re.form = NA, allow.new.levels = FALSE, ...) {
+get_predict.elbo_glmm <- function(model, newdata = fit_data(model), type = "response", mfx = NULL,
+                                  re.form = NA, allow.new.levels = FALSE, ...) {
   call <- attr(mfx, "call")
   if ("re.form" %in% names(call) && is.null(call[["re.form"]])) re.form <- NULL
   estimate <- predict(model, newdata = newdata, type = if (is.null(type)) "response" else type,
@@ -92,11 +92,14 @@ announce_to_marginaleffects <- function() {
 # Its dredge() fits all subsets of the fixed terms; the random ones stay in each. It knows
 # ( x | g ), and takes a || for a term to be left out.
 #' @exportS3Method MuMIn::getAllTerms
-getAllTerms.elbo_fit <- function(x, ...) {
+getAllTerms.elbo_glmm <- function(x, ...) {
   formula <- formula(x)
   formula[[3]] <- with_single_bars(formula[[3]], environment(formula))
   utils::getS3method("getAllTerms", "terms", envir = asNamespace("MuMIn"))(terms(formula), ...)
 }
+
+#' @exportS3Method MuMIn::getAllTerms
+getAllTerms.elbo_mixture <- getAllTerms.elbo_glmm
 
 with_single_bars <- function(expr, env) {
   rest <- drop_bars(expr)
@@ -106,13 +109,16 @@ with_single_bars <- function(expr, env) {
 }
 
 #' @exportS3Method MuMIn::makeArgs
-makeArgs.elbo_fit <- function(obj, termNames, opt, ...) {
+makeArgs.elbo_glmm <- function(obj, termNames, opt, ...) {
   arguments <- NextMethod()
   if (!is.null(opt$random)) {
     arguments$formula <- stats::update.formula(arguments$formula, opt$random)
   }
   arguments
 }
+
+#' @exportS3Method MuMIn::makeArgs
+makeArgs.elbo_mixture <- makeArgs.elbo_glmm
 
 # ---- lmtest ------------------------------------------------------------------------------
 

@@ -1,10 +1,66 @@
-# The fit object: what every model's fit holds, and the answers that need no more than that.
+# The contract of a fit, and the answers that need no more than that.
+#
+# A class gives new_elbo_fit() the elements named in fit_elements, and methods for the generics
+# named in fit_hooks:
+#
+#   nobs(fit)                      how many observations there are
+#   theta_covariance(fit, type)    covariance of the estimates, in the order of theta()
+#
+# It may have methods for the others, which have an answer for every fit:
+#
+#   covariance_types(fit)          words for `type`, the first by default
+#   without_error(fit)             which entries of theta() have no standard error
+#   evidence_by(fit, REML)         the log-likelihood, marginal or restricted
+#   criteria(fit)                  logLik, AIC, BIC and more by which fits are chosen
+#   interval_types(fit)            "wald" and more, as profile_intervals() and bootstrap() say
+#   summary_df(fit)                degrees of freedom of the coefficients, one for each, or Inf
+#   has_latent(fit), informed(fit), integrated_words(fit), size_words(fit), counted_noun(fit),
+#   objective_words(fit), notes(fit)      what print() says
+#   observed(fit)                  the responses, by which compare_fits() tells data apart
+#
+# latent(), predict(), simulate() and what follows from them are for classes where they mean
+# something: no method of the class "elbo_fit" needs them.
 
-# stats and sandwich look for the rows that were left out, and for the rows that belong together,
-# here.
+fit_elements <- c("call", "method", "theta", "parameters", "objective", "log_evidence", "trace",
+                  "convergence")
+fit_hooks <- c("nobs", "theta_covariance")
+trace_columns <- c("iteration", "step", "elbo", "log_evidence", "kl")
+
 new_elbo_fit <- function(x, class) {
+  check_contract(x, class, parent.frame())
+  if (is.null(x$df_parameters)) x$df_parameters <- sum(!x$parameters$fixed)
+  if (is.null(x$time)) x$time <- NA_real_
+  # stats and sandwich look here for the rows that were left out, and for those of a group.
   x$na.action <- attr(x$frame, "na.action")
   structure(x, cluster = x$design$group, class = c(class, "elbo_fit"))
+}
+
+# For who writes a class: what it forgot.
+check_contract <- function(x, class, env) {
+  wrong <- function(...) {
+    abort(c(sprintf("A fit of class \"%s\"", class[1]), sprintf(...)), "elbo_error_contract")
+  }
+  missing <- setdiff(fit_elements, names(x))
+  if (length(missing) > 0) wrong("has no %s.", quote_names(missing))
+  has_method <- function(hook) {
+    !is.null(utils::getS3method(hook, class[1], optional = TRUE, envir = env))
+  }
+  missing <- fit_hooks[!vapply(fit_hooks, has_method, NA)]
+  if (length(missing) > 0) wrong("has no method for %s.", enumerate(paste0(missing, "()"), Inf))
+  missing <- setdiff(parameter_columns, names(x$parameters))
+  if (length(missing) > 0) wrong("has no %s in `parameters`.", quote_names(missing))
+  unknown <- setdiff(x$parameters$role, names(parameter_roles))
+  if (length(unknown) > 0) wrong("has parameters of the role %s, which is none.", unknown[1])
+  if (!identical(names(x$theta), x$parameters$name)) {
+    wrong("has names of `theta` other than those of `parameters`.")
+  }
+  if (!identical(attr(x$theta, "fixed"), x$parameters$fixed)) {
+    wrong("has no attribute `fixed` of `theta` that agrees with `parameters`.")
+  }
+  missing <- setdiff(trace_columns, names(x$trace))
+  if (length(missing) > 0) wrong("has no %s in `trace`.", quote_names(missing))
+  missing <- setdiff(c("status", "iterations", "gradient", "gain", "message"), names(x$convergence))
+  if (length(missing) > 0) wrong("has no %s in `convergence`.", quote_names(missing))
 }
 
 # From the optimum that C found to the elements of the fit ---------------------------------------
@@ -283,18 +339,47 @@ theta.elbo_fit <- function(object, ...) {
 vcov.elbo_fit <- function(object, full = FALSE, type = NULL, ...) {
   check_dots_empty(..., .but = passed_along$vcov)
   check_flag(full, "full")
-  types <- if (method_of(object) == "vb") c("linear_response", "mean_field")
-           else c("observed", "full_observed", "sandwich")
+  types <- covariance_types(object)
   type <- check_choice(if (is.null(type)) types else type, "type", types)
-  V <- switch(type,
-    linear_response = , mean_field = information_of(object)[[type]],
-    observed = block_diagonal(beta_cov_of(object), var_cov_of(object)),
-    full_observed = natural_covariance(object, full_eta_cov(object)),
-    sandwich = sandwich_covariance(object)
+  V <- theta_covariance(object, type)
+  dimnames(V) <- rep(list(parameters_of(object)$name), 2)
+  unknown <- without_error(object)
+  V[unknown, ] <- V[, unknown] <- NA
+  coefficient <- is_coefficient(object)
+  held <- parameters_of(object)$fixed & coefficient
+  V[held, ] <- V[, held] <- 0
+  if (full) V else V[coefficient, coefficient, drop = FALSE]
+}
+
+# Of the estimates, in the order of theta(); rows of which nothing is known may be anything.
+theta_covariance <- function(fit, type) UseMethod("theta_covariance")
+
+covariance_types <- function(fit) UseMethod("covariance_types")
+
+#' @exportS3Method
+covariance_types.elbo_fit <- function(fit) {
+  if (method_of(fit) == "vb") c("linear_response", "mean_field") else "observed"
+}
+
+without_error <- function(fit) UseMethod("without_error")
+
+#' @exportS3Method
+without_error.elbo_fit <- function(fit) parameters_of(fit)$fixed | parameters_of(fit)$boundary
+
+#' @exportS3Method
+covariance_types.elbo_glmm <- function(fit) {
+  if (method_of(fit) == "vb") c("linear_response", "mean_field")
+  else c("observed", "full_observed", "sandwich")
+}
+
+#' @exportS3Method
+theta_covariance.elbo_glmm <- function(fit, type) {
+  switch(type,
+    linear_response = , mean_field = information_of(fit)[[type]],
+    observed = block_diagonal(beta_cov_of(fit), var_cov_of(fit)),
+    full_observed = natural_covariance(fit, full_eta_cov(fit)),
+    sandwich = sandwich_covariance(fit)
   )
-  if (full) return(V)
-  beta <- which(parameters_of(object)$block == "beta")
-  V[beta, beta, drop = FALSE]
 }
 
 block_diagonal <- function(A, B) {
@@ -363,16 +448,25 @@ logLik.elbo_fit <- function(object, ..., REML = NULL) {
             nall = nobs(object), class = "logLik")
 }
 
-# The marginal (REML = FALSE) or restricted (TRUE) log-likelihood at the estimates of the other
-# method, as lme4 and nlme have it: the ratios of the variances as they are, and the scale common
-# to all of them at its best.
-evidence_by <- function(fit, REML) {
+# The marginal (REML = FALSE) or restricted (TRUE) log-likelihood; NULL: that of the method.
+evidence_by <- function(fit, REML) UseMethod("evidence_by")
+
+#' @exportS3Method
+evidence_by.elbo_fit <- function(fit, REML) {
+  if (!is.null(REML) && check_flag(REML, "REML")) {
+    abort("`REML` = TRUE: there is no restricted likelihood of this model.",
+          "elbo_error_not_available")
+  }
+  log_evidence_of(fit)
+}
+
+# At the estimates of the other method as lme4 and nlme have it: the ratios of the variances as they
+# are, and the scale common to all of them at its best.
+#' @exportS3Method
+evidence_by.elbo_glmm <- function(fit, REML) {
   if (is.null(REML)) return(log_evidence_of(fit))
   check_flag(REML, "REML")
   if (REML == (method_of(fit) == "reml")) return(log_evidence_of(fit))
-  if (!inherits(fit, "elbo_glmm")) {
-    not_for_mixtures("REML = TRUE", "There is no restricted likelihood of a mixture.")
-  }
   n <- nobs(fit)
   residual <- n - length(information_of(fit)$free_beta)
   scale <- parameters_of(fit)$block %in% c("sd", "smooth", "sigma")

@@ -180,10 +180,9 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   fit <- c(list(call = call),
            parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
            list(family = family, method = method, prior = prior, factorization = factorization,
-                control = control))
-  fit$design <- answer$design
+                control = control, design = answer$design))
   fit <- with_verdict(new_elbo_fit(c(fit, glmm_estimates(answer)), "elbo_glmm"))
-  fit$time <- proc.time()[["elapsed"]] - started
+  seconds_of(fit) <- proc.time()[["elapsed"]] - started
   warn_unfinished(fit)
   warn_unidentified(fit)
   fit

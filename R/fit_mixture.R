@@ -242,7 +242,7 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
                 covariance = if (!is.na(chosen$covariance)) chosen$covariance, kind = design$kind,
                 design = design))
   fit <- with_verdict(new_mixture(c(fit, mixture_estimates(chosen, design, method))))
-  fit$time <- proc.time()[["elapsed"]] - started
+  seconds_of(fit) <- proc.time()[["elapsed"]] - started
   warn_unfinished(fit)
   fit
 }

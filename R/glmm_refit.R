@@ -179,5 +179,5 @@ refit_design <- function(fit, design, held = held_of(fit), control = refit_contr
   estimates <- glmm_estimates(answer)
   design_of(fit) <- answer$design
   fit[names(estimates)] <- estimates
-  fit
+  with_verdict(fit)
 }

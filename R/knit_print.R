@@ -34,28 +34,7 @@ knit_print.elbo_fit <- function(x, options, ...) {
 #' @exportS3Method knitr::knit_print
 knit_print.summary.elbo_fit <- function(x, options, ...) {
   check_dots_empty(..., .but = passed_along$knit_print)
-  knit_markdown(
-    x, head_markdown(x$fit), words_markdown(group_size_words(x$fit)), estimates_markdown(x$fit),
-    if (!is.null(x$posterior)) {
-      c("Priors, and posterior standard deviations:",
-        table_markdown(posterior_table(x$posterior, x$fit)))
-    },
-    "Residuals divided by their standard deviation:", table_markdown(residual_table(x$residuals)),
-    words_markdown(information_words(x)), closing_markdown(x$fit)
-  )
-}
-
-#' @rdname knit_print.elbo_fit
-#' @exportS3Method knitr::knit_print
-knit_print.summary.elbo_mixture <- function(x, options, ...) {
-  check_dots_empty(..., .but = passed_along$knit_print)
-  fit <- x$fit
-  counted <- if (design_of(fit)$n_unit < design_of(fit)$n_row) "Units" else "Rows"
-  said <- c(classification_words(x$classification, fit), start_words(fit), selection_words(fit))
-  knit_markdown(
-    x, head_markdown(fit), components_markdown(fit, component_blocks),
-    table_markdown(glance_table(glance(fit), counted)), words_markdown(said), closing_markdown(fit)
-  )
+  knit_markdown(x, head_markdown(x$fit), summary_markdown(x$fit, x), closing_markdown(x$fit))
 }
 
 #' @rdname knit_print.elbo_fit
@@ -138,7 +117,7 @@ words_markdown <- function(sentences) {
 
 head_markdown <- function(fit) {
   sprintf("%s, method `%s`: `%s` (%s)", estimator_name(fit), method_of(fit),
-          deparse_line(formula(fit)), escape_markdown(size_words(fit)))
+          model_words(fit), escape_markdown(size_words(fit)))
 }
 
 # Of any fit, by what every fit answers; of mixed models and mixtures as print() has them.
@@ -146,7 +125,7 @@ estimates_markdown <- function(fit) UseMethod("estimates_markdown")
 
 #' @exportS3Method
 estimates_markdown.elbo_fit <- function(fit) {
-  c(table_markdown(tidy_table(tidy(fit))), table_markdown(glance_table(glance(fit))))
+  c(table_markdown(tidy_table(tidy(fit))), table_markdown(glance_table(fit)))
 }
 
 #' @exportS3Method
@@ -162,11 +141,35 @@ estimates_markdown.elbo_mixture <- function(fit) {
   components_markdown(fit, setdiff(component_blocks, "cor"))
 }
 
+# The same with what summary() adds.
+summary_markdown <- function(fit, summary) UseMethod("summary_markdown")
+
+#' @exportS3Method
+summary_markdown.elbo_fit <- function(fit, summary) estimates_markdown(fit)
+
+#' @exportS3Method
+summary_markdown.elbo_glmm <- function(fit, summary) {
+  c(words_markdown(group_size_words(fit)), estimates_markdown(fit),
+    if (!is.null(summary$posterior)) {
+      c("Priors, and posterior standard deviations:",
+        table_markdown(posterior_table(summary$posterior, fit)))
+    },
+    "Residuals divided by their standard deviation:",
+    table_markdown(residual_table(summary$residuals)), words_markdown(information_words(summary)))
+}
+
+#' @exportS3Method
+summary_markdown.elbo_mixture <- function(fit, summary) {
+  words <- summary_words(fit, summary)
+  c(components_markdown(fit, component_blocks), table_markdown(glance_table(fit)),
+    words_markdown(c(words$answer, unlist(words$search))))
+}
+
 # A column for each component, and below it what is common to all of them.
 components_markdown <- function(fit, blocks) {
   table <- component_table(fit, blocks)
   tidied <- tidy(fit)
-  c(words_markdown(covariance_sentence(fit)),
+  c(words_markdown(law_of(fit)$sentence(fit)),
     table_markdown(data.frame(Component = table$terms, table$columns, check.names = FALSE)),
     table_markdown(tidy_table(tidied[is.na(tidied$component), ])))
 }
@@ -201,8 +204,11 @@ tidy_table <- function(tidied) {
   stats::setNames(as.data.frame(table, col.names = columns), headings[columns])
 }
 
-# What glance() knows, which is not the same of all fits. nobs() counts rows, of a mixture units.
-glance_table <- function(facts, counted = "Rows") {
+# What glance() knows, which is not the same of all fits.
+glance_table <- function(fit) {
+  facts <- glance(fit)
+  counted <- paste0(counted_noun(fit), "s")
+  substr(counted, 1, 1) <- toupper(substr(counted, 1, 1))
   headings <- c(nobs = counted, logLik = "Log-likelihood", AIC = "AIC", BIC = "BIC",
                 elbo = "ELBO")
   facts <- facts[intersect(names(headings), names(facts)[!is.na(unlist(facts))])]

@@ -15,7 +15,7 @@
 #' 1990), for `"em"` with the bias of its variances taken out, and is not zero where a variance is
 #' estimated at zero. `type = "conditional"` is the standard deviation of
 #' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)} itself, under `"reml"` with the coefficients
-#' integrated; [ranef.elbo_fit()] has the one that is given the coefficients too, as lme4. Under
+#' integrated; [ranef.elbo_glmm()] has the one that is given the coefficients too, as lme4. Under
 #' `"joint"` latent variables are points, whose standard deviation is zero.
 #'
 #' @section Coverage:
@@ -56,7 +56,7 @@
 #'
 #' Prasad, N. G. N. and Rao, J. N. K. (1990). The estimation of the mean squared error of small-area
 #' estimators. *JASA* 85, 163--171. \doi{10.1080/01621459.1990.10475320}
-#' @seealso [ranef.elbo_fit()] for the same in the shape other packages use, and
+#' @seealso [ranef.elbo_glmm()] for the same in the shape other packages use, and
 #'   `plot(fit, type = "latent")`.
 #' @family what a fit answers
 #' @examples
@@ -67,7 +67,7 @@ latent <- function(object, ...) UseMethod("latent")
 
 #' @rdname latent
 #' @export
-latent.elbo_fit <- function(object, type = NULL, ...) {
+latent.elbo_glmm <- function(object, type = NULL, ...) {
   check_dots_empty(...)
   mean <- moments_of(object)$mean
   groups <- data.frame(
@@ -141,7 +141,7 @@ latent_coefficient_cov <- function(fit, type) {
 #' head(ranef(fit)$Subject)
 #' head(as.data.frame(ranef(fit)))
 #' @export
-ranef.elbo_fit <- function(object, condVar = TRUE, ..., whichel = NULL, postVar = condVar) {
+ranef.elbo_glmm <- function(object, condVar = TRUE, ..., whichel = NULL, postVar = condVar) {
   check_dots_empty(...)
   condVar <- check_flag(condVar, "condVar") && check_flag(postVar, "postVar")
   effects <- as.data.frame(moments_of(object)$mean, optional = TRUE)
@@ -159,7 +159,7 @@ ranef.elbo_fit <- function(object, condVar = TRUE, ..., whichel = NULL, postVar 
   structure(effects, class = "ranef.elbo_fit")
 }
 
-#' @rdname ranef.elbo_fit
+#' @rdname ranef.elbo_glmm
 #' @export
 as.data.frame.ranef.elbo_fit <- function(x, row.names = NULL, optional = FALSE, ...) {
   check_dots_empty(..., .but = passed_along$as.data.frame)
@@ -180,7 +180,7 @@ as.data.frame.ranef.elbo_fit <- function(x, row.names = NULL, optional = FALSE, 
   do.call(rbind, long)
 }
 
-#' @rdname ranef.elbo_fit
+#' @rdname ranef.elbo_glmm
 #' @export
 print.ranef.elbo_fit <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
@@ -219,7 +219,7 @@ print.ranef.elbo_fit <- function(x, ...) {
 #' VarCorr(fit)
 #' as.data.frame(VarCorr(fit))
 #' @export
-VarCorr.elbo_fit <- function(x, sigma = 1, ...) {
+VarCorr.elbo_glmm <- function(x, sigma = 1, ...) {
   check_dots_empty(..., .but = passed_along$VarCorr)
   blocks <- unique(design_of(x)$block)
   matrices <- lapply(blocks, function(block) block_covariance(x, block))
@@ -261,7 +261,7 @@ variance_parameters <- function(fit) {
   ))
 }
 
-#' @rdname VarCorr.elbo_fit
+#' @rdname VarCorr.elbo_glmm
 #' @export
 as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE, ...,
                                            order = "cov.last") {
@@ -289,7 +289,7 @@ as.data.frame.VarCorr.elbo_fit <- function(x, row.names = NULL, optional = FALSE
   table
 }
 
-#' @rdname VarCorr.elbo_fit
+#' @rdname VarCorr.elbo_glmm
 #' @export
 print.VarCorr.elbo_fit <- function(x, digits = 4, ..., comp = c("Variance", "Std.Dev.")) {
   check_dots_empty(..., .but = passed_along$print)

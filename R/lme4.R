@@ -2,7 +2,7 @@
 # the design: getME() has nothing that the fit does not know.
 
 #' @exportS3Method lme4::ngrps
-ngrps.elbo_fit <- function(object, ...) {
+ngrps.elbo_glmm <- function(object, ...) {
   check_dots_empty(...)
   group <- design_of(object)$group
   if (is.null(group)) return(stats::setNames(integer(), character()))
@@ -33,8 +33,14 @@ isNLMM.elbo_fit <- function(x, ...) {
   FALSE
 }
 
-# Not a mixture of curves, whose random terms belong to components.
-is_mixed_model <- function(fit) has_groups(fit) && !inherits(fit, "elbo_mixture")
+# A mixture of curves is none: its random terms belong to components.
+is_mixed_model <- function(fit) UseMethod("is_mixed_model")
+
+#' @exportS3Method
+is_mixed_model.elbo_fit <- function(fit) FALSE
+
+#' @exportS3Method
+is_mixed_model.elbo_glmm <- function(fit) has_groups(fit)
 
 #' @exportS3Method lme4::ngrps
 ngrps.elbo_mixture <- function(object, ...) {
@@ -350,12 +356,16 @@ refit.elbo_mixture <- function(object, newresp, ...) {
 
 # ---- data --------------------------------------------------------------------------------
 
-#' @exportS3Method nlme::getData elbo_fit
-#' @rawNamespace S3method(lme4::getData,elbo_fit)
-getData.elbo_fit <- function(object) original_data(object)
+#' @exportS3Method nlme::getData elbo_glmm
+#' @rawNamespace S3method(lme4::getData,elbo_glmm)
+getData.elbo_glmm <- function(object) original_data(object)
+
+#' @exportS3Method nlme::getData elbo_mixture
+#' @rawNamespace S3method(lme4::getData,elbo_mixture)
+getData.elbo_mixture <- getData.elbo_glmm
 
 #' @exportS3Method ggplot2::fortify
-fortify.elbo_fit <- function(model, data = original_data(model), ...) {
+fortify.elbo_glmm <- function(model, data = original_data(model), ...) {
   augmented <- augment(model, data)
   if (!is.null(augmented$.resid)) {
     rows <- match(row.names(augmented), row.names(frame_of(model)))
@@ -364,16 +374,19 @@ fortify.elbo_fit <- function(model, data = original_data(model), ...) {
   augmented
 }
 
+#' @exportS3Method ggplot2::fortify
+fortify.elbo_mixture <- fortify.elbo_glmm
+
 #' @exportS3Method DHARMa::getSimulations
-getSimulations.elbo_fit <- function(object, nsim = 1, simulateREs = NULL,
-                                    type = c("normal", "refit"), ...) {
+getSimulations.elbo_glmm <- function(object, nsim = 1, simulateREs = NULL,
+                                     type = c("normal", "refit"), ...) {
   type <- check_choice(type, "type", c("normal", "refit"))
   known <- c("conditional", "unconditional", "user-specified")
   # Before version 0.5.0 of DHARMa nothing is said, and random effects are drawn anew.
   drawn <- if (is.null(simulateREs)) "user-specified"
            else check_choice(simulateREs, "simulateREs", known)
   form <- switch(drawn, conditional = list(re.form = NULL), unconditional = list(re.form = NA))
-  if (inherits(object, "elbo_mixture")) form <- list() # components are drawn anew
+  if (!is_mixed_model(object)) form <- list() # components are drawn anew
   draws <- do.call(simulate, c(list(object, nsim), form, list(...)))
   if (type == "refit") return(draws)
   columns <- lapply(draws, function(y) {
@@ -382,6 +395,9 @@ getSimulations.elbo_fit <- function(object, nsim = 1, simulateREs = NULL,
   })
   do.call(cbind, columns)
 }
+
+#' @exportS3Method DHARMa::getSimulations
+getSimulations.elbo_mixture <- getSimulations.elbo_glmm
 
 # As predict(re.form = ~ 0) of a mixed model: the mean before the response is seen.
 #' @exportS3Method DHARMa::getFitted

@@ -73,7 +73,7 @@ fixef.elbo_fit <- function(object, ...) {
 
 #' @rdname elbo_fit-methods
 #' @export
-sigma.elbo_fit <- function(object, ...) {
+sigma.elbo_glmm <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$sigma)
   if (design_of(object)$known_se) return(1)
   values <- unname(theta(object)[parameters_of(object)$block == "sigma"])
@@ -83,7 +83,7 @@ sigma.elbo_fit <- function(object, ...) {
 
 #' @rdname elbo_fit-methods
 #' @export
-nobs.elbo_fit <- function(object, ...) {
+nobs.elbo_glmm <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$nobs)
   length(design_of(object)$y)
 }
@@ -100,6 +100,7 @@ df.residual.elbo_fit <- function(object, ...) {
 formula.elbo_fit <- function(x, fixed.only = FALSE, ..., random.only = FALSE) {
   check_dots_empty(...)
   check_flag(fixed.only, "fixed.only")
+  if (is.null(formula_of(x))) return(NULL)
   if (check_flag(random.only, "random.only")) return(random_part(x))
   if (!fixed.only) {
     # It evaluates the terms, and `|` of the groups' names would fail.
@@ -141,6 +142,7 @@ terms.elbo_fit <- function(x, ..., fixed.only = TRUE) {
 model.frame.elbo_fit <- function(formula, ..., fixed.only = FALSE) {
   check_dots_empty(...)
   frame <- frame_of(formula)
+  if (is.null(frame)) return(data.frame())
   if (!check_flag(fixed.only, "fixed.only")) return(frame)
   fixed <- vapply(as.list(attr(terms(formula), "variables"))[-1], deparse_line, "")
   structure(frame[intersect(names(frame), fixed)], terms = terms(formula))
@@ -148,7 +150,7 @@ model.frame.elbo_fit <- function(formula, ..., fixed.only = FALSE) {
 
 #' @rdname elbo_fit-methods
 #' @export
-model.matrix.elbo_fit <- function(object, type = c("fixed", "random"), ...) {
+model.matrix.elbo_glmm <- function(object, type = c("fixed", "random"), ...) {
   check_dots_empty(...)
   type <- check_choice(type, "type", c("fixed", "random"))
   switch(type, fixed = design_of(object)$X, random = design_of(object)$Z)
@@ -163,7 +165,7 @@ family.elbo_fit <- function(object, ...) {
 
 #' @rdname elbo_fit-methods
 #' @export
-weights.elbo_fit <- function(object, type = "prior", ...) {
+weights.elbo_glmm <- function(object, type = "prior", ...) {
   check_dots_empty(...)
   check_choice(type, "type", "prior")
   stats::naresid(attr(frame_of(object), "na.action"), prior_weights(object))
@@ -171,14 +173,14 @@ weights.elbo_fit <- function(object, type = "prior", ...) {
 
 #' @rdname elbo_fit-methods
 #' @export
-fitted.elbo_fit <- function(object, ...) {
+fitted.elbo_glmm <- function(object, ...) {
   check_dots_empty(...)
   by_row(object, fitted_rows(object))
 }
 
 #' @rdname elbo_fit-methods
 #' @export
-residuals.elbo_fit <- function(object, type = c("response", "pearson"), ..., scaled = FALSE) {
+residuals.elbo_glmm <- function(object, type = c("response", "pearson"), ..., scaled = FALSE) {
   check_dots_empty(...)
   type <- check_choice(type, "type", c("response", "pearson"))
   residuals <- residual_rows(object, type)
@@ -220,8 +222,8 @@ loses_terms <- function(fit) length(design_of(fit)$random) > 0 || has_curves(fit
 #' @rdname elbo_fit-methods
 #' @importFrom stats add1 drop1
 #' @export
-drop1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k = 2,
-                           trace = FALSE, ...) {
+drop1.elbo_glmm <- function(object, scope, scale = 0, test = c("none", "Chisq"), k = 2,
+                            trace = FALSE, ...) {
   check_dots_empty(...)
   check_step_settings(scale, k, trace)
   check_no_curves(design_of(object), "drop1()", "Compare fits without a term by anova() or AIC().")
@@ -239,6 +241,10 @@ drop1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), 
   on_same_rows(default(object, dropped, scale = scale, test = test, k = k, trace = trace), object)
 }
 
+#' @rdname elbo_fit-methods
+#' @export
+drop1.elbo_mixture <- drop1.elbo_glmm
+
 # Fits to different rows do not compare, which stats says in words of its own.
 on_same_rows <- function(expr, object) {
   changed <- gettext("number of rows in use has changed: remove missing values?",
@@ -255,8 +261,8 @@ on_same_rows <- function(expr, object) {
 
 #' @rdname elbo_fit-methods
 #' @export
-add1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k = 2,
-                          trace = FALSE, ...) {
+add1.elbo_glmm <- function(object, scope, scale = 0, test = c("none", "Chisq"), k = 2,
+                           trace = FALSE, ...) {
   check_dots_empty(...)
   check_step_settings(scale, k, trace)
   check_no_curves(design_of(object), "add1()",
@@ -272,6 +278,10 @@ add1.elbo_fit <- function(object, scope, scale = 0, test = c("none", "Chisq"), k
   default <- utils::getS3method("add1", "default")
   on_same_rows(default(object, added, scale = scale, test = test, k = k, trace = trace), object)
 }
+
+#' @rdname elbo_fit-methods
+#' @export
+add1.elbo_mixture <- add1.elbo_glmm
 
 # Labels of the fixed terms in a scope: labels, or a formula in which `.` is that of the fit. A
 # term is a candidate once all that it contains are there.
@@ -339,7 +349,10 @@ by_row <- function(fit, values) {
 has_latent <- function(fit) UseMethod("has_latent")
 
 #' @exportS3Method
-has_latent.elbo_fit <- function(fit) has_groups(fit) || has_curves(fit)
+has_latent.elbo_fit <- function(fit) TRUE
+
+#' @exportS3Method
+has_latent.elbo_glmm <- function(fit) has_groups(fit) || has_curves(fit)
 
 has_groups <- function(fit) isTRUE(ncol(design_of(fit)$Z) > 0)
 
@@ -352,14 +365,16 @@ standard_errors <- function(fit) UseMethod("standard_errors")
 
 #' @exportS3Method
 standard_errors.elbo_fit <- function(fit) {
-  se <- sqrt(diag(vcov(fit, full = TRUE)))
+  se <- suppressWarnings(sqrt(diag(vcov(fit, full = TRUE))))
   se[parameters_of(fit)$fixed] <- NA
   se
 }
 
-information <- function(fit) {
-  if (is.na(log_evidence_of(fit))) {
-    return(c(logLik = NA_real_, AIC = NA_real_, BIC = NA_real_))
-  }
+# By which fits are chosen; NA where there is no likelihood.
+criteria <- function(fit) UseMethod("criteria")
+
+#' @exportS3Method
+criteria.elbo_fit <- function(fit) {
+  if (is.na(log_evidence_of(fit))) return(c(logLik = NA_real_, AIC = NA_real_, BIC = NA_real_))
   c(logLik = as.numeric(logLik(fit)), AIC = stats::AIC(fit), BIC = stats::BIC(fit))
 }

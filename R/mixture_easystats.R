@@ -1,22 +1,6 @@
 # What insight, parameters and performance ask of a mixture, where the answer differs from that of
 # other fits (R/easystats.R).
 
-#' @exportS3Method insight::get_statistic
-get_statistic.elbo_mixture <- function(x, ...) {
-  table <- summary(x)$coefficients
-  structure(data.frame(Parameter = rownames(table), Statistic = unname(table[, "z value"])),
-            statistic = "z-statistic")
-}
-
-#' @exportS3Method
-summary_df.elbo_mixture <- function(fit) Inf
-
-#' @exportS3Method insight::get_df
-get_df.elbo_mixture <- function(x, type = "residual", ...) {
-  df <- NextMethod()
-  if (tolower(type) %in% c("wald", "satterthwaite", "any", "fit")) Inf else df
-}
-
 #' @exportS3Method insight::model_info
 model_info.elbo_mixture <- function(x, verbose = TRUE, ...) {
   info <- NextMethod()
@@ -39,7 +23,7 @@ predicted_table.elbo_mixture <- function(fit, data, predict, ci, random) {
   if (!random) data <- data[setdiff(names(data), group_variables(fit))]
   design <- mixture_newdata(fit, data, response = FALSE)
   mean_at <- function(theta) {
-    one <- replace(fit, "theta", list(theta))
+    one <- replace_theta(fit, theta)
     frame_order(cbind(averaged_means(one, design, unit_weights(one, design))), design)
   }
   values <- as.matrix(mean_at(theta(fit)))
@@ -79,82 +63,15 @@ refit_data.elbo_mixture <- function(fit, data) {
          start = unit_probability(fit))
 }
 
-#' @exportS3Method insight::get_variance
-get_variance.elbo_mixture <- function(x, ...) {
-  not_for_mixtures("Variance components", "The covariances of components are in components(fit).")
-}
-
-#' @exportS3Method performance::check_singularity
-check_singularity.elbo_mixture <- function(x, ...) any(parameters_of(x)$boundary)
-
-#' @exportS3Method lme4::isSingular
-isSingular.elbo_mixture <- function(x, ...) {
-  check_dots_empty(...)
-  not_for_mixtures("isSingular()", "Parameters at a boundary are said by print(fit).")
-}
-
-#' @exportS3Method parameters::model_parameters
-model_parameters.elbo_mixture <- function(model, ci = 0.95, effects = "all", exponentiate = FALSE,
-                                          ..., vcov = NULL, vcov_args = NULL) {
-  options <- parameters_options(...)
-  if (!is.null(options$standardize)) model <- standardize.elbo_fit(model)
-  kinds <- switch(effects, fixed = "fixed", random = "ran_pars", c("fixed", "ran_pars"))
-  ci <- check_ci(ci)
-  all <- tidy(model, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
-              exponentiate = exponentiate)
-  rows <- all$effect %in% kinds
-  table <- all[rows, ]
-  columns <- data.frame(
-    parameters_columns(table, parameters_of(model)$name[rows], ci), z = table$statistic,
-    df_error = Inf, p = table$p.value,
-    Effects = ifelse(table$effect == "fixed", "fixed", "random"), Group = rep("", nrow(table))
-  )
-  if (!"ran_pars" %in% kinds) columns$Group <- NULL
-  if (!is.null(vcov)) {
-    V <- named_covariance(model, vcov, as.list(vcov_args))
-    at <- match(names(coef(model)), columns$Parameter)
-    columns <- with_covariance(columns, at, coef(model), V, ci, exponentiate)
-  }
-  parameters_model(model, chosen_rows(columns, options), ci, exponentiate, "z-statistic",
-                   mixed_model = FALSE)
-}
-
 #' @exportS3Method performance::model_performance
 model_performance.elbo_mixture <- function(model, ...) {
-  criteria <- mixture_criteria(model)
+  criteria <- criteria(model)
   structure(
     data.frame(AIC = criteria[["AIC"]], BIC = criteria[["BIC"]], ICL = criteria[["ICL"]],
                Entropy = classification(model)[["entropy"]]),
     class = c("performance_model", "data.frame")
   )
 }
-
-#' @exportS3Method performance::r2
-r2.elbo_mixture <- function(model, ...) {
-  not_for_mixtures("R2", "summary(fit) says how clearly the units are classified.")
-}
-
-# The residuals of a mixture are not those of one normal law.
-refused_check <- function(what, remedy) {
-  force(what)
-  force(remedy)
-  function(x, ...) not_for_mixtures(what, remedy)
-}
-
-#' @exportS3Method performance::check_model
-check_model.elbo_mixture <- refused_check("check_model()",
-                                          "plot(fit) has the pictures of a mixture.")
-#' @exportS3Method performance::check_normality
-check_normality.elbo_mixture <- refused_check(
-  "check_normality()", "residuals(fit, type = \"pearson\") are those of no one law."
-)
-#' @exportS3Method performance::check_heteroscedasticity
-check_heteroscedasticity.elbo_mixture <- refused_check("check_heteroscedasticity()",
-                                                       "sigma(fit) differs by component.")
-#' @exportS3Method performance::check_outliers
-check_outliers.elbo_mixture <- refused_check(
-  "check_outliers()", "sensitivity(fit, to = \"data\") names the rows that matter."
-)
 
 #' @exportS3Method performance::check_predictions
 check_predictions.elbo_mixture <- function(object, ...) {

@@ -7,16 +7,6 @@ recover_data.elbo_mixture <- function(object, ...) {
   "emmeans: not for mixtures. predict(fit, newdata, type = \"response\") has means to compare."
 }
 
-#' @exportS3Method sandwich::estfun elbo_mixture
-estfun.elbo_mixture <- function(x, ...) {
-  not_for_mixtures("estfun()", "The sandwich is vcov(fit, type = \"sandwich\").")
-}
-
-#' @exportS3Method sandwich::bread elbo_mixture
-bread.elbo_mixture <- function(x, ...) {
-  not_for_mixtures("bread()", "The sandwich is vcov(fit, type = \"sandwich\").")
-}
-
 # Means, or the probabilities of the components of the units, a group each.
 #' @exportS3Method marginaleffects::get_predict
 get_predict.elbo_mixture <- function(model, newdata = fit_data(model), type = "response", ...) {
@@ -25,11 +15,6 @@ get_predict.elbo_mixture <- function(model, newdata = fit_data(model), type = "r
   if (!is.matrix(estimate)) return(with_rowid(data.frame(estimate = unname(estimate)), newdata))
   with_rowid(data.frame(group = rep(colnames(estimate), each = nrow(estimate)),
                         estimate = as.vector(estimate)), newdata)
-}
-
-#' @exportS3Method clubSandwich::vcovCR
-vcovCR.elbo_mixture <- function(obj, ...) {
-  not_for_mixtures("vcovCR()", "The sandwich is vcov(fit, type = \"sandwich\").")
 }
 
 # Likelihood ratios of fits with the same number of components, nested as update() makes them. A fit
@@ -45,7 +30,7 @@ lrtest.elbo_mixture <- function(object, ..., name = NULL) {
     }
   }
   check_comparable_mixtures(fits)
-  if (length(unique(vapply(fits, `[[`, 0L, "k"))) > 1) {
+  if (length(unique(vapply(fits, n_components, 0L))) > 1) {
     abort(c("Numbers of components are not compared by the chi-square law. anova() compares",
             "them by the bootstrap."), "elbo_error_not_available")
   }

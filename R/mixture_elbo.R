@@ -18,7 +18,7 @@ elbo.elbo_mixture <- function(object, theta = NULL, q = NULL, ...) {
     abort(c("A fit by method \"vb\" has its ELBO at the optimum only: elbo(fit).",
             "Change the model or its priors and refit to compare."), "elbo_error_not_available")
   }
-  theta <- if (is.null(theta)) theta(object) else check_theta(theta, object)
+  theta <- if (is.null(theta)) theta_of(object) else check_theta(theta, object)
   free <- law_of(object)$unconstrained(object)
   answer <- evaluate_mixture(free, state = theta_state(object, theta))
   log_prior <- evaluate_mixture(object, state = theta_state(object, theta))$log_prior
@@ -34,9 +34,10 @@ elbo.elbo_mixture <- function(object, theta = NULL, q = NULL, ...) {
 }
 
 check_theta <- function(theta, fit) {
-  ok <- is.numeric(theta) && length(theta) == length(theta(fit)) &&
-    all(is.finite(theta) | !is.finite(theta(fit)))
-  check(ok, "theta", sprintf("%d finite numbers, like theta(fit)", length(theta(fit))), theta)
+  ok <- is.numeric(theta) && length(theta) == length(theta_of(fit)) &&
+    all(is.finite(theta) | !is.finite(theta_of(fit)))
+  check(ok, "theta", sprintf("%d finite numbers, like theta(fit)", length(theta_of(fit))),
+        theta)
 }
 
 check_probabilities <- function(q, fit) {

@@ -130,18 +130,6 @@ fitted_means <- function(fit) {
   if (law$has_deviations) with_deviations(means, design_of(fit), law$deviations(fit)) else means
 }
 
-#' @rdname elbo_mixture-methods
-#' @export
-VarCorr.elbo_mixture <- function(x, ...) {
-  check_dots_empty(...)
-  not_for_mixtures("VarCorr()", "Covariances of the components are in components(fit).")
-}
-
-not_for_mixtures <- function(what, remedy) {
-  abort(c(sprintf("%s: not for mixtures.", what), remedy),
-        "elbo_error_not_available")
-}
-
 # In the order of the frame, named by its rows, padded as its na.action wants it.
 by_frame_row <- function(fit, values) {
   values <- frame_order(as.matrix(values), design_of(fit))

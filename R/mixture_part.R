@@ -72,7 +72,7 @@
 # Variational Bayes
 #   factors(fit)                            of q, see variational()
 #   mean_field*(fit)                        blocks of their covariance
-#   shared_scales*(fit), shares*(fit)       entries of theta that are equal, or shares of a whole
+#   shared_scales*(fit)                     entries of theta that are equal
 #   shared_priors*(design)                  slots with one prior for all
 #   row_cost*(design), pieces*(fit)         see R/mixture_check.R
 
@@ -132,7 +132,7 @@ default_way_out <- function() {
     notes = nothing, ridge_notes = nothing, pictures = function(fit) list(),
     mean_field = function(fit) regression_blocks(fit, state_of(fit)[[law_of(fit)$part]]),
     shared_scales = function(fit) rep(NA_character_, nrow(parameters_of(fit))),
-    shares = function(fit) list(), shared_priors = function(design) character(),
+    shared_priors = function(design) character(),
     row_cost = function(design) NCOL(if (is.null(design$X)) design$Y else design$X),
     pieces = function(fit) "Linear response not checked: this law has no chart."
   )

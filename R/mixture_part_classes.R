@@ -16,7 +16,7 @@ mixture_laws$classes <- function() {
     draw = draw_classes, drawn = drawn_classes, theta_fields = class_fields,
     point_fields = probability_columns, ridge_notes = cell_words,
     pictures = class_pictures, factors = class_factors, mean_field = class_blocks,
-    shares = class_shares, shared_priors = discrete_variables, pieces = class_pieces
+    shared_priors = discrete_variables, pieces = class_pieces
   )
 }
 # The way in ------------------------------------------------------------------------------------
@@ -386,13 +386,6 @@ class_blocks <- function(fit) {
          list(rows = at("sd"), cov = inverse_gamma_sd_variance(f$shape, f$rate)))
   }, factors, of$variable, of$component)
   unlist(unname(blocks), recursive = FALSE)
-}
-
-# Entries of theta that are shares of one whole.
-class_shares <- function(fit) {
-  parameters <- parameters_of(fit)
-  levels <- which(parameters$block == "prob" & !is.na(parameters$term2))
-  unname(split(levels, interaction(parameters[levels, c("term1", "component")], drop = TRUE)))
 }
 
 class_pieces <- function(fit) {

@@ -1,5 +1,5 @@
-# What a mixture says of itself: the estimator in words, its components as a table, why to believe
-# them. The order and the pieces are those of R/print.R.
+# What a mixture says of itself in print() and summary() (R/print.R): its components as a table, and
+# why to believe them.
 
 #' Print and summarise a mixture
 #'
@@ -13,9 +13,6 @@
 #' parameters are those of the prior, and the table leaves them out), and weights so near each
 #' other that the order of their components, and so their labels, depend on luck.
 #'
-#' @param x a fit, or its summary.
-#' @param object a fit made by [fit_mixture()].
-#' @param ... not used.
 #' @return `print()` returns its argument invisibly. `summary()` returns a list of class
 #'   `summary.elbo_mixture` with the components
 #' \describe{
@@ -44,111 +41,57 @@
 #' @name print.elbo_mixture
 NULL
 
-#' @rdname print.elbo_mixture
-#' @export
-print.elbo_mixture <- function(x, ...) {
-  check_dots_empty(..., .but = passed_along$print)
-  write_head(x)
-  write_wrapped(law_of(x)$sentence(x))
-  writeLines(c("", sprintf("Components (%s):", error_words(x))))
-  write_components(x, setdiff(component_blocks, "cor"))
+#' @exportS3Method
+write_estimates.elbo_mixture <- function(fit) {
+  write_wrapped(law_of(fit)$sentence(fit))
+  writeLines(c("", sprintf("Components (%s):", error_words(fit))))
+  write_components(fit, setdiff(component_blocks, "cor"))
   writeLines("")
-  write_wrapped(objective_words(x))
-  write_parts(convergence(x)$message, "elbo_trace(), plot()")
-  write_wrapped(convergence(x)$verdict)
-  write_notes(x)
-  invisible(x)
 }
 
-#' @rdname print.elbo_mixture
-#' @export
-summary.elbo_mixture <- function(object, ...) {
-  check_dots_empty(..., .but = passed_along$summary)
-  se <- standard_errors(object)
-  estimate <- coef(object)
-  attr(estimate, "fixed") <- NULL
-  z <- estimate / se[names(estimate)]
-  block <- parameters_of(object)$block[match(names(estimate), parameters_of(object)$name)]
-  z[!block %in% c("beta", "membership")] <- NA
-  coefficients <- cbind(Estimate = estimate, "Std. Error" = se[names(estimate)], "z value" = z,
-                        "Pr(>|z|)" = 2 * stats::pnorm(-abs(z)))
-  structure(list(
-    coefficients = coefficients,
+#' @exportS3Method
+summary_parts.elbo_mixture <- function(fit) {
+  parameters <- parameters_of(fit)
+  list(
     parameters = data.frame(
-      parameters_of(object)[c("name", "block", "component")], estimate = as.vector(theta(object)),
-      std.error = unname(se), fixed = parameters_of(object)$fixed,
-      boundary = parameters_of(object)$boundary
+      parameters[c("name", "block", "component")], estimate = as.vector(theta(fit)),
+      std.error = unname(standard_errors(fit)), parameters[c("fixed", "boundary")]
     ),
-    classification = classification(object),
-    size = component_size(object),
-    information = mixture_criteria(object),
-    priors = prior_table(object),
-    posterior = if (method_of(object) == "vb") posterior_sds(object),
-    fit = object
-  ), class = "summary.elbo_mixture")
+    classification = classification(fit), size = component_size(fit), priors = prior_table(fit)
+  )
 }
 
-#' @rdname print.elbo_mixture
-#' @export
-print.summary.elbo_mixture <- function(x, ...) {
-  check_dots_empty(..., .but = passed_along$print)
-  fit <- x$fit
-  write_head(fit)
+#' @exportS3Method
+write_summary.elbo_mixture <- function(fit, summary) {
   write_wrapped(law_of(fit)$sentence(fit))
   writeLines(c("", sprintf("Components (%s):", error_words(fit))))
   correlations <- parameters_of(fit)$block == "cor" & !is_shape(parameters_of(fit))
   many <- sum(correlations) > most_correlations * n_components(fit)
   write_components(fit, if (many) setdiff(component_blocks, "cor") else component_blocks)
   if (many) write_wrapped("The correlations are many: see components().")
-  tests <- x$coefficients[!is.na(x$coefficients[, "z value"]), , drop = FALSE]
-  if (nrow(tests) > 0) {
-    writeLines(c("", "Coefficients, by component:"))
-    stats::printCoefmat(tests, signif.stars = FALSE, cs.ind = 1:2, tst.ind = 3,
-                        has.Pvalue = TRUE, P.values = TRUE, dig.tst = 3)
-  }
-  if (nrow(x$priors) > 0) {
-    lines <- paste0(x$priors$name, " ~ ", x$priors$prior,
-                    ifelse(x$priors$default, " (default)", ""))
+  tested <- !is.na(summary$coefficients[, "z value"])
+  write_tests(summary$coefficients[tested, , drop = FALSE], "Coefficients, by component:")
+  if (nrow(summary$priors) > 0) {
+    lines <- paste0(summary$priors$name, " ~ ", summary$priors$prior,
+                    ifelse(summary$priors$default, " (default)", ""))
     writeLines(c("", "Priors:", strwrap(lines, getOption("width") + 1, indent = 2, exdent = 6)))
   }
-  if (!is.null(x$posterior)) {
+  if (!is.null(summary$posterior)) {
     same <- law_of(fit)$shared_scales(fit)
     shown <- parameters_of(fit)$component %in% c(NA, occupied(fit)) & !parameters_of(fit)$fixed &
       (is.na(same) | !duplicated(same))
     writeLines(c("", "Posterior standard deviations:",
-                 table_lines(posterior_sd_table(x$posterior[shown, ]))))
+                 table_lines(posterior_sd_table(summary$posterior[shown, ]))))
   }
-  writeLines("")
-  write_wrapped(objective_words(fit))
-  if (!anyNA(x$information)) {
-    writeLines(sprintf("AIC %s, BIC %s, ICL %s with %s", fixed_text(x$information[["AIC"]], 1),
-                       fixed_text(x$information[["BIC"]], 1),
-                       fixed_text(x$information[["ICL"]], 1),
-                       count_words(n_free(fit), "free parameter")))
-  }
-  write_wrapped(classification_words(x$classification, fit))
-  write_wrapped(convergence(fit)$message)
-  write_wrapped(convergence(fit)$verdict)
-  write_wrapped(start_words(fit))
-  write_wrapped(selection_words(fit))
-  write_notes(fit)
-  invisible(x)
+}
+
+#' @exportS3Method
+summary_words.elbo_mixture <- function(fit, summary) {
+  list(answer = classification_words(summary$classification, fit),
+       search = list(start_words(fit), selection_words(fit)))
 }
 
 most_correlations <- 45L # of a component, in summary(): those of ten responses
-
-prior_table <- function(fit) {
-  stated <- priors_of(fit)$stated
-  given <- lengths(stated) > 0
-  data.frame(name = as.character(names(stated)[given]), prior = vapply(stated[given], format, ""),
-             default = unname(priors_of(fit)$default[given]), row.names = NULL)
-}
-
-posterior_sds <- function(fit) {
-  sd <- function(type) unname(sqrt(diag(vcov(fit, full = TRUE, type = type))))
-  data.frame(name = names(theta(fit)), linear_response = sd("linear_response"),
-             mean_field = sd("mean_field"))
-}
 
 posterior_sd_table <- function(posterior) {
   decimals <- shown_decimals(posterior$linear_response, posterior$linear_response)
@@ -241,8 +184,9 @@ classification_words <- function(classification, fit) {
           100 * classification[["certain"]])
 }
 
-mixture_criteria <- function(fit) {
-  criteria <- information(fit)
+#' @exportS3Method
+criteria.elbo_mixture <- function(fit) {
+  criteria <- criteria.elbo_fit(fit)
   c(criteria, ICL = criteria[["BIC"]] + 2 * classification(fit)[["entropy"]])
 }
 
@@ -284,28 +228,18 @@ selection_words <- function(fit) {
     })
 }
 
-# Constants and flat priors do not turn a maximum likelihood into a maximum a posteriori.
-#' @exportS3Method
-informed.elbo_mixture <- function(fit) {
-  says <- function(prior) !is.null(prior) && !prior$distribution %in% c("constant", "flat")
-  method_of(fit) != "vb" && any(vapply(priors_of(fit)$stated, says, NA))
-}
-
 #' @exportS3Method
 notes.elbo_mixture <- function(fit) {
-  c(prior_words(fit), constant_words(fit), joint_words(fit), empty_words(fit), spurious_words(fit),
-    tie_words(fit), membership_sentence(fit), law_of(fit)$notes(fit), share_words(fit),
-    unknown_words(fit), missing_words(fit), left_out_words(fit))
+  c(prior_words(fit), constant_words(fit, worth_words(fit)), joint_words(fit), empty_words(fit),
+    spurious_words(fit), tie_words(fit), membership_sentence(fit), law_of(fit)$notes(fit),
+    end_words(fit, ": use bootstrap()"), unknown_words(fit), missing_words(fit),
+    left_out_words(fit))
 }
 
 # Correlations that a diagonal covariance model does not have are not worth a word.
-constant_words <- function(fit) {
+worth_words <- function(fit) {
   held <- parameters_of(fit)$fixed & parameters_of(fit)$block != "cor"
-  if (n_components(fit) == 1) held[parameters_of(fit)$block == "weight"] <- FALSE
-  if (!any(held)) return()
-  values <- paste(parameter_labels(fit), "=", signif_text(theta(fit), 4))[held]
-  if (length(values) > 8) values <- c(values[1:8], paste(length(values) - 8, "more"))
-  sprintf("Held constant: %s.", paste(values, collapse = "; "))
+  held & !(n_components(fit) == 1 & parameters_of(fit)$block == "weight")
 }
 
 joint_words <- function(fit) {
@@ -350,14 +284,6 @@ tie_words <- function(fit) {
   pairs <- gsub(" and ([0-9]+) and ", " and \\1, and ", pairs)
   sprintf(paste("The weights of components %s differ by less than a standard error: their order,",
                 "and so these labels, depend on luck."), pairs)
-}
-
-share_words <- function(fit) {
-  at_end <- parameters_of(fit)$name[parameters_of(fit)$boundary]
-  if (length(at_end) == 0) return()
-  sprintf(paste("On the boundary of %s range: %s. The fit is complete; %s standard error is",
-                "undefined: use bootstrap()."), if (length(at_end) == 1) "its" else "their",
-          enumerate(at_end, 6), if (length(at_end) == 1) "its" else "their")
 }
 
 unknown_words <- function(fit) {

@@ -68,43 +68,6 @@ inverse_gamma_sd_variance <- function(shape, scale) {
   vb_sd(sqrt(scale / shape), 2 * shape, 1)$variance
 }
 
-# ---- draws -------------------------------------------------------------------------------
-
-#' @rdname as_draws.elbo_glmm
-#' @details
-#' Draws for a mixture are those of linear response only: margins as above, of weights and
-#' probabilities beta distributed and then scaled to their sum. They keep one labelling of the
-#' components.
-#' @exportS3Method posterior::as_draws
-as_draws.elbo_mixture <- function(x, ndraws = 1000L, seed = NULL, ...) {
-  check_dots_empty(...)
-  if (method_of(x) != "vb") {
-    abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", method_of(x)),
-            "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
-  }
-  ndraws <- check_count(ndraws, "ndraws")
-  posterior::as_draws_matrix(with_seed(seed, posterior_theta(x, ndraws)))
-}
-
-# n x parameters: a Gaussian copula with the correlations of linear response.
-posterior_theta <- function(fit, n) {
-  V <- theta_covariance(fit, "linear_response")
-  free <- which(!parameters_of(fit)$fixed & !is.na(diag(V)) & diag(V) > 0)
-  sd <- sqrt(diag(V))[free]
-  z <- normal_draws(n, V[free, free, drop = FALSE] / outer(sd, sd))
-  theta <- matrix(theta(fit), n, length(theta(fit)), byrow = TRUE,
-                  dimnames = list(NULL, names(theta(fit))))
-  for (i in seq_along(free)) {
-    at <- free[i]
-    theta[, at] <- bend_margin(z[, i], theta(fit)[[at]], sd[[i]], parameters_of(fit)$role[at])
-  }
-  weights <- list(which(parameters_of(fit)$block == "weight"))
-  for (group in c(weights[lengths(weights) > 0], law_of(fit)$shares(fit))) {
-    theta[, group] <- theta[, group] / rowSums(theta[, group, drop = FALSE])
-  }
-  theta
-}
-
 #' @export
 print.elbo_mixture_variational <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)

@@ -10,17 +10,15 @@
 
 #' Covariance matrix of the estimates of a mixture
 #'
-#' @param object A fit made by [fit_mixture()].
-#' @param full `FALSE` for what `coef()` gives, `TRUE` for all of [theta()].
-#' @param type Methods `"em"` and `"joint"`: `"observed"` (default), the inverse of the observed
-#'   information, the negative second derivative of the objective (Louis 1982); `"em"` also
-#'   `"sandwich"`, \eqn{I^{-1}(\sum_i s_i s_i')I^{-1}}{I^-1 (sum s s') I^-1} with \eqn{s_i} the
-#'   score of unit i, which holds when the components are not of the family they were taken for
-#'   (White 1982). Method `"vb"`: `"linear_response"` (default), the derivative of the posterior
-#'   means of theta under tilts of the posterior (Giordano, Broderick and Jordan 2018), or
-#'   `"mean_field"`, the covariance under q, which treats components and parameters as independent
-#'   and is too small.
-#' @param ... Not used.
+#' What [vcov()][vcov.elbo_fit] has of a mixture. Methods `"em"` and `"joint"`: `"observed"`
+#' (default), the inverse of the observed information, the negative second derivative of the
+#' objective (Louis 1982); `"em"` also `"sandwich"`,
+#' \eqn{I^{-1}(\sum_i s_i s_i')I^{-1}}{I^-1 (sum s s') I^-1} with \eqn{s_i} the score of unit i,
+#' which holds when the components are not of the family they were taken for (White 1982). Method
+#' `"vb"`: `"linear_response"` (default), the derivative of the posterior means of theta under tilts
+#' of the posterior (Giordano, Broderick and Jordan 2018), or `"mean_field"`, the covariance under
+#' q, which treats components and parameters as independent and is too small.
+#'
 #' @details
 #' Everything is computed in coordinates without constraint, eta, and carried to theta by its
 #' derivative: \eqn{J(-H)^{-1}J'}{J (-H)^-1 J'}. All covariances are those of one labelling of the
@@ -29,11 +27,11 @@
 #'
 #' Under method `"joint"` the information is that of the objective at the labels found, which are
 #' taken for known; it says less than it seems.
-#' @return A symmetric matrix with the names of `coef()`, or of `theta()`. Rows of parameters that
-#'   are held, or on the boundary of their range (a probability of 0 or 1), are `NA`, and so are
-#'   those of weights where method `"vb"` has emptied a component: the others then share the whole,
-#'   and q says nothing of how probable it is that the component is there. Coefficients that are
-#'   held have zeros.
+#'
+#' Rows of parameters that are held, or on the boundary of their range (a probability of 0 or 1),
+#' are `NA`, and so are those of weights where method `"vb"` has emptied a component: the others
+#' then share the whole, and q says nothing of how probable it is that the component is there.
+#' Coefficients that are held have zeros.
 #' @references
 #' Louis, T. A. (1982). Finding the observed information matrix when using the EM algorithm.
 #' *Journal of the Royal Statistical Society B* 44, 226--233.
@@ -49,33 +47,23 @@
 #' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "EEE")
 #' sqrt(diag(vcov(fit, full = TRUE)))
 #' sqrt(diag(vcov(fit, full = TRUE, type = "sandwich")))
-#' @export
-vcov.elbo_mixture <- function(object, full = FALSE, type = NULL, ...) {
-  check_dots_empty(..., .but = passed_along$vcov)
-  check_flag(full, "full")
-  types <- switch(method_of(object), em = c("observed", "sandwich"), joint = "observed",
-                  vb = c("linear_response", "mean_field"))
-  type <- check_choice(if (is.null(type)) types else type, "type", types)
-  V <- theta_covariance(object, type)
-  parameters <- parameters_of(object)
-  unknown <- without_error(object)
-  V[unknown, ] <- V[, unknown] <- NA
-  held <- parameters$fixed & is_coefficient(object)
-  V[held, ] <- V[, held] <- 0
-  dimnames(V) <- list(parameters$name, parameters$name)
-  if (full) return(V)
-  rows <- is_coefficient(object)
-  V[rows, rows, drop = FALSE]
+#' @name vcov.elbo_mixture
+NULL
+
+#' @exportS3Method
+covariance_types.elbo_mixture <- function(fit) {
+  if (method_of(fit) == "em") c("observed", "sandwich") else covariance_types.elbo_fit(fit)
 }
 
 # Also of weights where components are empty, which then are those of the others alone.
-theta_covariance <- function(fit, type) {
+#' @exportS3Method
+theta_covariance.elbo_mixture <- function(fit, type) {
   V <- switch(type,
     mean_field = mean_field_covariance(fit),
     sandwich = carry_covariance(fit, sandwich_eta_cov(fit)),
     carry_covariance(fit, mixture_information(fit)$eta_cov)
   )
-  dimnames(V) <- list(parameters_of(fit)$name, parameters_of(fit)$name)
+  dimnames(V) <- rep(list(parameters_of(fit)$name), 2)
   V
 }
 
@@ -138,11 +126,11 @@ standard_errors.elbo_mixture <- function(fit) {
   replace(se, without_error(fit), NA)
 }
 
-# Parameters that are held, at a boundary, or weights of which some have gone to empty components.
-without_error <- function(fit) {
-  parameters <- parameters_of(fit)
-  parameters$fixed | parameters$boundary |
-    (parameters$block == "weight" & length(emptied(fit)) > 0)
+# And the weights, where some of them have gone to empty components.
+#' @exportS3Method
+without_error.elbo_mixture <- function(fit) {
+  without_error.elbo_fit(fit) |
+    (parameters_of(fit)$block == "weight" & length(emptied(fit)) > 0)
 }
 
 # The diagonal of transform_covariance().
@@ -279,40 +267,20 @@ parameter_scale <- function(fit) {
 
 #' Intervals for the parameters of a mixture
 #'
-#' A row for each parameter of [theta()] that is free, component by component. Beside `coef(fit)`
-#' belong the rows `confint(fit, "beta_")`; a whole table is `tidy(fit, conf.int = TRUE)`.
+#' What [confint()][confint.elbo_fit] has of a fit made by [fit_mixture()]: a row for each parameter
+#' of [theta()] that is free, component by component. Beside `coef(fit)` belong the rows
+#' `confint(fit, "beta_")`; a whole table is `tidy(fit, conf.int = TRUE)`.
 #'
-#' @param object A fit made by [fit_mixture()].
-#' @param parm Names or numbers of entries of [theta()]; `NULL` for all that are free, `"beta_"` for
-#'   what `coef()` gives, `"theta_"` for the others.
-#' @param level Confidence level, between 0 and 1.
-#' @param type `"wald"`: normal quantiles of standard errors, of standard deviations on the log
-#'   scale, of correlations on Fisher's z scale and of weights and probabilities on the logit
-#'   scale, so that none leaves its range. `"bootstrap"`: percentiles of [bootstrap()].
-#' @param nsim,seed For the bootstrap.
-#' @param ... Nothing further.
-#' @param method,boot.type lme4's words: `"Wald"` or `"boot"` for `type`, and `"perc"`, the only
-#'   kind of bootstrap interval.
-#' @return A matrix, a row a parameter, with columns named like `2.5 %` and `97.5 %`; `NA` for a
-#'   parameter that is held or on the boundary of its range.
+#' `type = "wald"`: normal quantiles of standard errors, of standard deviations on the log scale, of
+#' correlations on Fisher's z scale and of weights and probabilities on the logit scale, so that
+#' none leaves its range. `"bootstrap"`: percentiles of [bootstrap()]. There are no profiles. A
+#' parameter that is held or on the boundary of its range has `NA`.
 #' @family what a mixture answers
 #' @examples
 #' fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "EEE")
 #' confint(fit)
-#' @export
-confint.elbo_mixture <- function(object, parm = NULL, level = 0.95, type = c("wald", "bootstrap"),
-                                 nsim = 1000L, seed = NULL, ..., method = NULL,
-                                 boot.type = "perc") {
-  check_dots_empty(..., .but = passed_along$confint)
-  type <- interval_type(type, c("wald", "bootstrap"), method, boot.type)
-  level <- check_between(level, "level", 0, 1)
-  parm <- asked_parameters(object, parm)
-  if (type == "bootstrap") return(confint(bootstrap(object, nsim, seed), parm, level))
-  rows <- match(parm, parameters_of(object)$name)
-  half_width <- stats::qnorm((1 + level) / 2) * standard_errors(object)[rows]
-  limits <- vapply(seq_along(rows), function(i) {
-    role <- parameters_of(object)$role[rows[i]]
-    wald_limits(theta(object)[[rows[i]]], half_width[[i]], role)[1, ]
-  }, c(0, 0))
-  interval_matrix(t(limits), parm, level)
-}
+#' @name confint.elbo_mixture
+NULL
+
+#' @exportS3Method
+interval_types.elbo_mixture <- function(fit) c("wald", "bootstrap")

@@ -17,6 +17,9 @@
 #   term_names(parameters)             names without component: "sd__age|Subject"
 #   inner_terms(parameters)            terms alone: "age", "colour.red"
 
+parameter_columns <- c("name", "block", "role", "group", "term1", "term2", "component", "fixed",
+                       "boundary")
+
 # `to` takes an estimate to a scale without bounds, with the derivative `slope`, `from` back;
 # `range`; what broom.mixed calls its `effect`; and whether it is one of coef().
 new_role <- function(to, from, slope, range, effect, coef) {

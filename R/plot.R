@@ -55,48 +55,67 @@ plot.elbo_fit <- function(x, type = NULL, level = 0.95, ...) {
   check_dots_empty(...)
   level <- check_between(level, "level", 0, 1)
   type <- check_fit_pictures(type, x)
-  panels <- c(decomposition = 1, objective = 2, curves = length(design_of(x)$curves),
-              latent = NCOL(design_of(x)$Z), residuals = 2, forest = 1)
+  panels <- fit_pictures(x)
   old <- graphics::par(mfrow = panel_grid(sum(panels[type])), mar = c(4, 5, 3, 1),
                        mgp = c(2.4, 0.7, 0), las = 1)
   on.exit(graphics::par(old))
-  for (picture in type) {
-    switch(picture,
-      decomposition = plot_decomposition(x),
-      objective = {
-        plot_objective(x)
-        plot_gain(x)
-      },
-      curves = for (curve in design_of(x)$curves) plot_curve(x, curve, level),
-      latent = plot_latent(x, level),
-      residuals = plot_residuals(x),
-      forest = plot_forest(x, level)
-    )
-  }
+  for (picture in type) draw_picture(x, picture, level)
   invisible(x)
 }
 
-# The pictures that a fit has; the first ones by default.
-fit_pictures <- function(fit) {
-  c(ascent_pictures(fit), if (has_curves(fit)) "curves", if (has_groups(fit)) "latent", "residuals",
-    if (design_of(fit)$known_se) "forest")
+# The pictures that a fit has, with their numbers of panels.
+fit_pictures <- function(fit) UseMethod("fit_pictures")
+
+draw_picture <- function(fit, picture, level) UseMethod("draw_picture")
+
+#' @exportS3Method
+fit_pictures.elbo_fit <- function(fit) {
+  c(decomposition = 1, objective = 2)[ascent_pictures(fit)]
 }
 
-check_fit_pictures <- function(type, fit, default = setdiff(fit_pictures(fit), "forest")) {
+#' @exportS3Method
+draw_picture.elbo_fit <- function(fit, picture, level) {
+  if (picture == "decomposition") return(plot_decomposition(fit))
+  plot_objective(fit)
+  plot_gain(fit)
+}
+
+#' @exportS3Method
+fit_pictures.elbo_glmm <- function(fit) {
+  c(fit_pictures.elbo_fit(fit), if (has_curves(fit)) c(curves = length(design_of(fit)$curves)),
+    if (has_groups(fit)) c(latent = ncol(design_of(fit)$Z)), residuals = 2,
+    if (design_of(fit)$known_se) c(forest = 1))
+}
+
+#' @exportS3Method
+draw_picture.elbo_glmm <- function(fit, picture, level) {
+  switch(picture,
+    curves = for (curve in design_of(fit)$curves) plot_curve(fit, curve, level),
+    latent = plot_latent(fit, level),
+    residuals = plot_residuals(fit),
+    forest = plot_forest(fit, level),
+    draw_picture.elbo_fit(fit, picture, level)
+  )
+}
+
+check_fit_pictures <- function(type, fit) {
+  has <- names(fit_pictures(fit))
+  default <- setdiff(has, "forest")
   if (is.null(type)) return(drop_second_ascent(default))
   all <- c("decomposition", "objective", "curves", "latent", "residuals", "forest")
   what <- paste("some of", paste0("\"", all, "\"", collapse = ", "))
   check(is.character(type) && length(type) > 0 && all(type %in% all), "type", what, type)
-  missing <- setdiff(type, fit_pictures(fit))
+  missing <- setdiff(type, has)
   if (length(missing) == 0) return(unique(type))
   why <- switch(missing[1],
     decomposition = "there is no log evidence under this method",
     curves = "the formula has no smooth terms s(x)",
     latent = "the model has no latent variables",
-    forest = "the standard errors of the response are not known (`se`)"
+    forest = "the standard errors of the response are not known (`se`)",
+    "the model has no rows"
   )
   abort(sprintf("There is no picture \"%s\" of this fit: %s. It has %s.", missing[1], why,
-                paste0("\"", fit_pictures(fit), "\"", collapse = ", ")), "elbo_error_not_available")
+                paste0("\"", has, "\"", collapse = ", ")), "elbo_error_not_available")
 }
 
 # Rows and columns, wider than high.
@@ -239,14 +258,24 @@ utils::globalVariables(".data")
 autoplot.elbo_fit <- function(object, type = NULL, level = 0.95, ...) {
   check_dots_empty(...)
   level <- check_between(level, "level", 0, 1)
-  type <- check_fit_pictures(type, object)[1]
-  switch(type,
-    decomposition = ggplot_decomposition(object),
-    objective = ggplot_objective(object),
-    curves = ggplot_curves(object, level),
-    latent = ggplot_latent(object, level),
-    residuals = ggplot_residuals(object),
-    forest = ggplot_forest(object, level)
+  ggplot_picture(object, check_fit_pictures(type, object)[1], level)
+}
+
+ggplot_picture <- function(fit, picture, level) UseMethod("ggplot_picture")
+
+#' @exportS3Method
+ggplot_picture.elbo_fit <- function(fit, picture, level) {
+  switch(picture, decomposition = ggplot_decomposition(fit), objective = ggplot_objective(fit))
+}
+
+#' @exportS3Method
+ggplot_picture.elbo_glmm <- function(fit, picture, level) {
+  switch(picture,
+    curves = ggplot_curves(fit, level),
+    latent = ggplot_latent(fit, level),
+    residuals = ggplot_residuals(fit),
+    forest = ggplot_forest(fit, level),
+    ggplot_picture.elbo_fit(fit, picture, level)
   )
 }
 

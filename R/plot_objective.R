@@ -6,7 +6,7 @@
 
 ascent_pictures <- function(fit) {
   if (!has_evidence(elbo_trace(fit))) return("objective")
-  if (control_of(fit)$accelerate == "none") c("decomposition", "objective")
+  if (identical(control_of(fit)$accelerate, "none")) c("decomposition", "objective")
   else c("objective", "decomposition")
 }
 

@@ -56,8 +56,7 @@ NULL
 print.elbo_fit <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
   write_head(x)
-  write_estimates(coefficient_text(x), variance_text(x))
-  for (words in curve_words(x)) write_wrapped(words)
+  write_estimates(x)
   write_wrapped(objective_words(x))
   write_parts(convergence(x)$message, "elbo_trace(), plot()")
   write_wrapped(convergence(x)$verdict)
@@ -65,42 +64,122 @@ print.elbo_fit <- function(x, ...) {
   invisible(x)
 }
 
+# The estimates as print() shows them, and as summary() does with all that it adds to them.
+write_estimates <- function(fit) UseMethod("write_estimates")
+
+write_summary <- function(fit, summary) UseMethod("write_summary")
+
+#' @exportS3Method
+write_estimates.elbo_fit <- function(fit) writeLines(c("", table_lines(parameter_table(fit)), ""))
+
+#' @exportS3Method
+write_summary.elbo_fit <- function(fit, summary) {
+  write_tests(summary$coefficients, "Coefficients:")
+  others <- parameter_table(fit)[!is_coefficient(fit), ]
+  if (nrow(others) > 0) writeLines(c("", "Other parameters:", table_lines(others)))
+  write_posterior(summary, fit)
+}
+
+# What was stated of the parameters, or is the default.
+prior_table <- function(fit) {
+  stated <- priors_of(fit)$stated
+  given <- lengths(stated) > 0
+  data.frame(name = as.character(names(stated)[given]), prior = vapply(stated[given], format, ""),
+             default = as.logical(unname(priors_of(fit)$default[given])), row.names = NULL)
+}
+
+# A row for each parameter, as text.
+parameter_table <- function(fit) {
+  estimate <- as.vector(theta(fit))
+  se <- unname(standard_errors(fit))
+  decimals <- shown_decimals(estimate, se)
+  status <- ifelse(parameters_of(fit)$fixed, "held",
+                   ifelse(parameters_of(fit)$boundary, "boundary", ""))
+  table <- data.frame(
+    Parameter = unname(parameter_labels(fit)), Estimate = decimal_text(estimate, decimals),
+    "Std. Error" = decimal_text(se, decimals), Status = status, check.names = FALSE
+  )
+  table[c(TRUE, TRUE, TRUE, any(nzchar(status)))]
+}
+
+write_tests <- function(coefficients, heading) {
+  if (nrow(coefficients) == 0) return()
+  writeLines(c("", heading))
+  stats::printCoefmat(coefficients, signif.stars = FALSE, cs.ind = 1:2,
+                      tst.ind = ncol(coefficients) - 1, has.Pvalue = TRUE, P.values = TRUE,
+                      dig.tst = 3)
+}
+
+write_posterior <- function(summary, fit) {
+  if (is.null(summary$posterior)) return()
+  priors <- if (!is.null(summary$posterior$prior)) "Priors, and posterior" else "Posterior"
+  writeLines(c("", paste(priors, "standard deviations:"),
+               table_lines(posterior_table(summary$posterior, fit))))
+}
+
 #' @rdname print.elbo_fit
 #' @export
 summary.elbo_fit <- function(object, ..., ddf = NULL) {
   check_dots_empty(..., .but = passed_along$summary)
   check_ddf(ddf, "ddf")
-  estimate <- coef(object)
-  se <- standard_errors(object)
-  df <- fit_df(object)
-  t <- estimate / unname(se[names(estimate)])
-  coefficients <- cbind(
-    Estimate = estimate, "Std. Error" = unname(se[names(estimate)]), df = df,
-    "t value" = t, "Pr(>|t|)" = 2 * stats::pt(abs(t), df, lower.tail = FALSE)
-  )
-  variances <- variance_parameters(object)
-  variances$std.error <- unname(se[variances$name])
+  structure(c(
+    list(coefficients = coefficient_tests(object)), summary_parts(object),
+    list(information = criteria(object),
+         posterior = if (method_of(object) == "vb") posterior_summary(object), fit = object)
+  ), class = unique(c(paste0("summary.", setdiff(class(object), "elbo_glmm")))))
+}
+
+# What a class adds to its summary, by name.
+summary_parts <- function(fit) UseMethod("summary_parts")
+
+#' @exportS3Method
+summary_parts.elbo_fit <- function(fit) list()
+
+#' @exportS3Method
+summary_parts.elbo_glmm <- function(fit) {
+  variances <- variance_parameters(fit)
+  variances$std.error <- unname(standard_errors(fit)[variances$name])
   order <- c("name", "kind", "group", "var1", "var2", "estimate", "std.error", "fixed",
              "boundary")
-  structure(list(
-    coefficients = coefficients, variances = variances[order], curves = curve_summary(object),
-    residuals = stats::quantile(residual_rows(object, "pearson")),
-    information = information(object),
-    posterior = if (method_of(object) == "vb") posterior_summary(object),
-    fit = object
-  ), class = "summary.elbo_fit")
+  list(variances = variances[order], curves = curve_summary(fit),
+       residuals = stats::quantile(residual_rows(fit, "pearson")))
+}
+
+# Tests of what may be zero: by t where the coefficients have degrees of freedom each.
+coefficient_tests <- function(fit) {
+  estimate <- coef(fit)
+  attr(estimate, "fixed") <- NULL
+  se <- unname(standard_errors(fit)[names(estimate)])
+  df <- summary_df(fit)
+  by_t <- tested_by_t(fit)
+  statistic <- estimate / se
+  statistic[parameters_of(fit)$role[is_coefficient(fit)] != "coefficient"] <- NA
+  p <- 2 * stats::pt(abs(statistic), df, lower.tail = FALSE)
+  table <- cbind(Estimate = estimate, "Std. Error" = se, df = if (by_t) df, statistic, p)
+  letter <- if (by_t) "t" else "z"
+  colnames(table)[ncol(table) - 1:0] <- c(paste(letter, "value"), sprintf("Pr(>|%s|)", letter))
+  table
 }
 
 # Of vb: priors, and the standard deviations by linear response and under q itself.
-posterior_summary <- function(fit) {
-  prior <- vapply(priors_of(fit)$stated, function(prior) {
+posterior_summary <- function(fit) UseMethod("posterior_summary")
+
+#' @exportS3Method
+posterior_summary.elbo_fit <- function(fit) {
+  sd <- function(type) unname(sqrt(diag(vcov(fit, full = TRUE, type = type))))
+  data.frame(name = names(theta(fit)), linear_response = sd("linear_response"),
+             mean_field = sd("mean_field"))
+}
+
+#' @exportS3Method
+posterior_summary.elbo_glmm <- function(fit) {
+  stated <- priors_of(fit)$stated
+  prior <- vapply(stated, function(prior) {
     if (is.null(prior)) "by those of the sds" else format(prior)
   }, "")
-  sd <- function(type) sqrt(diag(vcov(fit, full = TRUE, type = type)))
-  default <- unname(priors_of(fit)$default) & lengths(priors_of(fit)$stated) > 0
-  data.frame(name = names(theta(fit)), prior = unname(prior), default = default,
-             linear_response = sd("linear_response"), mean_field = sd("mean_field"),
-             row.names = NULL)
+  default <- unname(priors_of(fit)$default) & lengths(stated) > 0
+  sds <- posterior_summary.elbo_fit(fit)
+  data.frame(name = sds$name, prior = unname(prior), default = default, sds[-1])
 }
 
 #' @rdname print.elbo_fit
@@ -109,45 +188,66 @@ print.summary.elbo_fit <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
   fit <- x$fit
   write_head(fit)
-  writeLines(group_size_words(fit))
-  if (nrow(x$coefficients) > 0) {
-    writeLines(c("", "Fixed effects (t with Satterthwaite df):"))
-    stats::printCoefmat(x$coefficients, signif.stars = FALSE, cs.ind = 1:2, tst.ind = 4,
-                        has.Pvalue = TRUE, P.values = TRUE, dig.tst = 3)
-  }
-  if (nrow(x$variances) > 0) {
-    writeLines(c("", "Standard deviations and correlations:",
-                 table_lines(variance_table(x$variances))))
-  }
-  if (!is.null(x$curves)) {
-    writeLines(c("", "Curves, in effective degrees of freedom (1: a straight line):",
-                 table_lines(curve_table(x$curves))))
-  }
-  if (!is.null(x$posterior)) {
-    writeLines(c("", "Priors, and posterior standard deviations:",
-                 table_lines(posterior_table(x$posterior, fit))))
-  }
-  writeLines(c("", "Residuals / their standard deviation:"))
-  print(unlist(residual_table(x$residuals)), quote = FALSE)
+  write_summary(fit, x)
   writeLines("")
   write_wrapped(objective_words(fit))
   writeLines(information_words(x))
+  words <- summary_words(fit, x)
+  write_wrapped(words$answer)
   write_wrapped(convergence(fit)$message)
   write_wrapped(convergence(fit)$verdict)
+  for (sentences in words$search) write_wrapped(sentences)
   write_notes(fit)
   invisible(x)
 }
 
-write_head <- function(fit) {
-  write_parts(estimator_name(fit), method_words(fit))
-  write_wrapped(paste0(deparse_line(formula(fit)), ": ", size_words(fit)))
-}
+# Sentences that a class adds to its summary: on the answer, and on the search for it.
+summary_words <- function(fit, summary) UseMethod("summary_words")
+
+#' @exportS3Method
+summary_words.elbo_fit <- function(fit, summary) list(answer = character(), search = list())
+
+# ---- of mixed models ---------------------------------------------------------------------
 
 # Coefficients, and the variance parameters to the right of them where there is room.
-write_estimates <- function(left, right) {
+#' @exportS3Method
+write_estimates.elbo_glmm <- function(fit) {
+  left <- coefficient_text(fit)
+  right <- variance_text(fit)
   header <- if (length(left) > 0 && length(right) > 0) ""
   lines <- beside(left, c(header, right), strrep(" ", 6))
   writeLines(if (max(nchar(lines), 0) > getOption("width")) c(left, right) else lines)
+  for (words in curve_words(fit)) write_wrapped(words)
+}
+
+#' @exportS3Method
+write_summary.elbo_glmm <- function(fit, summary) {
+  writeLines(group_size_words(fit))
+  write_tests(summary$coefficients, "Fixed effects (t with Satterthwaite df):")
+  if (nrow(summary$variances) > 0) {
+    writeLines(c("", "Standard deviations and correlations:",
+                 table_lines(variance_table(summary$variances))))
+  }
+  if (!is.null(summary$curves)) {
+    writeLines(c("", "Curves, in effective degrees of freedom (1: a straight line):",
+                 table_lines(curve_table(summary$curves))))
+  }
+  write_posterior(summary, fit)
+  writeLines(c("", "Residuals / their standard deviation:"))
+  print(unlist(residual_table(summary$residuals)), quote = FALSE)
+}
+
+# ---- pieces ------------------------------------------------------------------------------
+
+write_head <- function(fit) {
+  write_parts(estimator_name(fit), method_words(fit))
+  write_wrapped(paste0(model_words(fit), ": ", size_words(fit)))
+}
+
+# The formula, or the call of a model that has none.
+model_words <- function(fit) {
+  formula <- formula(fit)
+  deparse_line(if (is.null(formula)) call_of(fit) else formula)
 }
 
 write_notes <- function(fit) {
@@ -168,6 +268,16 @@ integrated_words <- function(fit) UseMethod("integrated_words")
 
 #' @exportS3Method
 integrated_words.elbo_fit <- function(fit) {
+  switch(method_of(fit),
+    em = "z integrated, theta a point",
+    reml = "z and coefficients integrated, other parameters points",
+    joint = "z and theta points, nothing integrated",
+    vb = "everything integrated, by the best q of its family"
+  )
+}
+
+#' @exportS3Method
+integrated_words.elbo_glmm <- function(fit) {
   if (has_latent(fit)) {
     switch(method_of(fit),
       em = "z integrated exactly, theta a point",
@@ -187,15 +297,26 @@ integrated_words.elbo_fit <- function(fit) {
   }
 }
 
-method_words <- function(fit) {
+method_words <- function(fit) UseMethod("method_words")
+
+#' @exportS3Method
+method_words.elbo_fit <- function(fit) {
+  sprintf("(method \"%s\": %s)", method_of(fit), integrated_words(fit))
+}
+
+#' @exportS3Method
+method_words.elbo_glmm <- function(fit) {
   sprintf("(method \"%s\": %s%s)", method_of(fit), integrated_words(fit),
-          if (method_of(fit) == "em" && inherits(fit, "elbo_glmm")) "; not REML" else "")
+          if (method_of(fit) == "em") "; not REML" else "")
 }
 
 size_words <- function(fit) UseMethod("size_words")
 
 #' @exportS3Method
-size_words.elbo_fit <- function(fit) {
+size_words.elbo_fit <- function(fit) count_words(nobs(fit), counted_noun(fit))
+
+#' @exportS3Method
+size_words.elbo_glmm <- function(fit) {
   design <- design_of(fit)
   paste(c(
     count_words(nobs(fit), "row"),
@@ -250,10 +371,11 @@ objective_words.elbo_fit <- function(fit) {
           fixed_text(max(utils::tail(trace_of(fit)$kl, 1), 0), 1))
 }
 
+# "AIC 451.2, BIC 467.3 with 6 free parameters"
 information_words <- function(summary) {
-  if (anyNA(summary$information)) return(character())
-  sprintf("AIC %s, BIC %s with %s", fixed_text(summary$information[["AIC"]], 1),
-          fixed_text(summary$information[["BIC"]], 1),
+  criteria <- summary$information[names(summary$information) != "logLik"]
+  if (anyNA(criteria)) return(character())
+  sprintf("%s with %s", paste(names(criteria), fixed_text(criteria, 1), collapse = ", "),
           count_words(n_free(summary$fit), "free parameter"))
 }
 
@@ -261,13 +383,19 @@ information_words <- function(summary) {
 informed <- function(fit) UseMethod("informed")
 
 #' @exportS3Method
-informed.elbo_fit <- function(fit) method_of(fit) != "vb" && !is.null(priors_of(fit))
+informed.elbo_fit <- function(fit) {
+  says <- function(prior) !is.null(prior) && !prior$distribution %in% c("constant", "flat")
+  method_of(fit) != "vb" && any(vapply(priors_of(fit)$stated, says, NA))
+}
 
 # Sentences that a reader must see, most fits having none.
 notes <- function(fit) UseMethod("notes")
 
 #' @exportS3Method
-notes.elbo_fit <- function(fit) {
+notes.elbo_fit <- function(fit) c(prior_words(fit), constant_words(fit), end_words(fit))
+
+#' @exportS3Method
+notes.elbo_glmm <- function(fit) {
   c(prior_words(fit), held_words(fit), boundary_words(fit), dropped_words(fit),
     few_groups_words(fit))
 }
@@ -278,6 +406,21 @@ prior_words <- function(fit) {
   labels <- parameter_labels(fit)
   names <- ifelse(names(stated) %in% names(labels), labels[names(stated)], names(stated))
   sprintf("Priors: %s.", paste(names, "~", vapply(stated, format, ""), collapse = "; "))
+}
+
+constant_words <- function(fit, held = parameters_of(fit)$fixed) {
+  if (!any(held)) return()
+  values <- paste(parameter_labels(fit), "=", signif_text(theta(fit), 4))[held]
+  if (length(values) > 8) values <- c(values[1:8], paste(length(values) - 8, "more"))
+  sprintf("Held constant: %s.", paste(values, collapse = "; "))
+}
+
+end_words <- function(fit, remedy = "") {
+  at_end <- parameters_of(fit)$name[parameters_of(fit)$boundary]
+  if (length(at_end) == 0) return()
+  one <- length(at_end) == 1
+  sprintf("On the boundary of %s range: %s. The fit is complete; %s standard error is undefined%s.",
+          if (one) "its" else "their", enumerate(at_end, 6), if (one) "its" else "their", remedy)
 }
 
 held_words <- function(fit) {
@@ -419,12 +562,15 @@ variance_table <- function(variances) {
 
 posterior_table <- function(posterior, fit) {
   decimals <- shown_decimals(posterior$linear_response, posterior$linear_response)
-  data.frame(
+  table <- data.frame(
     Parameter = unname(parameter_labels(fit)[posterior$name]),
-    Prior = paste0(posterior$prior, ifelse(posterior$default, " (default)", "")),
+    Prior = if (!is.null(posterior$prior)) {
+      paste0(posterior$prior, ifelse(posterior$default, " (default)", ""))
+    } else "",
     "Linear response" = decimal_text(posterior$linear_response, decimals),
     "Mean field" = decimal_text(posterior$mean_field, decimals), check.names = FALSE
   )
+  if (is.null(posterior$prior)) table[-2] else table
 }
 
 residual_table <- function(residuals) {

@@ -1,7 +1,7 @@
 # Re-exported so that they work on fits without attaching the packages that own them.
 
 #' @return What the method for the class of the object returns: for fits see
-#'   [coef.elbo_fit()], [ranef.elbo_fit()], [VarCorr.elbo_fit()] and [tidy.elbo_fit()].
+#'   [coef.elbo_fit()], [ranef.elbo_glmm()], [VarCorr.elbo_glmm()] and [tidy.elbo_fit()].
 #' @examples
 #' fit <- fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont)
 #' fixef(fit)

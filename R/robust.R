@@ -12,8 +12,8 @@
 # The score of a group stands in its first row and the others have none. Sums over rows, over groups
 # and over clusters of groups are then those of groups, which is what the functions of sandwich sum;
 # those that take rows for independent or ordered are refused.
-#' @exportS3Method sandwich::estfun elbo_fit
-estfun.elbo_fit <- function(x, ...) {
+#' @exportS3Method sandwich::estfun elbo_glmm
+estfun.elbo_glmm <- function(x, ...) {
   check_robust(x, "estfun()")
   scores <- design_of(x)$X * (residual_rows(x, "response") / residual_sd(x)^2)
   rownames(scores) <- row.names(frame_of(x))
@@ -27,8 +27,8 @@ estfun.elbo_fit <- function(x, ...) {
   scores
 }
 
-#' @exportS3Method sandwich::bread elbo_fit
-bread.elbo_fit <- function(x, ...) {
+#' @exportS3Method sandwich::bread elbo_glmm
+bread.elbo_glmm <- function(x, ...) {
   check_robust(x, "bread()")
   nobs(x) * vcov(x)
 }
@@ -80,19 +80,22 @@ check_meat <- function(fit, cluster, type) {
   }
 }
 
-#' @exportS3Method sandwich::vcovBS elbo_fit
-vcovBS.elbo_fit <- function(x, ...) {
+#' @exportS3Method sandwich::vcovBS elbo_glmm
+vcovBS.elbo_glmm <- function(x, ...) {
   abort("For fits of this package, resampling is bootstrap(fit), with vcov() of what it returns.",
         "elbo_error_not_available")
 }
+
+#' @exportS3Method sandwich::vcovBS elbo_mixture
+vcovBS.elbo_mixture <- vcovBS.elbo_glmm
 
 # ---- clubSandwich ------------------------------------------------------------------------
 
 # Its generics below are its own, not exported: working covariances, residuals of the population.
 
 #' @exportS3Method clubSandwich::vcovCR
-vcovCR.elbo_fit <- function(obj, cluster, type, target = NULL, inverse_var = is.null(target),
-                            form = "sandwich", ...) {
+vcovCR.elbo_glmm <- function(obj, cluster, type, target = NULL, inverse_var = is.null(target),
+                             form = "sandwich", ...) {
   check_dots_empty(...)
   check_robust(obj, "vcovCR()")
   if (missing(type)) {
@@ -106,16 +109,16 @@ vcovCR.elbo_fit <- function(obj, cluster, type, target = NULL, inverse_var = is.
 }
 
 #' @exportS3Method clubSandwich::residuals_CS
-residuals_CS.elbo_fit <- function(obj) design_of(obj)$y - fixed_rows(obj)
+residuals_CS.elbo_glmm <- function(obj) design_of(obj)$y - fixed_rows(obj)
 
 #' @exportS3Method clubSandwich::targetVariance
-targetVariance.elbo_fit <- function(obj, cluster) {
+targetVariance.elbo_glmm <- function(obj, cluster) {
   lapply(split(seq_len(nobs(obj)), cluster), row_covariance, fit = obj)
 }
 
 #' @exportS3Method clubSandwich::weightMatrix
-weightMatrix.elbo_fit <- function(obj, cluster) {
-  lapply(targetVariance.elbo_fit(obj, cluster), function(V) chol2inv(chol(V)))
+weightMatrix.elbo_glmm <- function(obj, cluster) {
+  lapply(targetVariance.elbo_glmm(obj, cluster), function(V) chol2inv(chol(V)))
 }
 
 # V of some rows: Z Sigma Z' within groups, and the residual variances.

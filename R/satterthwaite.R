@@ -6,6 +6,15 @@
 # Giesbrecht & Burns 1985, Biometrics 41:477). Where a variance is zero its information on the scale
 # of standard deviations says nothing, and A comes from the expected information of variances.
 
+# Of the coefficients as summary() tests them: one for each, or Inf.
+summary_df <- function(fit) UseMethod("summary_df")
+
+#' @exportS3Method
+summary_df.elbo_fit <- function(fit) Inf
+
+#' @exportS3Method
+summary_df.elbo_glmm <- function(fit) unname(fit_df(fit))
+
 # `L`: a row a contrast of coef(fit); by default each coefficient.
 fit_df <- function(fit, L = NULL) {
   info <- information_of(fit)

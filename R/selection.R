@@ -49,7 +49,7 @@ selection.elbo_mixture <- function(object, ...) {
 }
 
 #' @export
-selection.elbo_fit <- function(object, ...) {
+selection.elbo_glmm <- function(object, ...) {
   check_dots_empty(...)
   only_for_mixtures("selection()")
 }

@@ -56,7 +56,7 @@ tidy.elbo_fit <- function(x, effects = c("fixed", "ran_pars"), conf.int = FALSE,
                           conf.level = 0.95, exponentiate = FALSE, ..., conf.method = "Wald",
                           ddf.method = NULL, nsim = 1000L, seed = NULL) {
   check_dots_empty(..., .but = passed_along$tidy)
-  effects <- check_effects(effects)
+  effects <- check_effects(effects, tidy_effects(x))
   check_flag(conf.int, "conf.int")
   check_flag(exponentiate, "exponentiate")
   check_ddf(ddf.method, "ddf.method")
@@ -66,28 +66,89 @@ tidy.elbo_fit <- function(x, effects = c("fixed", "ran_pars"), conf.int = FALSE,
       confint(x, names, conf.level, nsim = nsim, seed = seed, method = conf.method)
     }
   }
-  makers <- list(fixed = tidy_fixed, ran_pars = tidy_variances, ran_vals = tidy_latent,
-                 ran_coefs = tidy_coefficients)
-  rows <- lapply(effects, function(effect) {
-    table <- makers[[effect]](x, limits, conf.level)
-    cbind(effect = rep(effect, nrow(table)), table)
-  })
-  columns <- c("effect", "group", "level", "term", "estimate", "std.error", "condsd", "statistic",
-               "p.value", "conf.low", "conf.high")
-  columns <- intersect(columns, unlist(lapply(rows, names)))
-  table <- do.call(rbind, lapply(rows, function(rows) {
-    for (name in setdiff(columns, names(rows))) rows[[name]] <- rep(NA, nrow(rows))
-    rows[columns]
-  }))
+  table <- tidy_rows(x, effects, limits, conf.level)
+  if (exponentiate) table <- exponentiate_rows(table, table$role %in% "coefficient")
+  table <- table[intersect(tidy_columns, names(table))]
   row.names(table) <- NULL
-  if (exponentiate) exponentiate_fixed(table) else table
+  table
 }
 
-check_effects <- function(effects) {
-  known <- c("fixed", "ran_pars", "ran_vals", "ran_coefs")
+tidy_columns <- c("effect", "group", "component", "level", "term", "estimate", "std.error",
+                  "condsd", "statistic", "p.value", "conf.low", "conf.high")
+
+check_effects <- function(effects, known) {
   check(is.character(effects) && length(effects) > 0 && all(effects %in% known), "effects",
         paste("some of", paste0("\"", known, "\"", collapse = ", ")), effects)
   known[known %in% effects]
+}
+
+# The effects that a class has, and their rows: with a column `role`, and intervals where `limits`
+# gives those of parameters by their names.
+tidy_effects <- function(fit) UseMethod("tidy_effects")
+
+tidy_rows <- function(fit, effects, limits, level) UseMethod("tidy_rows")
+
+#' @exportS3Method
+tidy_effects.elbo_fit <- function(fit) c("fixed", "ran_pars")
+
+# A row for each parameter.
+#' @exportS3Method
+tidy_rows.elbo_fit <- function(fit, effects, limits, level) {
+  parameters <- parameters_of(fit)
+  se <- unname(standard_errors(fit))
+  estimate <- as.vector(theta(fit))
+  statistic <- ifelse(parameters$role == "coefficient", estimate / se, NA)
+  df <- rep(Inf, length(estimate))
+  df[is_coefficient(fit)] <- summary_df(fit)
+  table <- data.frame(
+    role = parameters$role, effect = role_of(parameters, "effect"), group = parameters$group,
+    component = parameters$component, term = tidy_terms(parameters), estimate = estimate,
+    std.error = se, statistic = statistic, p.value = 2 * stats::pt(-abs(statistic), df)
+  )
+  for (column in c("group", "component")) {
+    if (all(is.na(table[[column]]))) table[[column]] <- NULL
+  }
+  table <- with_intervals(table, fit, parameters$name, limits)
+  table[table$effect %in% effects, ]
+}
+
+tidy_terms <- function(parameters) {
+  terms <- inner_terms(parameters)
+  dotted <- parameters$block %in% c("mean", "prob", "membership")
+  ifelse(dotted, paste0(parameters$block, ".", terms),
+         ifelse(parameters$block == "weight", "proportion",
+                ifelse(parameters$block == "sigma", "sd__Observation", term_names(parameters))))
+}
+
+# Rows of two tables, with the columns of both.
+add_rows <- function(table, more) {
+  table[setdiff(names(more), names(table))] <- rep(NA, nrow(table))
+  more[setdiff(names(table), names(more))] <- rep(NA, nrow(more))
+  rbind(table, more[names(table)])
+}
+
+exponentiate_rows <- function(table, rows) {
+  table$std.error[rows] <- table$std.error[rows] * exp(table$estimate[rows])
+  for (column in intersect(c("estimate", "conf.low", "conf.high"), names(table))) {
+    table[[column]][rows] <- exp(table[[column]][rows])
+  }
+  table
+}
+
+# ---- of mixed models ---------------------------------------------------------------------
+
+#' @exportS3Method
+tidy_effects.elbo_glmm <- function(fit) c("fixed", "ran_pars", "ran_vals", "ran_coefs")
+
+#' @exportS3Method
+tidy_rows.elbo_glmm <- function(fit, effects, limits, level) {
+  makers <- list(fixed = tidy_fixed, ran_pars = tidy_variances, ran_vals = tidy_latent,
+                 ran_coefs = tidy_coefficients)
+  Reduce(add_rows, lapply(effects, function(effect) {
+    table <- makers[[effect]](fit, limits, level)
+    cbind(role = rep(if (effect == "fixed") "coefficient" else NA, nrow(table)),
+          effect = rep(effect, nrow(table)), table)
+  }))
 }
 
 tidy_fixed <- function(fit, limits, level) {
@@ -155,39 +216,34 @@ tidy_coefficients <- function(fit, limits, level) {
   )
 }
 
-exponentiate_fixed <- function(table) {
-  fixed <- table$effect == "fixed"
-  table$estimate[fixed] <- exp(table$estimate[fixed])
-  table$std.error[fixed] <- table$std.error[fixed] * table$estimate[fixed]
-  for (column in intersect(c("conf.low", "conf.high"), names(table))) {
-    table[[column]][fixed] <- exp(table[[column]][fixed])
-  }
-  table
-}
-
 #' @rdname tidy.elbo_fit
 #' @export
 glance.elbo_fit <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$glance)
-  sigma <- sigma(x)
-  information <- information(x)
   state <- convergence(x)
   data.frame(
-    nobs = nobs(x),
-    sigma = if (length(sigma) == 1 && !design_of(x)$known_se) sigma else NA_real_,
-    logLik = information[["logLik"]], AIC = information[["AIC"]], BIC = information[["BIC"]],
-    df.residual = df.residual(x),
-    elbo = objective_of(x),
-    method = method_of(x),
-    converged = state$status == "converged",
+    nobs = nobs(x), glance_facts(x), as.list(criteria(x)), df.residual = df.residual(x),
+    elbo = objective_of(x), method = method_of(x), converged = state$status == "converged",
     iterations = state$iterations
   )
 }
 
+# What a class adds to glance(): a data frame of one row.
+glance_facts <- function(fit) UseMethod("glance_facts")
+
+#' @exportS3Method
+glance_facts.elbo_fit <- function(fit) data.frame(row.names = 1L)
+
+#' @exportS3Method
+glance_facts.elbo_glmm <- function(fit) {
+  sigma <- unname(sigma(fit))
+  data.frame(sigma = if (length(sigma) == 1 && !design_of(fit)$known_se) sigma else NA_real_)
+}
+
 #' @rdname tidy.elbo_fit
 #' @export
-augment.elbo_fit <- function(x, data = augmented_data(x), newdata = NULL, se_fit = FALSE,
-                             interval = c("none", "confidence", "prediction"), ...) {
+augment.elbo_glmm <- function(x, data = augmented_data(x), newdata = NULL, se_fit = FALSE,
+                              interval = c("none", "confidence", "prediction"), ...) {
   check_dots_empty(..., .but = passed_along$augment)
   check_flag(se_fit, "se_fit")
   interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))

@@ -41,6 +41,10 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   for (name in setdiff(names(changes), dropped)) call[[name]] <- changes[[name]]
   formula <- formula(object)
   if (!missing(formula.)) {
+    if (is.null(formula)) {
+      abort("`formula.`: the model has no formula to change; name its arguments.",
+            "elbo_error_argument")
+    }
     formula <- updated_formula(formula, formula.)
     call$formula <- formula
     call <- follow_formula(object, call)
@@ -53,6 +57,7 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   for (name in kept) {
     given_in <- given_in_of(object)[[name]]
     if (is.null(given_in)) given_in <- environment(formula)
+    if (is.null(given_in)) given_in <- parent.frame() # a model without a formula
     value <- tryCatch(eval(call[[name]], given_in), error = function(e) NULL)
     # The name of an argument elsewhere, as `data`, may be that of a function here.
     if (!is.null(value) && !is.function(value)) complete[[name]] <- value

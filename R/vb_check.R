@@ -58,7 +58,7 @@ judge_linear_response <- function(target, labels, mean, sd, tolerance = 0.05, do
       "model.")))
   }
   check <- vb_compare(exact, names(labels), mean, sd)
-  faults <- vb_faults(check, labels, tolerance, mean_tolerance)
+  faults <- vb_faults(check, tolerance, mean_tolerance, labels)
   judged <- exact$khat <= 0.7
   verdict <- if (!judged) {
     sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from q",
@@ -76,7 +76,8 @@ judge_linear_response <- function(target, labels, mean, sd, tolerance = 0.05, do
 }
 
 # What is wrong with linear response, in words: its worst sd and its worst mean.
-vb_faults <- function(check, labels, tolerance, mean_tolerance) {
+vb_faults <- function(check, tolerance, mean_tolerance,
+                      labels = stats::setNames(check$name, check$name)) {
   sd <- check[which.max(abs(check$sd_error) + 2 * check$mc_error), ]
   mean <- check[which.max(abs(check$mean_shift)), ]
   direction <- function(x) if (x > 0) "large" else "small"

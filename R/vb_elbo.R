@@ -18,7 +18,7 @@ variational_elbo <- function(fit, q) {
     if (length(scale$curve) > 0) parts$smooth[scale$curve] <- sqrt(scale$S[1])
     value <- value + scale_value(scale)
   }
-  value + expected_log_likelihood(fit, theta(fit), parts, normal) +
+  value + expected_log_likelihood(fit, theta_of(fit), parts, normal) +
     expected_log_law(parts, normal) + expected_log_curves(fit, parts, normal)
 }
 

@@ -9,54 +9,54 @@ expect_moments <- function(draws, mean, sd) {
 }
 
 test_that("draws of predictions have the moments of predict()", {
-  known <- posterior_epred.elbo_fit(vb, new[1, ], ndraws = 2000, seed = 1)
+  known <- posterior_epred.elbo_glmm(vb, new[1, ], ndraws = 2000, seed = 1)
   at <- predict(vb, new[1, ], se.fit = TRUE)
   expect_moments(known, at$fit, at$se.fit)
-  population <- posterior_epred.elbo_fit(vb, new[1, ], re.form = NA, ndraws = 2000, seed = 1)
+  population <- posterior_epred.elbo_glmm(vb, new[1, ], re.form = NA, ndraws = 2000, seed = 1)
   at <- predict(vb, new[1, ], re.form = NA, se.fit = TRUE)
   expect_moments(population, at$fit, at$se.fit)
-  expect_error(posterior_epred.elbo_fit(vb, new), class = "elbo_error_new_levels")
-  unseen <- posterior_epred.elbo_fit(vb, new, allow_new_levels = TRUE, ndraws = 4000, seed = 1)
+  expect_error(posterior_epred.elbo_glmm(vb, new), class = "elbo_error_new_levels")
+  unseen <- posterior_epred.elbo_glmm(vb, new, allow_new_levels = TRUE, ndraws = 4000, seed = 1)
   at <- predict(vb, new, allow.new.levels = TRUE, se.fit = TRUE)
   # The law of an unseen group is a scale mixture, with longer tails than a normal's.
   expect_equal(apply(unseen, 2, sd), at$se.fit, tolerance = 0.08, ignore_attr = TRUE)
-  predicted <- posterior_predict.elbo_fit(vb, new[1, ], ndraws = 4000, seed = 1)
+  predicted <- posterior_predict.elbo_glmm(vb, new[1, ], ndraws = 4000, seed = 1)
   half <- predict(vb, new[1, ], interval = "prediction")[, c("lwr", "upr")]
   expect_equal(unname(quantile(predicted, c(0.025, 0.975))), unname(half), tolerance = 0.02)
 })
 
 test_that("log_lik() is of the rows given parameters and latent variables", {
-  expect_identical(dim(log_lik.elbo_fit(vb, ndraws = 5)), c(5L, 108L))
+  expect_identical(dim(log_lik.elbo_glmm(vb, ndraws = 5)), c(5L, 108L))
   one <- withr::with_seed(3, posterior_fits(vb, 1, TRUE))[[1]]
   by_hand <- dnorm(nlme::Orthodont$distance, fitted(one), sigma(one), log = TRUE)
-  expect_equal(log_lik.elbo_fit(vb, ndraws = 1, seed = 3)[1, ], by_hand, ignore_attr = TRUE)
-  with_data <- log_lik.elbo_fit(vb, as.data.frame(nlme::Orthodont), ndraws = 1, seed = 3)
+  expect_equal(log_lik.elbo_glmm(vb, ndraws = 1, seed = 3)[1, ], by_hand, ignore_attr = TRUE)
+  with_data <- log_lik.elbo_glmm(vb, as.data.frame(nlme::Orthodont), ndraws = 1, seed = 3)
   expect_equal(with_data[1, ], by_hand, ignore_attr = TRUE)
 })
 
 test_that("draws of a mixture are of its mean, its responses and its density", {
   mixture <- mixture_example("vb")
   at <- data.frame(x1 = c(-1, 1))
-  expected <- posterior_epred.elbo_fit(mixture, at, ndraws = 500, seed = 1)
+  expected <- posterior_epred.elbo_glmm(mixture, at, ndraws = 500, seed = 1)
   expect_equal(colMeans(expected), predict(mixture, at, type = "response"), tolerance = 0.02)
-  expect_identical(dim(posterior_predict.elbo_fit(mixture, ndraws = 3)), c(3L, 200L))
-  several <- posterior_epred.elbo_fit(mixture_example("vb_normal"), ndraws = 3)
+  expect_identical(dim(posterior_predict.elbo_glmm(mixture, ndraws = 3)), c(3L, 200L))
+  several <- posterior_epred.elbo_glmm(mixture_example("vb_normal"), ndraws = 3)
   expect_identical(dimnames(several)[[3]], c("eruptions", "waiting"))
 
   theta <- withr::with_seed(2, posterior_theta(mixture, 1))[1, ]
   by_hand <- row_log_sum_exp(reference_log_joint(mixture, theta))
-  expect_equal(log_lik.elbo_fit(mixture, ndraws = 1, seed = 2)[1, ], by_hand, ignore_attr = TRUE)
+  expect_equal(log_lik.elbo_glmm(mixture, ndraws = 1, seed = 2)[1, ], by_hand, ignore_attr = TRUE)
   classes <- mixture_example("vb_classes")
   theta <- withr::with_seed(2, posterior_theta(classes, 1))[1, ]
   by_hand <- row_log_sum_exp(reference_log_joint(classes, theta))
-  expect_equal(log_lik.elbo_fit(classes, ndraws = 1, seed = 2)[1, ], by_hand, ignore_attr = TRUE)
-  expect_error(posterior_predict.elbo_fit(classes), class = "elbo_error_not_available")
+  expect_equal(log_lik.elbo_glmm(classes, ndraws = 1, seed = 2)[1, ], by_hand, ignore_attr = TRUE)
+  expect_error(posterior_predict.elbo_glmm(classes), class = "elbo_error_not_available")
 })
 
 test_that("other methods have no posterior, and say so", {
   em <- update(vb, method = "em")
-  for (f in list(posterior_epred.elbo_fit, posterior_predict.elbo_fit, log_lik.elbo_fit,
-                 bayes_R2.elbo_fit, hdi.elbo_fit, describe_posterior.elbo_fit)) {
+  for (f in list(posterior_epred.elbo_glmm, posterior_predict.elbo_glmm, log_lik.elbo_glmm,
+                 bayes_R2.elbo_glmm, hdi.elbo_fit, describe_posterior.elbo_fit)) {
     expect_error(f(em), "method = \"vb\"", class = "elbo_error_method")
   }
 })

@@ -357,7 +357,7 @@ test_that("a fit holds what its answers need", {
             "log_evidence", "trace", "convergence", "df_parameters", "selection", "starts",
             "priors", "cache", "time")
   expect_setequal(intersect(held, names(fit)), held)
-  expect_named(parameters_of(fit), c("name", "block", "component", "fixed"))
+  expect_named(parameters_of(fit), parameter_columns)
   expect_identical(attr(theta(fit), "fixed"), parameters_of(fit)$fixed)
   expect_equal(sum(size_of(fit)), 272)
   expect_equal(convergence(fit)$status, "converged")

@@ -43,11 +43,11 @@ test_that("a comparison has a column for each fit", {
 
 test_that("a fit of any model is shown by what every fit answers", {
   skip_if_not_installed("knitr")
-  other <- structure(growth, class = "elbo_fit")
+  other <- fit_toy(faithful$eruptions, 30)
   text <- knitr::knit_print(other)
   expect_match(text, "Marginal maximum likelihood", fixed = TRUE)
-  expect_match(text, "sd\\_\\_(Intercept)", fixed = TRUE)
-  expect_match(text, sprintf("%.1f", AIC(growth)), fixed = TRUE)
+  expect_match(text, "sd\\_\\_Observation", fixed = TRUE)
+  expect_match(text, sprintf("%.1f", AIC(other)), fixed = TRUE)
 })
 
 test_that("fits too many for a page go below each other, numbers to the right", {

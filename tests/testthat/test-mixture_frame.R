@@ -1,5 +1,5 @@
 # The design of a formula, through the same door as fit_mixture().
-design_of <- function(formula, data, family = gaussian(), ...) {
+design_from <- function(formula, data, family = gaussian(), ...) {
   mixture_frame(match.call(), parent.frame(), family)
 }
 
@@ -12,12 +12,12 @@ rows <- data.frame(
 
 # What of a fit new data need.
 fit_of <- function(...) {
-  parts <- design_of(...)
+  parts <- design_from(...)
   structure(c(parts, kind = parts$design$kind), class = "elbo_mixture")
 }
 
 test_that("several numeric responses make a normal mixture, whose gaps stay", {
-  expect_message(parts <- design_of(cbind(a, log(b)) ~ 1, rows), "1 row without any response")
+  expect_message(parts <- design_from(cbind(a, log(b)) ~ 1, rows), "1 row without any response")
   design <- parts$design
   expect_equal(design$kind, "normal")
   expect_equal(colnames(design$Y), c("a", "log(b)"))
@@ -28,19 +28,19 @@ test_that("several numeric responses make a normal mixture, whose gaps stay", {
   expect_equal(as.integer(design$na.action), 3)
   expect_null(design$first)
   expect_null(design$row_order)
-  expect_equal(design_of(a ~ 1, rows[-3, ])$design$Y[, "a"], rows$a[-3])
+  expect_equal(design_from(a ~ 1, rows[-3, ])$design$Y[, "a"], rows$a[-3])
 })
 
 test_that("columns of a matrix are named by it, or counted", {
   Y <- cbind(rows$x, rows$w)
-  expect_equal(colnames(design_of(Y ~ 1)$design$Y), c("y1", "y2"))
+  expect_equal(colnames(design_from(Y ~ 1)$design$Y), c("y1", "y2"))
   colnames(Y) <- c("p", "q")
-  expect_equal(colnames(design_of(Y ~ 1)$design$Y), c("p", "q"))
-  expect_error(design_of(cbind(x, x) ~ 1, rows), class = "elbo_error_data")
+  expect_equal(colnames(design_from(Y ~ 1)$design$Y), c("p", "q"))
+  expect_error(design_from(cbind(x, x) ~ 1, rows), class = "elbo_error_data")
 })
 
 test_that("rows of a unit come together, and the way back is remembered", {
-  design <- design_of(x ~ 1, rows, unit = ~ id, membership = ~ w, freq = n)$design
+  design <- design_from(x ~ 1, rows, unit = ~ id, membership = ~ w, freq = n)$design
   expect_equal(design$first, c(0L, 2L, 4L, 6L))
   expect_equal(design$row_order, c(2L, 4L, 3L, 6L, 1L, 5L))
   expect_equal(as.vector(design$Y), rows$x[design$row_order])
@@ -50,27 +50,27 @@ test_that("rows of a unit come together, and the way back is remembered", {
 })
 
 test_that("units of one row each, in order, change nothing", {
-  design <- design_of(x ~ 1, data.frame(x = 1:3, id = c("a", "b", "c")), unit = ~ id)$design
+  design <- design_from(x ~ 1, data.frame(x = 1:3, id = c("a", "b", "c")), unit = ~ id)$design
   expect_null(design$first)
   expect_null(design$row_order)
   expect_equal(design$unit_names, c("a", "b", "c"))
 })
 
 test_that("covariates, offsets, weights and families make a mixture of regressions", {
-  expect_equal(design_of(x ~ w, rows)$design$kind, "regression")
-  expect_equal(design_of(x ~ 1, rows, weights = n)$design$weights, rows$n)
-  expect_equal(design_of(x ~ offset(w), rows)$design$offset, rows$w)
-  expect_equal(design_of(n ~ 1, rows, family = poisson())$design$kind, "regression")
-  expect_null(design_of(x ~ w, rows)$design$offset)
+  expect_equal(design_from(x ~ w, rows)$design$kind, "regression")
+  expect_equal(design_from(x ~ 1, rows, weights = n)$design$weights, rows$n)
+  expect_equal(design_from(x ~ offset(w), rows)$design$offset, rows$w)
+  expect_equal(design_from(n ~ 1, rows, family = poisson())$design$kind, "regression")
+  expect_null(design_from(x ~ w, rows)$design$offset)
   # Missing covariates follow na.action
-  design <- design_of(x ~ a, rows)$design
+  design <- design_from(x ~ a, rows)$design
   expect_equal(design$n_row, 5)
-  expect_error(design_of(x ~ a, rows, na.action = na.fail), class = "elbo_error_data")
+  expect_error(design_from(x ~ a, rows, na.action = na.fail), class = "elbo_error_data")
 })
 
 test_that("binomial responses may be written in five ways", {
   expected <- rows$y
-  of <- function(formula, data = rows) design_of(formula, data, family = binomial())$design
+  of <- function(formula, data = rows) design_from(formula, data, family = binomial())$design
   expect_equal(of(y ~ x)$y, expected)
   expect_equal(of(y == 1 ~ x)$y, expected)
   expect_equal(of(factor(y, labels = c("no", "yes")) ~ x)$y, expected)
@@ -84,7 +84,7 @@ test_that("binomial responses may be written in five ways", {
 })
 
 test_that("responses() are coded by type", {
-  design <- design_of(responses(f, yes = l, x) ~ 1, rows)$design
+  design <- design_from(responses(f, yes = l, x) ~ 1, rows)$design
   expect_equal(design$kind, "classes")
   expect_equal(design$variables$name, c("f", "yes", "x"))
   expect_equal(design$variables$type, c("categorical", "binomial", "gaussian"))
@@ -93,44 +93,45 @@ test_that("responses() are coded by type", {
 })
 
 test_that("responses(.) are the columns that are not used elsewhere", {
-  suppressMessages(design <- design_of(responses(.) ~ 1, rows[c("id", "f", "l", "n")], unit = ~ id,
+  suppressMessages(design <- design_from(responses(.) ~ 1, rows[c("id", "f", "l", "n")],
+                                         unit = ~ id,
                                        freq = n)$design)
   expect_equal(design$variables$name, c("f", "l"))
 })
 
 test_that("few-valued numbers are pointed out", {
-  expect_message(design_of(responses(f, y) ~ 1, rows), "`y`")
+  expect_message(design_from(responses(f, y) ~ 1, rows), "`y`")
 })
 
 test_that("rows of freq zero are left out", {
-  expect_message(design <- design_of(x ~ 1, rows, freq = n - 1)$design, "2 rows of freq 0")
+  expect_message(design <- design_from(x ~ 1, rows, freq = n - 1)$design, "2 rows of freq 0")
   expect_equal(design$freq, c(2, 1, 2, 1))
 })
 
 test_that("na.exclude is remembered", {
-  frame <- design_of(x ~ a, rows, na.action = na.exclude)$frame
+  frame <- design_from(x ~ a, rows, na.action = na.exclude)$frame
   expect_s3_class(attr(frame, "na.action"), "exclude")
-  frame <- suppressMessages(design_of(cbind(a, b) ~ 1, rows, na.action = na.exclude)$frame)
+  frame <- suppressMessages(design_from(cbind(a, b) ~ 1, rows, na.action = na.exclude)$frame)
   expect_s3_class(attr(frame, "na.action"), "exclude")
 })
 
 test_that("columns that say nothing new are dropped from X and W", {
-  expect_message(design <- design_of(y ~ x + I(2 * x), rows)$design, "the design")
+  expect_message(design <- design_from(y ~ x + I(2 * x), rows)$design, "the design")
   expect_equal(colnames(design$X), c("(Intercept)", "x"))
-  expect_message(design <- design_of(y ~ x, rows, membership = ~ w + I(w / 3))$design,
+  expect_message(design <- design_from(y ~ x, rows, membership = ~ w + I(w / 3))$design,
                  "`membership`")
   expect_equal(colnames(design$W), c("(Intercept)", "w"))
 })
 
 test_that("some units of a design are a design", {
-  design <- design_of(x ~ w, rows, unit = ~ id, freq = n)$design
+  design <- design_from(x ~ w, rows, unit = ~ id, freq = n)$design
   part <- subset_units(design, c(3, 1))
   expect_equal(part$first, c(0L, 2L, 4L))
   expect_equal(part$y, c(1, 5, 2, 4))
   expect_equal(part$freq, c(3, 1))
   expect_equal(levels(part$unit), c("3", "1"))
   expect_equal(unit_of_row(part), c(1, 1, 2, 2))
-  twice <- subset_units(design_of(x ~ 1, rows)$design, c(2, 2))
+  twice <- subset_units(design_from(x ~ 1, rows)$design, c(2, 2))
   expect_equal(as.vector(twice$Y), c(2, 2))
 })
 

@@ -27,7 +27,7 @@ gumbel_law <- function() {
              offset = design$y, family = 2L, common_sigma = 0L), told)
     },
     parameters = function(design, k, covariance, told) {
-      parameter_rows(colnames(design$X), "beta", seq_len(k))
+      of_components(parameter_rows("beta", colnames(design$X)), seq_len(k))
     },
     slots = function(design) data.frame(name = colnames(design$X), block = "beta"),
     told = told_regression,
@@ -49,9 +49,8 @@ gumbel_law <- function() {
     pieces = function(fit) {
       told <- priors_of(fit)$told$gumbel
       lapply(seq_len(n_components(fit)), function(j) {
-        normal_piece(parameter_rows_of(fit, "beta", j), j, colnames(design_of(fit)$X),
-                     told$beta_mean,
-                     told$beta_sd)
+        rows <- which_parameters(fit, "beta", component = j)
+        normal_piece(rows, j, colnames(design_of(fit)$X), told$beta_mean, told$beta_sd)
       })
     }
   )

@@ -199,7 +199,7 @@ test_that("the generics have curves", {
   expect_gt(full["sd__s(x):fa", "sd__s(x):fa"], 0)
   expect_true(all(confint(fit)["sd__s(x):fa", ] > 0))
   refitted <- update(fit, . ~ . - s(x, by = f) + x:f)
-  expect_identical(meets_boundary(refitted, fit), TRUE)
+  expect_identical(ratio_law(refitted, fit), "bootstrap")
   expect_lt(anova(refitted, fit, nsim = 49, seed = 1)[2, "Pr(>Chisq)"], 0.05)
   draws <- simulate(fit, 300, seed = 1)
   expect_equal(draws, simulate(fit, 300, seed = 1))

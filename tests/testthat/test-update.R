@@ -124,7 +124,7 @@ test_that("data that are gone are called so", {
   for (fit in fits) {
     expect_s3_class(update(fit, control = elbo_control(seed = 2)), "elbo_fit")
     # As in another session, where the name is that of a function, or of nothing.
-    environment(formula(fit)) <- globalenv()
+    environment(formula_of(fit)) <- globalenv()
     saveRDS(fit, file)
     again <- readRDS(file)
     expect_error(update(again, control = elbo_control(seed = 2)), "data of the fit are gone",
