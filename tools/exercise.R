@@ -46,6 +46,18 @@ exercise_curves <- function() {
   }
 }
 
+# The statistics of the rows of a fit, merged with themselves: all rows twice.
+exercise_stats <- function(fit) {
+  rows <- elbo:::glmm_rows(fit$design)
+  survey <- .Call(elbo:::C_glmm_survey, rows)
+  survey <- .Call(elbo:::C_glmm_survey_merge, survey, survey)
+  shape <- list(p = ncol(rows$X), q = ncol(rows$Z), n_group = rows$n_group,
+                n_level = rows$n_level, n_smooth = 0L)
+  stats <- .Call(elbo:::C_glmm_stats_open, survey, shape)
+  stats <- .Call(elbo:::C_glmm_stats_add, stats, rows)
+  .Call(elbo:::C_glmm_stats_merge, stats, stats)
+}
+
 exercise <- function() {
   for (method in c("em", "reml")) {
     for (formula in c(y ~ x + (1 | site), y ~ x + (x | site), y ~ x)) {
@@ -54,6 +66,8 @@ exercise <- function() {
       convergence(fit)
     }
   }
+  suppressWarnings(confint(fit, type = "profile"))
+  exercise_stats(fit)
   fit <- fit_glmm(y ~ x + (x || site), sites, sigma = ~ arm, control = control)
   vcov(fit, full = TRUE, type = "sandwich")
   elbo(fit, theta = theta(fit))
