@@ -1,0 +1,43 @@
+/* A supernode's panel, and where its rows are in the panel of another: for math/blocked*.c. */
+#ifndef ELBO_MATH_BLOCKED_PANEL_H
+#define ELBO_MATH_BLOCKED_PANEL_H
+
+#include "math/blocked.h"
+
+typedef struct {
+  int columns, n_below;
+  size_t ld;
+  const int *below;
+} panel;
+
+static inline panel panel_of(const blocked *b, int J) {
+  const int columns = b->start[J + 1] - b->start[J];
+  const panel p = {columns, b->n_row[J] - columns, (size_t)b->n_row[J],
+                   b->below + b->first_below[J]};
+  return p;
+}
+
+/* Column c of the matrix in the panel of its supernode K, in L or Z. */
+static inline double *panel_column(const blocked *b, double *values, int K, int c) {
+  return values + b->panel[K] + (size_t)b->n_row[K] * (size_t)(c - b->start[K]);
+}
+
+/* The first row below, from i on, that is `until` or later. */
+static inline int panel_rows_until(const panel *p, int i, int until) {
+  while (i < p->n_below && p->below[i] < until) i++;
+  return i;
+}
+
+/* Where rows i .. of p are among the rows of K's panel, which has them all. */
+static inline void panel_relative(const blocked *b, const panel *p, int i, int K, int *relative) {
+  const int first = b->start[K], end = b->start[K + 1];
+  const int *rows = b->below + b->first_below[K];
+  int at = 0;
+  for (; i < p->n_below && p->below[i] < end; i++) relative[i] = p->below[i] - first;
+  for (; i < p->n_below; i++) {
+    while (rows[at] != p->below[i]) at++;
+    relative[i] = end - first + at;
+  }
+}
+
+#endif
