@@ -336,7 +336,7 @@ glmm_rows <- function(design) {
     y = if (identical(design$offset, 0)) design$y else design$y - design$offset,
     Z = design$Z, weight = design$weights,
     group = design$group, n_group = nlevels(design$group),
-    level = design$level, n_level = max(1L, nlevels(design$level))
+    level = design$level, n_level = max(1L, nlevels(design$level)), groups = NULL
   )
 }
 

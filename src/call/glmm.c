@@ -55,8 +55,26 @@ static void open_on(SEXP model, const double *flat, lmm_fit *f) {
     Rf_error("internal error: the coefficients are no basis");
 }
 
+/* A model of several grouping factors has rows in place of statistics. */
+static void open_crossed(SEXP model, const lmm_rows *rows, lmm_fit *f) {
+  const elbo_memory memory = call_memory();
+  lmm_basis basis;
+  memset(f, 0, sizeof *f);
+  unpack_basis(model, rows->p, rows->q, &basis);
+  call_law(model, basis.map ? basis.n : rows->p, rows->q, 1, &f->law);
+  if (lmm_fit_open_crossed(f, rows, &basis, &memory) != ELBO_OK)
+    Rf_error("internal error: the data do not fit into memory");
+}
+
 static void open_model(SEXP model, lmm_fit *f) {
-  open_on(model, call_flat(call_element(model, "stats"), 1), f);
+  const SEXP stats = call_element(model, "stats");
+  if (TYPEOF(stats) != VECSXP) {
+    open_on(model, call_flat(stats, 1), f);
+    return;
+  }
+  lmm_rows rows;
+  call_crossed_rows(stats, &rows);
+  open_crossed(model, &rows, f);
 }
 
 /* Priors; none where the model has no `prior_scale`. */
@@ -111,15 +129,35 @@ static void add_q_beta(call_list *out, const lmm_fit *f, const double *C) {
   if (coefficients_latent(&f->work)) lmm_units_covariance(&f->units, C, cov);
 }
 
-/* Posterior means (m x q), covariances (q x q x m), gains (q x p x m). */
-static void add_latent(call_list *out, const lmm_fit *f, const double *root,
+/* Of factor k posterior means (m x q), covariances (q x q x m), gains (q x p x m). */
+static void add_factor(call_list *out, const lmm_fit *f, int k, const double *root,
                        const double *posterior) {
-  const int q = f->stats.q, p = f->stats.p, m = f->stats.m;
+  const glmm_solver *solver = &f->work.solver;
+  const int q = solver->first[k + 1] - solver->first[k], p = f->stats.p, m = solver->n_unit[k];
   const int d_mean[2] = {m, q}, d_cov[3] = {q, q, m}, d_gain[3] = {q, p, m};
   double *mean = call_list_doubles(out, "mean", d_mean, 2);
   double *cov = call_list_doubles(out, "cov", d_cov, 3);
   double *gain = call_list_doubles(out, "gain", d_gain, 3);
-  lmm_units_latent(&f->units, 0, root, posterior, mean, cov, gain);
+  lmm_units_latent(&f->units, k, root, posterior, mean, cov, gain);
+}
+
+/* Of several factors a list, `latent`. */
+static void add_latent(call_list *out, const lmm_fit *f, const double *root,
+                       const double *posterior) {
+  const int n = f->work.solver.n_factor;
+  if (!f->stats.crossed) {
+    add_factor(out, f, 0, root, posterior);
+    return;
+  }
+  SEXP latent = PROTECT(Rf_allocVector(VECSXP, n));
+  for (int k = 0; k < n; k++) {
+    call_list one = call_list_new(3);
+    add_factor(&one, f, k, root, posterior);
+    SET_VECTOR_ELT(latent, k, one.list);
+    UNPROTECT(2);
+  }
+  call_list_add(out, "latent", latent);
+  UNPROTECT(1);
 }
 
 /* Derivatives at eta: gradient, hessian at fixed beta, its cross block with beta, and the
@@ -331,9 +369,13 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y) {
   const elbo_control settings = call_control(control);
   const elbo_memory memory = call_memory();
   const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
+  const int crossed = call_element(data, "groups") != R_NilValue;
   lmm_rows rows;
   lmm_law law;
-  call_rows(data, &rows);
+  if (crossed)
+    call_crossed_rows(data, &rows);
+  else
+    call_rows(data, &rows);
   call_law(model, rows.p, rows.q, rows.n_level, &law);
   if (TYPEOF(Y) != REALSXP || call_dimension(Y, 0, "Y") != rows.n)
     Rf_error("internal error: `Y` must have a row for each of `X`");
@@ -346,9 +388,13 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y) {
     lmm_fit f;
     double *flat;
     rows.y = REAL_RO(Y) + (size_t)rows.n * (size_t)i;
-    if (lmm_fit_summarise(&rows, &law, &flat, &memory, &memory) != ELBO_OK)
-      Rf_error("internal error: the data do not fit into memory");
-    open_on(model, flat, &f);
+    if (crossed) {
+      open_crossed(model, &rows, &f);
+    } else {
+      if (lmm_fit_summarise(&rows, &law, &flat, &memory, &memory) != ELBO_OK)
+        Rf_error("internal error: the data do not fit into memory");
+      open_on(model, flat, &f);
+    }
     set_prior(model, &f, 0);
     const int n_out = lmm_refit_length(&f) + 1;
     if (i == 0) REPROTECT(out = Rf_allocMatrix(REALSXP, n_out, n_fit), at);

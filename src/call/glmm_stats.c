@@ -16,8 +16,10 @@ static void check_index(const int *index, R_xlen_t n, int most, const char *name
       Rf_error("internal error: `%s` must be in 1..%d", name, most);
 }
 
-void call_rows(SEXP data, lmm_rows *rows) {
+/* Columns, response and weights. */
+static void unpack_columns(SEXP data, lmm_rows *rows) {
   const SEXP X = call_element(data, "X"), Z = call_element(data, "Z");
+  memset(rows, 0, sizeof *rows);
   rows->n = call_dimension(X, 0, "X");
   rows->p = call_dimension(X, 1, "X");
   rows->q = call_dimension(Z, 1, "Z");
@@ -29,6 +31,11 @@ void call_rows(SEXP data, lmm_rows *rows) {
   rows->Z = call_doubles(data, "Z", rows->q > 0 ? n * rows->q : -1, 0);
   rows->y = call_doubles(data, "y", n, 0);
   rows->weight = call_doubles(data, "weight", n, 1);
+}
+
+void call_rows(SEXP data, lmm_rows *rows) {
+  unpack_columns(data, rows);
+  const R_xlen_t n = rows->n;
   rows->m = call_int(data, "n_group", rows->q > 0, INT_MAX);
   rows->group = call_ints(data, "group", n, rows->q == 0);
   rows->n_level = call_int(data, "n_level", 1, INT_MAX);
@@ -36,6 +43,30 @@ void call_rows(SEXP data, lmm_rows *rows) {
   if (rows->group) check_index(rows->group, n, rows->m, "group");
   if (rows->level) check_index(rows->level, n, rows->n_level, "level");
   if (!rows->level && rows->n_level != 1) Rf_error("internal error: `level` is missing");
+}
+
+void call_crossed_rows(SEXP data, lmm_rows *rows) {
+  unpack_columns(data, rows);
+  const SEXP groups = call_element(data, "groups");
+  rows->n_level = 1;
+  rows->threads = call_int(data, "threads", 1, INT_MAX);
+  rows->n_factor = (int)Rf_xlength(groups);
+  if (TYPEOF(groups) != VECSXP || rows->n_factor < 1 || rows->n_factor > LMM_MAX_TERMS)
+    Rf_error("internal error: `groups` must be a list of factors");
+  rows->first = call_ints(data, "first", rows->n_factor + 1, 0);
+  rows->n_unit = call_ints(data, "n_unit", rows->n_factor, 0);
+  const int **group = (const int **)R_alloc((size_t)rows->n_factor, sizeof(int *));
+  for (int f = 0; f < rows->n_factor; f++) {
+    const SEXP of = VECTOR_ELT(groups, f);
+    if (TYPEOF(of) != INTSXP || Rf_xlength(of) != rows->n || rows->n_unit[f] < 1 ||
+        rows->first[f + 1] <= rows->first[f])
+      Rf_error("internal error: `groups` must be factors with a level and a term each");
+    group[f] = INTEGER_RO(of);
+    check_index(group[f], rows->n, rows->n_unit[f], "groups");
+  }
+  if (rows->first[0] != 0 || rows->first[rows->n_factor] != rows->q)
+    Rf_error("internal error: `first` must count the terms of `Z`");
+  rows->groups = group;
 }
 
 const double *call_flat(SEXP x, int complete) {

@@ -7,6 +7,7 @@
 
 #include "engine/multistart.h"
 #include "glmm/bound.h"
+#include "glmm/crossed.h"
 #include "glmm/lmm.h"
 #include "glmm/objective.h"
 #include "glmm/parameters.h"
@@ -15,6 +16,7 @@
 #include "glmm/starts.h"
 #include "glmm/work.h"
 #include "law/sd_prior.h"
+#include "math/la.h"
 #include "math/small.h"
 
 /* ---- data ------------------------------------------------------------------------------------ */
@@ -29,6 +31,39 @@ elbo_status lmm_fit_open(lmm_fit *f, const double *flat, const lmm_basis *basis,
   lmm_units_init(&f->units, &f->work, mem);
   for (int j = 0; j < p; j++) f->units.origin[j] += origin[j];
   return ELBO_OK;
+}
+
+/* Rows of fewer coefficients: X map, and y less X origin. */
+static void reduce_rows(lmm_rows *rows, const lmm_basis *basis, const elbo_memory *mem) {
+  const int n = rows->n, p = rows->p;
+  double *X = elbo_doubles(mem, (size_t)n * (size_t)basis->n + 1);
+  double *y = elbo_doubles(mem, (size_t)n);
+  la_multiply(rows->X, basis->map, n, p, basis->n, X);
+  la_multiply(rows->X, basis->origin, n, p, 1, y);
+  for (int i = 0; i < n; i++) y[i] = rows->y[i] - y[i];
+  rows->X = X;
+  rows->y = y;
+  rows->p = basis->n;
+}
+
+/* Terms in another order. */
+static void reorder_rows(lmm_rows *rows, const int *order, const elbo_memory *mem) {
+  const size_t n = (size_t)rows->n;
+  double *Z = elbo_doubles(mem, n * (size_t)rows->q + 1);
+  for (int k = 0; k < rows->q; k++)
+    memcpy(Z + n * (size_t)k, rows->Z + n * (size_t)order[k], n * sizeof(double));
+  rows->Z = Z;
+}
+
+elbo_status lmm_fit_open_crossed(lmm_fit *f, const lmm_rows *rows, const lmm_basis *basis,
+                                 const elbo_memory *mem) {
+  lmm_rows left = *rows;
+  if (basis->map) reduce_rows(&left, basis, mem);
+  if (basis->order) reorder_rows(&left, basis->order, mem);
+  elbo_status status = lmm_crossed_stats(&f->stats, &left, &f->law, mem);
+  if (status == ELBO_OK) status = lmm_work_init(&f->work, &f->stats, &f->law, mem);
+  if (status == ELBO_OK) lmm_units_init(&f->units, &f->work, mem);
+  return status;
 }
 
 /* Takes X beta off the response and beta into the origin (both p and n); the largest part that was
@@ -161,8 +196,10 @@ elbo_status lmm_fit_climb(lmm_fit *f, const elbo_control *control, int n_starts,
   int some = 0;
   for (int i = 0; i < n_points; i++) some |= objective[i] > -HUGE_VAL;
   if (!some) return ELBO_E_NOT_FINITE;
+  f->work.average = f->stats.crossed != NULL;
   status = elbo_multistart(&model, &f->work, control, hooks, n_starts, n_points, eta, objective,
                            memory, result);
+  f->work.average = 0;
   if (lmm_vanished_level(&f->work) >= 0) return ELBO_E_UNBOUNDED;
   if (status >= 0) lmm_canonical(&f->work);
   return status;

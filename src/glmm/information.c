@@ -25,7 +25,8 @@ static void differentiate(lmm_work *w) {
                            .log_det = !joint,
                            .n_pair = par->n_pair,
                            .pair_a = par->pair_a,
-                           .pair_b = par->pair_b};
+                           .pair_b = par->pair_b,
+                           .average = w->average};
   w->solver.derivatives(w->solver.state, &point, &w->d);
   for (int l = 0; l < par->n_level && joint; l++) { /* n_l log(variance) stands in for log |V| */
     const double v = w->variance[l], rows = w->stats->n_rows[l];

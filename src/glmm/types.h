@@ -7,12 +7,15 @@
  *
  * cross.h         cross-products of [X y]
  * solver.h        what the model asks of its linear algebra
+ * blocked, blocked_derivatives
+ *                 the solver of several factors: the normal matrix of all levels in blocks
  * groups, plain, avx2, avx512
  *                 the solver of one factor: every group, eight at a time (kernels.h), and its q
  * survey          what a first look at the rows says of the columns
  * cells           the rows of a group at a level, sorted and rotated
  * stats           sufficient statistics as a flat vector: opened, added to, merged
  * close           the same for the kernels, under a law
+ * crossed         the same of several factors: cross-products by level and by pair of levels
  * parameters      eta <-> Sigma and sigma, chain rules, natural scale
  * prior           priors: what they add to the objective
  * smooth          smooth terms: a latent vector of all rows among the coefficients
@@ -55,6 +58,11 @@ typedef struct {
   int n, p, q, m, n_level;
   const double *X, *y, *Z, *weight;
   const int *group, *level;
+  /* Several grouping factors (n_factor > 0): the terms of factor f are first[f] .. first[f + 1] -
+   * 1, its levels groups[f] in 1..n_unit[f]; there is no `group` then. */
+  int n_factor, threads;
+  const int *first, *n_unit;
+  const int *const *groups;
 } lmm_rows;
 
 /* The law of the latent variables and what is held constant.  Scales in the caller's units. */
@@ -95,9 +103,13 @@ typedef struct {
 /* Rows of a cell, whitened by their weights and rotated by the Q' of a QR decomposition of their
  * Z, fall apart into q rows [R | X y] that carry all there is to know about u ("between"), and the
  * rest, of which only the cross-products matter ("within", summed over cells by level). */
+typedef struct lmm_crossed lmm_crossed;
+
 typedef struct {
   double n; /* rows */
   int p, q, m, n_level, n_run, n_block;
+  lmm_crossed *crossed; /* of several factors, or NULL; where there are, there are no runs, and all
+                         * rows are within */
   lmm_run *run;
   int *group_of_lane; /* n_block * SIMD_LANES: group (0-based) or -1 */
   double *within;     /* n_level x (p + 1) x (p + 1): sum of [X y]'[X y] of the within rows */
@@ -241,6 +253,7 @@ typedef struct {
   double *q_beta, *q_next_beta, *q_C, *q_next_C; /* reml: q(beta) */
   double *C_root;                                /* p x p, lower: of q_C */
   int q_next_valid, q_is_exact;
+  int average; /* second derivatives may be the average information's: for steps */
   double evidence; /* log evidence at theta */
   int evidence_valid;
   /* summaries of q */

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "glmm/blocked.h"
 #include "glmm/cross.h"
 #include "glmm/groups.h"
 #include "glmm/parameters.h"
@@ -27,7 +28,10 @@ elbo_status lmm_work_init(lmm_work *w, const lmm_stats *stats, const lmm_law *la
   w->stats = stats;
   w->method = law->method;
   lmm_parameters_init(&w->par, stats, law, mem);
-  lmm_groups_solver(&w->solver, stats, w->par.n_pair, mem);
+  if (stats->crossed)
+    lmm_blocked_solver(&w->solver, stats, w->par.n_pair, mem);
+  else
+    lmm_groups_solver(&w->solver, stats, w->par.n_pair, mem);
   const lmm_parameters *par = &w->par;
   const int n_eta = par->n_eta;
 

@@ -10,7 +10,7 @@
 
 void blocked_clear(blocked *b) { memset(b->L, 0, b->panel[b->n_super] * sizeof(double)); }
 
-/* ---- a panel ---------------------------------------------------------------------------------- */
+/* ---- a panel --------------------------------------------------------------------------------- */
 
 /* Its own block factored, what is below solved. */
 static elbo_status factor_panel(blocked *b, int J) {

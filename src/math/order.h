@@ -1,13 +1,13 @@
 /* An order of elimination with little fill: minimum degree on a quotient graph (George & Liu 1989),
- * degrees bounded from above as by Amestoy, Davis & Duff (1996), until what is left is nearly dense:
- * it is the last step. */
+ * degrees bounded from above as by Amestoy, Davis & Duff (1996), until what is left is nearly
+ * dense: it is the last step. */
 #ifndef ELBO_MATH_ORDER_H
 #define ELBO_MATH_ORDER_H
 
 #include "math/status.h"
 
 /* Nodes with weights (columns of the matrix), cliques among them (what has been eliminated before),
- * and edges: node i has `first_clique[i] .. first_clique[i + 1]` of `clique`, and likewise of `edge`,
+ * and edges: node i has first_clique[i] .. first_clique[i + 1] of `clique`, and likewise of `edge`,
  * where each edge stands at both ends; clique c has the nodes `member` from first_member[c]. */
 typedef struct {
   int n;
