@@ -23,8 +23,8 @@ random_formulas <- function(fit) {
 # insight 1.5 asks a list of its own what a model is: of others it knows no transformation.
 #' @exportS3Method insight::find_transformation
 find_transformation.elbo_fit <- function(x, ...) {
-  found <- NextMethod()
   if (is.null(formula(x))) return(NULL)
+  found <- NextMethod()
   if (is.null(found)) insight::find_transformation(deparse_line(stats::formula(x)[[2]])) else found
 }
 
