@@ -8,8 +8,9 @@
 #'   number. Newton steps, where they are used, go on to a gradient of rounding size.
 #' @param max_iter The most iterations, a positive whole number. A fit that reaches it
 #'   returns its best point so far, with a warning.
-#' @param accelerate `"auto"` (a few EM steps, then Newton's method on the exact score),
-#'   `"squarem"` (extrapolated EM) or `"none"` (textbook EM).
+#' @param accelerate `"auto"` (a few EM steps, then Newton's method on the exact score; of mixtures
+#'   quasi-Newton steps or extrapolated EM, and Newton's method where it is cheap), `"squarem"`
+#'   (extrapolated EM) or `"none"` (textbook EM).
 #' @param threads Number of threads, or `NULL` for one. Results do not depend on it. [fit_mixture()]
 #'   uses them; [fit_glmm()] works on one thread.
 #' @param n_starts Number of starting points, or `NULL` for the model's own choice: for

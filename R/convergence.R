@@ -48,14 +48,20 @@
 #' \describe{
 #'   \item{`status`}{`"converged"`, `"max_iter"` (the iterations of [elbo_control()] ran out)
 #'     or `"stopped"` (interrupted, or no step raised the objective).}
-#'   \item{`iterations`}{iterations run, of which `em` and `newton` say how many of each kind.}
+#'   \item{`iterations`}{iterations run, of which `em`, `squarem`, `quasi_newton` and `newton` say
+#'     how many of each kind.}
+#'   \item{`passes`}{times the rows were read to make the model, from its starts, and on the way up,
+#'     line searches included: parts of the data as parts of a pass. What model frames and the moves
+#'     of mixtures read is not counted, nor, of laws of responses that look at rows in their own
+#'     steps (binomial and Poisson regressions, memberships), how often.}
 #'   \item{`gradient`}{the scaled gradient at the answer: the largest
 #'     \eqn{|g_j|\,\mathrm{se}_j}{|g_j| se_j} over the free parameters on their unconstrained
 #'     scale, projected where a parameter is on its boundary. It has no unit: 1 would mean that
-#'     one standard error moves the log-likelihood by 1. `NA` where the last steps had no second
-#'     derivatives.}
+#'     one standard error moves the log-likelihood by 1. After quasi-Newton steps standard errors
+#'     are by their metric; `NA` where the last steps had neither it nor second derivatives.}
 #'   \item{`gain`}{what is still to gain, \eqn{\frac12 g'I^{-1}g}{g'I^-1 g / 2}, in
-#'     log-likelihood, or by the rate of the last EM steps; `NA` where neither tells.}
+#'     log-likelihood, with the metric in place of I after quasi-Newton steps, or by the rate of the
+#'     last EM steps; `NA` where none of them tells.}
 #'   \item{`message`}{the same as a sentence.}
 #' }
 #' and for method `"vb"`

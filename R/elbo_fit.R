@@ -100,7 +100,7 @@ transform_covariance <- function(slope, cov) {
 
 ascent_trace <- function(rows) {
   rows[is.nan(rows)] <- NA # C has no NA
-  steps <- c("start", "E", "M", "squarem", "newton", "local", "global")
+  steps <- c("start", "E", "M", "squarem", "newton", "local", "global", "quasi-newton")
   data.frame(iteration = as.integer(rows[1, ]), step = steps[rows[2, ] + 1L], elbo = rows[3, ],
              log_evidence = rows[4, ], kl = rows[5, ])
 }
@@ -109,7 +109,8 @@ nothing_to_gain <- 1e-8 # of a log-likelihood
 
 ascent_convergence <- function(result, vb = FALSE) {
   status <- names(ascent_status)[match(result$status, ascent_status)]
-  count <- c(EM = result$em, SQUAREM = result$squarem, Newton = result$newton)
+  count <- c(EM = result$em, SQUAREM = result$squarem, `quasi-Newton` = result$quasi_newton,
+             Newton = result$newton)
   if (vb) names(count)[1] <- "coordinate"
   count <- count[count > 0]
   steps <- if (length(count) == 0) "at the start." else {
@@ -142,7 +143,8 @@ ascent_convergence <- function(result, vb = FALSE) {
                      " The data may say nothing of some parameter; simplify the model.")
   )
   list(status = status, iterations = result$iterations, em = result$em,
-       squarem = result$squarem, newton = result$newton, gradient = result$gradient,
+       squarem = result$squarem, quasi_newton = result$quasi_newton, newton = result$newton,
+       passes = result$passes, gradient = result$gradient,
        gain = result$still_to_gain, message = message)
 }
 
@@ -265,10 +267,11 @@ evidence_by.elbo_fit <- function(fit, REML) {
 #' @param object A fit.
 #' @param ... For methods.
 #' @return A data frame of class `elbo_trace`, one row a step: `iteration`; `step`, one of
-#'   `"start"`, `"E"`, `"M"`, `"squarem"`, `"newton"`; `elbo`, the objective; `log_evidence` and
+#'   `"start"`, `"E"`, `"M"` (by vb `"local"` and `"global"`), `"squarem"`, `"quasi-newton"`,
+#'   `"newton"`; `elbo`, the objective; `log_evidence` and
 #'   `kl`, the log-likelihood and the Kullback-Leibler divergence of q from the exact posterior,
 #'   each computed by itself: their difference is the ELBO, and `kl` is zero after each E-step (Neal
-#'   and Hinton 1998). Both are `NA` for method `"joint"`.
+#'   and Hinton 1998). Both are `NA` for methods `"joint"` and `"vb"`.
 #' @references
 #' Neal, R. M. and Hinton, G. E. (1998). A view of the EM algorithm that justifies incremental,
 #' sparse, and other variants. In *Learning in Graphical Models*, 355--368.

@@ -279,10 +279,11 @@ by_unit <- function(x, design) {
 # Ascents ---------------------------------------------------------------------------------------
 
 ascend_mixture <- function(model, start, control, accelerate = control$accelerate,
-                           max_iter = control$max_iter, progress = NULL) {
+                           max_iter = control$max_iter, progress = NULL, first_order = FALSE) {
   threads <- if (is.null(control$threads)) 1L else control$threads
   settings <- list(accelerate = match(accelerate, c("none", "squarem", "auto")) - 1L,
-                   max_iter = as.integer(max_iter), tol = control$tol, threads = threads)
+                   first_order = as.integer(first_order), max_iter = as.integer(max_iter),
+                   tol = control$tol, threads = threads)
   .Call(C_mixture_fit, model, settings, start, progress)
 }
 
@@ -352,13 +353,18 @@ start_status <- function(result, otherwise) {
 # where all did. `short` is the model of the units that the starts partition; where these are all
 # units it is `model`.
 best_ascent <- function(model, short, starts, control) {
+  if (length(starts) == 1 && short$n_unit == model$n_unit) {
+    return(only_ascent(model, starts[[1]], control))
+  }
   runs <- lapply(starts, function(s) {
     ascend_mixture(short, s$start, control, "none", min(short_run, control$max_iter))
   })
+  passes <- passes_of(runs)
   objective <- vapply(runs, function(run) if (alive(run)) run$objective else NA, 0)
   status <- vapply(runs, start_status, "", "short run")
   for (s in order(objective, decreasing = TRUE, na.last = NA)) {
     runs[[s]] <- climb(short, starts[[s]]$start, control)
+    passes <- passes + passes_of(runs[s])
     status[s] <- start_status(runs[[s]], "climbed")
     objective[s] <- if (alive(runs[[s]])) runs[[s]]$objective else NA
     if (sum(status == "climbed") >= length(starts) / 4) break
@@ -368,26 +374,42 @@ best_ascent <- function(model, short, starts, control) {
   climbed <- climbed[order(-trusted)]
   if (length(climbed) == 0) return(runs[[length(runs)]])
   best <- runs[[climbed[1]]]
+  passes <- passes - passes_of(list(best))
   if (short$n_unit < model$n_unit) best <- first_alive(model, runs[climbed], control)
   else best$others <- runs[climbed[-1]]
+  if (alive(best)) best$passes <- best$passes + passes * short$n_unit / model$n_unit
   best$starts <- data.frame(start = vapply(starts, `[[`, "", "name"), objective = objective,
                             status = status)
   best
 }
 
-# Near enough to compare. Newton's method waits for finish_ascent(): it is dear, and far from a
-# maximum may leave the basin that EM climbs in.
-climb <- function(model, start, control, most = long_run) {
+# The start that there is, as far as it goes: nothing is to be compared.
+only_ascent <- function(model, start, control) {
+  result <- climb(model, start$start, control, control$max_iter, control$accelerate)
+  result$starts <- data.frame(start = start$name, status = start_status(result, "climbed"),
+                              objective = if (alive(result)) result$objective else NA)[c(1, 3, 2)]
+  result
+}
+
+# Times the units were read.
+passes_of <- function(runs) {
+  sum(vapply(runs, function(run) if (is.null(run$passes)) 0 else run$passes, 0))
+}
+
+# Near enough to compare. Where several starts compete all climb in the basin that EM leads to;
+# quasi-Newton steps and Newton's method wait for the one that is taken.
+climb <- function(model, start, control, most = long_run, accelerate = NULL) {
   auto <- control$accelerate == "auto"
-  result <- ascend_mixture(model, start, control, if (auto) "squarem" else control$accelerate,
-                           min(if (auto) most, control$max_iter))
+  if (is.null(accelerate)) accelerate <- if (auto) "squarem" else control$accelerate
+  result <- ascend_mixture(model, start, control, accelerate,
+                           min(if (auto) most, control$max_iter), first_order = TRUE)
   refuse_collapsing(model, result)
 }
 
 # From a sample to all units.
 first_alive <- function(model, runs, control) {
   for (run in runs) {
-    result <- climb(model, list(state = run$state), control)
+    result <- climb(model, list(state = run$state), control, accelerate = control$accelerate)
     if (alive(result)) break
   }
   result
@@ -407,7 +429,7 @@ finish_ascent <- function(model, best, control) {
 # On from where an ascent ended, as one ascent.
 continue_ascent <- function(model, result, control) {
   left <- control$max_iter - result$iterations
-  if (left < 1) return(result)
+  if (left < 1 || result$finished) return(result)
   more <- ascend_mixture(model, list(state = result$state), control, max_iter = left,
                          progress = progress_reporter(control))
   more <- refuse_collapsing(model, more)
@@ -417,7 +439,7 @@ continue_ascent <- function(model, result, control) {
   trace <- more$trace[, -1, drop = FALSE]
   trace[1, ] <- trace[1, ] + result$iterations
   more$trace <- cbind(result$trace, trace)
-  counts <- c("iterations", "em", "squarem", "newton")
+  counts <- c("iterations", "em", "squarem", "quasi_newton", "newton", "passes")
   more[counts] <- Map(`+`, more[counts], result[counts])
   more
 }

@@ -222,7 +222,7 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
   const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
   const elbo_hooks hooks = call_hooks(&trace, progress);
   open_model(model, &f);
-  call_list out = call_list_new(32);
+  call_list out = call_list_new(36);
   int level;
   elbo_status status = lmm_fit_check(&f, call_int(model, "full_rank", 0, 1),
                                      call_list_doubles(&out, "pivots", &f.stats.p, 1), &level);

@@ -189,13 +189,16 @@ SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress) {
     const elbo_status sorted = sort_by_size(&w, &table);
     if (sorted != ELBO_OK) status = sorted;
   }
-  call_list out = call_list_new(24);
+  call_list out = call_list_new(28);
   call_list_int(&out, "status", status);
   call_list_int(&out, "component", w.component + 1);
   call_list_int(&out, "part", w.part + 1);
   call_list_trace(&out, &trace);
   if (status >= 0) {
     call_list_result(&out, &result);
+    call_list_int(&out, "finished",
+                  status == ELBO_OK && (table.schedule.second_order == ELBO_SECOND_ORDER_NONE ||
+                                        !settings.first_order));
     call_list_double(&out, "log_evidence", w.spec.method == MIXTURE_EM ? w.q.value : R_NaN);
     call_list_double(&out, "entropy", w.entropy);
     call_list_int(&out, "n_eta", w.n_eta);

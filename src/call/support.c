@@ -56,6 +56,7 @@ elbo_control call_control(SEXP list) {
   elbo_control control;
   control.accelerate =
       (elbo_accelerate)call_int(list, "accelerate", ELBO_ACCELERATE_NONE, ELBO_ACCELERATE_AUTO);
+  control.first_order = call_int(list, "first_order", 0, 1);
   control.max_iter = call_int(list, "max_iter", 1, 2147483647);
   control.threads = call_int(list, "threads", 0, 1024);
   control.tol = call_double(list, "tol");
@@ -165,7 +166,9 @@ elbo_hooks call_hooks(call_trace *trace, SEXP progress) {
 void call_list_result(call_list *out, const elbo_result *result) {
   call_list_int(out, "em", result->em);
   call_list_int(out, "squarem", result->squarem);
+  call_list_int(out, "quasi_newton", result->quasi_newton);
   call_list_int(out, "newton", result->newton);
+  call_list_double(out, "passes", result->passes);
   call_list_int(out, "iterations", result->iterations);
   call_list_double(out, "gradient", result->gradient);
   call_list_double(out, "still_to_gain", result->gain);

@@ -1,53 +1,43 @@
 /* The one ascent driver.  It climbs a model's objective by coordinate steps (E, M), by squared
- * extrapolation of them (Varadhan & Roland 2008, Scand. J. Stat. 35:335), and by Newton's method on
- * the exact score, whichever model it is, and says why it stopped.
+ * extrapolation of them, by quasi-Newton steps and by Newton's method on the exact score, whichever
+ * model it is, and says why it stopped.
  *
  *   accelerate none     E and M
  *              squarem  three EM maps a cycle, the extrapolation kept only if the objective rises
- *              auto     EM to leave a poor start (a few steps, or SQUAREM until little is left to
- *                       gain, as the model says), then Newton to the end
+ *              auto     as the model's schedule has it
  *
- * With second derivatives an ascent ends where max_j |g_j| se_j < tol, se from the observed
- * information, and no direction is left in which the objective is convex.  Where they cost too much
- * it ends where the gain still to come, by the rate at which the last EM steps gained, is below
- * tol.  A coordinate step that lowers the ELBO beyond its rounding, which the model tells, is an
- * error: it means that a formula is wrong. */
+ * With second derivatives an ascent ends where max_j |g_j| se_j < tol.  Where they cost too much it
+ * ends where the gain still to come is below tol, by the metric of quasi-Newton steps or by the
+ * rate at which the last EM steps gained.  A coordinate step that lowers the ELBO beyond its
+ * rounding, which the model tells, is an error: it means that a formula is wrong. */
 #include <limits.h>
 #include <math.h>
 #include <string.h>
 
-#include "engine/engine.h"
+#include "engine/ascent.h"
+#include "engine/newton_cg.h"
 #include "math/la.h"
 
-enum { EM_STEPS_FIRST = 5, CYCLES_FIRST = 50, HALVINGS = 40 };
+enum { CYCLES_FIRST = 50, CYCLES_BETWEEN = 5, ATTEMPTS = 2, VECTORS = 8 };
 
-typedef struct {
-  const elbo_model *model;
-  void *work;
-  const elbo_control *control;
-  const elbo_hooks *hooks;
-  elbo_result *result;
-  double elbo;     /* at the last half-step */
-  double rounding; /* of it */
-  double em_gain;  /* of the last EM step, and by their rate of all that would follow it */
-  double em_to_come;
-  double *gradient, *hessian, *vectors, *values, *eigen_work;
-  double *eta, *eta1, *eta2, *step, *rotated;
-} ascent;
+static int has_matrices(const elbo_model *m) {
+  return m->schedule.second_order == ELBO_SECOND_ORDER_DENSE || m->objective.metric != NULL;
+}
 
 size_t elbo_ascend_size(const elbo_model *model) {
   const size_t n = (size_t)model->n_eta;
-  const size_t second_order =
-      model->newton_from > 0.0 ? 2 * n * n + la_eigen_size(model->n_eta) : 0;
-  return second_order + 7 * n + 7;
+  const size_t matrices = has_matrices(model) ? 2 * n * n + la_eigen_size(model->n_eta) : 0;
+  const size_t products =
+      model->schedule.second_order == ELBO_SECOND_ORDER_PRODUCT ? newton_cg_size(model->n_eta) : 0;
+  return matrices + products + VECTORS * (n + 1);
 }
 
 /* ---- recording ------------------------------------------------------------------------------- */
 
-static elbo_status record(ascent *a, elbo_step step, int rises) {
+elbo_status ascent_record(ascent *a, elbo_step step, int rises) {
   const elbo_model *m = a->model;
-  double value, evidence = NAN, kl = NAN;
-  elbo_status status = m->elbo(a->work, &value);
+  double value = NAN, evidence = NAN, kl = NAN;
+  elbo_status status = m->elbo ? m->elbo(a->work, &value) : ELBO_OK;
   const int told = a->hooks != NULL && a->hooks->trace != NULL;
   if (told && status == ELBO_OK && m->log_evidence) status = m->log_evidence(a->work, &evidence);
   if (told && status == ELBO_OK && m->kl) status = m->kl(a->work, &kl);
@@ -60,249 +50,138 @@ static elbo_status record(ascent *a, elbo_step step, int rises) {
   return ELBO_OK;
 }
 
-static int stop_requested(const ascent *a) {
+int ascent_stop_requested(const ascent *a) {
   return a->hooks && a->hooks->poll && a->hooks->poll(a->hooks->ctx) != 0;
 }
 
-static int exhausted(const ascent *a) { return a->result->iterations >= a->control->max_iter; }
+int ascent_exhausted(const ascent *a) { return a->result->iterations >= a->control->max_iter; }
 
-/* ---- steps ----------------------------------------------------------------------------------- */
-
-/* Of a sequence that gains by the rate rho what follows a gain g sums to g rho / (1 - rho); with
- * rho = 1 or more there is no telling.  A gain within rounding of the objective tells no more. */
-static void foresee(ascent *a, double gain) {
-  const double rounding = 1e-14 * (1.0 + fabs(a->elbo));
-  if (gain <= rounding)
-    a->em_to_come = fmax(gain, 0.0);
-  else
-    a->em_to_come = gain < a->em_gain ? gain * gain / (a->em_gain - gain) : HUGE_VAL;
-  a->em_gain = gain;
-}
-
-static elbo_status em_step(ascent *a) {
-  const double before = a->elbo;
-  a->result->iterations++;
-  a->result->em++;
-  elbo_status status = a->model->m_step(a->work);
-  if (status == ELBO_OK) status = record(a, a->model->m_name, 1);
-  if (status == ELBO_OK) status = a->model->e_step(a->work);
-  if (status == ELBO_OK) status = record(a, a->model->e_name, 1);
-  if (status == ELBO_OK) foresee(a, a->elbo - before);
-  return status;
-}
-
-/* The objective at eta, theta and q exact there. */
-static elbo_status move_to(ascent *a, const double *eta, double *value) {
+elbo_status ascent_move_to(ascent *a, const double *eta, double *value) {
   elbo_status status = a->model->unpack(a->work, eta);
-  if (status == ELBO_OK) status = a->model->derivatives(a->work, value, NULL, NULL);
+  if (status == ELBO_OK) status = a->model->objective.value(a->work, value);
   return status;
 }
 
-static int all_finite(const double *x, int n) {
-  for (int i = 0; i < n; i++)
-    if (!isfinite(x[i])) return 0;
-  return 1;
+/* ---- products of the Hessian ----------------------------------------------------------------- */
+
+static elbo_status product_value(void *work, const double *eta, double *value) {
+  return ascent_move_to(work, eta, value);
 }
 
-/* Spectrum of the observed information at the current point; fills result->gradient and gain, and
- * says whether this is a maximum within tol. */
-static elbo_status examine(ascent *a, double *value, int *at_maximum) {
-  const int n = a->model->n_eta;
-  if (a->model->anchor) a->model->anchor(a->work);
-  const elbo_status status = a->model->derivatives(a->work, value, a->gradient, a->hessian);
-  if (status != ELBO_OK) return status;
-  if (!all_finite(a->gradient, n) || !all_finite(a->hessian, n * n)) return ELBO_E_NOT_FINITE;
-  for (int i = 0; i < n * n; i++) a->vectors[i] = -a->hessian[i];
-  /* Units of eta differ (a slope's sd, a log sd), so the spectrum is taken with unit diagonal. */
-  double *unit = a->step;
-  for (int i = 0; i < n; i++) {
-    const double d = fabs(a->vectors[i * (n + 1)]);
-    unit[i] = d > 0.0 ? 1.0 / sqrt(d) : 1.0;
-  }
-  for (int j = 0; j < n; j++)
-    for (int i = 0; i < n; i++) a->vectors[i + n * j] *= unit[i] * unit[j];
-  if (la_eigen(a->vectors, n, a->values, a->eigen_work) != ELBO_OK) return ELBO_E_NOT_FINITE;
-  const double largest = n > 0 ? fmax(fabs(a->values[0]), fabs(a->values[n - 1])) : 0.0;
-  double gain = 0.0;
-  int convex = 0;
-  for (int k = 0; k < n; k++) {
-    a->rotated[k] = 0.0;
-    for (int i = 0; i < n; i++) a->rotated[k] += a->vectors[i + n * k] * unit[i] * a->gradient[i];
-    if (a->values[k] < -1e-8 * largest) convex = 1;
-    /* A flat direction has no standard error; its gradient is rounding. */
-    if (fabs(a->values[k]) > 1e-10 * largest)
-      gain += 0.5 * a->rotated[k] * a->rotated[k] / fabs(a->values[k]);
-  }
-  double scaled = 0.0;
-  for (int j = 0; j < n; j++) {
-    double variance = 0.0;
-    for (int k = 0; k < n; k++)
-      if (fabs(a->values[k]) > 1e-10 * largest)
-        variance += a->vectors[j + n * k] * a->vectors[j + n * k] / fabs(a->values[k]);
-    scaled = fmax(scaled, fabs(a->gradient[j]) * unit[j] * sqrt(variance));
-  }
-  a->result->gradient = scaled;
-  a->result->gain = gain;
-  *at_maximum = !convex && scaled < a->control->tol;
-  /* The step of Newton's method with the absolute spectrum (an ascent direction always); along a
-   * convex direction without slope, a step is due all the same. */
-  for (int i = 0; i < n; i++) a->eta1[i] = 0.0;
-  for (int k = 0; k < n; k++) {
-    const double size = fmax(fabs(a->values[k]), 1e-10 * largest);
-    double along = size > 0.0 ? a->rotated[k] / size : 0.0;
-    if (a->values[k] < -1e-8 * largest && fabs(along) < 1e-3) along = along < 0.0 ? -1e-1 : 1e-1;
-    if (fabs(a->values[k]) <= 1e-10 * largest) along = 0.0;
-    for (int i = 0; i < n; i++) a->eta1[i] += a->vectors[i + n * k] * along;
-  }
-  /* Less than rounding of a standard error is no step: what was put at zero stays there. */
-  for (int i = 0; i < n; i++) a->step[i] = fabs(a->eta1[i]) < 1e-14 ? 0.0 : unit[i] * a->eta1[i];
-  return ELBO_OK;
+static elbo_status product_gradient(void *work, const double *eta, double *gradient) {
+  const ascent *a = work;
+  const elbo_status status = a->model->unpack(a->work, eta);
+  return status == ELBO_OK ? a->model->objective.gradient(a->work, gradient) : status;
 }
 
-/* One Newton step with halving, from the spectrum that examine() left.  *moved says whether the
- * objective rose. */
-static elbo_status newton_step(ascent *a, double value, int *moved) {
-  const int n = a->model->n_eta;
-  double next = value, factor = 1.0;
-  a->model->pack(a->work, a->eta);
-  *moved = 0;
-  for (int h = 0; h < HALVINGS && !*moved; h++, factor *= 0.5) {
-    for (int i = 0; i < n; i++) a->eta1[i] = a->eta[i] + factor * a->step[i];
-    if (move_to(a, a->eta1, &next) != ELBO_OK) continue;
-    *moved = next > value;
-    /* The last steps gain less than rounding shows; the whole step is right there. */
-    if (!*moved && h == 0 && a->result->gain < a->rounding && fabs(next - value) < a->rounding)
-      *moved = 1;
-  }
-  if (!*moved) return a->model->unpack(a->work, a->eta);
-  a->result->iterations++;
-  a->result->newton++;
-  const elbo_status status = a->model->e_step(a->work);
-  return status == ELBO_OK ? record(a, ELBO_STEP_NEWTON, 0) : status;
+static elbo_status product(void *work, const double *v, double *out) {
+  const ascent *a = work;
+  return a->model->objective.product(a->work, v, out);
 }
 
-static elbo_status newton(ascent *a) {
-  double best_gradient = HUGE_VAL;
-  int stalled = 0, polished = 0;
-  for (int steps = 0;; steps++) {
-    double value;
-    int at_maximum, moved;
-    elbo_status status = examine(a, &value, &at_maximum);
-    if (status != ELBO_OK) return status;
-    /* One step more than tol asks for: convergence is quadratic, so it ends at rounding, and all of
-     * theta and q are at their best for eta. */
-    if (at_maximum && steps > 0 && (polished || a->result->gradient < 1e-13)) return ELBO_OK;
-    polished = at_maximum;
-    if (exhausted(a)) return ELBO_MAX_ITER;
-    if (stop_requested(a)) return ELBO_STOPPED;
-    /* Near the end the objective no longer tells steps apart: the gradient does, if anything. */
-    const int near =
-        a->result->gradient < 1e-6 || (a->model->rounding != NULL && a->result->gain < a->rounding);
-    if (near) {
-      stalled = a->result->gradient > 0.5 * best_gradient ? stalled + 1 : 0;
-      if (stalled > 2) return ELBO_OK;
-      best_gradient = fmin(best_gradient, a->result->gradient);
-    }
-    status = newton_step(a, value, &moved);
-    if (status != ELBO_OK) return status;
-    if (moved) continue;
-    if (near) return ELBO_OK;
-    /* A maximum with an edge, as where a prior falls from zero on, is on the boundary itself. */
-    if (a->model->settle && a->model->settle(a->work)) continue;
-    /* A coordinate step needs no derivatives: it may lead out of where they mislead. */
-    status = em_step(a);
-    if (status != ELBO_OK) return status;
-    if (a->em_gain <= a->rounding) return ELBO_STOPPED;
-  }
+static elbo_status precondition(void *work, const double *v, double *out) {
+  const ascent *a = work;
+  return a->model->objective.precondition(a->work, v, out);
 }
 
-/* One cycle of SQUAREM: eta, F(eta), F(F(eta)), the extrapolation with step length -|r| / |v|,
- * drawn back towards F(F(eta)) until the objective does not fall. */
-static elbo_status squarem_cycle(ascent *a) {
-  const int n = a->model->n_eta;
-  double value, before, r2 = 0.0, v2 = 0.0;
-  if (a->model->anchor) a->model->anchor(a->work);
-  a->model->pack(a->work, a->eta);
-  elbo_status status = em_step(a);
-  a->model->pack(a->work, a->eta1);
-  if (status == ELBO_OK) status = em_step(a);
-  a->model->pack(a->work, a->eta2);
-  if (status == ELBO_OK) status = a->model->derivatives(a->work, &before, NULL, NULL);
-  if (status != ELBO_OK) return status;
-  for (int i = 0; i < n; i++) {
-    const double r = a->eta1[i] - a->eta[i], v = a->eta2[i] - a->eta1[i] - r;
-    r2 += r * r;
-    v2 += v * v;
-  }
-  double alpha = v2 > 0.0 ? -sqrt(r2 / v2) : -1.0;
-  int accepted = 0;
-  for (int h = 0; h < 8 && alpha < -1.0 && !accepted; h++, alpha = 0.5 * (alpha - 1.0)) {
-    for (int i = 0; i < n; i++) {
-      const double r = a->eta1[i] - a->eta[i], v = a->eta2[i] - a->eta1[i] - r;
-      a->step[i] = a->eta[i] - 2.0 * alpha * r + alpha * alpha * v;
-    }
-    accepted = move_to(a, a->step, &value) == ELBO_OK && value >= before;
-  }
-  if (!accepted) status = a->model->unpack(a->work, a->eta2);
-  if (status == ELBO_OK) status = a->model->e_step(a->work);
-  if (status != ELBO_OK || !accepted) return status;
-  a->result->iterations++;
-  a->result->squarem++;
-  status = record(a, ELBO_STEP_SQUAREM, 1);
-  return status == ELBO_OK ? em_step(a) : status; /* an EM step stabilises the extrapolation */
+static int poll(void *ctx) { return ascent_stop_requested(ctx); }
+
+static void trace(void *ctx, int iteration, elbo_step step, double value, double evidence,
+                  double kl) {
+  const ascent *a = ctx;
+  if (a->hooks && a->hooks->trace)
+    a->hooks->trace(a->hooks->ctx, a->result->iterations + iteration, step, value, evidence, kl);
 }
 
-/* EM, plain or accelerated, until no more than `enough` is to be gained. */
-static elbo_status climb_by_gain(ascent *a, double enough, int most_cycles) {
-  const int accelerated = a->control->accelerate != ELBO_ACCELERATE_NONE && a->model->pack != NULL;
-  a->em_gain = 0.0;
-  a->em_to_come = HUGE_VAL;
-  for (int cycle = 0; a->em_to_come > enough && cycle < most_cycles; cycle++) {
-    if (exhausted(a)) return ELBO_MAX_ITER;
-    if (stop_requested(a)) return ELBO_STOPPED;
-    const elbo_status status = accelerated && cycle > 0 ? squarem_cycle(a) : em_step(a);
-    if (status != ELBO_OK) return status;
-    a->result->gain = a->em_to_come;
-  }
-  return ELBO_OK;
+static elbo_status climb_by_products(ascent *a) {
+  const elbo_model *m = a->model;
+  const newton_cg_objective f = {.n = m->n_eta,
+                                 .value = product_value,
+                                 .gradient = product_gradient,
+                                 .product = product,
+                                 .precondition = m->objective.precondition ? precondition : NULL};
+  const newton_cg_control control = {.tol = a->control->tol,
+                                     .max_iter = a->control->max_iter - a->result->iterations};
+  const elbo_hooks hooks = {poll, trace, a};
+  newton_cg_result result;
+  if (m->anchor) m->anchor(a->work);
+  m->pack(a->work, a->eta);
+  const elbo_status ended = newton_cg(&f, a, &control, &hooks, a->eta, a->products, &result);
+  a->result->iterations += result.iterations;
+  a->result->newton += result.iterations;
+  a->result->gain = result.gain;
+  elbo_status status = m->unpack(a->work, a->eta);
+  if (status == ELBO_OK) status = m->e_step(a->work);
+  a->elbo = result.value;
+  return status == ELBO_OK ? ended : status;
 }
 
+/* ---- the schedule ---------------------------------------------------------------------------- */
+
+/* Where derivatives cost no more than a step of EM, they tell its end. */
 static elbo_status climb_by_em(ascent *a) {
   for (;;) {
     double value;
     int at_maximum;
-    elbo_status status = examine(a, &value, &at_maximum);
+    elbo_status status = ascent_examine(a, &value, &at_maximum);
     if (status != ELBO_OK) return status;
     if (at_maximum) return ELBO_OK;
-    if (exhausted(a)) return ELBO_MAX_ITER;
-    if (stop_requested(a)) return ELBO_STOPPED;
-    status = a->control->accelerate == ELBO_ACCELERATE_SQUAREM ? squarem_cycle(a) : em_step(a);
+    if (ascent_exhausted(a)) return ELBO_MAX_ITER;
+    if (ascent_stop_requested(a)) return ELBO_STOPPED;
+    status =
+        a->control->accelerate == ELBO_ACCELERATE_SQUAREM ? ascent_squarem(a) : ascent_em_step(a);
     if (status != ELBO_OK) return status;
   }
 }
 
+/* Until no more than `enough` is to be gained; by quasi-Newton steps, which end at rounding,
+ * `closely`.  Where their metric is no guide SQUAREM goes on, and they are tried again. */
+static elbo_status climb_until(ascent *a, double enough, double closely) {
+  const elbo_schedule *schedule = &a->model->schedule;
+  const int most = closely < enough ? CYCLES_FIRST : INT_MAX;
+  elbo_status status;
+  if (!a->model->objective.metric || a->control->accelerate != ELBO_ACCELERATE_AUTO)
+    return ascent_by_gain(a, enough, most);
+  for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+    status = attempt == 0 ? ascent_em(a, schedule->em_first, a->control->tol)
+                          : ascent_by_gain(a, enough, CYCLES_BETWEEN);
+    if (status != ELBO_OK || (attempt > 0 && a->to_come <= enough)) return status;
+    status = ascent_quasi_newton(a, closely);
+    if (status != ELBO_E_RANK) return status;
+  }
+  return ascent_by_gain(a, enough, most);
+}
+
+static elbo_status to_the_end(ascent *a) {
+  const elbo_second_order order = a->model->schedule.second_order;
+  if (order == ELBO_SECOND_ORDER_NONE || a->control->first_order)
+    return climb_until(a, a->control->tol, a->control->tol);
+  return order == ELBO_SECOND_ORDER_DENSE ? ascent_newton(a) : climb_by_products(a);
+}
+
 static elbo_status climb(ascent *a) {
   const elbo_model *m = a->model;
-  const int by_newton = a->control->accelerate == ELBO_ACCELERATE_AUTO && m->newton_from > 0.0;
-  if (!by_newton && m->newton_from == HUGE_VAL) return climb_by_em(a);
-  if (!by_newton) {
-    elbo_status status = climb_by_gain(a, a->control->tol, INT_MAX);
-    if (status == ELBO_OK && m->settle && m->settle(a->work))
-      status = climb_by_gain(a, a->control->tol, INT_MAX);
+  const int derivatives =
+      m->schedule.second_order != ELBO_SECOND_ORDER_NONE && !a->control->first_order;
+  const int cheap = derivatives && m->schedule.em_until == HUGE_VAL;
+  elbo_status status = ELBO_OK;
+  if (a->control->accelerate != ELBO_ACCELERATE_AUTO) {
+    if (cheap && m->schedule.second_order == ELBO_SECOND_ORDER_DENSE) return climb_by_em(a);
+    status = climb_until(a, a->control->tol, a->control->tol);
+    if (status == ELBO_OK && elbo_settle(m, a->work, a->eta))
+      status = climb_until(a, a->control->tol, a->control->tol);
     return status;
   }
-  elbo_status status = ELBO_OK;
-  if (m->newton_from == HUGE_VAL) {
-    for (int i = 0; i < EM_STEPS_FIRST && status == ELBO_OK && !exhausted(a); i++) {
-      if (stop_requested(a)) status = ELBO_STOPPED;
-      if (status == ELBO_OK) status = em_step(a);
-    }
-  } else {
-    status = climb_by_gain(a, m->newton_from, CYCLES_FIRST);
-    if (status == ELBO_OK && m->settle) m->settle(a->work);
+  if (cheap) {
+    status = ascent_em(a, m->schedule.em_first, -1.0);
+    if (status == ELBO_MAX_ITER) status = ELBO_OK; /* Newton's method says how far it is */
+  } else if (derivatives) {
+    /* Quasi-Newton steps are cheap beside a Hessian, which then has only to confirm. */
+    status = climb_until(a, m->schedule.em_until, 0.005 * a->control->tol * a->control->tol);
+    if (status == ELBO_OK) elbo_settle(m, a->work, a->eta);
   }
-  if (status == ELBO_OK) status = newton(a);
-  if (status == ELBO_OK && m->settle && m->settle(a->work)) status = newton(a);
+  if (status == ELBO_OK) status = to_the_end(a);
+  if (status == ELBO_OK && elbo_settle(m, a->work, a->eta)) status = to_the_end(a);
   return status;
 }
 
@@ -317,20 +196,21 @@ elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control 
               .hooks = hooks,
               .result = result,
               .elbo = -HUGE_VAL};
-  double **vector[] = {&a.gradient, &a.values, &a.eta, &a.eta1, &a.eta2, &a.step, &a.rotated};
+  double **vector[VECTORS] = {&a.gradient, &a.values, &a.eta,     &a.eta1,
+                              &a.eta2,     &a.step,   &a.rotated, &a.size};
   memset(result, 0, sizeof *result);
-  for (size_t i = 0; i < sizeof vector / sizeof *vector; i++, memory += n + 1) *vector[i] = memory;
-  if (model->newton_from > 0.0) {
-    a.hessian = memory;
-    a.vectors = a.hessian + n * n;
-    a.eigen_work = a.vectors + n * n;
-  }
-
-  result->gradient = NAN;
+  for (size_t i = 0; i < VECTORS; i++, memory += n + 1) *vector[i] = memory;
+  memset(a.size, 0, n * sizeof(double));
+  a.hessian = memory;
+  a.vectors = has_matrices(model) ? memory + n * n : NULL;
+  a.eigen_work = has_matrices(model) ? a.vectors + n * n : NULL;
+  a.products = has_matrices(model) ? a.eigen_work + la_eigen_size(model->n_eta) : memory;
+  result->gradient = result->movement = NAN;
 
   elbo_status status = model->e_step(work);
-  if (status == ELBO_OK) status = record(&a, ELBO_STEP_START, 0);
+  if (status == ELBO_OK) status = ascent_record(&a, ELBO_STEP_START, 0);
   if (status == ELBO_OK) status = climb(&a);
+  result->passes = model->passes ? model->passes(work) : 0.0;
   result->status = status;
   result->objective = a.elbo;
   return status;

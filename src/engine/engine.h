@@ -19,10 +19,11 @@ typedef enum {
 
 typedef struct {
   elbo_accelerate accelerate;
-  int max_iter; /* of all kinds of step together */
+  int first_order; /* no second derivatives: far from a maximum they are dear, and mislead */
+  int max_iter;    /* of all kinds of step together */
   int threads;
   double tol; /* on the scaled gradient, max_j |g_j| se_j; without second derivatives, on the gain
-               * to come */
+               * to come; without an objective, on the movement to come */
 } elbo_control;
 
 typedef enum {
@@ -32,7 +33,8 @@ typedef enum {
   ELBO_STEP_SQUAREM,
   ELBO_STEP_NEWTON,
   ELBO_STEP_LOCAL,
-  ELBO_STEP_GLOBAL
+  ELBO_STEP_GLOBAL,
+  ELBO_STEP_QUASI_NEWTON
 } elbo_step;
 
 /* `poll` may not return (R_CheckUserInterrupt jumps); a non-zero answer stops the ascent.
@@ -44,45 +46,89 @@ typedef struct {
   void *ctx;
 } elbo_hooks;
 
-/* A model, as the engine sees it.  `work` is the model's own state: parameters and q.
- * log_evidence and kl are NULL where the method has none.  `derivatives` is of the objective
- * with q and all that is profiled out at their best: value, gradient (n_eta) and Hessian
- * (n_eta x n_eta); gradient and hessian may be NULL together. */
+/* What an ascent climbs: a function of eta, q and all that is profiled out being at their best, at
+ * the present eta.  A model may have none (value is NULL), as a map that a user calls EM; functions
+ * that are NULL it does not know. */
+typedef struct {
+  elbo_status (*value)(void *work, double *value);
+  elbo_status (*gradient)(void *work, double *gradient);
+  /* With value and gradient; n_eta x n_eta. */
+  elbo_status (*hessian)(void *work, double *value, double *gradient, double *hessian);
+  /* A positive semidefinite matrix (n_eta x n_eta) that is near minus the Hessian at a maximum, as
+   * the sum over units of the outer products of their scores is.  ELBO_E_RANK where there are too
+   * few units for it. */
+  elbo_status (*metric)(void *work, double *metric);
+  /* H v at the point of the last gradient, and M^{-1} v for an M near -H: see newton_cg.h. */
+  elbo_status (*product)(void *work, const double *v, double *out);
+  elbo_status (*precondition)(void *work, const double *v, double *out);
+} elbo_objective;
+
+typedef enum {
+  ELBO_SECOND_ORDER_NONE = 0,
+  ELBO_SECOND_ORDER_DENSE,  /* by objective.hessian */
+  ELBO_SECOND_ORDER_PRODUCT /* by objective.product */
+} elbo_second_order;
+
+/* How an ascent goes about it: a few steps of EM leave a poor start; then come quasi-Newton steps
+ * (where there is a metric) or SQUAREM, until no more than `em_until` is to be gained; then
+ * Newton's method to the end, if it may.  em_until = HUGE_VAL: straight on to Newton's method,
+ * whose derivatives cost no more than a step of EM. */
+typedef struct {
+  int em_first;
+  double em_until;
+  elbo_second_order second_order;
+} elbo_schedule;
+
+/* A model, as the engine sees it.  `work` is the model's own state: parameters and q. */
 typedef struct {
   int n_eta;
   elbo_step e_name, m_name; /* what the two coordinate steps are called */
   elbo_status (*e_step)(void *work);
   elbo_status (*m_step)(void *work);
+  /* At the present parameters and q; NULL where there is no objective. */
   elbo_status (*elbo)(void *work, double *value);
   /* How far `elbo` may be off by rounding, at its last value, from the sizes of what was added up:
    * a fall beyond it is an error.  NULL: 1e-9 of 1 + its size. */
   double (*rounding)(void *work);
+  /* Of all present parameters, also those that the objective profiles out; and of q from its best.
+   * NULL where the method has none. */
   elbo_status (*log_evidence)(void *work, double *value);
   elbo_status (*kl)(void *work, double *value);
-  elbo_status (*derivatives)(void *work, double *value, double *gradient, double *hessian);
-  void (*pack)(void *work, double *eta);
+  void (*pack)(void *work, double *eta); /* NULL: eta does not tell all */
   elbo_status (*unpack)(void *work, const double *eta);
-  /* Gain still to come (in units of the objective) below which Newton's method takes over from EM:
-   * HUGE_VAL after the first few steps; 0 never, as where second derivatives cost too much. */
-  double newton_from;
   /* Local charts of eta are centred at the present parameters.  NULL where charts are global. */
   void (*anchor)(void *work);
-  /* Put what fades towards the boundary of the parameter space, or is within rounding of it, onto
-   * it; 1 if anything moved.  NULL where there is no boundary. */
-  int (*settle)(void *work);
+  elbo_objective objective;
+  elbo_schedule schedule;
+  /* Boundary points are numbered.  Moves what fades towards one of them, or is within rounding of
+   * it, onto it: the first that is not below `from`, whose number is returned; -1 where none is
+   * left.  The engine has asked `keep` before, and accepts the point, or puts things back.  NULL
+   * where there is no boundary; keep and put_back NULL: pack and unpack do. */
+  int (*propose)(void *work, int from);
+  void (*keep)(void *work);
+  elbo_status (*put_back)(void *work);
+  /* How many times the data were read since the model was made.  NULL: never. */
+  double (*passes)(const void *work);
 } elbo_model;
 
 typedef struct {
   elbo_status status;
-  int iterations, em, squarem, newton; /* steps of each kind; iterations is their sum */
-  double objective;                    /* at the optimum */
-  double gradient; /* max_j |g_j| se_j; NaN where Newton's method was not used */
-  double gain; /* g' I^{-1} g / 2: what a further Newton step would gain; or by the rate of EM */
+  /* Steps of each kind; iterations is their sum. */
+  int iterations, em, squarem, quasi_newton, newton;
+  double passes;    /* times the data were read, by the model's own count */
+  double objective; /* at the optimum */
+  double gradient;  /* max_j |g_j| se_j, se by second derivatives or the metric; else NaN */
+  double gain;      /* g' I^{-1} g / 2: what a further step would gain; or by the rate of EM */
+  double movement;  /* without an objective: how far eta is still to go, relative to its size */
 } elbo_result;
 
 /* Doubles needed by elbo_ascend. */
 size_t elbo_ascend_size(const elbo_model *model);
 elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control *control,
                         const elbo_hooks *hooks, double *memory, elbo_result *result);
+
+/* Puts onto the boundary what the model proposes and the objective does not mind; 1 if anything
+ * moved, q then being at its best.  memory: n_eta doubles. */
+int elbo_settle(const elbo_model *model, void *work, double *memory);
 
 #endif

@@ -27,6 +27,10 @@ static elbo_status unpack(void *work, const double *eta) {
   return status;
 }
 
+static elbo_status objective(void *work, double *value) {
+  return lmm_profile_information(work, value, NULL, NULL);
+}
+
 elbo_status lmm_start(lmm_work *w, const double *eta) { return unpack(w, eta); }
 
 elbo_model lmm_model(const lmm_work *w) {
@@ -41,11 +45,11 @@ elbo_model lmm_model(const lmm_work *w) {
       .rounding = lmm_rounding,
       .log_evidence = marginal ? lmm_log_evidence : NULL,
       .kl = marginal ? lmm_kl : NULL,
-      .derivatives = lmm_profile_information,
+      .objective = {.value = objective, .hessian = lmm_profile_information},
       .pack = pack,
       .unpack = unpack,
-      .newton_from = HUGE_VAL,
-      .settle = lmm_settle,
+      .schedule = {.em_first = 5, .em_until = HUGE_VAL, .second_order = ELBO_SECOND_ORDER_DENSE},
+      .propose = lmm_propose,
   };
   return model;
 }

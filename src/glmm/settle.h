@@ -4,7 +4,7 @@
 
 #include "glmm/types.h"
 
-/* 1 if anything was put onto it. */
-int lmm_settle(void *work);
+/* Variances and singular covariances as elbo_model's `propose`: rows of L, then sds of smooths. */
+int lmm_propose(void *work, int from);
 
 #endif

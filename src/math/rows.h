@@ -17,6 +17,8 @@ typedef struct {
    * r_i may be negative. */
   void (*crossprod)(int ld, int d, const double *x, const double *centre, const double *r,
                     double *stat);
+  /* S[a + n * b] += sum_i z[i + ld * a] z[i + ld * b], b <= a < n. */
+  void (*outer)(int ld, int n, const double *z, double *S);
   /* l[i + ld * j], j < k: log densities to probabilities, in place; lse[i] = log sum_j exp l_ij. */
   void (*posterior)(int ld, int k, double *l, double *lse);
   /* Element by element, within 1 unit in the last place or so (stated and tested in

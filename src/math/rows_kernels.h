@@ -198,6 +198,37 @@ KERNEL void SIMD_NAME(crossprod)(int ld, int d, const double *x, const double *c
   for (int a = 0; a < size; a++) stat[a] += lane_total(sum + a);
 }
 
+/* Two columns by four: with more the AVX2 build runs out of registers.  Beyond the edge a column is
+ * taken again and the sum forgotten. */
+KERNEL void SIMD_NAME(outer)(int ld, int n, const double *z, double *S) {
+  for (int b = 0; b < n; b += 4)
+    for (int a = b; a < n; a += 2) {
+      const double *zb[4], *za[2];
+      for (int u = 0; u < 4; u++) zb[u] = z + (size_t)ld * (size_t)(b + u < n ? b + u : n - 1);
+      for (int u = 0; u < 2; u++) za[u] = z + (size_t)ld * (size_t)(a + u < n ? a + u : n - 1);
+      vec s00 = zero, s01 = zero, s02 = zero, s03 = zero;
+      vec s10 = zero, s11 = zero, s12 = zero, s13 = zero;
+      for (int i = 0; i < ld; i += SIMD_WIDTH) {
+        const vec a0 = *(const vec *)(za[0] + i), a1 = *(const vec *)(za[1] + i);
+        const vec b0 = *(const vec *)(zb[0] + i), b1 = *(const vec *)(zb[1] + i);
+        const vec b2 = *(const vec *)(zb[2] + i), b3 = *(const vec *)(zb[3] + i);
+        s00 += a0 * b0;
+        s01 += a0 * b1;
+        s02 += a0 * b2;
+        s03 += a0 * b3;
+        s10 += a1 * b0;
+        s11 += a1 * b1;
+        s12 += a1 * b2;
+        s13 += a1 * b3;
+      }
+      const vec s[2][4] = {{s00, s01, s02, s03}, {s10, s11, s12, s13}};
+      for (int u = 0; u < 2; u++)
+        for (int v = 0; v < 4; v++)
+          if (a + u < n && b + v <= a + u)
+            S[(size_t)(a + u) + (size_t)n * (size_t)(b + v)] += lane_total(&s[u][v]);
+    }
+}
+
 /* ---- responsibilities ------------------------------------------------------------------------ */
 
 /* The largest l is taken out first, so that the sum is at least 1; where every l is -Inf the unit
@@ -224,8 +255,8 @@ KERNEL void SIMD_NAME(posterior)(int ld, int k, double *l, double *lse) {
   }
 }
 
-#define KERNEL_TABLE                                                                       \
-  {                                                                                        \
-    SIMD_NAME(quadratic), SIMD_NAME(crossprod), SIMD_NAME(posterior), SIMD_NAME(rows_exp), \
-        SIMD_NAME(rows_log)                                                                \
+#define KERNEL_TABLE                                                                      \
+  {                                                                                       \
+    SIMD_NAME(quadratic), SIMD_NAME(crossprod), SIMD_NAME(outer), SIMD_NAME(posterior),   \
+        SIMD_NAME(rows_exp), SIMD_NAME(rows_log)                                          \
   }

@@ -1,5 +1,5 @@
-/* The mixture: responsibilities, the pass over the data, the objective and its derivatives.  It
- * knows parts only by their table. */
+/* The mixture: the objective, its steps and its derivatives.  It knows parts only by their
+ * table. */
 #include "mixture/mixture.h"
 
 #include <float.h>
@@ -10,6 +10,8 @@
 #include "math/rows.h"
 #include "math/small.h"
 #include "math/threads.h"
+#include "mixture/metric.h"
+#include "mixture/pass.h"
 
 enum {
   CHUNK_ROWS = 512, /* with ten columns and eight components, 74 kB: the second cache holds it */
@@ -81,6 +83,7 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
     w->n_theta += part->n_theta;
     if (part->n_scratch > part_scratch) part_scratch = part->n_scratch;
     keep = keep || part->keeps_r;
+    w->passes = fmax(w->passes, part->readings);
     for (int f = 0; f < part->n_field; f++) n_kept += mixture_field_size(part->field + f);
     work_per_row += part->n_stat + (part->keeps_r ? 10 * (size_t)part->n_theta : 0);
   }
@@ -108,151 +111,23 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   w->low = elbo_doubles(mem, n_value);
   w->high = elbo_doubles(mem, n_value);
   memset(w->h, 0, (size_t)w->n_eta * sizeof(double));
+  mixture_metric_init(w, mem);
+  /* By differences, a Hessian is two passes for each parameter.  It has to end what SQUAREM would
+   * take long for; after quasi-Newton steps it only confirms. */
+  const double cost = (double)w->n_eta * (double)units->n_row * (double)work_per_row;
   w->second_order = spec->method != MIXTURE_JOINT && w->n_eta <= 600 &&
-                    (double)w->n_eta * (double)units->n_row * (double)work_per_row < 1e9;
+                    cost < (w->metric.n_chunk > 0 ? 1e7 : 1e9);
   if (w->second_order && spec->method == MIXTURE_VB)
     w->V = elbo_doubles(mem, (size_t)w->n_eta * (size_t)w->n_eta);
   return prepare(w);
 }
 
-/* ---- the pass over the data ------------------------------------------------------------------ */
+/* ---- the pass at the present parameters ------------------------------------------------------ */
 
-/* l[i + ld j]: log joint density of unit i and component j; rows is scratch of the same size. */
-static void log_joint(const mixture *w, const mixture_chunk *c, double *l, double *rows,
-                      double *scratch) {
-  const mixture_spec *s = &w->spec;
-  const size_t size = (size_t)c->ld * (size_t)s->k;
-  double *by_row = s->units.first ? rows : l;
-  memset(l, 0, size * sizeof(double));
-  if (s->units.first) memset(rows, 0, size * sizeof(double));
-  for (int p = 0; p < s->n_part; p++)
-    s->part[p].log_density(s->part[p].work, c, scratch, s->part[p].by_unit ? l : by_row);
-  if (!s->units.first) return;
-  const int *first = s->units.first + c->unit;
-  for (int j = 0; j < s->k; j++)
-    for (int i = 0; i < c->n_unit; i++) {
-      const double *from = rows + (size_t)c->ld * (size_t)j - c->row;
-      double sum = 0.0;
-      for (int row = first[i]; row < first[i + 1]; row++) sum += from[row];
-      l[(size_t)c->ld * (size_t)j + (size_t)i] += sum;
-    }
-}
-
-/* All of a unit to its likeliest component, the first of equals: points on z. */
-static void harden(int n, int ld, int k, double *l, double *value) {
-  for (int i = 0; i < n; i++) {
-    int best = 0;
-    for (int j = 1; j < k; j++)
-      if (l[i + ld * j] > l[i + ld * best]) best = j;
-    value[i] = l[i + ld * best];
-    for (int j = 0; j < k; j++) l[i + ld * j] = j == best;
-  }
-}
-
-/* Where the responsibilities of a pass come from. */
-typedef struct {
-  const int *label;          /* n_unit, 1..k */
-  const double *probability; /* n_unit x k; both NULL: from the present parameters */
-} partition;
-
-static double chunk_law(const mixture *w, const partition *given, const mixture_chunk *c, double *l,
-                        double *rows, double *lse, double *scratch) {
-  const mixture_spec *s = &w->spec;
-  const int ld = c->ld, n_unit = s->units.n_unit;
-  const double *freq = s->units.freq ? s->units.freq + c->unit : NULL;
-  double value = 0.0;
-  if (given && given->label) {
-    /* But for points on z a label leaves some doubt: a probability that starts at zero stays
-     * there. */
-    const double doubt = s->method == MIXTURE_JOINT ? 0.0 : 0.01;
-    for (int j = 0; j < s->k; j++)
-      for (int i = 0; i < c->n_unit; i++)
-        l[i + ld * j] = (given->label[c->unit + i] == j + 1 ? 1.0 - doubt : 0.0) + doubt / s->k;
-  } else if (given) {
-    for (int j = 0; j < s->k; j++)
-      memcpy(l + ld * j, given->probability + (size_t)n_unit * (size_t)j + c->unit,
-             (size_t)c->n_unit * sizeof(double));
-  } else {
-    log_joint(w, c, l, rows, scratch);
-    if (s->method == MIXTURE_JOINT)
-      harden(c->n_unit, ld, s->k, l, lse);
-    else
-      row_kernels_current()->posterior(ld, s->k, l, lse);
-    for (int i = 0; i < c->n_unit; i++)
-      if (!freq || freq[i] > 0.0) value += (freq ? freq[i] : 1.0) * lse[i];
-  }
-  for (int j = 0; j < s->k; j++) {
-    double *r = l + (size_t)ld * (size_t)j;
-    if (freq)
-      for (int i = 0; i < c->n_unit; i++) r[i] *= freq[i];
-    for (int i = c->n_unit; i < ld; i++) r[i] = 0.0;
-  }
-  return value;
-}
-
-static void chunk_pass(const mixture *w, const partition *given, const mixture_chunk *c,
-                       double *memory, double *stat, double *size, double *value, double *keep) {
-  const mixture_spec *s = &w->spec;
-  const int ld = c->ld;
-  const size_t block = (size_t)ld * (size_t)s->k;
-  double *r = memory, *rows = r + block, *r_rows = rows + block, *lse = r_rows + block;
-  double *scratch = lse + ld;
-  *value += chunk_law(w, given, c, r, rows, lse, scratch);
-  for (int j = 0; j < s->k; j++)
-    for (int i = 0; i < c->n_unit; i++) size[j] += r[i + ld * j];
-  if (keep)
-    for (int j = 0; j < s->k; j++)
-      memcpy(keep + (size_t)s->units.n_unit * (size_t)j + c->unit, r + ld * j,
-             (size_t)c->n_unit * sizeof(double));
-  if (s->units.first) {
-    const int *first = s->units.first + c->unit;
-    memset(r_rows, 0, block * sizeof(double));
-    for (int j = 0; j < s->k; j++)
-      for (int i = 0; i < c->n_unit; i++)
-        for (int row = first[i]; row < first[i + 1]; row++)
-          r_rows[row - c->row + ld * j] = r[i + ld * j];
-  } else {
-    r_rows = r;
-  }
-  for (int p = 0; p < s->n_part; p++)
-    s->part[p].accumulate(s->part[p].work, c, s->part[p].by_unit ? r : r_rows, scratch,
-                          stat + w->stat_at[p]);
-}
-
-/* One pass over all units.  A slot holds a fixed run of chunks whatever the number of threads, and
- * slots are added in order: the sums are the same bits for any number of them. */
-static elbo_status run_pass(mixture *w, const partition *given, mixture_pass *pass) {
-  const mixture_spec *s = &w->spec;
-  const size_t k = (size_t)s->k, stride = w->n_stat + k + 1;
-  memset(w->slot_stat, 0, (size_t)w->n_slot * stride * sizeof(double));
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic, 1) num_threads(s->threads) if (s->threads > 1)
-#endif
-  for (int slot = 0; slot < w->n_slot; slot++) {
-    double *stat = w->slot_stat + (size_t)slot * stride;
-    double *memory = w->thread_scratch + (size_t)threads_this() * w->n_scratch;
-    for (int c = w->slot_first[slot]; c < w->slot_first[slot + 1]; c++)
-      chunk_pass(w, given, w->chunk + c, memory, stat, stat + w->n_stat, stat + w->n_stat + k,
-                 pass->r);
-  }
-  memset(pass->stat, 0, w->n_stat * sizeof(double));
-  memset(pass->size, 0, k * sizeof(double));
-  pass->value = 0.0;
-  for (int slot = 0; slot < w->n_slot; slot++) {
-    const double *from = w->slot_stat + (size_t)slot * stride;
-    for (size_t i = 0; i < w->n_stat; i++) pass->stat[i] += from[i];
-    for (size_t j = 0; j < k; j++) pass->size[j] += from[w->n_stat + j];
-    pass->value += from[w->n_stat + k];
-  }
-  for (int p = 0; p < s->n_part; p++)
-    if (s->part[p].finish) s->part[p].finish(s->part[p].work, pass->stat + w->stat_at[p]);
-  return isfinite(pass->value) ? ELBO_OK : ELBO_E_NOT_FINITE;
-}
-
-/* The pass at the present parameters, unless there was one. */
+/* Unless there was one. */
 static elbo_status refresh(mixture *w) {
   if (w->here) return ELBO_OK;
-  const elbo_status status = run_pass(w, NULL, &w->next);
+  const elbo_status status = mixture_run_pass(w, NULL, &w->next);
   if (status == ELBO_OK) w->here = &w->next;
   return status;
 }
@@ -347,8 +222,8 @@ static elbo_status m_step(void *work) {
 }
 
 elbo_status mixture_start(mixture *w, const int *label, const double *probability) {
-  const partition given = {label, probability};
-  const elbo_status status = run_pass(w, &given, &w->q);
+  const mixture_partition given = {label, probability};
+  const elbo_status status = mixture_run_pass(w, &given, &w->q);
   w->here = NULL;
   return status == ELBO_OK ? m_step(w) : status;
 }
@@ -505,50 +380,52 @@ elbo_status mixture_information(mixture *w, double *gradient, double *hessian, d
   return ELBO_OK;
 }
 
-static elbo_status derivatives(void *work, double *value, double *gradient, double *hessian) {
+static elbo_status gradient(void *work, double *out) { return mixture_slope(work, out); }
+
+static elbo_status hessian(void *work, double *value, double *gradient, double *hessian) {
   mixture *w = work;
   const elbo_status status = log_evidence(w, value);
-  if (status != ELBO_OK || gradient == NULL) return status;
-  return mixture_information(w, gradient, hessian, w->V, NULL);
+  return status == ELBO_OK ? mixture_information(w, gradient, hessian, w->V, NULL) : status;
 }
 
 /* The fields of all parts to w->kept, or back. */
-static elbo_status keep_fields(mixture *w, int back) {
+static void copy_fields(mixture *w, int back) {
   double *kept = w->kept;
-  if (back) w->here = NULL;
   for (int p = 0; p < w->spec.n_part; p++)
     for (int f = 0; f < w->spec.part[p].n_field; f++) {
       const mixture_field *field = w->spec.part[p].field + f;
       const size_t n = mixture_field_size(field);
-      if (back) memcpy(field->value, kept, n * sizeof(double));
-      if (!back) memcpy(kept, field->value, n * sizeof(double));
+      memcpy(back ? field->value : kept, back ? kept : field->value, n * sizeof(double));
       kept += n;
     }
-  return back ? mixture_restore(w) : ELBO_OK;
 }
 
-/* Of all parts, with the laws of z as they are here; taken back where the objective falls. */
-static int settle(void *work) {
+static void keep(void *work) { copy_fields(work, 0); }
+
+static elbo_status put_back(void *work) {
+  copy_fields(work, 1);
+  return mixture_restore(work);
+}
+
+/* Boundary points, one of each part, with the laws of z as they are here. */
+static int propose(void *work, int from) {
   mixture *w = work;
-  double before, after;
-  int moved = 0;
-  if (log_evidence(w, &before) != ELBO_OK) return 0;
-  keep_fields(w, 0);
-  for (int p = 0; p < w->spec.n_part; p++) {
+  for (int p = from; p < w->spec.n_part; p++) {
     const mixture_part *part = w->spec.part + p;
-    if (part->settle) moved |= part->settle(part->work, w->here->stat + w->stat_at[p], w->here->r);
+    if (part->settle == NULL || refresh(w) != ELBO_OK) continue;
+    if (!part->settle(part->work, w->here->stat + w->stat_at[p], w->here->r)) continue;
+    w->here = NULL;
+    if (prepare(w) == ELBO_OK) return p;
+    if (put_back(w) != ELBO_OK) return -1;
   }
-  if (!moved) return 0;
-  moved = prepare(w) == ELBO_OK && log_evidence(w, &after) == ELBO_OK &&
-          after >= before - 1e-9 * (1.0 + fabs(before));
-  if (!moved) keep_fields(w, 1);
-  return e_step(w) == ELBO_OK && moved;
+  return -1;
 }
 
 /* ---- components, and what leaves ------------------------------------------------------------- */
 
 elbo_status mixture_restore(mixture *w) {
   elbo_status status = ELBO_OK;
+  w->here = NULL;
   for (int p = 0; p < w->spec.n_part && status == ELBO_OK; p++)
     if (w->spec.part[p].restore)
       status = w->spec.part[p].restore(w->spec.part[p].work, &w->component);
@@ -572,21 +449,7 @@ elbo_status mixture_permute(mixture *w, const int *order) {
   return mixture_restore(w);
 }
 
-void mixture_posterior(mixture *w, double *log_density, double *probability) {
-  const mixture_spec *s = &w->spec;
-  const size_t n = (size_t)s->units.n_unit;
-  for (int i = 0; i < w->n_chunk; i++) {
-    const mixture_chunk *c = w->chunk + i;
-    const size_t block = (size_t)c->ld * (size_t)s->k;
-    double *l = w->thread_scratch, *rows = l + block, *lse = rows + block;
-    log_joint(w, c, l, rows, lse + c->ld);
-    row_kernels_current()->posterior(c->ld, s->k, l, lse);
-    memcpy(log_density + c->unit, lse, (size_t)c->n_unit * sizeof(double));
-    for (int j = 0; j < s->k; j++)
-      memcpy(probability + n * (size_t)j + c->unit, l + c->ld * j,
-             (size_t)c->n_unit * sizeof(double));
-  }
-}
+static double passes(const void *work) { return ((const mixture *)work)->passes; }
 
 elbo_model mixture_model(const mixture *w) {
   const mixture_method method = w->spec.method;
@@ -600,12 +463,21 @@ elbo_model mixture_model(const mixture *w) {
       .rounding = rounding,
       .log_evidence = method == MIXTURE_EM ? log_evidence : NULL,
       .kl = method == MIXTURE_EM ? kl_value : NULL,
-      .derivatives = derivatives,
+      .objective = {.value = log_evidence,
+                    .gradient = method == MIXTURE_EM ? gradient : NULL,
+                    .hessian = hessian,
+                    .metric = w->metric.n_chunk > 0 ? mixture_metric_at : NULL},
       .pack = method == MIXTURE_JOINT ? NULL : pack,
       .unpack = unpack,
-      .newton_from = w->second_order ? 1e-2 : 0.0,
+      .schedule = {.em_first = 10,
+                   .em_until = 1e-2,
+                   .second_order =
+                       w->second_order ? ELBO_SECOND_ORDER_DENSE : ELBO_SECOND_ORDER_NONE},
       .anchor = anchor,
-      .settle = method == MIXTURE_EM ? settle : NULL,
+      .propose = method == MIXTURE_EM ? propose : NULL,
+      .keep = keep,
+      .put_back = put_back,
+      .passes = passes,
   };
   return model;
 }

@@ -59,6 +59,7 @@ static inline size_t mixture_field_size(const mixture_field *field) {
 typedef struct {
   void *work;
   int by_unit;   /* l_ij comes by unit, not by row */
+  int readings;  /* of the rows when the part was made */
   int keeps_r;   /* m_step, expected, gradient, target need r itself: statistics do not suffice */
   size_t n_stat; /* doubles of sufficient statistics, all components together */
   size_t n_scratch; /* doubles of scratch for a chunk of `ld` rows: n_scratch * ld */
@@ -107,6 +108,10 @@ typedef struct {
   /* em: gradient of expected + log prior by eta, at the parameters that the statistics were
    * gathered at.  NULL under joint and vb. */
   elbo_status (*gradient)(void *work, const double *stat, const double *r, double *gradient);
+  /* em: out[i + ld * a] = derivative by eta_a of sum_j r_ij l_ij of each unit of a chunk, r as in
+   * accumulate.  NULL: `gradient` is affine in the statistics, which tell it. */
+  void (*scores)(const void *work, const mixture_chunk *chunk, const double *r, double *scratch,
+                 double *out);
   /* vb: natural parameters at which each factor of q would be at its best given the other factors
    * as they are (all at once, none updated before another), and the expected sufficient statistics
    * of q, m = E_q[T].  NULL under em. */
@@ -140,6 +145,17 @@ typedef struct {
   double value; /* sum_i freq_i log sum_j exp l_ij; joint: of the largest l_ij */
 } mixture_pass;
 
+/* What the sum of outer products of scores is gathered from, and in. */
+typedef struct {
+  int n_raw;             /* entries of a unit's statistics, or of its score, of all parts */
+  int n_chunk, n_slot;   /* which chunks: see mixture/metric.c; n_chunk = 0: no metric */
+  double *sum;           /* n_raw x n_raw x n_slot */
+  double *block, *unit;  /* by thread: n_raw x ld, and memory of one unit */
+  double *stat, *column; /* n_stat, n_eta: one column */
+  double *half;          /* n_eta x n_raw */
+  size_t unit_size;
+} mixture_metric;
+
 typedef struct {
   mixture_spec spec;
   int n_eta, n_theta;
@@ -159,6 +175,8 @@ typedef struct {
   double *V;              /* n_eta x n_eta: dm / deta; NULL unless vb and second_order */
   double *by_component;   /* k of scratch */
   double *kept;           /* all fields, while settling */
+  mixture_metric metric;
+  double passes;          /* times the units were read */
   int component;          /* which one collapsed, or -1 */
   int part;               /* in which part */
 } mixture;

@@ -529,32 +529,53 @@ static void to_vb(mixture_part *part, normal_work *w, const elbo_memory *mem) {
 
 /* ---- making the part ------------------------------------------------------------------------- */
 
-/* Centre and standard deviations of the data, and which rows have gaps. */
+/* Number, mean and variance of what is there of y; rows that lack it are counted in `missing`. */
+static double summary_of(const double *y, int n, int *missing, double *mean, double *variance) {
+  double sum = 0.0, rest = 0.0, seen = 0.0;
+  for (int i = 0; i < n; i++) {
+    if (isnan(y[i])) {
+      missing[i]++;
+    } else {
+      seen += 1.0;
+      sum += y[i];
+    }
+  }
+  const double share = seen > 0.0 ? 1.0 / seen : 0.0;
+  *mean = sum * share;
+  *variance = 0.0;
+  for (int i = 0; i < n; i++)
+    if (!isnan(y[i])) {
+      rest += y[i] - *mean;
+      *variance += (y[i] - *mean) * share * (y[i] - *mean);
+    }
+  *mean += rest * share; /* what rounding took */
+  return seen;
+}
+
+/* Centre and standard deviations of the data, and which rows have gaps: in one reading, by blocks
+ * that stay in the cache (Chan, Golub & LeVeque 1983). */
 static void describe(normal_work *w, int *missing) {
+  enum { BLOCK = 2048 };
   const int n = w->spec.n_row, d = w->spec.d;
   int any = 0;
   memset(missing, 0, (size_t)n * sizeof(int));
   for (int a = 0; a < d; a++) {
-    const double *y = w->spec.Y + (size_t)n * (size_t)a;
-    double sum = 0.0, rest = 0.0, squares = 0.0, seen = 0.0;
-    for (int i = 0; i < n; i++) {
-      if (isnan(y[i])) {
-        missing[i]++;
-        any = 1;
-      } else {
-        seen += 1.0;
-        sum += y[i];
-      }
+    double seen = 0.0, mean = 0.0, variance = 0.0;
+    for (int first = 0; first < n; first += BLOCK) {
+      double centre, spread;
+      const double more = summary_of(w->spec.Y + (size_t)n * (size_t)a + first,
+                                     smaller(BLOCK, n - first), missing + first, &centre, &spread);
+      if (!(more > 0.0)) continue;
+      const double share = more / (seen + more), apart = centre - mean;
+      mean = seen > 0.0 ? mean + apart * share : centre;
+      variance += share * (spread - variance);
+      if (seen > 0.0) variance += (apart * share) * (apart * (1.0 - share));
+      seen += more;
     }
-    const double share = seen > 0.0 ? 1.0 / seen : 0.0, mean = sum * share;
-    for (int i = 0; i < n; i++)
-      if (!isnan(y[i])) {
-        rest += y[i] - mean;
-        squares += (y[i] - mean) * share * (y[i] - mean);
-      }
-    w->centre[a] = mean + rest * share; /* what rounding took */
-    w->sd[a] = squares > 0.0 ? sqrt(squares) : 1.0;
+    w->centre[a] = mean;
+    w->sd[a] = variance > 0.0 ? sqrt(variance) : 1.0;
   }
+  for (int i = 0; i < n; i++) any = any || missing[i] > 0;
   w->missing = any ? missing : NULL;
 }
 
@@ -615,6 +636,7 @@ elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *s
   }
   const mixture_part em = {
       .work = w,
+      .readings = 1,
       .n_stat = stat_size(d) * K + D * K,
       .n_scratch = D + 1 + (w->missing ? gap_size(d) / SIMD_LANES + 1 : 0),
       .n_eta = d * k + w->cov.n_eta,

@@ -233,9 +233,7 @@ static elbo_status unpack(void *work, const double *eta) {
   return e_step(w);
 }
 
-static elbo_status objective(void *work, double *value, double *gradient, double *hessian) {
-  (void)gradient;
-  (void)hessian;
+static elbo_status objective(void *work, double *value) {
   *value = ((sky_em *)work)->evidence;
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
@@ -250,10 +248,9 @@ elbo_model sky_em_model(sky_em *w) {
                       .rounding = rounding,
                       .log_evidence = log_evidence,
                       .kl = kl,
-                      .derivatives = objective,
+                      .objective = {.value = objective},
                       .pack = pack,
-                      .unpack = unpack,
-                      .newton_from = 0.0};
+                      .unpack = unpack};
   return model;
 }
 

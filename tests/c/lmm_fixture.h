@@ -65,7 +65,7 @@ static inline double value_of(fixture *f, elbo_status (*what)(void *, double *))
 
 static inline double objective(fixture *f) {
   double value = NAN;
-  CHECK(f->model.derivatives(&f->work, &value, NULL, NULL) == ELBO_OK);
+  CHECK(f->model.objective.value(&f->work, &value) == ELBO_OK);
   return value;
 }
 
@@ -79,7 +79,7 @@ static inline void gradient_at(void *ctx, const double *eta, double *out) {
   fixture *f = (fixture *)ctx;
   double value, *hessian = new_doubles(f->model.n_eta * f->model.n_eta);
   CHECK(f->model.unpack(&f->work, eta) == ELBO_OK);
-  CHECK(f->model.derivatives(&f->work, &value, out, hessian) == ELBO_OK);
+  CHECK(f->model.objective.hessian(&f->work, &value, out, hessian) == ELBO_OK);
 }
 
 /* ELBO = log evidence - KL, KL >= 0; for joint and vb there is the ELBO alone. */

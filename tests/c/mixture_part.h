@@ -159,6 +159,39 @@ static inline void part_check_maximum(part_test *t, int m_steps, double h, doubl
   CHECK(largest(part_slope(t, h), t->part.n_eta) <= tol * scale);
 }
 
+/* em: scores of units, or a gradient that is affine in the statistics and so tells them: what the
+ * gradient gains by one row (or unit) more is that row's own, and they add up. */
+static inline void part_check_scores(part_test *t, double tol) {
+  const int n = t->part.n_eta, rows = t->n;
+  double *total = new_doubles(n), *none = new_doubles(n), *one = new_doubles(n);
+  double *sum = new_doubles(n), *r = t->r, size = 1.0;
+  if (t->part.keeps_r && t->part.scores == NULL) return;
+  CHECK(t->part.gradient(t->part.work, t->stat, t->r, total) == ELBO_OK);
+  t->r = new_doubles(rows * t->k);
+  part_gather(t);
+  CHECK(t->part.gradient(t->part.work, t->stat, t->r, none) == ELBO_OK);
+  for (int i = 0; i < rows; i++) {
+    for (int j = 0; j < t->k; j++) t->r[i + rows * j] = r[i + rows * j];
+    part_gather(t);
+    CHECK(t->part.gradient(t->part.work, t->stat, t->r, one) == ELBO_OK);
+    if (t->part.scores) {
+      const mixture_chunk chunk = {i, 1, i, 1, SIMD_LANES};
+      double *own = new_doubles(SIMD_LANES * t->k), *score = new_doubles(SIMD_LANES * n);
+      for (int j = 0; j < t->k; j++) own[SIMD_LANES * j] = r[i + rows * j];
+      t->part.scores(t->part.work, &chunk, own, t->scratch, score);
+      for (int a = 0; a < n; a++) CHECK_CLOSE(score[SIMD_LANES * a], one[a] - none[a], tol);
+    }
+    for (int a = 0; a < n; a++) {
+      sum[a] += one[a] - none[a];
+      size = fmax(size, fabs(one[a] - none[a]));
+    }
+    for (int j = 0; j < t->k; j++) t->r[i + rows * j] = 0.0;
+  }
+  for (int a = 0; a < n; a++) CHECK(fabs(total[a] - none[a] - sum[a]) < 1e-9 * size * rows);
+  t->r = r;
+  part_gather(t);
+}
+
 /* em: the gradient where the statistics were gathered. */
 static inline void part_check_gradient(part_test *t, double h, double tol) {
   const int n = t->part.n_eta;
@@ -166,6 +199,7 @@ static inline void part_check_gradient(part_test *t, double h, double tol) {
   part_gather(t);
   CHECK(t->part.gradient(t->part.work, t->stat, t->r, gradient) == ELBO_OK);
   CHECK(distance(part_slope(t, h), gradient, n) <= tol);
+  part_check_scores(t, tol);
 }
 
 /* vb: the gradient is V (target - eta), V = dm / deta, which is symmetric. */

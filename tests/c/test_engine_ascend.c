@@ -72,12 +72,9 @@ static elbo_status plane_elbo(void *work, double *value) {
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
-static elbo_status plane_derivatives(void *work, double *value, double *gradient, double *hessian) {
+static elbo_status plane_hessian(void *work, double *value, double *gradient, double *hessian) {
   plane *w = (plane *)work;
-  double g[2], h[4];
-  *value = w->f(w->x, g, h);
-  if (gradient) memcpy(gradient, g, sizeof g);
-  if (gradient) memcpy(hessian, h, sizeof h);
+  *value = w->f(w->x, gradient, hessian);
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
@@ -92,16 +89,17 @@ static elbo_status plane_unpack(void *work, const double *eta) {
   return ELBO_OK;
 }
 
-static const elbo_model plane_model = {.n_eta = 2,
-                                       .newton_from = HUGE_VAL,
-                                       .e_name = ELBO_STEP_E,
-                                       .m_name = ELBO_STEP_M,
-                                       .e_step = no_step,
-                                       .m_step = plane_m_step,
-                                       .elbo = plane_elbo,
-                                       .derivatives = plane_derivatives,
-                                       .pack = plane_pack,
-                                       .unpack = plane_unpack};
+static const elbo_model plane_model = {
+    .n_eta = 2,
+    .e_name = ELBO_STEP_E,
+    .m_name = ELBO_STEP_M,
+    .e_step = no_step,
+    .m_step = plane_m_step,
+    .elbo = plane_elbo,
+    .objective = {.value = plane_elbo, .hessian = plane_hessian},
+    .schedule = {.em_first = 5, .em_until = HUGE_VAL, .second_order = ELBO_SECOND_ORDER_DENSE},
+    .pack = plane_pack,
+    .unpack = plane_unpack};
 
 /* -(x - a)'[3 1; 1 2](x - a) / 2 with a = (1, -2): the maximum is 0 at a. */
 static double quadratic(const double *x, double *gradient, double *hessian) {
@@ -377,11 +375,10 @@ static elbo_status tv_elbo(void *work, double *value) {
   return ELBO_OK;
 }
 
-static elbo_status tv_derivatives(void *work, double *value, double *gradient, double *hessian) {
+static elbo_status tv_hessian(void *work, double *value, double *gradient, double *hessian) {
   two_variances *w = (two_variances *)work;
   const double t = w->tau, variance = 1.0 + t * t, s = w->mean_square;
   tv_log_evidence(work, value);
-  if (gradient == NULL) return ELBO_OK;
   const double slope = -0.5 * w->n * (1.0 / variance - s / (variance * variance));
   const double bend = -0.5 * w->n * (-1.0 / (variance * variance) + 2.0 * s / pow(variance, 3.0));
   *gradient = 2.0 * t * slope; /* d variance / d tau = 2 tau */
@@ -396,26 +393,28 @@ static elbo_status tv_unpack(void *work, const double *eta) {
   return ELBO_OK;
 }
 
-static int tv_settle(void *work) {
+/* The only boundary point, number 0. */
+static int tv_propose(void *work, int from) {
   two_variances *w = (two_variances *)work;
-  if (w->tau == 0.0 || fabs(w->tau) > 1e-5) return 0;
+  if (from > 0 || w->tau == 0.0 || fabs(w->tau) > 1e-5) return -1;
   w->tau = 0.0;
-  return 1;
+  return 0;
 }
 
-static const elbo_model tv_model = {.n_eta = 1,
-                                    .newton_from = HUGE_VAL,
-                                    .e_name = ELBO_STEP_E,
-                                    .m_name = ELBO_STEP_M,
-                                    .e_step = tv_e_step,
-                                    .m_step = tv_m_step,
-                                    .elbo = tv_elbo,
-                                    .log_evidence = tv_log_evidence,
-                                    .kl = tv_kl,
-                                    .derivatives = tv_derivatives,
-                                    .pack = tv_pack,
-                                    .unpack = tv_unpack,
-                                    .settle = tv_settle};
+static const elbo_model tv_model = {
+    .n_eta = 1,
+    .e_name = ELBO_STEP_E,
+    .m_name = ELBO_STEP_M,
+    .e_step = tv_e_step,
+    .m_step = tv_m_step,
+    .elbo = tv_elbo,
+    .log_evidence = tv_log_evidence,
+    .kl = tv_kl,
+    .objective = {.value = tv_log_evidence, .hessian = tv_hessian},
+    .schedule = {.em_first = 5, .em_until = HUGE_VAL, .second_order = ELBO_SECOND_ORDER_DENSE},
+    .pack = tv_pack,
+    .unpack = tv_unpack,
+    .propose = tv_propose};
 
 static void check_trace(const trace *t) {
   for (int i = 0; i < t->n; i++) {
@@ -467,18 +466,18 @@ static void test_em_boundary(void) {
   CHECK_CLOSE(result.objective, -25.0 * 0.7, 1e-9);
 }
 
-static int tv_settle_early(void *work) {
+static int tv_propose_early(void *work, int from) {
   two_variances *w = (two_variances *)work;
-  const int moved = w->tau != 0.0 && fabs(w->tau) < 0.1;
-  if (moved) w->tau = 0.0;
-  return moved && tv_e_step(w) == ELBO_OK;
+  if (from > 0 || w->tau == 0.0 || fabs(w->tau) > 0.1) return -1;
+  w->tau = 0.0;
+  return 0;
 }
 
 /* Without second derivatives an ascent comes near the boundary and is put onto it all the same. */
 static void test_boundary_without_newton(void) {
   elbo_model model = tv_model;
-  model.newton_from = 0.0;
-  model.settle = tv_settle_early;
+  model.schedule.second_order = ELBO_SECOND_ORDER_NONE;
+  model.propose = tv_propose_early;
   for (int accelerate = ELBO_ACCELERATE_SQUAREM; accelerate <= ELBO_ACCELERATE_AUTO; accelerate++) {
     two_variances w = {50, 0.7, 3.0, 0.0, 0.0};
     elbo_result result;
@@ -489,8 +488,7 @@ static void test_boundary_without_newton(void) {
 }
 
 /* A model whose parameters are all given has nothing to climb. */
-static elbo_status settled_derivatives(void *work, double *value, double *gradient,
-                                       double *hessian) {
+static elbo_status settled_hessian(void *work, double *value, double *gradient, double *hessian) {
   (void)gradient;
   (void)hessian;
   return tv_log_evidence(work, value);
@@ -511,7 +509,7 @@ static void test_nothing_free(void) {
   elbo_model model = tv_model;
   model.n_eta = 0;
   model.m_step = no_step;
-  model.derivatives = settled_derivatives;
+  model.objective.hessian = settled_hessian;
   model.pack = settled_pack;
   model.unpack = settled_unpack;
   for (int accelerate = 0; accelerate <= ELBO_ACCELERATE_AUTO; accelerate++) {

@@ -17,11 +17,11 @@ static elbo_status value_of(void *work, double *value) {
   return ELBO_OK;
 }
 
-static elbo_status derivatives(void *work, double *value, double *gradient, double *hessian) {
+static elbo_status hessian_of(void *work, double *value, double *gradient, double *hessian) {
   const double x = *(double *)work;
   *value = two_humps(x);
-  if (gradient) *gradient = -(x + 1.0) * (x - 0.2) * (x - 2.0);
-  if (hessian) *hessian = -(3.0 * x * x - 2.4 * x - 1.8);
+  *gradient = -(x + 1.0) * (x - 0.2) * (x - 2.0);
+  *hessian = -(3.0 * x * x - 2.4 * x - 1.8);
   return ELBO_OK;
 }
 
@@ -33,13 +33,15 @@ static elbo_status unpack(void *work, const double *eta) {
 }
 
 static const elbo_model model = {.n_eta = 1,
-                                 .newton_from = HUGE_VAL,
                                  .e_name = ELBO_STEP_E,
                                  .m_name = ELBO_STEP_M,
                                  .e_step = no_step,
                                  .m_step = no_step,
                                  .elbo = value_of,
-                                 .derivatives = derivatives,
+                                 .objective = {.value = value_of, .hessian = hessian_of},
+                                 .schedule = {.em_first = 5,
+                                              .em_until = HUGE_VAL,
+                                              .second_order = ELBO_SECOND_ORDER_DENSE},
                                  .pack = pack,
                                  .unpack = unpack};
 

@@ -202,7 +202,7 @@ static void check_derivatives(fixture *f, const double *eta) {
                 *expected = new_doubles(n);
   double *beta_part = new_doubles(size), *found = new_doubles(size);
   CHECK(f->model.unpack(&f->work, eta) == ELBO_OK);
-  CHECK(f->model.derivatives(&f->work, &value, gradient, hessian) == ELBO_OK);
+  CHECK(f->model.objective.hessian(&f->work, &value, gradient, hessian) == ELBO_OK);
   const double *spread = copy_doubles(f->work.spread_eta, n * p * p);
   const double *cross = copy_doubles(f->work.cross_eta, n * p), *C = copy_doubles(f->work.C, p * p);
   for (int j = 0; j < n; j++) {

@@ -273,8 +273,8 @@ static void test_model(void) {
     double *h1 = new_doubles(n_eta * n_eta), *h2 = new_doubles(n_eta * n_eta), v1, v2;
     CHECK(one.model.unpack(&one.work, eta) == ELBO_OK);
     CHECK(two.model.unpack(&two.work, eta) == ELBO_OK);
-    CHECK(one.model.derivatives(&one.work, &v1, g1, h1) == ELBO_OK);
-    CHECK(two.model.derivatives(&two.work, &v2, g2, h2) == ELBO_OK);
+    CHECK(one.model.objective.hessian(&one.work, &v1, g1, h1) == ELBO_OK);
+    CHECK(two.model.objective.hessian(&two.work, &v2, g2, h2) == ELBO_OK);
     CHECK_CLOSE(v1, v2, 1e-13);
     CHECK(distance(g1, g2, n_eta) < 1e-11 * (1.0 + largest(g1, n_eta)));
     CHECK(distance(h1, h2, n_eta * n_eta) < 1e-11 * (1.0 + largest(h1, n_eta * n_eta)));

@@ -153,7 +153,7 @@ static void check_gap(fixture *f, const double *Y) {
 
 static double objective_at(fixture *f, const double *eta) {
   double value = NAN;
-  if (f->model.unpack(&f->w, eta) == ELBO_OK) f->model.derivatives(&f->w, &value, NULL, NULL);
+  if (f->model.unpack(&f->w, eta) == ELBO_OK) f->model.objective.value(&f->w, &value);
   return value;
 }
 
@@ -163,7 +163,7 @@ static void check_derivatives(fixture *f) {
   double value, worst = 0.0, largest = 0.0;
   f->model.anchor(&f->w);
   f->model.pack(&f->w, eta);
-  CHECK(f->model.derivatives(&f->w, &value, gradient, hessian) == ELBO_OK);
+  CHECK(f->model.objective.hessian(&f->w, &value, gradient, hessian) == ELBO_OK);
   for (int a = 0; a < n; a++) {
     const double h = 1e-5, kept = eta[a];
     double side[2], low[2];
@@ -193,6 +193,34 @@ static void check_derivatives(fixture *f) {
   CHECK(f->model.unpack(&f->w, eta) == ELBO_OK);
 }
 
+/* sum of the outer products of scores, against the gradients of each unit as if it were alone. */
+static void check_metric(fixture *f) {
+  const int n = f->model.n_eta, n_unit = f->spec.units.n_unit;
+  double *eta = new_doubles(n), *A = new_doubles(n * n), *sum = new_doubles(n * n);
+  double *one = new_doubles(n_unit), *score = new_doubles(n), *prior = new_doubles(n);
+  double largest = 0.0, worst = 0.0;
+  const double *freq = f->spec.units.freq;
+  f->model.pack(&f->w, eta);
+  if (f->model.objective.metric == NULL) return;
+  CHECK(f->model.objective.metric(&f->w, A) == ELBO_OK);
+  f->w.spec.units.freq = one;
+  CHECK(f->model.unpack(&f->w, eta) == ELBO_OK && mixture_slope(&f->w, prior) == ELBO_OK);
+  for (int i = 0; i < n_unit; i++) {
+    one[i] = 1.0;
+    CHECK(f->model.unpack(&f->w, eta) == ELBO_OK && mixture_slope(&f->w, score) == ELBO_OK);
+    one[i] = 0.0;
+    for (int a = 0; a < n; a++) score[a] -= prior[a];
+    for (int a = 0; a < n * n; a++) sum[a] += (freq ? freq[i] : 1.0) * score[a % n] * score[a / n];
+  }
+  for (int a = 0; a < n * n; a++) {
+    largest = fmax(largest, fabs(sum[a]));
+    worst = fmax(worst, fabs(sum[a] - A[a]));
+  }
+  CHECK(largest > 0.0 && worst < ROUNDING * largest);
+  f->w.spec.units.freq = freq;
+  CHECK(f->model.unpack(&f->w, eta) == ELBO_OK && f->model.e_step(&f->w) == ELBO_OK);
+}
+
 static void test_models(void) {
   for (int model = COVARIANCE_EII; model <= COVARIANCE_VVV; model++) {
     fixture f;
@@ -207,6 +235,9 @@ static void test_models(void) {
     check_gap(&f, Y);
     CHECK(f.model.e_step(&f.w) == ELBO_OK);
     check_derivatives(&f);
+    if (model == COVARIANCE_EII || model == COVARIANCE_VII)
+      CHECK(f.model.objective.metric != NULL); /* 8 and 9 parameters, 60 units */
+    check_metric(&f);
     CHECK(ascend(&f, ELBO_ACCELERATE_AUTO, &result) == ELBO_OK);
     CHECK(result.gradient < 1e-9);
     const double best = result.objective;
@@ -235,6 +266,7 @@ static void test_missing(void) {
     CHECK(mixture_start(&f.w, labels(N, K), NULL) == ELBO_OK);
     check_likelihood(&f, Y);
     check_derivatives(&f);
+    check_metric(&f);
     CHECK(ascend(&f, ELBO_ACCELERATE_AUTO, &result) == ELBO_OK);
     CHECK(result.gradient < 1e-9);
     check_likelihood(&f, Y);
@@ -290,6 +322,24 @@ static void test_units(void) {
   CHECK(mixture_start(&twice.w, NULL, start) == ELBO_OK);
   CHECK(ascend(&twice, ELBO_ACCELERATE_AUTO, &again) == ELBO_OK);
   CHECK_CLOSE(again.objective, result.objective, ROUNDING);
+  test_free();
+}
+
+/* Scores of units of two rows, some of them twice. */
+static void test_metric_of_units(void) {
+  enum { UNITS = 45 };
+  fixture f;
+  int *first = new_ints(UNITS + 1);
+  double *freq = new_doubles(UNITS);
+  random_seed(5);
+  double *Y = make_data(2 * UNITS, D);
+  for (int i = 0; i <= UNITS; i++) first[i] = 2 * i;
+  for (int i = 0; i < UNITS; i++) freq[i] = i % 7 == 0 ? 0.0 : i % 3 ? 1.0 : 2.0;
+  CHECK(make(&f, MIXTURE_EM, COVARIANCE_EII, 2 * UNITS, D, K, Y, first, UNITS, freq, NULL, 1) ==
+        ELBO_OK);
+  CHECK(mixture_start(&f.w, labels(UNITS, K), NULL) == ELBO_OK);
+  CHECK(f.model.e_step(&f.w) == ELBO_OK && f.model.objective.metric != NULL);
+  check_metric(&f);
   test_free();
 }
 
@@ -398,6 +448,7 @@ int main(void) {
   test_models();
   test_missing();
   test_units();
+  test_metric_of_units();
   test_threads();
   test_joint();
   test_permute();

@@ -53,7 +53,10 @@ static void test_ascent(elbo_accelerate accelerate) {
   sky_em w;
   watch seen = {0, 0.0, 0.0, 0.0};
   const elbo_hooks hooks = {NULL, look, &seen};
-  const elbo_control control = {accelerate, accelerate == ELBO_ACCELERATE_NONE ? 60 : 500, 2, 1e-9};
+  const elbo_control control = {.accelerate = accelerate,
+                                .max_iter = accelerate == ELBO_ACCELERATE_NONE ? 60 : 500,
+                                .threads = 2,
+                                .tol = 1e-9};
   elbo_result result;
   double before, g[40], step[40];
   sky_em_open(&w, &x.spec, theta, x.node, &fixture_memory);

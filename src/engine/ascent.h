@@ -1,0 +1,49 @@
+/* An ascent under way: what the kinds of step share. */
+#ifndef ELBO_ENGINE_ASCENT_H
+#define ELBO_ENGINE_ASCENT_H
+
+#include "engine/engine.h"
+
+typedef struct {
+  const elbo_model *model;
+  void *work;
+  const elbo_control *control;
+  const elbo_hooks *hooks;
+  elbo_result *result;
+  double elbo;     /* at the last half-step */
+  double rounding; /* of it */
+  double progress; /* of the last EM step: its gain, or without an objective how far it went */
+  double to_come;  /* by the rate of the last EM steps: of all that would follow */
+  double *gradient, *eta, *eta1, *eta2, *step, *rotated, *values, *size;
+  /* n_eta x n_eta each, with second derivatives or a metric */
+  double *hessian, *vectors, *eigen_work;
+  double *products; /* newton_cg_size(n_eta), with products of the Hessian */
+} ascent;
+
+int ascent_stop_requested(const ascent *a);
+int ascent_exhausted(const ascent *a);
+/* The ELBO after a step, told to the trace; ELBO_E_DESCENT where it must rise and has fallen beyond
+ * rounding. */
+elbo_status ascent_record(ascent *a, elbo_step step, int rises);
+/* The objective at eta, q at its best there. */
+elbo_status ascent_move_to(ascent *a, const double *eta, double *value);
+
+/* One M-step and one E-step. */
+elbo_status ascent_em_step(ascent *a);
+/* A cycle of SQUAREM. */
+elbo_status ascent_squarem(ascent *a);
+/* `steps` EM steps, or until no more than `enough` is to come. */
+elbo_status ascent_em(ascent *a, int steps, double enough);
+/* EM, plain or by SQUAREM, until no more than `enough` is to come. */
+elbo_status ascent_by_gain(ascent *a, double enough, int most_cycles);
+
+/* Gradient and observed information, their spectrum and the step that follows; whether this is a
+ * maximum within tol. */
+elbo_status ascent_examine(ascent *a, double *value, int *at_maximum);
+elbo_status ascent_newton(ascent *a);
+
+/* Quasi-Newton steps until no more than `enough` is to be gained; ELBO_E_RANK where the metric is
+ * no guide, things being as they were then. */
+elbo_status ascent_quasi_newton(ascent *a, double enough);
+
+#endif

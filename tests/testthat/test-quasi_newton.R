@@ -1,0 +1,52 @@
+# Overlapping components, from a start that knows half of the labels: EM creeps.
+overlapping <- function(n = 2e4, d = 6, k = 5) {
+  set.seed(18)
+  mean <- matrix(stats::rnorm(k * d, sd = 0.7), k)
+  z <- sample(k, n, TRUE)
+  y <- matrix(stats::rnorm(n * d), n)
+  for (j in seq_len(k)) {
+    y[z == j, ] <- y[z == j, ] %*% (diag(d) + matrix(stats::rnorm(d * d, sd = 0.08), d))
+  }
+  label <- ifelse(stats::runif(n) < 0.5, z, sample(k, n, TRUE))
+  list(data = data.frame(y + mean[z, ]), label = label)
+}
+
+fit_overlapping <- function(d, ...) {
+  fit_mixture(cbind(X1, X2, X3, X4, X5, X6) ~ 1, d$data, k = 5, covariance = "VVV",
+              start = d$label, control = elbo_control(max_iter = 20000L, ...))
+}
+
+test_that("quasi-Newton steps reach the optimum of EM in a part of the passes", {
+  d <- overlapping()
+  squarem <- fit_overlapping(d, accelerate = "squarem", tol = 1e-10)
+  auto <- fit_overlapping(d)
+  state <- convergence(auto)
+  expect_identical(state$status, "converged")
+  expect_gt(state$quasi_newton, 0)
+  expect_identical(state$squarem, 0L)
+  # 38 beside hundreds: more would be a metric that is no guide
+  expect_lt(state$passes, 50)
+  expect_gt(convergence(squarem)$passes, 5 * state$passes)
+  # 1e-8 is still to gain, of half squared standard errors: 1.4e-4 of one
+  expect_lt(abs(elbo(auto) - elbo(squarem)), 1e-6)
+  expect_gte(elbo(auto), elbo(squarem) - 1e-8)
+  expect_equal(theta(auto), theta(squarem), tolerance = 1e-4)
+  expect_lt(state$gradient, 1e-3)
+  trace <- elbo_trace(auto)
+  expect_identical(sum(trace$step == "quasi-newton"), state$quasi_newton)
+  expect_true(all(diff(trace$elbo) > -1e-9))
+})
+
+test_that("textbook EM stays textbook EM", {
+  d <- overlapping(500)
+  fit <- suppressWarnings(fit_overlapping(d, accelerate = "none"))
+  expect_setequal(elbo_trace(fit)$step, c("start", "E", "M"))
+})
+
+test_that("threads change no bit of it", {
+  d <- overlapping()
+  one <- fit_overlapping(d, threads = 1)
+  two <- fit_overlapping(d, threads = 2)
+  expect_identical(theta(one), theta(two))
+  expect_identical(elbo_trace(one), elbo_trace(two))
+})
