@@ -51,6 +51,12 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
 # Draws of the response from `fit`, to each of which the models of `fits`, with the statistics of
 # its design, are fitted: a table for each, as refit_table() reads it.
 bootstrap_tables <- function(fit, fits, nsim) {
+  crossed <- vapply(c(list(fit), fits), function(f) is_crossed(design_of(f)), NA)
+  if (any(crossed)) { # row by row
+    Y <- as.matrix(simulate(fit, nsim, re.form = NA))
+    Y <- Y[stats::complete.cases(Y), , drop = FALSE] # of na.exclude()
+    return(lapply(fits, refit_columns, Y))
+  }
   held <- held_of(fit)
   held$constant[held$block == "beta"] <- NA # all of X has part in a draw
   of_beta <- unname(theta(fit)[parameters_of(fit)$block == "beta"])

@@ -14,8 +14,8 @@ random_formulas <- function(fit) {
   if (!is_mixed_model(fit)) return(NULL)
   formulas <- lapply(design_of(fit)$random, function(block) {
     right <- formula(block$terms)[[2]]
-    group <- str2lang(design_of(fit)$group_name)
-    stats::as.formula(call("~", call("|", right, group)), environment(formula(fit)))
+    stats::as.formula(call("~", call("|", right, str2lang(block$group))),
+                      environment(formula(fit)))
   })
   if (length(formulas) == 1) formulas[[1]] else formulas
 }
@@ -59,7 +59,7 @@ model_info.elbo_fit <- function(x, verbose = TRUE, ...) {
   info$is_mixture <- FALSE
   info$n_obs <- nobs(x)
   info["n_grouplevels"] <- list(if (info$is_mixed) {
-    stats::setNames(nlevels(design_of(x)$group), design_of(x)$group_name)
+    vapply(design_of(x)$groups, nlevels, 0L)
   })
   info
 }

@@ -1,6 +1,6 @@
 #' Fit a mixed model by joint, marginal or restricted likelihood, or variational Bayes
 #'
-#' Fits Gaussian mixed models with one grouping factor,
+#' Fits Gaussian mixed models,
 #' \deqn{y_i = x_i'\beta + z_i'u_{g(i)} + \epsilon_i, \quad u_g \sim N(0, \Sigma), \quad
 #'   \epsilon_i \sim N(0, \sigma_{l(i)}^2 / w_i),}{
 #'   y_i = x_i' beta + z_i' u_g(i) + e_i,  u_g ~ N(0, Sigma),  e_i ~ N(0, sigma_l(i)^2 / w_i),}
@@ -170,6 +170,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
     check_no_curves(design, "`factorization` = \"mean_field\"", "Use \"structured\".")
   }
   held <- glmm_constants(prior, design, method)
+  check_crossed(design, held, method, prior)
   check_bounded(design, held, method)
   answer <- ascend_glmm(design, held, method, control, function(design, held) {
     said <- without_priors(prior, design$aliased)
@@ -250,10 +251,11 @@ glmm_parameters <- function(design) {
   terms <- split(as.character(colnames(design$Z)), design$block)
   # Down the columns of the lower triangle.
   pairs <- do.call(cbind, lapply(terms[lengths(terms) > 1], utils::combn, 2))
+  of_pairs <- column_groups(design)[covariance_pairs(design$block)[, 1]]
   rbind(
     parameter_rows("beta", colnames(design$X)),
-    parameter_rows("sd", colnames(design$Z), group = design$group_name),
-    parameter_rows("cor", pairs[1, ], pairs[2, ], group = design$group_name),
+    parameter_rows("sd", colnames(design$Z), group = column_groups(design)),
+    parameter_rows("cor", pairs[1, ], pairs[2, ], group = of_pairs),
     parameter_rows("smooth", curve_labels(design$curves)),
     if (!design$known_se) {
       parameter_rows("sigma", if (is.null(design$level)) NA else levels(design$level))
@@ -272,8 +274,12 @@ check_bounded <- function(design, held, method) {
   if (q == 0) return()
   sd <- held_values(held, "sd")
   free <- is.na(sd)
-  if (any(free) && method != "vb") check_group_levels(design$group, design$group_name)
+  if (any(free) && method != "vb") {
+    groups <- design$groups
+    Map(check_group_levels, groups, names(groups))
+  }
   if (method == "joint") check_joint(design, held)
+  if (is_crossed(design)) return()
   lawless <- sum(is.infinite(sd))
   size <- tabulate(design$group, nlevels(design$group))
   if (lawless > 0 && all(size <= lawless)) {
@@ -341,7 +347,10 @@ glmm_rows <- function(design) {
 }
 
 # The statistics of the rows: all that fits of the design, under any law, need of them.
-glmm_stats <- function(design, law) .Call(C_glmm_stats, glmm_rows(design), law)
+glmm_stats <- function(design, law, control) {
+  if (is_crossed(design)) crossed_rows(design, control)
+  else .Call(C_glmm_stats, glmm_rows(design), law)
+}
 
 # What the C code is told of a model beside its statistics; `priors` as glmm_vb() or glmm_map()
 # make them.
@@ -386,7 +395,8 @@ told_of_smooth <- function(told, law) {
 ascend_control <- function(control, design) {
   n_starts <- control$n_starts
   scales <- max(0L, design$block) + length(design$curves)
-  simple <- is.null(design$level) && scales < 2L && !few_rows(design)
+  simple <- is_crossed(design) ||
+    (is.null(design$level) && scales < 2L && !few_rows(design))
   if (is.null(n_starts)) n_starts <- if (simple) 1L else 18L
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
        first_order = 0L, max_iter = control$max_iter, tol = control$tol, threads = 1L,
@@ -403,7 +413,7 @@ ascend_glmm <- function(design, held, method, control, make_priors = function(..
   climb <- function(design, held, stats, full_rank) {
     priors <- make_priors(design, held)
     law <- glmm_law(design, held, method, full_rank, priors)
-    if (is.null(stats)) stats <- glmm_stats(design, law)
+    if (is.null(stats)) stats <- glmm_stats(design, law, control)
     result <- .Call(C_glmm_fit, c(law, list(stats = stats)), ascend_control(control, design),
                     progress_reporter(control))
     list(result = result, design = design, held = held, stats = stats, law = law, priors = priors)

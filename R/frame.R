@@ -19,7 +19,6 @@ glmm_frame <- function(call, env) {
   if (!is.null(data)) check_data_frame(data, "data")
   formula <- as_formula(argument_value(call, "formula", env), env)
   parsed <- take_smooths(parse_formula(formula, data))
-  check_one_group(parsed$bars)
   check_no_smooth_bars(parsed$bars)
   sigma <- sigma_variables(argument_value(call, "sigma", env, "~ site"))
 

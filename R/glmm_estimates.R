@@ -26,8 +26,6 @@ glmm_estimates <- function(answer) {
   parameters$boundary <- c(logical(length(beta)), natural$boundary)
   information <- if (vb) vb_information(result, natural, parameters)
                  else glmm_information(result, natural, parameters)
-  terms <- colnames(design$Z)
-  groups <- levels(design$group)
   coefficients <- c(held$name[held$block == "beta" & !fixed], colnames(design$B))
   marginal <- answer$law$method %in% 1:2
   list(
@@ -36,9 +34,7 @@ glmm_estimates <- function(answer) {
     beta_cov = information$beta_cov,
     var_cov = information$var_cov,
     information = information,
-    latent = list(mean = structure(result$mean, dimnames = list(groups, terms)),
-                  cov = structure(result$cov, dimnames = list(terms, terms, groups)),
-                  gain = structure(result$gain, dimnames = list(terms, coefficients, groups))),
+    latent = latent_posterior(result, design, coefficients),
     smooth = smooth,
     log_evidence = if (marginal) result$objective - log_prior(priors, theta, answer$law$method)
                    else NA_real_,
@@ -51,6 +47,20 @@ glmm_estimates <- function(answer) {
     vb = if (vb) list(df = natural$df, S = result$Sigma, smooth = result$smooth_sd,
                       root_v = result$sigma)
   )
+}
+
+# Means, covariances and gains, named; of several factors a list of them, `parts`.
+latent_posterior <- function(result, design, coefficients) {
+  of_factor <- function(one, terms, levels) {
+    list(mean = structure(one$mean, dimnames = list(levels, terms)),
+         cov = structure(one$cov, dimnames = list(terms, terms, levels)),
+         gain = structure(one$gain, dimnames = list(terms, coefficients, levels)))
+  }
+  terms <- colnames(design$Z)
+  if (!is_crossed(design)) return(of_factor(result, terms, levels(design$group)))
+  parts <- Map(of_factor, result$latent, split(terms, factor_of_column(design)),
+               lapply(design$groups, levels))
+  list(parts = stats::setNames(parts, names(design$groups)))
 }
 
 # sd, cor and sigma from Sigma and sigma, their derivatives with respect to eta, and which of them

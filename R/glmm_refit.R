@@ -72,6 +72,7 @@ glmm_posterior <- function(fit, theta = theta_of(fit)) {
     abort("The objective is not finite at `theta`; its scale parameters must be positive.",
           "elbo_error_not_finite")
   }
+  if (is_crossed(design_of(fit))) return(at)
   dimnames(at$mean) <- dimnames(moments_of(fit)$mean)
   dimnames(at$cov) <- dimnames(moments_of(fit)$cov)
   dimnames(at$gain) <- dimnames(moments_of(fit)$gain)
@@ -79,10 +80,14 @@ glmm_posterior <- function(fit, theta = theta_of(fit)) {
 }
 
 # A matrix, a row a column of Y: theta, then "objective"; NA where a refit failed.
-refit_response <- function(fit, Y) {
+refit_response <- function(fit, Y) refit_table(fit, refit_columns(fit, Y))
+
+# As refit_table() reads it.
+refit_columns <- function(fit, Y) {
   control <- ascend_control(refit_control(fit), design_of(fit))
-  refit_table(fit, .Call(C_glmm_refit, model_of(fit), control, glmm_rows(design_of(fit)),
-                         Y - design_of(fit)$offset))
+  rows <- if (is_crossed(design_of(fit))) crossed_rows(design_of(fit), control_of(fit))
+          else glmm_rows(design_of(fit))
+  .Call(C_glmm_refit, model_of(fit), control, rows, Y - design_of(fit)$offset)
 }
 
 refit_evidence <- function(fit, Y) {

@@ -75,6 +75,7 @@ leverages <- function(fit) {
     abort(c("Leverages need the law of the latent variables; under \"joint\" they are points.",
             "Use update(fit, method = \"em\")."), "elbo_error_method")
   }
+  not_for_crossed(fit, "the leverage of rows")
   group <- if (has_groups(fit)) group_index(fit, NULL, allow = FALSE)
   variance <- fixed_scale_variance(fit, NULL, group)
   residual <- residual_sd(fit)
@@ -95,6 +96,7 @@ influence.elbo_glmm <- function(model, groups = NULL, data, maxfun, do.coef = TR
   if (!check_flag(do.coef, "do.coef")) {
     return(structure(list(hat = hatvalues(model)), class = influence_class))
   }
+  not_for_crossed(model, "influence()")
   check_no_curves(design_of(model), "influence()", "Compare fits to parts of the data instead.")
   cases <- deletion_cases(model, groups)
   refits <- lapply(cases$rows, function(rows) {

@@ -16,7 +16,8 @@
 #' estimated at zero. `type = "conditional"` is the standard deviation of
 #' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)} itself, under `"reml"` with the coefficients
 #' integrated; [ranef.elbo_glmm()] has the one that is given the coefficients too, as lme4. Under
-#' `"joint"` latent variables are points, whose standard deviation is zero.
+#' `"joint"` latent variables are points, whose standard deviation is zero. With several grouping
+#' factors only `"conditional"` is there, and is the default.
 #'
 #' @section Coverage:
 #' Share (%) of latent variables within mean +- 1.645 sd (nominally 90), `"total"` and in brackets
@@ -69,21 +70,30 @@ latent <- function(object, ...) UseMethod("latent")
 #' @export
 latent.elbo_glmm <- function(object, type = NULL, ...) {
   check_dots_empty(...)
-  mean <- moments_of(object)$mean
-  groups <- data.frame(
-    group = rep_len(as.character(design_of(object)$group_name), length(mean)),
-    level = rep(as.character(rownames(mean)), each = ncol(mean)),
-    term = rep(as.character(colnames(mean)), times = nrow(mean)),
-    mean = as.vector(t(mean)),
-    sd = as.vector(t(latent_sd(object, type)))
-  )
+  none <- data.frame(group = character(), level = character(), term = character(),
+                     mean = numeric(), sd = numeric())
+  of_factor <- function(part, sd) {
+    mean <- part$mean
+    data.frame(
+      group = rep_len(as.character(part$name), length(mean)),
+      level = rep(as.character(rownames(mean)), each = ncol(mean)),
+      term = rep(as.character(colnames(mean)), times = nrow(mean)),
+      mean = as.vector(t(mean)), sd = as.vector(t(sd))
+    )
+  }
+  parts <- latent_parts(object)
+  sds <- latent_sd(object, type)
+  if (!is_crossed(design_of(object))) sds <- list(sds)
+  groups <- do.call(rbind, c(list(none), unname(Map(of_factor, parts, sds[seq_along(parts)]))))
   if (has_curves(object)) rbind(groups, latent_smooth(object, type)) else groups
 }
 
-# m x q. u_g | beta has the covariance cov_g and the mean moves by -gain_g with beta, so that
-# integrating beta adds gain_g C gain_g'; and alike with the coefficients of smooth terms.
+# m x q; of several factors a list of them. u_g | beta has the covariance cov_g and the mean moves
+# by -gain_g with beta, so that integrating beta adds gain_g C gain_g'; and alike with the
+# coefficients of smooth terms.
 latent_sd <- function(fit, type = NULL) {
   type <- latent_type(fit, type)
+  if (is_crossed(design_of(fit))) return(lapply(latent_parts(fit), crossed_sd, fit, type))
   if (method_of(fit) == "vb") return(sqrt(vb_latent_variance(fit, type)))
   integrated <- method_of(fit) == "reml" || has_curves(fit) || type == "total"
   C <- if (integrated) latent_coefficient_cov(fit, type)
@@ -102,6 +112,9 @@ latent_sd <- function(fit, type = NULL) {
 }
 
 latent_type <- function(fit, type) {
+  if (is_crossed(design_of(fit))) {
+    return(check_choice(if (is.null(type)) "conditional" else type, "type", "conditional"))
+  }
   if (method_of(fit) == "joint") return("conditional")
   types <- if (method_of(fit) == "vb") c("linear_response", "mean_field")
            else c("total", "conditional")
@@ -144,13 +157,12 @@ latent_coefficient_cov <- function(fit, type) {
 ranef.elbo_glmm <- function(object, condVar = TRUE, ..., whichel = NULL, postVar = condVar) {
   check_dots_empty(...)
   condVar <- check_flag(condVar, "condVar") && check_flag(postVar, "postVar")
-  effects <- as.data.frame(moments_of(object)$mean, optional = TRUE)
-  if (condVar) {
-    attr(effects, "postVar") <- moments_of(object)$cov
-  }
-  effects <- if (ncol(effects) > 0) list(effects) else list()
-  effects <- c(stats::setNames(effects, design_of(object)$group_name),
-               ranef_smooth(object, condVar))
+  effects <- lapply(latent_parts(object), function(part) {
+    one <- as.data.frame(part$mean, optional = TRUE)
+    if (condVar) attr(one, "postVar") <- part$cov
+    one
+  })
+  effects <- c(effects, ranef_smooth(object, condVar))
   if (!is.null(whichel)) {
     check(is.character(whichel) && all(whichel %in% names(effects)), "whichel",
           paste("some of", paste0("\"", names(effects), "\"", collapse = ", ")), whichel)
@@ -223,19 +235,22 @@ VarCorr.elbo_glmm <- function(x, sigma = 1, ...) {
   check_dots_empty(..., .but = passed_along$VarCorr)
   blocks <- unique(design_of(x)$block)
   matrices <- lapply(blocks, function(block) block_covariance(x, block))
-  names(matrices) <- make.unique(rep_len(as.character(design_of(x)$group_name), length(blocks)))
+  of_block <- column_groups(design_of(x))[match(blocks, design_of(x)$block)]
+  names(matrices) <- make.unique(as.character(of_block))
   structure(c(matrices, smooth_laws(x)),
             sc = if (!design_of(x)$known_se) stats::sigma(x), # not the argument
             class = "VarCorr.elbo_fit")
 }
 
 block_covariance <- function(fit, block) {
-  terms <- colnames(design_of(fit)$Z)[design_of(fit)$block == block]
-  sd <- stats::setNames(theta(fit)[which_parameters(fit, "sd", terms)], terms)
+  of_block <- design_of(fit)$block == block
+  terms <- colnames(design_of(fit)$Z)[of_block]
+  group <- column_groups(design_of(fit))[of_block][1]
+  sd <- stats::setNames(theta(fit)[which_parameters(fit, "sd", terms, group = group)], terms)
   cor <- diag(length(terms))
   dimnames(cor) <- list(terms, terms)
   if (length(terms) > 1) {
-    cor[lower.tri(cor)] <- theta(fit)[which_parameters(fit, "cor", terms, terms)]
+    cor[lower.tri(cor)] <- theta(fit)[which_parameters(fit, "cor", terms, terms, group = group)]
     cor[upper.tri(cor)] <- t(cor)[upper.tri(cor)]
   }
   cov <- cor * outer(sd, sd)

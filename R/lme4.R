@@ -4,9 +4,9 @@
 #' @exportS3Method lme4::ngrps
 ngrps.elbo_glmm <- function(object, ...) {
   check_dots_empty(...)
-  group <- design_of(object)$group
-  if (is.null(group)) return(stats::setNames(integer(), character()))
-  stats::setNames(nlevels(group), design_of(object)$group_name)
+  groups <- design_of(object)$groups
+  if (length(groups) == 0) return(stats::setNames(integer(), character()))
+  vapply(groups, nlevels, 0L)
 }
 
 #' @exportS3Method lme4::isREML
@@ -62,6 +62,7 @@ getME.elbo_glmm <- function(object, name, ...) {
             "model.matrix(fit), coef(fit) and sigma(fit) have what there is."),
           "elbo_error_not_available")
   }
+  not_for_crossed(object, "getME()")
   check(is.character(name) && length(name) > 0, "name", "the name of a piece, or several", name)
   if (identical(name, "ALL")) name <- names(lme4_pieces)
   unknown <- setdiff(name, names(lme4_pieces))
@@ -273,6 +274,7 @@ deviance_parts <- function(fit) {
 
 #' @exportS3Method lme4::rePCA
 rePCA.elbo_glmm <- function(x) {
+  not_for_crossed(x, "rePCA()")
   roots <- relative_roots(x)
   groups <- unique(names(roots))
   parts <- lapply(groups, function(group) {

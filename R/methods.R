@@ -319,7 +319,11 @@ fitted_rows <- function(fit) {
   design <- design_of(fit)
   values <- fixed_rows(fit)
   if (!has_groups(fit)) return(values)
-  values + rowSums(design$Z * moments_of(fit)$mean[design$group, , drop = FALSE])
+  for (part in latent_parts(fit)) {
+    values <- values + rowSums(design$Z[, part$columns, drop = FALSE] *
+                                 part$mean[part$group, , drop = FALSE])
+  }
+  values
 }
 
 residual_rows <- function(fit, type) {

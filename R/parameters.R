@@ -79,10 +79,11 @@ of_components <- function(rows, components) {
 # Of each of k components, or once for all.
 shared_rows <- function(rows, k, common) if (common) rows else of_components(rows, seq_len(k))
 
-which_parameters <- function(fit, block, term1 = NULL, term2 = NULL, component = NULL) {
+which_parameters <- function(fit, block, term1 = NULL, term2 = NULL, component = NULL,
+                             group = NULL) {
   parameters <- parameters_of(fit)
   keep <- parameters$block %in% block
-  asked <- list(term1 = term1, term2 = term2, component = component)
+  asked <- list(term1 = term1, term2 = term2, component = component, group = group)
   for (column in names(asked)[lengths(asked) > 0]) {
     keep <- keep & parameters[[column]] %in% asked[[column]]
   }

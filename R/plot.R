@@ -142,16 +142,17 @@ plot_curve <- function(fit, curve, level) {
 # ---- the latent variables ----------------------------------------------------------------
 
 plot_latent <- function(fit, level) {
-  for (term in colnames(design_of(fit)$Z)) {
-    plot_latent_term(latent_data(fit, term, level), law_sd(fit, term), term,
-                     design_of(fit)$group_name)
+  for (j in seq_len(ncol(design_of(fit)$Z))) {
+    term <- colnames(design_of(fit)$Z)[j]
+    group <- column_groups(design_of(fit))[j]
+    plot_latent_term(latent_data(fit, term, level, group), law_sd(fit, term, group), term, group)
   }
 }
 
 # The posteriors of one term in the order of their means.
-latent_data <- function(fit, term, level) {
+latent_data <- function(fit, term, level, group) {
   table <- latent(fit)
-  table <- table[table$term == term, ]
+  table <- table[table$term == term & table$group == group, ]
   half_width <- stats::qnorm((1 + level) / 2) * table$sd
   table$low <- table$mean - half_width
   table$high <- table$mean + half_width
@@ -161,8 +162,8 @@ latent_data <- function(fit, term, level) {
 }
 
 # The standard deviation of the law posited, Inf where there is none.
-law_sd <- function(fit, term) {
-  theta(fit)[[which_parameters(fit, "sd", term)]]
+law_sd <- function(fit, term, group) {
+  theta(fit)[[which_parameters(fit, "sd", term, group = group)]]
 }
 
 thin <- function(table, most) {
@@ -296,10 +297,14 @@ ggplot_curves <- function(fit, level) {
 
 ggplot_latent <- function(fit, level) {
   terms <- colnames(design_of(fit)$Z)
-  table <- do.call(rbind, lapply(terms, function(term) latent_data(fit, term, level)))
-  table$term <- factor(table$term, terms)
-  law <- data.frame(term = factor(terms, terms),
-                    sd = vapply(terms, function(term) law_sd(fit, term), 0))
+  groups <- column_groups(design_of(fit))
+  labels <- if (is_crossed(design_of(fit))) paste(terms, "|", groups) else terms
+  table <- do.call(rbind, Map(function(term, group, label) {
+    cbind(latent_data(fit, term, level, group)[c("mean", "low", "high", "rank")], term = label)
+  }, terms, groups, labels))
+  table$term <- factor(table$term, labels)
+  law <- data.frame(term = factor(labels, labels), sd = mapply(law_sd, terms, groups,
+                                                               MoreArgs = list(fit = fit)))
   law <- law[is.finite(law$sd), ]
   band <- function(width) {
     ggplot2::geom_rect(
@@ -315,7 +320,7 @@ ggplot_latent <- function(fit, level) {
     ) +
     ggplot2::geom_point(colour = colours[["blue"]], size = 1) +
     ggplot2::facet_wrap("term", scales = "free_x") +
-    ggplot2::labs(x = NULL, y = paste("levels of", design_of(fit)$group_name),
+    ggplot2::labs(x = NULL, y = paste("levels of", toString(unique(groups))),
                   title = "Latent variables and their law",
                   subtitle = "bands: one and two standard deviations of the law") +
     ggplot2::theme_bw() +

@@ -27,6 +27,7 @@ forest_data <- function(fit, level) {
 
 # Levels of the grouping factor, with a number where a level has several rows.
 study_labels <- function(fit) {
+  not_for_crossed(fit, "the forest plot")
   if (!has_groups(fit)) return(row.names(model.frame(fit)))
   level <- as.character(design_of(fit)$group)
   several <- level %in% level[duplicated(level)]

@@ -18,7 +18,8 @@
 #' @param newdata A data frame with the variables of the model; `NULL` for the rows of the fit.
 #' @param type `"link"` or `"response"`; the same for Gaussian models.
 #' @param re.form `NULL` for predictions with the latent variables of each group, at their
-#'   posterior means; `NA` or `~ 0` for the population.
+#'   posterior means; `NA` or `~ 0` for the population; a formula of random terms, as
+#'   `~ (1 | group)`, for these alone.
 #' @param allow.new.levels Whether `newdata` may have groups that the fit has not seen. Their
 #'   latent variables are predicted to be zero, with the full variance of their law.
 #' @param se.fit Whether to give standard errors.
@@ -104,7 +105,8 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
   check_flag(allow.new.levels, "allow.new.levels")
   check_flag(se.fit, "se.fit")
   check_between(level, "level", 0, 1)
-  latent <- includes_latent(re.form) && ncol(design_of(object)$Z) > 0
+  object <- keep_terms(object, re.form)
+  latent <- includes_latent(re.form) && any(kept_terms(object))
 
   data <- row_data(object, newdata, na.action, latent, prediction = interval == "prediction")
   group <- if (latent) group_index(object, data, allow.new.levels)
@@ -115,7 +117,7 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
   if (interval != "none") {
     total <- variance
     if (interval == "prediction") {
-      total <- total + row_sd(spread, data)^2 + if (latent) 0 else law_variance(spread, data)
+      total <- total + row_sd(spread, data)^2 + left_out_variance(spread, data, latent)
     }
     df <- mean_df(object, data, group)
     half <- sqrt(total) * stats::qt((1 + level) / 2, df)
@@ -134,11 +136,55 @@ re_form <- function(re.form, REForm, ReForm, REform) {
 }
 
 includes_latent <- function(re.form) {
-  if (is.null(re.form)) return(TRUE)
+  if (is.null(re.form) || (inherits(re.form, "formula") && has_bar(re.form))) return(TRUE)
   if (identical(re.form, NA) || (inherits(re.form, "formula") && identical(re.form[[2]], 0))) {
     return(FALSE)
   }
-  check(FALSE, "re.form", "NULL (with the latent variables), NA or ~ 0 (without)", re.form)
+  check(FALSE, "re.form",
+        "NULL (with the latent variables), NA or ~ 0 (without), or some, as ~ (1 | group)", re.form)
+}
+
+# Which latent terms take part, all where nothing is said; and the fit that keeps those of a
+# formula of bars.
+kept_terms <- function(object) {
+  if (is.null(object$kept)) rep(TRUE, ncol(design_of(object)$Z)) else object$kept
+}
+
+keep_terms <- function(object, re.form) {
+  if (!inherits(re.form, "formula") || !has_bar(re.form)) return(object)
+  bars <- unlist(lapply(find_bars(re.form[[length(re.form)]]), read_bar, environment(re.form)),
+                 recursive = FALSE)
+  labels <- term_labels_of(design_of(object))
+  kept <- rep(FALSE, length(labels))
+  for (bar in bars) {
+    terms <- terms(bar$terms)
+    said <- c(if (attr(terms, "intercept") == 1) "(Intercept)", attr(terms, "term.labels"))
+    found <- column_groups(design_of(object)) == bar$group_name & labels %in% said
+    if (!all(said %in% labels[found])) {
+      abort(c(sprintf("`re.form` has (%s | %s), which is no random term of the fit;",
+                      deparse_line(bar$terms[[2]]), bar$group_name),
+              sprintf("there are %s.", enumerate(unique(bar_labels(object)), Inf))),
+            "elbo_error_argument")
+    }
+    kept <- kept | found
+  }
+  object$kept <- kept
+  object
+}
+
+# The label of the term of each column of Z.
+term_labels_of <- function(design) {
+  unlist(lapply(design$random, function(block) {
+    c("(Intercept)", attr(block$terms, "term.labels"))[block$assign + 1]
+  }))
+}
+
+# Of the latent variables that a prediction has left out, which a new observation has.
+left_out_variance <- function(object, data, latent) {
+  kept <- kept_terms(object)
+  if (latent && all(kept)) return(0)
+  object$kept <- if (latent) !kept else rep(TRUE, length(kept))
+  law_variance(object, data)
 }
 
 # The mean and its variance -------------------------------------------------------------------
@@ -149,8 +195,13 @@ row_mean <- function(object, data, group = NULL) {
   mean <- drop(row_fixed(object, data, tell = TRUE) %*% coef(object)) + row_offset(object, data)
   if (has_curves(object)) mean <- mean + drop(row_smooth(object, data) %*% smooth_of(object)$mean)
   if (!is.null(group)) {
-    latent <- rbind(0, moments_of(object)$mean)
-    mean <- mean + rowSums(row_random(object, data) * latent[group + 1, , drop = FALSE])
+    Z <- row_random(object, data)
+    if (!is.list(group)) group <- list(group)
+    for (part in Map(c, latent_parts(object), lapply(group, list))) {
+      latent <- rbind(0, part$mean)
+      index <- rep_len(part[[length(part)]], nrow(Z))
+      mean <- mean + rowSums(Z[, part$columns, drop = FALSE] * latent[index + 1, , drop = FALSE])
+    }
   }
   stats::setNames(mean, row_names(object, data))
 }
@@ -161,6 +212,8 @@ mean_variance <- function(object, data, group = NULL) {
   X <- row_coefficients(object, data)
   C <- coefficient_cov(object)
   if (is.null(group)) return(quadratic_rows(X, C))
+  not_for_crossed(object, "the standard error of a prediction with latent variables",
+                  "re.form = NA has that of the mean of the population.")
   Z <- row_random(object, data)
   variance <- group_variance(X, Z, group, known_scales(object))
   if (method_of(object) == "vb") variance <- variance + scale_variance(object, X, Z, group)
@@ -270,7 +323,7 @@ row_data <- function(object, newdata, na.action, latent, prediction) {
   # A plain one: a data.table would lose its rows with its last column.
   newdata <- as.data.frame(check_data_frame(newdata, "newdata"))
   used <- needed_variables(object, latent, prediction)
-  groups <- if (latent) vars_of(lapply(parse_formula(formula(object))$bars, `[[`, "group"))
+  groups <- if (latent) vars_of(lapply(kept_bars(object), `[[`, "group"))
   check_new_columns(object, setdiff(used, c(groups, all.vars(call_of(object)$se))), newdata)
   check_new_columns(object, groups, newdata,
                     "Without the group only re.form = NA, the population, can be predicted.")
@@ -288,9 +341,16 @@ needed_variables <- function(object, latent, prediction) {
   bars <- parse_formula(formula(object))$bars
   parts <- c(list(formula(object, fixed.only = TRUE)[[3]]),
              if (latent || prediction) lapply(bars, `[[`, "terms"),
-             if (latent) lapply(bars, `[[`, "group"))
+             if (latent) lapply(kept_bars(object), `[[`, "group"))
   extras <- c("offset", if (prediction) c("weights", "se", "sigma"))
   vars_of(c(parts, as.list(call_of(object))[extras]))
+}
+
+# The bars of factors of which a term takes part.
+kept_bars <- function(object) {
+  bars <- parse_formula(formula(object))$bars
+  kept <- unique(column_groups(design_of(object))[kept_terms(object)])
+  bars[vapply(bars, `[[`, "", "group_name") %in% kept]
 }
 
 # Variables of the model come from newdata, and from nowhere else.
@@ -332,8 +392,14 @@ row_smooth <- function(object, data) {
   smooth_matrix(design_of(object)$curves, new_frame(terms, data, xlevels_of(object)))
 }
 
+# Columns of terms that take no part are zero.
 row_random <- function(object, data) {
-  if (is.null(data)) return(design_of(object)$Z)
+  Z <- if (is.null(data)) design_of(object)$Z else new_random_rows(object, data)
+  if (!is.null(object$kept)) Z[, !object$kept] <- 0
+  Z
+}
+
+new_random_rows <- function(object, data) {
   Z <- lapply(design_of(object)$random, function(block) {
     new_columns(block$terms, data, block$xlevels, block$contrasts)
   })
@@ -362,9 +428,13 @@ new_se <- function(object, data) {
   if (all(all.vars(call_of(object)$se) %in% names(data))) new_extra(object, "se", data) else 0
 }
 
-row_group <- function(object, data) {
-  if (is.null(data)) return(design_of(object)$group)
-  bar <- parse_formula(formula(object))$bars[[1]]
+# Of one factor; of the factor that is named where there are several.
+row_group <- function(object, data, name = NULL) {
+  if (is.null(data)) return(if (is.null(name)) design_of(object)$group
+                           else design_of(object)$groups[[name]])
+  bars <- parse_formula(formula(object))$bars
+  names <- vapply(bars, `[[`, "", "group_name")
+  bar <- bars[[if (is.null(name)) 1 else match(name, names)]]
   new_factor_of(term_variables(call("~", bar$group)), object, data,
                 "Without the group only re.form = NA, the population, can be predicted.")
 }
@@ -377,14 +447,21 @@ row_level <- function(object, data) {
   as.character(level)
 }
 
+# The level of the fit that each row has, 0 for a new one; of several factors a list, 0 throughout
+# where a factor takes no part.
 group_index <- function(object, data, allow) {
-  group <- row_group(object, data)
-  known <- levels(design_of(object)$group)
-  if (!allow) {
-    refuse_new_levels(group, known, design_of(object)$group_name,
-                      "Use allow.new.levels = TRUE, or re.form = NA for the population.")
-  }
-  match(levels(group), known, nomatch = 0)[group]
+  groups <- design_of(object)$groups
+  index <- lapply(names(groups), function(name) {
+    if (!any(kept_terms(object) & column_groups(design_of(object)) == name)) return(0L)
+    group <- row_group(object, data, name)
+    known <- levels(groups[[name]])
+    if (!allow) {
+      refuse_new_levels(group, known, name,
+                        "Use allow.new.levels = TRUE, or re.form = NA for the population.")
+    }
+    match(levels(group), known, nomatch = 0)[group]
+  })
+  if (is_crossed(design_of(object))) index else index[[1]]
 }
 
 refuse_new_levels <- function(x, known, name, remedy) {

@@ -320,7 +320,8 @@ size_words.elbo_glmm <- function(fit) {
   design <- design_of(fit)
   paste(c(
     count_words(nobs(fit), "row"),
-    if (!is.null(design$group)) count_words(nlevels(design$group), design$group_name),
+    unlist(Map(function(group, name) count_words(nlevels(group), name), design$groups,
+               names(design$groups)), use.names = FALSE),
     if (design$known_se) "standard errors known"
   ), collapse = ", ")
 }
@@ -342,9 +343,10 @@ count_words <- function(n, noun) {
 }
 
 group_size_words <- function(fit) {
-  if (is.null(design_of(fit)$group)) return(character())
-  sizes <- unique(range(tabulate(design_of(fit)$group)))
-  sprintf("rows in each %s: %s", design_of(fit)$group_name, paste(sizes, collapse = " to "))
+  groups <- design_of(fit)$groups
+  if (length(groups) == 0) return(character())
+  sizes <- lapply(groups, function(group) unique(range(tabulate(group))))
+  sprintf("rows in each %s: %s", names(groups), vapply(sizes, paste, "", collapse = " to "))
 }
 
 objective_words <- function(fit) UseMethod("objective_words")
@@ -457,10 +459,9 @@ boundary_words <- function(fit) {
     sprintf(paste("cor of %s and %s | %s is %.0f: on the boundary of its range. The fit is",
                   "complete; the two vary in strict proportion. Its standard error is",
                   "undefined: %s"), cors$var1, cors$var2, cors$group, cors$estimate, remedy),
-    sprintf(paste("The covariance of %s | %s is singular: on the boundary of its range. The",
+    sprintf(paste("The covariance of %s is singular: on the boundary of its range. The",
                   "fit is complete; a combination of these terms does not vary. To test",
-                  "or simplify, %s"), singular,
-            rep_len(design_of(fit)$group_name, length(singular)), remedy)
+                  "or simplify, %s"), singular, rep_len(remedy, length(singular)))
   )
 }
 
@@ -470,7 +471,10 @@ singular_blocks <- function(fit) {
   unlist(lapply(blocks, function(block) {
     correlation <- attr(block_covariance(fit, block), "correlation")
     smallest <- min(eigen(correlation, symmetric = TRUE, only.values = TRUE)$values)
-    if (smallest < 1e-10) toString(colnames(correlation))
+    if (smallest < 1e-10) {
+      group <- column_groups(design_of(fit))[design_of(fit)$block == block][1]
+      paste(toString(colnames(correlation)), "|", group)
+    }
   }))
 }
 
@@ -488,14 +492,19 @@ dropped_words <- function(fit) {
 few_groups <- 10L
 
 few_groups_words <- function(fit) {
-  groups <- nlevels(design_of(fit)$group)
-  if (groups == 0 || groups >= few_groups || !any(free_sds(fit))) return(NULL)
+  groups <- vapply(design_of(fit)$groups, nlevels, 0L)
+  few <- groups[groups < few_groups]
+  if (length(few) == 0 || !any(free_sds(fit))) return(NULL)
   if (method_of(fit) == "vb") return(NULL) # the verdict on linear response says it
-  paste0("Only ", count_words(groups, design_of(fit)$group_name), ": ",
+  paste0("Only ", paste(count_words_each(few), collapse = ", "), ": ",
          if (method_of(fit) != "em") "the sds between them are poorly known. "
          else paste("variances by \"em\" are then too small, and standard errors with them;",
                     "update(fit, method = \"reml\") corrects it. "),
          "See confint(type = \"profile\") and bootstrap().")
+}
+
+count_words_each <- function(counts) {
+  unlist(Map(count_words, unname(counts), names(counts)), use.names = FALSE)
 }
 
 free_sds <- function(fit) parameters_of(fit)$block == "sd" & !parameters_of(fit)$fixed
@@ -521,11 +530,9 @@ variance_text <- function(fit) {
   decimals <- shown_decimals(variances$estimate, standard_errors(fit)[variances$name])
   is_sd <- variances$kind %in% c("sd", "smooth")
   is_cor <- variances$kind == "cor"
-  label <- if (sum(is_cor) == 1) {
-    ifelse(is_cor, "cor", variance_label(variances))
-  } else {
-    variance_label(variances)
-  }
+  named <- if (is_crossed(design_of(fit))) variance_labels else variance_label
+  label <- named(variances)
+  if (sum(is_cor) == 1 && !is_crossed(design_of(fit))) label[is_cor] <- "cor"
   column <- function(rows) {
     if (!any(rows)) return(character())
     value <- decimal_text(variances$estimate[rows], decimals[rows])

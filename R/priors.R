@@ -313,7 +313,10 @@ resolve_priors <- function(prior, parameters, group_name = NULL) {
 read_prior_name <- function(name, parameters, group_name) {
   rows <- list(
     block = which(parameters$block == name | (name == "sd" & parameters$block == "smooth")),
-    group = if (name %in% group_name) which(parameters$block == "sd"),
+    group = if (name %in% group_name) {
+      several <- length(group_name) > 1
+      which(if (several) parameters$group %in% name else parameters$block == "sd")
+    },
     name = which(parameters$name == name)
   )
   rows <- rows[lengths(rows) > 0]

@@ -2,13 +2,12 @@
 # grouping factors. A design holds
 #
 #   random   the terms: list(group = name of its factor, columns = which of Z, law = "us",
-#            terms, xlevels, contrasts), the last three as a model matrix is made of them
+#            terms, xlevels, contrasts, assign), the last four as a model matrix is made of them
 #   groups   the factors, by name, in the order of the formula
 #   Z        the columns of all terms, those of a factor side by side
 #   block    the block of the covariance that each column of Z is in
 #
 #   build_random(bars, described, frame)   these, from the bars of parse_formula()
-#   check_one_group(bars)       one factor is what this version has: the only place that says so
 #   random_terms_of(design)     names of the columns of each term
 #   column_groups(design)       the factor of each column of Z
 #   the_group(design), the_group_name(design)   of a model with one factor, NULL without any: what
@@ -23,14 +22,15 @@ build_random <- function(bars, described, frame) {
   size <- vapply(Z, ncol, 0L)
   random <- Map(function(bar, term, z, last) {
     c(list(group = bar$group_name, columns = seq_len(ncol(z)) + last - ncol(z), law = bar$law),
-      term, list(contrasts = attr(z, "contrasts")))
+      term, attributes(z)[intersect(c("contrasts", "assign"), names(attributes(z)))])
   }, bars, described, Z, cumsum(size))
   names <- vapply(bars, `[[`, "", "group_name")
   groups <- lapply(bars[!duplicated(names)], frame_group, frame)
   list(Z = if (length(Z)) Reduce(cbind, Z) else matrix(0, nrow(frame), 0),
        block = covariance_blocks(random), random = unname(random),
        groups = stats::setNames(groups, unique(names)),
-       group = if (length(groups) > 0) groups[[1]], group_name = if (length(groups) > 0) names[1])
+       group = if (length(groups) == 1) groups[[1]],
+       group_name = if (length(groups) > 0) unique(names))
 }
 
 # Terms of one factor side by side, factors and terms otherwise as they come.
@@ -46,13 +46,6 @@ covariance_blocks <- function(random) {
   })
   last <- cumsum(c(0L, vapply(of_term, max, 0L)))
   as.integer(unlist(Map(`+`, of_term, last[seq_along(of_term)])))
-}
-
-check_one_group <- function(bars) {
-  groups <- unique(vapply(bars, `[[`, "", "group_name"))
-  if (length(groups) < 2) return()
-  abort(c(sprintf("`formula` has the grouping factors %s;", quote_names(groups)),
-          "several grouping factors come in a later version. Keep one."), "elbo_error_formula")
 }
 
 describe_bar <- function(bar, frame) {

@@ -131,12 +131,14 @@ row_covariance <- function(rows, fit) {
 }
 
 default_cluster <- function(fit) {
+  not_for_crossed(fit, "a default for `cluster`")
   if (has_groups(fit)) return(design_of(fit)$group)
   abort("`cluster` must be given: the fit has no groups.", "elbo_error_argument")
 }
 
 # A vector that names the cluster of every row, of whole groups.
 row_cluster <- function(fit, cluster) {
+  not_for_crossed(fit, "the robust covariance by clusters")
   left_out <- attr(frame_of(fit), "na.action")
   if (length(cluster) == nobs(fit) + length(left_out) && length(left_out) > 0) {
     cluster <- cluster[-left_out]

@@ -20,7 +20,9 @@ fit_df <- function(fit, L = NULL) {
   info <- information_of(fit)
   if (is.null(L)) L <- diag(sum(parameters_of(fit)$block == "beta"))
   L <- L[, info$free_beta, drop = FALSE]
-  if (method_of(fit) %in% c("em", "reml") && has_singular_law(fit)) return(boundary_df(fit, L))
+  singular <- method_of(fit) %in% c("em", "reml") && !is_crossed(design_of(fit)) &&
+    has_singular_law(fit)
+  if (singular) return(boundary_df(fit, L))
   C <- beta_cov_of(fit)[info$free_beta, info$free_beta, drop = FALSE]
   A <- info$eta_cov
   A[is.na(A)] <- 0

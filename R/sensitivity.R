@@ -97,6 +97,7 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
   to <- check_choice(to, "to", c("prior", "data"))
   check_between(level, "level", 0, 1)
   check_dots_empty(...)
+  not_for_crossed(object, "sensitivity()")
   if (to == "prior") return(prior_sensitivity(object))
   check_row_sensitivity(object)
   influence <- row_influence(object)

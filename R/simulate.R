@@ -39,6 +39,7 @@ simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re
   nsim <- check_count(nsim, "nsim")
   given <- includes_latent(re.form)
   latent <- ncol(design_of(object)$Z) > 0
+  object <- keep_terms(object, re.form)
   data <- row_data(object, newdata, na.pass, latent, prediction = TRUE)
 
   group <- if (latent && given) group_index(object, data, allow = FALSE)
@@ -75,12 +76,18 @@ latent_sampler <- function(object, data) {
             "Use re.form = NULL to keep them at their posterior means."), "elbo_error_no_law")
   }
   Z <- row_random(object, data)
-  group <- row_group(object, data)
-  root <- covariance_factor(law)
-  function() {
-    u <- matrix(stats::rnorm(nlevels(group) * nrow(law)), nlevels(group)) %*% root
-    rowSums(Z * u[group, , drop = FALSE])
+  names <- names(design_of(object)$groups)
+  parts <- lapply(names, function(name) {
+    columns <- which(column_groups(design_of(object)) == name)
+    list(Z = Z[, columns, drop = FALSE], group = row_group(object, data, name),
+         root = covariance_factor(law[columns, columns, drop = FALSE]))
+  })
+  one <- function(part) {
+    q <- ncol(part$Z)
+    u <- matrix(stats::rnorm(nlevels(part$group) * q), nlevels(part$group)) %*% part$root
+    rowSums(part$Z * u[part$group, , drop = FALSE])
   }
+  function() Reduce(`+`, lapply(parts, one))
 }
 
 # A function that draws by how much new curves differ from those of the fit.

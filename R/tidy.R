@@ -201,15 +201,19 @@ tidy_latent <- function(fit, limits, level) {
 }
 
 tidy_coefficients <- function(fit, limits, level) {
-  deviations <- moments_of(fit)$mean
-  fixed <- coef(fit)
+  tables <- lapply(latent_parts(fit), coefficients_of_levels, coef(fit))
+  do.call(rbind, unname(tables))
+}
+
+coefficients_of_levels <- function(part, fixed) {
+  deviations <- part$mean
   terms <- union(names(fixed), colnames(deviations))
   values <- matrix(0, nrow(deviations), length(terms),
                    dimnames = list(rownames(deviations), terms))
   values[, names(fixed)] <- rep(fixed, each = nrow(values))
   values[, colnames(deviations)] <- values[, colnames(deviations)] + deviations
   data.frame(
-    group = rep_len(as.character(design_of(fit)$group_name), length(values)),
+    group = rep_len(part$name, length(values)),
     level = rep(as.character(rownames(values)), each = length(terms)),
     term = rep(terms, times = nrow(values)),
     estimate = as.vector(t(values))

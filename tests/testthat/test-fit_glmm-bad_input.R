@@ -106,8 +106,6 @@ test_that("formulas outside the grammar are refused", {
     fit_glmm(y ~ x + (1 | g | f), good),
     fit_glmm(y ~ x + (1 | g * f), good),
     fit_glmm(y ~ x + (0 | g), good),
-    fit_glmm(y ~ x + (1 | g) + (1 | f), good),
-    fit_glmm(y ~ x + (1 | f / g), good),
     fit_glmm(y ~ x + (1 | g) + (x | g), good),
     fit_glmm(y ~ x + (f || g), good),
     fit_glmm(y ~ x + (1 | g), good, sigma = ~ f + k)

@@ -29,10 +29,10 @@ test_that("plot() draws each kind of fit, and leaves par() as it was", {
 
 test_that("latent variables are drawn in the order of their means, with the law's sd", {
   fit <- fit_glmm(distance ~ age + (age | Subject), orthodont)
-  table <- latent_data(fit, "age", 0.95)
+  table <- latent_data(fit, "age", 0.95, "Subject")
   expect_false(is.unsorted(table$mean))
   expect_equal(table$high - table$mean, qnorm(0.975) * table$sd)
-  expect_equal(law_sd(fit, "age"), theta(fit)[["sd__age|Subject"]])
+  expect_equal(law_sd(fit, "age", "Subject"), theta(fit)[["sd__age|Subject"]])
 })
 
 test_that("long tables are thinned evenly, to both ends", {

@@ -273,7 +273,7 @@ test_that("new data that do not fit the model are refused", {
     refusal(predict(weighted, children[-2], interval = "prediction"))
     refusal(predict(by_age, children[1, ], interval = "prediction"))
     refusal(predict(slopes, transform(children, age = NA), na.action = na.fail))
-    refusal(predict(slopes, re.form = ~ (1 | Subject)))
+    refusal(predict(slopes, re.form = ~ (1 | Sex)))
     refusal(predict(slopes, level = 95))
     refusal(predict(slopes, data = children))
   })

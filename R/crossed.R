@@ -1,0 +1,77 @@
+# Several grouping factors: their posteriors, their rows as C reads them, and what is not built for
+# them yet.
+#
+#   latent_parts(fit)          for each factor, of one too, list(name, group, columns, mean, cov,
+#                              gain): mean m x q, cov q x q x m, gain q x p x m, columns those of Z
+#   is_crossed(design)         whether there are several
+#   crossed_rows(design, ...)  the rows as the C code reads them
+#   check_crossed(parts, ...)  what is not built yet for several factors, in one place
+
+is_crossed <- function(design) length(design$groups) > 1
+
+latent_parts <- function(fit) {
+  groups <- design_of(fit)$groups
+  posterior <- if (is_crossed(design_of(fit))) moments_of(fit)$parts else list(moments_of(fit))
+  Map(function(name, group, one) {
+    c(list(name = name, group = group, columns = columns_of_group(design_of(fit), name)),
+      one[c("mean", "cov", "gain")])
+  }, names(groups), groups, posterior[seq_along(groups)])
+}
+
+crossed_rows <- function(design, control) {
+  threads <- if (is.null(control$threads)) 1L else control$threads
+  list(
+    X = design$X, Z = design$Z, weight = design$weights,
+    y = if (identical(design$offset, 0)) design$y else design$y - design$offset,
+    groups = lapply(unname(design$groups), as.integer),
+    first = c(0L, cumsum(tabulate(factor_of_column(design), length(design$groups)))),
+    n_unit = vapply(design$groups, nlevels, 0L, USE.NAMES = FALSE), threads = as.integer(threads)
+  )
+}
+
+factor_of_column <- function(design) match(column_groups(design), names(design$groups))
+
+# What the solver of several factors does not do yet, before any work.
+check_crossed <- function(design, held, method, prior) {
+  if (!is_crossed(design)) return()
+  refuse <- function(what, remedy) {
+    abort(c(sprintf("With several grouping factors (%s) %s.", quote_names(design$group_name), what),
+            remedy), "elbo_error_not_available")
+  }
+  if (method == "vb") refuse("`method` = \"vb\" is not built yet", "Use \"em\" or \"reml\".")
+  if (!is.null(design$level)) {
+    refuse("`sigma` has one standard deviation in this version", "Leave `sigma` out.")
+  }
+  if (length(design$curves) > 0) {
+    refuse("smooth terms are not built yet", "Use ns(x, df = 4), of package splines.")
+  }
+  if (any(is.infinite(held$constant))) {
+    refuse("latent variables need a law", "Leave constant(Inf) out, or keep one factor.")
+  }
+  stated <- vapply(prior, function(one) !is_constant(one), NA)
+  if (any(stated)) {
+    refuse(sprintf("priors other than constants are not built yet, as that of `%s`",
+                   names(prior)[stated][1]), "Leave it out, or keep one factor.")
+  }
+}
+
+# Standard deviations of the latent variables of a factor given the estimates, under reml with
+# the coefficients integrated.
+crossed_sd <- function(part, fit, type) {
+  variance <- 0 * part$mean
+  C <- if (method_of(fit) == "reml") coefficient_cov(fit)
+  for (j in seq_len(ncol(variance))) {
+    variance[, j] <- part$cov[j, j, ]
+    if (is.null(C)) next
+    gain <- matrix(part$gain[j, , ], nrow(C), nrow(variance))
+    variance[, j] <- variance[, j] + colSums(gain * (C %*% gain))
+  }
+  sqrt(pmax(variance, 0))
+}
+
+# Generics that know one grouping factor: refused by name, rather than answered wrongly.
+not_for_crossed <- function(fit, what, remedy = "Fits with one grouping factor have it.") {
+  if (!is_crossed(design_of(fit))) return(invisible())
+  abort(c(sprintf("%s is not built yet for several grouping factors (%s).", what,
+                  quote_names(design_of(fit)$group_name)), remedy), "elbo_error_not_available")
+}

@@ -1,0 +1,286 @@
+# Several grouping factors against the same sums with V in full, and against lme4.
+
+# Two to four factors, slopes in two of them, weights.
+crossed_data <- function(seed, n = 150, levels = c(12, 8, 5, 4)) {
+  set.seed(seed)
+  d <- as.data.frame(lapply(levels, function(m) factor(sample(m, n, TRUE))))
+  names(d) <- letters[seq_along(levels)]
+  d$x <- rnorm(n)
+  d$w <- runif(n, 0.5, 2)
+  effects <- Map(function(g, sd) sd * rnorm(nlevels(g))[g], d[seq_along(levels)],
+                 c(1, 0.7, 0.5, 0.4)[seq_along(levels)])
+  d$y <- 2 + d$x + Reduce(`+`, effects) + 0.6 * rnorm(12)[d$a] * d$x + rnorm(n) / sqrt(d$w)
+  d
+}
+
+# V, X and y of a fit at parameters theta, from the design alone.
+dense_parts <- function(fit, theta = fit$theta) {
+  design <- fit$design
+  fit$theta <- theta
+  n <- nobs(fit)
+  V <- diag(residual_sd(fit)^2, n)
+  law <- latent_law(fit)
+  for (part in latent_parts(fit)) {
+    k <- part$columns
+    Z <- design$Z[, k, drop = FALSE]
+    V <- V + Z %*% law[k, k] %*% t(Z) * outer(part$group, part$group, `==`)
+  }
+  list(V = V, X = design$X, y = design$y)
+}
+
+# The (restricted) log-likelihood with coefficients at their best.
+dense_log_likelihood <- function(fit, theta = fit$theta) {
+  parts <- dense_parts(fit, theta)
+  W <- solve(parts$V)
+  X <- parts$X
+  A <- t(X) %*% W %*% X
+  r <- parts$y - X %*% solve(A, t(X) %*% W %*% parts$y)
+  log_det <- function(M) as.numeric(determinant(M)$modulus)
+  n <- length(parts$y) - if (fit$method == "reml") ncol(X) else 0
+  -0.5 * (n * log(2 * pi) + log_det(parts$V) + drop(t(r) %*% W %*% r) +
+            if (fit$method == "reml") log_det(A) else 0)
+}
+
+expect_dense <- function(fit) {
+  expect_equal(fit$log_evidence, dense_log_likelihood(fit), tolerance = 1e-9)
+  parts <- dense_parts(fit)
+  W <- solve(parts$V)
+  C <- solve(t(parts$X) %*% W %*% parts$X)
+  expect_equal(unname(vcov(fit)), unname(C), tolerance = 1e-9, ignore_attr = TRUE)
+  expect_equal(unname(coef(fit)), drop(C %*% t(parts$X) %*% W %*% parts$y), tolerance = 1e-9,
+               ignore_attr = TRUE)
+  # E[u | y] = Sigma Z'W r and Sigma - Sigma Z'W Z Sigma, level by level.
+  r <- parts$y - parts$X %*% coef(fit)
+  law <- latent_law(fit)
+  for (part in latent_parts(fit)) {
+    k <- part$columns
+    for (g in c(1, nlevels(part$group))) {
+      Z <- fit$design$Z[, k, drop = FALSE] * (as.integer(part$group) == g)
+      expect_equal(unname(part$mean[g, ]), drop(law[k, k] %*% t(Z) %*% W %*% r), tolerance = 1e-9)
+      cov <- law[k, k] - law[k, k] %*% t(Z) %*% W %*% Z %*% law[k, k]
+      expect_equal(matrix(part$cov[, , g], length(k)), cov, tolerance = 1e-9, ignore_attr = TRUE)
+    }
+  }
+}
+
+# Inverse of minus the Hessian of the log-likelihood by the variance parameters, by differences.
+dense_covariance <- function(fit, h = 1e-3) {
+  scales <- which(fit$parameters$block != "beta")
+  at <- fit$theta
+  f <- function(step) {
+    theta <- at
+    theta[scales] <- theta[scales] + step
+    dense_log_likelihood(fit, theta)
+  }
+  k <- length(scales)
+  H <- matrix(0, k, k)
+  unit <- function(i) h * (seq_len(k) == i)
+  second <- function(i, j) {
+    # fourth order: errors of h^4 and of 1e-13 |log-likelihood| / h^2
+    four <- function(h) {
+      a <- h * unit(i)
+      b <- h * unit(j)
+      (f(a + b) - f(a - b) - f(b - a) + f(-a - b)) / (2 * h * 1e-3)^2
+    }
+    (4 * four(1) - four(2)) / 3
+  }
+  for (i in seq_len(k)) for (j in seq_len(i)) H[i, j] <- H[j, i] <- second(i, j)
+  solve(-H)
+}
+
+test_that("fits agree with V in full, with two to four factors, slopes and weights", {
+  formulas <- list(
+    y ~ x + (1 | a) + (1 | b),
+    y ~ x + (x | a) + (1 | b) + (1 | c),
+    y ~ x + (x || a) + (x | b),
+    y ~ x + (1 | a) + (1 | b) + (1 | c) + (1 | d),
+    y ~ x + (1 | a) + (0 + x | a) + (1 | a:b)
+  )
+  for (i in seq_along(formulas)) {
+    for (method in c("em", "reml")) {
+      fit <- suppressWarnings(fit_glmm(formulas[[i]], crossed_data(i), method = method,
+                                       weights = w))
+      expect_dense(fit)
+      expect_lt(fit$convergence$gradient, 1e-6)
+    }
+  }
+})
+
+test_that("standard errors of variances are those of differences of the log-likelihood", {
+  d <- crossed_data(11, 300)
+  for (method in c("em", "reml")) {
+    fit <- fit_glmm(y ~ x + (x | a) + (1 | b), d, method = method)
+    free <- fit$parameters$name[fit$parameters$block != "beta"]
+    ours <- vcov(fit, full = TRUE)[free, free]
+    expect_equal(unname(ours), dense_covariance(fit), tolerance = 1e-5) # rounding of differences
+  }
+})
+
+test_that("a second factor held at next to nothing leaves the fit of the first", {
+  # 1e-7^2 m / sigma^2 of the log-likelihood, 1e-13, is what it adds
+  d <- crossed_data(21)
+  law <- priors(b = constant(1e-7))
+  for (method in c("em", "reml")) {
+    one <- fit_glmm(y ~ x + (x | a), d, method = method)
+    two <- fit_glmm(y ~ x + (x | a) + (1 | b), d, method = method, prior = law)
+    expect_equal(two$log_evidence, one$log_evidence, tolerance = 1e-10)
+    expect_equal(theta(two)[names(theta(one))], theta(one), tolerance = 1e-7, ignore_attr = TRUE)
+    expect_equal(vcov(two), vcov(one), tolerance = 1e-7)
+    expect_equal(moments_of(two)$parts$a$mean, one$latent$mean, tolerance = 1e-7)
+    expect_equal(moments_of(two)$parts$a$cov, one$latent$cov, tolerance = 1e-7)
+    expect_equal(fixef(two), fixef(one), tolerance = 1e-7)
+    expect_equal(fit_df(two), fit_df(one), tolerance = 1e-5)
+  }
+})
+
+test_that("a variance of zero is found exactly, and the rest is the fit without it", {
+  d <- data.frame(y = c(1, 3, 2, 4, 5, 4, 7, 9, 6, 8, 9, 10), a = gl(4, 3), b = gl(3, 1, 12))
+  d$y <- d$y - ave(d$y, d$b) # nothing between the levels of b
+  with_b <- fit_glmm(y ~ 1 + (1 | a) + (1 | b), d)
+  without <- fit_glmm(y ~ 1 + (1 | a), d)
+  expect_identical(theta(with_b)[["sd__(Intercept)|b"]], 0)
+  expect_equal(with_b$log_evidence, without$log_evidence, tolerance = 1e-12)
+  expect_match(capture.output(print(with_b)), "on the boundary", all = FALSE)
+})
+
+test_that("two threads give the same bits", {
+  d <- crossed_data(31, 2000, c(200, 60))
+  one <- fit_glmm(y ~ x + (1 | a) + (1 | b), d)
+  two <- update(one, control = elbo_control(threads = 2))
+  expect_identical(theta(two), theta(one))
+  expect_identical(two$latent, one$latent)
+})
+
+test_that("held coefficients and columns that say nothing are left out", {
+  d <- crossed_data(41)
+  d$twice <- 2 * d$x
+  fit <- fit_glmm(y ~ x + (1 | a) + (1 | b), d)
+  expect_message(dropped <- fit_glmm(y ~ x + twice + (1 | a) + (1 | b), d), "twice")
+  expect_equal(dropped$log_evidence, fit$log_evidence, tolerance = 1e-12)
+  held <- fit_glmm(y ~ x + (1 | a) + (1 | b), d, prior = priors(x = constant(1)))
+  beside <- fit_glmm(y ~ 1 + offset(x) + (1 | a) + (1 | b), d)
+  expect_equal(held$log_evidence, beside$log_evidence, tolerance = 1e-10)
+})
+
+# ---- lme4 --------------------------------------------------------------------------------
+
+# Never below lmer by more than 1e-7; its own optimiser stops up to 2e-5 short.
+expect_as_lmer <- function(formula, data, REML, tolerance = 1e-4) {
+  ours <- fit_glmm(formula, data, method = if (REML) "reml" else "em")
+  theirs <- suppressMessages(lme4::lmer(formula, data, REML = REML))
+  gain <- ours$log_evidence - as.numeric(logLik(theirs))
+  expect_gt(gain, -1e-7)
+  expect_lt(gain, 1e-3)
+  expect_equal(fixef(ours), lme4::fixef(theirs), tolerance = tolerance, ignore_attr = TRUE)
+  table <- as.data.frame(lme4::VarCorr(theirs))
+  expect_equal(sort(as.data.frame(VarCorr(ours))$sdcor), sort(table$sdcor),
+               tolerance = 100 * tolerance)
+  expect_equal(fitted(ours), fitted(theirs), tolerance = tolerance, ignore_attr = TRUE)
+  list(ours = ours, theirs = theirs)
+}
+
+test_that("Penicillin, Pastes and Machines are fitted as by lmer", {
+  skip_if_not_installed("lme4")
+  for (REML in c(FALSE, TRUE)) {
+    expect_as_lmer(diameter ~ 1 + (1 | plate) + (1 | sample), lme4::Penicillin, REML)
+    expect_as_lmer(strength ~ 1 + (1 | batch / cask), lme4::Pastes, REML)
+    expect_as_lmer(score ~ Machine + (1 | Worker) + (1 | Worker:Machine), nlme::Machines, REML)
+  }
+})
+
+test_that("InstEval is at the tight optimum, with two factors and three", {
+  skip_on_cran()
+  skip_if_not_installed("lme4")
+  # Optimum by a trial in plain R with a dense Schur complement.
+  fit <- fit_glmm(y ~ service + (1 | s) + (1 | d), lme4::InstEval)
+  expect_equal(fit$log_evidence, -118865.30768, tolerance = 1e-5 / 118865)
+  scales <- fit$theta[fit$parameters$block != "beta"]
+  expect_equal(unname(scales), c(.3250206, .5207849, 1.1775390), tolerance = 1e-7)
+  three <- fit_glmm(y ~ service + (1 | s) + (1 | d) + (1 | dept:service), lme4::InstEval)
+  lmer <- lme4::lmer(y ~ service + (1 | s) + (1 | d) + (1 | dept:service), lme4::InstEval,
+                     REML = FALSE)
+  expect_gt(three$log_evidence - as.numeric(logLik(lmer)), -1e-7)
+  expect_lt(three$log_evidence - as.numeric(logLik(lmer)), 1e-3)
+})
+
+test_that("predictions take any subset of the terms, and new levels", {
+  skip_if_not_installed("lme4")
+  d <- crossed_data(51)
+  pair <- expect_as_lmer(y ~ x + (x | a) + (1 | b), d, TRUE, 1e-3)
+  forms <- list(NULL, NA, ~ (1 | b), ~ (x | a), ~ (0 + x | a), ~ (1 | a) + (1 | b))
+  for (form in forms) {
+    expect_equal(predict(pair$ours, re.form = form), predict(pair$theirs, re.form = form),
+                 tolerance = 1e-3, ignore_attr = TRUE)
+  }
+  new <- data.frame(x = c(0, 1), a = c("1", "new"), b = c("2", "3"))
+  expect_equal(predict(pair$ours, new, allow.new.levels = TRUE),
+               predict(pair$theirs, new, allow.new.levels = TRUE), tolerance = 1e-3,
+               ignore_attr = TRUE)
+  expect_equal(predict(pair$ours, new["x"], re.form = NA),
+               predict(pair$theirs, new["x"], re.form = NA), tolerance = 1e-3, ignore_attr = TRUE)
+  # The factor of a term that is left out is not asked for.
+  expect_equal(predict(pair$ours, new[c("x", "b")], re.form = ~ (1 | b)),
+               predict(pair$ours, new, re.form = ~ (1 | b)))
+  expect_error(predict(pair$ours, new), "new", class = "elbo_error_new_levels")
+  expect_error(predict(pair$ours, re.form = ~ (1 | c)), "no random term",
+               class = "elbo_error_argument")
+})
+
+test_that("one factor takes a subset of its terms too", {
+  fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
+  part <- predict(fit, re.form = ~ (1 | Subject))
+  expect_equal(part, predict(fit, re.form = NA) +
+                 fit$latent$mean[as.character(nlme::Orthodont$Subject), "(Intercept)"],
+               ignore_attr = TRUE)
+})
+
+test_that("latent variables are told by factor, and simulations have their variance", {
+  fit <- fit_glmm(y ~ x + (x | a) + (1 | b), crossed_data(61), method = "reml")
+  table <- latent(fit)
+  expect_identical(unique(table$group), c("a", "b"))
+  expect_identical(nrow(table), 2L * 12L + 8L)
+  expect_identical(names(ranef(fit)), c("a", "b"))
+  expect_equal(as.data.frame(ranef(fit))$condval[25:32], fit$latent$parts$b$mean[, 1],
+               ignore_attr = TRUE)
+  draws <- as.matrix(simulate(fit, 4000, seed = 1))
+  V <- dense_parts(fit)$V
+  # a variance of 4,000 draws is off by 2.2 % of itself: 5 standard errors
+  expect_lt(max(abs(apply(draws, 1, var) / diag(V) - 1)), 0.12)
+  rows <- which(outer(fit$design$groups$b, fit$design$groups$b, `==`)[1, ])[2]
+  expect_lt(abs(cov(draws[1, ], draws[rows, ]) - V[1, rows]), 5 * sqrt(2 / 4000) * V[1, 1])
+})
+
+test_that("profile, bootstrap and refits answer", {
+  fit <- fit_glmm(score ~ Machine + (1 | Worker / Machine), nlme::Machines, method = "reml")
+  sd <- "sd__(Intercept)|Worker:Machine"
+  profile <- confint(fit, sd, type = "profile")
+  # the ends are where twice the log-likelihood has fallen by the quantile of chi-square
+  ends <- vapply(profile, function(x) refit_held(fit, sd, x), 0)
+  expect_equal(2 * (fit$objective - ends), rep(qchisq(0.95, 1), 2), tolerance = 1e-4)
+  again <- bootstrap(fit, 10, seed = 1)
+  expect_identical(again$failed, 0L)
+  expect_identical(bootstrap(fit, 10, seed = 1)$theta, again$theta)
+  simulated <- transform(nlme::Machines, score = simulate(fit, seed = 2)[[1]])
+  refit <- update(fit, data = simulated)
+  expect_equal(refit_response(fit, as.matrix(simulate(fit, seed = 2)))[, "objective"],
+               refit$objective, tolerance = 1e-9, ignore_attr = TRUE)
+})
+
+test_that("what is not built is refused by name", {
+  d <- crossed_data(71)
+  fit <- fit_glmm(y ~ x + (1 | a) + (1 | b), d)
+  refused <- function(expr) expect_error(expr, "several grouping factors",
+                                         class = "elbo_error_not_available")
+  refused(update(fit, method = "vb"))
+  refused(update(fit, sigma = ~ c))
+  refused(update(fit, prior = priors(a = half_t(3, 1))))
+  refused(update(fit, prior = priors(a = constant(Inf))))
+  refused(update(fit, . ~ . + s(x)))
+  refused(predict(fit, se.fit = TRUE))
+  refused(sensitivity(fit))
+  refused(influence(fit))
+  refused(hatvalues(fit))
+  refused(vcov(fit, type = "sandwich"))
+  refused(elbo(fit, theta = theta(fit)))
+  expect_error(update(fit, method = "joint"), class = "elbo_error_unbounded")
+})
