@@ -194,22 +194,26 @@ plot.sky_image <- function(x, ..., limits = NULL, catalog = NULL) {
   check_dots_empty(...)
   counts <- x$counts
   counts[sky_unused(x)] <- NA
-  draw_sky(counts, x$origin, limits)
+  draw_sky(counts, x$origin, sky_scale(counts, limits))
   if (!is.null(catalog)) mark_sources(catalog)
   invisible(x)
 }
 
-# Counts on an arsinh scale, which is linear in the noise of the sky and logarithmic above it.
-draw_sky <- function(counts, origin, limits = NULL, main = "") {
+# An arsinh scale, which is linear in the noise of the sky and logarithmic above it.
+sky_scale <- function(counts, limits = NULL) {
   level <- stats::median(counts, na.rm = TRUE)
   noise <- max(stats::mad(counts, na.rm = TRUE), 1e-8)
   if (is.null(limits)) limits <- c(level - 2 * noise, max(counts, level + 5 * noise, na.rm = TRUE))
-  scale <- function(v) asinh((pmin(pmax(v, limits[1]), limits[2]) - level) / noise)
+  list(level = level, noise = noise, limits = limits)
+}
+
+draw_sky <- function(counts, origin, on, main = "") {
+  scale <- function(v) asinh((pmin(pmax(v, on$limits[1]), on$limits[2]) - on$level) / on$noise)
   x <- origin[1] + seq_len(nrow(counts)) - 1
   y <- origin[2] + seq_len(ncol(counts)) - 1
   edges <- function(at) c(at - 0.5, at[length(at)] + 0.5)
   graphics::image(edges(x), edges(y), matrix(scale(counts), nrow(counts)),
-                  zlim = scale(limits), asp = 1, useRaster = TRUE, xlab = "x", ylab = "y",
+                  zlim = scale(on$limits), asp = 1, useRaster = TRUE, xlab = "x", ylab = "y",
                   col = grDevices::gray(seq(0, 1, length.out = 256)), main = main, las = 1,
                   bty = "n")
 }

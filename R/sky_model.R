@@ -41,7 +41,7 @@ sky_field <- function(images, threads = 1L) {
   }, "")
   if (length(images) > 1 && all(vapply(images, function(x) is.null(x$band), NA))) bands[] <- "band1"
   field <- list(bands = unique(bands), threads = threads, node = numeric(),
-                sources = no_sources(length(unique(bands))))
+                sources = no_sources(length(unique(bands))), evidence = matrix(0, 4, 0))
   field$images <- lapply(seq_along(images), function(i) {
     sky_for_c(images[[i]], match(bands[i], field$bands), images[[1]])
   })
@@ -68,14 +68,13 @@ sky_for_c <- function(image, band, first) {
 # Nodes of the sky's mesh: the sky is one number up to 400 pixels, then a node every 250 or so.
 sky_mesh <- function(size) as.integer(ifelse(size < 400, 1, 1 + round(size / 250)))
 
-# (x, y) of an image's pixels from 1 as an affine map of those of the first: through the sky where
+# (x, y) of an image's pixels, from 1, as an affine map of those of the first: through the sky where
 # both have world coordinates, else by origin.
 affine_to <- function(image, first) {
-  if (is.null(image$wcs) || is.null(first$wcs)) return(c(1 - image$origin, 1, 0, 0, 1))
+  if (is.null(image$wcs) || is.null(first$wcs)) return(c(first$origin - image$origin, 1, 0, 0, 1))
   size <- dim(first$counts)
   at <- as.matrix(expand.grid(seq(1, size[1], length.out = 5), seq(1, size[2], length.out = 5)))
-  at <- sweep(at, 2, first$origin - 1, `+`)
-  world <- sky_world(first$wcs, at[, 1], at[, 2])
+  world <- sky_world(first$wcs, at[, 1] + first$origin[1] - 1, at[, 2] + first$origin[2] - 1)
   there <- sweep(sky_pixels(image$wcs, world[, 1], world[, 2]), 2, image$origin - 1)
   map <- stats::lm.fit(cbind(1, at), there)$coefficients
   as.double(c(map[1, ], map[2:3, 1], map[2:3, 2]))
@@ -91,7 +90,7 @@ sky_model <- function(field, reach = sky_reach(field)) {
   list(images = images, n_band = length(field$bands), n = ncol(sources$theta),
        threads = as.integer(field$threads), type = as.integer(sources$type),
        held = as.integer(sources$held), reach = as.double(reach),
-       theta = as.double(sources$theta), node = as.double(field$node))
+       theta = as.double(sources$theta), node = as.double(field$node), law = field$law)
 }
 
 # How far a source is followed: to where a pixel of it is a fiftieth of the noise of the sky, three

@@ -52,10 +52,22 @@ static sky_image unpack_image(SEXP list, int n_band) {
 /* What a call works on: the images and its own copy of the types. */
 typedef struct {
   sky_spec spec;
+  sky_law law;
   sky_image *image;
   int *type;
   const double *theta, *node;
 } sky_input;
+
+static sky_law unpack_law(SEXP list) {
+  const sky_law law = {call_double(list, "density"),     call_double(list, "galaxies"),
+                       call_double(list, "flux_mean"),   call_double(list, "flux_sd"),
+                       call_double(list, "radius_mean"), call_double(list, "radius_sd"),
+                       call_double(list, "shape_sd")};
+  if (!(law.density > 0.0 && law.galaxies >= 0.0 && law.galaxies < 1.0 && law.flux_sd > 0.0 &&
+        law.radius_sd > 0.0 && law.shape_sd > 0.0))
+    Rf_error("internal error: no such `law`");
+  return law;
+}
 
 static void unpack_input(SEXP model, sky_input *in) {
   const SEXP images = call_element(model, "images");
@@ -83,6 +95,10 @@ static void unpack_input(SEXP model, sky_input *in) {
   s->type = in->type;
   s->held = call_ints(model, "held", n, 0);
   s->reach = call_doubles(model, "reach", n * s->n_image, 0);
+  if (call_element(model, "law") != R_NilValue) {
+    in->law = unpack_law(call_element(model, "law"));
+    s->law = &in->law;
+  }
   in->theta = call_doubles(model, "theta", n * (s->n_band + SKY_N_SHAPE), 0);
   in->node = call_doubles(model, "node", n_node, 0);
   for (R_xlen_t i = 0; i < n * (s->n_band + SKY_N_SHAPE); i++)
@@ -177,19 +193,16 @@ SEXP call_sky_detect(SEXP model, SEXP image, SEXP psf, SEXP how) {
 }
 
 /* Sources one by one, in this order, in the best of the types allowed. */
-SEXP call_sky_sweep(SEXP model, SEXP order, SEXP how, SEXP law) {
+SEXP call_sky_sweep(SEXP model, SEXP order, SEXP how) {
   sky_input in;
   sky_field f;
   const elbo_memory mem = call_memory();
-  const sky_law of = {call_double(law, "density"),     call_double(law, "galaxies"),
-                      call_double(law, "flux_mean"),   call_double(law, "flux_sd"),
-                      call_double(law, "radius_mean"), call_double(law, "radius_sd"),
-                      call_double(law, "shape_sd")};
   int n_order;
   unpack_input(model, &in);
   const int *numbers = source_numbers(order, &in.spec, &n_order);
   const int allowed = call_int(how, "allowed", 0, (1 << SKY_N_TYPES) - 1);
   const int remove = call_int(how, "remove", 0, 1), max_iter = call_int(how, "max_iter", 0, 1000);
+  if (in.spec.law == NULL) Rf_error("internal error: a sweep needs a `law`");
   sky_field_open(&f, &in.spec, in.theta, in.node, &mem);
   call_list out = call_list_new(3);
   const int dim[2] = {SKY_N_TYPES, in.spec.n};
@@ -198,7 +211,7 @@ SEXP call_sky_sweep(SEXP model, SEXP order, SEXP how, SEXP law) {
   for (int i = 0; i < SKY_N_TYPES * in.spec.n; i++) evidence[i] = -HUGE_VAL;
   for (int at = 0; at < n_order; at++) {
     if (at % 32 == 0) R_CheckUserInterrupt();
-    sky_sweep(&f, numbers + at, 1, allowed, remove, max_iter, &of, in.type, evidence, memory);
+    sky_sweep(&f, numbers + at, 1, allowed, remove, max_iter, in.type, evidence, memory);
   }
   add_copy(&out, "theta", f.theta, f.n_theta, in.spec.n);
   add_types(&out, in.type, in.spec.n);

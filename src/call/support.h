@@ -69,7 +69,7 @@ SEXP call_column_sizes(SEXP x);
 SEXP call_mixture_densities(SEXP model, SEXP states, SEXP n_point);
 SEXP call_sky_mean(SEXP model);
 SEXP call_sky_detect(SEXP model, SEXP image, SEXP psf, SEXP how);
-SEXP call_sky_sweep(SEXP model, SEXP order, SEXP how, SEXP law);
+SEXP call_sky_sweep(SEXP model, SEXP order, SEXP how);
 SEXP call_sky_psf(SEXP model, SEXP image, SEXP stars, SEXP psf, SEXP iterations);
 SEXP call_sky_fit(SEXP model, SEXP control, SEXP progress);
 SEXP call_sky_information(SEXP model, SEXP image);

@@ -14,7 +14,7 @@
 #include "math/small.h"
 #include "math/threads.h"
 
-enum { HALVINGS = 12, EM_FIRST = 5 };
+enum { HALVINGS = 12, EM_FIRST = 3 };
 
 static const double nothing = 1e-200; /* keeps the logarithm of light beyond a normal's edge */
 
@@ -59,7 +59,7 @@ void sky_limit_step(int n_band, const int *free, int n, const double *step, doub
     if (k < n_band) value = fmax(value, 0.1 * from[k]);
     if (k == n_band + SKY_X || k == n_band + SKY_Y)
       value = fmin(from[k] + 1.0, fmax(from[k] - 1.0, value));
-    if (k == n_band + SKY_DEV) value = fmin(1.0, fmax(0.0, value));
+    if (k == n_band + SKY_DEV) value = fmin(SKY_LARGEST_DEV, fmax(1.0 - SKY_LARGEST_DEV, value));
     if (k == n_band + SKY_LOG_RADIUS) {
       value = fmin(from[k] + 0.7, fmax(from[k] - 0.7, value));
       value = fmin(SKY_LARGEST_RADIUS, fmax(SKY_LEAST_RADIUS, value));
@@ -104,12 +104,20 @@ static void source_score(sky_em *w, int s, double *gradient, double *information
       }
   }
   fill_upper(information, n);
+  sky_law_value(f->spec->law, f->spec->n_band, sky_theta_of(f, s), f->free + f->first[s], n,
+                gradient, information, -1.0);
+}
+
+/* log p of the shape of source s with these parameters. */
+static double log_law(const sky_field *f, int s, const double *theta) {
+  return sky_law_value(f->spec->law, f->spec->n_band, theta, f->free + f->first[s],
+                       f->first[s + 1] - f->first[s], NULL, NULL, 1.0);
 }
 
 /* Q_s at the present theta less Q_s at that of the kept planes and `old` fluxes. */
 static double source_gain(const sky_em *w, int s, const double *old) {
   const sky_field *f = &w->field;
-  double gain = 0.0;
+  double gain = log_law(f, s, sky_theta_of(f, s)) - log_law(f, s, old);
   for (int b = 0; b < f->spec->n_image; b++) {
     const sky_image *image = f->spec->image + b;
     const sky_patch *patch = sky_patch_of(f, s, b);

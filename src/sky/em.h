@@ -7,7 +7,8 @@
 #include "sky/field.h"
 
 /* The objective is the log-likelihood of the electrons, of which the saturated part is left out
- * here.  `elbo` is of the attributions of the last E-step, `evidence` of the present theta. */
+ * here, and the law's log density of shapes.  `elbo` is of the attributions of the last E-step,
+ * `evidence` of the present theta. */
 typedef struct {
   sky_field field;
   double elbo, evidence;

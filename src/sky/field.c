@@ -281,6 +281,9 @@ elbo_status sky_field_value(sky_field *f, double *value) {
   over_strips(f, value_task, NULL);
   *value = 0.0;
   for (int t = 0; t < f->n_strip; t++) *value += f->strips[t];
+  for (int s = 0; s < f->spec->n; s++)
+    *value += sky_law_value(f->spec->law, f->spec->n_band, sky_theta_of(f, s),
+                            f->free + f->first[s], f->first[s + 1] - f->first[s], NULL, NULL, 1.0);
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
@@ -299,12 +302,39 @@ elbo_status sky_field_unpack(sky_field *f, const double *eta) {
   for (int s = 0; s < f->spec->n; s++)
     for (int a = f->first[s]; a < f->first[s + 1]; a++) {
       if (f->free[a] < B && !(eta[a] > 0.0)) return ELBO_E_NOT_FINITE;
-      if (f->free[a] == B + SKY_DEV && !(eta[a] >= 0.0 && eta[a] <= 1.0)) return ELBO_E_NOT_FINITE;
+      if (f->free[a] == B + SKY_DEV && !(eta[a] > 0.0 && eta[a] < 1.0)) return ELBO_E_NOT_FINITE;
     }
   for (int s = 0; s < f->spec->n; s++)
     for (int a = f->first[s]; a < f->first[s + 1]; a++) sky_theta_of(f, s)[f->free[a]] = eta[a];
   memcpy(f->node, eta + f->first[f->spec->n], (size_t)f->n_node * sizeof *eta);
   return ELBO_OK;
+}
+
+/* ---- the law of shapes ----------------------------------------------------------------------- */
+
+double sky_law_value(const sky_law *law, int n_band, const double *theta, const int *free, int n,
+                     double *gradient, double *matrix, double sign) {
+  double value = 0.0;
+  for (int a = 0; law != NULL && a < n; a++) {
+    const int k = free[a] - n_band;
+    const double x = theta[free[a]];
+    double slope, curvature;
+    if (k < SKY_LOG_RADIUS) continue;
+    if (k == SKY_DEV) {
+      value += log(x) + log1p(-x);
+      slope = 1.0 / x - 1.0 / (1.0 - x);
+      curvature = -1.0 / (x * x) - 1.0 / ((1.0 - x) * (1.0 - x));
+    } else {
+      const double sd = k == SKY_LOG_RADIUS ? law->radius_sd : law->shape_sd;
+      const double z = (x - (k == SKY_LOG_RADIUS ? law->radius_mean : 0.0)) / sd;
+      value -= 0.5 * z * z;
+      slope = -z / sd;
+      curvature = -1.0 / (sd * sd);
+    }
+    if (gradient != NULL) gradient[a] += slope;
+    if (matrix != NULL) matrix[a + n * a] += sign * curvature;
+  }
+  return value;
 }
 
 /* ---- derivatives ----------------------------------------------------------------------------- */
@@ -363,7 +393,12 @@ static void all_slopes(sky_field *f, double *const *w, double *out) {
   }
 }
 
-void sky_field_gradient(sky_field *f, double *gradient) { all_slopes(f, f->ratio, gradient); }
+void sky_field_gradient(sky_field *f, double *gradient) {
+  all_slopes(f, f->ratio, gradient);
+  for (int s = 0; s < f->spec->n; s++)
+    sky_law_value(f->spec->law, f->spec->n_band, sky_theta_of(f, s), f->free + f->first[s],
+                  f->first[s + 1] - f->first[s], gradient + f->first[s], NULL, 1.0);
+}
 
 void sky_field_product(sky_field *f, const double *v, double *out) {
   over_strips(f, move_task, v);

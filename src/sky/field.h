@@ -37,13 +37,20 @@ void sky_field_fill_source(sky_field *f, int source, int thread);
 /* mu of all pixels from planes, theta and node. */
 void sky_field_mean(sky_field *f);
 void sky_field_ratio(sky_field *f);
-/* sum of count log(mu / count) + count - mu over pixels in use: the log-likelihood up to the
- * saturated one.  ELBO_E_NOT_FINITE where a mean is not positive. */
+/* sum of count log(mu / count) + count - mu over pixels in use, the log-likelihood up to the
+ * saturated one, and the law's log density of shapes.  ELBO_E_NOT_FINITE where a mean is not
+ * positive. */
 elbo_status sky_field_value(sky_field *f, double *value);
 
 /* The slope of the mean of source s in image b in a parameter of its theta: a plane times factor.
  * */
 const double *sky_slope_plane(const sky_field *f, int s, int b, int parameter, double *factor);
+
+/* log p of a galaxy's free shape parameters (those of `free`, n) under the law, up to a constant;
+ * its slopes and second derivatives (it has no mixed ones) are added to gradient and to the
+ * diagonal of an n x n matrix, times `sign`, where these are not NULL. */
+double sky_law_value(const sky_law *law, int n_band, const double *theta, const int *free, int n,
+                     double *gradient, double *matrix, double sign);
 
 void sky_field_pack(const sky_field *f, double *eta);
 elbo_status sky_field_unpack(sky_field *f, const double *eta);

@@ -7,6 +7,9 @@
 #include "math/small.h"
 #include "sky/em.h"
 
+/* Of log-likelihood: less is not worth a step. */
+#define ENOUGH 3e-3
+
 /* A candidate being fitted: its planes, and the mean without it. */
 typedef struct {
   sky_field *f;
@@ -49,7 +52,8 @@ static void take_out(sky_field *f, int s) {
   }
 }
 
-/* Gain over nothing at the candidate's theta, with score and expected information. */
+/* Gain over nothing at the candidate's theta, with the law of its shape; score and expected
+ * information. */
 static double assess(local *l, int derivatives) {
   const sky_field *f = l->f;
   const int B = f->spec->n_band, n = l->n;
@@ -86,7 +90,9 @@ static double assess(local *l, int derivatives) {
     planes += sky_planes(l->c->type) * (int)size;
   }
   if (derivatives) fill_upper(l->information, n);
-  return gain;
+  return gain + sky_law_value(f->spec->law, B, l->c->theta, l->free, n,
+                              derivatives ? l->gradient : NULL, derivatives ? l->information : NULL,
+                              -1.0);
 }
 
 static void climb(local *l, int max_iter) {
@@ -96,7 +102,7 @@ static void climb(local *l, int max_iter) {
   for (int it = 0; it < max_iter; it++) {
     double factor = 1.0, gain = -HUGE_VAL;
     sky_scoring_step(l->information, l->gradient, l->n, work, step);
-    if (0.5 * dot(step, l->gradient, l->n) < 1e-4) return;
+    if (0.5 * dot(step, l->gradient, l->n) < ENOUGH) return;
     memcpy(old, l->c->theta, sizeof old);
     for (int h = 0; h < 10; h++, factor *= 0.4) {
       sky_limit_step(f->spec->n_band, l->free, l->n, step, factor, old, l->c->theta);
@@ -110,7 +116,7 @@ static void climb(local *l, int max_iter) {
       return;
     }
     l->c->gain = assess(l, 1);
-    if (rise < 1e-4) return;
+    if (rise < ENOUGH) return;
   }
 }
 
@@ -119,42 +125,38 @@ static double log_normal(double x, double mean, double sd) {
   return -0.5 * z * z - log(sd) - 0.5 * LOG_2PI;
 }
 
-/* log p(theta) of the law + n/2 log 2 pi - log det information / 2. */
-static double laplace(local *l, const sky_law *law) {
+/* The rest of log p(theta) under the law, + n/2 log 2 pi - log det information / 2. */
+static double laplace(local *l) {
+  const sky_law *law = l->f->spec->law;
   const int B = l->f->spec->n_band, galaxy = l->c->type != SKY_STAR;
-  const double *t = l->c->theta, *shape = t + B;
-  double sum = l->c->gain + log(law->density) + log(galaxy ? law->galaxies : 1.0 - law->galaxies);
-  for (int b = 0; b < B; b++)
-    sum += log_normal(log(t[b]), law->flux_mean, law->flux_sd) - log(t[b]);
-  if (galaxy) {
-    sum += log_normal(shape[SKY_LOG_RADIUS], law->radius_mean, law->radius_sd) +
-           log_normal(shape[SKY_A], 0.0, law->shape_sd) +
-           log_normal(shape[SKY_B], 0.0, law->shape_sd) - log(3.0);
+  double sum = l->c->gain + log(law->density), work[SKY_MAX_FREE * SKY_MAX_FREE];
+  for (int b = 0; b < B; b++) {
+    const double log_flux = log(l->c->theta[b]);
+    sum += log_normal(log_flux, law->flux_mean, law->flux_sd) - log_flux;
   }
-  double work[SKY_MAX_FREE * SKY_MAX_FREE];
+  /* A galaxy is a disc, a bulge or both with equal probability. */
+  sum += galaxy ? log(law->galaxies / 3.0) : log1p(-law->galaxies);
+  if (galaxy) sum -= log(law->radius_sd) + 2.0 * log(law->shape_sd) + 1.5 * LOG_2PI;
+  if (l->c->type == SKY_COMPOSITE) sum += log(6.0);
   memcpy(work, l->information, square(l->n) * sizeof *work);
   if (la_chol(work, l->n) != ELBO_OK) return -HUGE_VAL;
   return sum + 0.5 * l->n * LOG_2PI - 0.5 * la_log_det_from_chol(work, l->n);
 }
 
-void sky_local_fit(sky_field *f, int s, sky_candidate *c, const sky_law *law, int max_iter,
-                   double *memory) {
+void sky_local_fit(sky_field *f, int s, sky_candidate *c, int max_iter, double *memory) {
   local l = {.f = f, .s = s, .c = c};
   l.planes = memory;
   l.row = memory + SKY_MAX_PLANES * source_pixels(f, s);
   l.n = sky_free_parameters(f->spec, c->type, f->spec->held[s], l.free);
   take_out(f, s);
   climb(&l, max_iter);
-  const double *shape = c->theta + f->spec->n_band;
-  c->boundary = (c->type == SKY_COMPOSITE && (shape[SKY_DEV] <= 0.0 || shape[SKY_DEV] >= 1.0)) ||
-                (c->type != SKY_STAR && shape[SKY_LOG_RADIUS] <= SKY_LEAST_RADIUS + 1e-6);
-  c->evidence = c->boundary ? -HUGE_VAL : laplace(&l, law);
+  c->evidence = laplace(&l);
 }
 
 /* Puts the candidate in the place of source s, mean and planes following. */
 static void put(sky_field *f, int s, const sky_candidate *c, int *type) {
   memcpy(sky_theta_of(f, s), c->theta, (size_t)f->n_theta * sizeof(double));
-  type[s] = c->type;
+  type[s] = (int)c->type;
   sky_field_fill_source(f, s, 0);
   for (int b = 0; b < f->spec->n_image; b++) {
     const sky_patch *patch = sky_patch_of(f, s, b);
@@ -170,11 +172,13 @@ static void put(sky_field *f, int s, const sky_candidate *c, int *type) {
   }
 }
 
-static void start_candidate(const sky_field *f, int s, sky_type type, const sky_law *law,
+static void start_candidate(const sky_field *f, int s, sky_type type, const sky_candidate *best,
                             sky_candidate *c) {
+  const sky_law *law = f->spec->law;
   double *shape = c->theta + f->spec->n_band;
-  const sky_type was = (sky_type)f->spec->type[s];
-  memcpy(c->theta, sky_theta_of(f, s), (size_t)f->n_theta * sizeof(double));
+  const double *from = best != NULL ? best->theta : sky_theta_of(f, s);
+  const sky_type was = best != NULL ? best->type : (sky_type)f->spec->type[s];
+  memcpy(c->theta, from, (size_t)f->n_theta * sizeof(double));
   c->type = type;
   if (was == SKY_STAR && type != SKY_STAR) {
     shape[SKY_LOG_RADIUS] = law->radius_mean - 0.5;
@@ -183,23 +187,34 @@ static void start_candidate(const sky_field *f, int s, sky_type type, const sky_
   if (type == SKY_COMPOSITE && was != SKY_COMPOSITE) shape[SKY_DEV] = 0.5;
 }
 
+/* By how much log-likelihood a galaxy of one profile must beat a star for the next to be tried. */
+static const double worth[SKY_N_TYPES] = {-HUGE_VAL, -HUGE_VAL, 1.0, 15.0};
+
 void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int remove, int max_iter,
-               const sky_law *law, int *type, double *evidence, double *memory) {
+               int *type, double *evidence, double *memory) {
   for (int o = 0; o < n_order; o++) {
     const int s = order[o];
-    sky_candidate best, c;
-    best.evidence = -HUGE_VAL;
-    int found = 0;
+    const sky_type was = (sky_type)type[s];
+    sky_candidate best, galaxy, c;
+    double star_gain = -HUGE_VAL;
+    int found = 0, extended = 0;
     for (int t = 0; t < SKY_N_TYPES; t++) {
       evidence[t + SKY_N_TYPES * s] = -HUGE_VAL;
-      if (!(allowed & (1 << t)) && t != type[s]) continue;
-      start_candidate(f, s, (sky_type)t, law, &c);
-      sky_local_fit(f, s, &c, law, max_iter, memory);
+      if (!(allowed & (1 << t)) && (allowed != 0 || t != (int)was)) continue;
+      if (t != (int)was && extended && galaxy.gain < star_gain + worth[t]) continue;
+      start_candidate(f, s, (sky_type)t, t != (int)was && extended ? &galaxy : NULL, &c);
+      sky_local_fit(f, s, &c, max_iter, memory);
       evidence[t + SKY_N_TYPES * s] = c.evidence;
+      if (t == SKY_STAR) star_gain = c.gain;
+      if (t != SKY_STAR && (!extended || c.gain > galaxy.gain)) {
+        galaxy = c;
+        extended = 1;
+      }
       if (found && !(c.evidence > best.evidence)) continue;
       best = c;
       found = 1;
     }
+    if (!found) continue;
     if (remove && !(best.evidence > 0.0))
       for (int b = 0; b < f->spec->n_band; b++) best.theta[b] = 0.0;
     put(f, s, &best, type);

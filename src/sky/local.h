@@ -4,30 +4,23 @@
 
 #include "sky/field.h"
 
-/* The law of sources that a catalogue is judged by: `density` sources to a pixel, of which the
- * share `galaxies`; log flux (of the reference band), and of galaxies log radius, normal; a and b
- * normal about zero. */
-typedef struct {
-  double density, galaxies, flux_mean, flux_sd, radius_mean, radius_sd, shape_sd;
-} sky_law;
-
 /* A source of this type fitted to its patches: gain over nothing there in log-likelihood, and
  * Laplace's approximation of its marginal log-likelihood ratio. */
 typedef struct {
   sky_type type;
   double theta[SKY_MAX_FREE], gain, evidence;
-  int boundary; /* a parameter ended at the end of its range */
 } sky_candidate;
 
 /* Doubles for a field's largest source. */
 size_t sky_local_size(const sky_field *f);
 /* Maximises the likelihood over one source, starting from candidate->theta. */
-void sky_local_fit(sky_field *f, int s, sky_candidate *candidate, const sky_law *law, int max_iter,
-                   double *memory);
+void sky_local_fit(sky_field *f, int s, sky_candidate *candidate, int max_iter, double *memory);
 /* Goes through sources in this order, and gives each the type of the highest evidence among those
- * in `allowed` (bits by type); a source whose evidence is below 0 loses its flux where `remove`.
- * evidence: SKY_N_TYPES x n, -Inf of what was not tried.  type[] is written. */
+ * in `allowed` (bits by type), or refits that which it has; a galaxy of one profile is tried where
+ * the other one beats a star, of both where that is beyond doubt.  A source whose evidence is below
+ * 0 loses its flux where `remove`.  evidence: SKY_N_TYPES x n, -Inf of what was not tried.  type[]
+ * is written. */
 void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int remove, int max_iter,
-               const sky_law *law, int *type, double *evidence, double *memory);
+               int *type, double *evidence, double *memory);
 
 #endif

@@ -118,6 +118,7 @@ static void source_curvature(const sky_field *f, int s, double *out, double *row
         if (free[k] == image->band && gi >= 0) out[i + n * k] += slope[gi];
       }
   }
+  sky_law_value(f->spec->law, B, theta, free, n, NULL, out, 1.0);
 }
 
 /* The Cholesky factor of gram - curvature, or where that is not positive definite of the Gram

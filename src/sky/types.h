@@ -31,7 +31,8 @@ enum { SKY_MAX_BANDS = 16, SKY_MAX_FREE = SKY_MAX_BANDS + SKY_N_SHAPE, SKY_MAX_P
 /* Ends of the ranges of log radius, and of a and b: axis ratios of exp(-4 hypot(a, b)) at least. */
 #define SKY_LEAST_RADIUS (-3.0)
 #define SKY_LARGEST_RADIUS 7.0
-#define SKY_LARGEST_SHAPE 1.0
+#define SKY_LARGEST_SHAPE 1.5
+#define SKY_LARGEST_DEV 0.999
 
 typedef struct {
   int n;                                    /* components */
@@ -50,12 +51,19 @@ typedef struct {
   int mesh_x, mesh_y; /* nodes of the sky's mesh; 0: the sky is known */
 } sky_image;
 
+/* The law of sources: `density` of them to a pixel, of which the share `galaxies`; log flux, and of
+ * galaxies log radius, normal; a and b normal about zero; dev Beta(2, 2). */
+typedef struct {
+  double density, galaxies, flux_mean, flux_sd, radius_mean, radius_sd, shape_sd;
+} sky_law;
+
 typedef struct {
   int n, n_band, n_image, threads;
   const sky_image *image;
   const int *type;     /* n */
   const int *held;     /* n: bit 0 the position, bit 1 the shape is held */
   const double *reach; /* n x m: half sides of patches, in pixels */
+  const sky_law *law;  /* NULL: none */
 } sky_spec;
 
 typedef struct {

@@ -15,6 +15,8 @@ static void *fixture_get(void *ctx, size_t bytes) {
 }
 static const elbo_memory fixture_memory = {fixture_get, NULL};
 
+static const sky_law fixture_law = {1e-3, 0.5, 7.0, 1.0, 0.3, 0.6, 0.3};
+
 typedef struct {
   sky_spec spec;
   sky_image image[2];
@@ -63,7 +65,7 @@ static void fixture_make(sky_fixture *x, int threads) {
       x->count[b][p] = x->use[b][p] > 0 ? 30.0 + (state >> 16) % 30 : 0.0;
     }
   }
-  sky_spec spec = {FIX_N, FIX_B, 2, threads, x->image, x->type, x->held, x->reach};
+  sky_spec spec = {FIX_N, FIX_B, 2, threads, x->image, x->type, x->held, x->reach, &fixture_law};
   x->spec = spec;
 }
 
