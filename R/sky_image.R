@@ -189,7 +189,7 @@ dim.sky_image <- function(x) dim(x$counts)
 #' @param limits the counts drawn black and white; `NULL`: from below the sky to the brightest.
 #' @param catalog a catalogue, as [catalog()] gives it, whose sources are marked: stars by a circle,
 #'   galaxies by their ellipse.
-#' @exportS3Method graphics::plot
+#' @export
 plot.sky_image <- function(x, ..., limits = NULL, catalog = NULL) {
   check_dots_empty(...)
   counts <- x$counts

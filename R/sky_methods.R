@@ -115,7 +115,7 @@ residuals.elbo_sky <- function(object, type = c("pearson", "response"), image = 
 #' @rdname elbo_sky
 #' @param nsim how many.
 #' @param seed a whole number for [set.seed()], or `NULL`.
-#' @exportS3Method stats::simulate
+#' @export
 simulate.elbo_sky <- function(object, nsim = 1, seed = NULL, ...) {
   check_dots_empty(...)
   nsim <- check_count(nsim, "nsim")
@@ -152,7 +152,7 @@ latent.elbo_sky <- function(object, type = c("sources", "pixels"), image = 1, ..
 }
 
 #' @rdname elbo_sky
-#' @exportS3Method graphics::plot
+#' @export
 plot.elbo_sky <- function(x, type = "image", image = 1, ...) {
   if (!identical(type, "image")) return(NextMethod())
   check_dots_empty(...)

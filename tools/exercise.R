@@ -94,3 +94,14 @@ exercise() # once without, so that what R itself sets up at first use is not tor
 if ("gctorture" %in% commandArgs(TRUE)) gctorture(TRUE)
 exercise()
 gctorture(FALSE)
+
+# Images of the sky: two galaxies and a star in one, found and forced.
+exercise_sky <- function() {
+  set.seed(2)
+  image <- sim_sky(24, 20, n = 3, galaxies = 0.7, flux = c(2000, 5000))
+  fit <- fit_sky(image, control = elbo_control(progress = FALSE, threads = 2))
+  residuals(fit)
+  latent(fit, type = "pixels")
+  fit_sky(image, start = truth(image), control = control)
+}
+exercise_sky()
