@@ -157,7 +157,8 @@ sky_em <- function(field, steps) {
 
 control_for_c <- function(control, threads) {
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
-       max_iter = control$max_iter, threads = as.integer(threads), tol = control$tol)
+       first_order = 0L, max_iter = control$max_iter, threads = as.integer(threads),
+       tol = control$tol)
 }
 
 check_sky_status <- function(status) {

@@ -58,6 +58,16 @@ exercise_stats <- function(fit) {
   .Call(elbo:::C_glmm_stats_merge, stats, stats)
 }
 
+# Images of the sky: two galaxies and a star in one, found and forced.
+exercise_sky <- function() {
+  set.seed(2)
+  image <- sim_sky(24, 20, n = 3, galaxies = 0.7, flux = c(2000, 5000))
+  fit <- fit_sky(image, control = elbo_control(progress = FALSE, threads = 2))
+  residuals(fit)
+  latent(fit, type = "pixels")
+  fit_sky(image, start = truth(image), control = control)
+}
+
 exercise <- function() {
   for (method in c("em", "reml")) {
     for (formula in c(y ~ x + (1 | site), y ~ x + (x | site), y ~ x)) {
@@ -87,6 +97,7 @@ exercise <- function() {
   sensitivity(fit, to = "prior")
   exercise_mixtures()
   exercise_curves()
+  exercise_sky()
   try(fit_glmm(y ~ x + (1 | site), transform(sites, y = NA), control = control), silent = TRUE)
 }
 
@@ -94,14 +105,3 @@ exercise() # once without, so that what R itself sets up at first use is not tor
 if ("gctorture" %in% commandArgs(TRUE)) gctorture(TRUE)
 exercise()
 gctorture(FALSE)
-
-# Images of the sky: two galaxies and a star in one, found and forced.
-exercise_sky <- function() {
-  set.seed(2)
-  image <- sim_sky(24, 20, n = 3, galaxies = 0.7, flux = c(2000, 5000))
-  fit <- fit_sky(image, control = elbo_control(progress = FALSE, threads = 2))
-  residuals(fit)
-  latent(fit, type = "pixels")
-  fit_sky(image, start = truth(image), control = control)
-}
-exercise_sky()
