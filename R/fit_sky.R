@@ -17,6 +17,8 @@
 #' Method `"em"` attributes the electrons of each pixel to sources and sky (exactly: given their
 #' total they are multinomial) and maximises over fluxes, positions, shapes and sky; Newton's method
 #' by conjugate gradients, with a block for each source as its preconditioner, ends the ascent.
+#' Shapes of galaxies have the law of sources as their prior, without which those of faint ones run
+#' away; all else has none.
 #' Standard errors are by the observed information of all sources and the sky together. The
 #' point-spread function, where not given, is estimated from bright lone stars before that, and its
 #' own uncertainty is in no standard error.
@@ -184,12 +186,23 @@ new_sky_fit <- function(field, found, facts) {
                                    ncol(field$sources$theta))] > 0)
   fit <- list(call = facts$call, given_in = facts$given_in, method = facts$method,
               images = facts$images, field = field, theta = theta, parameters = parameters,
-              objective = objective, log_evidence = objective, trace = trace,
+              objective = objective, log_evidence = objective - log_law(field), trace = trace,
               convergence = ascent_convergence(found), control = facts$control,
               df_parameters = free + length(field$node), prior = NULL,
               priors = list(stated = list(), default = logical()),
               time = proc.time()[[3]] - facts$began)
   new_elbo_fit(fit, "elbo_sky")
+}
+
+# The law's log density of the shapes of galaxies, up to the constant that C leaves out as well.
+log_law <- function(field) {
+  law <- field$law
+  free <- field$sources$type > 0L & bitwAnd(field$sources$held, 2L) == 0L
+  if (is.null(law) || !any(free)) return(0)
+  shape <- field$sources$theta[length(field$bands) + 3:6, free, drop = FALSE]
+  both <- field$sources$type[free] == 3L
+  z <- rbind((shape[1, ] - law$radius_mean) / law$radius_sd, shape[2:3, ] / law$shape_sd)
+  sum(log(shape[4, both] * (1 - shape[4, both]))) - sum(z^2) / 2
 }
 
 # By how much pixels vary more than counts of photons do: the squared median absolute standardised

@@ -34,6 +34,10 @@ integrated_words.elbo_sky <- function(fit) {
   "which photon is whose integrated exactly, sources and sky points"
 }
 
+# Shapes of galaxies have the law of sources as their prior.
+#' @exportS3Method
+informed.elbo_sky <- function(fit) abs(objective_of(fit) - log_evidence_of(fit)) > 0
+
 #' @exportS3Method
 notes.elbo_sky <- function(fit) {
   field <- field_of(fit)

@@ -48,6 +48,15 @@ test_that("the log-likelihood is that of Poisson counts written out", {
   expect_equal(nobs(fit), 40 * 36)
 })
 
+test_that("with galaxies the objective has the law of their shapes beside the log-likelihood", {
+  set.seed(22)
+  image <- sim_sky(80, 80, catalog = lone_sources())
+  fit <- fit_sky(image, control = quiet)
+  by_hand <- sum(stats::dpois(image$counts, predict(fit), log = TRUE))
+  expect_equal(as.numeric(logLik(fit)), by_hand, tolerance = 1e-10)
+  expect_output(print(fit), "Marginal maximum a posteriori")
+})
+
 test_that("standard errors are those of the numerically differentiated log-likelihood", {
   skip_if_not_installed("numDeriv")
   set.seed(13)
