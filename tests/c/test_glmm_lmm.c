@@ -245,8 +245,17 @@ static example new_example(const configuration *c) {
   }
   if (c->held == HELD_COR || c->held == HELD_ALL) cor[0] = -0.4;
   for (int l = 0; l < c->n_level; l++) sigma[l] = c->held == HELD_SD && l == 1 ? 2.5 : NAN;
-  const lmm_rows rows = {n,     c->p, c->q, M, c->n_level, X, y, Z, c->weighted ? w : NULL,
-                         group, level};
+  const lmm_rows rows = {.n = n,
+                         .p = c->p,
+                         .q = c->q,
+                         .m = M,
+                         .n_level = c->n_level,
+                         .X = X,
+                         .y = y,
+                         .Z = Z,
+                         .weight = c->weighted ? w : NULL,
+                         .group = group,
+                         .level = level};
   const lmm_law law = {.method = c->method,
                        .n_block = c->split ? c->q : c->q > 0,
                        .block = block,
@@ -486,7 +495,15 @@ static example new_oneway(lmm_method method, int m, int k, const double *mean, d
   double *law_sd = new_doubles(1), *cor = new_doubles(1), *sigma = new_doubles(1);
   law_sd[0] = sd;
   cor[0] = sigma[0] = NAN;
-  const lmm_rows rows = {n, 1, 1, m, 1, one, y, one, NULL, group, NULL};
+  const lmm_rows rows = {.n = n,
+                         .p = 1,
+                         .q = 1,
+                         .m = m,
+                         .n_level = 1,
+                         .X = one,
+                         .y = y,
+                         .Z = one,
+                         .group = group};
   const lmm_law law = {
       .method = method, .n_block = 1, .block = block, .sd = law_sd, .cor = cor, .sigma = sigma};
   const example e = {rows, law};
@@ -637,7 +654,7 @@ static void test_pairs(void) {
 static void test_no_group(void) {
   const double X[8] = {1, 1, 1, 1, -1, 0, 1, 2}, y[4] = {1, 0, 2, 5}, sigma[1] = {NAN};
   for (int reml = 0; reml < 2; reml++) {
-    const lmm_rows rows = {4, 2, 0, 0, 1, X, y, NULL, NULL, NULL, NULL};
+    const lmm_rows rows = {.n = 4, .p = 2, .n_level = 1, .X = X, .y = y};
     const lmm_law law = {.method = reml ? LMM_REML : LMM_EM, .sigma = sigma};
     const example e = {rows, law};
     fixture f;
@@ -657,7 +674,7 @@ static void test_no_group(void) {
 static void test_pivots(void) {
   const double X[12] = {1, 1, 0, 0, 1, -1, 1, -1, 3, 1, 1, -1}; /* the third: 2 x1 + x2 */
   const double y[4] = {1, 2, 3, 5}, sigma[1] = {NAN};
-  const lmm_rows rows = {4, 3, 0, 0, 1, X, y, NULL, NULL, NULL, NULL};
+  const lmm_rows rows = {.n = 4, .p = 3, .n_level = 1, .X = X, .y = y};
   const lmm_law law = {.method = LMM_EM, .sigma = sigma};
   const example e = {rows, law};
   fixture f;
@@ -702,7 +719,7 @@ static void test_unbounded_reml(void) {
   const int level[6] = {1, 1, 2, 2, 2, 2};
   const double sigma[2] = {NAN, NAN};
   for (int reml = 0; reml < 2; reml++) {
-    const lmm_rows rows = {6, 2, 0, 0, 2, X, y, NULL, NULL, NULL, level};
+    const lmm_rows rows = {.n = 6, .p = 2, .n_level = 2, .X = X, .y = y, .level = level};
     const lmm_law law = {.method = reml ? LMM_REML : LMM_EM, .sigma = sigma};
     const example e = {rows, law};
     fixture f;

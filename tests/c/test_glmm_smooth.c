@@ -51,7 +51,17 @@ static example new_example(const configuration *c) {
   size[1] = K2;
   smooth_sd[0] = c->held ? 3.0 : NAN;
   smooth_sd[1] = NAN;
-  const lmm_rows rows = {N, p, c->q, M, c->n_level, X, y, Z, c->weighted ? w : NULL, group, level};
+  const lmm_rows rows = {.n = N,
+                         .p = p,
+                         .q = c->q,
+                         .m = M,
+                         .n_level = c->n_level,
+                         .X = X,
+                         .y = y,
+                         .Z = Z,
+                         .weight = c->weighted ? w : NULL,
+                         .group = group,
+                         .level = level};
   const lmm_law law = {.method = c->method,
                        .n_block = c->q > 0,
                        .block = block,

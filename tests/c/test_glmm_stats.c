@@ -45,8 +45,17 @@ static example new_example(int q, int m, int n_level, int weighted, int first) {
   for (int c = 0; c < q; c++) sd[c] = NAN;
   for (int l = 0; l < n_level; l++) sigma[l] = NAN;
   cor[0] = NAN;
-  const lmm_rows rows = {n,       3,      q, m, n_level, e.X, e.y, e.Z, weighted ? e.weight : NULL,
-                         e.group, e.level};
+  const lmm_rows rows = {.n = n,
+                         .p = 3,
+                         .q = q,
+                         .m = m,
+                         .n_level = n_level,
+                         .X = e.X,
+                         .y = e.y,
+                         .Z = e.Z,
+                         .weight = weighted ? e.weight : NULL,
+                         .group = e.group,
+                         .level = e.level};
   const lmm_law law = {
       .method = LMM_EM, .n_block = q > 0, .block = block, .sd = sd, .cor = cor, .sigma = sigma};
   e.rows = rows;
