@@ -17,7 +17,15 @@ static inline elbo_status smooth_invert(double *M, int p, double *log_det) {
 }
 
 /* sum E_q[c^2] of term k, in the coordinates of q. */
-double smooth_second(const lmm_work *work, int k);
+static inline double smooth_second(const lmm_work *w, int k) {
+  const lmm_smooth *s = &w->smooth;
+  const int p = w->stats->p, points = w->method == LMM_JOINT;
+  double sum = 0.0;
+  for (int j = s->start[k]; j < s->start[k + 1]; j++)
+    sum += s->q_c[j] * s->q_c[j] + (points ? 0.0 : s->q_P[j * (p + 1)]);
+  return sum;
+}
+
 /* What the prior of the sd of term k adds to the objective: value, and derivatives by sd^2. */
 void smooth_log_prior(const lmm_work *work, int k, double *out);
 

@@ -28,15 +28,6 @@ static double ratio(const lmm_smooth *s, int k) {
   return s->q_sd[k] == 0.0 || s->sd[k] == 0.0 ? 1.0 : s->q_sd[k] / s->sd[k];
 }
 
-double smooth_second(const lmm_work *w, int k) {
-  const lmm_smooth *s = &w->smooth;
-  const int p = w->stats->p, points = w->method == LMM_JOINT;
-  double sum = 0.0;
-  for (int j = s->start[k]; j < s->start[k + 1]; j++)
-    sum += s->q_c[j] * s->q_c[j] + (points ? 0.0 : s->q_P[j * (p + 1)]);
-  return sum;
-}
-
 elbo_status lmm_smooth_elbo(lmm_work *w, double *value) {
   const lmm_smooth *s = &w->smooth;
   const int p = w->stats->p, points = w->method == LMM_JOINT;

@@ -423,7 +423,6 @@ static void get_memory(membership_work *w, const elbo_memory *mem) {
 
 elbo_status mixture_membership_part(mixture_part *part, const mixture_weights_spec *spec,
                                     const elbo_memory *mem) {
-  if (spec->method == MIXTURE_VB) return mixture_membership_vb_part(part, spec, mem);
   membership_work *w = mem->get(mem->ctx, sizeof *w);
   *w = (membership_work){.k = spec->k,
                          .p = spec->n_w,

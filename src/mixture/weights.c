@@ -392,6 +392,8 @@ static void stick_part(mixture_part *part, weights_work *w, int n_unit, const el
 
 elbo_status mixture_weights_part(mixture_part *part, const mixture_weights_spec *spec,
                                  const elbo_memory *mem) {
+  if (spec->W != NULL && spec->method == MIXTURE_VB)
+    return mixture_membership_vb_part(part, spec, mem);
   if (spec->W != NULL) return mixture_membership_part(part, spec, mem);
   weights_work *w = mem->get(mem->ctx, sizeof *w);
   memset(w, 0, sizeof *w);
