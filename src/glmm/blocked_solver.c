@@ -1,0 +1,291 @@
+/* The table of the blocked solver: where it is, what q is there, and how it is made. */
+#include <math.h>
+#include <string.h>
+
+#include "glmm/blocked.h"
+#include "glmm/blocked_state.h"
+#include "glmm/cross.h"
+#include "math/la.h"
+
+/* ---- where it is ----------------------------------------------------------------------------- */
+
+/* [X y]'s sums to those of [X, y - X origin]. */
+static void move(void *state, const double *origin) {
+  crossed *c = (crossed *)state;
+  const int p = c->p1 - 1;
+  memmove(c->origin, origin, (size_t)p * sizeof(double));
+  shift_cross(c->cells->cross, c->origin, p, c->cross);
+  const double *from = c->cells->by_node;
+  for (int i = 0; i < c->cells->n_node; i++)
+    for (int a = 0; a < c->cells->size[i]; a++, from += c->p1) {
+      double *to = c->by_place + (size_t)c->p1 * (size_t)(c->b.place[i] + a);
+      memcpy(to, from, (size_t)c->p1 * sizeof(double));
+      for (int j = 0; j < p; j++) to[p] -= from[j] * origin[j];
+    }
+  c->solved = 0;
+}
+
+static elbo_status factor(void *state, const glmm_theta *at) {
+  crossed *c = (crossed *)state;
+  const int q = c->stats->q;
+  const size_t size = square(q) * sizeof(double), units = (size_t)q * sizeof(double);
+  if (c->factored && c->v == at->variance[0] && memcmp(c->given, at->root, size) == 0 &&
+      memcmp(c->unit, at->unit, units) == 0)
+    return ELBO_OK;
+  memcpy(c->given, at->root, size);
+  memcpy(c->root, at->root, size);
+  memcpy(c->unit, at->unit, units);
+  c->v = at->variance[0];
+  crossed_give_variance(c);
+  c->factored = 0;
+  return crossed_factor(c);
+}
+
+/* ---- q --------------------------------------------------------------------------------------- */
+
+/* Means (n) and gains (n x p, by row) by place, roots of the covariances of levels (n_node blocks),
+ * the sum over levels of their covariances (q x q), the trace of Z'WZ and the covariance of u. */
+typedef struct {
+  double *mean, *gain, *root, *second, *trace;
+} posterior_parts;
+
+static posterior_parts parts_of(const crossed *c, double *q) {
+  posterior_parts s;
+  s.mean = q;
+  s.gain = s.mean + c->n;
+  s.root = s.gain + (size_t)c->n * (size_t)(c->p1 - 1);
+  s.second = s.root + c->cells->diagonal[c->cells->n_node];
+  s.trace = s.second + square(c->stats->q);
+  return s;
+}
+
+static size_t posterior_size(const crossed *c) {
+  return (size_t)c->n * (size_t)c->p1 + c->cells->diagonal[c->cells->n_node] + square(c->stats->q) +
+         1;
+}
+
+/* Covariances of levels, their roots and sums. */
+static void spread_levels(crossed *c, const posterior_parts *s) {
+  const lmm_crossed *d = c->cells;
+  const int q = c->stats->q;
+  crossed_invert(c);
+  for (int i = 0; i < d->n_node; i++) {
+    int ld;
+    const int n = d->size[i], first = d->first[d->factor_of[i]];
+    const double *from = c->b.Z + blocked_diagonal(&c->b, i, &ld);
+    double block[LMM_MAX_TERMS * LMM_MAX_TERMS];
+    for (int a = 0; a < n; a++)
+      for (int b = 0; b <= a; b++) {
+        block[a + n * b] = block[b + n * a] = from[a + ld * b];
+        s->second[first + a + q * (first + b)] += from[a + ld * b];
+      }
+    la_chol_semidefinite(block, n, 0.0, s->root + d->diagonal[i]);
+  }
+  for (int a = 0; a < q; a++)
+    for (int b = 0; b < a; b++) s->second[b + q * a] = s->second[a + q * b];
+  crossed_factor_sum(c);
+  for (int k = 0; k < q; k++)
+    for (int a = k; a < q; a++) *s->trace += c->root[a + q * k] * c->factor_sum[a + q * k];
+}
+
+static void posterior(void *state, const double *beta, double spread, int moves, double *q,
+                      double *log_det) {
+  crossed *c = (crossed *)state;
+  const int p = c->p1 - 1;
+  const posterior_parts s = parts_of(c, q);
+  memset(q, 0, posterior_size(c) * sizeof(double));
+  crossed_solve(c);
+  for (int i = 0; i < c->n; i++) {
+    const double *e = c->E + (size_t)c->p1 * (size_t)i;
+    s.mean[i] = e[p];
+    for (int j = 0; j < p; j++) s.mean[i] -= e[j] * (beta[j] - c->origin[j]);
+    if (moves) memcpy(s.gain + (size_t)p * (size_t)i, e, (size_t)p * sizeof(double));
+  }
+  *log_det = c->log_det;
+  if (spread > 0.0) spread_levels(c, &s);
+}
+
+/* second += sum over levels of sum_jk B_aj C_jk B_bk, B n x p by row, by term. */
+static void add_gain_spread(const crossed *c, const double *B, const double *C, double *second) {
+  const lmm_crossed *d = c->cells;
+  const int q = c->stats->q, p = c->p1 - 1;
+  double *BC = c->scratch;
+  for (int i = 0; i < d->n_node; i++) {
+    const int n = d->size[i], first = d->first[d->factor_of[i]];
+    const double *from = B + (size_t)p * (size_t)c->b.place[i];
+    for (int a = 0; a < n; a++) {
+      for (int j = 0; j < p; j++) {
+        BC[j] = 0.0;
+        for (int k = 0; k < p; k++) BC[j] += from[p * a + k] * C[k + p * j];
+      }
+      for (int b = 0; b <= a; b++) second[first + a + q * (first + b)] += dot(BC, from + p * b, p);
+    }
+  }
+}
+
+static void moments(void *state, const double *posterior, const double *q_root, const double *C,
+                    const double *C_root, double *second, double *residual, double *trace) {
+  crossed *c = (crossed *)state;
+  const lmm_crossed *d = c->cells;
+  const int q = c->stats->q, p1 = c->p1, p = p1 - 1;
+  const posterior_parts s = parts_of(c, (double *)posterior);
+  double *b = c->left, *u = c->product, *Nu = c->forward;
+  (void)C_root;
+  c->solved = 0; /* its place is used here */
+  memcpy(second, s.second, square(q) * sizeof(double));
+  for (int i = 0; i < d->n_node; i++) {
+    const int first = d->first[d->factor_of[i]], at = c->b.place[i];
+    for (int k = 0; k < d->size[i]; k++)
+      for (int l = 0; l <= k; l++)
+        second[first + k + q * (first + l)] += s.mean[at + k] * s.mean[at + l];
+  }
+  if (C) add_gain_spread(c, s.gain, C, second);
+  fill_upper(second, q);
+  for (int i = 0; i < c->n; i++) {
+    memcpy(b + (size_t)p1 * (size_t)i, s.gain + (size_t)p * (size_t)i, (size_t)p * sizeof(double));
+    b[(size_t)p1 * (size_t)i + (size_t)p] = s.mean[i];
+  }
+  crossed_by_root(c, q_root, 0, p1, b, u);
+  crossed_product(c, p1, u, Nu);
+  /* X'W(y - X origin - Z u), its square, and what X - Z K leaves of the coefficients' spread. */
+  memcpy(residual, c->cross, square(p1) * sizeof(double));
+  *trace = *s.trace;
+  double *G = c->scratch;
+  memcpy(G, c->cross, square(p1) * sizeof(double));
+  for (int i = 0; i < c->n; i++) {
+    const size_t at = (size_t)p1 * (size_t)i;
+    const double *B = c->by_place + at, *U = u + at, *NU = Nu + at;
+    for (int j = 0; j < p; j++) residual[p + p1 * j] -= B[j] * U[p];
+    residual[p + p1 * p] += U[p] * (NU[p] - 2.0 * B[p]);
+    for (int j = 0; j < p && C; j++)
+      for (int k = 0; k <= j; k++) G[j + p1 * k] += U[j] * NU[k] - U[j] * B[k] - B[j] * U[k];
+  }
+  for (int j = 0; j < p && C; j++)
+    for (int k = 0; k < p; k++) *trace += C[j + p * k] * at_lower(G, p1, j, k);
+}
+
+/* e (n x k, by row) to the sum over its columns of e'(J + root'Z'D^{-1}Z root) e. */
+static double length_in_precision(crossed *c, int k, const double *e, double *u, double *Nu) {
+  const lmm_crossed *d = c->cells;
+  double sum = 0.0;
+  for (int i = 0; i < d->n_node; i++)
+    for (int a = 0; a < d->size[i]; a++) {
+      const double *x = e + (size_t)k * (size_t)(c->b.place[i] + a);
+      sum += c->unit[d->first[d->factor_of[i]] + a] * dot(x, x, k);
+    }
+  crossed_by_root(c, c->root, 0, k, e, u);
+  crossed_product(c, k, u, Nu);
+  for (size_t i = 0; i < (size_t)c->n * (size_t)k; i++) sum += u[i] * Nu[i] / c->v;
+  return sum;
+}
+
+static void divergence(void *state, const double *M, const double *posterior, const double *exact,
+                       const double *shift, const double *C_root, double *trace) {
+  crossed *c = (crossed *)state;
+  const int q = c->stats->q, p1 = c->p1, p = p1 - 1;
+  const posterior_parts s = parts_of(c, (double *)posterior), t = parts_of(c, (double *)exact);
+  double *all = c->left, *moved = c->product, *u = c->forward, *Nu = c->E;
+  c->solved = 0;
+  for (int k = 0; k < q; k++)
+    for (int i = 0; i < q && c->unit[k] > 0.0; i++)
+      for (int j = 0; j < q; j++)
+        *trace += c->unit[k] * M[k + q * i] * s.second[i + q * j] * M[k + q * j];
+  *trace += *s.trace / c->v;
+  for (int i = 0; i < c->n; i++) {
+    double *to = all + (size_t)p1 * (size_t)i;
+    memcpy(to, s.gain + (size_t)p * (size_t)i, (size_t)p * sizeof(double));
+    to[p] = s.mean[i];
+  }
+  crossed_by_root(c, M, 0, p1, all, moved);
+  for (int i = 0; i < c->n; i++) {
+    const double *from = moved + (size_t)p1 * (size_t)i, *gain = t.gain + (size_t)p * (size_t)i;
+    double *to = all + (size_t)p1 * (size_t)i;
+    to[p] = from[p] - t.mean[i];
+    for (int j = 0; j < p; j++) to[p] += gain[j] * shift[j];
+    for (int j = 0; j < p; j++) {
+      to[j] = 0.0;
+      for (int k = j; k < p && C_root; k++) to[j] += (from[k] - gain[k]) * C_root[k + p * j];
+    }
+  }
+  *trace += length_in_precision(c, p1, all, u, Nu);
+}
+
+static void level(void *state, const double *posterior, int f, int g, double *mean, double *root,
+                  double *gain) {
+  const crossed *c = (const crossed *)state;
+  const int node = lmm_node(c->cells, f, g), n = c->cells->size[node], p = c->p1 - 1;
+  const posterior_parts s = parts_of(c, (double *)posterior);
+  const size_t at = (size_t)c->b.place[node];
+  memcpy(mean, s.mean + at, (size_t)n * sizeof(double));
+  memcpy(gain, s.gain + (size_t)p * at, (size_t)(n * p) * sizeof(double));
+  memcpy(root, s.root + c->cells->diagonal[node], square(n) * sizeof(double));
+}
+
+/* ---- set-up ---------------------------------------------------------------------------------- */
+
+/* Blocks of cells with their rows at the node that is placed later, as the matrix has them. */
+static void orient_cells(lmm_crossed *d, const blocked *b) {
+  double block[LMM_MAX_TERMS * LMM_MAX_TERMS];
+  for (size_t k = 0; k < d->n_cell; k++) {
+    const int i = d->cell_i[k], j = d->cell_j[k], ni = d->size[i], nj = d->size[j];
+    double *value = d->value + d->first_value[k];
+    if (blocked_rows_are_first(b, i, j)) continue;
+    memcpy(block, value, (size_t)(ni * nj) * sizeof(double));
+    for (int r = 0; r < nj; r++)
+      for (int s = 0; s < ni; s++) value[r + nj * s] = block[s + ni * r];
+    d->cell_i[k] = j;
+    d->cell_j[k] = i;
+  }
+}
+
+void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
+                        const elbo_memory *mem) {
+  lmm_crossed *d = stats->crossed;
+  crossed *c = (crossed *)mem->get(mem->ctx, sizeof *c);
+  const int q = stats->q, p1 = stats->p + 1, leaf = d->factor_of[0];
+  memset(c, 0, sizeof *c);
+  const blocked_pattern pattern = {d->n_node, d->n_unit[leaf], d->size,
+                                   d->n_cell, d->cell_i,       d->cell_j};
+  blocked_plan(&c->b, &pattern, d->threads, mem);
+  orient_cells(d, &c->b);
+  c->stats = stats;
+  c->cells = d;
+  c->n = d->n;
+  c->p1 = p1;
+  c->n_pair = n_pair;
+  const size_t size = (size_t)d->n * (size_t)p1, wide = (size_t)d->n * (size_t)larger(p1, n_pair);
+  double **const by_column[] = {&c->forward, &c->E, &c->left, &c->product};
+  for (int a = 0; a < 4; a++) *by_column[a] = elbo_doubles(mem, wide + 1);
+  c->by_place = elbo_doubles(mem, size + 1);
+  c->root = elbo_doubles(mem, square(q));
+  c->given = elbo_doubles(mem, square(q));
+  c->unit = elbo_doubles(mem, (size_t)q);
+  c->weight = elbo_doubles(mem, (size_t)q);
+  c->factor_sum = elbo_doubles(mem, square(q));
+  c->origin = elbo_doubles(mem, (size_t)p1);
+  c->cross = elbo_doubles(mem, square(p1));
+  c->scratch = elbo_doubles(mem, crossed_scratch_size(q, p1 - 1, n_pair));
+  memset(c->weight, 0, (size_t)q * sizeof(double));
+  for (int i = 0; i < d->n_node; i++)
+    for (int a = 0; a < d->size[i]; a++)
+      c->weight[d->first[d->factor_of[i]] + a] +=
+          d->own[d->diagonal[i] + (size_t)(a * (d->size[i] + 1))] / d->n_unit[d->factor_of[i]];
+  *solver = (glmm_solver){.n_factor = d->n_factor,
+                          .first = d->first,
+                          .n_unit = d->n_unit,
+                          .q_size = posterior_size(c),
+                          .state = c,
+                          .move = move,
+                          .factor = factor,
+                          .objective = crossed_objective,
+                          .derivatives = crossed_derivatives,
+                          .posterior = posterior,
+                          .moments = moments,
+                          .divergence = divergence,
+                          .level = level};
+}
+
+size_t lmm_blocked_fill(const glmm_solver *solver) {
+  const crossed *c = (const crossed *)solver->state;
+  return c->b.panel[c->b.n_super];
+}
