@@ -1,4 +1,4 @@
-/* What every kind of step does: it moves, tells the trace how far it is, and asks whether to stop. */
+/* What every kind of step does: it moves, tells the trace where it is, and asks whether to stop. */
 #include "engine/ascent.h"
 
 #include <math.h>
