@@ -1,16 +1,16 @@
-# Renders the skeleton of a template to HTML with these params, and returns its text.
-render_template <- function(template, params = NULL) {
+# Renders the skeleton of a template with these params, to HTML unless a format is given, and returns
+# its text.
+render_template <- function(template, params = NULL, format = NULL) {
   skip_if_not_installed("rmarkdown")
   skip_if_not(rmarkdown::pandoc_available("2.0"), "pandoc is not installed")
   folder <- system.file("rmarkdown", "templates", template, package = "elbo", mustWork = TRUE)
   directory <- withr::local_tempdir()
   report <- file.path(directory, "report.Rmd")
   file.copy(file.path(folder, "skeleton", "skeleton.Rmd"), report)
-  html <- rmarkdown::render(
-    report, rmarkdown::html_document(theme = NULL, highlight = NULL),
-    params = params, quiet = TRUE, envir = new.env(parent = globalenv())
-  )
-  paste(readLines(html, encoding = "UTF-8", warn = FALSE), collapse = "\n")
+  if (is.null(format)) format <- rmarkdown::html_document(theme = NULL, highlight = NULL)
+  made <- rmarkdown::render(report, format, params = params, quiet = TRUE,
+                            envir = new.env(parent = globalenv()))
+  paste(readLines(made, encoding = "UTF-8", warn = FALSE), collapse = "\n")
 }
 
 test_that("every template has a name, a description and a skeleton", {
@@ -62,4 +62,17 @@ test_that("the homework has solutions only where they are asked for", {
   expect_match(solved, "Solution.", fixed = TRUE)
   expect_match(solved, "sum(d^2)", fixed = TRUE)
   expect_match(sheet, "math-style: normal", fixed = TRUE) # formulas as in the lecture
+})
+
+test_that("the homework becomes a PDF where LaTeX is small", {
+  skip_on_cran()
+  skip_if_not_installed("rmarkdown")
+  # Debian has framed.sty in texlive-latex-extra, what is left in texlive-latex-recommended.
+  report <- system.file("rmarkdown/templates/homework/skeleton/skeleton.Rmd", package = "elbo",
+                        mustWork = TRUE)
+  settings <- rmarkdown::yaml_front_matter(report)$output$pdf_document
+  expect_type(settings, "list")
+  tex <- render_template("homework", format = do.call(rmarkdown::latex_document, settings))
+  expect_match(tex, "Highlighting", fixed = TRUE)
+  expect_no_match(tex, "framed", fixed = TRUE)
 })
