@@ -1,5 +1,5 @@
-# Renders the skeleton of a template with these params, to HTML unless a format is given, and returns
-# its text.
+# Renders the skeleton of a template with these params, to HTML unless a format is given, and
+# returns its text.
 render_template <- function(template, params = NULL, format = NULL) {
   skip_if_not_installed("rmarkdown")
   skip_if_not(rmarkdown::pandoc_available("2.0"), "pandoc is not installed")
