@@ -9,7 +9,9 @@
 bootstrap.elbo_mixture <- function(object, nsim = 1000L, seed = NULL, ...) {
   check_dots_empty(...)
   nsim <- check_count(nsim, "nsim")
-  refits <- repeated(nsim, function() refit_draw(object), seed, control_of(object), "Refits")
+  latent <- latent_parameters(object)
+  refits <- repeated(nsim, function() refit_draw(object, latent), seed, control_of(object),
+                     "Refits")
   theta <- do.call(rbind, lapply(refits, `[[`, "theta"))
   colnames(theta) <- names(theta(object))
   objective <- vapply(refits, `[[`, 0, "objective")
@@ -34,25 +36,31 @@ each_in_turn <- function(x, f, control, what) {
   })
 }
 
-# Fitted to one draw of the responses; NA where there is no answer.
-refit_draw <- function(fit) {
+# Fitted to one draw of the responses; NA where there is no answer. `latent` is latent_parameters().
+refit_draw <- function(fit, latent) {
   design_of(fit) <- redrawn_design(fit)
-  cache_of(fit) <- new.env(parent = emptyenv())
-  expected <- unit_probability(fit)
-  refit <- refit_mixture(fit)
-  if (is.null(refit)) return(list(theta = NA * theta(fit), objective = NA_real_))
-  order <- match_components(crossprod(expected, unit_probability(refit)))
-  list(theta = permute_theta(refit, order), objective = objective_of(refit))
+  model <- fit_model(fit)
+  answer <- refit_ascent(model, state_of(fit), refit_control(fit))
+  if (!alive(answer)) return(list(theta = NA * theta(fit), objective = NA_real_))
+  shared <- crossprod(probability_at(fit, model, state_of(fit)),
+                      probability_at(fit, model, answer$state))
+  theta(fit)[] <- reported_theta(answer, model, latent)
+  list(theta = permute_theta(fit, match_components(shared)), objective = answer$objective)
 }
 
-refit_mixture <- function(fit) {
-  answer <- ascend_mixture(fit_model(fit), list(state = state_of(fit)), refit_control(fit))
-  if (!alive(answer)) return(NULL)
-  state_of(fit) <- answer$state
-  theta(fit)[] <- reported_theta(answer, fit_model(fit), latent_parameters(fit))
-  objective_of(fit) <- answer$objective
-  cache_of(fit) <- new.env(parent = emptyenv())
-  fit
+refit_run <- 60L # iterations before second derivatives are worth their passes
+
+# From the estimates the way is short, and second derivatives, two passes for each parameter, would
+# cost many times what it does only to confirm its end: they wait for ascents that are slow.
+refit_ascent <- function(model, state, control) {
+  answer <- ascend_mixture(model, list(state = state), control, first_order = TRUE,
+                           max_iter = min(refit_run, control$max_iter))
+  if (answer$status != ascent_status[["max_iter"]] || control$max_iter <= refit_run) return(answer)
+  ascend_mixture(model, list(state = answer$state), control)
+}
+
+probability_at <- function(fit, model, state) {
+  harden(fit, .Call(C_mixture_evaluate, model, state)$probability)
 }
 
 # The design with responses drawn, those missing that were.
@@ -86,6 +94,7 @@ match_components <- function(shared) {
 # first component.
 permute_theta <- function(fit, order) {
   theta <- theta(fit)
+  if (!is.unsorted(order)) return(theta)
   parameters <- parameters_of(fit)
   key <- paste(parameters$block, term_names(parameters))
   for (term in unique(key[!is.na(parameters$component) & parameters$block != "membership"])) {

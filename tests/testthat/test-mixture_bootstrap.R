@@ -49,3 +49,63 @@ test_that("intervals of estimates at infinity are order statistics", {
   expect_true(all(is.na(vcov(b)["a", ])) && !any(is.nan(vcov(b))))
   expect_equal(vcov(b)["c", "c"], 2.5)
 })
+
+# A mixture of curves with smooth terms, 40 genes.
+curves_fit <- function() {
+  genes <- sim_curves(40, k = 2, seed = 1)
+  fit_mixture(expr ~ s(time) + (1 | gene), genes, k = 2, unit = ~ gene)
+}
+
+test_that("refits from the estimates end where Newton's method does, with fewer readings", {
+  fits <- c(list(curves_fit()), lapply(c("normal", "gaussian", "poisson", "vb"), mixture_example))
+  for (fit in fits) {
+    latent <- latent_parameters(fit)
+    control <- refit_control(fit)
+    passes <- withr::with_seed(1, replicate(5, {
+      model <- fit_model(fit, redrawn_design(fit))
+      newton <- ascend_mixture(model, list(state = state_of(fit)), control)
+      refit <- refit_ascent(model, state_of(fit), control)
+      expect_identical(c(newton$status, refit$status), c(0L, 0L))
+      expect_lt(newton$gradient, 1e-6) # of the exact score, in standard errors
+      # The gain still to come is below 1e-8: (1.4e-4 se)^2 / 2, where its estimate is exact.
+      distance <- abs(refit$theta - newton$theta)[!latent] / standard_errors(fit)
+      expect_lt(max(distance, na.rm = TRUE), 1e-3)
+      c(refit$passes, newton$passes)
+    }))
+    expect_lt(sum(passes[1, ]), sum(passes[2, ]))
+  }
+})
+
+test_that("refits of mixtures look at no formula, frame or data", {
+  fits <- c(list(curves_fit()), lapply(c(mixture_kinds, "joint", "vb"), mixture_example))
+  for (fit in fits) {
+    blind <- fit
+    blind[c("call", "formula", "frame", "variables", "terms", "xlevels", "contrasts")] <- NULL
+    expect_identical(bootstrap(blind, 2, seed = 1)$theta, bootstrap(fit, 2, seed = 1)$theta)
+  }
+  p_value <- function(...) bootstrap_ratio(..., statistic = 1, nsim = 3, seed = 1)$p
+  fits <- lapply(1:2, function(k) fit_mixture(waiting ~ 1, faithful, k = k, covariance = "E"))
+  blind <- lapply(fits, function(fit) replace(fit, c("frame", "terms", "formula"), list(NULL)))
+  expect_identical(p_value(blind[[1]], blind[[2]]), p_value(fits[[1]], fits[[2]]))
+})
+
+test_that("starts, moves and all numbers of components are of one model frame", {
+  calls <- new.env()
+  for (name in c("model.frame.default", "model.matrix.default")) {
+    assign(name, 0L, calls)
+    tracer <- substitute(assign(name, get(name, calls) + 1L, calls),
+                         list(name = name, calls = calls))
+    suppressMessages(trace(name, tracer, where = asNamespace("stats"), print = FALSE))
+  }
+  on.exit(suppressMessages(for (name in ls(calls)) untrace(name, where = asNamespace("stats"))))
+  count <- function(k) {
+    for (name in ls(calls)) assign(name, 0L, calls)
+    fit <- fit_mixture(expr ~ s(time) + (1 | gene), sim_curves(30, k = 2, seed = 1), k = k,
+                       unit = ~ gene)
+    unlist(mget(ls(calls), calls))
+  }
+  one <- count(1)
+  expect_identical(one[["model.frame.default"]], 1L)
+  expect_identical(count(2:4), one) # X and Z once each
+  expect_identical(one[["model.matrix.default"]], 2L)
+})
