@@ -163,21 +163,33 @@ ratio_law.elbo_glmm <- function(small, large) {
 
 #' @exportS3Method
 bootstrap_ratio.elbo_glmm <- function(small, large, statistic, nsim, seed) {
-  if (is.null(nsim)) nsim <- 1000L
+  nsim <- if (is.null(nsim)) 1000L else as.integer(nsim)
   check_simulates(small, "The bootstrap")
-  n <- nobs(small)
-  chunk <- max(1L, min(nsim, as.integer(5e6 / n)))
-  exceed <- with_seed(seed, {
-    done <- 0L
-    count <- c(0L, 0L)
-    while (done < nsim) {
-      size <- min(chunk, nsim - done)
-      Y <- as.matrix(stats::simulate(small, size))
-      ratio <- 2 * (refit_evidence(large, Y) - refit_evidence(small, Y))
-      count <- count + c(sum(ratio >= statistic - 1e-8, na.rm = TRUE), sum(!is.na(ratio)))
-      done <- done + size
-    }
-    count
-  })
-  list(p = (1 + exceed[1]) / (1 + exceed[2]), law = sprintf("bootstrap of %d", nsim))
+  place <- place_within(small, large)
+  ratio <- with_seed(seed, if (is.null(place)) ratios_by_rows(small, large, nsim)
+                           else ratios_within(small, large, place, nsim))
+  ratio <- ratio[!is.na(ratio)]
+  list(p = (1 + sum(ratio >= statistic - 1e-8)) / (1 + length(ratio)),
+       law = sprintf("bootstrap of %d", nsim))
+}
+
+# Likelihood ratios of draws from the smaller model, made in the statistics of the larger one.
+ratios_within <- function(small, large, place, nsim) {
+  draw <- draw_within(small, large, place)
+  tables <- .Call(C_glmm_bootstrap, draw$model, draw$theta,
+                  list(model_within(small, large, place), model_of(large)),
+                  lapply(list(small, large), refit_settings), nsim)
+  within <- tables[[1]] # the objective and the status come last
+  n <- nrow(within)
+  2 * (table_evidence(large, tables[[2]]) - ifelse(within[n, ] >= 0, within[n - 1, ], NA))
+}
+
+# The same where no statistics are those of both.
+ratios_by_rows <- function(small, large, nsim) {
+  chunk <- max(1L, min(nsim, as.integer(5e6 / nobs(small))))
+  sizes <- diff(unique(c(seq(0L, nsim, by = chunk), nsim)))
+  unlist(lapply(sizes, function(size) {
+    Y <- drawn_rows(small, size)
+    2 * (refit_evidence(large, Y) - refit_evidence(small, Y))
+  }))
 }

@@ -38,8 +38,7 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
   check_dots_empty(...)
   nsim <- check_count(nsim, "nsim")
   check_simulates(object, "bootstrap()")
-  tables <- with_seed(seed, bootstrap_tables(object, list(object), nsim))
-  refits <- refit_table(object, tables[[1]])
+  refits <- refit_table(object, with_seed(seed, bootstrap_table(object, nsim)))
   theta <- refits[, -ncol(refits), drop = FALSE]
   structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = theta(object),
                  failed = sum(is.na(refits[, ncol(refits)])), method = method_of(object),
@@ -48,25 +47,24 @@ bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
             class = "elbo_bootstrap")
 }
 
-# Draws of the response from `fit`, to each of which the models of `fits`, with the statistics of
-# its design, are fitted: a table for each, as refit_table() reads it.
-bootstrap_tables <- function(fit, fits, nsim) {
-  crossed <- vapply(c(list(fit), fits), function(f) is_crossed(design_of(f)), NA)
-  if (any(crossed)) { # row by row
-    Y <- as.matrix(simulate(fit, nsim, re.form = NA))
-    Y <- Y[stats::complete.cases(Y), , drop = FALSE] # of na.exclude()
-    return(lapply(fits, refit_columns, Y))
-  }
-  held <- held_of(fit)
-  held$constant[held$block == "beta"] <- NA # all of X has part in a draw
-  of_beta <- unname(theta(fit)[parameters_of(fit)$block == "beta"])
-  theta <- theta_parts(fit)
-  theta$beta <- c(of_beta, numeric(sum(smooth_sizes(design_of(fit)$curves))))
-  model <- c(glmm_law(design_of(fit), held, method_of(fit), full_rank = TRUE),
-             list(stats = stats_of(fit)))
-  controls <- lapply(fits, function(f) ascend_control(refit_control(f), f$design))
-  .Call(C_glmm_bootstrap, model, theta, lapply(fits, model_of), controls, nsim)
+# Draws from `fit`, to each of which it is fitted: a table as refit_table() reads it.
+bootstrap_table <- function(fit, nsim) {
+  if (is_crossed(design_of(fit))) return(refit_columns(fit, drawn_rows(fit, nsim)))
+  design <- design_of(fit)
+  itself <- list(map = diag(ncol(design$X) + sum(smooth_sizes(design$curves))),
+                 at = seq_len(ncol(design$Z)))
+  draw <- draw_within(fit, fit, itself)
+  .Call(C_glmm_bootstrap, draw$model, draw$theta, list(model_of(fit)), list(refit_settings(fit)),
+        nsim)[[1]]
 }
+
+# A column a draw; without the rows that na.exclude() would pad.
+drawn_rows <- function(fit, nsim) {
+  Y <- as.matrix(simulate(fit, nsim, re.form = NA))
+  Y[stats::complete.cases(Y), , drop = FALSE]
+}
+
+refit_settings <- function(fit) ascend_control(refit_control(fit), design_of(fit))
 
 # Latent variables without a law cannot be drawn.
 check_simulates <- function(fit, what) {

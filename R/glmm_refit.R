@@ -84,14 +84,15 @@ refit_response <- function(fit, Y) refit_table(fit, refit_columns(fit, Y))
 
 # As refit_table() reads it.
 refit_columns <- function(fit, Y) {
-  control <- ascend_control(refit_control(fit), design_of(fit))
   rows <- if (is_crossed(design_of(fit))) crossed_rows(design_of(fit), control_of(fit))
           else glmm_rows(design_of(fit))
-  .Call(C_glmm_refit, model_of(fit), control, rows, Y - design_of(fit)$offset)
+  .Call(C_glmm_refit, model_of(fit), refit_settings(fit), rows, Y - design_of(fit)$offset)
 }
 
-refit_evidence <- function(fit, Y) {
-  refits <- refit_response(fit, Y)
+refit_evidence <- function(fit, Y) table_evidence(fit, refit_columns(fit, Y))
+
+table_evidence <- function(fit, table) {
+  refits <- refit_table(fit, table)
   theta <- refits[, -ncol(refits), drop = FALSE]
   method <- match(method_of(fit), c("joint", "em", "reml", "vb")) - 1L
   refits[, "objective"] - apply(theta, 1, function(x) log_prior(priors_of(fit), x, method))
