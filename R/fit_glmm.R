@@ -399,7 +399,7 @@ ascend_control <- function(control, design) {
     (is.null(design$level) && scales < 2L && !few_rows(design))
   if (is.null(n_starts)) n_starts <- if (simple) 1L else 18L
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
-       first_order = 0L, max_iter = control$max_iter, tol = control$tol, threads = 1L,
+       first_order = 0L, max_iter = control$max_iter, tol = control$tol, spent = 0, threads = 1L,
        n_starts = min(n_starts, 18L))
 }
 

@@ -36,6 +36,7 @@ moved_ascent <- function(model, run, units, control) {
       failed <- failed + 1L
       if (is.null(better)) next
       better$moves <- run$moves + 1L
+      better$passes <- passes_of(list(run, better))
       run <- better
       failed <- 0L
     }
@@ -163,6 +164,8 @@ moved_candidate <- function(candidate, units, control) {
   if (moved$moves == 0) return(result)
   better <- climb(candidate$model, list(state = moved$state), control)
   if (!alive(better) || better$objective <= result$objective) return(result)
+  spent <- moved$passes * candidate$short$n_unit / candidate$model$n_unit
+  better$passes <- better$passes + spent + if (sample) result$passes else 0
   better$others <- c(list(result), result$others)
   better$starts <- rbind(result$starts, data.frame(start = paste("moves:", moved$moves),
                                                    objective = better$objective, status = "moved"))

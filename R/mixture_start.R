@@ -279,11 +279,12 @@ by_unit <- function(x, design) {
 # Ascents ---------------------------------------------------------------------------------------
 
 ascend_mixture <- function(model, start, control, accelerate = control$accelerate,
-                           max_iter = control$max_iter, progress = NULL, first_order = FALSE) {
+                           max_iter = control$max_iter, progress = NULL, first_order = FALSE,
+                           spent = 0) {
   threads <- if (is.null(control$threads)) 1L else control$threads
   settings <- list(accelerate = match(accelerate, c("none", "squarem", "auto")) - 1L,
                    first_order = as.integer(first_order), max_iter = as.integer(max_iter),
-                   tol = control$tol, threads = threads)
+                   tol = control$tol, spent = as.double(spent), threads = threads)
   .Call(C_mixture_fit, model, settings, start, progress)
 }
 
@@ -418,10 +419,14 @@ first_alive <- function(model, runs, control) {
 # What was found, climbed to the end. Where EM had stopped at a saddle and the way up leads to a
 # collapse, the next best ascent is taken.
 finish_ascent <- function(model, best, control) {
+  spent <- passes_of(list(best)) # of all starts
   for (run in c(list(best), best$others)) {
+    own <- passes_of(list(run))
     result <- continue_ascent(model, run, control)
     if (alive(result)) break
+    spent <- spent + passes_of(list(result))
   }
+  result$passes <- spent - own + passes_of(list(result))
   result$starts <- best$starts
   result
 }
@@ -431,7 +436,7 @@ continue_ascent <- function(model, result, control) {
   left <- control$max_iter - result$iterations
   if (left < 1 || result$finished) return(result)
   more <- ascend_mixture(model, list(state = result$state), control, max_iter = left,
-                         progress = progress_reporter(control))
+                         progress = progress_reporter(control), spent = result$passes)
   more <- refuse_collapsing(model, more)
   if (more$status == ascent_status[["unbounded"]]) return(more)
   rounding <- 1e-8 * abs(result$objective)

@@ -60,6 +60,7 @@ elbo_control call_control(SEXP list) {
   control.max_iter = call_int(list, "max_iter", 1, 2147483647);
   control.threads = call_int(list, "threads", 0, 1024);
   control.tol = call_double(list, "tol");
+  control.spent = call_double(list, "spent");
   if (!(control.tol > 0.0)) Rf_error("internal error: `tol` must be positive");
   return control;
 }

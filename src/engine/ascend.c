@@ -20,6 +20,8 @@
 
 enum { CYCLES_FIRST = 50, CYCLES_BETWEEN = 5, ATTEMPTS = 2, VECTORS = 8 };
 
+static const double CONFIRMING = 0.25; /* of the passes so far */
+
 static int has_matrices(const elbo_model *m) {
   return m->schedule.second_order == ELBO_SECOND_ORDER_DENSE || m->objective.metric != NULL;
 }
@@ -118,15 +120,46 @@ static elbo_status climb_until(ascent *a, double enough, double closely) {
     if (status != ELBO_OK || (attempt > 0 && a->to_come <= enough)) return status;
     status = ascent_quasi_newton(a, closely);
     if (status != ELBO_E_RANK) return status;
+    a->result->gradient = NAN; /* by a metric that is no guide */
   }
   return ascent_by_gain(a, enough, most);
+}
+
+/* g' I^{-1} g / 2 that is too little for a scaled gradient of tol. */
+static double close_to(const ascent *a) { return 0.005 * a->control->tol * a->control->tol; }
+
+/* A Hessian by differences reads the data twice for each parameter.  Where quasi-Newton steps have
+ * ended within tol it only confirms, which is not worth more than a part of what was spent. */
+static int worth_confirming(const ascent *a) {
+  if (!a->model->passes) return 1;
+  const double spent = a->control->spent + a->model->passes(a->work);
+  return 2.0 * a->model->n_eta <= CONFIRMING * spent;
+}
+
+/* With a dense Hessian that costs more than a step does: one, at a point from which quasi-Newton
+ * steps lead on, does what Newton's method needs several for. */
+static elbo_status end_by_hessian(ascent *a) {
+  const elbo_objective *f = &a->model->objective;
+  if (a->model->schedule.em_until == HUGE_VAL || !f->gradient) return ascent_newton(a);
+  if (a->result->gradient < a->control->tol)
+    return worth_confirming(a) ? ascent_newton(a) : ELBO_OK;
+  a->by_hessian = 1;
+  const elbo_status status = ascent_quasi_newton(a, close_to(a));
+  if (status == ELBO_E_RANK) return ascent_newton(a);
+  return status == ELBO_OK && !(a->result->gradient < a->control->tol) ? ascent_newton(a) : status;
 }
 
 static elbo_status to_the_end(ascent *a) {
   const elbo_second_order order = a->model->schedule.second_order;
   if (order == ELBO_SECOND_ORDER_NONE || a->control->first_order)
     return climb_until(a, a->control->tol, a->control->tol);
-  return order == ELBO_SECOND_ORDER_DENSE ? ascent_newton(a) : climb_by_products(a);
+  return order == ELBO_SECOND_ORDER_DENSE ? end_by_hessian(a) : climb_by_products(a);
+}
+
+static int settle(ascent *a) {
+  const int moved = elbo_settle(a->model, a->work, a->eta);
+  if (moved) a->result->gradient = NAN;
+  return moved;
 }
 
 static elbo_status climb(ascent *a) {
@@ -138,7 +171,7 @@ static elbo_status climb(ascent *a) {
   if (a->control->accelerate != ELBO_ACCELERATE_AUTO) {
     if (cheap && m->schedule.second_order == ELBO_SECOND_ORDER_DENSE) return climb_by_em(a);
     status = climb_until(a, a->control->tol, a->control->tol);
-    if (status == ELBO_OK && elbo_settle(m, a->work, a->eta))
+    if (status == ELBO_OK && settle(a))
       status = climb_until(a, a->control->tol, a->control->tol);
     return status;
   }
@@ -147,11 +180,11 @@ static elbo_status climb(ascent *a) {
     if (status == ELBO_MAX_ITER) status = ELBO_OK; /* Newton's method says how far it is */
   } else if (derivatives) {
     /* Quasi-Newton steps are cheap beside a Hessian, which then has only to confirm. */
-    status = climb_until(a, m->schedule.em_until, 0.005 * a->control->tol * a->control->tol);
-    if (status == ELBO_OK) elbo_settle(m, a->work, a->eta);
+    status = climb_until(a, m->schedule.em_until, close_to(a));
+    if (status == ELBO_OK) settle(a);
   }
   if (status == ELBO_OK) status = to_the_end(a);
-  if (status == ELBO_OK && elbo_settle(m, a->work, a->eta)) status = to_the_end(a);
+  if (status == ELBO_OK && settle(a)) status = to_the_end(a);
   return status;
 }
 

@@ -14,6 +14,7 @@ typedef struct {
   double rounding; /* of it */
   double progress; /* of the last EM step: its gain, or without an objective how far it went */
   double to_come;  /* by the rate of the last EM steps: of all that would follow */
+  int by_hessian;  /* minus the Hessian is the metric of quasi-Newton steps */
   double *gradient, *eta, *eta1, *eta2, *step, *rotated, *values, *size;
   /* n_eta x n_eta each, with second derivatives or a metric */
   double *hessian, *vectors, *eigen_work;

@@ -24,6 +24,7 @@ typedef struct {
   int threads;
   double tol; /* on the scaled gradient, max_j |g_j| se_j; without second derivatives, on the gain
                * to come; without an objective, on the movement to come */
+  double spent; /* passes over the data before, as from other starts */
 } elbo_control;
 
 typedef enum {

@@ -1,8 +1,9 @@
 /* Quasi-Newton steps on the exact score.  The first metric is the model's, the sum of outer
  * products of its units' scores, which is near minus the Hessian at a maximum and positive definite
- * anywhere (Berndt, Hall, Hall & Hausman 1974); its inverse is then bent by what each step shows of
- * the curvature (BFGS: Nocedal & Wright 2006, Numerical Optimization, 6.1).  A step costs one
- * reading of the data, so what counts is that the first step length, one, is right. */
+ * anywhere (Berndt, Hall, Hall & Hausman 1974), or near the end minus the Hessian itself; its
+ * inverse is then bent by what each step shows of the curvature (BFGS: Nocedal & Wright 2006,
+ * Numerical Optimization, 6.1).  A step costs one reading of the data, so what counts is that the
+ * first step length, one, is right. */
 #include <math.h>
 #include <string.h>
 
@@ -10,22 +11,35 @@
 #include "math/la.h"
 #include "math/small.h"
 
-enum { SHORTER = 12, MOST_STEPS = 80 };
+enum { SHORTER = 12, MOST_STEPS = 80, MOST_SHORTENED = 20 };
 
 /* Of a metric whose diagonal is one: the data say nothing of directions with less. */
 static const double FLAT = 1e-10;
 /* Tried one after the other where a new metric leads too far. */
 static const double damping[] = {0.0, 0.01, 0.1, 1.0};
 
+/* -H, which has to be positive definite. */
+static elbo_status minus_hessian(ascent *a) {
+  const int n = a->model->n_eta;
+  double value;
+  const elbo_status status =
+      a->model->objective.hessian(a->work, &value, a->gradient, a->vectors);
+  for (int i = 0; i < n * n && status == ELBO_OK; i++) a->vectors[i] = -a->vectors[i];
+  for (int j = 0; j < n && status == ELBO_OK; j++)
+    if (!(a->vectors[j * (n + 1)] > 0.0)) return ELBO_E_RANK;
+  return status;
+}
+
 /* The metric A (a->vectors) at eta; ELBO_E_RANK where it is no guide. */
 static elbo_status find_metric(ascent *a) {
   const int n = a->model->n_eta;
+  const elbo_objective *f = &a->model->objective;
   if (a->model->anchor) a->model->anchor(a->work);
   a->model->pack(a->work, a->eta);
-  const elbo_status status = a->model->objective.metric(a->work, a->vectors);
+  const elbo_status status = a->by_hessian ? minus_hessian(a) : f->metric(a->work, a->vectors);
   /* Coordinates have no constraint and no unit: where a standard error is more than one, as of the
    * logarithm of what fades, no parabola holds over it. */
-  for (int j = 0; j < n && status == ELBO_OK; j++) {
+  for (int j = 0; j < n && !a->by_hessian && status == ELBO_OK; j++) {
     const double d = a->vectors[j * (n + 1)];
     if (!isfinite(d) || (d > 0.0 && d < 1.0)) return ELBO_E_RANK;
   }
@@ -78,13 +92,14 @@ static double resolution(double value) { return 1e-14 * (1.0 + fabs(value)); }
 
 /* From eta by the step, or a part of it that is no shorter than `shortest`, to a higher point;
  * a->eta1 and the value there.  What is tried next is the maximum of the parabola through what is
- * known. */
-static void search(ascent *a, double shortest, double *value, int *moved) {
+ * known.  Says how often the step was shortened. */
+static int search(ascent *a, double shortest, double *value, int *moved) {
   const int n = a->model->n_eta;
   const double slope = 2.0 * a->result->gain, silent = resolution(*value);
   double factor = 1.0, next;
+  int tries = 0;
   *moved = 0;
-  for (int tries = 0; tries < SHORTER && !*moved && factor >= shortest; tries++) {
+  for (; tries < SHORTER && !*moved && factor >= shortest; tries++) {
     for (int i = 0; i < n; i++) a->eta1[i] = a->eta[i] + factor * a->step[i];
     const int inside = ascent_move_to(a, a->eta1, &next) == ELBO_OK && isfinite(next);
     const double gained = inside ? next - *value : -HUGE_VAL, along = factor * slope;
@@ -94,6 +109,7 @@ static void search(ascent *a, double shortest, double *value, int *moved) {
     const double best = inside ? 0.5 * along / (along - gained) : 0.1;
     factor *= fmin(fmax(best, 0.1), 0.5);
   }
+  return tries - *moved;
 }
 
 /* H from the step s and the change y of minus the gradient (a->rotated: the new one). */
@@ -128,6 +144,7 @@ static int has_come_near(const ascent *a, double gain_then) {
 typedef struct {
   double value, gain_then; /* of the objective; to come when the metric was found */
   int steps;               /* since then */
+  int shortened;           /* how often, by all metrics */
   double damped;
 } stretch;
 
@@ -142,7 +159,7 @@ static elbo_status first_step(ascent *a, stretch *s, int *moved) {
     if (status != ELBO_OK) return status;
     if (i > 0) look_ahead(a);
     s->damped = damping[i];
-    search(a, gain > enough_to_see ? 0.2 : 0.0, &s->value, moved);
+    s->shortened += search(a, gain > enough_to_see ? 0.2 : 0.0, &s->value, moved);
   }
   if (!*moved) a->result->gain = gain;
   return ELBO_OK;
@@ -158,7 +175,7 @@ static elbo_status climb_one(ascent *a, stretch *s) {
   if (fresh)
     status = first_step(a, s, &moved);
   else
-    search(a, 0.0, &s->value, &moved);
+    s->shortened += search(a, 0.0, &s->value, &moved);
   if (status != ELBO_OK) return status;
   if (!moved) {
     s->steps = 0;
@@ -185,7 +202,7 @@ elbo_status ascent_quasi_newton(ascent *a, double enough) {
   stretch s = {0};
   double least = HUGE_VAL;
   int stalled = 0;
-  const int most = a->result->quasi_newton + MOST_STEPS;
+  const int first = a->result->quasi_newton;
   elbo_status status = f->value(a->work, &s.value);
   while (status == ELBO_OK) {
     const int fresh = s.steps == 0;
@@ -207,7 +224,9 @@ elbo_status ascent_quasi_newton(ascent *a, double enough) {
       s.steps = 0;
       continue;
     }
-    if (a->result->quasi_newton >= most) return ELBO_E_RANK; /* SQUAREM is no slower */
+    /* SQUAREM is no slower, as where a coordinate runs off to the boundary. */
+    const int spent = s.shortened > MOST_SHORTENED + a->result->quasi_newton - first;
+    if (spent || a->result->quasi_newton >= first + MOST_STEPS) return ELBO_E_RANK;
     if (ascent_exhausted(a)) return ELBO_MAX_ITER;
     if (ascent_stop_requested(a)) return ELBO_STOPPED;
     status = climb_one(a, &s);

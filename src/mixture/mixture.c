@@ -313,32 +313,48 @@ static elbo_status difference(mixture *w, quantity what, int a, int n, double *o
 }
 
 /* The step for eta_a is a small part of the distance over which things change: the objective (em),
- * 1 / sqrt of its curvature, or q (vb), 1 / sqrt of V_aa; both from a first difference. */
-static elbo_status find_step(mixture *w, int a, double *column) {
-  const int vb = w->spec.method == MIXTURE_VB;
+ * 1 / sqrt of its curvature, or q (vb), 1 / sqrt of V_aa. */
+static double step_by(const mixture *w, int a, double curvature) {
+  const double most = 1e-4 * fmax(1.0, fabs(w->eta[a]));
+  const double h = fabs(curvature) > 0.0 ? 2e-4 / sqrt(fabs(curvature)) : most;
+  return w->spec.method == MIXTURE_VB ? h : fmin(h, most);
+}
+
+/* By a first difference: of the slope to one side, or of moments. */
+static elbo_status find_step(mixture *w, int a, const double *slope, double *column) {
   const double size = fabs(w->eta[a]);
-  w->h[a] = vb ? 1e-6 * (size > 0.0 ? size : 1.0) : 1e-5 * fmax(1.0, size);
-  for (int round = 0; round < 1 + vb; round++) {
-    const elbo_status status = difference(w, vb ? MOMENTS : SLOPE, a, w->n_eta, column);
-    if (status != ELBO_OK) return status;
-    const double curvature = fabs(column[a]), most = 1e-4 * fmax(1.0, size);
-    w->h[a] = curvature > 0.0 ? 2e-4 / sqrt(curvature) : most;
-    if (!vb) w->h[a] = fmin(w->h[a], most);
+  elbo_status status = ELBO_OK;
+  if (w->spec.method != MIXTURE_VB) {
+    const double h = 1e-5 * fmax(1.0, size);
+    status = evaluate_at(w, a, w->eta[a] + h, SLOPE, column);
+    w->h[a] = status == ELBO_OK ? step_by(w, a, (column[a] - slope[a]) / h) : h;
+    return ELBO_OK;
   }
-  return ELBO_OK;
+  w->h[a] = 1e-6 * (size > 0.0 ? size : 1.0);
+  for (int round = 0; round < 2 && status == ELBO_OK; round++) {
+    status = difference(w, MOMENTS, a, w->n_eta, column);
+    if (status == ELBO_OK) w->h[a] = step_by(w, a, column[a]);
+  }
+  return status;
+}
+
+void mixture_find_steps(mixture *w, const double *metric) {
+  pack(w, w->eta);
+  for (int a = 0; a < w->n_eta; a++) w->h[a] = step_by(w, a, metric[a * (w->n_eta + 1)]);
 }
 
 /* One column for each eta: by central differences of the slope, which is exact (Jamshidian &
  * Jennrich 2000, JRSS B 62:257).  hessian: d slope / d eta; V and jacobian (of moments and theta)
  * may be NULL. */
-static elbo_status differentiate(mixture *w, double *hessian, double *V, double *jacobian) {
+static elbo_status differentiate(mixture *w, const double *slope, double *hessian, double *V,
+                                 double *jacobian) {
   const size_t n = (size_t)w->n_eta;
   elbo_status status = ELBO_OK;
   for (int a = 0; a < w->n_eta && status == ELBO_OK; a++) {
     double *column = hessian + n * (size_t)a;
     /* Kept from one Hessian to the next; not under vb, where an emptied component changes V a
      * thousandfold. */
-    if (w->spec.method == MIXTURE_VB || !(w->h[a] > 0.0)) status = find_step(w, a, column);
+    if (w->spec.method == MIXTURE_VB || !(w->h[a] > 0.0)) status = find_step(w, a, slope, column);
     if (status == ELBO_OK) status = difference(w, SLOPE, a, w->n_eta, column);
     if (status == ELBO_OK && V) status = difference(w, MOMENTS, a, w->n_eta, V + n * (size_t)a);
     if (status == ELBO_OK && jacobian)
@@ -361,7 +377,7 @@ elbo_status mixture_information(mixture *w, double *gradient, double *hessian, d
   const size_t n2 = square(n);
   pack(w, w->eta);
   elbo_status status = mixture_slope(w, gradient);
-  if (status == ELBO_OK) status = differentiate(w, hessian, V, jacobian);
+  if (status == ELBO_OK) status = differentiate(w, gradient, hessian, V, jacobian);
   const elbo_status back = unpack(w, w->eta);
   if (status == ELBO_OK) status = back;
   if (status != ELBO_OK) return status;

@@ -50,3 +50,26 @@ test_that("threads change no bit of it", {
   expect_identical(theta(one), theta(two))
   expect_identical(elbo_trace(one), elbo_trace(two))
 })
+
+test_that("small fits take no notably more passes than SQUAREM does, to a closer end", {
+  set.seed(18)
+  z <- sample(3, 2000, TRUE)
+  p <- stats::plogis(matrix(stats::rnorm(24), 8))
+  classes <- data.frame(matrix(stats::runif(16000) < t(p)[z, ], 2000))
+  label <- ifelse(stats::runif(2000) < 0.5, z, sample(3, 2000, TRUE))
+  fits <- list(
+    function(control) fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2,
+                                  covariance = "VVV", control = control),
+    function(control) fit_mixture(as.matrix(iris[1:4]) ~ 1, k = 3, covariance = "EEE",
+                                  control = control),
+    function(control) fit_mixture(responses(.) ~ 1, classes, k = 3, start = label,
+                                  control = control)
+  )
+  for (fit in fits) {
+    auto <- fit(elbo_control())
+    squarem <- fit(elbo_control(accelerate = "squarem"))
+    expect_lt(convergence(auto)$passes, 1.25 * convergence(squarem)$passes)
+    expect_gte(elbo(auto), elbo(squarem) - 1e-9)
+    expect_lt(convergence(auto)$gradient, 1e-8)
+  }
+})
