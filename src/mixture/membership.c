@@ -297,6 +297,30 @@ static int to_boundary(membership_work *w, const double *r, double *value) {
   return 0;
 }
 
+/* Out along b's own direction among the flat ones, which is where it is going: to FAR apart,
+ * whatever r says, as the laws of z follow.  That the objective does not mind is for the engine to
+ * see. */
+static int settle(void *work, const double *stat, const double *r) {
+  membership_work *w = work;
+  double *b = w->b + w->p, *d = w->next + w->p;
+  (void)stat;
+  if (isfinite(w->sd)) return 0;
+  memset(w->firm, 0, (size_t)w->D * sizeof(double));
+  derivatives(w, r);
+  factor(w);
+  memset(w->step, 0, (size_t)w->D * sizeof(double));
+  for (int a = 0; a < w->D; a++) {
+    if (w->L[a + w->D * a] > 0.0) continue;
+    flat_direction(w, a);
+    for (int c = 0; c < w->D; c++) w->step[c] += b[a] * d[c];
+  }
+  memcpy(d, w->step, (size_t)w->D * sizeof(double));
+  const double most = look_along(w, 0.0, 0.0, 0.0);
+  const double far = most > 0.0 ? look_along(w, most, 1.0, FAR) : 0.0;
+  for (int a = 0; a < w->D; a++) b[a] += far * d[a];
+  return far > 0.0;
+}
+
 /* A component without members, or -1. */
 static int empty_component(const membership_work *w, const double *r) {
   for (int j = 0; j < w->k; j++) {
@@ -446,5 +470,6 @@ elbo_status mixture_membership_part(mixture_part *part, const mixture_weights_sp
   part->pack = part->theta = pack;
   part->unpack = unpack;
   part->gradient = gradient;
+  part->settle = settle;
   return ELBO_OK;
 }

@@ -148,3 +148,24 @@ test_that("membership at the boundary in a part of the units leaves the others a
   expect_equal(unname(sqrt(diag(vcov(fit)))[kept]), sqrt(diag(solve(best$hessian)))[3:5],
                tolerance = 1e-3)
 })
+
+test_that("coefficients of membership on their way out go all of it", {
+  set.seed(3)
+  d <- sim_mixture(200, weight = c(2, 1), coefficients = rbind(c(0, 1), c(2, -1)),
+                   sigma = c(0.5, 1))
+  weight <- rep(c(1, 2), 100)
+  fit <- fit_mixture(y ~ 1, d, k = 2, weights = weight, membership = ~ x1)
+  expect_equal(unname(abs(theta(fit)[1:2])), c(Inf, Inf))
+  expect_identical(convergence(fit)$status, "converged")
+  # The limit: rows on the sides of a value of x1, each side a weighted sample of its own.
+  sides <- function(at) {
+    sum(vapply(split(data.frame(y = d$y, w = weight), d$x1 > at), function(s) {
+      mean <- stats::weighted.mean(s$y, s$w)
+      sd <- sqrt(sum(s$w * (s$y - mean)^2) / nrow(s))
+      sum(stats::dnorm(s$y, mean, sd / sqrt(s$w), log = TRUE))
+    }, 0))
+  }
+  x <- sort(d$x1)
+  limits <- vapply((x[-1] + x[-200])[50:150] / 2, sides, 0)
+  expect_lt(min(abs(limits - elbo(fit))), 1e-8)
+})
