@@ -51,9 +51,11 @@
 #'   \item{`iterations`}{iterations run, of which `em`, `squarem`, `quasi_newton` and `newton` say
 #'     how many of each kind.}
 #'   \item{`passes`}{times the rows were read to make the model, from its starts, and on the way up,
-#'     line searches included: parts of the data as parts of a pass. What model frames and the moves
-#'     of mixtures read is not counted, nor, of laws of responses that look at rows in their own
-#'     steps (binomial and Poisson regressions, memberships), how often.}
+#'     line searches included: parts of the data as parts of a pass. Of mixed models it is one, and
+#'     two where columns are dropped: iterations read the statistics of groups; a refit by the
+#'     statistics of another fit reads no rows. What model frames read is not counted, nor moves of
+#'     mixtures that led nowhere, nor, of laws of responses that look at rows in their own steps
+#'     (binomial and Poisson regressions, memberships), how often.}
 #'   \item{`gradient`}{the scaled gradient at the answer: the largest
 #'     \eqn{|g_j|\,\mathrm{se}_j}{|g_j| se_j} over the free parameters on their unconstrained
 #'     scale, projected where a parameter is on its boundary. It has no unit: 1 would mean that

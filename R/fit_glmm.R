@@ -410,18 +410,20 @@ ascent_status <- c(converged = 0L, max_iter = 1L, stopped = 2L, not_pd = -1L, no
 # where they are there.
 ascend_glmm <- function(design, held, method, control, make_priors = function(...) NULL,
                         stats = NULL) {
-  climb <- function(design, held, stats, full_rank) {
+  climb <- function(design, held, stats, full_rank, passes = 0) {
     priors <- make_priors(design, held)
     law <- glmm_law(design, held, method, full_rank, priors)
+    passes <- passes + is.null(stats)
     if (is.null(stats)) stats <- glmm_stats(design, law, control)
     result <- .Call(C_glmm_fit, c(law, list(stats = stats)), ascend_control(control, design),
                     progress_reporter(control))
+    result$passes <- passes
     list(result = result, design = design, held = held, stats = stats, law = law, priors = priors)
   }
   answer <- climb(design, held, stats, full_rank = FALSE)
   if (answer$result$status == ascent_status[["rank"]]) {
     kept <- without_aliased(answer)
-    answer <- climb(kept$design, kept$held, NULL, full_rank = TRUE)
+    answer <- climb(kept$design, kept$held, NULL, full_rank = TRUE, answer$result$passes)
   }
   check_ascent(answer$result, answer$design, method)
   answer

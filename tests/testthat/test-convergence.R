@@ -20,3 +20,11 @@ test_that("iterations that run out are said to have", {
   expect_gt(state$gradient, 1e-6)
   expect_match(state$message, "max_iter")
 })
+
+test_that("passes over the rows are counted", {
+  d <- as.data.frame(nlme::Orthodont)
+  fit <- fit_glmm(distance ~ age + (1 | Subject), d)
+  expect_identical(convergence(fit)$passes, 1)
+  dropped <- suppressMessages(fit_glmm(distance ~ age + I(2 * age) + (1 | Subject), d))
+  expect_identical(convergence(dropped)$passes, 2)
+})
