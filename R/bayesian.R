@@ -152,6 +152,7 @@ prior_summary.elbo_fit <- function(object, ...) {
 passed_by_bayesians <- c("XZ", "fun", "dpar", "resp", "sort", "summary")
 
 check_posterior <- function(fit, what, ndraws) {
+  posterior_not_for_crossed(fit, what)
   if (method_of(fit) != "vb") {
     abort(c(sprintf("%s: a fit by method \"%s\" has no posterior to draw from.", what,
                     method_of(fit)),

@@ -75,3 +75,9 @@ not_for_crossed <- function(fit, what, remedy = "Fits with one grouping factor h
   abort(c(sprintf("%s is not built yet for several grouping factors (%s).", what,
                   quote_names(design_of(fit)$group_name)), remedy), "elbo_error_not_available")
 }
+
+# What only a posterior of theta has, before the advice to take method "vb".
+posterior_not_for_crossed <- function(fit, what) {
+  not_for_crossed(fit, paste0("method \"vb\", which ", what, " needs,"),
+                  "bootstrap() has the law of the estimates, simulate() that of the response.")
+}

@@ -68,6 +68,7 @@ as_draws.elbo_fit <- function(x, ndraws = 1000L, seed = NULL, ...) {
 
 check_draws <- function(fit) {
   if (method_of(fit) == "vb") return(invisible(fit))
+  posterior_not_for_crossed(fit, "drawing theta")
   abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", method_of(fit)),
           "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
 }

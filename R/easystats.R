@@ -196,31 +196,31 @@ get_variance.elbo_glmm <- function(x, component = c("all", "fixed", "random", "r
     var.fixed = explained[["fixed"]], var.random = explained[["random"]],
     var.residual = explained[["residual"]], var.distribution = explained[["residual"]],
     var.dispersion = 0
-  ), law_components(laws, design_of(x)$group_name))
+  ), law_components(laws, law_groups(design_of(x))))
   if (component == "all") return(all[lengths(all) > 0])
   one <- c(intercept = "var.intercept", slope = "var.slope", rho01 = "cor.slope_intercept",
            rho00 = "cor.slopes")[component]
   all[if (is.na(one)) paste0("var.", component) else one]
 }
 
-# The variances of intercepts and slopes, and their correlations, by group.
-law_components <- function(laws, group) {
+# The variances of intercepts and slopes, and their correlations; `groups`: the factor of each law.
+law_components <- function(laws, groups) {
   terms <- lapply(laws, colnames)
   constant <- lapply(terms, function(names) names == "(Intercept)")
-  of <- function(pick) unlist(unname(Map(pick, laws, terms, constant)))
+  of <- function(pick) unlist(unname(Map(pick, laws, terms, constant, groups)))
   list(
-    var.intercept = of(function(V, names, one) {
+    var.intercept = of(function(V, names, one, group) {
       stats::setNames(diag(V)[one], rep(group, sum(one)))
     }),
-    var.slope = of(function(V, names, one) {
+    var.slope = of(function(V, names, one, group) {
       stats::setNames(diag(V)[!one], if (any(!one)) paste(group, names[!one], sep = "."))
     }),
-    cor.slope_intercept = of(function(V, names, one) {
+    cor.slope_intercept = of(function(V, names, one, group) {
       if (!any(one)) return(NULL)
       R <- attr(V, "correlation")[one, !one]
       stats::setNames(R, rep(group, length(R)))
     }),
-    cor.slopes = of(function(V, names, one) {
+    cor.slopes = of(function(V, names, one, group) {
       if (sum(!one) < 2) return(NULL)
       slopes <- names[!one]
       R <- attr(V, "correlation")[slopes, slopes]

@@ -62,7 +62,6 @@ getME.elbo_glmm <- function(object, name, ...) {
             "model.matrix(fit), coef(fit) and sigma(fit) have what there is."),
           "elbo_error_not_available")
   }
-  not_for_crossed(object, "getME()")
   check(is.character(name) && length(name) > 0, "name", "the name of a piece, or several", name)
   if (identical(name, "ALL")) name <- names(lme4_pieces)
   unknown <- setdiff(name, names(lme4_pieces))
@@ -82,7 +81,8 @@ getME.elbo_mixture <- function(object, name, ...) {
 }
 
 # In lme4's notation y = X beta + Z b + e, b = Lambda u, and Lambda relative to sigma. The b of a
-# ( | ) lie level by level, one ( | ) after the other.
+# ( | ) lie level by level, one ( | ) after the other: as in the formula, those of a factor together
+# (lme4 has factors with more levels first).
 lme4_pieces <- list(
   X = function(fit) design_of(fit)$X,
   Z = function(fit) Matrix::t(random_rows(fit)),
@@ -98,7 +98,10 @@ lme4_pieces <- list(
   mu = function(fit) unname(fitted_rows(fit)),
   u = function(fit) spherical_effects(fit),
   b = function(fit) {
-    levels <- lapply(term_blocks(fit), function(b) t(moments_of(fit)$mean[, b]))
+    levels <- lapply(latent_parts(fit), function(part) {
+      blocks <- split(seq_along(part$columns), design_of(fit)$block[part$columns])
+      lapply(blocks, function(b) t(part$mean[, b]))
+    })
     Matrix::Matrix(unlist(levels, use.names = FALSE), ncol = 1, sparse = FALSE)
   },
   Gp = function(fit) c(0L, cumsum(block_sizes(fit) * n_groups(fit))),
@@ -106,12 +109,12 @@ lme4_pieces <- list(
   Lambdat = function(fit) Matrix::t(relative_factor(fit)),
   Lind = function(fit) {
     start <- cumsum(c(0L, n_theta(fit)))
-    unlist(Map(function(q, from) {
+    unlist(Map(function(q, m, from) {
       index <- matrix(0L, q, q)
       index[lower.tri(index, diag = TRUE)] <- from + seq_len(q * (q + 1) / 2)
       index <- t(index) # Lambdat is stored by columns, its columns the rows of Lambda
-      rep(index[index > 0], n_groups(fit))
-    }, block_sizes(fit), start[seq_along(block_sizes(fit))]), use.names = FALSE)
+      rep(index[index > 0], m)
+    }, block_sizes(fit), n_groups(fit), start[seq_along(block_sizes(fit))]), use.names = FALSE)
   },
   Tlist = function(fit) relative_roots(fit),
   ST = function(fit) lapply(relative_roots(fit), function(root) {
@@ -121,8 +124,8 @@ lme4_pieces <- list(
   }),
   sigma = function(fit) sigma(fit),
   flist = function(fit) {
-    flist <- stats::setNames(data.frame(design_of(fit)$group), design_of(fit)$group_name)
-    structure(as.list(flist), assign = rep(1L, length(block_sizes(fit))))
+    groups <- design_of(fit)$groups
+    structure(groups, assign = match(law_groups(design_of(fit)), names(groups)))
   },
   fixef = function(fit) fixef_values(fit),
   beta = function(fit) unname(fixef_values(fit)),
@@ -137,16 +140,16 @@ lme4_pieces <- list(
   N = function(fit) nobs(fit),
   n = function(fit) nobs(fit),
   p = function(fit) ncol(design_of(fit)$X),
-  q = function(fit) ncol(design_of(fit)$Z) * n_groups(fit),
+  q = function(fit) sum(block_sizes(fit) * n_groups(fit)),
   p_i = function(fit) stats::setNames(block_sizes(fit), bar_labels(fit)),
-  l_i = function(fit) stats::setNames(n_groups(fit), design_of(fit)$group_name),
+  l_i = function(fit) vapply(design_of(fit)$groups, nlevels, 0L),
   q_i = function(fit) stats::setNames(block_sizes(fit) * n_groups(fit), bar_labels(fit)),
   k = function(fit) length(block_sizes(fit)),
   m_i = function(fit) stats::setNames(n_theta(fit), bar_labels(fit)),
   m = function(fit) sum(n_theta(fit)),
   cnms = function(fit) {
     names <- lapply(term_blocks(fit), function(b) colnames(design_of(fit)$Z)[b])
-    stats::setNames(names, rep_len(as.character(design_of(fit)$group_name), length(names)))
+    stats::setNames(names, law_groups(design_of(fit)))
   },
   offset = function(fit) rep_len(design_of(fit)$offset, nobs(fit)),
   RX = function(fit) chol(inverse_covariance(vcov(fit))) * relative_scale(fit),
@@ -161,7 +164,11 @@ block_sizes <- function(fit) lengths(term_blocks(fit))
 
 n_theta <- function(fit) as.integer(block_sizes(fit) * (block_sizes(fit) + 1) / 2)
 
-n_groups <- function(fit) nlevels(design_of(fit)$group)
+# Of each ( | ), those of its factor.
+n_groups <- function(fit) {
+  design <- design_of(fit)
+  unname(vapply(design$groups[law_groups(design)], nlevels, 0L))
+}
 
 # As lme4 names them: "Days | Subject".
 bar_labels <- function(fit) {
@@ -178,17 +185,17 @@ random_rows <- function(fit) do.call(rbind, lapply(term_blocks(fit), spread_rows
 random_row_list <- function(fit) {
   terms <- colnames(design_of(fit)$Z)
   rows <- lapply(seq_along(terms), spread_rows, fit)
-  stats::setNames(rows, paste(design_of(fit)$group_name, terms, sep = "."))
+  stats::setNames(rows, paste(column_groups(design_of(fit)), terms, sep = "."))
 }
 
-# Columns b of Z.
+# Columns b of Z, of one factor.
 spread_rows <- function(b, fit) {
   q <- length(b)
-  group <- design_of(fit)$group
+  group <- design_of(fit)$groups[[column_groups(design_of(fit))[b[1]]]]
   Matrix::sparseMatrix(
     i = rep((as.integer(group) - 1) * q, each = q) + seq_len(q),
     j = rep(seq_len(nobs(fit)), each = q), x = as.vector(t(design_of(fit)$Z[, b])),
-    dims = c(q * n_groups(fit), nobs(fit)),
+    dims = c(q * nlevels(group), nobs(fit)),
     dimnames = list(rep(levels(group), each = q), row.names(frame_of(fit)))
   )
 }
@@ -198,7 +205,7 @@ spread_rows <- function(b, fit) {
 relative_roots <- function(fit) {
   law <- latent_law(fit) / relative_scale(fit)^2
   roots <- lapply(term_blocks(fit), function(b) lower_root(law[b, b, drop = FALSE]))
-  stats::setNames(roots, rep_len(as.character(design_of(fit)$group_name), length(roots)))
+  stats::setNames(roots, law_groups(design_of(fit)))
 }
 
 relative_scale <- function(fit) {
@@ -220,14 +227,14 @@ lower_root <- function(S) {
 
 relative_theta <- function(fit) {
   values <- lapply(relative_roots(fit), function(root) root[lower.tri(root, diag = TRUE)])
-  names <- lapply(term_blocks(fit), function(b) {
+  names <- Map(function(b, group) {
     terms <- colnames(design_of(fit)$Z)[b]
     pairs <- which(lower.tri(diag(length(b)), diag = TRUE), arr.ind = TRUE)
-    paste0(design_of(fit)$group_name, ".", ifelse(
+    paste0(group, ".", ifelse(
       pairs[, 1] == pairs[, 2], terms[pairs[, 1]],
       paste(terms[pairs[, 1]], terms[pairs[, 2]], sep = ".")
     ))
-  })
+  }, term_blocks(fit), law_groups(design_of(fit)))
   stats::setNames(unlist(values, use.names = FALSE), unlist(names))
 }
 
@@ -236,9 +243,9 @@ on_diagonal <- function(fit) {
 }
 
 relative_factor <- function(fit) {
-  blocks <- lapply(relative_roots(fit), function(root) {
-    Matrix::bdiag(rep(list(Matrix::Matrix(root, sparse = TRUE)), n_groups(fit)))
-  })
+  blocks <- Map(function(root, m) {
+    Matrix::bdiag(rep(list(Matrix::Matrix(root, sparse = TRUE)), m))
+  }, relative_roots(fit), n_groups(fit))
   do.call(Matrix::bdiag, unname(blocks))
 }
 
@@ -266,7 +273,7 @@ deviance_parts <- function(fit) {
     cmp = c(wrss = wrss, ussq = ussq, pwrss = wrss + ussq, REML = if (reml) objective else NA,
             dev = if (reml) NA else objective, sigmaML = sigma[1], sigmaREML = sigma[2]),
     dims = c(N = n, n = n, p = p, nmp = n - p, nth = sum(n_theta(fit)),
-             q = ncol(design_of(fit)$Z) * n_groups(fit),
+             q = sum(block_sizes(fit) * n_groups(fit)),
              useSc = as.integer(!design_of(fit)$known_se),
              reTrms = length(block_sizes(fit)), REML = if (reml) p else 0L, GLMM = 0L, NLMM = 0L)
   )
@@ -274,7 +281,6 @@ deviance_parts <- function(fit) {
 
 #' @exportS3Method lme4::rePCA
 rePCA.elbo_glmm <- function(x) {
-  not_for_crossed(x, "rePCA()")
   roots <- relative_roots(x)
   groups <- unique(names(roots))
   parts <- lapply(groups, function(group) {

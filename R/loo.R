@@ -56,6 +56,7 @@
 #' @exportS3Method loo::loo
 loo.elbo_glmm <- function(x, ndraws = 1000L, seed = NULL, ...) {
   check_dots_empty(..., .but = passed_along$loo)
+  posterior_not_for_crossed(x, "loo()")
   if (method_of(x) != "vb") {
     abort(c(sprintf("loo() is for fits by method \"vb\", not \"%s\".", method_of(x)),
             "Use update(fit, method = \"vb\")."), "elbo_error_method")

@@ -10,6 +10,7 @@
 #   build_random(bars, described, frame)   these, from the bars of parse_formula()
 #   random_terms_of(design)     names of the columns of each term
 #   column_groups(design)       the factor of each column of Z
+#   law_groups(design)          and of each covariance
 #   the_group(design), the_group_name(design)   of a model with one factor, NULL without any: what
 #                               is written for one factor alone asks here
 
@@ -86,6 +87,9 @@ random_terms_of <- function(design) {
 column_groups <- function(design) {
   rep(term_groups(design), lengths(lapply(design$random, `[[`, "columns")))
 }
+
+# The factor of each covariance, as VarCorr() has them.
+law_groups <- function(design) column_groups(design)[!duplicated(design$block)]
 
 # The columns of Z that belong to a factor.
 columns_of_group <- function(design, name) which(column_groups(design) == name)

@@ -34,6 +34,7 @@ bread.elbo_glmm <- function(x, ...) {
 }
 
 check_robust <- function(fit, what) {
+  not_for_crossed(fit, what)
   check_likelihood(fit, what)
   check_no_curves(design_of(fit), what,
                   "They tie all rows together, so that no scores are independent.")

@@ -284,3 +284,56 @@ test_that("what is not built is refused by name", {
   refused(elbo(fit, theta = theta(fit)))
   expect_error(update(fit, method = "joint"), class = "elbo_error_unbounded")
 })
+
+test_that("lme4's pieces of several factors are lmer's", {
+  skip_if_not_installed("lme4")
+  formula <- diameter ~ 1 + (1 | plate) + (1 | sample)
+  reference <- lme4::lmer(formula, lme4::Penicillin, REML = FALSE)
+  fit <- fit_glmm(formula, lme4::Penicillin, method = "em")
+  for (name in c("Zt", "Lambda", "Lind", "Gp", "theta", "lower", "cnms", "l_i", "p_i", "q_i", "q",
+                 "b", "u", "RX")) {
+    expect_equal(as.vector(unlist(as.list(lme4::getME(fit, name)))),
+                 as.vector(unlist(as.list(lme4::getME(reference, name)))), tolerance = 1e-3,
+                 info = name)
+  }
+  expect_equal(names(lme4::getME(fit, "theta")), names(lme4::getME(reference, "theta")))
+  expect_equal(lme4::getME(fit, "flist"), lme4::getME(reference, "flist"), ignore_attr = TRUE)
+  expect_identical(attr(lme4::getME(fit, "flist"), "assign"), 1:2)
+  expect_false(lme4::isSingular(fit))
+  # y = X beta + Z b + e, of slopes too
+  slopes <- fit_glmm(y ~ x + diag(x | a) + (x | b) + (1 | c), crossed_data(72))
+  Z <- as.matrix(lme4::getME(slopes, "Z"))
+  b <- as.vector(lme4::getME(slopes, "b"))
+  expect_equal(drop(model.matrix(slopes) %*% coef(slopes) + Z %*% b), fitted(slopes),
+               ignore_attr = TRUE, tolerance = 1e-10)
+  Lambda <- as.matrix(lme4::getME(slopes, "Lambda"))
+  expect_equal(drop(Lambda %*% lme4::getME(slopes, "u")), b, tolerance = 1e-6)
+  expect_identical(names(lme4::rePCA(slopes)), c("a", "b", "c"))
+})
+
+test_that("other packages are told the variances of each factor", {
+  skip_if_not_installed("insight")
+  fit <- fit_glmm(y ~ x + diag(x | a) + (x | b), crossed_data(73))
+  parts <- insight::get_variance(fit)
+  laws <- VarCorr(fit)
+  expect_equal(parts$var.intercept, c(a = laws[[1]][1], b = laws[[3]][1, 1]))
+  expect_equal(parts$var.slope, c(a.x = laws[[2]][1], b.x = laws[[3]][2, 2]))
+  expect_equal(parts$cor.slope_intercept, c(b = attr(laws[[3]], "correlation")[1, 2]))
+  if (requireNamespace("performance", quietly = TRUE)) {
+    Z <- design_of(fit)$Z
+    random <- mean(rowSums(Z %*% as.matrix(Matrix::bdiag(lapply(laws, unclass))) * Z))
+    found <- performance::icc(fit)$ICC_adjusted
+    expect_equal(found, random / (random + sigma(fit)^2), tolerance = 1e-6)
+    expect_identical(performance::check_singularity(fit), any(parameters_of(fit)$boundary))
+  }
+})
+
+test_that("what needs a posterior or independent groups does not advise what is not there", {
+  fit <- fit_glmm(y ~ x + (1 | a) + (1 | b), crossed_data(74))
+  for (ask in list(quote(posterior::as_draws(fit)), quote(loo::loo(fit)),
+                   quote(rstantools::posterior_predict(fit)), quote(sandwich::sandwich(fit)))) {
+    if (!requireNamespace(as.character(ask[[1]][[2]]), quietly = TRUE)) next
+    error <- expect_error(eval(ask), "several grouping factors", class = "elbo_error_not_available")
+    expect_no_match(conditionMessage(error), "update(fit, method = \"vb\")", fixed = TRUE)
+  }
+})
