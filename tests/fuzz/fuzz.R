@@ -2,8 +2,9 @@
 # a documented NA, nor a condition of ours: foreign errors and warnings, internal errors, NaN
 # without a word, crashes, and calls of more than 20 seconds.
 #
-# Usage: Rscript tests/fuzz/fuzz.R [CASES] [FIRST SEED]
+# Usage: Rscript tests/fuzz/fuzz.R [CASES] [FIRST SEED] [crossed]
 #
+# With "crossed" the models have several grouping factors, otherwise they are of all kinds.
 # Each fault is shrunk and printed as a script. Chunks of cases run in processes of their own, so
 # that a crash is found and not suffered. The last line is "N passed, N failed".
 
@@ -11,14 +12,15 @@ folder <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TR
 for (file in c("generate.R", "check.R", "shrink.R")) source(file.path(folder, file))
 suppressPackageStartupMessages(library(elbo))
 
-settings <- as.integer(commandArgs(TRUE))
+settings <- as.integer(utils::head(commandArgs(TRUE), 2))
+kind <- if ("crossed" %in% commandArgs(TRUE)) "crossed" else "any"
 cases <- if (length(settings)) settings[1] else 500L
 first <- if (length(settings) > 1) settings[2] else 1L
 shown <- 20L
 cores <- as.integer(Sys.getenv("CORES", "2"))
 
 fuzz_seed <- function(seed) {
-  case <- generate_case(seed)
+  case <- generate_case(seed, kind)
   fault <- run_case(case)
   if (is.null(fault)) return(NULL)
   case <- shrink_case(case, fault)
@@ -46,9 +48,8 @@ started <- proc.time()[["elapsed"]]
 faults <- suppressWarnings(fuzz_seeds(first + seq_len(cases) - 1L))
 for (fault in utils::head(faults, shown)) writeLines(fault$script)
 if (length(faults)) {
-  kind <- vapply(faults, `[[`, "", "kind")
-  what <- sprintf("%s: %s: %.70s", kind, vapply(faults, `[[`, "", "where"),
-                  vapply(faults, `[[`, "", "message"))
+  part <- function(name) vapply(faults, `[[`, "", name)
+  what <- sprintf("%s: %s: %.70s", part("kind"), part("where"), part("message"))
   counts <- sort(table(what), decreasing = TRUE)
   writeLines(sprintf("%5d  %s", as.vector(counts), names(counts)))
 }

@@ -14,10 +14,12 @@ chance <- function(p) stats::runif(1) < p
 pick_mostly <- function(usual, odd, p = 0.1) if (chance(p)) pick_of(odd) else pick_of(usual)
 pick_of <- function(x) x[[sample.int(length(x), 1)]]
 
-generate_case <- function(seed) {
+# `kind`: "any", or "crossed" for models of several grouping factors alone.
+generate_case <- function(seed, kind = "any") {
   set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
   data <- generate_data()
-  fit <- if (chance(0.5)) generate_glmm() else generate_mixture()
+  fit <- if (kind == "crossed") generate_glmm(1) else if (chance(0.5)) generate_glmm(0.15)
+         else generate_mixture()
   questions <- sample(if (fit[[1]] == quote(fit_glmm)) glmm_questions else mixture_questions, 8)
   list(seed = seed, options = generate_options(), data = data,
        calls = c(call("<-", quote(fit), fit), questions))
@@ -108,6 +110,15 @@ odd_fixed <- alist(absent, y, x + x, ., date, M, log(x), 1 / 0, factor(g), `x y`
 random_terms <- alist((1 | g), (1 | g), (x | g), (x || g), (0 + x | g), (1 | g:f), (f | g),
                       (t | g),
                       (1 | ch))
+crossed_terms <- alist((1 | g) + (1 | h), (1 | g) + (1 | f), (1 | g / h), (1 | h / g),
+                       (x | g) + (1 | h), (1 | g) + (x || h), diag(1 + f | g) + (1 | h),
+                       (1 | g) + (0 + x | g) + (1 | ch), (1 | g) + (1 | h) + (1 | ch),
+                       (1 | g) + (f | h), (1 | f / h / g), (t | g) + (t | h),
+                       (1 | h) + (0 + x | g), (1 | g:f) + (1 | h))
+odd_crossed <- alist((1 | g) + (1 | absent), ar1(t | g) + (1 | h), (1 | g) + cs(0 + f | h),
+                     (1 | g) + (1 | factor(g)), (1 | h) + (1 | y), (1 | g) + (1 | x),
+                     (x | h) + (x | h), (1 | h) + (h | g), (1 | g) + (0 | h), (1 | g) + 1 | h,
+                     (1 | h) + s(x, k = 4))
 odd_random <- alist((1 | absent), (1 | g) + (1 | f), (1 | g / f), (y | g), (0 | g), (1 | 1), 1 | g,
                     (1 | g) + (0 + x | g), (1 | g) + (1 | g), (x + w + t | g), ar1(t | g), (g | g),
                     (1 | x), s(x, k = 4))
@@ -139,21 +150,26 @@ control_calls <- alist(
 odd_controls <- alist(list(), NULL, elbo_control(tol = -1), elbo_control(max_iter = 0), 3,
                       elbo_control(n_starts = NA), elbo_control(seed = "a"))
 
-generate_glmm <- function() {
+# `crossed`: how probable several grouping factors are.
+generate_glmm <- function(crossed) {
   fixed <- pick_mostly(fixed_terms, odd_fixed, 0.08)
-  random <- if (chance(0.85)) pick_mostly(random_terms, odd_random, 0.08)
+  several <- chance(crossed)
+  random <- if (several) pick_mostly(crossed_terms, odd_crossed, 0.08)
+            else if (chance(0.85)) pick_mostly(random_terms, odd_random, 0.08)
   formula <- call("~", quote(y), if (is.null(random)) fixed else call("+", fixed, random))
   if (chance(0.03)) formula <- pick_of(odd_formulas)
   arguments <- list(formula, quote(d))
-  arguments$method <- pick_mostly(c("em", "reml", "vb", "joint"), list("ml", 3, NA), 0.02)
+  methods <- if (several) c("em", "reml", "em", "reml", "joint") else c("em", "reml", "vb", "joint")
+  arguments$method <- pick_mostly(methods, list("ml", 3, NA, "vb"), 0.02)
   maybe <- function(p, usual, odd) if (chance(p)) pick_mostly(usual, odd, 0.15)
-  arguments$prior <- maybe(0.35, prior_calls, odd_priors)
+  arguments$prior <- maybe(if (several) 0.1 else 0.35, prior_calls, odd_priors)
   # Points on the latent variables have no maximum with a free sd.
   if (identical(arguments$method, "joint") && chance(0.8)) {
     arguments$prior <- pick(quote(priors(sd = constant(1))), quote(priors(g = constant(2))))
   }
   arguments$weights <- maybe(0.12, alist(w), alist(x, absent, -w, 1:3, "w", f))
-  arguments$sigma <- maybe(0.15, alist(~ f, ~ 1, ~ h, ~ ch), alist(~ x, ~ g, f, ~ absent, ~ f + h))
+  arguments$sigma <- maybe(if (several) 0.03 else 0.15, alist(~ f, ~ 1, ~ h, ~ ch),
+                           alist(~ x, ~ g, f, ~ absent, ~ f + h))
   arguments$se <- maybe(0.1, alist(s), alist("s", 0 * s, -s, absent, 1))
   arguments$offset <- maybe(0.05, alist(w, x), alist(f, 1:2, absent))
   arguments$subset <- maybe(0.05, alist(x > 0, 1:10), alist(x > 1e200, "a", absent > 1))
