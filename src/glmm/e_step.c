@@ -53,15 +53,23 @@ elbo_status lmm_posterior(lmm_work *w, const double *beta, double spread, int mo
   return status;
 }
 
-/* The exact posterior at theta into q_next. */
+#define ILL_CONDITIONED 1e9
+
+/* The exact posterior at theta into q_next.  Normal equations of a large condition are solved once
+ * more for what the first solution leaves (iterative refinement: Golub, Van Loan 2013, 3.5.3). */
 elbo_status lmm_find_exact(lmm_work *w) {
   const int p = w->stats->p, q = w->stats->q;
   double value, log_det;
   if (coefficients_latent(w)) {
     const int integrated = integrates_beta(w);
     if (!integrated) memcpy(w->q_next_beta, w->beta, (size_t)p * sizeof(double));
-    const elbo_status status =
-        lmm_objective(w, !integrated, w->q_next_beta, mean_field(w) ? w->C : w->q_next_C, &value);
+    double *C = mean_field(w) ? w->C : w->q_next_C;
+    elbo_status status = lmm_objective(w, !integrated, w->q_next_beta, C, &value);
+    /* Residuals from there: what the first step, magnified by the condition, left of them. */
+    if (status == ELBO_OK && integrated && w->inflation > ILL_CONDITIONED) {
+      lmm_set_origin(w, w->q_next_beta);
+      status = lmm_objective(w, 0, w->q_next_beta, C, &value);
+    }
     if (status != ELBO_OK) return status;
     if (integrated) memcpy(w->beta, w->q_next_beta, (size_t)p * sizeof(double));
     if (has_smooth(w)) lmm_smooth_keep(w);

@@ -131,3 +131,18 @@ test_that("a curve close to every row is climbed without a fall, a step at a tim
     }
   }
 })
+
+test_that("normal equations of a large condition on the way do not throw an ascent back", {
+  # A curve, two groups and slopes explain six rows nearly: the first steps have a tiny sigma.
+  d <- data.frame(x = c(-0.00623, -0.35124, -0.94227, -0.88104, -0.31356, -0.15755),
+                  g = c(1, 2, 2, 2, 2, 2),
+                  y = c(0.33404, -0.05300, -0.64448, -0.58287, -0.01551, 0.14066))
+  climb <- function(way) {
+    control <- elbo_control(n_starts = 1, accelerate = way, max_iter = 3000)
+    fit <- suppressMessages(fit_glmm(y ~ s(x) + (x | g), d, method = "vb", control = control))
+    c(elbo(fit), theta(fit))
+  }
+  newton <- climb("auto")
+  expect_equal(climb("none"), newton, tolerance = 1e-4)
+  expect_equal(climb("squarem"), newton, tolerance = 1e-4)
+})
