@@ -32,8 +32,10 @@ sim_sky <- function(nx = 256, ny = nx, n = 60, galaxies = 0.3, flux = c(300, 300
                     tell = FALSE) {
   nx <- check_count(nx, "nx")
   ny <- check_count(ny, "ny")
-  whole <- is_whole(n) && n >= 0
-  check(whole, "n", "a whole number of at least 0", n)
+  pixels <- as.double(nx) * ny
+  check(pixels <= 1e9, "nx * ny", "at most 1e9 pixels", pixels)
+  whole <- is_whole(n) && n >= 0 && n <= 1e6
+  check(whole, "n", "a whole number from 0 to 1e6", n)
   share <- is_number(galaxies) && galaxies >= 0 && galaxies <= 1
   check(share, "galaxies", "a number between 0 and 1", galaxies)
   check(is.numeric(flux) && length(flux) == 2 && all(is.finite(flux)) && flux[1] > 0 &&

@@ -89,6 +89,13 @@ check_sky_counts <- function(counts, mask, gain, read_noise) {
     abort(c(sprintf("`counts` must be finite, but %s is not.", where(lost)),
             "Pixels that say nothing are told by mask = !is.finite(counts)."), "elbo_error_image")
   }
+  many <- used & counts * gain > 2^53
+  if (any(many)) {
+    abort(c(sprintf("`counts` must be counts of electrons, but %s is %s, which is more than can be",
+                    where(many), format(counts[which(many)[1]], digits = 4)),
+            "counted in double precision. See that `gain` is electrons a count."),
+          "elbo_error_image")
+  }
   negative <- used & counts * gain + read_noise^2 < 0
   if (any(negative)) {
     abort(c(sprintf("`counts` must be counts of electrons, but %s is %s.", where(negative),

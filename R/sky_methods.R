@@ -62,8 +62,9 @@ notes.elbo_sky <- function(fit) {
 #' @param type `residuals()`: `"pearson"` for (counts - mean) over the standard deviation, or
 #'   `"response"` for counts; `plot()`: `"image"`, or a picture of other fits.
 #' @param ... nothing further.
-#' @return `predict()` and `fitted()`: the mean of each pixel, a matrix of counts. `residuals()`: a
-#'   matrix, `NA` where a pixel is not used. `simulate()`: a list of images drawn from the fit,
+#' @return `components()`: the point-spread function, `weight`, `mean` and `covariance` of its
+#'   normals, as [sky_image()] takes it. `predict()` and `fitted()`: the mean of each pixel, a
+#'   matrix of counts. `residuals()`: a matrix, `NA` where a pixel is not used. `simulate()`: a list of images drawn from the fit,
 #'   each a [sky_image()] or, of several images, a list of them. `latent()`: [catalog()], or with
 #'   `type = "pixels"` a matrix of the source (its `id`) that has most of the light of a pixel, 0
 #'   where that is less than the noise of the sky.
@@ -83,6 +84,22 @@ check_image_number <- function(image, fit) {
   ok <- is_whole(image) && image >= 1 && image <= n
   what <- if (n == 1) "1, the only image" else sprintf("a number from 1 to %d", n)
   check(ok, "image", what, image)
+}
+
+#' @exportS3Method
+elbo.elbo_sky <- function(object, theta = NULL, q = NULL, ...) {
+  check_dots_empty(...)
+  if (is.null(theta) && is.null(q)) return(objective_of(object))
+  abort(c("A catalogue has its ELBO at the optimum only: elbo(fit).",
+          "That of other sources: fit_sky(images, start = catalogue)."), "elbo_error_not_available")
+}
+
+#' @rdname elbo_sky
+#' @exportS3Method generics::components elbo_sky
+components.elbo_sky <- function(object, image = 1, ...) {
+  check_dots_empty(...)
+  check_image_number(image, object)
+  field_of(object)$images[[image]]$psf
 }
 
 #' @rdname elbo_sky

@@ -147,6 +147,7 @@ sources_from_catalog <- function(catalog, bands, name = "start", held = 0L) {
     abort(sprintf("`%s` must have columns `x`, `y` and `flux`, but has no %s.", name,
                   quote_names(missing)), "elbo_error_argument")
   }
+  check_catalog_columns(catalog, name, by_band)
   column <- function(name) if (is.null(catalog[[name]])) rep(0, nrow(catalog)) else catalog[[name]]
   galaxy <- column("p_galaxy") > 0.5 & column("radius") > 0
   galaxy <- galaxy %in% TRUE
@@ -168,6 +169,30 @@ sources_from_catalog <- function(catalog, bands, name = "start", held = 0L) {
   }
   theta[seq_along(bands), ] <- pmax(theta[seq_along(bands), ], 1e-6)
   list(theta = theta, type = as.integer(type), held = rep(as.integer(held), nrow(catalog)))
+}
+
+# What is there is numbers, and a galaxy has a shape.
+check_catalog_columns <- function(catalog, name, by_band) {
+  shape <- c("radius", "axis_ratio", "angle")
+  numbers <- intersect(c("x", "y", by_band, "p_galaxy", shape, "dev_fraction"), names(catalog))
+  is_words <- function(x) !is.numeric(x) && !(is.logical(x) && all(is.na(x)))
+  words <- numbers[vapply(catalog[numbers], is_words, NA)]
+  if (length(words) > 0) {
+    abort(sprintf("Columns of `%s` must be numbers, but %s is not.", name, quote_names(words)),
+          "elbo_error_argument")
+  }
+  galaxy <- which(catalog$p_galaxy > 0.5 & catalog$radius > 0)
+  if (length(galaxy) == 0) return(invisible())
+  missing <- setdiff(shape, names(catalog))
+  if (length(missing) > 0) {
+    abort(sprintf("`%s` has galaxies, so that it must have columns %s, but has no %s.", name,
+                  quote_names(shape), quote_names(missing)), "elbo_error_argument")
+  }
+  flat <- galaxy[!(catalog$axis_ratio[galaxy] > 0 & catalog$axis_ratio[galaxy] <= 1)]
+  if (length(flat) > 0) {
+    abort(sprintf("`axis_ratio` in `%s` must be above 0 and at most 1, but is not in %s.", name,
+                  list_rows(flat)), "elbo_error_argument")
+  }
 }
 
 # Sources in the order of their positions along the longer side: neighbours stay near each other,

@@ -3,11 +3,11 @@
 
 as_sky_psf <- function(psf, name = "psf") {
   if (is.null(psf)) return(NULL)
-  if (is_number(psf) && psf > 0) return(round_psf(psf))
+  if (is_number(psf) && psf >= 0.01 && psf <= 1000) return(round_psf(psf))
   if (is.matrix(psf) && is.numeric(psf)) return(psf_from_picture(psf, name))
   if (!is.list(psf)) {
-    check(FALSE, name, "a positive number, a matrix, or a list of `weight`, `mean`, `covariance`",
-          psf)
+    check(FALSE, name, paste("a number from 0.01 to 1000, a matrix, or a list of `weight`, `mean`,",
+                             "`covariance`"), psf)
   }
   k <- length(psf$weight)
   covariance <- psf$covariance

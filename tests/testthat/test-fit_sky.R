@@ -212,6 +212,23 @@ test_that("positions are those of the origin, and of the world", {
                ignore_attr = TRUE)
 })
 
+test_that("generics that mean nothing for a catalogue say what there is instead", {
+  set.seed(23)
+  image <- sim_sky(48, 48, n = 3)
+  fit <- fit_sky(image, control = quiet)
+  expect_equal(elbo(fit), glance(fit)$elbo)
+  expect_error(elbo(fit, theta(fit)), "start", class = "elbo_error_not_available")
+  expect_error(VarCorr(fit), "catalog", class = "elbo_error_not_available")
+  for (refusing in c(ranef, bootstrap, sensitivity, add1, drop1, selection, variational, augment,
+                     influence, cooks.distance, hatvalues, rstandard, rstudent, sigma)) {
+    expect_error(refusing(fit), class = "elbo_error_not_available")
+  }
+  # Given back, the point-spread function makes the same image.
+  again <- sky_image(image$counts, psf = components(fit))
+  refit <- fit_sky(again, start = catalog(fit), control = quiet)
+  expect_equal(predict(refit), predict(fit), tolerance = 1e-4)
+})
+
 test_that("what is no call is refused", {
   image <- sky_image(matrix(7, 30, 30))
   expect_error(fit_sky(matrix(7, 30, 30)), class = "elbo_error_argument")
@@ -220,5 +237,14 @@ test_that("what is no call is refused", {
   expect_error(fit_sky(image, method = "reml"), class = "elbo_error_argument")
   expect_error(fit_sky(image, prior = priors(beta = normal(0, 1))), class = "elbo_error_argument")
   expect_error(fit_sky(image, start = data.frame(x = 1)), class = "elbo_error_argument")
+  start <- data.frame(x = 5, y = 5, flux = 2, p_galaxy = 1, radius = 2)
+  expect_error(fit_sky(image, start = start), "axis_ratio", class = "elbo_error_argument")
+  expect_error(fit_sky(image, start = cbind(start, axis_ratio = -1, angle = 0)), "row 1",
+               class = "elbo_error_argument")
+  expect_error(fit_sky(image, start = transform(start, x = "a")), "numbers",
+               class = "elbo_error_argument")
+  expect_error(sky_image(matrix(1e300, 3, 3)), class = "elbo_error_image")
+  expect_error(sky_image(matrix(7, 3, 3), psf = 1e200), class = "elbo_error_argument")
+  expect_error(sim_sky(1e9), class = "elbo_error_argument")
   expect_error(fit_sky(image, galaxies = NA), class = "elbo_error_argument")
 })
