@@ -64,8 +64,9 @@ notes.elbo_sky <- function(fit) {
 #' @param ... nothing further.
 #' @return `components()`: the point-spread function, `weight`, `mean` and `covariance` of its
 #'   normals, as [sky_image()] takes it. `predict()` and `fitted()`: the mean of each pixel, a
-#'   matrix of counts. `residuals()`: a matrix, `NA` where a pixel is not used. `simulate()`: a list of images drawn from the fit,
-#'   each a [sky_image()] or, of several images, a list of them. `latent()`: [catalog()], or with
+#'   matrix of counts. `residuals()`: a matrix, `NA` where a pixel is not used. `simulate()`: a
+#'   list of images drawn from the fit, each a [sky_image()] or, of several images, a list of them.
+#'   `latent()`: [catalog()], or with
 #'   `type = "pixels"` a matrix of the source (its `id`) that has most of the light of a pixel, 0
 #'   where that is less than the noise of the sky.
 #' @family catalogues

@@ -158,7 +158,7 @@ sky_em <- function(field, steps) {
 control_for_c <- function(control, threads) {
   list(accelerate = match(control$accelerate, c("none", "squarem", "auto")) - 1L,
        first_order = 0L, max_iter = control$max_iter, threads = as.integer(threads),
-       tol = control$tol)
+       tol = control$tol, spent = 0)
 }
 
 check_sky_status <- function(status) {
