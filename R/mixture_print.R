@@ -200,8 +200,9 @@ start_words <- function(fit) {
   if (NROW(starts) < 2) return(character())
   climbed <- starts$objective[starts$status == "climbed"]
   if (any(starts$status == "moved")) {
-    return(sprintf("Best found by splitting and merging components of the best of %d starts.",
-                   sum(!starts$status %in% c("moved", "fuller"))))
+    return(c(sprintf("Best found by splitting and merging components of the best of %d starts.",
+                     sum(!starts$status %in% c("moved", "fuller"))),
+             disagreement_words(climbed)))
   }
   best <- sum(max(climbed) - climbed < same_objective)
   collapsed <- sum(starts$status == "collapsed")
@@ -212,6 +213,13 @@ start_words <- function(fit) {
 }
 
 same_objective <- 0.01
+
+# Moves from different optima need not lead to the same one.
+disagreement_words <- function(climbed) {
+  if (length(climbed) < 2 || diff(range(climbed)) < same_objective) return()
+  sprintf("The %d starts climbed to the end differ, from %s to %s: another seed may end elsewhere.",
+          length(climbed), fixed_text(min(climbed), 1), fixed_text(max(climbed), 1))
+}
 
 selection_words <- function(fit) {
   table <- candidates_of(fit)

@@ -173,3 +173,17 @@ test_that("a summary by vb of counts, which have no sigma", {
   expect_equal(summary(fit)$posterior$name, names(theta(fit)))
   expect_output(print(summary(fit)), "Posterior standard deviations")
 })
+
+test_that("starts that ended apart are told where moves went on from the best", {
+  expect_match(disagreement_words(c(-84.04, -92.5, -88)), "from -92.5 to -84.0: another seed")
+  expect_null(disagreement_words(c(-84.041, -84.04)))
+  expect_null(disagreement_words(-84))
+  set.seed(1)
+  d <- data.frame(x = rnorm(60), g = gl(6, 10))
+  d$y <- d$x + rnorm(6)[d$g] + rnorm(60)
+  fit <- fit_mixture(y ~ x, d, k = 3, method = "joint", control = elbo_control(seed = 3))
+  starts <- starts_of(fit)
+  expect_true(any(starts$status == "moved"))
+  expect_match(paste(start_words(fit), collapse = " "), "starts climbed to the end differ")
+  expect_output(print(summary(fit)), "another seed")
+})
