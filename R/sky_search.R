@@ -337,7 +337,7 @@ without_cosmics <- function(field, b) {
 
 # The mixture of normals that those stars show, with as many normals as BIC asks for: each has a
 # weight and a covariance.
-sky_psf_step <- function(field, b, steps = 60L, most = 4L) {
+sky_psf_step <- function(field, b, steps, most = 4L) {
   stars <- psf_stars(field, b)
   if (length(stars) == 0) return(field)
   image <- field$images[[b]]
@@ -396,7 +396,7 @@ sky_search <- function(field, galaxies, tell, rounds = 6L) {
     if (round == 1) {
       # Stars alone, for the point-spread function.
       field <- sky_em(sky_sweep(field, 1L), 3L)
-      for (b in which(field$free_psf)) field <- sky_psf_step(field, b)
+      for (b in which(field$free_psf)) field <- sky_psf_step(field, b, 60L)
     }
     field <- sky_sweep(field, types, affected(field, before), remove = TRUE)
     if (ncol(field$sources$theta) == 0) return(field)
@@ -404,7 +404,8 @@ sky_search <- function(field, galaxies, tell, rounds = 6L) {
       share <- galaxy_probability(field$evidence, field$law$galaxies)$share
     }
     field <- sky_em(field, 3L)
-    if (round <= 2) for (b in which(field$free_psf)) field <- sky_psf_step(field, b)
+    # To the end: EM of normals within each other is slow, and short of it their light is too wide.
+    if (round <= 2) for (b in which(field$free_psf)) field <- sky_psf_step(field, b, 1000L)
     if (round > 1 && ncol(field$sources$theta) <= before) break
   }
   field$law <- sky_law(field, galaxies, share)

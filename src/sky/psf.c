@@ -5,6 +5,9 @@
 
 #include "math/small.h"
 
+/* Of a log-likelihood: less is nothing to the choice of the number of normals. */
+#define SETTLED 0.05
+
 #define TWO_PI 6.283185307179586476925286766559
 
 /* What EM counts: photons of each normal, and their first and second moments about the star. */
@@ -136,8 +139,15 @@ static double step(sky_field *f, int b, const int *star, int n_star, int n, doub
 
 double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int iterations,
                   double *weight, double *covariance) {
-  double value = 0.0;
+  double value = -INFINITY, last = INFINITY;
   for (int o = 0; o < n_star; o++) take_out(f, star[o], b);
-  for (int i = 0; i < iterations; i++) value = step(f, b, star, n_star, n, weight, covariance);
+  for (int i = 0; i < iterations; i++) {
+    const double before = value;
+    value = step(f, b, star, n_star, n, weight, covariance);
+    const double gain = value - before, rate = gain / last;
+    last = gain;
+    /* What is still to come, by Aitken: the gains are a geometric series. */
+    if (i > 2 && gain >= 0.0 && rate < 1.0 && gain * rate / (1.0 - rate) < SETTLED) break;
+  }
   return value;
 }

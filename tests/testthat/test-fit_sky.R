@@ -106,6 +106,22 @@ test_that("threads do not change a bit", {
   expect_identical(one, three)
 })
 
+test_that("the point-spread function is that of its stars, and adds nothing to their light", {
+  # Two normals within each other, where EM is slow: short of the end it shows a third, wider one.
+  two <- list(weight = c(0.8, 0.2), mean = matrix(0, 2, 2),
+              covariance = aperm(array(c(1.96 * diag(2), 7.84 * diag(2)), c(2, 2, 2)), c(3, 1, 2)))
+  set.seed(24)
+  at <- expand.grid(x = 16 + 32 * 0:3, y = 16 + 32 * 0:3)
+  sources <- cbind(at + runif(32, -2, 2), flux = 1e5)
+  fit <- fit_sky(sim_sky(128, 128, catalog = sources, psf = two), galaxies = FALSE, control = quiet)
+  psf <- components(fit)
+  # Five such images: weights .795 to .800, variances 1.952 to 1.956 and 7.66 to 7.80, light within
+  # 0.0014; sixty steps found three normals.
+  expect_equal(psf$weight, c(0.8, 0.2), tolerance = 0.02)
+  expect_equal(psf$covariance[, 1, 1], c(1.96, 7.84), tolerance = 0.05)
+  expect_lt(abs(mean(nearest(catalog(fit), sources)$flux / 1e5 - 1)), 0.002)
+})
+
 test_that("forced photometry holds positions and shapes", {
   set.seed(16)
   sources <- lone_sources()
