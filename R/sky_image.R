@@ -199,6 +199,12 @@ dim.sky_image <- function(x) dim(x$counts)
 #' @export
 plot.sky_image <- function(x, ..., limits = NULL, catalog = NULL) {
   check_dots_empty(...)
+  if (!is.null(limits)) {
+    two <- is.numeric(limits) && length(limits) == 2 && all(is.finite(limits)) &&
+      limits[1] < limits[2]
+    check(two, "limits", "two numbers, the smaller first", limits)
+  }
+  if (!is.null(catalog)) check_data_frame(catalog, "catalog")
   counts <- x$counts
   counts[sky_unused(x)] <- NA
   draw_sky(counts, x$origin, sky_scale(counts, limits))

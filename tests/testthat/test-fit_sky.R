@@ -261,6 +261,8 @@ test_that("what is no call is refused", {
                class = "elbo_error_argument")
   expect_error(sky_image(matrix(1e300, 3, 3)), class = "elbo_error_image")
   expect_error(sky_image(matrix(7, 3, 3), psf = 1e200), class = "elbo_error_argument")
+  expect_error(plot(image, limits = "a"), class = "elbo_error_argument")
+  expect_error(plot(image, catalog = 3), class = "elbo_error_argument")
   expect_error(sim_sky(1e9), class = "elbo_error_argument")
   expect_error(fit_sky(image, galaxies = NA), class = "elbo_error_argument")
 })
