@@ -21,7 +21,7 @@
 #' away; all else has none.
 #' Standard errors are by the observed information of all sources and the sky together. The
 #' point-spread function, where not given, is estimated from bright lone stars before that, and its
-#' own uncertainty is in no standard error: with few stars those of the brightest are too small.
+#' own uncertainty is in no standard error.
 #' Two stars of like brightness less than about two and a half of its widths apart may pass for one
 #' thin galaxy; where there are no galaxies, `galaxies = FALSE` tells them apart.
 #'
