@@ -98,7 +98,8 @@ mixture_pictures <- function(fit) {
       ggplot_objective(fit)
     })
   )
-  choice <- list(selection = picture(plot_selection, ggplot = ggplot_selection))
+  choice <- list(selection = picture(function(fit) plot_selection(selection(fit)),
+                                   ggplot = ggplot_selection))
   c(choice[NROW(candidates_of(fit)) > 1],
     law_of(fit)$pictures(fit),
     if (n_components(fit) > 1) {
@@ -160,29 +161,30 @@ legend_columns <- 5L
 
 # How far each candidate is from the best, on a square-root scale: the best are the most crowded.
 # `rank` orders the models by their best candidate.
-selection_data <- function(fit) {
-  table <- candidates_of(fit)[is.finite(candidates_of(fit)$criterion), ]
-  table$behind <- abs(table$criterion - candidates_of(fit)$criterion[chosen_row(fit)])
-  table$model <- ifelse(is.na(table$covariance), criterion_name(fit), table$covariance)
+selection_data <- function(choice) {
+  table <- as.data.frame(unclass(choice))
+  table$behind <- abs(table$criterion - table$criterion[attr(choice, "chosen")])
+  table$model <- ifelse(is.na(table$covariance), attr(choice, "name"), table$covariance)
+  table <- table[is.finite(table$criterion), ]
   best <- sort(tapply(table$behind, table$model, min))
   table$rank <- match(table$model, names(best))
   table[order(table$rank, table$k), ]
 }
 
-selection_axis <- function(fit) {
-  name <- criterion_name(fit)
+selection_axis <- function(choice) {
+  name <- attr(choice, "name")
   sprintf("%s %s the best, root scale", name, if (name == "ELBO") "below" else "above")
 }
 
-plot_selection <- function(fit) {
-  table <- selection_data(fit)
-  if (length(unique(table$k)) == 1) return(plot_one_size(fit, table))
+plot_selection <- function(choice) {
+  table <- selection_data(choice)
+  if (length(unique(table$k)) == 1) return(plot_one_size(choice, table))
   named <- min(max(table$rank), most_models)
   margin <- if (max(table$rank) > 1) 0.4 * diff(range(table$k)) else 0 # the key's place
   graphics::plot(table$k, sqrt(table$behind), type = "n", xlab = "components", ylab = "",
                  xlim = range(table$k) + c(0, margin), xaxt = "n", yaxt = "n",
                  main = "Choice of components")
-  graphics::mtext(selection_axis(fit), 2, line = 3.3, las = 0, cex = graphics::par("cex"))
+  graphics::mtext(selection_axis(choice), 2, line = 3.3, las = 0, cex = graphics::par("cex"))
   graphics::axis(1, sort(unique(table$k)))
   root_axis(2, table$behind)
   for (m in rev(unique(table$rank))) {
@@ -191,7 +193,7 @@ plot_selection <- function(fit) {
     graphics::lines(rows$k, sqrt(rows$behind), type = "b", col = style$col, pch = style$pch,
                     lty = style$lty, cex = 0.8)
   }
-  graphics::points(n_components(fit), 0, cex = 2.6, lwd = 2)
+  graphics::points(choice$k[attr(choice, "chosen")], 0, cex = 2.6, lwd = 2)
   if (max(table$rank) == 1) return(invisible())
   styles <- lapply(seq_len(named + (max(table$rank) > named)), model_style)
   of <- function(what) vapply(styles, function(style) style[[what]], styles[[1]][[what]])
@@ -215,10 +217,10 @@ root_axis <- function(side, behind) {
 }
 
 # Of a single number of components a row for each model, the best on top.
-plot_one_size <- function(fit, table) {
+plot_one_size <- function(choice, table) {
   n <- nrow(table)
   place <- n + 1 - table$rank
-  graphics::plot(sqrt(table$behind), place, type = "n", xlab = selection_axis(fit), ylab = "",
+  graphics::plot(sqrt(table$behind), place, type = "n", xlab = selection_axis(choice), ylab = "",
                  yaxt = "n", xaxt = "n", ylim = c(0.5, n + 0.5),
                  main = sprintf("Choice of the model, k = %d", table$k[1]))
   graphics::abline(h = place, col = "grey90")
@@ -287,7 +289,8 @@ component_scales <- function(fit) {
 as_component <- function(component, fit) factor(component, seq_len(n_components(fit)))
 
 ggplot_selection <- function(fit, level) {
-  table <- selection_data(fit)
+  choice <- selection(fit)
+  table <- selection_data(choice)
   table$model <- factor(table$model, unique(table$model))
   styles <- lapply(seq_len(nlevels(table$model)), model_style)
   of <- function(what) vapply(styles, function(style) style[[what]], styles[[1]][[what]])
@@ -302,7 +305,7 @@ ggplot_selection <- function(fit, level) {
     ggplot2::scale_shape_manual(values = of("pch")) +
     ggplot2::scale_linetype_manual(values = of("lty")) +
     ggplot2::scale_y_sqrt() +
-    ggplot2::labs(x = "components", y = selection_axis(fit), title = "Choice of components",
+    ggplot2::labs(x = "components", y = selection_axis(choice), title = "Choice of components",
                   colour = NULL, shape = NULL, linetype = NULL,
                   subtitle = "on a square-root scale; the choice is ringed") +
     ggplot2::theme_bw()

@@ -23,7 +23,8 @@
 #'     components that are apart.}
 #'   \item{`status`}{`"ok"`, or why there is no fit.}
 #' }
-#' `print()` shows the criterion, a row for each k and a column for each covariance model.
+#' `print()` shows the criterion, a row for each k and a column for each covariance model; `plot()`
+#' draws it, as [plot(fit, type = "selection")][plot.elbo_mixture] does.
 #' @references
 #' Biernacki, C., Celeux, G. and Govaert, G. (2000). Assessing a mixture model for clustering with
 #' the integrated completed likelihood. *IEEE Transactions on Pattern Analysis and Machine
@@ -89,6 +90,15 @@ print.elbo_selection <- function(x, ...) {
     what <- if (all(is.na(rows$criterion))) "No fit of %s: %s." else "Broken off, %s: %s."
     write_wrapped(sprintf(what, enumerate(candidate_name(rows), 6), reason))
   }
+  invisible(x)
+}
+
+#' @rdname selection
+#' @export
+plot.elbo_selection <- function(x, ...) {
+  check_dots_empty(...)
+  if (is.null(attr(x, "chosen"))) return(NextMethod())
+  plot_selection(x)
   invisible(x)
 }
 

@@ -36,7 +36,7 @@ test_that("the pictures suit the fit", {
 test_that("the choice of the model is drawn with the best models first, six of them named", {
   fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 1:3,
                      control = elbo_control(n_starts = 2))
-  table <- selection_data(fit)
+  table <- selection_data(selection(fit))
   best <- tapply(candidates_of(fit)$criterion, candidates_of(fit)$covariance, min, na.rm = TRUE)
   best <- sort(best[is.finite(best)])
   expect_identical(unique(table$model), names(best))
@@ -50,6 +50,8 @@ test_that("the choice of the model is drawn with the best models first, six of t
   to_nowhere({
     expect_no_error(plot(fit, type = "selection"))
     expect_no_error(plot(one_size, type = "selection"))
+    # The table draws what the fit draws, not a matrix of scatterplots.
+    expect_no_error(plot(selection(fit)))
   })
 })
 
