@@ -2,6 +2,7 @@
 
 #' @export
 nobs.elbo_sky <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$nobs)
   as.integer(sum(vapply(field_of(object)$images, function(image) sum(image$use), 0)))
 }
 
