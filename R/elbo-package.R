@@ -27,7 +27,8 @@
 #' flat prior (Harville 1974). Variational Bayes has a distribution for everything.
 #'
 #' @section Where to begin:
-#' * [fit_glmm()] fits Gaussian mixed models with one grouping factor, and meta-analyses;
+#' * [fit_glmm()] fits Gaussian mixed models and meta-analyses, [fit_mixture()] mixtures, latent
+#'   classes and clusters of curves, [fit_sky()] catalogues of stars and galaxies;
 #'   [priors()] says what law the latent variables have, [elbo_control()] how the fit climbs.
 #' * [summary()][summary.elbo_fit], [plot()][plot.elbo_fit], [theta()], [latent()],
 #'   [elbo_trace()] and [convergence()] answer for every fit;
