@@ -274,4 +274,3 @@ newton_step <- function(gradient, hessian) {
   move <- as.vector(inverse %*% gradient)
   list(move = move * min(1, 3 / sqrt(sum(move^2))), root = t(chol(inverse)))
 }
-

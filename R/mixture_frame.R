@@ -339,7 +339,7 @@ check_mixture_magnitudes <- function(design) {
 check_constant_columns <- function(Y) {
   constant <- colnames(Y)[vapply(seq_len(ncol(Y)), function(j) is_constant_column(Y[, j]), NA)]
   if (length(constant) == 0) return()
-  abort(c(sprintf("%s the same in all rows: there is nothing to tell components apart by, and", 
+  abort(c(sprintf("%s the same in all rows: there is nothing to tell components apart by, and",
                   if (length(constant) == 1) sprintf("The response %s is", quote_names(constant))
                   else sprintf("The responses %s are", quote_names(constant))),
           "a variance of zero. Leave it out of `formula`."), "elbo_error_data")

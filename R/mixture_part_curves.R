@@ -309,7 +309,7 @@ told_curves <- function(priors, slots, design, method) {
   }, 0)
   several <- which(!is.na(told$multiple_constant) & blocks$kind == "free" & blocks$size > 1)
   if (length(several) > 0) {
-    abort(c(sprintf("The standard deviations of the free covariance of ( %s | ) cannot be held;", 
+    abort(c(sprintf("The standard deviations of the free covariance of ( %s | ) cannot be held;",
                     blocks$label[several[1]]),
             "say random_covariance = \"diagonal\" or \"identity\"."), "elbo_error_prior")
   }
