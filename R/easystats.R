@@ -41,8 +41,11 @@ get_statistic.elbo_fit <- function(x, ...) {
             statistic = statistic_name(x))
 }
 
-# Where coefficients have degrees of freedom each, they are tested by t.
-tested_by_t <- function(fit) length(summary_df(fit)) == length(coef(fit))
+# Where coefficients have degrees of freedom each, they are tested by t; one Inf is none.
+tested_by_t <- function(fit) {
+  df <- summary_df(fit)
+  length(df) == length(coef(fit)) && !identical(df, Inf)
+}
 
 statistic_name <- function(fit) if (tested_by_t(fit)) "t-statistic" else "z-statistic"
 

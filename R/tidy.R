@@ -201,8 +201,9 @@ tidy_latent <- function(fit, limits, level) {
 }
 
 tidy_coefficients <- function(fit, limits, level) {
-  tables <- lapply(latent_parts(fit), coefficients_of_levels, coef(fit))
-  do.call(rbind, unname(tables))
+  none <- list(name = character(), mean = matrix(0, 0, 0)) # no groups, no rows
+  parts <- c(list(none), unname(latent_parts(fit)))
+  do.call(rbind, lapply(parts, coefficients_of_levels, coef(fit)))
 }
 
 coefficients_of_levels <- function(part, fixed) {

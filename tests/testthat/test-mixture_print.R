@@ -187,3 +187,10 @@ test_that("starts that ended apart are told where moves went on from the best", 
   expect_match(paste(start_words(fit), collapse = " "), "starts climbed to the end differ")
   expect_output(print(summary(fit)), "another seed")
 })
+
+test_that("one coefficient of one component is tested by z, as several are", {
+  fit <- suppressMessages(fit_mixture(distance ~ 1 + (1 | Subject), nlme::Orthodont, k = 1,
+                                      unit = ~ Subject))
+  expect_true("z value" %in% colnames(summary(fit)$coefficients))
+  expect_output(print(summary(fit)), "Coefficients, by component")
+})

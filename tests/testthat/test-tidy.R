@@ -109,3 +109,10 @@ test_that("latent variables have the sd of latent(), and beside it that of ranef
   }
   expect_true(all(tidy(reml, "ran_vals")$condsd < tidy(reml, "ran_vals")$std.error))
 })
+
+test_that("coefficients by group of a model without groups are a table without rows", {
+  fit <- fit_glmm(dist ~ speed, cars)
+  table <- tidy(fit, effects = "ran_coefs")
+  expect_identical(nrow(table), 0L)
+  expect_true(all(c("group", "level", "term", "estimate") %in% names(table)))
+})
