@@ -191,6 +191,5 @@ elbo_status mixture_metric_at(void *work, double *metric) {
     for (size_t c = 0; c < n_raw; c++) row[c] = m->half[a + n_eta * c];
     status = apply(w, row, metric + n_eta * a);
   }
-  if (status == ELBO_OK) mixture_find_steps(w, metric);
   return status;
 }

@@ -338,9 +338,14 @@ static elbo_status find_step(mixture *w, int a, const double *slope, double *col
   return status;
 }
 
-void mixture_find_steps(mixture *w, const double *metric) {
+/* The metric, which also says what steps suit differences of the slope. */
+static elbo_status metric(void *work, double *out) {
+  mixture *w = work;
+  const elbo_status status = mixture_metric_at(w, out);
+  if (status != ELBO_OK) return status;
   pack(w, w->eta);
-  for (int a = 0; a < w->n_eta; a++) w->h[a] = step_by(w, a, metric[a * (w->n_eta + 1)]);
+  for (int a = 0; a < w->n_eta; a++) w->h[a] = step_by(w, a, out[a * (w->n_eta + 1)]);
+  return ELBO_OK;
 }
 
 /* One column for each eta: by central differences of the slope, which is exact (Jamshidian &
@@ -482,7 +487,7 @@ elbo_model mixture_model(const mixture *w) {
       .objective = {.value = log_evidence,
                     .gradient = method == MIXTURE_EM ? gradient : NULL,
                     .hessian = hessian,
-                    .metric = w->metric.n_chunk > 0 ? mixture_metric_at : NULL},
+                    .metric = w->metric.n_chunk > 0 ? metric : NULL},
       .pack = method == MIXTURE_JOINT ? NULL : pack,
       .unpack = unpack,
       .schedule = {.em_first = 10,

@@ -197,8 +197,6 @@ void mixture_posterior(mixture *w, double *log_density, double *probability);
  *   vb: eta* - eta, eta* the natural parameters at which each factor would be at its best (the
  *       natural gradient). */
 elbo_status mixture_slope(mixture *w, double *out);
-/* Steps for differences of the slope, em, by a metric (n_eta x n_eta) at the present parameters. */
-void mixture_find_steps(mixture *w, const double *metric);
 /* Gradient (n_eta) and Hessian (n_eta x n_eta) of the objective by eta, and the Jacobian of theta
  * (n_theta x n_eta).  V: n_eta x n_eta of scratch under vb, else NULL. */
 elbo_status mixture_information(mixture *w, double *gradient, double *hessian, double *V,
