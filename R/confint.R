@@ -328,14 +328,22 @@ profile_limit <- function(excess, from, step, bound) {
     if (beyond) outside <- bound
     value <- excess(outside)
     if (is.na(value)) return(NA_real_)
-    if (value > 0) {
-      root <- stats::uniroot(excess, sort(c(inside, outside)), tol = 1e-6 * abs(step))
-      return(root$root)
-    }
+    if (value > 0) return(crossing_of(excess, sort(c(inside, outside)), 1e-6 * abs(step)))
     if (beyond) return(bound)
     inside <- outside
   }
   NA_real_
+}
+
+# NA where the profile is not finite on the way.
+crossing_of <- function(excess, range, tol) {
+  callCC(function(leave) {
+    finite <- function(at) {
+      value <- excess(at)
+      if (is.finite(value)) value else leave(NA_real_)
+    }
+    stats::uniroot(finite, range, tol = tol)$root
+  })
 }
 
 # The design with the two terms of a correlation first in their block; unchanged for other

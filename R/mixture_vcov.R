@@ -109,7 +109,7 @@ of_nobody <- function(fit, jacobian) {
   which(!others & colSums(abs(jacobian[rows, , drop = FALSE])) > 0)
 }
 
-nobody <- 1e-4 # of a unit
+nobody <- 1e-3 # of a unit, as NOBODY of src/mixture/membership.c
 
 # The part of the largest information below which a direction is flat: differences leave some 1e-6
 # of what is zero.
