@@ -220,7 +220,7 @@ comparison_panels <- 20L
 interval_data <- function(rows, level, role) {
   half_width <- stats::qnorm((1 + level) / 2) * rows$std.error
   limits <- wald_limits(rows$estimate, half_width, role)
-  limits <- ifelse(is.na(limits), rows$estimate, limits)
+  limits <- ifelse(is.finite(limits), limits, rows$estimate)
   range <- if (nrow(rows) > 0) range(limits) else c(0, 1)
   reach <- diff(range)
   if (reach == 0) reach <- max(abs(range), 1) / 2

@@ -64,13 +64,18 @@ fault_of <- function(result, call) {
     return(NULL)
   }
   for (warning in result$warnings) {
-    if (!inherits(warning, "elbo_warning")) {
+    if (!inherits(warning, "elbo_warning") && !advice_of_loo(warning)) {
       return(fault("foreign warning", conditionMessage(warning)))
     }
   }
   if (has_nan(result$value)) return(fault("NaN", "NaN in the answer, without a word"))
   unfit <- unfit_for_use(result$value)
   if (!is.null(unfit)) fault("not finite", unfit)
+}
+
+# What loo says of its own weights, with its own help page.
+advice_of_loo <- function(warning) {
+  grepl("^Some Pareto k diagnostic values", conditionMessage(warning))
 }
 
 # emmeans makes an error of its own of the sentence with which we refuse, and asks for packages.
