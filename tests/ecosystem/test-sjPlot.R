@@ -19,6 +19,7 @@ test_that("pictures of every kind of fit", {
                 drawn(fit, type = "pred", terms = insight::find_predictors(fit)[[1]][1])
               },
               works = c("em", "reml", "vb", "joint", "regression", "regression_vb", "poisson"))
+  skip_if_not_installed("glmmTMB") # which it asks for
   expect_tool("plot_model(type = \"re\")", function(fit) drawn(fit, type = "re"),
               works = c("em", "reml", "vb"))
 })
