@@ -113,7 +113,8 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
   mean <- row_mean(object, data, group)
   fit <- mean
   spread <- if (method_of(object) == "vb") root_mean_squares(object) else object
-  if (se.fit || interval != "none") variance <- mean_variance(spread, data, group)
+  # Below zero only by rounding.
+  if (se.fit || interval != "none") variance <- pmax(mean_variance(spread, data, group), 0)
   if (interval != "none") {
     total <- variance
     if (interval == "prediction") {
