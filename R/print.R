@@ -28,7 +28,8 @@
 #'   `summary.elbo_fit` with the components
 #' \describe{
 #'   \item{`coefficients`}{numeric matrix, a row for each fixed effect: `Estimate`,
-#'     `Std. Error`, `df`, `t value`, `Pr(>|t|)`.}
+#'     `Std. Error`, `df`, `t value`, `Pr(>|t|)`; without degrees of freedom (a model without
+#'     groups whose standard errors are known) `z value`, `Pr(>|z|)`.}
 #'   \item{`variances`}{data frame, a row for each standard deviation, correlation and residual
 #'     standard deviation: `name` (as in [theta()]), `kind`, `group`, `var1`, `var2`,
 #'     `estimate`, `std.error`, `fixed`, `boundary`.}
@@ -546,13 +547,17 @@ df_text <- function(df) decimal_text(df, ifelse(is.na(df) | df < 1000, 1, 0))
 # The columns of a printed table, as text: of the fixed effects, of the variance parameters.
 coefficient_table <- function(coefficients) {
   decimals <- shown_decimals(coefficients[, "Estimate"], coefficients[, "Std. Error"])
-  data.frame(
+  by_t <- "df" %in% colnames(coefficients)
+  table <- data.frame(
     Coefficient = as.character(rownames(coefficients)),
     Estimate = decimal_text(coefficients[, "Estimate"], decimals),
-    "Std. Error" = decimal_text(coefficients[, "Std. Error"], decimals),
-    df = df_text(coefficients[, "df"]), t = fixed_text(coefficients[, "t value"], 2),
-    p = format.pval(coefficients[, "Pr(>|t|)"], digits = 2, eps = 1e-4), check.names = FALSE
+    "Std. Error" = decimal_text(coefficients[, "Std. Error"], decimals), check.names = FALSE
   )
+  if (by_t) table$df <- df_text(coefficients[, "df"])
+  statistic <- ncol(coefficients) - 1
+  table[[if (by_t) "t" else "z"]] <- fixed_text(coefficients[, statistic], 2)
+  table$p <- format.pval(coefficients[, statistic + 1], digits = 2, eps = 1e-4)
+  table
 }
 
 variance_table <- function(variances) {

@@ -122,8 +122,8 @@ tidy_terms <- function(parameters) {
 
 # Rows of two tables, with the columns of both.
 add_rows <- function(table, more) {
-  table[setdiff(names(more), names(table))] <- rep(NA, nrow(table))
-  more[setdiff(names(table), names(more))] <- rep(NA, nrow(more))
+  for (column in setdiff(names(more), names(table))) table[[column]] <- rep(NA, nrow(table))
+  for (column in setdiff(names(table), names(more))) more[[column]] <- rep(NA, nrow(more))
   rbind(table, more[names(table)])
 }
 
@@ -153,10 +153,11 @@ tidy_rows.elbo_glmm <- function(fit, effects, limits, level) {
 
 tidy_fixed <- function(fit, limits, level) {
   table <- summary(fit)$coefficients
+  statistic <- ncol(table) - 1
   with_intervals(data.frame(
     term = as.character(rownames(table)),
     estimate = table[, "Estimate"], std.error = table[, "Std. Error"],
-    statistic = table[, "t value"], p.value = table[, "Pr(>|t|)"]
+    statistic = table[, statistic], p.value = table[, statistic + 1]
   ), fit, rownames(table), limits)
 }
 

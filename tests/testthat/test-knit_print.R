@@ -156,5 +156,6 @@ test_that("a fit without variance parameters is knitted without their table", {
   d <- data.frame(y = c(0.4, 0.1, 0.3), s = c(0.2, 0.3, 0.2))
   text <- knitr::knit_print(fit_glmm(y ~ 1, d, se = s))
   expect_match(text, "(Intercept)", fixed = TRUE)
+  expect_match(text, " z\\|", label = "no degrees of freedom: a test by z")
   expect_false(grepl("Parameter", text))
 })

@@ -116,3 +116,13 @@ test_that("coefficients by group of a model without groups are a table without r
   expect_identical(nrow(table), 0L)
   expect_true(all(c("group", "level", "term", "estimate") %in% names(table)))
 })
+
+test_that("coefficients tested by z have a row each", {
+  # One mean of known standard errors: the weighted mean, its z.
+  d <- data.frame(y = c(0.4, 0.1, 0.3), s = c(0.2, 0.3, 0.2))
+  table <- tidy(fit_glmm(y ~ 1, d, se = s))
+  mean <- weighted.mean(d$y, 1 / d$s^2)
+  expect_equal(table$estimate, mean)
+  expect_equal(table$statistic, mean * sqrt(sum(1 / d$s^2)))
+  expect_equal(table$p.value, 2 * pnorm(-table$statistic))
+})
