@@ -21,7 +21,8 @@ latent_parts <- function(fit) {
 crossed_rows <- function(design, control) {
   threads <- if (is.null(control$threads)) 1L else control$threads
   list(
-    X = design$X, Z = design$Z, weight = design$weights,
+    X = if (length(design$curves) > 0) cbind(design$X, design$B) else design$X,
+    Z = design$Z, weight = design$weights,
     y = if (identical(design$offset, 0)) design$y else design$y - design$offset,
     groups = lapply(unname(design$groups), as.integer),
     first = c(0L, cumsum(tabulate(factor_of_column(design), length(design$groups)))),
@@ -42,24 +43,17 @@ check_crossed <- function(design, held, method, prior) {
   if (!is.null(design$level)) {
     refuse("`sigma` has one standard deviation in this version", "Leave `sigma` out.")
   }
-  if (length(design$curves) > 0) {
-    refuse("smooth terms are not built yet", "Use ns(x, df = 4), of package splines.")
-  }
   if (any(is.infinite(held$constant))) {
     refuse("latent variables need a law", "Leave constant(Inf) out, or keep one factor.")
   }
-  stated <- vapply(prior, function(one) !is_constant(one), NA)
-  if (any(stated)) {
-    refuse(sprintf("priors other than constants are not built yet, as that of `%s`",
-                   names(prior)[stated][1]), "Leave it out, or keep one factor.")
-  }
 }
 
-# Standard deviations of the latent variables of a factor given the estimates, under reml with
-# the coefficients integrated.
+# Standard deviations of the latent variables of a factor given the estimates, with what is
+# integrated of the coefficients: all under reml, those of curves.
 crossed_sd <- function(part, fit, type) {
   variance <- 0 * part$mean
-  C <- if (method_of(fit) == "reml") coefficient_cov(fit)
+  integrated <- method_of(fit) == "reml" || has_curves(fit)
+  C <- if (integrated) latent_coefficient_cov(fit, type)
   for (j in seq_len(ncol(variance))) {
     variance[, j] <- part$cov[j, j, ]
     if (is.null(C)) next

@@ -314,8 +314,8 @@ read_prior_name <- function(name, parameters, group_name) {
   rows <- list(
     block = which(parameters$block == name | (name == "sd" & parameters$block == "smooth")),
     group = if (name %in% group_name) {
-      several <- length(group_name) > 1
-      which(if (several) parameters$group %in% name else parameters$block == "sd")
+      of_group <- if (length(group_name) > 1) parameters$group %in% name else TRUE
+      which(parameters$block == "sd" & of_group)
     },
     name = which(parameters$name == name)
   )
