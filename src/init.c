@@ -20,6 +20,8 @@ static const R_CallMethodDef entries[] = {
     ENTRY(glmm_stats, 2),    ENTRY(glmm_survey, 1),
     ENTRY(glmm_stats_open, 2), ENTRY(glmm_survey_merge, 2),
     ENTRY(glmm_stats_add, 2), ENTRY(glmm_stats_merge, 2),
+    ENTRY(general_fit, 3),   ENTRY(general_at, 2),
+    ENTRY(normal_rule, 1),
     ENTRY(mixture_fit, 4),   ENTRY(mixture_evaluate, 2),
     ENTRY(mixture_slope, 3), ENTRY(mixture_information, 2),
     ENTRY(column_sizes, 1),

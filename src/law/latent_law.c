@@ -387,6 +387,14 @@ void latent_law_root(const latent_law *law, const double *eta, double *L) {
   }
 }
 
+int latent_law_root_slope(const latent_law *law, const double *eta, int k, int l, double *row) {
+  int own, other = -1;
+  const int r = row_of_eta(law, k, &own), apart = l >= 0 && row_of_eta(law, l, &other) != r;
+  memset(row, 0, (size_t)law->q * sizeof(double));
+  if (!apart) row_of_L(law, eta, r, own, other, row);
+  return r;
+}
+
 void latent_law_slope(const latent_law *law, const double *eta, int k, double *slope) {
   memset(slope, 0, square(law->q) * sizeof(double));
   (law->kind == LATENT_FREE ? free_slope : shared_slope)(law, eta, k, slope);

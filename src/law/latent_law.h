@@ -73,6 +73,9 @@ int latent_law_row_size(const latent_law *law, int r);
 /* A lower triangular root L, rows of zeros where there is no law.  A zero on its diagonal has a
  * column of zeros (of the free kind after latent_law_round()). */
 void latent_law_root(const latent_law *law, const double *eta, double *L);
+/* Of a free covariance: eta_k moves one row of L alone, which is returned; row (q) is its
+ * derivative by eta_k, or (l >= 0) by eta_k and eta_l. */
+int latent_law_root_slope(const latent_law *law, const double *eta, int k, int l, double *row);
 /* d Sigma / d eta_k. */
 void latent_law_slope(const latent_law *law, const double *eta, int k, double *slope);
 /* tr(G d^2 Sigma / d eta_j d eta_k), G symmetric, added to curvature[j + ld * k]. */

@@ -154,3 +154,14 @@ void response_law_expect(const response_law *law, const response_rows *rows,
     if (own && law->n_own > 0) expect_own(law, rows, rule, i, mean[i], sd[i], own);
   }
 }
+
+/* As glm() starts: the response drawn a little away from the ends of its range. */
+double response_law_guess(const response_law *law, double y, double size) {
+  const double share = (y + 0.5) / (size + 1.0);
+  if (law->family == RESPONSE_GAUSSIAN) return y;
+  if (law->family == RESPONSE_CUMULATIVE) return 0.0;
+  if (law->link == RESPONSE_LOG) return log(y + 0.1);
+  if (law->link == RESPONSE_CLOGLOG) return log(-log1p(-share));
+  /* The quantile of the logistic law; of the normal law it is about 1.7 times smaller. */
+  return log(share / (1.0 - share)) / (law->link == RESPONSE_PROBIT ? 1.7 : 1.0);
+}

@@ -14,6 +14,7 @@
 #ifndef ELBO_LAW_RESPONSE_LAW_H
 #define ELBO_LAW_RESPONSE_LAW_H
 
+#include "math/rows.h"
 #include "math/status.h"
 
 typedef enum {
@@ -95,6 +96,17 @@ double response_law_constant(const response_law *law, const response_rows *rows)
 /* At x (n). */
 void response_law_at(const response_law *law, const response_rows *rows, const double *x,
                      const response_values *out);
+/* The same without weights, at `each` predictors of every row, one row after the other: x and out
+ * (n x each, each * n a multiple of SIMD_LANES); xxx NULL: not wanted.  scratch: 3 n each.  Where
+ * there are kernels for it, for the laws that exp() and log() make. */
+typedef struct {
+  double *value, *x, *xx, *xxx;
+} response_block;
+void response_law_block(const response_law *law, int n, int each, const double *y,
+                        const double *size, const double *x, const response_block *out,
+                        double *scratch);
+/* A predictor of a row before anything is known, from its response alone. */
+double response_law_guess(const response_law *law, double y, double size);
 /* Under normal predictors: out (n); by psi, in sums over the rows where they are not NULL, own
  * (n_own) and own_own (packed), and m_own, s_own (n x n_own).  Closed form where there is one, else
  * by a rule for N(0, 1) of n_node nodes (math/quadrature.h), of which the derivatives are then

@@ -1,0 +1,247 @@
+/* Entry points of generalised mixed models.  `model` is the list that R's general_description()
+ * makes. */
+#include <math.h>
+#include <string.h>
+
+#include "call/support.h"
+#include "general/fit.h"
+#include "general/parameters.h"
+#include "math/quadrature.h"
+#include "math/small.h"
+
+/* ---- the model ------------------------------------------------------------------------------- */
+
+static const char *text(SEXP list, const char *name) {
+  const SEXP x = call_element(list, name);
+  if (TYPEOF(x) != STRSXP || Rf_length(x) != 1)
+    Rf_error("internal error: `%s` must be a string", name);
+  return CHAR(STRING_ELT(x, 0));
+}
+
+static int word(const char *name, const char *value, const char *const *words, int n) {
+  for (int i = 0; i < n; i++)
+    if (strcmp(value, words[i]) == 0) return i;
+  Rf_error("internal error: no such `%s`", name);
+}
+
+static void unpack_law(SEXP model, general_input *in) {
+  static const char *const laws[] = {"gaussian", "binomial", "poisson", "negative_binomial",
+                                     "cumulative"};
+  static const char *const links[] = {"identity", "logit", "probit", "cloglog", "log"};
+  in->family = (response_family)word("law", text(model, "law"), laws, 5);
+  in->link = (response_link)word("link", text(model, "link"), links, 5);
+  in->n_own = call_int(model, "n_own", 0, RESPONSE_MAX_OWN);
+}
+
+static void check_rows(const general_input *in) {
+  for (int i = 0; i < in->n; i++) {
+    if (in->group[i] < 1 || in->group[i] > in->m) Rf_error("internal error: no such `group`");
+    if (!isfinite(in->y[i])) Rf_error("internal error: `y` must be finite");
+    if (in->family == RESPONSE_CUMULATIVE && !(in->y[i] >= 0.0 && in->y[i] <= in->n_own))
+      Rf_error("internal error: `y` must be a category");
+  }
+}
+
+static void unpack_input(SEXP model, general_input *in) {
+  const SEXP X = call_element(model, "X"), Z = call_element(model, "Z");
+  memset(in, 0, sizeof *in);
+  unpack_law(model, in);
+  in->n = call_dimension(X, 0, "X");
+  in->p = call_dimension(X, 1, "X");
+  in->q = call_dimension(Z, 1, "Z");
+  in->m = call_int(model, "n_group", 1, 2147483647);
+  in->n_block = call_int(model, "n_block", 0, in->q);
+  if (in->n < 1) Rf_error("internal error: no rows");
+  if (in->q > GENERAL_MAX_TERMS) Rf_error("internal error: too many latent terms");
+  const R_xlen_t n = in->n;
+  in->X = call_doubles(model, "X", n * in->p, 0);
+  in->Z = call_doubles(model, "Z", n * in->q, 0);
+  in->y = call_doubles(model, "y", n, 0);
+  in->size = call_doubles(model, "size", n, 1);
+  in->weight = call_doubles(model, "weight", n, 1);
+  in->offset = call_doubles(model, "offset", n, 1);
+  in->group = call_ints(model, "group", n, 0);
+  in->block = call_ints(model, "block", in->q, 0);
+  in->sd = call_doubles(model, "sd", in->q, 0);
+  in->cor = call_doubles(model, "cor", in->n_block, 0);
+  for (int k = 0; k < in->q; k++)
+    if (in->block[k] < 0 || in->block[k] >= in->n_block ||
+        (k > 0 && in->block[k] < in->block[k - 1]))
+      Rf_error("internal error: no such `block`");
+  check_rows(in);
+}
+
+static elbo_status open_model(SEXP model, int threads, const elbo_memory *memory, general_work *w) {
+  general_input in;
+  unpack_input(model, &in);
+  return general_work_init(w, &in, threads, memory);
+}
+
+/* theta of a list(beta, Sigma, own), in the caller's units. */
+static void unpack_theta(SEXP list, const general_work *w, double *theta) {
+  const R_xlen_t p = w->par.p, q = w->par.q;
+  general_from_natural(&w->par, call_doubles(list, "beta", p, 0),
+                       call_doubles(list, "Sigma", q * q, 0),
+                       call_doubles(list, "own", w->par.n_own, 0), theta);
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+static void add_estimates(call_list *out, const general_work *w) {
+  const general_parameters *par = &w->par;
+  const int p = par->p, q = par->q, n_eta = par->n_eta, n_own = par->n_own;
+  const int d_s[2] = {q, q}, d_j[3] = {q, q, n_eta}, d_o[2] = {n_own, n_own};
+  general_natural_beta(par, w->theta, call_list_doubles(out, "beta", &p, 1));
+  double *Sigma = call_list_doubles(out, "Sigma", d_s, 2);
+  general_natural_sigma(par, w->theta, Sigma, call_list_doubles(out, "Sigma_slope", d_j, 3));
+  double *own = call_list_doubles(out, "own", &n_own, 1);
+  memcpy(own, par->response.natural, (size_t)n_own * sizeof(double));
+  general_natural_own(par, call_list_doubles(out, "own_slope", d_o, 2));
+  double *eta = call_list_doubles(out, "eta", &n_eta, 1);
+  memcpy(eta, w->theta + p, (size_t)n_eta * sizeof(double));
+}
+
+static void add_derivatives(call_list *out, general_work *w) {
+  const int n = w->par.n_theta, d[2] = {n, n};
+  double value, *score = call_list_doubles(out, "score", &n, 1);
+  double *information = call_list_doubles(out, "information", d, 2);
+  if (general_hessian(w, &value, score, information) != ELBO_OK)
+    Rf_error("internal error: no derivatives at an optimum");
+  general_natural_derivatives(&w->par, score, information, (double *)R_alloc((size_t)n + 1, 8));
+  for (int e = 0; e < n * n; e++) information[e] = -information[e];
+}
+
+/* u = D L v in the caller's units, D = diag(z_scale). */
+static void latent_units(const general_work *w, const double *v, double *u) {
+  const int q = w->par.q;
+  for (int r = 0; r < q; r++) {
+    u[r] = 0.0;
+    for (int c = 0; c <= r; c++) u[r] += w->par.z_scale[r] * w->L[r + q * c] * v[c];
+  }
+}
+
+/* Posterior means (m x q), covariances (q x q x m) and modes (m x q) of u. */
+static void add_latent(call_list *out, general_work *w) {
+  const int q = w->par.q, m = w->rows.m, d_m[2] = {m, q}, d_c[3] = {q, q, m};
+  const size_t Q = (size_t)q;
+  double *v_mean = (double *)R_alloc((size_t)m * Q + 1, 8), laplace;
+  double *v_cov = (double *)R_alloc((size_t)m * Q * Q + 1, 8);
+  double u[GENERAL_MAX_TERMS], half[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
+  if (general_posteriors(w, v_mean, v_cov, &laplace) != ELBO_OK)
+    Rf_error("internal error: no posterior at an optimum");
+  double *mean = call_list_doubles(out, "mean", d_m, 2);
+  double *cov = call_list_doubles(out, "cov", d_c, 3);
+  double *mode = call_list_doubles(out, "mode", d_m, 2);
+  for (int g = 0; g < m; g++) {
+    const size_t at = Q * (size_t)g;
+    latent_units(w, v_mean + at, u);
+    for (int r = 0; r < q; r++) mean[g + m * r] = u[r];
+    latent_units(w, w->mode + at, u);
+    for (int r = 0; r < q; r++) mode[g + m * r] = u[r];
+    for (int c = 0; c < q; c++) latent_units(w, v_cov + Q * at + Q * (size_t)c, half + q * c);
+    for (int r = 0; r < q; r++) { /* rows of half are vectors of v too */
+      double row[GENERAL_MAX_TERMS];
+      for (int c = 0; c < q; c++) row[c] = half[r + q * c];
+      latent_units(w, row, u);
+      memcpy(cov + Q * at + Q * (size_t)r, u, Q * sizeof(double));
+    }
+  }
+  call_list_double(out, "laplace", laplace);
+}
+
+static void add_scores(call_list *out, general_work *w) {
+  const int n = w->par.n_theta, m = w->rows.m, d[2] = {m, n};
+  double *scores = call_list_doubles(out, "scores", d, 2);
+  double *one = (double *)R_alloc((size_t)n + 1, 8), *work = (double *)R_alloc((size_t)n + 1, 8);
+  for (int g = 0; g < m; g++) {
+    if (general_group_score(w, g, one) != ELBO_OK) Rf_error("internal error: no score");
+    general_natural_score(&w->par, one, work);
+    for (int k = 0; k < n; k++) scores[g + (size_t)m * (size_t)k] = one[k];
+  }
+}
+
+/* ---- entries --------------------------------------------------------------------------------- */
+
+SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
+  const elbo_control settings = call_control(control);
+  const elbo_memory memory = call_memory();
+  const int nodes = call_int(model, "quadrature", 0, 1000);
+  const SEXP start = call_element(model, "start");
+  call_trace trace;
+  const elbo_hooks hooks = call_hooks(&trace, progress);
+  elbo_result result = {0};
+  general_work w;
+  elbo_status status = open_model(model, settings.threads, &memory, &w);
+  if (status == ELBO_E_RANK && call_int(model, "full_rank", 0, 1)) status = ELBO_OK;
+  call_list out = call_list_new(32);
+  memcpy(call_list_doubles(&out, "pivots", &w.par.p, 1), w.rows.pivot,
+         (size_t)w.par.p * sizeof(double));
+  if (status == ELBO_OK && start == R_NilValue) status = general_start(&w);
+  if (status == ELBO_OK && start != R_NilValue) {
+    unpack_theta(start, &w, w.theta);
+    status = general_set_theta(&w, w.theta);
+  }
+  if (status == ELBO_OK) {
+    const elbo_model shape = general_model(&w);
+    double *space = (double *)R_alloc(elbo_ascend_size(&shape) + 1, sizeof(double));
+    status = general_climb(&w, nodes, &settings, &hooks, space, &result);
+  }
+  call_list_int(&out, "status", status);
+  call_list_int(&out, "level", 0);
+  call_list_trace(&out, &trace);
+  if (status >= 0) {
+    call_list_result(&out, &result);
+    call_list_double(&out, "log_evidence", w.at.value);
+    add_derivatives(&out, &w);
+    add_estimates(&out, &w);
+    add_latent(&out, &w);
+    call_list_int(&out, "nodes", w.rule.each);
+    call_list_double(&out, "accuracy", w.accuracy);
+  }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* At theta = list(beta, Sigma, own, nodes): value, derivatives, posterior, scores by group. */
+SEXP call_general_at(SEXP model, SEXP theta) {
+  const elbo_memory memory = call_memory();
+  const int nodes = call_int(theta, "nodes", 0, 1000);
+  general_work w;
+  elbo_status status = open_model(model, 1, &memory, &w);
+  if (status == ELBO_E_RANK) status = ELBO_OK;
+  unpack_theta(theta, &w, w.theta);
+  if (status == ELBO_OK) status = general_set_theta(&w, w.theta);
+  if (status == ELBO_OK && nodes == 0) status = general_grow_nodes(&w);
+  if (status == ELBO_OK && nodes > 0) {
+    w.differences = 1;
+    status = general_set_nodes(&w, nodes);
+  }
+  if (status == ELBO_OK) status = general_evaluate(&w, GENERAL_VALUE);
+  call_list out = call_list_new(20);
+  call_list_int(&out, "status", status);
+  if (status == ELBO_OK) {
+    call_list_double(&out, "log_evidence", w.at.value);
+    add_derivatives(&out, &w);
+    add_estimates(&out, &w);
+    add_latent(&out, &w);
+    add_scores(&out, &w);
+    call_list_int(&out, "nodes", w.rule.each);
+  }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* E f(z), z ~ N(0, 1), is about the sum of weight f(node). */
+SEXP call_normal_rule(SEXP n) {
+  if (TYPEOF(n) != INTSXP || Rf_xlength(n) != 1 || INTEGER_RO(n)[0] < 1 || INTEGER_RO(n)[0] > 1000)
+    Rf_error("internal error: `n` must be in 1..1000");
+  const int each = INTEGER_RO(n)[0];
+  call_list out = call_list_new(2);
+  double *node = call_list_doubles(&out, "node", &each, 1);
+  double *weight = call_list_doubles(&out, "weight", &each, 1);
+  double *work = (double *)R_alloc(3 * (size_t)each, sizeof(double));
+  if (quadrature_normal(each, node, weight, work, work + each) != ELBO_OK)
+    Rf_error("internal error: no rule of %d nodes", each);
+  UNPROTECT(2);
+  return out.list;
+}

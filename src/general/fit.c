@@ -1,0 +1,174 @@
+/* Starts, the number of nodes, the climb. */
+#include "general/fit.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "general/em.h"
+#include "general/parameters.h"
+#include "math/la.h"
+#include "math/small.h"
+
+/* ---- starts ---------------------------------------------------------------------------------- */
+
+enum { START_STEPS = 30 };
+
+static const double START_SD = 0.5; /* of the predictor */
+static const double START_GAIN = 0.1;
+
+/* beta by least squares from what each response says by itself: columns are orthogonal. */
+static void guess_beta(general_work *w) {
+  const general_rows *rows = &w->rows;
+  const int p = rows->p;
+  for (int i = 0; i < rows->n; i++) {
+    const double x =
+        response_law_guess(&w->par.response, rows->y[i], rows->size[i]) - rows->offset[i];
+    for (int j = 0; j < p; j++)
+      w->theta[j] += x * rows->X[(size_t)i * (size_t)p + (size_t)j] / rows->n;
+  }
+}
+
+/* Thresholds from the shares of the categories, a size of one. */
+static void guess_own(general_work *w) {
+  const int n_own = w->par.n_own, cumulative = w->par.response.family == RESPONSE_CUMULATIVE;
+  double natural[RESPONSE_MAX_OWN], count[RESPONSE_MAX_OWN + 1], below = 0.0;
+  for (int l = 0; l <= n_own; l++) count[l] = 0.5;
+  for (int i = 0; i < w->rows.n && cumulative; i++) count[(int)w->rows.y[i]] += 1.0;
+  const double total = w->rows.n + 0.5 * (n_own + 1);
+  const double unit = w->par.response.link == RESPONSE_PROBIT ? 1.7 : 1.0;
+  for (int l = 0; l < n_own; l++) {
+    below += count[l];
+    natural[l] = cumulative ? log(below / (total - below)) / unit : 1.0;
+  }
+  response_law_psi(&w->par.response, natural, w->theta + w->par.p + w->par.n_eta);
+}
+
+elbo_status general_start(general_work *w) {
+  const general_parameters *par = &w->par;
+  const int q = par->q;
+  double L[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS], before = -HUGE_VAL, value;
+  memset(L, 0, square(q) * sizeof(double));
+  memset(w->theta, 0, (size_t)par->n_theta * sizeof(double));
+  general_parameters_pack(par, L, w->theta);
+  guess_beta(w);
+  guess_own(w);
+  w->differences = 1; /* without random effects one node is all there is */
+  elbo_status status = general_set_nodes(w, 1);
+  if (status == ELBO_OK) status = general_set_theta(w, w->theta);
+  if (status == ELBO_OK) status = general_log_evidence(w, &value);
+  for (int n = 0; n < START_STEPS && status == ELBO_OK && value - before > START_GAIN; n++) {
+    before = value;
+    status = general_m_step(w);
+    if (status == ELBO_OK) status = general_log_evidence(w, &value);
+  }
+  if (status != ELBO_OK) return status;
+  for (int c = 0; c < q; c++) L[c * (q + 1)] = START_SD;
+  general_parameters_pack(par, L, w->theta);
+  return general_set_theta(w, w->theta);
+}
+
+/* ---- nodes ----------------------------------------------------------------------------------- */
+
+enum { FIRST_NODES = 7, MOST_PRODUCT = 1 << 17, MOST_NODES = 401 };
+
+/* Odd, so that the mode is a node, and about 1.4 times as many; 0 where that is too many. */
+static int more_nodes(const general_work *w) {
+  const int next = w->rule.each + 2 * ((w->rule.each + 4) / 5);
+  double product = 1.0;
+  for (int d = 0; d < w->rows.q; d++) product *= next;
+  return next > MOST_NODES || product > MOST_PRODUCT ? 0 : next;
+}
+
+/* Of the value, and of an estimate in standard errors. */
+static double value_moves(double value) { return fmax(1e-7, 1e-11 * fabs(value)); }
+static const double ESTIMATE_MOVES = 1e-5;
+
+elbo_status general_grow_nodes(general_work *w) {
+  double before, value;
+  w->differences = 0;
+  elbo_status status = general_set_nodes(w, FIRST_NODES);
+  if (status == ELBO_OK) status = general_log_evidence(w, &value);
+  for (int next = more_nodes(w); next > 0 && status == ELBO_OK; next = more_nodes(w)) {
+    before = value;
+    status = general_set_nodes(w, next);
+    if (status == ELBO_OK) status = general_log_evidence(w, &value);
+    w->accuracy = fabs(value - before);
+    if (w->accuracy <= value_moves(value)) break;
+  }
+  return status;
+}
+
+/* Whether more nodes would move the value at theta, or the estimates; they are kept where so. */
+static elbo_status nodes_suffice(general_work *w, int *suffice) {
+  const int n = w->par.n_theta, each = w->rule.each, next = more_nodes(w);
+  double *g = w->step_space, *step = g + n, *H = step + n, *work = H + square(n), before, value;
+  *suffice = 1;
+  elbo_status status = general_log_evidence(w, &before);
+  if (next == 0 || w->rows.q == 0 || status != ELBO_OK) return status;
+  status = general_set_nodes(w, next);
+  if (status == ELBO_OK) status = general_hessian(w, &value, g, H);
+  if (status == ELBO_OK) status = general_newton_step(H, g, n, step, work);
+  if (status != ELBO_OK) return status;
+  w->accuracy = fabs(value - before);
+  *suffice =
+      w->accuracy <= value_moves(value) && dot(g, step, n) <= ESTIMATE_MOVES * ESTIMATE_MOVES;
+  return *suffice ? general_set_nodes(w, each) : ELBO_OK;
+}
+
+/* ---- the climb ------------------------------------------------------------------------------- */
+
+/* A climb with more nodes goes on where the last one ended: its start is an E-step with them. */
+typedef struct {
+  const elbo_hooks *hooks;
+  int before; /* iterations */
+} going_on;
+
+static int poll(void *ctx) {
+  const going_on *c = (const going_on *)ctx;
+  return c->hooks->poll ? c->hooks->poll(c->hooks->ctx) : 0;
+}
+
+static void trace(void *ctx, int iteration, elbo_step step, double elbo, double evidence,
+                  double kl) {
+  const going_on *c = (const going_on *)ctx;
+  if (c->hooks->trace)
+    c->hooks->trace(c->hooks->ctx, c->before + iteration,
+                    step == ELBO_STEP_START && c->before > 0 ? ELBO_STEP_E : step, elbo, evidence,
+                    kl);
+}
+
+static void add_counts(elbo_result *to, const elbo_result *before) {
+  to->iterations += before->iterations;
+  to->em += before->em;
+  to->squarem += before->squarem;
+  to->quasi_newton += before->quasi_newton;
+  to->newton += before->newton;
+}
+
+elbo_status general_climb(general_work *w, int nodes, const elbo_control *control,
+                          const elbo_hooks *hooks, double *memory, elbo_result *result) {
+  elbo_result before = {0};
+  elbo_control settings = *control;
+  going_on rest = {hooks, 0};
+  const elbo_hooks told = {poll, trace, &rest};
+  elbo_status status;
+  if (nodes > 0) {
+    status = general_set_nodes(w, nodes);
+    w->differences = 1;
+  } else {
+    status = general_grow_nodes(w);
+  }
+  for (int suffice = 0; !suffice && status >= 0;) {
+    elbo_model model = general_model(w);
+    if (rest.before > 0) model.schedule.em_first = 0;
+    status = elbo_ascend(&model, w, &settings, &told, memory, result);
+    add_counts(result, &before);
+    before = *result;
+    rest.before = result->iterations;
+    settings.max_iter = larger(control->max_iter - result->iterations, 1);
+    if (nodes > 0 || status != ELBO_OK) break;
+    const elbo_status checked = nodes_suffice(w, &suffice);
+    if (checked != ELBO_OK) return checked;
+  }
+  return status;
+}
