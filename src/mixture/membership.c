@@ -84,6 +84,24 @@ static void log_density(const void *work, const mixture_chunk *chunk, double *sc
     for (int i = 0; i < ld; i++) out[i + ld * j] -= lse[i];
 }
 
+/* By b_j: (r_ij - n_i p_ij) w_i. */
+static void scores(const void *work, const mixture_chunk *chunk, const double *r, double *scratch,
+                   double *out) {
+  const membership_work *w = work;
+  const int ld = chunk->ld;
+  double *x = scratch + ld * w->p, *total = x + ld * w->k;
+  load(w, chunk->unit, chunk->n_unit, ld, scratch);
+  predictors(w, ld, scratch, w->b, x);
+  w->kernel->posterior(ld, w->k, x, total);
+  memset(total, 0, (size_t)ld * sizeof(double));
+  for (int j = 0; j < w->k; j++)
+    for (int i = 0; i < ld; i++) total[i] += r[i + ld * j];
+  for (int j = 1; j < w->k; j++)
+    for (int c = 0; c < w->p; c++, out += ld)
+      for (int i = 0; i < ld; i++)
+        out[i] += (r[i + ld * j] - total[i] * x[i + ld * j]) * scratch[i + ld * c];
+}
+
 static void accumulate(const void *work, const mixture_chunk *chunk, const double *r,
                        double *scratch, double *stat) {
   (void)work, (void)chunk, (void)r, (void)scratch, (void)stat;
@@ -470,6 +488,7 @@ elbo_status mixture_membership_part(mixture_part *part, const mixture_weights_sp
   part->pack = part->theta = pack;
   part->unpack = unpack;
   part->gradient = gradient;
+  part->scores = scores;
   part->settle = settle;
   return ELBO_OK;
 }

@@ -81,6 +81,15 @@ static void unit_r(const mixture *w, const mixture_chunk *c, const double *r, in
     for (int row = 0; row < n; row++) out[row + one->ld * j] = r[i + c->ld * j];
 }
 
+/* r by row of the units of a chunk. */
+static void spread(const mixture *w, const mixture_chunk *c, const double *r, double *rows) {
+  const int *first = w->spec.units.first + c->unit;
+  memset(rows, 0, (size_t)c->ld * (size_t)w->spec.k * sizeof(double));
+  for (int j = 0; j < w->spec.k; j++, r += c->ld, rows += c->ld)
+    for (int i = 0; i < c->n_unit; i++)
+      for (int row = first[i]; row < first[i + 1]; row++) rows[row - c->row] = r[i];
+}
+
 /* Statistics of each unit of a chunk, or scores, times freq^{-1/2}: block[i + ld * a]. */
 static void read_chunk(const mixture *w, const mixture_chunk *c, double *memory, double *unit,
                        double *block) {
@@ -92,12 +101,13 @@ static void read_chunk(const mixture *w, const mixture_chunk *c, double *memory,
   double *stat = unit, *own = unit + n_raw;
   mixture_chunk_law(w, NULL, c, r, rows, lse, scratch);
   memset(block, 0, (size_t)ld * (size_t)n_raw * sizeof(double));
+  if (s->units.first) spread(w, c, r, rows);
   for (int p = 0, at = 0; p < s->n_part; at += part_raw(s->part + p++)) {
     const mixture_part *part = s->part + p;
     const int n = part_raw(part);
     double *out = block + (size_t)ld * (size_t)at;
     if (part->scores) {
-      part->scores(part->work, c, r, scratch, out);
+      part->scores(part->work, c, s->units.first && !part->by_unit ? rows : r, scratch, out);
       continue;
     }
     for (int i = 0; i < c->n_unit; i++) {

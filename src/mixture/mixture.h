@@ -108,8 +108,9 @@ typedef struct {
   /* em: gradient of expected + log prior by eta, at the parameters that the statistics were
    * gathered at.  NULL under joint and vb. */
   elbo_status (*gradient)(void *work, const double *stat, const double *r, double *gradient);
-  /* em: out[i + ld * a] = derivative by eta_a of sum_j r_ij l_ij of each unit of a chunk, r as in
-   * accumulate.  NULL: `gradient` is affine in the statistics, which tell it. */
+  /* em: out[i + ld * a] += derivative by eta_a of sum_j r_ij l_ij of each unit of a chunk, r as in
+   * accumulate, by several threads at once.  NULL: `gradient` is affine in the statistics, which
+   * tell it. */
   void (*scores)(const void *work, const mixture_chunk *chunk, const double *r, double *scratch,
                  double *out);
   /* vb: natural parameters at which each factor of q would be at its best given the other factors

@@ -87,6 +87,26 @@ static void log_density(const void *work, const mixture_chunk *chunk, double *sc
   }
 }
 
+/* By gamma_j: sum_i r_ij (y - b') x~ of the rows of each unit; nothing where it is held. */
+static void scores(const void *work, const mixture_chunk *chunk, const double *r, double *scratch,
+                   double *out) {
+  const regression *w = (const regression *)work;
+  const int p = w->spec.p, ld = chunk->ld, *unit_of = w->unit_of_row;
+  const double *y = w->spec.y + chunk->row;
+  const block_columns c = columns_of(scratch, p, ld, 1);
+  regression_load(w, chunk->row, chunk->n_row, ld, c.x);
+  for (int j = 0; j < w->spec.k; j++, r += ld) {
+    predictor(w, chunk->row, chunk->n_row, ld, w->gamma + p * j, NULL, &c);
+    cumulant(w, chunk->row, chunk->n_row, ld, 0, &c);
+    for (int i = 0; i < chunk->n_row; i++) c.first[i] = r[i] * (y[i] - c.first[i]);
+    for (int a = 0; a < p; a++, out += ld) {
+      const double *x = c.x + (size_t)ld * (size_t)a;
+      for (int i = 0; i < chunk->n_row && !is_held(w, j, a); i++)
+        out[unit_of ? unit_of[chunk->row + i] - chunk->unit : i] += c.first[i] * x[i];
+    }
+  }
+}
+
 /* ---- passes over the rows -------------------------------------------------------------------- */
 
 /* r_ij of a block of rows; zero beyond them, and where it is less than w->least copies. */
@@ -206,8 +226,9 @@ static elbo_status expected(const void *work, const double *stat, const double *
 
 void regression_glm(mixture_part *part, const regression *w) {
   part->keeps_r = 1;
-  part->n_scratch = (size_t)(w->spec.p + VALUE_COLUMNS);
+  part->n_scratch = (size_t)(w->spec.p + ALL_COLUMNS);
   part->log_density = log_density;
   part->accumulate = nothing;
+  if (w->spec.method == MIXTURE_EM) part->scores = scores;
   part->expected = expected;
 }

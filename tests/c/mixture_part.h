@@ -159,13 +159,12 @@ static inline void part_check_maximum(part_test *t, int m_steps, double h, doubl
   CHECK(largest(part_slope(t, h), t->part.n_eta) <= tol * scale);
 }
 
-/* em: scores of units, or a gradient that is affine in the statistics and so tells them: what the
- * gradient gains by one row (or unit) more is that row's own, and they add up. */
-static inline void part_check_scores(part_test *t, double tol) {
+/* em: the gradient is affine in the statistics, and so tells the scores of units: what it gains by
+ * one row (or unit) more is that row's own, and they add up. */
+static inline void part_check_affine(part_test *t) {
   const int n = t->part.n_eta, rows = t->n;
   double *total = new_doubles(n), *none = new_doubles(n), *one = new_doubles(n);
   double *sum = new_doubles(n), *r = t->r, size = 1.0;
-  if (t->part.keeps_r && t->part.scores == NULL) return;
   CHECK(t->part.gradient(t->part.work, t->stat, t->r, total) == ELBO_OK);
   t->r = new_doubles(rows * t->k);
   part_gather(t);
@@ -174,13 +173,6 @@ static inline void part_check_scores(part_test *t, double tol) {
     for (int j = 0; j < t->k; j++) t->r[i + rows * j] = r[i + rows * j];
     part_gather(t);
     CHECK(t->part.gradient(t->part.work, t->stat, t->r, one) == ELBO_OK);
-    if (t->part.scores) {
-      const mixture_chunk chunk = {i, 1, i, 1, SIMD_LANES};
-      double *own = new_doubles(SIMD_LANES * t->k), *score = new_doubles(SIMD_LANES * n);
-      for (int j = 0; j < t->k; j++) own[SIMD_LANES * j] = r[i + rows * j];
-      t->part.scores(t->part.work, &chunk, own, t->scratch, score);
-      for (int a = 0; a < n; a++) CHECK_CLOSE(score[SIMD_LANES * a], one[a] - none[a], tol);
-    }
     for (int a = 0; a < n; a++) {
       sum[a] += one[a] - none[a];
       size = fmax(size, fabs(one[a] - none[a]));
@@ -192,6 +184,26 @@ static inline void part_check_scores(part_test *t, double tol) {
   part_gather(t);
 }
 
+/* em: scores of rows (or units), against the slope where r is theirs alone. */
+static inline void part_check_scores(part_test *t, double h, double tol) {
+  enum { ROWS = 6 };
+  const int n = t->part.n_eta, k = t->k;
+  double *r = t->r;
+  t->r = new_doubles(t->n * k);
+  const double *none = part_slope(t, h);
+  const mixture_chunk chunk = {0, ROWS, 0, ROWS, rows_padded(ROWS)};
+  double *own = new_doubles(chunk.ld * k), *score = new_doubles(chunk.ld * n);
+  for (int j = 0; j < k; j++) memcpy(own + chunk.ld * j, r + t->n * j, ROWS * sizeof(double));
+  t->part.scores(t->part.work, &chunk, own, t->scratch, score);
+  for (int i = 0; i < ROWS; i++) {
+    for (int j = 0; j < k; j++) t->r[i + t->n * j] = r[i + t->n * j];
+    const double *slope = part_slope(t, h);
+    for (int a = 0; a < n; a++) CHECK_CLOSE(score[i + chunk.ld * a], slope[a] - none[a], tol);
+    for (int j = 0; j < k; j++) t->r[i + t->n * j] = 0.0;
+  }
+  t->r = r;
+}
+
 /* em: the gradient where the statistics were gathered. */
 static inline void part_check_gradient(part_test *t, double h, double tol) {
   const int n = t->part.n_eta;
@@ -199,7 +211,10 @@ static inline void part_check_gradient(part_test *t, double h, double tol) {
   part_gather(t);
   CHECK(t->part.gradient(t->part.work, t->stat, t->r, gradient) == ELBO_OK);
   CHECK(distance(part_slope(t, h), gradient, n) <= tol);
-  part_check_scores(t, tol);
+  if (t->part.scores)
+    part_check_scores(t, h, tol);
+  else if (!t->part.keeps_r)
+    part_check_affine(t);
 }
 
 /* vb: the gradient is V (target - eta), V = dm / deta, which is symmetric. */

@@ -314,6 +314,25 @@ static void check_ascent(problem *f) {
   }
 }
 
+/* Scores of units: what the gradient gains by the unit alone. */
+static void check_scores(problem *f) {
+  const int n = f->part.n_eta, n_unit = f->spec.units.n_unit, ld = rows_padded(N_ROW);
+  const mixture_chunk chunk = {0, n_unit, 0, N_ROW, ld};
+  double *rows = new_doubles(ld * K), *score = new_doubles(ld * n), *r = new_doubles(n_unit * K);
+  double none[MOST_ETA], one[MOST_ETA];
+  if (f->part.scores == NULL) return;
+  for (int j = 0; j < K; j++)
+    memcpy(rows + ld * j, f->r_rows + N_ROW * j, N_ROW * sizeof(double));
+  f->part.scores(f->part.work, &chunk, rows, f->scratch, score);
+  CHECK(f->part.gradient(f->part.work, f->stat, r, none) == ELBO_OK);
+  for (int i = 0; i < n_unit; i++) {
+    for (int j = 0; j < K; j++) r[i + n_unit * j] = f->r[i + n_unit * j];
+    CHECK(f->part.gradient(f->part.work, f->stat, r, one) == ELBO_OK);
+    for (int a = 0; a < n; a++) CHECK_CLOSE(score[i + ld * a], one[a] - none[a], 1e-10);
+    for (int j = 0; j < K; j++) r[i + n_unit * j] = 0.0;
+  }
+}
+
 static void check_em(regression_family family, int options) {
   problem f;
   double gradient[MOST_ETA], numerical[MOST_ETA];
@@ -326,6 +345,7 @@ static void check_em(regression_family family, int options) {
   slopes(&f, objective_at, 1e-3, numerical, 1);
   CHECK(f.part.gradient(f.part.work, f.stat, kept_r(&f), gradient) == ELBO_OK);
   CHECK(distance(gradient, numerical, n) < 1e-9);
+  check_scores(&f);
   wander(&f); /* the statistics are of elsewhere now */
   check_densities(&f);
   check_coordinates(&f);
