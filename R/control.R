@@ -17,8 +17,10 @@
 #'   [fit_glmm()] one, and 18 where the likelihood is known to have local maxima, with a residual
 #'   standard deviation for each level or several covariance blocks; for [fit_mixture()]
 #'   20, by method `"vb"` half of them with fewer groups.
-#' @param quadrature `NULL`. Every model of this version has the posterior of its latent variables
-#'   in closed form, and nothing to integrate by quadrature; a number is refused.
+#' @param quadrature Number of nodes a dimension of adaptive Gauss-Hermite quadrature, at most 1000,
+#'   where latent variables are integrated numerically: [fit_glmm()] with another family than
+#'   gaussian. 1 is Laplace's method. `NULL`: as many as it takes until log-likelihood and estimates
+#'   stop moving.
 #' @param seed A whole number, from which random starts follow, or `NULL` for 1: the same call gives
 #'   the same fit, and the session's generator is left as it was.
 #' @param progress `TRUE` to report the progress of long fits, `FALSE` to be silent, or `NULL`
@@ -41,7 +43,7 @@ elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", thr
       accelerate = check_choice(accelerate, "accelerate", c("auto", "squarem", "none")),
       threads = optional(threads, "threads", check_count),
       n_starts = optional(n_starts, "n_starts", check_count),
-      quadrature = check_no_quadrature(quadrature),
+      quadrature = optional(quadrature, "quadrature", check_nodes),
       seed = optional(seed, "seed", check_whole),
       progress = optional(progress, "progress", check_flag)
     ),
@@ -49,10 +51,17 @@ elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", thr
   )
 }
 
-check_no_quadrature <- function(quadrature) {
-  if (is.null(quadrature)) return(NULL)
-  abort(c(sprintf("`quadrature` must be NULL, not %s: the posteriors of these models are known in",
-                  describe_value(quadrature)),
+check_nodes <- function(x, name) {
+  x <- check_count(x, name)
+  check(x <= 1000, name, "at most 1000", x)
+  x
+}
+
+# For models whose posteriors are known in closed form: a number would do nothing.
+check_no_quadrature <- function(control) {
+  if (is.null(control$quadrature)) return()
+  abort(c(sprintf("`quadrature` must be NULL, not %s: the posteriors of this model are known in",
+                  describe_value(control$quadrature)),
           "closed form, and nothing is integrated by quadrature. Leave it out."),
         "elbo_error_argument")
 }

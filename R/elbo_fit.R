@@ -43,7 +43,9 @@ check_contract <- function(x, class, env) {
   missing <- setdiff(fit_elements, names(x))
   if (length(missing) > 0) wrong("has no %s.", quote_names(missing))
   has_method <- function(hook) {
-    !is.null(utils::getS3method(hook, class[1], optional = TRUE, envir = env))
+    any(vapply(class, function(one) {
+      !is.null(utils::getS3method(hook, one, optional = TRUE, envir = env))
+    }, NA))
   }
   missing <- fit_hooks[!vapply(fit_hooks, has_method, NA)]
   if (length(missing) > 0) wrong("has no method for %s.", enumerate(paste0(missing, "()"), Inf))

@@ -156,20 +156,39 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   started <- proc.time()[["elapsed"]]
   call <- match.call()
   check_dots_empty(..., .words = foreign_words$fit_glmm)
-  family <- check_gaussian(family)
+  family <- check_family(family)
   method <- glmm_method(method, REML)
   if (!is.null(REML)) call$method <- method
   call$REML <- NULL
   factorization <- check_choice(factorization, "factorization", c("structured", "mean_field"))
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
 
-  parts <- glmm_frame(call, parent.frame())
+  parts <- glmm_frame(call, parent.frame(), family)
   design <- parts$design
-  check_glmm_magnitudes(design, names(parts$frame)[1])
+  if (is_gaussian_family(family)) check_glmm_magnitudes(design, names(parts$frame)[1])
   if (method == "vb" && factorization == "mean_field") {
     check_no_curves(design, "`factorization` = \"mean_field\"", "Use \"structured\".")
   }
   held <- glmm_constants(prior, design, method)
+  answer <- if (is_gaussian_family(family)) {
+    fit_gaussian(design, held, method, prior, factorization, control)
+  } else {
+    fit_general(design, held, method, prior, family, control)
+  }
+  fit <- c(list(call = call),
+           parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
+           list(family = family, method = method, prior = prior, factorization = factorization,
+                control = control, design = answer$design), answer$elements)
+  fit <- with_verdict(new_elbo_fit(fit, answer$class))
+  seconds_of(fit) <- proc.time()[["elapsed"]] - started
+  warn_unfinished(fit)
+  warn_unidentified(fit)
+  fit
+}
+
+# Design, elements and class of the fit.
+fit_gaussian <- function(design, held, method, prior, factorization, control) {
+  check_no_quadrature(control)
   check_crossed(design, held, method, prior)
   check_bounded(design, held, method)
   answer <- ascend_glmm(design, held, method, control, function(design, held) {
@@ -177,16 +196,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
     if (method == "vb") glmm_vb(said, design, held, factorization)
     else glmm_map(said, design, held)
   })
-
-  fit <- c(list(call = call),
-           parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],
-           list(family = family, method = method, prior = prior, factorization = factorization,
-                control = control, design = answer$design))
-  fit <- with_verdict(new_elbo_fit(c(fit, glmm_estimates(answer)), "elbo_glmm"))
-  seconds_of(fit) <- proc.time()[["elapsed"]] - started
-  warn_unfinished(fit)
-  warn_unidentified(fit)
-  fit
+  list(design = answer$design, elements = glmm_estimates(answer), class = "elbo_glmm")
 }
 
 # lme4 and nlme say it by `REML`, or "REML" and "ML".
@@ -213,11 +223,13 @@ as_family <- function(family, env) {
   made
 }
 
-check_gaussian <- function(family) {
+check_family <- function(family) {
   family <- as_family(family, parent.frame(2))
-  if (family$family == "gaussian" && family$link == "identity") return(family)
-  abort(sprintf("`family` must be gaussian() with identity link in this version, not %s(%s).",
-                family$family, family$link), "elbo_error_argument")
+  if (is_gaussian_family(family) && family$link == "identity") return(family)
+  if (family$link %in% response_links[[family$family]]) return(family)
+  abort(sprintf("`family` must be gaussian() with identity link, or %s, not %s(%s).",
+                "binomial(), poisson(), negative_binomial() or cumulative()", family$family,
+                family$link), "elbo_error_argument")
 }
 
 check_glmm_magnitudes <- function(design, name) {
@@ -257,9 +269,10 @@ glmm_parameters <- function(design) {
     parameter_rows("sd", colnames(design$Z), group = column_groups(design)),
     parameter_rows("cor", pairs[1, ], pairs[2, ], group = of_pairs),
     parameter_rows("smooth", curve_labels(design$curves)),
-    if (!design$known_se) {
+    if (!design$known_se && is.null(design$response)) {
       parameter_rows("sigma", if (is.null(design$level)) NA else levels(design$level))
-    }
+    },
+    own_parameters(design)
   )
 }
 

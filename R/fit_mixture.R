@@ -224,6 +224,7 @@ fit_mixture <- function(formula, data, k, family = gaussian(), method = c("em", 
   family <- check_mixture_family(family)
   method <- check_choice(method, "method", c("em", "vb", "joint"))
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
+  check_no_quadrature(control)
   k <- check_k(if (missing(k)) NULL else k)
 
   parts <- mixture_frame(call, parent.frame(), family)

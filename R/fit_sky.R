@@ -70,6 +70,7 @@ fit_sky <- function(images, method = c("em", "vb"), start = NULL, psf = NULL, ga
   check(is.null(prior), "prior", "NULL: the law of sources is learnt from the images", prior)
   check_flag(galaxies, "galaxies")
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
+  check_no_quadrature(control)
   images <- check_images(images, psf)
   threads <- if (is.null(control$threads)) 1L else control$threads
   tell <- sky_progress(control)

@@ -14,7 +14,7 @@
 # A million rows are cheap as long as nothing is done to a row but arithmetic: no names, no
 # strings, no copies of the data where nothing is dropped.
 
-glmm_frame <- function(call, env) {
+glmm_frame <- function(call, env, family = stats::gaussian()) {
   data <- argument_value(call, "data", env)
   if (!is.null(data)) check_data_frame(data, "data")
   formula <- as_formula(argument_value(call, "formula", env), env)
@@ -28,12 +28,12 @@ glmm_frame <- function(call, env) {
   frame <- evaluate_frame(frame_formula(parsed, sigma), extras, data, call, env)
   variables <- model_variables(parsed$formula, call, data)
   frame <- drop_incomplete(frame, action)
-  check_frame(frame, sigma)
+  check_frame(frame, sigma, family)
   factors <- vapply(frame, is.factor, NA)
   frame[factors] <- lapply(frame[factors], drop_levels)
   parsed$fixed <- add_multipliers(parsed$fixed, parsed$smooths, frame)
   c(list(formula = parsed$formula, frame = frame, variables = variables),
-    build_design(parsed, sigma, frame, argument_value(call, "contrasts", env)))
+    build_design(parsed, sigma, frame, argument_value(call, "contrasts", env), family))
 }
 
 # An argument of the call, where the call was made. `example` is what a formula would look like.
@@ -234,8 +234,8 @@ frame_rows <- function(frame, rows) list_rows(attr(frame, "row.names")[rows])
 
 # Response, weights, offset, standard errors --------------------------------------------------
 
-check_frame <- function(frame, sigma) {
-  check_response(frame)
+check_frame <- function(frame, sigma, family) {
+  if (is_gaussian_family(family)) check_response(frame)
   check_scale(frame, "weights")
   check_scale(frame, "se")
   offsets <- c(attr(attr(frame, "terms"), "offset"), match("(offset)", names(frame)))
@@ -287,25 +287,29 @@ check_scale <- function(frame, name) {
 
 # The design ----------------------------------------------------------------------------------
 
-build_design <- function(parsed, sigma, frame, contrasts = NULL) {
+build_design <- function(parsed, sigma, frame, contrasts = NULL, family = stats::gaussian()) {
   fixed <- term_description(terms(parsed$fixed), frame)
   described <- lapply(parsed$bars, describe_bar, frame)
   check_cells(c(list(fixed), described), frame)
   X <- coded_matrix(fixed, frame, contrasts)
   curves <- build_smooths(parsed$smooths, frame)
   check_smooth_size(curves, frame)
+  response <- if (!is_gaussian_family(family)) response_of(frame, family)
+  # Thresholds take the place of the intercept.
+  if (!is.null(response$levels)) X <- keep_columns(X, attr(X, "assign") != 0)
 
   list(
     terms = fixed$terms, xlevels = fixed$xlevels, contrasts = attr(X, "contrasts"),
     design = c(list(
       X = X,
-      y = as.double(frame[[1]]),
+      y = if (is.null(response)) as.double(frame[[1]]) else response$y,
       offset = frame_offset(frame),
       weights = frame_weights(frame),
       known_se = !is.null(frame[["(se)"]])
     ), build_random(parsed$bars, described, frame), list(
       level = if (length(sigma)) frame_level(sigma, frame)
-    ), if (length(curves) > 0) list(curves = curves, B = smooth_matrix(curves, frame)))
+    ), if (!is.null(response)) list(response = response),
+    if (length(curves) > 0) list(curves = curves, B = smooth_matrix(curves, frame)))
   )
 }
 

@@ -92,6 +92,7 @@ latent.elbo_glmm <- function(object, type = NULL, ...) {
 # by -gain_g with beta, so that integrating beta adds gain_g C gain_g'; and alike with the
 # coefficients of smooth terms.
 latent_sd <- function(fit, type = NULL) {
+  if (!is_gaussian(fit)) return(general_latent_sd(fit, type))
   type <- latent_type(fit, type)
   if (is_crossed(design_of(fit))) return(lapply(latent_parts(fit), crossed_sd, fit, type))
   if (method_of(fit) == "vb") return(sqrt(vb_latent_variance(fit, type)))
@@ -238,7 +239,7 @@ VarCorr.elbo_glmm <- function(x, sigma = 1, ...) {
   of_block <- column_groups(design_of(x))[match(blocks, design_of(x)$block)]
   names(matrices) <- make.unique(as.character(of_block))
   structure(c(matrices, smooth_laws(x)),
-            sc = if (!design_of(x)$known_se) stats::sigma(x), # not the argument
+            sc = if (any(parameters_of(x)$block == "sigma")) stats::sigma(x), # not the argument
             class = "VarCorr.elbo_fit")
 }
 

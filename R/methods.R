@@ -75,7 +75,7 @@ fixef.elbo_fit <- function(object, ...) {
 #' @export
 sigma.elbo_glmm <- function(object, ...) {
   check_dots_empty(..., .but = passed_along$sigma)
-  if (design_of(object)$known_se) return(1)
+  if (!any(parameters_of(object)$block == "sigma")) return(1)
   values <- unname(theta(object)[parameters_of(object)$block == "sigma"])
   names(values) <- levels(design_of(object)$level)
   values

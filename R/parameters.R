@@ -36,6 +36,8 @@ parameter_roles <- list(
   mean = number_role,
   probability = share_role(coef = TRUE),
   weight = share_role(coef = FALSE),
+  threshold = new_role(identity, identity, function(x) 1, c(-Inf, Inf), "fixed", FALSE),
+  size = new_role(log, exp, function(x) 1 / x, c(0, Inf), "fixed", FALSE),
   sd = new_role(log, exp, function(x) 1 / x, c(0, Inf), "ran_pars", FALSE),
   cor = new_role(atanh, tanh, function(x) 1 / (1 - x^2), c(-1, 1), "ran_pars", FALSE)
 )
@@ -48,11 +50,11 @@ role_of <- function(parameters, what) {
 # Blocks that several models have; another one says its role itself.
 block_roles <- c(beta = "coefficient", membership = "coefficient", mean = "mean",
                  latent = "coefficient", prob = "probability", weight = "weight", sd = "sd",
-                 smooth = "sd", sigma = "sd", cor = "cor")
+                 smooth = "sd", sigma = "sd", cor = "cor", size = "size", threshold = "threshold")
 
 # What stands before the terms in a name, and the word for it.
 block_words <- c(membership = "membership", mean = "mean", prob = "prob", sd = "sd", smooth = "sd",
-                 cor = "cor")
+                 cor = "cor", threshold = "threshold")
 
 parameter_rows <- function(block, term1 = NA_character_, term2 = NA_character_,
                            group = NA_character_, component = NA_integer_, fixed = FALSE,

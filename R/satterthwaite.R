@@ -19,6 +19,8 @@ summary_df.elbo_glmm <- function(fit) unname(fit_df(fit))
 fit_df <- function(fit, L = NULL) {
   info <- information_of(fit)
   if (is.null(L)) L <- diag(sum(parameters_of(fit)$block == "beta"))
+  # z tests: a law without a scale of its own gives no degrees of freedom.
+  if (!is_gaussian(fit)) return(rep(Inf, nrow(L)))
   L <- L[, info$free_beta, drop = FALSE]
   singular <- method_of(fit) %in% c("em", "reml") && !is_crossed(design_of(fit)) &&
     has_singular_law(fit)

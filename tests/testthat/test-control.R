@@ -16,8 +16,7 @@ test_that("settings out of range are refused", {
   refused(elbo_control(threads = -1))
   refused(elbo_control(n_starts = 1.5))
   refused(elbo_control(quadrature = "many"))
-  # Nothing is integrated by quadrature: a number would do nothing.
-  expect_error(elbo_control(quadrature = 7), "closed form", class = "elbo_error_argument")
+  refused(elbo_control(quadrature = 1001))
   refused(elbo_control(seed = 1e10))
   refused(elbo_control(progress = NA))
 })
@@ -37,4 +36,11 @@ test_that("progress is shown to people only", {
   old <- options(knitr.in.progress = TRUE)
   on.exit(options(old))
   expect_false(show_progress(elbo_control()))
+})
+
+test_that("a number of nodes is refused where nothing is integrated by quadrature", {
+  control <- elbo_control(quadrature = 7)
+  refused <- function(expr) expect_error(expr, "closed form", class = "elbo_error_argument")
+  refused(fit_glmm(distance ~ age + (1 | Subject), nlme::Orthodont, control = control))
+  refused(fit_mixture(Sepal.Length ~ 1, iris, k = 2, control = control))
 })

@@ -114,9 +114,9 @@ test_that("formulas outside the grammar are refused", {
 
 test_that("family, method and control are checked", {
   expect_refusals("elbo_error_argument", alist(
-    fit_glmm(y ~ x + (1 | g), good, family = binomial()),
+    fit_glmm(y ~ x + (1 | g), good, family = Gamma()),
     fit_glmm(y ~ x + (1 | g), good, family = gaussian("log")),
-    fit_glmm(y ~ x + (1 | g), good, family = "poisson"),
+    fit_glmm(y ~ x + (1 | g), good, family = "quasipoisson"),
     fit_glmm(y ~ x + (1 | g), good, family = 3),
     fit_glmm(y ~ x + (1 | g), good, method = "ml"),
     fit_glmm(y ~ x + (1 | g), good, factorization = "full"),

@@ -1,0 +1,226 @@
+# Mixed models of responses that are not gaussian (src/general/): from a design to the elements of a
+# fit of class c("elbo_general", "elbo_glmm", "elbo_fit").
+#
+#   is_gaussian(fit)
+#   ascend_general(design, held, control)       list(result, design, held, model)
+#   general_description(design, held, control)  what the C code is told
+#   general_estimates(answer)                   the elements of the fit
+#   general_at(fit, theta)                      value, derivatives and posterior elsewhere
+
+is_gaussian <- function(fit) is_gaussian_family(family(fit))
+
+# ---- before any work ---------------------------------------------------------------------
+
+fit_general <- function(design, held, method, prior, family, control) {
+  check_general(design, held, method, prior, family)
+  answer <- ascend_general(design, held, control)
+  list(design = answer$design, elements = general_estimates(answer),
+       class = c("elbo_general", "elbo_glmm"))
+}
+
+# What these models do not do, or not yet.
+check_general <- function(design, held, method, prior, family) {
+  refuse <- function(what, remedy, class = "elbo_error_not_available") {
+    abort(c(sprintf("With %s(%s) %s.", family$family, family$link, what), remedy), class)
+  }
+  if (method == "reml") {
+    refuse("there is no restricted likelihood: coefficients cannot be integrated exactly",
+           "Use method = \"em\".", "elbo_error_argument")
+  }
+  if (method != "em") {
+    refuse(sprintf("`method` = \"%s\" is not built yet", method), "Use \"em\".")
+  }
+  if (is_crossed(design)) refuse("several grouping factors are not built yet", "Keep one.")
+  if (length(design$curves) > 0) {
+    refuse("smooth terms are not built yet", "Use ns(x, df = 4), of package splines.")
+  }
+  if (!is.null(design$level)) {
+    refuse("there is no residual standard deviation", "Leave `sigma` out.", "elbo_error_argument")
+  }
+  if (design$known_se) {
+    refuse("standard errors have no meaning", "Leave `se` out.", "elbo_error_argument")
+  }
+  if (any(is.infinite(held$constant))) {
+    refuse("latent variables need a law", "Leave constant(Inf) out.")
+  }
+  if (!all(is.na(held$constant[held$block %in% own_blocks]))) {
+    refuse("sizes and thresholds cannot be held yet", "Leave them out of `prior`.")
+  }
+  if (ncol(design$Z) > 8) refuse("a group has at most 8 random terms", "Drop some.")
+  stated <- vapply(prior, function(one) !is_constant(one), NA)
+  if (any(stated)) {
+    refuse("priors other than constants are not built yet",
+           sprintf("Leave that of `%s` out.", names(prior)[stated][1]))
+  }
+}
+
+# ---- parameters --------------------------------------------------------------------------
+
+# The law's own parameters, and their block.
+own_blocks <- c("size", "threshold")
+
+own_parameters <- function(design) {
+  response <- design$response
+  if (is.null(response) || response$n_own == 0) return(NULL)
+  if (response$law == "negative_binomial") return(parameter_rows("size"))
+  steps <- paste(utils::head(response$levels, -1), response$levels[-1], sep = "|")
+  parameter_rows("threshold", steps)
+}
+
+# ---- the climb ---------------------------------------------------------------------------
+
+# Held coefficients are part of the offset.
+general_description <- function(design, held, control, full_rank = FALSE, start = NULL) {
+  response <- design$response
+  beta <- held_values(held, "beta")
+  known <- !is.na(beta)
+  offset <- if (identical(design$offset, 0)) NULL else design$offset
+  if (any(known)) {
+    fixed <- drop(design$X[, known, drop = FALSE] %*% beta[known])
+    offset <- if (is.null(offset)) fixed else offset + fixed
+  }
+  law <- glmm_law(design, held[held$block != "sigma", ], "em")
+  n <- nrow(design$X)
+  grouped <- ncol(design$Z) > 0
+  c(response[c("law", "link", "n_own", "y", "size", "weight")],
+    list(offset = offset, X = unname(design$X[, !known, drop = FALSE]), Z = unname(design$Z),
+         group = if (grouped) as.integer(the_group(design)) else rep(1L, n),
+         n_group = if (grouped) nlevels(the_group(design)) else 1L,
+         block = law$block, n_block = law$n_block, sd = law$sd, cor = law$cor,
+         quadrature = if (is.null(control$quadrature)) 0L else control$quadrature,
+         full_rank = as.integer(full_rank), start = start))
+}
+
+ascend_general <- function(design, held, control) {
+  settings <- ascend_control(control, design)
+  settings$threads <- if (is.null(control$threads)) 1L else as.integer(control$threads)
+  climb <- function(design, held, full_rank) {
+    model <- general_description(design, held, control, full_rank)
+    result <- .Call(C_general_fit, model, settings, progress_reporter(control))
+    list(result = result, design = design, held = held, law = list(sd = model$sd))
+  }
+  answer <- climb(design, held, FALSE)
+  if (answer$result$status == ascent_status[["rank"]]) {
+    kept <- without_aliased(answer)
+    answer <- climb(kept$design, kept$held, TRUE)
+  }
+  check_ascent(answer$result, answer$design, "em")
+  answer
+}
+
+# ---- estimates ---------------------------------------------------------------------------
+
+general_estimates <- function(answer) {
+  design <- answer$design
+  held <- answer$held
+  result <- answer$result
+  none <- list(smooth_sd = numeric(), smooth_slope = numeric(), eta_of_smooth = integer())
+  natural <- natural_parameters(c(result, none), design, held)
+  beta <- held_values(held, "beta")
+  beta[is.na(beta)] <- result$beta
+  theta <- c(beta, natural$value, result$own)
+  names(theta) <- held$name
+  fixed <- !is.na(held$constant)
+  attr(theta, "fixed") <- fixed
+  parameters <- held[names(held) != "constant"]
+  parameters$fixed <- fixed
+  parameters$boundary <- c(logical(length(beta)), natural$boundary, logical(length(result$own)))
+  information <- general_information(result, natural, parameters)
+  is_beta <- parameters$block == "beta"
+  list(
+    parameters = parameters, theta = theta,
+    beta_cov = information$theta_cov[is_beta, is_beta, drop = FALSE],
+    var_cov = information$theta_cov[!is_beta, !is_beta, drop = FALSE],
+    information = information,
+    latent = general_posterior(result, design),
+    log_evidence = result$log_evidence,
+    objective = result$objective,
+    trace = ascent_trace(result$trace),
+    convergence = c(ascent_convergence(result), result[c("nodes", "laplace")]),
+    df_parameters = sum(!fixed)
+  )
+}
+
+general_posterior <- function(result, design) {
+  terms <- colnames(design$Z)
+  levels <- levels(the_group(design))
+  rows <- seq_along(levels) # without ( | ) there is one group of nothing
+  list(mean = structure(result$mean[rows, , drop = FALSE], dimnames = list(levels, terms)),
+       cov = structure(result$cov[, , rows, drop = FALSE], dimnames = list(terms, terms, levels)))
+}
+
+# The inverse of the whole observed information of (free beta, eta that moves, psi), and what it is
+# of theta.  A direction of eta that moves no parameter belongs to the boundary.
+general_information <- function(result, natural, parameters) {
+  p <- length(result$beta)
+  n_eta <- length(result$eta)
+  n_own <- length(result$own)
+  is_beta <- parameters$block == "beta"
+  free_beta <- which(is_beta & !parameters$fixed)
+  slope <- matrix(0, nrow(parameters), p + n_eta + n_own)
+  slope[cbind(free_beta, seq_len(p))] <- 1
+  variances <- sum(is_beta) + seq_len(nrow(natural$slope))
+  slope[variances, p + seq_len(n_eta)] <- natural$slope
+  own <- nrow(parameters) - n_own + seq_len(n_own)
+  slope[own, p + n_eta + seq_len(n_own)] <- result$own_slope
+  moves <- colSums(abs(slope)) > 0
+  cov <- matrix(0, ncol(slope), ncol(slope))
+  cov[moves, moves] <- invert_information(result$information[moves, moves, drop = FALSE])
+  theta_cov <- transform_covariance(slope, cov)
+  unknown <- !is_beta & (parameters$fixed | parameters$boundary)
+  theta_cov[unknown, ] <- theta_cov[, unknown] <- NA
+  dimnames(theta_cov) <- list(parameters$name, parameters$name)
+  list(theta_cov = theta_cov, cov = cov, slope = slope, moves = moves, score = result$score,
+       information = result$information, free_beta = free_beta)
+}
+
+# ---- answers -----------------------------------------------------------------------------
+
+#' @exportS3Method
+covariance_types.elbo_general <- function(fit) "observed"
+
+#' @exportS3Method
+theta_covariance.elbo_general <- function(fit, type) information_of(fit)$theta_cov
+
+is_laplace <- function(fit) convergence_of(fit)$nodes == 1L
+
+#' @exportS3Method
+integrated_words.elbo_general <- function(fit) {
+  if (!has_latent(fit)) return("theta a point")
+  how <- if (is_laplace(fit)) "Laplace's method"
+         else sprintf("quadrature, %d nodes%s", convergence_of(fit)$nodes,
+                      if (ncol(design_of(fit)$Z) > 1) " a dimension" else "")
+  sprintf("z integrated by %s, theta a point", how)
+}
+
+# The ELBO of Laplace's q is another number: elbo().
+#' @exportS3Method
+objective_words.elbo_general <- function(fit) {
+  if (!has_latent(fit) || !is_laplace(fit)) return(objective_words.elbo_fit(fit))
+  sprintf("Laplace approximation of the log-likelihood: %s", fixed_text(log_evidence_of(fit), 1))
+}
+
+#' @exportS3Method
+method_words.elbo_general <- function(fit) method_words.elbo_fit(fit)
+
+#' @exportS3Method
+evidence_by.elbo_general <- function(fit, REML) {
+  if (is.null(REML) || !check_flag(REML, "REML")) return(log_evidence_of(fit))
+  abort("These models have no restricted likelihood: leave `REML` out.", "elbo_error_argument")
+}
+
+# At theta, on the scale of theta(fit): what C_general_at answers.
+general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes) {
+  model <- general_description(design_of(fit), held_of(fit), control_of(fit), full_rank = TRUE)
+  own <- parameters_of(fit)$block %in% own_blocks
+  at <- c(theta_parts(fit, theta)[c("beta", "Sigma")],
+          list(own = as.double(theta[own]), nodes = as.integer(nodes)))
+  .Call(C_general_at, model, at)
+}
+
+# Given the estimates.
+general_latent_sd <- function(fit, type) {
+  check_choice(if (is.null(type)) "conditional" else type, "type", "conditional")
+  variance <- apply(moments_of(fit)$cov, 3, diag)
+  matrix(sqrt(t(variance)), nrow(moments_of(fit)$mean))
+}

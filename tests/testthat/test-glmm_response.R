@@ -1,0 +1,102 @@
+# Mixed models of other responses. glmm/exact.csv: marginal likelihood by the trapezoidal rule on
+# 1,001 nodes, maximised until the score is below 1e-8; laplace_* from lme4 at tight tolerances.
+
+exact_data <- function(name) {
+  read <- function(file) utils::read.csv(shared_file("glmm", file))
+  switch(name,
+    cbpp = lme4::cbpp, bacteria = MASS::bacteria, epil = MASS::epil,
+    grouseticks = lme4::grouseticks,
+    toenail = transform(read("toenail.csv"), outcome = outcome != "none or mild"),
+    contraception = transform(read("contraception.csv"), use = use == "Y")
+  )
+}
+
+exact_formula <- list(
+  cbpp = cbind(incidence, size - incidence) ~ period + (1 | herd),
+  bacteria = y ~ trt + I(week > 2) + (1 | ID),
+  epil = y ~ lbase * trt + lage + V4 + (1 | subject),
+  toenail = outcome ~ treatment * time + (1 | patientID),
+  grouseticks = TICKS ~ YEAR + I(HEIGHT - mean(HEIGHT)) + (1 | BROOD),
+  contraception = use ~ age * (livch != 0) + I(age^2) + urban + (1 | district)
+)
+
+test_that("quadrature is that of 1,001 nodes, to the digits that these are printed with", {
+  skip_if_not_installed("lme4")
+  skip_if_not_installed("MASS")
+  table <- utils::read.csv(shared_file("glmm", "exact.csv"), colClasses = "character")
+  numbers <- function(x) as.numeric(strsplit(x, ";")[[1]])
+  for (name in names(exact_formula)) {
+    rows <- table[table$data == name, ]
+    of <- function(quantity, column = "value") numbers(rows[rows$quantity == quantity, column])
+    family <- rows$family[1]
+    fit <- fit_glmm(exact_formula[[name]], exact_data(name), family = family)
+    expect_equal(as.numeric(logLik(fit)), of("logLik"), tolerance = 1e-6 / abs(of("logLik")))
+    sd <- grep("^sd__", names(theta(fit)))
+    expect_lt(max(abs(coef(fit) - of("beta")) / of("beta", "se")), 1e-4)
+    expect_lt(abs(theta(fit)[sd] - of("sd")) / of("sd", "se"), 1e-4)
+    # Standard errors are printed with five decimals.
+    se <- sqrt(diag(vcov(fit, full = TRUE)))
+    expect_lt(max(abs(se - c(of("beta", "se"), of("sd", "se"))) - 5.1e-6 - 1e-4 * se), 0)
+    expect_lt(convergence(fit)$gradient, 1e-8)
+    laplace <- update(fit, control = elbo_control(quadrature = 1))
+    expect_equal(as.numeric(logLik(laplace)), of("laplace_logLik"),
+                 tolerance = 1e-5 / abs(of("laplace_logLik")))
+  }
+})
+
+# Brute force: the integral over u of each group by R's integrate(), maximised by optim().
+test_that("a logistic and a Poisson model are those of integrate()", {
+  data <- data.frame(group = factor(rep(1:6, each = 4)), x = cos(1:24),
+                     y = c(0, 0, 1, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 0, 1, 1))
+  density <- list(
+    binomial = function(y, x) stats::dbinom(y, 1, stats::plogis(x), log = TRUE),
+    poisson = function(y, x) stats::dpois(y, exp(x), log = TRUE)
+  )
+  for (family in names(density)) {
+    log_likelihood <- function(theta) {
+      sum(vapply(split(data, data$group), function(one) {
+        eta <- theta[1] + theta[2] * one$x
+        integrand <- function(z) {
+          vapply(z, function(z) {
+            exp(sum(density[[family]](one$y, eta + theta[3] * z))) * stats::dnorm(z)
+          }, 0)
+        }
+        log(stats::integrate(integrand, -Inf, Inf, rel.tol = 1e-11)$value)
+      }, 0))
+    }
+    fit <- fit_glmm(y ~ x + (1 | group), data, family = family)
+    at <- as.vector(theta(fit))
+    expect_equal(as.numeric(logLik(fit)), log_likelihood(at), tolerance = 1e-9)
+    elsewhere <- stats::optim(at + 0.05, log_likelihood, control = list(fnscale = -1))
+    expect_lte(elsewhere$value, as.numeric(logLik(fit)) + 1e-7)
+  }
+})
+
+test_that("EM's account: KL is zero after an E-step, and the ELBO never falls", {
+  skip_if_not_installed("lme4")
+  fit <- fit_glmm(incidence / size ~ period + (1 | herd), lme4::cbpp, family = binomial(),
+                  weights = size, control = elbo_control(accelerate = "none"))
+  trace <- elbo_trace(fit)
+  expect_true(all(diff(trace$elbo) > -1e-8))
+  expect_equal(trace$kl[trace$step == "E"], rep(0, sum(trace$step == "E")))
+  expect_true(all(trace$kl > -1e-8))
+  quick <- update(fit, control = elbo_control())
+  expect_equal(theta(fit), theta(quick), tolerance = 1e-6)
+})
+
+test_that("the bits do not depend on the number of threads", {
+  skip_if_not_installed("MASS")
+  one <- fit_glmm(y ~ lbase + (1 + V4 | subject), MASS::epil, family = poisson())
+  two <- update(one, control = elbo_control(threads = 2))
+  expect_identical(theta(one), theta(two))
+  expect_identical(elbo_trace(one), elbo_trace(two))
+})
+
+test_that("without random effects it is glm()", {
+  skip_if_not_installed("lme4")
+  logistic <- fit_glmm(cbind(incidence, size - incidence) ~ period, lme4::cbpp, family = binomial)
+  by_glm <- glm(cbind(incidence, size - incidence) ~ period, binomial, lme4::cbpp)
+  expect_equal(as.vector(coef(logistic)), unname(coef(by_glm)), tolerance = 1e-7)
+  expect_equal(as.numeric(logLik(logistic)), as.numeric(logLik(by_glm)), tolerance = 1e-9)
+  expect_equal(unname(vcov(logistic)), unname(vcov(by_glm)), tolerance = 1e-6)
+})
