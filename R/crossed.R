@@ -48,19 +48,19 @@ check_crossed <- function(design, held, method, prior) {
   }
 }
 
-# Standard deviations of the latent variables of a factor given the estimates, with what is
-# integrated of the coefficients: all under reml, those of curves.
-crossed_sd <- function(part, fit, type) {
-  variance <- 0 * part$mean
-  integrated <- method_of(fit) == "reml" || has_curves(fit)
+# As latent_sd(), of each factor.
+crossed_sd <- function(fit, type) {
+  integrated <- method_of(fit) == "reml" || has_curves(fit) || type == "total"
   C <- if (integrated) latent_coefficient_cov(fit, type)
-  for (j in seq_len(ncol(variance))) {
-    variance[, j] <- part$cov[j, j, ]
-    if (is.null(C)) next
-    gain <- matrix(part$gain[j, , ], nrow(C), nrow(variance))
-    variance[, j] <- variance[, j] + colSums(gain * (C %*% gain))
+  parts <- latent_parts(fit)
+  variance <- unlist(lapply(parts, function(part) apply(part$cov, 3, diag)), use.names = FALSE)
+  if (!is.null(C)) variance <- variance + quadratic_rows(level_gains(parts), C)
+  excess <- if (type == "total") scale_excess(fit)
+  if (!is.null(excess)) {
+    variance <- variance + quadratic_rows(excess$gain, excess$C) +
+      level_diagonal(excess$times, length(variance), excess$each)
   }
-  sqrt(pmax(variance, 0))
+  lapply(by_factor(design_of(fit), variance), function(x) sqrt(pmax(x, 0)))
 }
 
 # Generics that know one grouping factor: refused by name, rather than answered wrongly.

@@ -17,7 +17,7 @@ elbo.elbo_glmm <- function(object, theta = NULL, q = NULL, ...) {
             "is minus infinity. Give `q`, a list of factors as variational(fit) has them."),
           "elbo_error_not_available")
   }
-  not_for_crossed(object, "elbo() at other parameters or q")
+  if (!is.null(q)) not_for_crossed(object, "elbo() at another q", "It takes any `theta`.")
   if (is.null(theta)) theta <- theta_of(object)
   check(is.numeric(theta), "theta", "a vector of numbers like theta(fit)", theta)
   if (is.null(q)) return(glmm_posterior(object, theta)$objective)

@@ -75,7 +75,6 @@ leverages <- function(fit) {
     abort(c("Leverages need the law of the latent variables; under \"joint\" they are points.",
             "Use update(fit, method = \"em\")."), "elbo_error_method")
   }
-  not_for_crossed(fit, "the leverage of rows")
   group <- if (has_groups(fit)) group_index(fit, NULL, allow = FALSE)
   variance <- fixed_scale_variance(fit, NULL, group)
   residual <- residual_sd(fit)

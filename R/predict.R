@@ -50,6 +50,10 @@
 #' the prediction interval of Higgins, Thompson and Spiegelhalter (2009) for the true effect of a
 #' new study, with these degrees of freedom in place of the number of studies less two.
 #'
+#' With several grouping factors \eqn{z'u} sums over them, any may be left out by `re.form`, and the
+#' posterior covariances between their levels are in the standard error. Each level takes some
+#' solutions of the normal equations of all of them.
+#'
 #' Smooth terms are curves of the population, so that `re.form = NA` has them too. Their
 #' coefficients are latent variables (\eqn{b} beside \eqn{\beta}{beta} above), and intervals along a
 #' curve are those of Wahba (1983), which hold their level on average over the curve. Beyond the
@@ -213,8 +217,7 @@ mean_variance <- function(object, data, group = NULL) {
   X <- row_coefficients(object, data)
   C <- coefficient_cov(object)
   if (is.null(group)) return(quadratic_rows(X, C))
-  not_for_crossed(object, "the standard error of a prediction with latent variables",
-                  "re.form = NA has that of the mean of the population.")
+  if (is_crossed(design_of(object))) return(crossed_mean_variance(object, data, X, group))
   Z <- row_random(object, data)
   variance <- group_variance(X, Z, group, known_scales(object))
   if (method_of(object) == "vb") variance <- variance + scale_variance(object, X, Z, group)
@@ -232,11 +235,16 @@ mean_variance <- function(object, data, group = NULL) {
 fixed_scale_variance <- function(object, data, group = NULL) {
   X <- row_coefficients(object, data)
   known <- known_scales(object)
-  if (is.null(group)) quadratic_rows(X, known$C)
-  else group_variance(X, row_random(object, data), group, known)
+  if (is.null(group)) return(quadratic_rows(X, known$C))
+  Z <- row_random(object, data)
+  if (is_crossed(design_of(object))) {
+    return(level_variance(X, Z, level_places(design_of(object), group, nrow(Z)), known))
+  }
+  group_variance(X, Z, group, known)
 }
 
 known_scales <- function(object) {
+  if (is_crossed(design_of(object))) return(known_levels(object))
   if (method_of(object) != "vb") {
     return(list(C = coefficient_cov(object), cov = moments_of(object)$cov,
                 gain = moments_of(object)$gain))
@@ -311,9 +319,15 @@ mean_df <- function(object, data, group = NULL) {
   X <- row_fixed(object, data)
   df <- rep(Inf, nrow(X))
   if (has_curves(object)) return(df)
-  rows <- stats::complete.cases(X) & (if (is.null(group)) TRUE else group %in% 0)
+  rows <- stats::complete.cases(X) & (if (is.null(group)) TRUE else is_new(group, nrow(X)))
   df[rows] <- fit_df(object, X[rows, , drop = FALSE])
   df
+}
+
+# Rows all of whose groups are new; those that take no part are as new ones.
+is_new <- function(group, n) {
+  if (!is.list(group)) group <- list(group)
+  Reduce(`&`, lapply(group, function(one) rep_len(one %in% 0, n)))
 }
 
 # The rows ------------------------------------------------------------------------------------

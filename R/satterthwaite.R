@@ -22,8 +22,7 @@ fit_df <- function(fit, L = NULL) {
   # z tests: a law without a scale of its own gives no degrees of freedom.
   if (!is_gaussian(fit)) return(rep(Inf, nrow(L)))
   L <- L[, info$free_beta, drop = FALSE]
-  singular <- method_of(fit) %in% c("em", "reml") && !is_crossed(design_of(fit)) &&
-    has_singular_law(fit)
+  singular <- method_of(fit) %in% c("em", "reml") && has_singular_law(fit)
   if (singular) return(boundary_df(fit, L))
   C <- beta_cov_of(fit)[info$free_beta, info$free_beta, drop = FALSE]
   A <- info$eta_cov

@@ -30,7 +30,8 @@
 scale_information <- function(fit, state = scale_state(fit)) {
   directions <- scale_directions(fit)
   if (length(directions) == 0) return(NULL)
-  at <- marginal_rows(fit, directions, state)
+  rows <- if (is_crossed(design_of(fit))) crossed_marginal_rows else marginal_rows
+  at <- rows(fit, directions, state)
   M <- lapply(at$moved, function(a) crossprod(at$v, a))
   CM <- lapply(M, function(m) at$C %*% m)
   information <- pairwise(directions, function(k, l) {
@@ -53,6 +54,10 @@ scale_information <- function(fit, state = scale_state(fit)) {
 # Covariances of the latent vectors given the coefficients, and of the coefficients, at the
 # estimates.
 scale_state <- function(fit) {
+  if (is_crossed(design_of(fit))) {
+    return(list(parts = theta_parts(fit), gain = level_gains(latent_parts(fit)),
+                C = unname(coefficient_cov(fit))))
+  }
   c(moments_of(fit)[c("cov", "gain")], list(C = unname(coefficient_cov(fit))))
 }
 
@@ -70,6 +75,11 @@ steady_information <- function(fit) {
     there$Sigma[i, i] <- max(parts$Sigma[i, i], se[k])
   }
   if (identical(parts, there)) return(info)
+  if (is_crossed(design_of(fit))) {
+    state <- crossed_scale_state(standard, there)
+    if (is.null(state)) return(info)
+    return(c(scale_information(standard, state), list(units = info$units)))
+  }
   there <- user_scales(there, standard_units_of(standard), theta_parts(fit)$sigma)
   there["beta"] <- list(NULL)
   state <- .Call(C_glmm_at, model_of(fit), there)
@@ -191,14 +201,16 @@ direction_times <- function(at, direction, a) {
   }
   out <- 0 * a
   for (j in which(colSums(direction$G != 0) > 0)) {
-    sums <- rowsum(at$Z[, j] * a, at$group, reorder = TRUE)
-    out <- out + drop(at$Z %*% direction$G[, j]) * sums[at$group, , drop = FALSE]
+    group <- if (is.list(at$group)) at$group[[j]] else at$group
+    sums <- rowsum(at$Z[, j] * a, group, reorder = TRUE)
+    out <- out + drop(at$Z %*% direction$G[, j]) * sums[group, , drop = FALSE]
   }
   unname(out)
 }
 
 # tr(V_0^-1 V_k V_0^-1 V_l) of entries of Sigma and residual variances.
 marginal_trace <- function(at, k, l) {
+  if (!is.null(at$traces)) return(at$traces[k, l])
   if (at$directions[[k]]$kind == "residual") {
     swap <- k
     k <- l
@@ -237,6 +249,7 @@ scale_excess <- function(fit) {
   info <- steady_information(fit)
   if (is.null(info)) return(NULL)
   units <- info$units
+  if (is_crossed(design_of(fit))) return(crossed_excess(info))
   cov <- array(t(latent_excess(info)), dim(moments_of(fit)$cov))
   back <- lapply(units[c("beta", "latent")], function(unit) 1 / unit)
   excess <- standard_state(list(C = coefficient_excess(info), cov = cov, gain = info$at$gain), back)

@@ -43,16 +43,24 @@ standard_fit <- function(fit) {
   theta(fit)[block == "sd"] <- theta(fit)[block == "sd"] / units$latent
   theta(fit)[block == "smooth"] <- theta(fit)[block == "smooth"] / units$smooth
   theta(fit)[block == "sigma"] <- theta(fit)[block == "sigma"] / by$response / sqrt(by$weight)
-  moments_of(fit)[c("cov", "gain")] <- standard_state(moments_of(fit)[c("cov", "gain")], units)
-  if (ncol(design_of(fit)$Z) > 0) {
-    moments_of(fit)$mean <- moments_of(fit)$mean /
-      rep(units$latent, each = nrow(moments_of(fit)$mean))
-  }
+  moments_of(fit) <- standard_moments(fit, units)
   all <- by$response / by$X
   beta_cov_of(fit) <- beta_cov_of(fit) / all / rep(all, each = length(all))
   if (has_curves(fit)) smooth_of(fit)$coef_cov <- scale_cov(smooth_of(fit)$coef_cov, units$beta)
   standard_units_of(fit) <- units
   fit
+}
+
+standard_moments <- function(fit, units) {
+  of_factor <- function(one, latent) {
+    one[c("cov", "gain")] <- standard_state(one[c("cov", "gain")],
+                                            list(latent = latent, beta = units$beta))
+    if (length(latent) > 0) one$mean <- one$mean / rep(latent, each = nrow(one$mean))
+    one
+  }
+  if (!is_crossed(design_of(fit))) return(of_factor(moments_of(fit), units$latent))
+  latent <- split(units$latent, factor_of_column(design_of(fit)))
+  list(parts = Map(of_factor, moments_of(fit)$parts, latent))
 }
 
 standard_design <- function(design, by) {

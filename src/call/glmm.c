@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "call/glmm_stats.h"
+#include "glmm/blocked_product.h"
 #include "glmm/bound.h"
 #include "glmm/e_step.h"
 #include "glmm/fit.h"
@@ -291,6 +292,69 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
     add_q_beta(&out, &f, f.prior.mean_field ? w->q_next_C : w->C);
     add_posterior(&out, &f);
   }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* ---- several factors ------------------------------------------------------------------------- */
+
+/* The solver of several factors where theta is. */
+static void open_levels(SEXP model, SEXP theta, lmm_fit *f) {
+  double log_det;
+  if (TYPEOF(call_element(model, "stats")) != VECSXP)
+    Rf_error("internal error: one factor has no products of its levels");
+  open_model(model, f);
+  set_theta(f, theta);
+  if (lmm_evaluate(&f->work, f->work.root, f->work.variance, &log_det) != ELBO_OK)
+    Rf_error("internal error: the normal matrix is singular");
+}
+
+/* Products of the columns of B (all levels x k) with Var(u | y, beta) or (!inverse) Z'D^{-1}Z. */
+SEXP call_glmm_levels(SEXP model, SEXP theta, SEXP B, SEXP inverse) {
+  enum { STRIP = 64 };
+  lmm_fit f;
+  open_levels(model, theta, &f);
+  const int n = lmm_blocked_levels(&f.work.solver);
+  if (TYPEOF(B) != REALSXP || call_dimension(B, 0, "B") != n)
+    Rf_error("internal error: `B` must have a row for each level and term");
+  const int n_column = call_dimension(B, 1, "B"), forward = Rf_asLogical(inverse) == 1;
+  SEXP out = PROTECT(Rf_allocMatrix(REALSXP, n, n_column));
+  const size_t size = (size_t)n * STRIP;
+  double *in = scratch(size), *product = scratch(size), *work = scratch(3 * size);
+  for (int first = 0; first < n_column; first += STRIP) {
+    const int k = n_column - first < STRIP ? n_column - first : STRIP;
+    const size_t at = (size_t)n * (size_t)first;
+    R_CheckUserInterrupt();
+    for (int j = 0; j < k; j++)
+      for (int i = 0; i < n; i++) in[k * (size_t)i + j] = REAL_RO(B)[at + (size_t)n * j + i];
+    lmm_units_product(&f.units, forward, k, in, product, work);
+    for (int j = 0; j < k; j++)
+      for (int i = 0; i < n; i++) REAL(out)[at + (size_t)n * j + i] = product[k * (size_t)i + j];
+  }
+  UNPROTECT(1);
+  return out;
+}
+
+/* tr(V^{-1} dV V^{-1} dV) by the entries of Sigma in pairs and the residual variances: second
+ * derivatives of log |V| are all that is left of the objective where the response is zero. */
+SEXP call_glmm_traces(SEXP model, SEXP theta) {
+  lmm_fit f;
+  open_levels(model, theta, &f);
+  lmm_work *w = &f.work;
+  const lmm_parameters *par = &w->par;
+  const int n = par->n_pair + par->n_level, size[2] = {n, n};
+  const lmm_point point = {.beta = w->origin,
+                           .log_det = 1,
+                           .n_pair = par->n_pair,
+                           .pair_a = par->pair_a,
+                           .pair_b = par->pair_b};
+  w->solver.derivatives(w->solver.state, &point, &w->d);
+  for (int i = 0; i < n * n; i++) w->d.hessian[i] *= 2.0;
+  call_list out = call_list_new(3);
+  double *user = call_list_doubles(&out, "traces", size, 2);
+  lmm_units_traces(&f.units, w->d.hessian, user, scratch((size_t)(n * n)));
+  add_places(&out, "a", par->pair_a, par->n_pair);
+  add_places(&out, "b", par->pair_b, par->n_pair);
   UNPROTECT(2);
   return out.list;
 }

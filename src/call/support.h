@@ -51,6 +51,8 @@ void call_list_trace(call_list *out, const call_trace *trace);
 SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress);
 SEXP call_glmm_at(SEXP model, SEXP theta);
 SEXP call_glmm_at_eta(SEXP model, SEXP eta);
+SEXP call_glmm_levels(SEXP model, SEXP theta, SEXP B, SEXP inverse);
+SEXP call_glmm_traces(SEXP model, SEXP theta);
 SEXP call_glmm_evaluate(SEXP model, SEXP at);
 SEXP call_glmm_profile(SEXP model, SEXP theta, SEXP which, SEXP least);
 SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y);

@@ -9,6 +9,7 @@
  * solver.h        what the model asks of its linear algebra
  * blocked, blocked_derivatives
  *                 the solver of several factors: the normal matrix of all levels in blocks
+ * blocked_product products with all its levels
  * groups, plain, avx2, avx512
  *                 the solver of one factor: every group, eight at a time (kernels.h), and its q
  * survey          what a first look at the rows says of the columns

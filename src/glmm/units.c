@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "glmm/blocked_product.h"
+#include "glmm/cross.h"
 #include "glmm/smooth.h"
 #include "glmm/work.h"
 #include "math/la.h"
@@ -78,6 +80,59 @@ void lmm_units_latent(const lmm_units *units, int f, const double *root, const d
       }
     la_multiply(half, units->A, n, p, p, gain + (size_t)(n * p) * (size_t)g);
   }
+}
+
+/* out = M in, or M'in, of every level of every factor, M (q x q). */
+static void by_level(const glmm_solver *solver, int q, const double *M, int transposed, int k,
+                     const double *in, double *out) {
+  for (int f = 0; f < solver->n_factor; f++) {
+    const int first = solver->first[f], n = solver->first[f + 1] - first;
+    for (int g = 0; g < solver->n_unit[f]; g++, in += n * k, out += n * k)
+      for (int i = 0; i < n; i++)
+        for (int l = 0; l < k; l++) {
+          double sum = 0.0;
+          for (int j = 0; j < n; j++)
+            sum += in[k * j + l] * (transposed ? M[first + j + q * (first + i)]
+                                               : M[first + i + q * (first + j)]);
+          out[k * i + l] = sum;
+        }
+  }
+}
+
+void lmm_units_product(const lmm_units *units, int inverse, int k, const double *in, double *out,
+                       double *work) {
+  const lmm_work *w = units->work;
+  const int q = w->stats->q;
+  const size_t size = (size_t)lmm_blocked_levels(&w->solver) * (size_t)k;
+  const double *to = inverse ? w->par.Ti : w->par.T;
+  by_level(&w->solver, q, to, inverse, k, in, out);
+  lmm_blocked_product(&w->solver, inverse, k, out, work, work + size);
+  by_level(&w->solver, q, to, !inverse, k, work, out);
+}
+
+/* By what a step of a parameter (an entry of Sigma in pairs, or a residual variance) moves a scaled
+ * one: entry (a, b) moves (i, j) by T_ia T_jb + T_ib T_ja (a = b: by half of that). */
+static double step_of(const lmm_parameters *par, int scaled, int user) {
+  const int q = par->q, n_pair = par->n_pair;
+  if (scaled >= n_pair || user >= n_pair)
+    return scaled == user ? par->sigma_scale * par->sigma_scale : 0.0;
+  const int i = par->pair_a[scaled], j = par->pair_b[scaled];
+  const int a = par->pair_a[user], b = par->pair_b[user];
+  const double *T = par->T, one = T[i + q * a] * T[j + q * b];
+  return a == b ? one : one + T[i + q * b] * T[j + q * a];
+}
+
+void lmm_units_traces(const lmm_units *units, const double *scaled, double *user, double *work) {
+  const lmm_parameters *par = &units->work->par;
+  const int n = par->n_pair + par->n_level;
+  memset(work, 0, square(n) * sizeof(double));
+  memset(user, 0, square(n) * sizeof(double));
+  for (int e = 0; e < n; e++)
+    for (int f = 0; f < n; f++)
+      for (int k = 0; k < n; k++) work[e + n * f] += at_lower(scaled, n, e, k) * step_of(par, k, f);
+  for (int e = 0; e < n; e++)
+    for (int f = 0; f < n; f++)
+      for (int k = 0; k < n; k++) user[e + n * f] += step_of(par, k, e) * work[k + n * f];
 }
 
 void lmm_units_information(const lmm_units *units, double *cross, double *cov_slope) {

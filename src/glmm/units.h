@@ -21,6 +21,12 @@ void lmm_units_covariance(const lmm_units *units, const double *C, double *user)
  * is root b. */
 void lmm_units_latent(const lmm_units *units, int f, const double *root, const double *posterior,
                       double *mean, double *cov, double *gain);
+/* Of several factors, products of the levels (glmm/blocked_product.h), by row.  work: 3 n k. */
+void lmm_units_product(const lmm_units *units, int inverse, int k, const double *in, double *out,
+                       double *work);
+/* tr(V^{-1} dV V^{-1} dV) by the entries of Sigma in pairs and the residual variances (n x n,
+ * lower), from those of the scaled data.  work: n x n. */
+void lmm_units_traces(const lmm_units *units, const double *scaled, double *user, double *work);
 /* After lmm_information(), by eta: the cross block with beta (n_eta x p) and the derivative of the
  * covariance of beta (p x p x n_eta). */
 void lmm_units_information(const lmm_units *units, double *cross, double *cov_slope);

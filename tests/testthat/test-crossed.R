@@ -233,12 +233,9 @@ test_that("what is not built is refused by name", {
   refused(update(fit, method = "vb"))
   refused(update(fit, sigma = ~ c))
   refused(update(fit, prior = priors(a = constant(Inf))))
-  refused(predict(fit, se.fit = TRUE))
   refused(sensitivity(fit))
   refused(influence(fit))
-  refused(hatvalues(fit))
   refused(vcov(fit, type = "sandwich"))
-  refused(elbo(fit, theta = theta(fit)))
   expect_error(update(fit, method = "joint"), class = "elbo_error_unbounded")
 })
 

@@ -1,0 +1,167 @@
+# The latent variables of several grouping factors as one long vector: factor after factor, level
+# after level, the terms of each; N in all.
+#
+#   level_count(design), level_places(design, group)   N; the place of each row and
+#                                 column of Z among them, 0 for a new level
+#   level_products(fit, B, inverse, parts)   S B, S = Var(u | y, beta), or Z'WZ B, W the residual
+#                                 precisions, at parameters `parts` as theta_parts() has them
+#   level_sums(design, a), level_rows(design, u)   Z'a and Z u, for matrices
+#   level_forms(times, place, Z, N), level_diagonal(times, N)   z'B z by row, and the diagonal, of a
+#                                 symmetric B known by its products
+#   level_gains(parts)            gains (N x p) of latent_parts()
+#   by_factor(design, value)      N numbers as m x q of each factor
+#   level_traces(fit, parts)      tr(V^-1 dV V^-1 dV) by entries of Sigma and the residual variance
+#   level_variance(X, Z, place, known)   of x'beta + z'u by row
+
+level_count <- function(design) sum(vapply(design$groups, nlevels, 0L)[factor_of_column(design)])
+
+# `group`: as group_index() has it; 0 where a level is new, or the factor takes no part.
+level_places <- function(design, group = lapply(design$groups, as.integer), n = nrow(design$Z)) {
+  of_factor <- factor_of_column(design)
+  size <- tabulate(of_factor, length(design$groups))
+  first <- cumsum(c(0L, size * vapply(design$groups, nlevels, 0L)))
+  place <- vapply(seq_along(of_factor), function(k) {
+    f <- of_factor[k]
+    level <- rep_len(group[[f]], n)
+    ifelse(level == 0L, 0L, first[f] + (level - 1L) * size[f] + k - match(f, of_factor) + 1L)
+  }, integer(n))
+  matrix(as.integer(place), n)
+}
+
+# The model as C has it, on the rows of the design.
+level_model <- function(fit) {
+  model <- model_of(fit)
+  model[c("map", "origin")] <- list(NULL)
+  model$stats <- crossed_rows(design_of(fit), control_of(fit))
+  model
+}
+
+level_products <- function(fit, B, inverse, parts = theta_parts(fit)) {
+  parts["beta"] <- list(NULL)
+  .Call(C_glmm_levels, level_model(fit), parts, B, inverse)
+}
+
+# In the order of glmm_traces: the pairs of Sigma, then the residual variance.
+level_traces <- function(fit, parts) {
+  model <- level_model(fit)
+  model$stats$y <- 0 * model$stats$y
+  parts["beta"] <- list(NULL)
+  .Call(C_glmm_traces, model, parts)
+}
+
+level_sums <- function(design, a) {
+  place <- level_places(design)
+  out <- matrix(0, level_count(design), ncol(a))
+  for (k in seq_len(ncol(place))) {
+    sums <- rowsum(design$Z[, k] * a, place[, k], reorder = TRUE)
+    at <- as.integer(rownames(sums))
+    out[at, ] <- out[at, ] + sums
+  }
+  out
+}
+
+level_rows <- function(design, u) {
+  place <- level_places(design)
+  out <- matrix(0, nrow(place), ncol(u))
+  for (k in seq_len(ncol(place))) out <- out + design$Z[, k] * u[place[, k], , drop = FALSE]
+  out
+}
+
+# As many columns at a time as fit into some 160 MB.
+level_strips <- function(columns, N, each = 1) {
+  width <- max(64, floor(2e7 / (N * each)))
+  unname(split(columns, ceiling(seq_along(columns) / width)))
+}
+
+unit_columns <- function(N, columns) {
+  E <- matrix(0, N, length(columns))
+  E[cbind(columns, seq_along(columns))] <- 1
+  E
+}
+
+# By the columns of B at the levels that rows have, of which there are fewer than rows.
+level_forms <- function(times, place, Z, N, each = 1) {
+  Z[is.na(place) | place == 0] <- 0
+  known <- which(Z != 0)
+  place[Z == 0] <- 1L
+  value <- numeric(nrow(Z))
+  for (strip in level_strips(sort(unique(place[known])), N, each)) {
+    B <- times(unit_columns(N, strip))
+    column <- match(place, strip)
+    dim(column) <- dim(place)
+    for (k in seq_len(ncol(Z))) {
+      rows <- which(!is.na(column[, k]) & Z[, k] != 0)
+      for (l in seq_len(ncol(Z))) {
+        entry <- B[cbind(place[rows, l], column[rows, k])]
+        value[rows] <- value[rows] + Z[rows, k] * Z[rows, l] * entry
+      }
+    }
+  }
+  value
+}
+
+# The diagonal of B.
+level_diagonal <- function(times, N, each = 1) {
+  value <- numeric(N)
+  for (strip in level_strips(seq_len(N), N, each)) {
+    value[strip] <- times(unit_columns(N, strip))[cbind(strip, seq_along(strip))]
+  }
+  value
+}
+
+level_gains <- function(parts) {
+  do.call(rbind, lapply(parts, function(part) {
+    size <- dim(part$gain)
+    matrix(aperm(part$gain, c(1, 3, 2)), size[1] * size[3], size[2])
+  }))
+}
+
+# From N numbers to those of each factor, m x q.
+by_factor <- function(design, value) {
+  size <- lengths(split(column_groups(design), factor_of_column(design)))
+  m <- vapply(design$groups, nlevels, 0L)
+  pieces <- split(value, rep(seq_along(m), m * size))
+  stats::setNames(Map(function(x, q) matrix(x, ncol = q, byrow = TRUE), pieces, size),
+                  names(design$groups))
+}
+
+# ---- predictions -------------------------------------------------------------------------
+
+# Variance of x'beta + z'u by row: u | beta has the covariance whose products are `times`, and its
+# mean moves by -gain with beta, of covariance C.
+level_variance <- function(X, Z, place, known) {
+  N <- nrow(known$gain)
+  Z[place == 0] <- 0
+  for (k in seq_len(ncol(Z))) {
+    X <- X - Z[, k] * rbind(0, known$gain)[place[, k] + 1L, , drop = FALSE]
+  }
+  quadratic_rows(X, known$C) + level_forms(known$times, place, Z, N, known$each)
+}
+
+# As mean_variance(): with the uncertainty of the law where levels of the fit are in it, and the law
+# itself of those that are new.
+crossed_mean_variance <- function(object, data, X, group) {
+  Z <- row_random(object, data)
+  place <- level_places(design_of(object), group, nrow(Z))
+  variance <- level_variance(X, Z, place, known_scales(object))
+  seen <- which(!is_new(group, nrow(Z)))
+  excess <- if (length(seen) > 0) scale_excess(object)
+  if (!is.null(excess)) {
+    variance[seen] <- variance[seen] +
+      level_variance(X, Z, place, excess)[seen]
+  }
+  variance + new_level_variance(object, Z, place)
+}
+
+# z'Sigma z of the terms whose levels are new.
+new_level_variance <- function(object, Z, place) {
+  Z[place != 0] <- 0
+  law <- latent_law(object)
+  quadratic_rows(Z, law)
+}
+
+# What is known where the variances are.
+known_levels <- function(fit) {
+  list(C = coefficient_cov(fit), gain = level_gains(latent_parts(fit)), each = 1,
+       times = function(E) level_products(fit, E, TRUE))
+}
