@@ -71,3 +71,19 @@ int simplex_mode(const double *count, const double *alpha, int n, double *p) {
     for (int l = 0; l < n; l++) p[l] = exponent(count, alpha, l) / sum;
   return -1;
 }
+
+int simplex_settle(const double *count, const double *alpha, int n, double few, double *p) {
+  double sum = 0.0, left = 0.0;
+  int moved = 0;
+  for (int l = 0; l < n; l++) sum += exponent(count, alpha, l);
+  for (int l = 0; l < n; l++) {
+    const double c = exponent(count, alpha, l);
+    if (c > 0.0 && c == count[l] && c < few && c < sum * p[l]) {
+      p[l] = 0.0;
+      moved = 1;
+    }
+    left += p[l];
+  }
+  for (int l = 0; l < n && moved; l++) p[l] /= left;
+  return moved;
+}

@@ -29,5 +29,8 @@ double simplex_log_prior(const double *alpha, const double *log_p, int n);
 void simplex_gradient(const double *count, const double *alpha, const double *p, const double *sign,
                       int n, int base, double *gradient);
 int simplex_mode(const double *count, const double *alpha, int n, double *p);
+/* Puts to zero what is on its way there: levels without a prior of their own that have fewer than
+ * `few`, and of which the mode would have less than p.  1 if there is one. */
+int simplex_settle(const double *count, const double *alpha, int n, double few, double *p);
 
 #endif

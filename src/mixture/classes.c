@@ -20,6 +20,8 @@
 
 /* A variance below this part of the data's is a collapsed one. */
 static const double COLLAPSED = 1e-12;
+/* Units that have a level in a component, of which one would be as much as a component needs. */
+static const double NEXT_TO_NONE = 0.5;
 
 typedef struct {
   mixture_classes_spec spec;
@@ -262,6 +264,19 @@ static elbo_status em_restore(void *work, int *component) {
   (void)component;
   em_anchor(work);
   return ELBO_OK;
+}
+
+/* Levels of which a component has next to none, and would have fewer after every M-step: an ascent
+ * comes arbitrarily near to a probability of zero, but only to its square root. */
+static int em_settle(void *work, const double *stat, const double *r) {
+  classes_work *w = work;
+  int moved = 0;
+  (void)r;
+  for (int j = 0; j < w->spec.k; j++)
+    for (int v = 0; v < w->n_discrete; v++)
+      moved |= simplex_settle(counts_of(w, stat, j, v), prior_of(w, v), w->levels[v], NEXT_TO_NONE,
+                              w->discrete + level_of(w, j, v));
+  return moved;
 }
 
 static elbo_status em_gradient(void *work, const double *stat, const double *r, double *gradient) {
@@ -623,6 +638,7 @@ static void em_part(mixture_part *part, classes_work *w) {
   part->unpack = em_unpack;
   part->anchor = em_anchor;
   part->gradient = em_gradient;
+  part->settle = em_settle;
 }
 
 static void vb_part(mixture_part *part, classes_work *w) {

@@ -118,6 +118,17 @@ static void test_mode(void) {
   CHECK(simplex_mode(few, alpha, 3, p) == 0);
 }
 
+/* A level goes to zero where there is little of it and the mode has less; not if a prior counts. */
+static void test_settle(void) {
+  const double count[4] = {0.3, 0.3, 5.0, 14.4}, two[4] = {2.0, 2.0, 2.0, 2.0};
+  double p[4] = {0.02, 0.01, 0.25, 0.72};
+  CHECK(!simplex_settle(count, NULL, 4, 0.1, p) && !simplex_settle(count, two, 4, 0.5, p));
+  CHECK(simplex_settle(count, NULL, 4, 0.5, p));
+  CHECK(p[0] == 0.0);
+  CHECK_CLOSE(p[1], 0.01 / 0.98, 1e-15);
+  CHECK_CLOSE(p[1] + p[2] + p[3], 1.0, 1e-15);
+}
+
 int main(void) {
   test_coordinates();
   test_gradient();
@@ -125,6 +136,7 @@ int main(void) {
   test_dirichlet();
   test_dirichlet_draws();
   test_mode();
+  test_settle();
   test_free();
   return FINISH();
 }

@@ -169,3 +169,26 @@ test_that("coefficients of membership on their way out go all of it", {
   limits <- vapply((x[-1] + x[-200])[50:150] / 2, sides, 0)
   expect_lt(min(abs(limits - elbo(fit))), 1e-8)
 })
+
+# An answer that a class never gives has probability zero, not next to zero: EM comes near only by
+# halves.
+test_that("probabilities of latent classes end at 0 and 1", {
+  set.seed(2)
+  n <- 500
+  z <- sample(3, n, TRUE)
+  p <- rbind(c(.9, .8, .7, .9, .2, .6), c(.1, .3, 0, .6, .5, .1), c(1, .4, .5, .2, .9, .9))
+  d <- data.frame(matrix(runif(n * 6) < p[z, ], n))
+  fit <- function(accelerate) {
+    fit_mixture(responses(X1, X2, X3, X4, X5, X6) ~ 1, d, k = 3, start = z,
+                control = elbo_control(accelerate = accelerate))
+  }
+  auto <- fit("auto")
+  for (climbed in list(auto, fit("squarem"))) {
+    expect_identical(theta(climbed)[["prob__X3|2"]], 0)
+    expect_identical(theta(climbed)[["prob__X1|3"]], 1)
+    expect_equal(elbo(climbed), elbo(auto), tolerance = 1e-11)
+  }
+  off <- theta(auto) # nor is it higher a little way off
+  off[c("prob__X3|2", "prob__X1|3")] <- c(1e-3, 1 - 1e-3)
+  expect_lt(elbo(auto, theta = off), elbo(auto))
+})
