@@ -19,16 +19,19 @@ latent_parts <- function(fit) {
 }
 
 crossed_rows <- function(design, control) {
-  threads <- if (is.null(control$threads)) 1L else control$threads
   list(
     X = if (length(design$curves) > 0) cbind(design$X, design$B) else design$X,
     Z = design$Z, weight = design$weights,
     y = if (identical(design$offset, 0)) design$y else design$y - design$offset,
+    level = design$level, n_level = max(1L, nlevels(design$level)),
     groups = lapply(unname(design$groups), as.integer),
     first = c(0L, cumsum(tabulate(factor_of_column(design), length(design$groups)))),
-    n_unit = vapply(design$groups, nlevels, 0L, USE.NAMES = FALSE), threads = as.integer(threads)
+    n_unit = vapply(design$groups, nlevels, 0L, USE.NAMES = FALSE),
+    threads = as.integer(solver_threads(control))
   )
 }
+
+solver_threads <- function(control) if (is.null(control$threads)) 1L else control$threads
 
 factor_of_column <- function(design) match(column_groups(design), names(design$groups))
 
@@ -40,9 +43,6 @@ check_crossed <- function(design, held, method, prior) {
             remedy), "elbo_error_not_available")
   }
   if (method == "vb") refuse("`method` = \"vb\" is not built yet", "Use \"em\" or \"reml\".")
-  if (!is.null(design$level)) {
-    refuse("`sigma` has one standard deviation in this version", "Leave `sigma` out.")
-  }
   if (any(is.infinite(held$constant))) {
     refuse("latent variables need a law", "Leave constant(Inf) out, or keep one factor.")
   }

@@ -28,11 +28,13 @@ level_places <- function(design, group = lapply(design$groups, as.integer), n = 
   matrix(as.integer(place), n)
 }
 
-# The model as C has it, on the rows of the design.
+# The model as C has it, with all columns of X. A fit in standard units has other columns than those
+# that its statistics are of.
 level_model <- function(fit) {
   model <- model_of(fit)
   model[c("map", "origin")] <- list(NULL)
-  model$stats <- crossed_rows(design_of(fit), control_of(fit))
+  if (is.null(standard_units_of(fit))) return(model)
+  model$stats <- glmm_stats(design_of(fit), model, control_of(fit))
   model
 }
 
@@ -43,10 +45,8 @@ level_products <- function(fit, B, inverse, parts = theta_parts(fit)) {
 
 # In the order of glmm_traces: the pairs of Sigma, then the residual variance.
 level_traces <- function(fit, parts) {
-  model <- level_model(fit)
-  model$stats$y <- 0 * model$stats$y
   parts["beta"] <- list(NULL)
-  .Call(C_glmm_traces, model, parts)
+  .Call(C_glmm_traces, level_model(fit), parts)
 }
 
 level_sums <- function(design, a) {

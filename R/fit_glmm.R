@@ -361,13 +361,13 @@ glmm_rows <- function(design) {
 
 # The statistics of the rows: all that fits of the design, under any law, need of them.
 glmm_stats <- function(design, law, control) {
-  if (is_crossed(design)) crossed_rows(design, control)
-  else .Call(C_glmm_stats, glmm_rows(design), law)
+  rows <- if (is_crossed(design)) crossed_rows(design, control) else glmm_rows(design)
+  .Call(C_glmm_stats, rows, law)
 }
 
 # What the C code is told of a model beside its statistics; `priors` as glmm_vb() or glmm_map()
 # make them.
-glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL) {
+glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL, threads = 1L) {
   size <- tabulate(design$block, max(0L, design$block))
   cor <- rep(NA_real_, length(size)) # of the first two terms of each block
   pairs <- size * (size - 1) / 2
@@ -379,7 +379,7 @@ glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL) {
     smooth_size = smooth_sizes(design$curves),
     smooth_sd = as.double(held_values(held, "smooth")),
     method = match(method, c("joint", "em", "reml", "vb")) - 1L,
-    full_rank = as.integer(full_rank)
+    full_rank = as.integer(full_rank), threads = as.integer(threads)
   )
   law <- c(law, free_basis(held_values(held, "beta"), sum(law$smooth_size)))
   c(law, if (is.null(priors)) list(prior_scale = NULL) else told_of_smooth(priors$told, law))
@@ -425,7 +425,7 @@ ascend_glmm <- function(design, held, method, control, make_priors = function(..
                         stats = NULL) {
   climb <- function(design, held, stats, full_rank, passes = 0) {
     priors <- make_priors(design, held)
-    law <- glmm_law(design, held, method, full_rank, priors)
+    law <- glmm_law(design, held, method, full_rank, priors, solver_threads(control))
     passes <- passes + is.null(stats)
     if (is.null(stats)) stats <- glmm_stats(design, law, control)
     result <- .Call(C_glmm_fit, c(law, list(stats = stats)), ascend_control(control, design),

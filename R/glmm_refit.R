@@ -57,7 +57,8 @@ model_of <- function(fit, held = held_of(fit)) {
     of_beta <- c("prior_beta_mean", "prior_beta_sd")
     priors$told[of_beta] <- lapply(priors$told[of_beta], `[`, free)
   }
-  law <- glmm_law(design_of(fit), held, method_of(fit), full_rank = TRUE, priors = priors)
+  law <- glmm_law(design_of(fit), held, method_of(fit), full_rank = TRUE, priors = priors,
+                  threads = solver_threads(control_of(fit)))
   c(law, list(stats = stats_of(fit)))
 }
 

@@ -52,7 +52,7 @@ exercise_stats <- function(fit) {
   survey <- .Call(elbo:::C_glmm_survey, rows)
   survey <- .Call(elbo:::C_glmm_survey_merge, survey, survey)
   shape <- list(p = ncol(rows$X), q = ncol(rows$Z), n_group = rows$n_group,
-                n_level = rows$n_level, n_smooth = 0L)
+                n_level = rows$n_level, n_smooth = 0L, n_unit = NULL)
   stats <- .Call(elbo:::C_glmm_stats_open, survey, shape)
   stats <- .Call(elbo:::C_glmm_stats_add, stats, rows)
   .Call(elbo:::C_glmm_stats_merge, stats, stats)

@@ -56,26 +56,8 @@ static void open_on(SEXP model, const double *flat, lmm_fit *f) {
     Rf_error("internal error: the coefficients are no basis");
 }
 
-/* A model of several grouping factors has rows in place of statistics. */
-static void open_crossed(SEXP model, const lmm_rows *rows, lmm_fit *f) {
-  const elbo_memory memory = call_memory();
-  lmm_basis basis;
-  memset(f, 0, sizeof *f);
-  unpack_basis(model, rows->p, rows->q, &basis);
-  call_law(model, basis.map ? basis.n : rows->p, rows->q, 1, &f->law);
-  if (lmm_fit_open_crossed(f, rows, &basis, &memory) != ELBO_OK)
-    Rf_error("internal error: the data do not fit into memory");
-}
-
 static void open_model(SEXP model, lmm_fit *f) {
-  const SEXP stats = call_element(model, "stats");
-  if (TYPEOF(stats) != VECSXP) {
-    open_on(model, call_flat(stats, 1), f);
-    return;
-  }
-  lmm_rows rows;
-  call_crossed_rows(stats, &rows);
-  open_crossed(model, &rows, f);
+  open_on(model, call_flat(call_element(model, "stats"), 1), f);
 }
 
 /* Priors; none where the model has no `prior_scale`. */
@@ -301,9 +283,9 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
 /* The solver of several factors where theta is. */
 static void open_levels(SEXP model, SEXP theta, lmm_fit *f) {
   double log_det;
-  if (TYPEOF(call_element(model, "stats")) != VECSXP)
-    Rf_error("internal error: one factor has no products of its levels");
   open_model(model, f);
+  if (f->stats.crossed == NULL)
+    Rf_error("internal error: one factor has no products of its levels");
   set_theta(f, theta);
   if (lmm_evaluate(&f->work, f->work.root, f->work.variance, &log_det) != ELBO_OK)
     Rf_error("internal error: the normal matrix is singular");
@@ -335,8 +317,7 @@ SEXP call_glmm_levels(SEXP model, SEXP theta, SEXP B, SEXP inverse) {
   return out;
 }
 
-/* tr(V^{-1} dV V^{-1} dV) by the entries of Sigma in pairs and the residual variances: second
- * derivatives of log |V| are all that is left of the objective where the response is zero. */
+/* tr(V^{-1} dV V^{-1} dV) by the entries of Sigma in pairs and the residual variances. */
 SEXP call_glmm_traces(SEXP model, SEXP theta) {
   lmm_fit f;
   open_levels(model, theta, &f);
@@ -348,8 +329,7 @@ SEXP call_glmm_traces(SEXP model, SEXP theta) {
                            .n_pair = par->n_pair,
                            .pair_a = par->pair_a,
                            .pair_b = par->pair_b};
-  w->solver.derivatives(w->solver.state, &point, &w->d);
-  for (int i = 0; i < n * n; i++) w->d.hessian[i] *= 2.0;
+  lmm_blocked_traces(&w->solver, &point, w->d.hessian);
   call_list out = call_list_new(3);
   double *user = call_list_doubles(&out, "traces", size, 2);
   lmm_units_traces(&f.units, w->d.hessian, user, scratch((size_t)(n * n)));
@@ -433,13 +413,9 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y) {
   const elbo_control settings = call_control(control);
   const elbo_memory memory = call_memory();
   const int n_starts = call_int(control, "n_starts", 1, LMM_STARTS);
-  const int crossed = call_element(data, "groups") != R_NilValue;
   lmm_rows rows;
   lmm_law law;
-  if (crossed)
-    call_crossed_rows(data, &rows);
-  else
-    call_rows(data, &rows);
+  call_rows(data, &rows);
   call_law(model, rows.p, rows.q, rows.n_level, &law);
   if (TYPEOF(Y) != REALSXP || call_dimension(Y, 0, "Y") != rows.n)
     Rf_error("internal error: `Y` must have a row for each of `X`");
@@ -452,13 +428,9 @@ SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y) {
     lmm_fit f;
     double *flat;
     rows.y = REAL_RO(Y) + (size_t)rows.n * (size_t)i;
-    if (crossed) {
-      open_crossed(model, &rows, &f);
-    } else {
-      if (lmm_fit_summarise(&rows, &law, &flat, &memory, &memory) != ELBO_OK)
-        Rf_error("internal error: the data do not fit into memory");
-      open_on(model, flat, &f);
-    }
+    if (lmm_fit_summarise(&rows, &law, &flat, &memory, &memory) != ELBO_OK)
+      Rf_error("internal error: the data do not fit into memory");
+    open_on(model, flat, &f);
     set_prior(model, &f, 0);
     const int n_out = lmm_refit_length(&f) + 1;
     if (i == 0) REPROTECT(out = Rf_allocMatrix(REALSXP, n_out, n_fit), at);

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "glmm/crossed_sums.h"
 #include "glmm/fit.h"
 #include "glmm/survey.h"
 
@@ -33,22 +34,8 @@ static void unpack_columns(SEXP data, lmm_rows *rows) {
   rows->weight = call_doubles(data, "weight", n, 1);
 }
 
-void call_rows(SEXP data, lmm_rows *rows) {
-  unpack_columns(data, rows);
-  const R_xlen_t n = rows->n;
-  rows->m = call_int(data, "n_group", rows->q > 0, INT_MAX);
-  rows->group = call_ints(data, "group", n, rows->q == 0);
-  rows->n_level = call_int(data, "n_level", 1, INT_MAX);
-  rows->level = call_ints(data, "level", n, 1);
-  if (rows->group) check_index(rows->group, n, rows->m, "group");
-  if (rows->level) check_index(rows->level, n, rows->n_level, "level");
-  if (!rows->level && rows->n_level != 1) Rf_error("internal error: `level` is missing");
-}
-
-void call_crossed_rows(SEXP data, lmm_rows *rows) {
-  unpack_columns(data, rows);
+static void unpack_groups(SEXP data, lmm_rows *rows) {
   const SEXP groups = call_element(data, "groups");
-  rows->n_level = 1;
   rows->threads = call_int(data, "threads", 1, INT_MAX);
   rows->n_factor = (int)Rf_xlength(groups);
   if (TYPEOF(groups) != VECSXP || rows->n_factor < 1 || rows->n_factor > LMM_MAX_TERMS)
@@ -69,12 +56,32 @@ void call_crossed_rows(SEXP data, lmm_rows *rows) {
   rows->groups = group;
 }
 
+void call_rows(SEXP data, lmm_rows *rows) {
+  unpack_columns(data, rows);
+  const R_xlen_t n = rows->n;
+  rows->n_level = call_int(data, "n_level", 1, INT_MAX);
+  rows->level = call_ints(data, "level", n, 1);
+  if (rows->level) check_index(rows->level, n, rows->n_level, "level");
+  if (!rows->level && rows->n_level != 1) Rf_error("internal error: `level` is missing");
+  if (call_element(data, "groups") != R_NilValue) {
+    unpack_groups(data, rows);
+    return;
+  }
+  rows->m = call_int(data, "n_group", rows->q > 0, INT_MAX);
+  rows->group = call_ints(data, "group", n, rows->q == 0);
+  if (rows->group) check_index(rows->group, n, rows->m, "group");
+}
+
 const double *call_flat(SEXP x, int complete) {
-  if (TYPEOF(x) != REALSXP || !lmm_stats_check(REAL_RO(x), (size_t)Rf_xlength(x)))
+  const int numbers = TYPEOF(x) == REALSXP && Rf_xlength(x) > FLAT_FACTORS;
+  const double *flat = numbers ? REAL_RO(x) : NULL;
+  const int several = numbers && flat[FLAT_FACTORS] > 0;
+  const size_t size = (size_t)Rf_xlength(x);
+  if (!numbers || !(several ? lmm_sums_check(flat, size) : lmm_stats_check(flat, size)))
     Rf_error("these are no statistics of a mixed model, or not all of them");
-  if (complete && !lmm_stats_complete(REAL_RO(x)))
+  if (complete && !(several ? lmm_sums_complete(flat) : lmm_stats_complete(flat)))
     Rf_error("there are groups without rows in the statistics");
-  return REAL_RO(x);
+  return flat;
 }
 
 void call_law(SEXP model, int p, int q, int n_level, lmm_law *law) {
@@ -96,7 +103,13 @@ void call_law(SEXP model, int p, int q, int n_level, lmm_law *law) {
   law->smooth_sd = call_doubles(model, "smooth_sd", law->n_smooth, 0);
   for (int k = 0; k < law->n_smooth; k++)
     if (law->smooth_size[k] < 1) Rf_error("internal error: `smooth_size` must be positive");
+  law->threads = call_int(model, "threads", 1, INT_MAX);
   if (lmm_law_smooth_columns(law) > p) Rf_error("internal error: more smooth columns than columns");
+}
+
+/* Keys of pairs of levels are doubles. */
+static void check_keys(const lmm_shape *shape) {
+  if (!lmm_sums_fit(shape)) Rf_error("too many levels of two factors and of the residual variance");
 }
 
 static void *new_vector(void *ctx, size_t bytes) {
@@ -136,13 +149,25 @@ SEXP call_glmm_survey_merge(SEXP a, SEXP b) {
   return out;
 }
 
-/* `shape`: list(p, q, n_group, n_level, n_smooth). */
+/* `shape`: list(p, q, n_group, n_level, n_smooth), or of several factors list(p, q, first, n_unit,
+ * n_level, n_smooth). */
 SEXP call_glmm_stats_open(SEXP survey, SEXP shape) {
   lmm_shape s = {.p = call_int(shape, "p", 0, INT_MAX),
                  .q = call_int(shape, "q", 0, LMM_MAX_TERMS),
                  .n_level = call_int(shape, "n_level", 1, INT_MAX)};
-  s.m = call_int(shape, "n_group", s.q > 0, INT_MAX);
-  if (s.q == 0) s.m = 0;
+  s.n_factor = (int)Rf_xlength(call_element(shape, "n_unit"));
+  if (s.n_factor > 0) {
+    s.first = call_ints(shape, "first", s.n_factor + 1, 0);
+    s.n_unit = call_ints(shape, "n_unit", s.n_factor, 0);
+    for (int f = 0; f < s.n_factor; f++)
+      if (s.n_unit[f] < 1 || s.first[f + 1] <= s.first[f]) Rf_error("internal error: `first`");
+    if (s.n_factor > LMM_MAX_TERMS || s.first[0] != 0 || s.first[s.n_factor] != s.q)
+      Rf_error("internal error: `first` must count the terms of `Z`");
+    check_keys(&s);
+  } else {
+    s.m = call_int(shape, "n_group", s.q > 0, INT_MAX);
+    if (s.q == 0) s.m = 0;
+  }
   s.n_smooth = call_int(shape, "n_smooth", 0, s.p);
   if (TYPEOF(survey) != REALSXP ||
       (size_t)Rf_xlength(survey) != lmm_survey_size(s.q + s.p + 1) ||
@@ -150,15 +175,26 @@ SEXP call_glmm_stats_open(SEXP survey, SEXP shape) {
     Rf_error("this is no survey of rows of these columns");
   call_vector made;
   const elbo_memory out = call_vector_memory(&made);
-  lmm_stats_open(REAL_RO(survey), &s, &out);
+  if (s.n_factor > 0)
+    lmm_sums_open(REAL_RO(survey), &s, &out);
+  else
+    lmm_stats_open(REAL_RO(survey), &s, &out);
   UNPROTECT(1);
   return made.last;
 }
 
 static void check_rows_of(const double *flat, const lmm_rows *rows) {
-  if (rows->p != flat[FLAT_P] || rows->q != flat[FLAT_Q] || rows->n_level != flat[FLAT_LEVELS] ||
-      (rows->q > 0 && rows->m != flat[FLAT_M]))
-    Rf_error("these rows are not of the shape of the statistics");
+  int same = rows->p == flat[FLAT_P] && rows->q == flat[FLAT_Q] &&
+             rows->n_level == flat[FLAT_LEVELS] && rows->n_factor == flat[FLAT_FACTORS];
+  if (same && rows->n_factor > 0) {
+    lmm_sums s;
+    lmm_sums_parts(flat, &s);
+    for (int f = 0; f < rows->n_factor; f++)
+      same &= rows->first[f] == s.first[f] && rows->n_unit[f] == s.n_unit[f];
+  } else if (rows->q > 0) {
+    same &= rows->m == flat[FLAT_M];
+  }
+  if (!same) Rf_error("these rows are not of the shape of the statistics");
 }
 
 SEXP call_glmm_stats_add(SEXP stats, SEXP data) {
@@ -169,7 +205,10 @@ SEXP call_glmm_stats_add(SEXP stats, SEXP data) {
   call_rows(data, &rows);
   check_rows_of(flat, &rows);
   const elbo_memory out = call_vector_memory(&made);
-  lmm_stats_add(flat, &rows, &memory, &out);
+  if (rows.n_factor > 0)
+    lmm_sums_add(flat, &rows, &memory, &out);
+  else
+    lmm_stats_add(flat, &rows, &memory, &out);
   UNPROTECT(1);
   return made.last;
 }
@@ -178,10 +217,14 @@ SEXP call_glmm_stats_merge(SEXP a, SEXP b) {
   const double *first = call_flat(a, 0), *second = call_flat(b, 0);
   const elbo_memory memory = call_memory();
   call_vector made;
-  if (!lmm_stats_mergeable(first, second))
+  const int several = first[FLAT_FACTORS] > 0 && second[FLAT_FACTORS] > 0;
+  if (!(several ? lmm_sums_mergeable(first, second) : lmm_stats_mergeable(first, second)))
     Rf_error("the statistics are sums about different shifts: open both from the same survey");
   const elbo_memory out = call_vector_memory(&made);
-  lmm_stats_merge(first, second, &memory, &out);
+  if (several)
+    lmm_sums_merge(first, second, &out);
+  else
+    lmm_stats_merge(first, second, &memory, &out);
   UNPROTECT(1);
   return made.last;
 }
@@ -195,6 +238,9 @@ SEXP call_glmm_stats(SEXP data, SEXP model) {
   lmm_law law;
   call_rows(data, &rows);
   if (rows.n < 1) Rf_error("internal error: no rows");
+  const lmm_shape shape = {
+      .n_level = rows.n_level, .n_factor = rows.n_factor, .n_unit = rows.n_unit};
+  check_keys(&shape);
   call_law(model, rows.p, rows.q, rows.n_level, &law);
   const elbo_memory out = call_vector_memory(&made);
   if (lmm_fit_summarise(&rows, &law, &flat, &memory, &out) != ELBO_OK)

@@ -5,11 +5,10 @@
 #include "call/support.h"
 #include "glmm/close.h"
 
-/* The list that R's glmm_rows() makes: X, Z, y, weight, group, n_group, level, n_level, smooth. */
+/* The list that R's glmm_rows() makes: X, Z, y, weight, level, n_level; group, n_group; or, of
+ * several grouping factors, groups (a list), first (the first term of each, from 0, and their
+ * number), n_unit, threads. */
 void call_rows(SEXP data, lmm_rows *rows);
-/* The same of several grouping factors: X, Z, y, weight, groups (a list), first (the first term of
- * each, from 0, and their number), threads. */
-void call_crossed_rows(SEXP data, lmm_rows *rows);
 /* The law of a model (R's glmm_model()) of p coefficients, q latent terms and n_level levels. */
 void call_law(SEXP model, int p, int q, int n_level, lmm_law *law);
 /* The flat vector; an error where it is not whole, or (`complete`) groups have no rows. */

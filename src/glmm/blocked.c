@@ -8,18 +8,71 @@
 /* In units of a level's own sampling error less than this changes no digit. */
 static const double NOTHING = 1e-8;
 
+/* ---- weights --------------------------------------------------------------------------------- */
+
+static void weigh_nodes(crossed *c) {
+  const lmm_crossed *d = c->cells;
+  const int p1 = c->p1, p = p1 - 1;
+  const double *response = c->response;
+  memset(c->own, 0, d->diagonal[d->n_node] * sizeof(double));
+  memset(c->by_place, 0, (size_t)c->n * (size_t)p1 * sizeof(double));
+  for (size_t e = 0; e < d->n_own; e++) {
+    const int node = d->own_node[e], k = d->size[node];
+    const double *from = d->own + d->first_own[e], w = 1.0 / c->variance[d->own_level[e]];
+    double *own = c->own + d->diagonal[node];
+    double *to = c->by_place + (size_t)p1 * (size_t)c->b.place[node];
+    for (int a = 0; a < k; a++, from += k + p1, to += p1) {
+      for (int b = 0; b < k; b++) own[a + k * b] += w * from[b];
+      for (int j = 0; j < p; j++) to[j] += w * from[k + j];
+      to[p] += w * *response++;
+    }
+  }
+}
+
+static void weigh_cells(crossed *c) {
+  const lmm_crossed *d = c->cells;
+  double *to = c->value;
+  for (size_t k = 0; k < d->n_cell; k++) {
+    const size_t size = lmm_block(d, d->cell_i[k], d->cell_j[k]);
+    const double *from = d->value + d->first_value[k];
+    for (size_t i = 0; i < size; i++) to[i] = 0.0;
+    for (size_t e = d->first_entry[k]; e < d->first_entry[k + 1]; e++, from += size) {
+      const double w = 1.0 / c->variance[d->entry_level[e]];
+      for (size_t i = 0; i < size; i++) to[i] += w * from[i];
+    }
+    to += size;
+  }
+}
+
+void crossed_weigh(crossed *c) {
+  const lmm_crossed *d = c->cells;
+  const size_t size = square(c->p1);
+  memset(c->cross, 0, size * sizeof(double));
+  for (int l = 0; l < c->n_level; l++)
+    for (size_t i = 0; i < size; i++)
+      c->cross[i] += c->level_cross[size * (size_t)l + i] / c->variance[l];
+  weigh_nodes(c);
+  weigh_cells(c);
+  memset(c->weight, 0, (size_t)c->stats->q * sizeof(double));
+  for (int i = 0; i < d->n_node; i++)
+    for (int a = 0; a < d->size[i]; a++)
+      c->weight[d->first[d->factor_of[i]] + a] +=
+          c->own[d->diagonal[i] + (size_t)(a * (d->size[i] + 1))] / d->n_unit[d->factor_of[i]];
+}
+
+/* ---- factor ---------------------------------------------------------------------------------- */
+
 void crossed_give_variance(crossed *c) {
   const int q = c->stats->q;
   for (int k = 0; k < q; k++) {
-    const double least = NOTHING * sqrt(c->v / fmax(c->weight[k], 1e-300));
+    const double least = NOTHING / sqrt(fmax(c->weight[k], 1e-300));
     double *diagonal = c->root + k * (q + 1);
     if (fabs(*diagonal) < least) *diagonal = *diagonal < 0.0 ? -least : least;
   }
 }
 
-/* to (n_i x n_j, ld apart) = scale A'BC with A and C lower (ld q), B n_i x n_j. */
-static void sandwich(int ni, int nj, int q, const double *A, const double *B, const double *C,
-                     double scale, double *to, int ld) {
+void crossed_sandwich(int ni, int nj, int q, const double *A, const double *B, const double *C,
+                      double scale, double *to, int ld) {
   if (ni == 1 && nj == 1) {
     *to = scale * *A * *B * *C;
     return;
@@ -38,14 +91,9 @@ static void sandwich(int ni, int nj, int q, const double *A, const double *B, co
   }
 }
 
-static const double *root_of(const crossed *c, const double *root, int node) {
-  return root + c->cells->first[c->cells->factor_of[node]] * (c->stats->q + 1);
-}
-
 elbo_status crossed_factor(crossed *c) {
   const lmm_crossed *d = c->cells;
   const int q = c->stats->q;
-  const double scale = 1.0 / c->v;
   if (c->factored) return ELBO_OK;
   c->inverted = c->solved = 0;
   blocked_clear(&c->b);
@@ -53,18 +101,21 @@ elbo_status crossed_factor(crossed *c) {
     int ld;
     const int n = d->size[i], first = d->first[d->factor_of[i]];
     double *to = c->b.L + blocked_diagonal(&c->b, i, &ld);
-    const double *root = root_of(c, c->root, i);
+    const double *root = crossed_root(c, c->root, i);
     double block[LMM_MAX_TERMS * LMM_MAX_TERMS];
-    sandwich(n, n, q, root, d->own + d->diagonal[i], root, scale, block, n);
+    crossed_sandwich(n, n, q, root, c->own + d->diagonal[i], root, 1.0, block, n);
     for (int b = 0; b < n; b++) {
       for (int a = b; a < n; a++) to[a + ld * b] = block[a + n * b];
       to[b + ld * b] += c->unit[first + b];
     }
   }
+  const double *value = c->value;
   for (size_t k = 0; k < d->n_cell; k++) {
     const int i = d->cell_i[k], j = d->cell_j[k];
-    sandwich(d->size[i], d->size[j], q, root_of(c, c->root, i), d->value + d->first_value[k],
-             root_of(c, c->root, j), scale, c->b.L + c->b.cell[k], blocked_ld(&c->b, i, j));
+    crossed_sandwich(d->size[i], d->size[j], q, crossed_root(c, c->root, i), value,
+                     crossed_root(c, c->root, j), 1.0, c->b.L + c->b.cell[k],
+                     blocked_ld(&c->b, i, j));
+    value += lmm_block(d, i, j);
   }
   const elbo_status status = blocked_factor(&c->b, &c->log_det);
   c->factored = status == ELBO_OK;
@@ -85,7 +136,7 @@ void crossed_by_root(const crossed *c, const double *root, int transposed, int k
   for (int i = 0; i < d->n_node; i++) {
     const int n = d->size[i];
     const size_t at = (size_t)k * (size_t)c->b.place[i];
-    const double *R = root_of(c, root, i);
+    const double *R = crossed_root(c, root, i);
     for (int a = 0; a < n; a++) {
       double *to = out + at + (size_t)(k * a);
       for (int l = 0; l < k; l++) to[l] = 0.0;
@@ -115,14 +166,15 @@ void crossed_product(const crossed *c, int k, const double *in, double *out) {
   memset(out, 0, (size_t)c->n * K * sizeof(double));
   for (int i = 0; i < d->n_node; i++) {
     const size_t at = K * (size_t)c->b.place[i];
-    add_block(d->size[i], d->size[i], 0, d->own + d->diagonal[i], k, in + at, out + at);
+    add_block(d->size[i], d->size[i], 0, c->own + d->diagonal[i], k, in + at, out + at);
   }
+  const double *B = c->value;
   for (size_t e = 0; e < d->n_cell; e++) {
     const int i = d->cell_i[e], j = d->cell_j[e];
     const size_t at_i = K * (size_t)c->b.place[i], at_j = K * (size_t)c->b.place[j];
-    const double *B = d->value + d->first_value[e];
     add_block(d->size[i], d->size[j], 0, B, k, in + at_j, out + at_i);
     add_block(d->size[j], d->size[i], 1, B, k, in + at_i, out + at_j);
+    B += lmm_block(d, i, j);
   }
 }
 
@@ -130,7 +182,6 @@ void crossed_solve(crossed *c) {
   const size_t size = (size_t)c->n * (size_t)c->p1;
   if (c->solved) return;
   crossed_by_root(c, c->root, 1, c->p1, c->by_place, c->forward);
-  for (size_t i = 0; i < size; i++) c->forward[i] /= c->v;
   blocked_forward(&c->b, c->p1, c->forward);
   memcpy(c->E, c->forward, size * sizeof(double));
   blocked_backward(&c->b, c->p1, c->E);
@@ -142,11 +193,12 @@ void crossed_objective(void *state, double *cross, double *log_det) {
   const int p1 = c->p1;
   crossed_solve(c);
   for (int j = 0; j < p1; j++)
-    for (int k = j; k < p1; k++) cross[k + p1 * j] += c->cross[k + p1 * j] / c->v;
+    for (int k = j; k < p1; k++) cross[k + p1 * j] += c->cross[k + p1 * j];
   for (int i = 0; i < c->n; i++) {
     const double *r = c->forward + (size_t)p1 * (size_t)i;
     for (int j = 0; j < p1; j++)
       for (int k = j; k < p1; k++) cross[k + p1 * j] -= r[j] * r[k];
   }
-  *log_det += c->stats->n_rows[0] * log(c->v) + c->log_det;
+  for (int l = 0; l < c->n_level; l++) *log_det += c->stats->n_rows[l] * log(c->variance[l]);
+  *log_det += c->log_det;
 }

@@ -35,7 +35,6 @@ void lmm_blocked_product(const glmm_solver *solver, int inverse, int k, const do
     crossed_by_root(c, c->root, 0, k, b, a);
   } else {
     crossed_product(c, k, a, b);
-    for (size_t i = 0; i < size; i++) a[i] = b[i] / c->v;
   }
-  place_rows(c, 1, k, a, out);
+  place_rows(c, 1, k, inverse ? a : b, out);
 }

@@ -10,5 +10,7 @@ int lmm_blocked_levels(const glmm_solver *solver); /* its length, n */
  * is, or (!inverse) Z'D^{-1}Z in.  work: 2 n k. */
 void lmm_blocked_product(const glmm_solver *solver, int inverse, int k, const double *in,
                          double *out, double *work);
+/* tr(V^{-1} dV_i V^{-1} dV_j) (n x n) by the parameters of the point, where the solver is. */
+void lmm_blocked_traces(const glmm_solver *solver, const lmm_point *point, double *T);
 
 #endif

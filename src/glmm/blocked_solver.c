@@ -12,30 +12,38 @@
 /* [X y]'s sums to those of [X, y - X origin]. */
 static void move(void *state, const double *origin) {
   crossed *c = (crossed *)state;
-  const int p = c->p1 - 1;
+  const lmm_crossed *d = c->cells;
+  const int p1 = c->p1, p = p1 - 1;
+  const size_t size = square(p1);
+  double *response = c->response;
   memmove(c->origin, origin, (size_t)p * sizeof(double));
-  shift_cross(c->cells->cross, c->origin, p, c->cross);
-  const double *from = c->cells->by_node;
-  for (int i = 0; i < c->cells->n_node; i++)
-    for (int a = 0; a < c->cells->size[i]; a++, from += c->p1) {
-      double *to = c->by_place + (size_t)c->p1 * (size_t)(c->b.place[i] + a);
-      memcpy(to, from, (size_t)c->p1 * sizeof(double));
-      for (int j = 0; j < p; j++) to[p] -= from[j] * origin[j];
-    }
-  c->solved = 0;
+  for (size_t l = 0; l < (size_t)c->n_level; l++)
+    shift_cross(c->stats->within + size * l, c->origin, p, c->level_cross + size * l);
+  for (size_t e = 0; e < d->n_own; e++) {
+    const int k = d->size[d->own_node[e]];
+    const double *from = d->own + d->first_own[e] + k;
+    for (int a = 0; a < k; a++, from += k + p1) *response++ = from[p] - dot(from, c->origin, p);
+  }
+  c->weighed = c->solved = 0;
 }
 
 static elbo_status factor(void *state, const glmm_theta *at) {
   crossed *c = (crossed *)state;
   const int q = c->stats->q;
   const size_t size = square(q) * sizeof(double), units = (size_t)q * sizeof(double);
-  if (c->factored && c->v == at->variance[0] && memcmp(c->given, at->root, size) == 0 &&
+  const size_t levels = (size_t)c->n_level * sizeof(double);
+  const int same = memcmp(c->variance, at->variance, levels) == 0;
+  if (!c->weighed || !same) {
+    memcpy(c->variance, at->variance, levels);
+    crossed_weigh(c);
+    c->weighed = 1;
+  }
+  if (c->factored && same && memcmp(c->given, at->root, size) == 0 &&
       memcmp(c->unit, at->unit, units) == 0)
     return ELBO_OK;
   memcpy(c->given, at->root, size);
   memcpy(c->root, at->root, size);
   memcpy(c->unit, at->unit, units);
-  c->v = at->variance[0];
   crossed_give_variance(c);
   c->factored = 0;
   return crossed_factor(c);
@@ -44,7 +52,8 @@ static elbo_status factor(void *state, const glmm_theta *at) {
 /* ---- q --------------------------------------------------------------------------------------- */
 
 /* Means (n) and gains (n x p, by row) by place, roots of the covariances of levels (n_node blocks),
- * the sum over levels of their covariances (q x q), the trace of Z'WZ and the covariance of u. */
+ * the sum over levels of their covariances (q x q), by level the trace of Z'WZ and the covariance
+ * of u. */
 typedef struct {
   double *mean, *gain, *root, *second, *trace;
 } posterior_parts;
@@ -61,7 +70,7 @@ static posterior_parts parts_of(const crossed *c, double *q) {
 
 static size_t posterior_size(const crossed *c) {
   return (size_t)c->n * (size_t)c->p1 + c->cells->diagonal[c->cells->n_node] + square(c->stats->q) +
-         1;
+         (size_t)c->n_level;
 }
 
 /* Covariances of levels, their roots and sums. */
@@ -83,9 +92,7 @@ static void spread_levels(crossed *c, const posterior_parts *s) {
   }
   for (int a = 0; a < q; a++)
     for (int b = 0; b < a; b++) s->second[b + q * a] = s->second[a + q * b];
-  crossed_factor_sum(c);
-  for (int k = 0; k < q; k++)
-    for (int a = k; a < q; a++) *s->trace += c->root[a + q * k] * c->factor_sum[a + q * k];
+  crossed_level_traces(c, s->trace);
 }
 
 static void posterior(void *state, const double *beta, double spread, int moves, double *q,
@@ -129,9 +136,8 @@ static void moments(void *state, const double *posterior, const double *q_root, 
   const lmm_crossed *d = c->cells;
   const int q = c->stats->q, p1 = c->p1, p = p1 - 1;
   const posterior_parts s = parts_of(c, (double *)posterior);
-  double *b = c->left, *u = c->product, *Nu = c->forward;
+  double *b = c->left, *of_x = c->scratch + p1;
   (void)C_root;
-  c->solved = 0; /* its place is used here */
   memcpy(second, s.second, square(q) * sizeof(double));
   for (int i = 0; i < d->n_node; i++) {
     const int first = d->first[d->factor_of[i]], at = c->b.place[i];
@@ -145,23 +151,19 @@ static void moments(void *state, const double *posterior, const double *q_root, 
     memcpy(b + (size_t)p1 * (size_t)i, s.gain + (size_t)p * (size_t)i, (size_t)p * sizeof(double));
     b[(size_t)p1 * (size_t)i + (size_t)p] = s.mean[i];
   }
-  crossed_by_root(c, q_root, 0, p1, b, u);
-  crossed_product(c, p1, u, Nu);
+  crossed_by_root(c, q_root, 0, p1, b, c->U);
+  crossed_level_forms(c, c->U, c->form, of_x);
   /* X'W(y - X origin - Z u), its square, and what X - Z K leaves of the coefficients' spread. */
-  memcpy(residual, c->cross, square(p1) * sizeof(double));
-  *trace = *s.trace;
-  double *G = c->scratch;
-  memcpy(G, c->cross, square(p1) * sizeof(double));
-  for (int i = 0; i < c->n; i++) {
-    const size_t at = (size_t)p1 * (size_t)i;
-    const double *B = c->by_place + at, *U = u + at, *NU = Nu + at;
-    for (int j = 0; j < p; j++) residual[p + p1 * j] -= B[j] * U[p];
-    residual[p + p1 * p] += U[p] * (NU[p] - 2.0 * B[p]);
+  for (size_t l = 0; l < (size_t)c->n_level; l++, of_x += p) {
+    const double *F = c->form + square(p1) * l;
+    double *to = residual + square(p1) * l;
+    memcpy(to, c->level_cross + square(p1) * l, square(p1) * sizeof(double));
+    for (int j = 0; j < p; j++) to[p + p1 * j] -= of_x[j];
+    to[p + p1 * p] = F[p + p1 * p];
+    trace[l] = s.trace[l];
     for (int j = 0; j < p && C; j++)
-      for (int k = 0; k <= j; k++) G[j + p1 * k] += U[j] * NU[k] - U[j] * B[k] - B[j] * U[k];
+      for (int k = 0; k < p; k++) trace[l] += C[j + p * k] * at_lower(F, p1, j, k);
   }
-  for (int j = 0; j < p && C; j++)
-    for (int k = 0; k < p; k++) *trace += C[j + p * k] * at_lower(G, p1, j, k);
 }
 
 /* e (n x k, by row) to the sum over its columns of e'(J + root'Z'D^{-1}Z root) e. */
@@ -175,7 +177,7 @@ static double length_in_precision(crossed *c, int k, const double *e, double *u,
     }
   crossed_by_root(c, c->root, 0, k, e, u);
   crossed_product(c, k, u, Nu);
-  for (size_t i = 0; i < (size_t)c->n * (size_t)k; i++) sum += u[i] * Nu[i] / c->v;
+  for (size_t i = 0; i < (size_t)c->n * (size_t)k; i++) sum += u[i] * Nu[i];
   return sum;
 }
 
@@ -184,13 +186,12 @@ static void divergence(void *state, const double *M, const double *posterior, co
   crossed *c = (crossed *)state;
   const int q = c->stats->q, p1 = c->p1, p = p1 - 1;
   const posterior_parts s = parts_of(c, (double *)posterior), t = parts_of(c, (double *)exact);
-  double *all = c->left, *moved = c->product, *u = c->forward, *Nu = c->E;
-  c->solved = 0;
+  double *all = c->left, *moved = c->product, *Nu = c->U;
   for (int k = 0; k < q; k++)
     for (int i = 0; i < q && c->unit[k] > 0.0; i++)
       for (int j = 0; j < q; j++)
         *trace += c->unit[k] * M[k + q * i] * s.second[i + q * j] * M[k + q * j];
-  *trace += *s.trace / c->v;
+  for (int l = 0; l < c->n_level; l++) *trace += s.trace[l] / c->variance[l];
   for (int i = 0; i < c->n; i++) {
     double *to = all + (size_t)p1 * (size_t)i;
     memcpy(to, s.gain + (size_t)p * (size_t)i, (size_t)p * sizeof(double));
@@ -207,7 +208,7 @@ static void divergence(void *state, const double *M, const double *posterior, co
       for (int k = j; k < p && C_root; k++) to[j] += (from[k] - gain[k]) * C_root[k + p * j];
     }
   }
-  *trace += length_in_precision(c, p1, all, u, Nu);
+  *trace += length_in_precision(c, p1, all, moved, Nu);
 }
 
 static void level(void *state, const double *posterior, int f, int g, double *mean, double *root,
@@ -228,21 +229,38 @@ static void orient_cells(lmm_crossed *d, const blocked *b) {
   double block[LMM_MAX_TERMS * LMM_MAX_TERMS];
   for (size_t k = 0; k < d->n_cell; k++) {
     const int i = d->cell_i[k], j = d->cell_j[k], ni = d->size[i], nj = d->size[j];
+    const size_t size = lmm_block(d, i, j);
     double *value = d->value + d->first_value[k];
     if (blocked_rows_are_first(b, i, j)) continue;
-    memcpy(block, value, (size_t)(ni * nj) * sizeof(double));
-    for (int r = 0; r < nj; r++)
-      for (int s = 0; s < ni; s++) value[r + nj * s] = block[s + ni * r];
     d->cell_i[k] = j;
     d->cell_j[k] = i;
+    if (size == 1) continue;
+    for (size_t e = d->first_entry[k]; e < d->first_entry[k + 1]; e++, value += size) {
+      memcpy(block, value, size * sizeof(double));
+      for (int r = 0; r < nj; r++)
+        for (int s = 0; s < ni; s++) value[r + nj * s] = block[s + ni * r];
+    }
   }
+}
+
+static size_t own_rows(const lmm_crossed *d) {
+  size_t n = 0;
+  for (size_t e = 0; e < d->n_own; e++) n += (size_t)d->size[d->own_node[e]];
+  return n;
+}
+
+static size_t cell_values(const lmm_crossed *d) {
+  size_t n = 0;
+  for (size_t k = 0; k < d->n_cell; k++) n += lmm_block(d, d->cell_i[k], d->cell_j[k]);
+  return n;
 }
 
 void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
                         const elbo_memory *mem) {
   lmm_crossed *d = stats->crossed;
   crossed *c = (crossed *)mem->get(mem->ctx, sizeof *c);
-  const int q = stats->q, p1 = stats->p + 1, leaf = d->factor_of[0];
+  const int q = stats->q, p1 = stats->p + 1, leaf = d->factor_of[0], n_level = stats->n_level;
+  const int n_par = n_pair + n_level;
   memset(c, 0, sizeof *c);
   const blocked_pattern pattern = {d->n_node, d->n_unit[leaf], d->size,
                                    d->n_cell, d->cell_i,       d->cell_j};
@@ -252,24 +270,32 @@ void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
   c->cells = d;
   c->n = d->n;
   c->p1 = p1;
+  c->n_level = n_level;
   c->n_pair = n_pair;
-  const size_t size = (size_t)d->n * (size_t)p1, wide = (size_t)d->n * (size_t)larger(p1, n_pair);
-  double **const by_column[] = {&c->forward, &c->E, &c->left, &c->product};
-  for (int a = 0; a < 4; a++) *by_column[a] = elbo_doubles(mem, wide + 1);
-  c->by_place = elbo_doubles(mem, size + 1);
+  const size_t wide = (size_t)d->n * (size_t)larger(p1, n_par);
+  double **const by_column[] = {&c->forward, &c->E, &c->left, &c->product, &c->U};
+  for (int a = 0; a < 5; a++) *by_column[a] = elbo_doubles(mem, wide + 1);
+  c->by_place = elbo_doubles(mem, (size_t)d->n * (size_t)p1 + 1);
+  c->own = elbo_doubles(mem, d->diagonal[d->n_node] + 1);
+  c->value = elbo_doubles(mem, cell_values(d) + 1);
+  c->response = elbo_doubles(mem, own_rows(d) + 1);
   c->root = elbo_doubles(mem, square(q));
   c->given = elbo_doubles(mem, square(q));
   c->unit = elbo_doubles(mem, (size_t)q);
+  c->variance = elbo_doubles(mem, (size_t)n_level);
+  memset(c->variance, 0, (size_t)n_level * sizeof(double));
   c->weight = elbo_doubles(mem, (size_t)q);
   c->factor_sum = elbo_doubles(mem, square(q));
   c->origin = elbo_doubles(mem, (size_t)p1);
   c->cross = elbo_doubles(mem, square(p1));
-  c->scratch = elbo_doubles(mem, crossed_scratch_size(q, p1 - 1, n_pair));
-  memset(c->weight, 0, (size_t)q * sizeof(double));
-  for (int i = 0; i < d->n_node; i++)
-    for (int a = 0; a < d->size[i]; a++)
-      c->weight[d->first[d->factor_of[i]] + a] +=
-          d->own[d->diagonal[i] + (size_t)(a * (d->size[i] + 1))] / d->n_unit[d->factor_of[i]];
+  c->level_cross = elbo_doubles(mem, (size_t)n_level * square(p1));
+  c->form = elbo_doubles(mem, (size_t)n_level * square(p1));
+  c->scratch = elbo_doubles(mem, crossed_scratch_size(q, p1 - 1, n_level, n_par));
+  c->hessian = elbo_doubles(mem, crossed_hessian_size(q, n_pair, n_level));
+  for (int i = 0; i < 2; i++) c->by_n[i] = elbo_doubles(mem, (size_t)d->n + 1);
+  c->direction = (double **)mem->get(mem->ctx, (size_t)n_par * sizeof(double *));
+  for (int i = 0; i < n_par - 1; i++)
+    c->direction[i] = elbo_doubles(mem, c->b.panel[c->b.n_super] + 1);
   *solver = (glmm_solver){.n_factor = d->n_factor,
                           .first = d->first,
                           .n_unit = d->n_unit,

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "glmm/crossed.h"
 #include "glmm/survey.h"
 #include "math/la.h"
 #include "math/simd.h"
@@ -26,15 +27,6 @@ static double power_of_two(double largest) {
 
 /* ---- columns --------------------------------------------------------------------------------- */
 
-/* New columns from the flat ones: of Z column k (z + add one) factor, of [X y] their product with a
- * matrix, or as they are. */
-typedef struct {
-  int *z;                   /* q: which column of Z */
-  double *z_add, *z_factor; /* q */
-  double *xy;               /* (p + 1) x (n + 1), or NULL */
-  int n;                    /* columns of the new X */
-} transform;
-
 /* A free covariance block is the same model in any basis, so an intercept in it may absorb the
  * shift of the other terms; a block with constants is not. */
 static int absorbing_term(const lmm_flat *f, const lmm_law *law, const int *z, int k) {
@@ -47,7 +39,7 @@ static int absorbing_term(const lmm_flat *f, const lmm_law *law, const int *z, i
   return law->fixed_origin || intercept == k ? -1 : intercept;
 }
 
-static void transform_z(const lmm_flat *f, const lmm_law *law, transform *t, lmm_scaling *s) {
+static void transform_z(const lmm_flat *f, const lmm_law *law, lmm_transform *t, lmm_scaling *s) {
   for (int k = 0; k < f->shape.q; k++) {
     const int c = t->z[k];
     s->z_intercept[k] = absorbing_term(f, law, t->z, k);
@@ -113,7 +105,7 @@ static elbo_status origin_in_basis(const lmm_flat *f, const lmm_basis *basis, do
   return ELBO_OK;
 }
 
-static elbo_status transform_xy(const lmm_flat *f, const lmm_basis *basis, transform *t,
+static elbo_status transform_xy(const lmm_flat *f, const lmm_basis *basis, lmm_transform *t,
                                 lmm_scaling *s, double *origin, const elbo_memory *mem) {
   const int p = f->shape.p, q = f->shape.q, n = basis->n;
   double *left = elbo_doubles(mem, (size_t)p);
@@ -135,7 +127,7 @@ static elbo_status transform_xy(const lmm_flat *f, const lmm_basis *basis, trans
 }
 
 static elbo_status find_columns(const lmm_flat *f, const lmm_law *law, const lmm_basis *basis,
-                                transform *t, lmm_scaling *s, double *origin,
+                                lmm_transform *t, lmm_scaling *s, double *origin,
                                 const elbo_memory *mem) {
   const int mapped = basis->map != NULL;
   const size_t q = (size_t)f->shape.q, n = (size_t)(mapped ? basis->n : f->shape.p);
@@ -238,8 +230,8 @@ static void lay_out(lmm_stats *st, const group_table *t, const elbo_memory *mem)
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 /* A between row of the flat vector (about its pivot) to the lane. */
-static void put_row(const lmm_flat *f, const transform *t, const double *from, const double *pivot,
-                    double *row, double *lane) {
+static void put_row(const lmm_flat *f, const lmm_transform *t, const double *from,
+                    const double *pivot, double *row, double *lane) {
   const int q = f->shape.q, p1 = f->shape.p + 1, n_col = q + p1;
   const double one = f->z_one < 0 ? 0.0 : from[f->z_one];
   for (int c = 0; c < n_col; c++)
@@ -253,8 +245,8 @@ static void put_row(const lmm_flat *f, const transform *t, const double *from, c
 }
 
 /* All between rows to their lanes. */
-static void fill(lmm_stats *st, const lmm_flat *f, const transform *t, const group_table *groups,
-                 const elbo_memory *mem) {
+static void fill(lmm_stats *st, const lmm_flat *f, const lmm_transform *t,
+                 const group_table *groups, const elbo_memory *mem) {
   const int q = st->q, n_flat = q + f->shape.p + 1, n_col = q + st->p + 1;
   int *count = elbo_ints(mem, (size_t)st->n_run);
   double *row = elbo_doubles(mem, (size_t)n_flat);
@@ -280,7 +272,7 @@ static void fill(lmm_stats *st, const lmm_flat *f, const transform *t, const gro
 }
 
 /* Cross-products of the new columns (lower) from those of the flat ones: M'W M. */
-static void transform_within(const transform *t, int p, const double *W, double *half,
+static void transform_within(const lmm_transform *t, int p, const double *W, double *half,
                              double *out) {
   const int p1 = p + 1, n1 = t->n + 1;
   for (int k = 0; k < n1; k++)
@@ -297,7 +289,7 @@ static void transform_within(const transform *t, int p, const double *W, double 
 elbo_status lmm_stats_close(const double *flat, const lmm_law *law, const lmm_basis *basis,
                             lmm_stats *st, double *origin, const elbo_memory *mem) {
   lmm_flat f;
-  transform t;
+  lmm_transform t;
   group_table groups;
   lmm_flat_parts(flat, &f);
   const int p = f.shape.p, q = f.shape.q;
@@ -329,6 +321,10 @@ elbo_status lmm_stats_close(const double *flat, const lmm_law *law, const lmm_ba
   memcpy(st->n_within, f.n_rows, n_level * sizeof(double));
   memcpy(st->n_distinct, f.n_rows, n_level * sizeof(double));
   if (q == 0) return ELBO_OK;
+  if (f.shape.n_factor > 0) {
+    lmm_crossed_close(flat, &t, law->threads, st, mem);
+    return ELBO_OK;
+  }
   memset(st->n_distinct, 0, n_level * sizeof(double));
   st->n_run = find_runs(&groups, &f, mem);
   lay_out(st, &groups, mem);
@@ -341,9 +337,12 @@ elbo_status lmm_stats_close(const double *flat, const lmm_law *law, const lmm_ba
 
 double *lmm_stats_of_rows(const lmm_rows *rows, int n_smooth, const elbo_memory *mem,
                           const elbo_memory *out) {
-  const lmm_shape shape = {rows->p, rows->q, rows->q > 0 ? rows->m : 0, rows->n_level, n_smooth};
+  const int n_factor = rows->n_factor, m = rows->q > 0 && n_factor == 0 ? rows->m : 0;
+  const lmm_shape shape = {rows->p,  rows->q,     m,           rows->n_level, n_smooth,
+                           n_factor, rows->first, rows->n_unit};
   double *survey = elbo_doubles(mem, lmm_survey_size(rows->q + rows->p + 1));
   lmm_survey_rows(rows, survey);
+  if (n_factor > 0) return lmm_sums_add(lmm_sums_open(survey, &shape, mem), rows, mem, out);
   return lmm_stats_add(lmm_stats_open(survey, &shape, mem), rows, mem, out);
 }
 

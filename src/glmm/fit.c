@@ -7,7 +7,7 @@
 
 #include "engine/multistart.h"
 #include "glmm/bound.h"
-#include "glmm/crossed.h"
+#include "glmm/cross.h"
 #include "glmm/lmm.h"
 #include "glmm/objective.h"
 #include "glmm/parameters.h"
@@ -33,39 +33,6 @@ elbo_status lmm_fit_open(lmm_fit *f, const double *flat, const lmm_basis *basis,
   return ELBO_OK;
 }
 
-/* Rows of fewer coefficients: X map, and y less X origin. */
-static void reduce_rows(lmm_rows *rows, const lmm_basis *basis, const elbo_memory *mem) {
-  const int n = rows->n, p = rows->p;
-  double *X = elbo_doubles(mem, (size_t)n * (size_t)basis->n + 1);
-  double *y = elbo_doubles(mem, (size_t)n);
-  la_multiply(rows->X, basis->map, n, p, basis->n, X);
-  la_multiply(rows->X, basis->origin, n, p, 1, y);
-  for (int i = 0; i < n; i++) y[i] = rows->y[i] - y[i];
-  rows->X = X;
-  rows->y = y;
-  rows->p = basis->n;
-}
-
-/* Terms in another order. */
-static void reorder_rows(lmm_rows *rows, const int *order, const elbo_memory *mem) {
-  const size_t n = (size_t)rows->n;
-  double *Z = elbo_doubles(mem, n * (size_t)rows->q + 1);
-  for (int k = 0; k < rows->q; k++)
-    memcpy(Z + n * (size_t)k, rows->Z + n * (size_t)order[k], n * sizeof(double));
-  rows->Z = Z;
-}
-
-elbo_status lmm_fit_open_crossed(lmm_fit *f, const lmm_rows *rows, const lmm_basis *basis,
-                                 const elbo_memory *mem) {
-  lmm_rows left = *rows;
-  if (basis->map) reduce_rows(&left, basis, mem);
-  if (basis->order) reorder_rows(&left, basis->order, mem);
-  elbo_status status = lmm_crossed_stats(&f->stats, &left, &f->law, mem);
-  if (status == ELBO_OK) status = lmm_work_init(&f->work, &f->stats, &f->law, mem);
-  if (status == ELBO_OK) lmm_units_init(&f->units, &f->work, mem);
-  return status;
-}
-
 /* Takes X beta off the response and beta into the origin (both p and n); the largest part that was
  * ever taken off. */
 static double take_off(const lmm_rows *rows, const double *beta, int n_beta, double *origin,
@@ -82,14 +49,59 @@ static double take_off(const lmm_rows *rows, const double *beta, int n_beta, dou
   return largest;
 }
 
+/* Least squares of y on X, in the caller's units, from the cross-products of all rows; whether X
+ * explains so much of y that they say little of the residuals. */
+static int rows_lost_digits(const double *flat, double *beta, const elbo_memory *mem) {
+  lmm_flat f;
+  lmm_flat_parts(flat, &f);
+  const int p = f.shape.p, q = f.shape.q, p1 = p + 1, one = f.x_intercept;
+  double *A = elbo_doubles(mem, square(p)), *W = elbo_doubles(mem, square(p1));
+  double *b = elbo_doubles(mem, (size_t)p);
+  const double *shift = f.shift + q, *scale = f.scale + q;
+  memset(W, 0, square(p1) * sizeof(double));
+  for (int l = 0; l < f.shape.n_level; l++)
+    add_to(W, f.within + square(p1) * (size_t)l, square(p1));
+  for (int j = 0; j < p; j++)
+    for (int k = 0; k < p; k++) A[j + p * k] = at_lower(W, p1, j, k);
+  if (p == 0 || la_chol(A, p) != ELBO_OK || la_inverse_from_chol(A, p) != ELBO_OK) return 0;
+  for (int j = 0; j < p; j++) {
+    b[j] = 0.0;
+    for (int k = 0; k < p; k++) b[j] += A[j + p * k] * W[p + p1 * k];
+    beta[j] = b[j] * scale[j] / scale[p];
+  }
+  if (one >= 0) beta[one] += shift[p];
+  for (int j = 0; j < p && one >= 0; j++)
+    if (j != one) beta[one] -= beta[j] * shift[j];
+  const double left = residual_square(W, b, p);
+  return left < LMM_LOST * (W[p + p1 * p] - left);
+}
+
+/* The same from the statistics, of one factor within groups too. */
+static elbo_status least_squares(const double *flat, const lmm_law *law, double *beta, int *lost,
+                                 const elbo_memory *mem) {
+  const lmm_basis whole = {0};
+  const int p = (int)flat[FLAT_P];
+  lmm_fit f = {.law = *law};
+  lmm_flat parts;
+  if (flat[FLAT_FACTORS] > 0) {
+    *lost = rows_lost_digits(flat, beta, mem);
+    return ELBO_OK;
+  }
+  const elbo_status status = lmm_fit_open(&f, flat, &whole, mem);
+  if (status != ELBO_OK) return status;
+  *lost = lmm_lost_digits(&f.work);
+  lmm_flat_parts(flat, &parts);
+  for (int j = 0; j < p; j++) f.units.origin[j] -= parts.origin[j];
+  lmm_units_beta(&f.units, f.work.beta, beta);
+  return ELBO_OK;
+}
+
 /* Cross-products of y and X say little of the residuals where X explains nearly all of y.  There
  * the statistics are made anew from y - X beta, beta from least squares, until nothing is lost. */
 elbo_status lmm_fit_summarise(const lmm_rows *rows, const lmm_law *law, double **flat,
                               const elbo_memory *mem, const elbo_memory *out) {
   enum { MOST = 3 };
   const int n_smooth = lmm_law_smooth_columns(law), p = rows->p;
-  const lmm_basis whole = {0};
-  lmm_fit f = {.law = *law};
   lmm_rows left = *rows;
   lmm_flat parts;
   double *origin = elbo_doubles(mem, (size_t)p), *more = elbo_doubles(mem, (size_t)p), *y = NULL;
@@ -97,15 +109,14 @@ elbo_status lmm_fit_summarise(const lmm_rows *rows, const lmm_law *law, double *
   memset(origin, 0, (size_t)p * sizeof(double));
   *flat = lmm_stats_of_rows(&left, n_smooth, mem, out);
   for (int pass = 0; pass < MOST; pass++) {
-    const elbo_status status = lmm_fit_open(&f, *flat, &whole, mem);
+    int lost;
+    const elbo_status status = least_squares(*flat, law, more, &lost, mem);
     if (status != ELBO_OK) return status;
-    if (!lmm_lost_digits(&f.work)) break;
+    if (!lost) break;
     if (y == NULL) {
       y = elbo_doubles(mem, (size_t)rows->n);
       memcpy(y, rows->y, (size_t)rows->n * sizeof(double));
     }
-    for (int j = 0; j < p; j++) f.units.origin[j] -= origin[j];
-    lmm_units_beta(&f.units, f.work.beta, more);
     /* The law of smooth terms has its mean at zero: theirs stay in the response. */
     largest = take_off(rows, more, p - n_smooth, origin, y, largest);
     left.y = y;

@@ -31,9 +31,6 @@ elbo_status lmm_fit_summarise(const lmm_rows *rows, const lmm_law *law, double *
 /* Closed statistics, state and units, for the fit's law, which is set. */
 elbo_status lmm_fit_open(lmm_fit *fit, const double *flat, const lmm_basis *basis,
                          const elbo_memory *mem);
-/* The same from rows with several grouping factors. */
-elbo_status lmm_fit_open_crossed(lmm_fit *fit, const lmm_rows *rows, const lmm_basis *basis,
-                                 const elbo_memory *mem);
 void lmm_fit_set_prior(lmm_fit *fit, const lmm_user_prior *user, const elbo_memory *mem);
 /* Columns of X that may say nothing new (unless the caller has looked: full_rank), by their pivots
  * (p), and a level whose residual variance would go to zero, -1 where there is none. */

@@ -29,7 +29,7 @@ static size_t cell_size(const lmm_shape *shape, int z_one) {
   return 3 + n_columns(shape) * ((size_t)shape->q + (z_one >= 0));
 }
 
-static size_t fixed_size(const lmm_shape *shape) {
+size_t lmm_flat_fixed_size(const lmm_shape *shape) {
   return FLAT_HEADER + 4 * n_columns(shape) + (size_t)shape->p +
          (size_t)shape->n_level * (1 + square(shape->p + 1));
 }
@@ -42,6 +42,8 @@ void lmm_flat_parts(const double *flat, lmm_flat *parts) {
   shape->m = (int)at[FLAT_M];
   shape->n_level = (int)at[FLAT_LEVELS];
   shape->n_smooth = (int)at[FLAT_SMOOTH];
+  shape->n_factor = (int)at[FLAT_FACTORS];
+  shape->first = shape->n_unit = NULL;
   parts->x_intercept = (int)at[FLAT_X_INTERCEPT] - 1;
   parts->z_one = (int)at[FLAT_Z_ONE] - 1;
   parts->n_cell = (size_t)at[FLAT_N_CELL];
@@ -55,7 +57,7 @@ void lmm_flat_parts(const double *flat, lmm_flat *parts) {
   parts->origin = parts->high + n_col;
   parts->n_rows = parts->origin + shape->p;
   parts->within = parts->n_rows + n_level;
-  parts->group = parts->within + n_level * square(shape->p + 1);
+  parts->tables = parts->group = parts->within + n_level * square(shape->p + 1);
   parts->level = parts->group + n_cell;
   parts->count = parts->level + n_cell;
   parts->pivot = parts->count + n_cell;
@@ -68,21 +70,33 @@ static int is_whole(double x, double least, double most) {
   return x >= least && x <= most && x == floor(x);
 }
 
+/* Of what all vectors have in their headers. */
 static int header_is_sound(const double *h, size_t size) {
   enum { MOST_COLUMNS = 1 << 20, MOST = 2147483647 };
   if (size < FLAT_HEADER || h[FLAT_MAGIC] != magic || h[FLAT_SIZE] != (double)size) return 0;
   if (!is_whole(h[FLAT_P], 0, MOST_COLUMNS) || !is_whole(h[FLAT_Q], 0, LMM_MAX_TERMS)) return 0;
-  if (!is_whole(h[FLAT_M], h[FLAT_Q] > 0, h[FLAT_Q] > 0 ? MOST : 0)) return 0;
+  if (!is_whole(h[FLAT_FACTORS], 0, h[FLAT_Q])) return 0;
+  const int groups = h[FLAT_Q] > 0 && h[FLAT_FACTORS] == 0;
+  if (!is_whole(h[FLAT_M], groups, groups ? MOST : 0)) return 0;
   if (!is_whole(h[FLAT_LEVELS], 1, MOST) || !is_whole(h[FLAT_SMOOTH], 0, h[FLAT_P])) return 0;
   if (!is_whole(h[FLAT_X_INTERCEPT], 0, h[FLAT_P])) return 0;
   if (!is_whole(h[FLAT_Z_ONE], 0, h[FLAT_Q])) return 0;
-  if (!is_whole(h[FLAT_N], 0, 9007199254740992.0)) return 0;
-  const double most_cells = h[FLAT_Q] > 0 ? h[FLAT_M] * h[FLAT_LEVELS] : 0;
-  if (!is_whole(h[FLAT_N_CELL], 0, fmin(most_cells, MOST))) return 0;
+  return is_whole(h[FLAT_N], 0, 9007199254740992.0);
+}
+
+static lmm_shape shape_of(const double *h) {
   const lmm_shape shape = {(int)h[FLAT_P], (int)h[FLAT_Q], (int)h[FLAT_M], (int)h[FLAT_LEVELS],
-                           (int)h[FLAT_SMOOTH]};
+                           (int)h[FLAT_SMOOTH], (int)h[FLAT_FACTORS], NULL, NULL};
+  return shape;
+}
+
+/* Of one factor: whether the cells fill the vector. */
+static int cells_are_sound(const double *h, size_t size) {
+  const double most = h[FLAT_Q] > 0 ? h[FLAT_M] * h[FLAT_LEVELS] : 0;
+  const lmm_shape shape = shape_of(h);
+  if (!is_whole(h[FLAT_N_CELL], 0, fmin(most, 2147483647))) return 0;
   const double cells = h[FLAT_N_CELL] * (double)cell_size(&shape, (int)h[FLAT_Z_ONE] - 1);
-  return (double)fixed_size(&shape) + cells == (double)size;
+  return (double)lmm_flat_fixed_size(&shape) + cells == (double)size;
 }
 
 static int is_power_of_two(double x) {
@@ -90,10 +104,12 @@ static int is_power_of_two(double x) {
   return isfinite(x) && x > 0.0 && frexp(x, &exponent) == 0.5;
 }
 
-int lmm_stats_check(const double *flat, size_t size) {
+int lmm_flat_check_columns(const double *flat, size_t size) {
   lmm_flat f;
-  double rows = 0.0, in_cells = 0.0;
+  double rows = 0.0;
   if (flat == NULL || !header_is_sound(flat, size)) return 0;
+  const lmm_shape shape = shape_of(flat);
+  if (lmm_flat_fixed_size(&shape) > size) return 0;
   for (size_t i = 0; i < size; i++)
     if (!isfinite(flat[i])) return 0;
   lmm_flat_parts(flat, &f);
@@ -104,6 +120,15 @@ int lmm_stats_check(const double *flat, size_t size) {
     if (!is_whole(f.n_rows[l], 0, flat[FLAT_N])) return 0;
     rows += f.n_rows[l];
   }
+  return rows == flat[FLAT_N];
+}
+
+int lmm_stats_check(const double *flat, size_t size) {
+  lmm_flat f;
+  double in_cells = 0.0;
+  if (!lmm_flat_check_columns(flat, size) || flat[FLAT_FACTORS] > 0) return 0;
+  if (!cells_are_sound(flat, size)) return 0;
+  lmm_flat_parts(flat, &f);
   for (size_t c = 0; c < f.n_cell; c++) {
     if (!is_whole(f.group[c], 1, f.shape.m) || !is_whole(f.level[c], 1, f.shape.n_level)) return 0;
     if (!is_whole(f.count[c], 1, flat[FLAT_N])) return 0;
@@ -112,7 +137,7 @@ int lmm_stats_check(const double *flat, size_t size) {
       return 0;
     in_cells += f.count[c];
   }
-  return rows == flat[FLAT_N] && (f.shape.q == 0 || in_cells == rows);
+  return f.shape.q == 0 || in_cells == flat[FLAT_N];
 }
 
 int lmm_stats_complete(const double *flat) {
@@ -126,7 +151,7 @@ int lmm_stats_complete(const double *flat) {
 int lmm_stats_mergeable(const double *a, const double *b) {
   static const int same[] = {FLAT_P,      FLAT_Q,           FLAT_M,     FLAT_LEVELS,
                              FLAT_SMOOTH, FLAT_X_INTERCEPT, FLAT_Z_ONE, FLAT_ROOT_WEIGHT,
-                             FLAT_ROUNDING};
+                             FLAT_ROUNDING, FLAT_FACTORS};
   lmm_flat f, g;
   for (size_t i = 0; i < sizeof same / sizeof *same; i++)
     if (a[same[i]] != b[same[i]]) return 0;
@@ -153,9 +178,8 @@ static int find_ones(const double *low, const double *high, int n) {
   return -1;
 }
 
-/* An empty vector of the shape, for n_cell cells. */
-static double *new_flat(const lmm_shape *shape, int z_one, size_t n_cell, const elbo_memory *out) {
-  const size_t size = fixed_size(shape) + n_cell * cell_size(shape, z_one);
+double *lmm_flat_new(const lmm_shape *shape, size_t n_rest, const elbo_memory *out) {
+  const size_t size = lmm_flat_fixed_size(shape) + n_rest;
   double *flat = elbo_doubles(out, size);
   memset(flat, 0, size * sizeof(double));
   flat[FLAT_MAGIC] = magic;
@@ -165,33 +189,65 @@ static double *new_flat(const lmm_shape *shape, int z_one, size_t n_cell, const 
   flat[FLAT_M] = shape->m;
   flat[FLAT_LEVELS] = shape->n_level;
   flat[FLAT_SMOOTH] = shape->n_smooth;
+  flat[FLAT_FACTORS] = shape->n_factor;
+  flat[FLAT_ROOT_WEIGHT] = 1.0;
+  return flat;
+}
+
+/* An empty vector of the shape, for n_cell cells. */
+static double *new_flat(const lmm_shape *shape, int z_one, size_t n_cell, const elbo_memory *out) {
+  double *flat = lmm_flat_new(shape, n_cell * cell_size(shape, z_one), out);
   flat[FLAT_Z_ONE] = z_one + 1;
   flat[FLAT_N_CELL] = (double)n_cell;
   return flat;
 }
 
-double *lmm_stats_open(const double *survey, const lmm_shape *shape, const elbo_memory *out) {
+/* Whether a column of ones is among the terms of the factor of term c. */
+static int has_one(const lmm_shape *shape, const double *low, const double *high, int c) {
+  int f = 0;
+  if (shape->n_factor == 0) return find_ones(low, high, shape->q) >= 0;
+  while (shape->first[f + 1] <= c) f++;
+  const int first = shape->first[f];
+  return find_ones(low + first, high + first, shape->first[f + 1] - first) >= 0;
+}
+
+void lmm_flat_open_columns(double *flat, const double *survey, const lmm_shape *shape) {
   const int q = shape->q, p = shape->p, n_col = q + p + 1;
   const double n = survey[SURVEY_N], *sum = survey + SURVEY_COLUMNS, *low = sum + n_col,
                *high = low + n_col;
-  const int z_one = find_ones(low, high, q), x_intercept = find_ones(low + q, high + q, p);
-  double *flat = new_flat(shape, z_one, 0, out);
+  const int x_intercept = find_ones(low + q, high + q, p);
   lmm_flat f;
   flat[FLAT_X_INTERCEPT] = x_intercept + 1;
-  flat[FLAT_ROOT_WEIGHT] = 1.0;
   if (survey[SURVEY_WEIGHT] > 0.0)
     flat[FLAT_ROOT_WEIGHT] = scalbn(1.0, -ilogb(sqrt(survey[SURVEY_WEIGHT])));
   lmm_flat_parts(flat, &f);
   for (int c = 0; c < n_col; c++) {
     const int one = low[c] == 1.0 && high[c] == 1.0 && c < n_col - 1;
     const int smooth = c >= q + p - shape->n_smooth && c < q + p;
-    const int absorbed = c < q ? z_one >= 0 : x_intercept >= 0;
+    const int absorbed = c < q ? has_one(shape, low, high, c) : x_intercept >= 0;
     f.low[c] = low[c];
     f.high[c] = high[c];
     f.shift[c] = absorbed && !one && !smooth ? sum[c] / n : 0.0;
     f.scale[c] = column_scale(low[c], high[c], f.shift[c]);
   }
+}
+
+double *lmm_stats_open(const double *survey, const lmm_shape *shape, const elbo_memory *out) {
+  const int n_col = shape->q + shape->p + 1;
+  const double *low = survey + SURVEY_COLUMNS + n_col, *high = low + n_col;
+  double *flat = new_flat(shape, find_ones(low, high, shape->q), 0, out);
+  lmm_flat_open_columns(flat, survey, shape);
   return flat;
+}
+
+void lmm_flat_copy_columns(double *flat, const double *from) {
+  lmm_flat to, f;
+  lmm_flat_parts(from, &f);
+  flat[FLAT_X_INTERCEPT] = from[FLAT_X_INTERCEPT];
+  flat[FLAT_ROOT_WEIGHT] = from[FLAT_ROOT_WEIGHT];
+  flat[FLAT_ROUNDING] = from[FLAT_ROUNDING];
+  lmm_flat_parts(flat, &to);
+  memcpy(to.shift, f.shift, (4 * n_columns(&f.shape) + (size_t)f.shape.p) * sizeof(double));
 }
 
 /* ---- add ------------------------------------------------------------------------------------- */
@@ -201,11 +257,8 @@ static double *like(const double *flat, size_t n_cell, const elbo_memory *out, l
   lmm_flat f;
   lmm_flat_parts(flat, &f);
   double *made = new_flat(&f.shape, f.z_one, n_cell, out);
-  made[FLAT_X_INTERCEPT] = flat[FLAT_X_INTERCEPT];
-  made[FLAT_ROOT_WEIGHT] = flat[FLAT_ROOT_WEIGHT];
-  made[FLAT_ROUNDING] = flat[FLAT_ROUNDING];
+  lmm_flat_copy_columns(made, flat);
   lmm_flat_parts(made, parts);
-  memcpy(parts->shift, f.shift, (4 * n_columns(&f.shape) + (size_t)f.shape.p) * sizeof(double));
   return made;
 }
 

@@ -11,6 +11,9 @@
 typedef struct {
   int p, q, m, n_level; /* q = 0: no groups, and m is 0 */
   int n_smooth; /* the last columns of X, of smooth terms, are not shifted: they have a law */
+  /* Several grouping factors (glmm/crossed_sums.h), as lmm_rows has them; m is 0. */
+  int n_factor;
+  const int *first, *n_unit;
 } lmm_shape;
 
 /* The parts of a flat vector, where they lie in it. */
@@ -22,6 +25,7 @@ typedef struct {
   double *shift, *scale, *low, *high; /* of the columns [Z X y]; low and high: of the data */
   double *origin;                     /* p: the response is y - X origin */
   double *n_rows, *within;            /* n_level; n_level x (p + 1) x (p + 1), lower */
+  double *tables;                     /* of several factors; in place of all that follows */
   double *group, *level, *count;      /* n_cell: from 1, by group and level; rows */
   double *pivot;                      /* n_cell x n_col where there is a z_one */
   double *between;                    /* n_cell x q x n_col, by row, about the pivot */
@@ -42,6 +46,7 @@ enum {
   FLAT_LOG_WEIGHT,  /* sum log w, of scaled weights */
   FLAT_ROOT_WEIGHT, /* scale of the root of the weights */
   FLAT_ROUNDING,    /* error that the scaled response carries from being computed; 0: data */
+  FLAT_FACTORS,     /* several grouping factors; 0: one, or none */
   FLAT_HEADER = 16
 };
 
@@ -62,5 +67,14 @@ double *lmm_stats_add(const double *flat, const lmm_rows *rows, const elbo_memor
                       const elbo_memory *out);
 double *lmm_stats_merge(const double *a, const double *b, const elbo_memory *mem,
                         const elbo_memory *out);
+
+/* What vectors of several factors share with these: an empty one, with n_rest numbers in `tables`;
+ * its shifts and scales from a survey, or from another vector; and whether all before `tables` is
+ * sound. */
+size_t lmm_flat_fixed_size(const lmm_shape *shape);
+double *lmm_flat_new(const lmm_shape *shape, size_t n_rest, const elbo_memory *out);
+void lmm_flat_open_columns(double *flat, const double *survey, const lmm_shape *shape);
+void lmm_flat_copy_columns(double *flat, const double *from);
+int lmm_flat_check_columns(const double *flat, size_t size);
 
 #endif

@@ -15,8 +15,9 @@
  * survey          what a first look at the rows says of the columns
  * cells           the rows of a group at a level, sorted and rotated
  * stats           sufficient statistics as a flat vector: opened, added to, merged
- * close           the same for the kernels, under a law
- * crossed         the same of several factors: cross-products by level and by pair of levels
+ * crossed_sums    the same of several factors: sums by level and by pair of levels
+ * crossed         these for their solver, under a law
+ * close           statistics for the kernels, under a law
  * parameters      eta <-> Sigma and sigma, chain rules, natural scale
  * prior           priors: what they add to the objective
  * smooth          smooth terms: a latent vector of all rows among the coefficients
@@ -81,6 +82,7 @@ typedef struct {
   const int *kind, *common;   /* n_block: latent_kind, and whether one sd is common to its terms;
                                * NULL: free */
   const double *const *matrix; /* n_block: of a multiple; or NULL */
+  int threads;                 /* that the solver of several factors may use; 0: one */
 } lmm_law;
 
 /* Column (X_j - shift_j) * scale_j in place of X_j, and so on.  x_intercept is the constant

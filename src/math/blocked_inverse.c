@@ -61,16 +61,21 @@ static void wide_product(blocked *b, const panel *p, const double *G, int *relat
   product_update(&b->work, 0, n, p->columns, n, 1.0, Z, transposed, Y, (size_t)n);
 }
 
+void panel_inverse_product(blocked *b, const panel *p, const double *G, int *relative,
+                           double *space, double *Y) {
+  if (p->columns <= BLOCKED_NARROW)
+    narrow_product(b, p, G, relative, Y);
+  else
+    wide_product(b, p, G, relative, space, Y);
+}
+
 static void inverse_panel(blocked *b, int J, int *relative, double *space) {
   const panel p = panel_of(b, J);
   double *Z = b->Z + b->panel[J], *G = Z + p.columns, *Y = space;
   const size_t n = (size_t)p.n_below, size = n * (size_t)p.columns;
   start_panel(b, J, &p, space);
   if (p.n_below == 0) return;
-  if (p.columns <= BLOCKED_NARROW)
-    narrow_product(b, &p, G, relative, Y);
-  else
-    wide_product(b, &p, G, relative, space + size, Y);
+  panel_inverse_product(b, &p, G, relative, space + size, Y);
   if (p.columns <= BLOCKED_NARROW) {
     for (int c = 0; c < p.columns; c++)
       for (int r = c; r < p.columns; r++)

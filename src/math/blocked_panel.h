@@ -40,4 +40,9 @@ static inline void panel_relative(const blocked *b, const panel *p, int i, int K
   }
 }
 
+/* Y (n_below x columns) = Z_BB G, G (ld apart) among the rows below a panel; space: n_below^2 where
+ * the panel is wide. */
+void panel_inverse_product(blocked *b, const panel *p, const double *G, int *relative,
+                           double *space, double *Y);
+
 #endif

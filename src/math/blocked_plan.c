@@ -210,7 +210,8 @@ static void rest_cells(blocked *b, const blocked_pattern *P) {
   }
 }
 
-/* Updates need a strip of what is below a panel, the inverse all of it; leaves a strip a thread. */
+/* Updates need a strip of what is below a panel, the inverse all of it, second derivatives two more
+ * panels; leaves a strip a thread. */
 static size_t space_size(const blocked *b, int threads) {
   size_t most = 1;
   for (int J = 0; J < b->n_super; J++) {
@@ -222,6 +223,7 @@ static size_t space_size(const blocked *b, int threads) {
       needs += factor_inverse_size(columns) + below * below;
       if (update > needs) needs = update;
     }
+    needs += 2 * below * (size_t)columns + square(columns);
     if (needs > most) most = needs;
   }
   return most;

@@ -116,3 +116,42 @@ void factor_inverse(const product_work *work, int n, double *L, size_t ld, doubl
     memcpy(G + ld * (size_t)j, Z21 + (size_t)n2 * (size_t)j, (size_t)n2 * sizeof(double));
   factor_mirror(n, L, ld);
 }
+
+static void transpose(int n, double *A, size_t ld) {
+  for (int j = 0; j < n; j++)
+    for (int i = j + 1; i < n; i++) {
+      const double kept = A[(size_t)i + ld * (size_t)j];
+      A[(size_t)i + ld * (size_t)j] = A[(size_t)j + ld * (size_t)i];
+      A[(size_t)j + ld * (size_t)i] = kept;
+    }
+}
+
+void factor_congruence(const product_work *work, int n, const double *L, size_t ld_L, double *A,
+                       size_t ld) {
+  if (n <= SMALL) {
+    factor_mirror(n, A, ld);
+    for (int side = 0; side < 2; side++) {
+      work->kernels->solve(n, n, L, ld_L, 1, A, ld);
+      transpose(n, A, ld);
+    }
+    return;
+  }
+  const int n1 = half(n), n2 = n - n1;
+  const double *L21 = L + n1, *L22 = L21 + ld_L * (size_t)n1;
+  double *A21 = A + n1, *A12 = A + ld * (size_t)n1, *A22 = A12 + n1;
+  const product_view l = by_column(L21, ld_L), a = by_column(A21, ld), a11 = by_column(A, ld);
+  factor_congruence(work, n1, L, ld_L, A, ld);
+  factor_solve_transposed(work, n2, n1, L, ld_L, A21, ld);
+  for (int pass = 0; pass < 2; pass++) { /* half of it on either side of the update */
+    product_update(work, 0, n2, n1, n1, -0.5, l, a11, A21, ld);
+    if (pass > 0) break;
+    product_update(work, 1, n2, n2, n1, -1.0, l, a, A22, ld);
+    product_update(work, 1, n2, n2, n1, -1.0, a, l, A22, ld);
+  }
+  for (int j = 0; j < n1; j++)
+    for (int i = 0; i < n2; i++) A12[(size_t)j + ld * (size_t)i] = A21[(size_t)i + ld * (size_t)j];
+  factor_solve_transposed(work, n1, n2, L22, ld_L, A12, ld);
+  for (int i = 0; i < n2; i++)
+    for (int j = 0; j < n1; j++) A21[(size_t)i + ld * (size_t)j] = A12[(size_t)j + ld * (size_t)i];
+  factor_congruence(work, n2, L22, ld_L, A22, ld);
+}

@@ -18,6 +18,9 @@ void factor_solve(const product_work *work, int m, int n, const double *L, size_
  * Z_11 = (L_11 L_11')^{-1} - G' Z_21.  space: factor_inverse_size(n) doubles. */
 size_t factor_inverse_size(int n);
 void factor_inverse(const product_work *work, int n, double *L, size_t ld, double *space);
+/* A (n x n, ld apart, lower triangle) to L^{-1} A L'^{-1}, both triangles. */
+void factor_congruence(const product_work *work, int n, const double *L, size_t ld_L, double *A,
+                       size_t ld);
 /* A (n x n, ld apart): its lower triangle to the upper. */
 void factor_mirror(int n, double *A, size_t ld);
 

@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-#include "glmm/crossed.h"
+#include "glmm/close.h"
 #include "math/la.h"
 #include "math/small.h"
 #include "reference.h"
 
-enum { N = 70, P = 2, P1 = P + 1, MOST_Q = 6 };
+enum { N = 70, P = 2, P1 = P + 1, MOST_Q = 6, MOST_LEVELS = 3 };
 
 typedef struct {
   lmm_rows rows;
@@ -16,8 +16,8 @@ typedef struct {
   lmm_law law;
   glmm_solver solver;
   int first[5], n_unit[4], q, n_pair, pair_a[30], pair_b[30], block[MOST_Q];
-  double X[N * P], y[N], *Z, D[N]; /* scaled; D: v / w */
-  double root[MOST_Q * MOST_Q], unit[MOST_Q], v;
+  double X[N * P], y[N], *Z, D[N], w[N]; /* scaled; D: v / w */
+  double root[MOST_Q * MOST_Q], unit[MOST_Q], v[MOST_LEVELS];
   int n_z;       /* columns of the full Z: levels of all factors, each with its terms */
   double *full;  /* N x n_z */
   int term[400]; /* of each column of full */
@@ -28,7 +28,7 @@ static double root_entry(int i, int j) { return i == j ? 0.4 + 0.2 * i : 0.15 * 
 
 /* Factor f has levels[f] levels and terms[f] terms, the first an intercept. */
 static void make_problem(problem *m, int n_factor, const int *levels, const int *terms,
-                         int weighted) {
+                         int weighted, int n_level) {
   const int *groups[4];
   memset(m, 0, sizeof *m);
   for (int f = 0; f < n_factor; f++) {
@@ -42,12 +42,14 @@ static void make_problem(problem *m, int n_factor, const int *levels, const int 
   m->q = m->first[n_factor];
   double *X = new_doubles(N * P), *y = new_doubles(N), *Z = new_doubles(N * m->q);
   double *weight = new_doubles(N), *sd = new_doubles(MOST_Q), *cor = new_doubles(MOST_Q);
-  double *sigma = new_doubles(1);
+  double *sigma = new_doubles(n_level);
+  int *level = new_ints(N);
   for (int i = 0; i < N; i++) {
     X[i] = 1.0;
     X[i + N] = 3.0 + random_normal();
     y[i] = 10.0 + random_normal();
     weight[i] = 0.5 + random_uniform();
+    level[i] = 1 + (int)(random_uniform() * random_uniform() * n_level);
     for (int f = 0; f < n_factor; f++)
       for (int k = m->first[f]; k < m->first[f + 1]; k++)
         Z[i + N * k] = k == m->first[f] ? 1.0 : random_normal();
@@ -64,16 +66,17 @@ static void make_problem(problem *m, int n_factor, const int *levels, const int 
       }
     }
   }
-  sigma[0] = NAN;
+  for (int l = 0; l < n_level; l++) sigma[l] = NAN;
   const int *const *list = memcpy(test_get(NULL, sizeof groups), groups, sizeof groups);
   m->rows = (lmm_rows){.n = N,
                        .p = P,
                        .q = m->q,
-                       .n_level = 1,
+                       .n_level = n_level,
                        .X = X,
                        .y = y,
                        .Z = Z,
                        .weight = weighted ? weight : NULL,
+                       .level = n_level > 1 ? level : NULL,
                        .n_factor = n_factor,
                        .first = m->first,
                        .n_unit = m->n_unit,
@@ -88,7 +91,7 @@ static void make_problem(problem *m, int n_factor, const int *levels, const int 
                      .fixed_origin = 1};
   m->Z = Z;
   for (int k = 0; k < m->q; k++) m->unit[k] = 1.0;
-  m->v = 0.3;
+  for (int l = 0; l < n_level; l++) m->v[l] = 0.3 + 0.2 * l;
 }
 
 static void scale_data(problem *m) {
@@ -97,8 +100,8 @@ static void scale_data(problem *m) {
     for (int j = 0; j < P; j++)
       m->X[i + N * j] = (m->rows.X[i + N * j] - s->x_shift[j]) * s->x_scale[j];
     m->y[i] = (m->rows.y[i] - s->y_shift) * s->y_scale;
-    const double w = m->rows.weight ? m->rows.weight[i] * pow(s->root_weight_scale, 2.0) : 1.0;
-    m->D[i] = m->v / w;
+    m->w[i] = m->rows.weight ? m->rows.weight[i] * pow(s->root_weight_scale, 2.0) : 1.0;
+    m->D[i] = m->v[m->rows.level ? m->rows.level[i] - 1 : 0] / m->w[i];
   }
   m->n_z = 0;
   for (int f = 0; f < m->rows.n_factor; f++)
@@ -144,14 +147,14 @@ static void make_V(problem *m) {
 }
 
 static void open_problem(problem *m) {
-  CHECK(lmm_crossed_stats(&m->stats, &m->rows, &m->law, &test_memory) == ELBO_OK);
+  CHECK(lmm_stats_build(&m->stats, &m->rows, &m->law, &test_memory) == ELBO_OK);
   scale_data(m);
   make_V(m);
   lmm_blocked_solver(&m->solver, &m->stats, m->n_pair, &test_memory);
 }
 
 static elbo_status put(problem *m) {
-  const glmm_theta at = {.root = m->root, .unit = m->unit, .variance = &m->v};
+  const glmm_theta at = {.root = m->root, .unit = m->unit, .variance = m->v};
   return m->solver.factor(m->solver.state, &at);
 }
 
@@ -182,16 +185,20 @@ static void test_objective(problem *m) {
   for (int j = 0; j < P1; j++)
     for (int k = j; k < P1; k++) CHECK_CLOSE(cross[k + P1 * j], expected[k + P1 * j], 1e-12);
   double log_weight = 0.0; /* log |D| is without the weights */
-  for (int i = 0; i < N; i++) log_weight += log(m->v / m->D[i]);
+  for (int i = 0; i < N; i++) log_weight += log(m->w[i]);
   CHECK_CLOSE(log_det, la_log_det_from_chol(L, N) + log_weight, 1e-12);
 }
 
-/* dV by parameter e: an entry of Sigma, or v. */
+/* The level of row i, from 0. */
+static int level_of(const problem *m, int i) { return m->rows.level ? m->rows.level[i] - 1 : 0; }
+
+/* dV by parameter e: an entry of Sigma, or a residual variance. */
 static void direction(const problem *m, int e, double *A) {
   double E[MOST_Q * MOST_Q] = {0};
   memset(A, 0, (size_t)(N * N) * sizeof(double));
-  if (e == m->n_pair) {
-    for (int i = 0; i < N; i++) A[i * (N + 1)] = m->D[i] / m->v;
+  if (e >= m->n_pair) {
+    for (int i = 0; i < N; i++)
+      if (level_of(m, i) == e - m->n_pair) A[i * (N + 1)] = 1.0 / m->w[i];
     return;
   }
   E[m->pair_a[e] + m->q * m->pair_b[e]] = E[m->pair_b[e] + m->q * m->pair_a[e]] = 1.0;
@@ -205,9 +212,8 @@ static double trace_of(const double *A, const double *B) {
   return sum;
 }
 
-/* tolerance of the Hessian: differences of exact gradients, relative error 1e-8 */
 static void test_derivatives(problem *m, int reml, int average, double tolerance) {
-  const int n = m->n_pair + 1;
+  const int n = m->n_pair + m->rows.n_level;
   const double beta[P] = {0.1, 0.3}, C[P * P] = {0.2, 0.05, 0.05, 0.1};
   double gradient[30], hessian[900] = {0}, cross[30 * P], spread[30 * P * P], r[N], Wr[N];
   double *dV = new_doubles(n * N * N), *WdV = new_doubles(n * N * N), out[P1 * P1];
@@ -348,9 +354,10 @@ static void test_posterior(problem *m) {
       at += k;
     }
   /* moments */
-  double second[MOST_Q * MOST_Q], residual[P1 * P1], trace, origin[P] = {0.2, -0.1}, r[N];
-  double expected[MOST_Q * MOST_Q] = {0}, cross[P1 * P1], rest = 0.0, *I = new_doubles(N * N);
-  m->solver.moments(m->solver.state, posterior, m->root, C, C_root, second, residual, &trace);
+  double second[MOST_Q * MOST_Q], residual[MOST_LEVELS * P1 * P1], trace[MOST_LEVELS];
+  double origin[P] = {0.2, -0.1}, r[N], expected[MOST_Q * MOST_Q] = {0}, cross[P1 * P1];
+  double rest[MOST_LEVELS] = {0};
+  m->solver.moments(m->solver.state, posterior, m->root, C, C_root, second, residual, trace);
   double *all = copy_doubles(cov, n_z * n_z); /* with what the coefficients add */
   for (int a = 0; a < n_z; a++)
     for (int b = 0; b < n_z; b++) {
@@ -363,23 +370,29 @@ static void test_posterior(problem *m) {
   CHECK(distance(second, expected, q * q) < 1e-11);
   residuals(m, origin, r);
   for (int i = 0; i < N; i++) {
-    const double w = m->v / m->D[i];
-    I[i * (N + 1)] = w;
+    const double w = m->w[i];
+    double *sum_here = rest + level_of(m, i);
     for (int a = 0; a < n_z; a++) {
       r[i] -= ZR[i + N * a] * mean[a];
-      for (int b = 0; b < n_z; b++) rest += w * ZR[i + N * a] * cov[a + n_z * b] * ZR[i + N * b];
+      for (int b = 0; b < n_z; b++)
+        *sum_here += w * ZR[i + N * a] * cov[a + n_z * b] * ZR[i + N * b];
     }
     double x[P];
     for (int j = 0; j < P; j++) {
       x[j] = m->X[i + N * j];
       for (int a = 0; a < n_z; a++) x[j] -= ZR[i + N * a] * gain[a + n_z * j];
     }
-    rest += w * la_quadratic(C, x, P);
+    *sum_here += w * la_quadratic(C, x, P);
   }
-  full_cross(m, I, r, cross);
-  for (int j = 0; j < P1; j++)
-    for (int k = j; k < P1; k++) CHECK_CLOSE(residual[k + P1 * j], cross[k + P1 * j], 1e-11);
-  CHECK_CLOSE(trace, rest, 1e-11);
+  for (int l = 0; l < m->rows.n_level; l++) {
+    double *I = new_doubles(N * N);
+    for (int i = 0; i < N; i++) I[i * (N + 1)] = level_of(m, i) == l ? m->w[i] : 0.0;
+    full_cross(m, I, r, cross);
+    for (int j = 0; j < P1; j++)
+      for (int k = j; k < P1; k++)
+        CHECK_CLOSE(residual[P1 * P1 * l + k + P1 * j], cross[k + P1 * j], 1e-11);
+    CHECK_CLOSE(trace[l], rest[l], 1e-11);
+  }
   /* divergence from this q to the exact posterior at another place */
   const double other_beta[P] = {-0.2, 0.4}, shift[P] = {0.3, -0.1};
   double M[MOST_Q * MOST_Q], inverse[MOST_Q * MOST_Q], kl = 0.0, sum = 0.0;
@@ -424,14 +437,15 @@ static void test_posterior(problem *m) {
   memcpy(m->root, old_root, sizeof old_root);
 }
 
-static void test_problem(int n_factor, const int *levels, const int *terms, int weighted) {
+static void test_problem(int n_factor, const int *levels, const int *terms, int weighted,
+                         int n_level) {
   problem m;
-  make_problem(&m, n_factor, levels, terms, weighted);
+  make_problem(&m, n_factor, levels, terms, weighted, n_level);
   open_problem(&m);
   test_objective(&m);
   for (int reml = 0; reml < 2; reml++) {
     test_derivatives(&m, reml, 1, 1e-10);
-    test_derivatives(&m, reml, 0, 1e-6);
+    test_derivatives(&m, reml, 0, 1e-10);
   }
   test_posterior(&m);
   test_free();
@@ -441,7 +455,7 @@ static void test_problem(int n_factor, const int *levels, const int *terms, int 
 static void test_boundary(int term, double tolerance) {
   static const int levels[] = {12, 7}, terms[] = {2, 1};
   problem m;
-  make_problem(&m, 2, levels, terms, 0);
+  make_problem(&m, 2, levels, terms, 0, 1);
   for (int k = 0; k < m.q; k++)
     if (k >= term) m.root[k + m.q * term] = 0.0;
   open_problem(&m);
@@ -456,12 +470,16 @@ int main(void) {
   static const int t1[] = {2}, t2[] = {1, 2}, t3[] = {2, 1, 2}, t4[] = {1, 1, 2, 1},
                    simple[] = {1, 1};
   random_seed(3);
-  test_problem(1, one, t1, 0);
-  test_problem(2, two, simple, 0);
-  test_problem(2, two, simple, 1);
-  test_problem(2, two, t2, 1);
-  test_problem(3, nested, t3, 0);
-  test_problem(4, four, t4, 1);
+  test_problem(1, one, t1, 0, 1);
+  test_problem(2, two, simple, 0, 1);
+  test_problem(2, two, simple, 1, 1);
+  test_problem(2, two, t2, 1, 1);
+  test_problem(3, nested, t3, 0, 1);
+  test_problem(4, four, t4, 1, 1);
+  test_problem(1, one, t1, 1, 3);
+  test_problem(2, two, simple, 0, 2);
+  test_problem(2, two, t2, 1, 3);
+  test_problem(4, four, t4, 1, 2);
   test_boundary(0, 1e-6);
   test_boundary(1, 1e-6);
   test_boundary(2, 1e-6);

@@ -73,7 +73,7 @@ static lmm_rows chunk_of(const data *d, int first, int last) {
 
 static double *open_for(const data *d) {
   const lmm_rows *rows = &d->rows;
-  const lmm_shape shape = {P, rows->q, rows->m, rows->n_level, 0};
+  const lmm_shape shape = {.p = P, .q = rows->q, .m = rows->m, .n_level = rows->n_level};
   double *survey = new_doubles((int)lmm_survey_size(rows->q + P + 1));
   lmm_survey_rows(rows, survey);
   return lmm_stats_open(survey, &shape, &test_memory);

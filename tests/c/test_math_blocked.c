@@ -155,10 +155,10 @@ static void random_blocks(const design *d, blocked_pattern *P, double **A, int *
   *P = (blocked_pattern){n_node, d->levels[0], size, n_cell, cell_i, cell_j};
 }
 
-/* The block of nodes i and j of `full`, to where it is in b->L (put), or the largest difference
- * between it and what is there in b->Z. */
+/* The block of nodes i and j of `full`, to where it is in `put`, laid out as b->L, or (put NULL)
+ * the largest difference between it and what is there in b->Z. */
 static double visit_block(const blocked *b, int i, int j, size_t at, int ld, double *full, int n,
-                          const int *first, int put) {
+                          const int *first, double *put) {
   const int swap = i != j && !blocked_rows_are_first(b, i, j);
   const int row = swap ? j : i, column = swap ? i : j;
   double apart = 0.0;
@@ -167,7 +167,7 @@ static double visit_block(const blocked *b, int i, int j, size_t at, int ld, dou
       const double x = full[first[row] + r + n * (first[column] + c)];
       const size_t to = at + (size_t)r + (size_t)ld * (size_t)c;
       if (put)
-        b->L[to] = x;
+        put[to] = x;
       else
         apart = fmax(apart, isnan(b->Z[to]) ? HUGE_VAL : fabs(b->Z[to] - x));
     }
@@ -175,7 +175,7 @@ static double visit_block(const blocked *b, int i, int j, size_t at, int ld, dou
 }
 
 static double visit_blocks(const blocked *b, const blocked_pattern *P, double *full, int n,
-                           const int *first, int put) {
+                           const int *first, double *put) {
   double apart = 0.0;
   for (int i = 0; i < P->n_node; i++) {
     int ld;
@@ -189,6 +189,38 @@ static double visit_blocks(const blocked *b, const blocked_pattern *P, double *f
   return apart;
 }
 
+/* Symmetric matrices on the pattern of A, the first and last of nodes by themselves, of one factor
+ * each; the traces of their products with the inverse in full. */
+static void test_curvature(blocked *b, const blocked_pattern *P, const double *A,
+                           const double *inverse, int n, const int *first) {
+  enum { K = 3 };
+  double *B[K], *product[K], out[K * K];
+  for (int k = 0; k < K; k++) {
+    double *full = new_doubles(n * n);
+    for (int i = 0; i < P->n_node; i++)
+      for (int j = 0; j < P->n_node; j++)
+        for (int r = 0; r < P->size[i]; r++)
+          for (int c = 0; c < P->size[j]; c++) {
+            const int row = first[i] + r, column = first[j] + c;
+            const int at = row + n * column, other = column + n * row;
+            const int none = k != 1 && (i != j || (i < P->n_leaf) != (k == 0));
+            if (other <= at && A[at] != 0.0 && !none) full[at] = full[other] = random_normal();
+          }
+    B[k] = new_doubles((int)b->panel[b->n_super]);
+    visit_blocks(b, P, full, n, first, B[k]);
+    product[k] = new_doubles(n * n);
+    la_multiply(inverse, full, n, n, n, product[k]);
+  }
+  blocked_curvature(b, K, B, out);
+  for (int k = 0; k < K; k++)
+    for (int l = 0; l <= k; l++) {
+      double sum = 0.0;
+      for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) sum += product[k][i + n * j] * product[l][j + n * i];
+      CHECK_CLOSE(out[k + K * l], sum, 1e-11);
+    }
+}
+
 static void test_blocks(design d) {
   enum { K = 3 };
   blocked_pattern P;
@@ -200,13 +232,13 @@ static void test_blocks(design d) {
   blocked_plan(&b, &P, 1, &test_memory);
   CHECK(b.n == n);
   blocked_clear(&b);
-  visit_blocks(&b, &P, A, n, first, 1);
+  visit_blocks(&b, &P, A, n, first, b.L);
   CHECK(blocked_factor(&b, &log_det) == ELBO_OK);
   CHECK(la_chol(inverse, n) == ELBO_OK);
   CHECK_CLOSE(log_det, la_log_det_from_chol(inverse, n), 1e-12);
   CHECK(la_inverse_from_chol(inverse, n) == ELBO_OK);
   blocked_inverse(&b);
-  CHECK(visit_blocks(&b, &P, inverse, n, first, 0) < 1e-12);
+  CHECK(visit_blocks(&b, &P, inverse, n, first, NULL) < 1e-12);
 
   R = new_doubles(K * n);
   x = new_doubles(K * n);
@@ -228,9 +260,11 @@ static void test_blocks(design d) {
         apart = fmax(apart, fabs(R[k + K * (b.place[i] + c)] - expected[first[i] + c + n * k]));
   CHECK(apart < 1e-12);
 
+  test_curvature(&b, &P, A, inverse, n, first);
+
   blocked_plan(&two, &P, 2, &test_memory); /* the same bits by two threads */
   blocked_clear(&two);
-  visit_blocks(&two, &P, A, n, first, 1);
+  visit_blocks(&two, &P, A, n, first, two.L);
   CHECK(blocked_factor(&two, &log_det) == ELBO_OK);
   blocked_inverse(&two);
   const size_t bytes = b.panel[b.n_super] * sizeof(double);
@@ -263,7 +297,7 @@ static void test_not_positive_definite(void) {
     const double kept = A[bad * (n + 1)];
     A[bad * (n + 1)] = bad == 0 ? NAN : -1.0;
     blocked_clear(&b);
-    visit_blocks(&b, &P, A, n, first, 1);
+    visit_blocks(&b, &P, A, n, first, b.L);
     CHECK(blocked_factor(&b, &log_det) == ELBO_E_NOT_PD);
     A[bad * (n + 1)] = kept;
   }

@@ -104,6 +104,27 @@ static void test_factor(int n) {
   test_free();
 }
 
+/* L (L^{-1} A L'^{-1}) L' is A. */
+static void test_congruence(int n) {
+  const product_work work = new_work(1);
+  const size_t N = (size_t)n;
+  double *L = random_definite(n), *A = random_matrix(n * n), *X = new_doubles(n * n);
+  double *LX = new_doubles(n * n), *back = new_doubles(n * n);
+  CHECK(factor_cholesky(&work, n, L, N) == ELBO_OK);
+  for (int j = 0; j < n; j++)
+    for (int i = 0; i < n; i++) {
+      if (i < j) L[i + n * j] = 0.0, A[i + n * j] = A[j + n * i];
+      X[i + n * j] = i < j ? 7.0 : A[i + n * j];
+    }
+  for (int j = 0; j < n; j++)
+    for (int i = 0; i < j; i++) A[i + n * j] = A[j + n * i];
+  factor_congruence(&work, n, L, N, X, N);
+  la_multiply(L, X, n, n, n, LX);
+  la_multiply_t(LX, L, n, n, n, back);
+  CHECK(distance(back, A, n * n) < 1e-12);
+  test_free();
+}
+
 static void test_not_positive_definite(void) {
   const product_work work = new_work(1);
   for (int bad = 0; bad < 100; bad += 33) {
@@ -139,6 +160,8 @@ int main(void) {
     test_lower(1000, 40);
     for (int n = 1; n < 70; n += 13) test_factor(n);
     test_factor(333);
+    for (int n = 1; n < 70; n += 13) test_congruence(n);
+    test_congruence(333);
     test_not_positive_definite();
     test_threads();
   }

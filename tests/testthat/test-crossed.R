@@ -231,7 +231,6 @@ test_that("what is not built is refused by name", {
   refused <- function(expr) expect_error(expr, "several grouping factors",
                                          class = "elbo_error_not_available")
   refused(update(fit, method = "vb"))
-  refused(update(fit, sigma = ~ c))
   refused(update(fit, prior = priors(a = constant(Inf))))
   refused(sensitivity(fit))
   refused(influence(fit))
@@ -290,4 +289,59 @@ test_that("what needs a posterior or independent groups does not advise what is 
     error <- expect_error(eval(ask), "several grouping factors", class = "elbo_error_not_available")
     expect_no_match(conditionMessage(error), "update(fit, method = \"vb\")", fixed = TRUE)
   }
+})
+
+# ---- statistics --------------------------------------------------------------------------------
+
+test_that("each level of sigma has its own variance, beside V in full", {
+  d <- crossed_data(71, 240)
+  d$h <- factor(sample(c("u", "v", "w"), 240, TRUE, c(0.5, 0.3, 0.2)))
+  d$y <- d$y + rnorm(240) * c(0, 0.8, 1.5)[d$h]
+  for (method in c("em", "reml")) {
+    fit <- fit_glmm(y ~ x + (x | a) + (1 | b), d, method = method, weights = w, sigma = ~ h)
+    expect_identical(names(sigma(fit)), c("u", "v", "w"))
+    expect_dense(fit)
+    expect_lt(fit$convergence$gradient, 1e-6)
+    free <- fit$parameters$name[fit$parameters$block != "beta"]
+    expect_equal(unname(vcov(fit, full = TRUE)[free, free]), dense_covariance(fit),
+                 tolerance = 1e-5) # rounding of differences
+  }
+  # levels of a factor that is crossed with, too
+  own <- fit_glmm(y ~ x + (1 | a) + (1 | b), d, weights = w, sigma = ~ c)
+  expect_dense(own)
+})
+
+test_that("statistics of chunks add up, and merge, to those of all rows", {
+  d <- crossed_data(72, 180)
+  fit <- fit_glmm(y ~ x + (x | a) + (1 | b) + (1 | c), d, weights = w, sigma = ~ d)
+  rows <- crossed_rows(fit$design, elbo_control())
+  chunk <- function(i) {
+    rows[c("X", "Z")] <- lapply(rows[c("X", "Z")], function(x) x[i, , drop = FALSE])
+    parts <- c("y", "weight", "level")
+    rows[parts] <- lapply(rows[parts], `[`, i)
+    rows$groups <- lapply(rows$groups, `[`, i)
+    rows
+  }
+  chunks <- lapply(list(1:50, 51:120, 121:180), chunk)
+  survey <- Reduce(function(a, b) .Call(C_glmm_survey_merge, a, b),
+                   lapply(chunks, function(x) .Call(C_glmm_survey, x)))
+  shape <- list(p = 2L, q = 4L, n_level = rows$n_level, n_smooth = 0L, first = rows$first,
+                n_unit = rows$n_unit)
+  empty <- .Call(C_glmm_stats_open, survey, shape)
+  added <- Reduce(function(stats, x) .Call(C_glmm_stats_add, stats, x), chunks, empty)
+  merged <- Reduce(function(a, b) .Call(C_glmm_stats_merge, a, b),
+                   lapply(chunks, function(x) .Call(C_glmm_stats_add, empty, x)))
+  expect_equal(added, fit$stats, tolerance = 1e-13)
+  expect_equal(merged, fit$stats, tolerance = 1e-13)
+  expect_error(.Call(C_glmm_stats_add, fit$stats[-1], rows), "no statistics")
+})
+
+test_that("little is lost where X explains nearly all of the response", {
+  d <- crossed_data(73)
+  near <- fit_glmm(y ~ x + (x | a) + (1 | b), d)
+  d$far <- 1e7 * d$x + d$y + 1e8
+  far <- fit_glmm(far ~ x + (x | a) + (1 | b), d)
+  # the response has 16 digits, of which 8 are spent on 1e8
+  expect_equal(far$log_evidence, near$log_evidence, tolerance = 1e-8)
+  expect_equal(theta(far)[-(1:2)], theta(near)[-(1:2)], tolerance = 1e-5, ignore_attr = TRUE)
 })

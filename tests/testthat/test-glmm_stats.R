@@ -17,7 +17,7 @@ chunk_stats <- function(fit, chunks) {
   survey <- Reduce(function(a, b) .Call(C_glmm_survey_merge, a, b),
                    lapply(chunks, function(i) .Call(C_glmm_survey, rows_of(design, i))))
   shape <- list(p = ncol(design$X), q = ncol(design$Z), n_group = nlevels(design$group),
-                n_level = max(1L, nlevels(design$level)), n_smooth = 0L)
+                n_level = max(1L, nlevels(design$level)), n_smooth = 0L, n_unit = NULL)
   shape[c("p", "q")] <- lapply(shape[c("p", "q")], as.integer)
   empty <- .Call(C_glmm_stats_open, survey, shape)
   lapply(chunks, function(i) .Call(C_glmm_stats_add, empty, rows_of(design, i)))
