@@ -14,6 +14,10 @@ crossed_scale_state <- function(standard, parts) {
 
 crossed_marginal_rows <- function(fit, directions, state) {
   design <- design_of(fit)
+  if (!is.null(design$level)) {
+    not_for_crossed(fit, "what estimated variances add, with a `sigma` of each level,",
+                    "Leave `sigma` out of the model, or take bootstrap().")
+  }
   s2 <- residual_variance(fit)
   at <- list(
     X = cbind(design$X[, information_of(fit)$free_beta, drop = FALSE], design$B), Z = design$Z,

@@ -309,6 +309,7 @@ test_that("each level of sigma has its own variance, beside V in full", {
   # levels of a factor that is crossed with, too
   own <- fit_glmm(y ~ x + (1 | a) + (1 | b), d, weights = w, sigma = ~ c)
   expect_dense(own)
+  expect_error(predict(own, se.fit = TRUE), "of each level", class = "elbo_error_not_available")
 })
 
 test_that("statistics of chunks add up, and merge, to those of all rows", {
