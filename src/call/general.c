@@ -213,7 +213,7 @@ SEXP call_general_at(SEXP model, SEXP theta) {
   if (status == ELBO_OK) status = general_set_theta(&w, w.theta);
   if (status == ELBO_OK && nodes == 0) status = general_grow_nodes(&w);
   if (status == ELBO_OK && nodes > 0) {
-    w.differences = 1;
+    w.few = w.differences = 1;
     status = general_set_nodes(&w, nodes);
   }
   if (status == ELBO_OK) status = general_evaluate(&w, GENERAL_VALUE);

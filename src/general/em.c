@@ -4,7 +4,7 @@
  * any covariance T T', whose best is the mean of E v v', and (beta, L, T) is the same model as
  * (beta, L T, I): parameter-expanded EM (Liu, Rubin & Wu 1998, Biometrika 85:755).
  *
- * Where there are too few nodes for a posterior (w->differences) a step climbs the quadrature's
+ * Where there are too few nodes for a posterior (w->few) a step climbs the quadrature's
  * value itself. */
 #include "general/em.h"
 
@@ -33,10 +33,13 @@ elbo_status general_e_step(void *work) {
 
 elbo_status general_elbo(void *work, double *value) {
   general_work *w = (general_work *)work;
-  double change = 0.0;
-  if (w->differences) return general_log_evidence(work, value);
-  const elbo_status status = w->q_exact ? ELBO_OK : general_change(w, &change);
-  *value = w->q_value + change;
+  if (w->few) return general_log_evidence(work, value);
+  elbo_status status = ELBO_OK;
+  if (!w->q_exact && !w->change_known) {
+    status = general_change(w, &w->change);
+    w->change_known = status == ELBO_OK;
+  }
+  *value = w->q_value + (w->q_exact ? 0.0 : w->change);
   return status;
 }
 
@@ -86,7 +89,7 @@ elbo_status general_newton_step(double *H, const double *g, int n, double *step,
 
 /* What a step must raise, less its value before. */
 static elbo_status judge(general_work *w, double before, double *gain) {
-  if (!w->differences) return general_change(w, gain);
+  if (!w->few) return general_change(w, gain);
   const elbo_status status = general_evaluate(w, GENERAL_VALUE);
   *gain = w->at.value - before;
   return status;
@@ -99,7 +102,7 @@ static elbo_status climb(general_work *w) {
   double *work = H + square(n), gain, factor = 1.0;
   const double value = w->at.value;
   elbo_status status;
-  general_chain(&w->par, w->theta, w->differences ? w->at.gradient : w->at.score, g, w->at.complete,
+  general_chain(&w->par, w->theta, w->few ? w->at.gradient : w->at.score, g, w->at.complete,
                 w->at.score, H, w->scratch);
   status = general_newton_step(H, g, n, step, work);
   memcpy(before, w->theta, (size_t)n * sizeof(double));
@@ -146,5 +149,5 @@ elbo_status general_m_step(void *work) {
   memcpy(second, w->at.second, square(w->rows.q) * sizeof(double));
   w->q_exact = 0;
   status = climb(w);
-  return status == ELBO_OK && !w->differences ? expand(w, second) : status;
+  return status == ELBO_OK && !w->few ? expand(w, second) : status;
 }

@@ -52,7 +52,7 @@ elbo_status general_start(general_work *w) {
   general_parameters_pack(par, L, w->theta);
   guess_beta(w);
   guess_own(w);
-  w->differences = 1; /* without random effects one node is all there is */
+  w->few = 1; /* without random effects one node is all there is */
   elbo_status status = general_set_nodes(w, 1);
   if (status == ELBO_OK) status = general_set_theta(w, w->theta);
   if (status == ELBO_OK) status = general_log_evidence(w, &value);
@@ -80,31 +80,36 @@ static int more_nodes(const general_work *w) {
 }
 
 /* Of the value, and of an estimate in standard errors. */
-static double value_moves(double value) { return fmax(1e-7, 1e-11 * fabs(value)); }
+static double value_moves(double value) { return fmax(1e-8, 1e-12 * fabs(value)); }
 static const double ESTIMATE_MOVES = 1e-5;
 
 elbo_status general_grow_nodes(general_work *w) {
   double before, value;
-  w->differences = 0;
+  w->few = w->differences = 0;
   elbo_status status = general_set_nodes(w, FIRST_NODES);
   if (status == ELBO_OK) status = general_log_evidence(w, &value);
   for (int next = more_nodes(w); next > 0 && status == ELBO_OK; next = more_nodes(w)) {
+    const general_kept kept = general_keep_nodes(w);
     before = value;
     status = general_set_nodes(w, next);
     if (status == ELBO_OK) status = general_log_evidence(w, &value);
     w->accuracy = fabs(value - before);
-    if (w->accuracy <= value_moves(value)) break;
+    if (status == ELBO_OK && w->accuracy <= value_moves(value)) {
+      general_put_back_nodes(w, &kept);
+      break;
+    }
   }
   return status;
 }
 
 /* Whether more nodes would move the value at theta, or the estimates; they are kept where so. */
 static elbo_status nodes_suffice(general_work *w, int *suffice) {
-  const int n = w->par.n_theta, each = w->rule.each, next = more_nodes(w);
+  const int n = w->par.n_theta, next = more_nodes(w);
   double *g = w->step_space, *step = g + n, *H = step + n, *work = H + square(n), before, value;
   *suffice = 1;
   elbo_status status = general_log_evidence(w, &before);
   if (next == 0 || w->rows.q == 0 || status != ELBO_OK) return status;
+  const general_kept kept = general_keep_nodes(w);
   status = general_set_nodes(w, next);
   if (status == ELBO_OK) status = general_hessian(w, &value, g, H);
   if (status == ELBO_OK) status = general_newton_step(H, g, n, step, work);
@@ -112,10 +117,15 @@ static elbo_status nodes_suffice(general_work *w, int *suffice) {
   w->accuracy = fabs(value - before);
   *suffice =
       w->accuracy <= value_moves(value) && dot(g, step, n) <= ESTIMATE_MOVES * ESTIMATE_MOVES;
-  return *suffice ? general_set_nodes(w, each) : ELBO_OK;
+  if (*suffice) general_put_back_nodes(w, &kept);
+  return ELBO_OK;
 }
 
 /* ---- the climb ------------------------------------------------------------------------------- */
+
+enum { ROUGH_STEPS = 50 };
+
+static const double ROUGH = 1e-2; /* of a standard error */
 
 /* A climb with more nodes goes on where the last one ended: its start is an E-step with them. */
 typedef struct {
@@ -145,19 +155,41 @@ static void add_counts(elbo_result *to, const elbo_result *before) {
   to->newton += before->newton;
 }
 
+/* With few nodes, untold, to where the number of nodes is found; a climb by EM alone then starts
+ * where it would have. */
+static elbo_status climb_roughly(general_work *w, const elbo_control *control,
+                                 const elbo_hooks *hooks, double *memory) {
+  const elbo_hooks untold = {hooks->poll, NULL, hooks->ctx};
+  const int n = w->par.n_theta, by_em = control->accelerate != ELBO_ACCELERATE_AUTO;
+  double *start = w->difference_space;
+  elbo_control settings = *control;
+  elbo_result result;
+  memcpy(start, w->theta, (size_t)n * sizeof(double));
+  settings.accelerate = ELBO_ACCELERATE_AUTO;
+  settings.tol = ROUGH;
+  settings.max_iter = ROUGH_STEPS;
+  w->few = 1;
+  elbo_status status = general_set_nodes(w, FIRST_NODES);
+  if (status != ELBO_OK) return status;
+  elbo_model model = general_model(w);
+  model.schedule.em_first = 0;
+  model.propose = NULL;
+  status = elbo_ascend(&model, w, &settings, &untold, memory, &result);
+  if (status >= 0) status = general_grow_nodes(w);
+  if (status != ELBO_OK || !by_em) return status;
+  memcpy(w->theta, start, (size_t)n * sizeof(double));
+  return general_set_theta(w, w->theta);
+}
+
 elbo_status general_climb(general_work *w, int nodes, const elbo_control *control,
                           const elbo_hooks *hooks, double *memory, elbo_result *result) {
   elbo_result before = {0};
   elbo_control settings = *control;
   going_on rest = {hooks, 0};
   const elbo_hooks told = {poll, trace, &rest};
-  elbo_status status;
-  if (nodes > 0) {
-    status = general_set_nodes(w, nodes);
-    w->differences = 1;
-  } else {
-    status = general_grow_nodes(w);
-  }
+  w->few = w->differences = nodes > 0;
+  elbo_status status =
+      nodes > 0 ? general_set_nodes(w, nodes) : climb_roughly(w, control, hooks, memory);
   for (int suffice = 0; !suffice && status >= 0;) {
     elbo_model model = general_model(w);
     if (rest.before > 0) model.schedule.em_first = 0;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "general/nodes.h"
 #include "math/quadrature.h"
 #include "math/rows.h"
 #include "math/simd.h"
@@ -50,7 +51,6 @@ void general_space_init(general_space *s, const general_rows *rows, int n_own,
   for (int k = 0; k < 4; k++) *block[k] = elbo_doubles(mem, n * chunk);
   for (int k = 0; k < 3; k++) *node[k] = elbo_doubles(mem, q * chunk);
   s->a = elbo_doubles(mem, n * q);
-  s->scratch = elbo_doubles(mem, 3 * n * chunk);
   s->moment = elbo_doubles(mem, n * (size_t)general_n_moment(rows->q));
   s->e = elbo_doubles(mem, chunk);
   s->h = elbo_doubles(mem, chunk);
@@ -142,7 +142,7 @@ static double log_joint(const group *G, const double *v, general_space *s) {
   double h = 0.0;
   for (int i = 0; i < G->n; i++) s->at[i] = s->b[i] + dot(s->a + q * i, v, q);
   for (int i = G->n; i < padded; i++) s->at[i] = 0.0;
-  response_law_block(G->at->response, padded, 1, G->y, G->size, s->at, &block, s->scratch);
+  response_law_block(G->at->response, padded, 1, G->y, G->size, s->at, &block);
   for (int i = 0; i < G->n && G->weight; i++) {
     s->at_value[i] *= G->weight[i];
     s->at_x[i] *= G->weight[i];
@@ -244,16 +244,27 @@ static void at_nodes(const group *G, const general_rule *rule, const double *mod
 
 /* f and its derivatives at the predictors b + a'v of the nodes; adds f to h. */
 static void at_predictors(const group *G, int n, general_space *s) {
-  const int q = G->q;
+  const node_kernels *kernels = node_kernels_current();
   const response_block block = {s->value, s->first, s->second, NULL};
+  kernels->predictors(G->n, G->q, n, s->b, s->a, s->v, s->x);
+  response_law_block(G->at->response, G->n, n, G->y, G->size, s->x, &block);
+  kernels->add_rows(G->n, n, G->weight, s->value, s->h);
+}
+
+/* The same where the mode is the only node: what is known there. */
+static void at_mode_alone(const group *G, const double *mode, int n, general_space *s) {
+  memset(s->z, 0, (size_t)(G->q * n) * sizeof(double));
+  memset(s->first, 0, (size_t)n * (size_t)G->n * sizeof(double));
+  memset(s->second, 0, (size_t)n * (size_t)G->n * sizeof(double));
+  for (int k = 0; k < n; k++) s->h[k] = G->h;
+  for (int c = 0; c < G->q; c++)
+    for (int k = 0; k < n; k++) s->v[n * c + k] = mode[c];
   for (int i = 0; i < G->n; i++) {
-    double *x = s->x + (size_t)n * (size_t)i;
-    for (int k = 0; k < n; k++) x[k] = s->b[i];
-    for (int c = 0; c < q; c++) add_lanes(s->a[q * i + c], s->v + n * c, x, n);
+    const size_t at = (size_t)n * (size_t)i;
+    s->x[at] = s->at[i];
+    s->first[at] = s->at_x[i] / weight_of(G, i);
+    s->second[at] = s->at_xx[i] / weight_of(G, i);
   }
-  response_law_block(G->at->response, G->n, n, G->y, G->size, s->x, &block, s->scratch);
-  for (int i = 0; i < G->n; i++)
-    add_lanes(weight_of(G, i), s->value + (size_t)n * (size_t)i, s->h, n);
 }
 
 /* The nodes' masses, up to a factor, from h. */
@@ -263,9 +274,10 @@ static void masses(const group *G, const general_rule *rule, int k0, int n, gene
   for (int k = 0; k < n; k++) s->e[k] *= rule->scaled[k0 + k];
 }
 
-/* Where there is no mass derivatives may be infinite, and count for nothing. */
-static void forget_massless(const group *G, int n, general_space *s) {
-  for (int k = 0; k < n; k++) {
+/* Where there is no mass derivatives may be infinite, and count for nothing; n_real nodes are no
+ * padding. */
+static void forget_massless(const group *G, int n, int n_real, general_space *s) {
+  for (int k = 0; k < n && k < n_real; k++) {
     if (s->e[k] > 0.0) continue;
     for (int i = 0; i < G->n; i++)
       s->first[(size_t)n * (size_t)i + (size_t)k] = s->second[(size_t)n * (size_t)i + (size_t)k] =
@@ -296,11 +308,7 @@ static void add_moments(int q, int n, const general_space *s, node_sums *sum) {
 static void node_slopes(const group *G, int n, general_space *s, node_sums *sum) {
   const int p = G->p, q = G->q;
   double *D = s->node_slope;
-  memset(D, 0, (size_t)(q * n) * sizeof(double));
-  for (int i = 0; i < G->n; i++)
-    for (int r = 0; r < q; r++)
-      add_lanes(weight_of(G, i) * G->Z[(size_t)q * (size_t)i + (size_t)r],
-                s->first + (size_t)n * (size_t)i, D + n * r, n);
+  node_kernels_current()->cross(G->n, q, n, G->Z, G->weight, s->first, D);
   for (int r = 0, at = p; r < q; r++)
     for (int c = 0; c <= r; c++, at++)
       for (int k = 0; k < n; k++) s->slope[n * at + k] = D[n * r + k] * s->v[n * c + k];
@@ -311,36 +319,6 @@ static void node_slopes(const group *G, int n, general_space *s, node_sums *sum)
     sum->g[c] += sum_lanes(s->weighted, n);
     for (int d = 0; d < q; d++) sum->zg[d + q * c] += dot_lanes(s->z + n * d, s->weighted, n);
   }
-}
-
-/* Moments of each row over the nodes, added. */
-static void row_moments(const group *G, int n, general_order order, general_space *s) {
-  const int q = G->q, n_moment = general_n_moment(q);
-  for (int i = 0; i < G->n; i++) {
-    double *m = s->moment + n_moment * i;
-    m[0] += dot_lanes(s->e, s->first + (size_t)n * (size_t)i, n);
-    if (order < GENERAL_HESSIAN) continue;
-    const double *second = s->second + (size_t)n * (size_t)i;
-    for (int k = 0; k < n; k++) s->h[k] = s->e[k] * second[k];
-    m[1] += sum_lanes(s->h, n);
-    for (int c = 0; c < q; c++) {
-      const double *v = s->v + n * c;
-      m[2 + c] += dot_lanes(s->h, v, n);
-      for (int k = 0; k < n; k++) s->weighted[k] = s->h[k] * v[k];
-      for (int d = 0; d <= c; d++)
-        m[2 + q + general_packed(c, d)] += dot_lanes(s->weighted, s->v + n * d, n);
-    }
-  }
-}
-
-/* Slopes by beta of each node. */
-static void node_slopes_beta(const group *G, int n, general_space *s) {
-  const int p = G->p;
-  memset(s->slope, 0, (size_t)(p * n) * sizeof(double));
-  for (int i = 0; i < G->n; i++)
-    for (int j = 0; j < p; j++)
-      add_lanes(weight_of(G, i) * G->X[(size_t)p * (size_t)i + (size_t)j],
-                s->first + (size_t)n * (size_t)i, s->slope + n * j, n);
 }
 
 /* By psi: slopes of each node, and (order) what the complete second derivatives have of it. */
@@ -370,16 +348,15 @@ static void own_slopes(const group *G, int n, int n_own, general_order order, ge
   }
 }
 
-/* E of the slopes from `from` on, and of their products. */
-static void slope_moments(int n, int from, int N, general_order order, general_space *s) {
-  for (int a = order < GENERAL_HESSIAN ? from : 0; a < N; a++) {
-    const double *slope = s->slope + n * a;
-    if (a >= from) s->score[a] += dot_lanes(s->e, slope, n);
-    if (order < GENERAL_HESSIAN) continue;
-    for (int k = 0; k < n; k++) s->weighted[k] = s->e[k] * slope[k];
-    for (int b = 0; b <= a; b++)
-      s->spread[a + N * b] += dot_lanes(s->weighted, s->slope + n * b, n);
-  }
+/* E of the slopes by L and psi, and of all their products; moments of each row. */
+static void slope_moments(const group *G, int n, int N, general_order order, general_space *s) {
+  const node_kernels *kernels = node_kernels_current();
+  for (int a = G->p; a < N; a++) s->score[a] += dot_lanes(s->e, s->slope + n * a, n);
+  kernels->moments(G->n, G->q, n, order == GENERAL_HESSIAN, s->e, s->v, s->first, s->second,
+                   s->moment);
+  if (order < GENERAL_HESSIAN) return;
+  kernels->cross(G->n, G->p, n, G->X, G->weight, s->first, s->slope); /* by beta */
+  kernels->products(N, n, s->e, s->slope, s->spread);
 }
 
 /* ---- the derivative of the quadrature's own value -------------------------------------------- */
@@ -521,7 +498,7 @@ elbo_status general_group(const general_rows *rows, const general_point *at,
                           const general_rule *rule, int g, general_order order, double *mode,
                           general_space *s, general_sums *sums, general_posterior *posterior) {
   const int n_own = at->response->n_own, p = rows->p, q = rows->q;
-  const int from = p, N = p + q * (q + 1) / 2 + n_own;
+  const int N = p + q * (q + 1) / 2 + n_own;
   group G;
   node_sums sum = {0};
   open_group(&G, rows, at, g, s);
@@ -537,18 +514,20 @@ elbo_status general_group(const general_rows *rows, const general_point *at,
   }
   for (int k0 = 0; k0 < rule->padded; k0 += s->chunk) {
     const int n = smaller(s->chunk, rule->padded - k0);
-    at_nodes(&G, rule, mode, k0, n, s);
-    at_predictors(&G, n, s);
+    if (rule->n_node == 1) {
+      at_mode_alone(&G, mode, n, s);
+    } else {
+      at_nodes(&G, rule, mode, k0, n, s);
+      at_predictors(&G, n, s);
+    }
     masses(&G, rule, k0, n, s);
     sum.total += sum_lanes(s->e, n);
     if (order > GENERAL_VALUE || posterior) add_moments(q, n, s, &sum);
     if (order == GENERAL_VALUE) continue;
-    forget_massless(&G, n, s);
+    forget_massless(&G, n, rule->n_node - k0, s);
     node_slopes(&G, n, s, &sum);
-    if (order > GENERAL_GRADIENT) node_slopes_beta(&G, n, s);
     if (n_own > 0) own_slopes(&G, n, n_own, order, s);
-    slope_moments(n, from, N, order, s);
-    row_moments(&G, n, order, s);
+    slope_moments(&G, n, N, order, s);
   }
   const double constant = n_own > 0 ? own_constant(&G) : 0.0;
   sums->value += constant + G.h - G.log_det + log(sum.total) - 0.5 * q * LOG_2PI;

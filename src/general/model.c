@@ -29,7 +29,7 @@ static elbo_status gradient(void *work, double *out) {
 /* Of a standard error: with steps of that size the error of a central difference is some 1e-6. */
 static const double STEP = 1e-3;
 
-static elbo_status differences(general_work *w, double *hessian) {
+static elbo_status difference_hessian(general_work *w, double *hessian) {
   const int n = w->par.n_theta;
   double *theta = w->difference_space, *up = theta + n, *down = up + n, *unit = down + n;
   memcpy(theta, w->theta, (size_t)n * sizeof(double));
@@ -59,7 +59,7 @@ elbo_status general_hessian(void *work, double *value, double *gradient_out, dou
   general_work *w = (general_work *)work;
   elbo_status status = ELBO_OK;
   if (w->differences) {
-    status = differences(w, hessian);
+    status = difference_hessian(w, hessian);
     if (status == ELBO_OK) status = general_derivatives(w, gradient_out, NULL);
   } else {
     status = general_derivatives(w, gradient_out, hessian);
@@ -131,10 +131,10 @@ static int propose(void *work, int from) {
 
 static double passes(const void *work) { return ((const general_work *)work)->evaluations; }
 
-enum { EM_FIRST = 2 };
+enum { EM_FIRST = 1 };
 
 elbo_model general_model(const general_work *w) {
-  const int few = w->differences;
+  const int few = w->few, differences = w->differences;
   const elbo_model model = {
       .n_eta = w->par.n_theta,
       .e_name = ELBO_STEP_E,
@@ -150,9 +150,9 @@ elbo_model general_model(const general_work *w) {
       .objective = {.value = general_log_evidence,
                     .gradient = gradient,
                     .hessian = general_hessian,
-                    .metric = few ? metric : NULL},
+                    .metric = differences ? metric : NULL},
       .schedule = {.em_first = EM_FIRST,
-                   .em_until = few ? 1e-3 : HUGE_VAL,
+                   .em_until = differences ? 1e-3 : HUGE_VAL,
                    .second_order = ELBO_SECOND_ORDER_DENSE},
       .propose = propose,
       .passes = passes,

@@ -89,6 +89,7 @@ elbo_status general_work_init(general_work *w, const general_input *in, int thre
   w->space = mem->get(mem->ctx, (size_t)w->threads * sizeof *w->space);
   for (int k = 0; k < w->n_slot; k++) sums_init(w->of_slot + k, w->par.n_inner, in->q, mem);
   sums_init(&w->at, w->par.n_inner, in->q, mem);
+  sums_init(&w->other, w->par.n_inner, in->q, mem);
   w->known = GENERAL_NOTHING;
   const response_rows rows = {in->n, in->y, in->size, in->weight};
   if (in->n_own == 0) w->constant = response_law_constant(&w->par.response, &rows);
@@ -103,9 +104,25 @@ elbo_status general_set_nodes(general_work *w, int each) {
   return status;
 }
 
+general_kept general_keep_nodes(general_work *w) {
+  const general_kept kept = {w->rule, w->at, w->known};
+  w->at = w->other;
+  w->other = kept.at;
+  return kept;
+}
+
+/* The space of more nodes does for fewer. */
+void general_put_back_nodes(general_work *w, const general_kept *kept) {
+  w->other = w->at;
+  w->rule = kept->rule;
+  w->at = kept->at;
+  w->known = kept->known;
+}
+
 elbo_status general_set_theta(general_work *w, const double *theta) {
   if (theta != w->theta) memcpy(w->theta, theta, (size_t)w->par.n_theta * sizeof(double));
   w->known = GENERAL_NOTHING;
+  w->change_known = 0;
   return general_parameters_set(&w->par, w->theta, w->L);
 }
 
@@ -148,8 +165,8 @@ elbo_status general_derivatives(general_work *w, double *gradient, double *hessi
   const elbo_status status = general_evaluate(w, hessian ? GENERAL_HESSIAN : GENERAL_GRADIENT);
   if (status != ELBO_OK) return status;
   for (size_t e = 0; e < square(n) && hessian; e++) louis[e] = w->at.complete[e] + w->at.spread[e];
-  general_chain(&w->par, w->theta, w->at.gradient, gradient, hessian ? louis : NULL, w->at.score,
-                hessian, work);
+  general_chain(&w->par, w->theta, w->few ? w->at.gradient : w->at.score, gradient,
+                hessian ? louis : NULL, w->at.score, hessian, work);
   return ELBO_OK;
 }
 
@@ -166,17 +183,26 @@ elbo_status general_group_score(general_work *w, int g, double *score) {
 
 elbo_status general_posteriors(general_work *w, double *mean, double *cov, double *laplace) {
   const size_t q = (size_t)w->rows.q;
+  const int threads = w->threads;
   const general_point at = point_of(w);
-  *laplace = w->constant;
-  for (int g = 0; g < w->rows.m; g++) {
-    general_posterior posterior = {mean + q * (size_t)g, cov + q * q * (size_t)g, 0.0};
-    general_sums *sums = w->of_slot;
-    const elbo_status status = general_group(&w->rows, &at, &w->rule, g, GENERAL_VALUE,
-                                             w->mode + q * (size_t)g, w->space, sums, &posterior);
-    if (status != ELBO_OK) return status;
-    *laplace += posterior.laplace;
+  int worst = ELBO_OK;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
+  for (int k = 0; k < w->n_slot; k++) {
+    double sum = 0.0;
+    for (int g = w->slot[k]; g < w->slot[k + 1]; g++) {
+      general_posterior posterior = {mean + q * (size_t)g, cov + q * q * (size_t)g, 0.0};
+      const elbo_status status =
+          general_group(&w->rows, &at, &w->rule, g, GENERAL_VALUE, w->mode + q * (size_t)g,
+                        w->space + threads_this(), w->of_slot + k, &posterior);
+      worst = smaller(worst, status);
+      if (status != ELBO_OK) break;
+      sum += posterior.laplace;
+    }
+    w->of_slot[k].value = sum;
   }
-  return ELBO_OK;
+  *laplace = w->constant;
+  for (int k = 0; k < w->n_slot; k++) *laplace += w->of_slot[k].value;
+  return (elbo_status)worst;
 }
 
 elbo_status general_change(general_work *w, double *change) {

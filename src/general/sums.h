@@ -13,16 +13,19 @@ typedef struct {
   general_rule rule;
   double constant; /* of the log density, where it does not depend on psi */
   int threads;
-  int differences; /* few nodes: second derivatives are differences of the gradient */
+  /* Few nodes: the gradient is that of the quadrature's own value, which steps climb, and q is no
+   * account of them; second derivatives may then be differences of the gradient. */
+  int few, differences;
   double accuracy; /* of the value, as more nodes told */
   /* theta, the root of Sigma there, modes (m x q), value where it is known */
   double *theta, *L, *mode;
-  general_sums at;
-  general_order known; /* of `at`, at theta */
+  general_sums at, other; /* at theta; those of other nodes meanwhile */
+  general_order known;    /* of `at`, at theta */
   /* q: the quadrature's at q_theta, seen from coordinates T^{-1} v */
   double *q_theta, *q_L, *q_mode, *q_inverse, q_value;
-  int q_exact;              /* q is the posterior at theta */
-  general_parameters q_par; /* with psi of its own */
+  int q_exact, change_known; /* q is the posterior at theta; whether `change` is known there */
+  double change;             /* general_change() */
+  general_parameters q_par;  /* with psi of its own */
   /* memory */
   const elbo_memory *mem;
   int n_slot, *slot; /* n_slot + 1: first group of each */
@@ -38,11 +41,20 @@ elbo_status general_work_init(general_work *w, const general_input *in, int thre
                               const elbo_memory *mem);
 /* A rule of `each` nodes a dimension from here on. */
 elbo_status general_set_nodes(general_work *w, int each);
+/* What is known with the present nodes, while others are tried at the same theta. */
+typedef struct {
+  general_rule rule;
+  general_sums at;
+  general_order known;
+} general_kept;
+general_kept general_keep_nodes(general_work *w);
+void general_put_back_nodes(general_work *w, const general_kept *kept);
 elbo_status general_set_theta(general_work *w, const double *theta);
 /* w->at at theta, to that order at least. */
 elbo_status general_evaluate(general_work *w, general_order order);
-/* By theta: the gradient (n_theta) of the quadrature's value, and Louis's second derivatives
- * (n_theta x n_theta) where hessian is not NULL. */
+/* By theta: the gradient (n_theta), Fisher's where the nodes suffice, else (w->few) that of
+ * the quadrature's own value, and Louis's second derivatives (n_theta x n_theta) where hessian is
+ * not NULL. */
 elbo_status general_derivatives(general_work *w, double *gradient, double *hessian);
 /* The same for group g alone, gradients only: scores (n_theta). */
 elbo_status general_group_score(general_work *w, int g, double *score);

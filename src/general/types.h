@@ -117,7 +117,7 @@ typedef struct {
   int chunk;
   double *b, *a;                                 /* rows; rows x q, by row */
   double *at, *at_value, *at_x, *at_xx, *at_xxx; /* rows: the predictor at the mode, p there */
-  double *x, *value, *first, *second, *scratch;  /* rows x chunk each, scratch 3 times that */
+  double *x, *value, *first, *second;            /* rows x chunk each */
   double *moment;                                /* rows x general_n_moment() */
   double *v, *z, *node_slope, *e, *h;            /* q x chunk each; chunk */
   double *slope, *weighted;                      /* n_inner x chunk */

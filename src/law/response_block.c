@@ -3,28 +3,18 @@
 #include <math.h>
 
 #include "law/response_law.h"
-#include "math/softplus.h"
+#include "math/rows.h"
 
 /* The log density is y x - total log(1 + e^(x - shift)): binomial with logit link, and negative
- * binomial. */
+ * binomial; with the logistic function p the third derivative is 1 - 2 p times the second. */
 static void logistic_block(int n, int each, const double *y, const double *total, double extra,
-                           double shift, const double *x, const response_block *out,
-                           double *scratch) {
-  const int ld = n * each;
-  double *w = scratch + 2 * (size_t)ld;
-  for (int e = 0; e < ld; e++) w[e] = x[e] - shift;
-  softplus_expectation(row_kernels_current(), ld, w, NULL, scratch, out->value, out->x, out->xx);
-  for (int i = 0; i < n; i++) {
+                           double shift, const double *x, const response_block *out) {
+  row_kernels_current()->logistic(n, each, y, total, extra, shift, x, out->value, out->x, out->xx);
+  for (int i = 0; out->xxx && i < n; i++) {
     const double y_i = y[i], total_i = extra + (total ? total[i] : 1.0);
     const size_t at = (size_t)each * (size_t)i;
-    double *value = out->value + at, *first = out->x + at, *second = out->xx + at;
-    for (int k = 0; out->xxx && k < each; k++)
-      out->xxx[at + (size_t)k] = -total_i * second[k] * (1.0 - 2.0 * first[k]);
-    for (int k = 0; k < each; k++) {
-      value[k] = y_i * x[at + (size_t)k] - total_i * value[k];
-      first[k] = y_i - total_i * first[k];
-      second[k] = -total_i * second[k];
-    }
+    for (size_t e = at; e < at + (size_t)each; e++)
+      out->xxx[e] = total_i > 0.0 ? out->xx[e] * (1.0 - 2.0 * (y_i - out->x[e]) / total_i) : 0.0;
   }
 }
 
@@ -59,12 +49,11 @@ static void point_block(const response_law *law, int n, int each, const double *
 }
 
 void response_law_block(const response_law *law, int n, int each, const double *y,
-                        const double *size, const double *x, const response_block *out,
-                        double *scratch) {
+                        const double *size, const double *x, const response_block *out) {
   if (law->family == RESPONSE_BINOMIAL && law->link == RESPONSE_LOGIT)
-    logistic_block(n, each, y, size, 0.0, 0.0, x, out, scratch);
+    logistic_block(n, each, y, size, 0.0, 0.0, x, out);
   else if (law->family == RESPONSE_NEGATIVE_BINOMIAL)
-    logistic_block(n, each, y, y, law->natural[0], law->psi[0], x, out, scratch);
+    logistic_block(n, each, y, y, law->natural[0], law->psi[0], x, out);
   else if (law->family == RESPONSE_POISSON)
     poisson_block(n, each, y, x, out);
   else

@@ -97,14 +97,13 @@ double response_law_constant(const response_law *law, const response_rows *rows)
 void response_law_at(const response_law *law, const response_rows *rows, const double *x,
                      const response_values *out);
 /* The same without weights, at `each` predictors of every row, one row after the other: x and out
- * (n x each, each * n a multiple of SIMD_LANES); xxx NULL: not wanted.  scratch: 3 n each.  Where
- * there are kernels for it, for the laws that exp() and log() make. */
+ * (n x each; each a multiple of SIMD_LANES, or 1 where n is); xxx NULL: not wanted.  By kernels for
+ * the laws that exp() and log() make. */
 typedef struct {
   double *value, *x, *xx, *xxx;
 } response_block;
 void response_law_block(const response_law *law, int n, int each, const double *y,
-                        const double *size, const double *x, const response_block *out,
-                        double *scratch);
+                        const double *size, const double *x, const response_block *out);
 /* A predictor of a row before anything is known, from its response alone. */
 double response_law_guess(const response_law *law, double y, double size);
 /* Under normal predictors: out (n); by psi, in sums over the rows where they are not NULL, own

@@ -25,6 +25,11 @@ typedef struct {
    * test_math_rows.c). */
   void (*exp)(int ld, const double *x, double *out);
   void (*log)(int ld, const double *x, double *out);
+  /* y x - total log(1 + e^(x - shift)) and its first and second derivatives by x, total being
+   * total_i + extra (total NULL: 1 + extra); `each` predictors a row, one row after the other, a
+   * multiple of SIMD_LANES, or 1 where n is. */
+  void (*logistic)(int n, int each, const double *y, const double *total, double extra,
+                   double shift, const double *x, double *value, double *first, double *second);
 } row_kernels;
 
 const row_kernels *row_kernels_current(void);

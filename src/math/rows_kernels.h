@@ -93,6 +93,41 @@ KERNEL void SIMD_NAME(rows_log)(int ld, const double *x, double *out) {
   }
 }
 
+/* As in math/logistic.h, e = e^-|x - shift|, u = 1 + e; log u with what was lost in rounding u. */
+INLINE void vec_logistic(vec y, vec total, vec x, double shift, double *value, double *first,
+                         double *second) {
+  const vec w = x - shift;
+  const veci positive = (veci)(w > zero);
+  vec e = CHOOSE(positive, -w, w);
+  vec_exp(&e);
+  const vec u = 1.0 + e, inverse = 1.0 / u;
+  vec log_u = u;
+  vec_log(&log_u);
+  log_u += (e - (u - 1.0)) * inverse + CHOOSE(positive, w, zero);
+  *(vec *)value = y * x - total * log_u;
+  *(vec *)first = y - total * (CHOOSE(positive, ALL(1.0), e) * inverse);
+  *(vec *)second = -total * (e * inverse * inverse);
+}
+
+KERNEL void SIMD_NAME(rows_logistic)(int n, int each, const double *y, const double *total,
+                                     double extra, double shift, const double *x, double *value,
+                                     double *first, double *second) {
+  if (each == 1) {
+    for (int i = 0; i < n; i += SIMD_WIDTH) {
+      const vec all = total ? *(const vec *)(total + i) + extra : ALL(1.0 + extra);
+      vec_logistic(*(const vec *)(y + i), all, *(const vec *)(x + i), shift, value + i, first + i,
+                   second + i);
+    }
+    return;
+  }
+  for (int i = 0; i < n; i++) {
+    const vec own = ALL(y[i]), all = ALL((total ? total[i] : 1.0) + extra);
+    const size_t at = (size_t)each * (size_t)i;
+    for (size_t k = at; k < at + (size_t)each; k += SIMD_WIDTH)
+      vec_logistic(own, all, *(const vec *)(x + k), shift, value + k, first + k, second + k);
+  }
+}
+
 /* ---- densities ------------------------------------------------------------------------------- */
 
 enum { SIDE = 4 }; /* vectors of rows side by side: they share what is read of M */
@@ -258,5 +293,5 @@ KERNEL void SIMD_NAME(posterior)(int ld, int k, double *l, double *lse) {
 #define KERNEL_TABLE                                                                      \
   {                                                                                       \
     SIMD_NAME(quadratic), SIMD_NAME(crossprod), SIMD_NAME(outer), SIMD_NAME(posterior),   \
-        SIMD_NAME(rows_exp), SIMD_NAME(rows_log)                                          \
+        SIMD_NAME(rows_exp), SIMD_NAME(rows_log), SIMD_NAME(rows_logistic)                \
   }

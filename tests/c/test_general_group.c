@@ -138,6 +138,7 @@ static void test_gradient(void) {
         general_work w;
         double gradient[16], theta[16];
         open_example(examples + e, q, nodes[k], &w);
+        w.few = 1;
         const int n = w.par.n_theta;
         CHECK(general_derivatives(&w, gradient, NULL) == ELBO_OK);
         memcpy(theta, w.theta, (size_t)n * sizeof(double));

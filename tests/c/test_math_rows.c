@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "math/logistic.h"
 #include "reference.h"
 
 /* Sums of some hundreds of products of numbers near one, in a different order. */
@@ -97,6 +98,27 @@ static void test_posterior(const row_kernels *kernels) {
   }
 }
 
+/* Against math/logistic.h; 1,000 trials and predictors far out. */
+static void test_logistic(const row_kernels *kernels) {
+  enum { ROWS = 8, EACH = 16 };
+  double y[ROWS], n[ROWS], x[ROWS * EACH], out[3][ROWS * EACH];
+  for (int by_row = 0; by_row < 2; by_row++) {
+    const int each = by_row ? EACH : 1;
+    for (int i = 0; i < ROWS; i++) {
+      n[i] = i == 3 ? 1000.0 : i;
+      y[i] = floor(n[i] * random_uniform());
+    }
+    for (int e = 0; e < ROWS * each; e++) x[e] = (e % 5 == 0 ? 200.0 : 3.0) * random_normal();
+    kernels->logistic(ROWS, each, y, n, 0.5, 0.25, x, out[0], out[1], out[2]);
+    for (int e = 0; e < ROWS * each; e++) {
+      const double w = x[e] - 0.25, all = n[e / each] + 0.5, own = y[e / each];
+      CHECK_CLOSE(out[0][e], own * x[e] - all * softplus(w), 1e-14);
+      CHECK_CLOSE(out[1][e], own - all * logistic(w), 1e-14);
+      CHECK_CLOSE(out[2][e], -all * logistic_slope(w), 1e-14);
+    }
+  }
+}
+
 static void test_load(void) {
   const double x[10] = {1, 2, 3, 4, 5, 11, 12, 13, 14, 15};
   double block[16];
@@ -121,6 +143,7 @@ int main(void) {
     test_quadratic(builds[i], 1);
     test_crossprod(builds[i]);
     test_posterior(builds[i]);
+    test_logistic(builds[i]);
   }
   test_load();
   return FINISH();
