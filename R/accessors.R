@@ -63,6 +63,7 @@ information_of <- element("information") # derivatives and covariances at the op
 beta_cov_of <- element("beta_cov")
 `beta_cov_of<-` <- set_element("beta_cov")
 stats_of <- element("stats") # sums over the rows, see src/glmm/stats.h
+`stats_of<-` <- set_element("stats")
 var_cov_of <- element("var_cov")
 `var_cov_of<-` <- set_element("var_cov")
 standard_units_of <- element("units") # those of a fit made by standard_fit()

@@ -10,7 +10,8 @@
 #'   needed.
 #' @param model.names Names of the fits in the table; by default those of the arguments, or else the
 #'   expressions given.
-#' @param ddf As in lmerTest; Satterthwaite's degrees of freedom are the only ones.
+#' @param ddf Of the tests of a single fit, as in lmerTest: `"Satterthwaite"` or, of fits by
+#'   `"reml"`, `"Kenward-Roger"`, whose F is scaled too.
 #' @param type Of the tests of a single fit: 3 (or `"III"`), each term given all others, main
 #'   effects of factors averaged over the levels of those they interact with, whatever the contrasts
 #'   they were coded by; 2, each term given all that do not contain it; 1, in their order.
@@ -34,7 +35,7 @@
 anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), nsim = NULL,
                            seed = NULL, refit = NULL, model.names = NULL, ddf = NULL, type = 3) {
   test <- check_choice(test, "test", c("auto", "chisq", "bootstrap"))
-  check_ddf(ddf, "ddf")
+  ddf <- check_ddf(ddf, "ddf")
   type <- hypothesis_type(type)
   # A list of named fits, by do.call(), names none of them `object`.
   fits <- if (missing(object)) list(...) else list(object, ...)
@@ -43,7 +44,8 @@ anova.elbo_fit <- function(object, ..., test = c("auto", "chisq", "bootstrap"), 
   labels <- compared_names(fits, expressions, model.names)
   if (!is.null(nsim)) check_count(nsim, "nsim")
   check_compared(fits[[1]], fits)
-  if (length(fits) == 1) return(anova_terms(fits[[1]], type))
+  if (length(fits) == 1) return(anova_terms(fits[[1]], type, ddf))
+  check(ddf == "Satterthwaite", "ddf", "left out where fits are compared by their likelihoods", ddf)
   fits <- comparable_likelihoods(fits, refit)
   order <- order(vapply(fits, n_free, 0))
   fits <- fits[order]

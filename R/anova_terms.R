@@ -13,25 +13,26 @@ hypothesis_type <- function(type) {
   (match(as.character(type), known) - 1) %% 3 + 1
 }
 
-anova_terms <- function(fit, type) UseMethod("anova_terms")
+anova_terms <- function(fit, type, ddf) UseMethod("anova_terms")
 
 #' @exportS3Method
-anova_terms.elbo_fit <- function(fit, type) {
+anova_terms.elbo_fit <- function(fit, type, ddf) {
   abort(c("anova() compares two or more fits with each other.",
           "Tests of single coefficients are in summary()."), "elbo_error_argument")
 }
 
 #' @exportS3Method
-anova_terms.elbo_glmm <- function(fit, type) {
+anova_terms.elbo_glmm <- function(fit, type, ddf) {
   hypotheses <- switch(type, sequential_hypotheses(fit), partial_hypotheses(fit),
                        averaged_hypotheses(fit))
-  table <- do.call(rbind, lapply(hypotheses, function(L) term_test(fit, L)))
+  at <- if (ddf == "Kenward-Roger") kenward_roger(fit)
+  table <- do.call(rbind, lapply(hypotheses, function(L) term_test(fit, L, at)))
   if (is.null(table)) table <- data.frame()
   rownames(table) <- names(hypotheses)
   given <- c("those before it", "those that do not contain it",
              "all others, whatever the contrasts")
-  heading <- sprintf("Type %s F tests of the terms, each given %s (Satterthwaite's df)\n",
-                     utils::as.roman(type), given[type])
+  heading <- sprintf("Type %s F tests of the terms, each given %s (%s's df)\n",
+                     utils::as.roman(type), given[type], ddf)
   structure(table, heading = heading, class = c("elbo_anova", "anova", "data.frame"))
 }
 
@@ -112,8 +113,9 @@ containing_terms <- function(fit) {
 
 # Wald's F: the contrasts are rotated to be uncorrelated, and the degrees of freedom of their t
 # statistics combined so that F has the right mean (Fai & Cornelius 1996), as in lmerTest.
-# Contrasts are of coefficients in units of their standard errors, so that sizes compare.
-term_test <- function(fit, L) {
+# Contrasts are of coefficients in units of their standard errors, so that sizes compare. Kenward
+# and Roger's test where `at` is what kenward_roger() gives.
+term_test <- function(fit, L, at = NULL) {
   if (nrow(L) == 0) L <- matrix(0, 1, ncol(L)) # all columns dropped: nothing to test
   units <- covariance_units(beta_cov_of(fit))
   L <- L * rep(units, each = nrow(L))
@@ -125,7 +127,13 @@ term_test <- function(fit, L) {
   contrasts <- t(spectrum$vectors[, free, drop = FALSE]) %*% L
   statistic <- if (k > 0) mean(drop(contrasts %*% (coef(fit) / units))^2 / spectrum$values[free])
                else NA_real_
-  df <- if (k > 0) combined_df(fit_df(fit, contrasts / rep(units, each = k))) else NA_real_
+  contrasts <- contrasts / rep(units, each = k)
+  if (k > 0 && !is.null(at)) {
+    test <- kenward_roger_test(at, contrasts[, information_of(fit)$free_beta, drop = FALSE],
+                               coef(fit)[information_of(fit)$free_beta])
+    statistic <- test$statistic
+  }
+  df <- if (k == 0) NA_real_ else if (is.null(at)) combined_df(fit_df(fit, contrasts)) else test$df
   data.frame(`F value` = statistic, NumDF = k, DenDF = df,
              `Pr(>F)` = stats::pf(statistic, k, df, lower.tail = FALSE), check.names = FALSE)
 }

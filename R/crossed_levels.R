@@ -6,8 +6,10 @@
 #   level_products(fit, B, inverse, parts)   S B, S = Var(u | y, beta), or Z'WZ B, W the residual
 #                                 precisions, at parameters `parts` as theta_parts() has them
 #   level_sums(design, a), level_rows(design, u)   Z'a and Z u, for matrices
-#   level_forms(times, place, Z, N), level_diagonal(times, N)   z'B z by row, and the diagonal, of a
-#                                 symmetric B known by its products
+#   level_forms(times, place, Z, N), level_entries(times, i, j, N), level_diagonal(times, N)
+#                                 z'B z by row, entries and the diagonal of a symmetric B that is
+#                                 known by its products
+#   level_terms(design), level_pairs(design)   the column of Z of each, and pairs of one level
 #   level_gains(parts)            gains (N x p) of latent_parts()
 #   by_factor(design, value)      N numbers as m x q of each factor
 #   level_traces(fit, parts)      tr(V^-1 dV V^-1 dV) by entries of Sigma and the residual variance
@@ -28,13 +30,10 @@ level_places <- function(design, group = lapply(design$groups, as.integer), n = 
   matrix(as.integer(place), n)
 }
 
-# The model as C has it, with all columns of X. A fit in standard units has other columns than those
-# that its statistics are of.
+# The model as C has it, with all coefficients.
 level_model <- function(fit) {
   model <- model_of(fit)
   model[c("map", "origin")] <- list(NULL)
-  if (is.null(standard_units_of(fit))) return(model)
-  model$stats <- glmm_stats(design_of(fit), model, control_of(fit))
   model
 }
 
@@ -43,7 +42,7 @@ level_products <- function(fit, B, inverse, parts = theta_parts(fit)) {
   .Call(C_glmm_levels, level_model(fit), parts, B, inverse)
 }
 
-# In the order of glmm_traces: the pairs of Sigma, then the residual variance.
+# In the order of glmm_traces: the pairs of Sigma, then the residual variances.
 level_traces <- function(fit, parts) {
   parts["beta"] <- list(NULL)
   .Call(C_glmm_traces, level_model(fit), parts)
@@ -100,20 +99,41 @@ level_forms <- function(times, place, Z, N, each = 1) {
   value
 }
 
-# The diagonal of B.
-level_diagonal <- function(times, N, each = 1) {
-  value <- numeric(N)
-  for (strip in level_strips(seq_len(N), N, each)) {
-    value[strip] <- times(unit_columns(N, strip))[cbind(strip, seq_along(strip))]
+# B at rows i and columns j.
+level_entries <- function(times, i, j, N, each = 1) {
+  value <- numeric(length(i))
+  for (strip in level_strips(sort(unique(j)), N, each)) {
+    B <- times(unit_columns(N, strip))
+    column <- match(j, strip)
+    here <- which(!is.na(column))
+    value[here] <- B[cbind(i[here], column[here])]
   }
   value
 }
+
+level_diagonal <- function(times, N, each = 1) level_entries(times, seq_len(N), seq_len(N), N, each)
 
 level_gains <- function(parts) {
   do.call(rbind, lapply(parts, function(part) {
     size <- dim(part$gain)
     matrix(aperm(part$gain, c(1, 3, 2)), size[1] * size[3], size[2])
   }))
+}
+
+# The term of each of the N latent variables.
+level_terms <- function(design) {
+  of_factor <- split(seq_along(factor_of_column(design)), factor_of_column(design))
+  unlist(Map(rep, of_factor, vapply(design$groups, nlevels, 0L)), use.names = FALSE)
+}
+
+# Each two of the N that are terms of one level (or the same): i, j.
+level_pairs <- function(design) {
+  terms <- split(seq_along(factor_of_column(design)), factor_of_column(design))
+  size <- rep(lengths(terms), vapply(design$groups, nlevels, 0L)) # of each level
+  first <- cumsum(c(0L, size))[seq_along(size)]
+  i <- unlist(Map(function(from, q) from + rep(seq_len(q), q), first, size))
+  j <- unlist(Map(function(from, q) from + rep(seq_len(q), each = q), first, size))
+  list(i = i, j = j)
 }
 
 # From N numbers to those of each factor, m x q.
@@ -164,4 +184,22 @@ new_level_variance <- function(object, Z, place) {
 known_levels <- function(fit) {
   list(C = coefficient_cov(fit), gain = level_gains(latent_parts(fit)), each = 1,
        times = function(E) level_products(fit, E, TRUE))
+}
+
+# As latent_rows_given(): at the state that at_eta() gives. Levels that are gone are NA.
+crossed_rows_given <- function(fit, state) {
+  design <- design_of(fit)
+  place <- level_places(design)
+  means <- unlist(lapply(state$latent, function(one) t(one$mean)))
+  gains <- level_gains(state$latent)
+  mean <- numeric(nrow(place))
+  gain <- matrix(0, nrow(place), ncol(gains))
+  for (k in seq_len(ncol(place))) {
+    mean <- mean + design$Z[, k] * means[place[, k]]
+    gain <- gain + design$Z[, k] * gains[place[, k], , drop = FALSE]
+  }
+  scales <- list(Sigma = state$Sigma, smooth = state$smooth_sd, sigma = state$sigma)
+  times <- function(E) level_products(fit, E, TRUE, scales)
+  spread <- level_forms(times, place, design$Z, nrow(gains))
+  list(mean = mean, gain = gain, spread = replace(spread, is.na(mean), NA))
 }

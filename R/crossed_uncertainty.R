@@ -14,18 +14,19 @@ crossed_scale_state <- function(standard, parts) {
 
 crossed_marginal_rows <- function(fit, directions, state) {
   design <- design_of(fit)
-  if (!is.null(design$level)) {
-    not_for_crossed(fit, "what estimated variances add, with a `sigma` of each level,",
-                    "Leave `sigma` out of the model, or take bootstrap().")
-  }
   s2 <- residual_variance(fit)
   at <- list(
     X = cbind(design$X[, information_of(fit)$free_beta, drop = FALSE], design$B), Z = design$Z,
     group = lapply(factor_of_column(design), function(f) as.integer(design$groups[[f]])),
     C = state$C, gain = state$gain, directions = directions, design = design,
     times = function(B, inverse) level_products(fit, B, inverse, state$parts),
-    s2 = state$parts$sigma^2, traces = direction_traces(fit, directions, state$parts)
+    s2 = state$parts$sigma^2, level = design$level,
+    traces = direction_traces(fit, directions, state$parts)
   )
+  at$times_level <- function(l, u) {
+    if (is.null(design$level)) return(at$times(u, FALSE))
+    level_sums(design, (as.integer(design$level) == l) / s2 * level_rows(design, u))
+  }
   at$solve <- function(a) {
     a <- unname(a / s2)
     a - level_rows(design, at$times(level_sums(design, a), TRUE)) / s2
@@ -41,10 +42,12 @@ crossed_marginal_rows <- function(fit, directions, state) {
 direction_traces <- function(fit, directions, parts) {
   known <- level_traces(fit, parts)
   pairs <- cbind(known$a, known$b)
+  n_pair <- nrow(pairs)
   J <- vapply(directions, function(d) {
-    switch(d$kind, latent = c(d$G[pairs], 0), residual = c(0 * known$a, 1),
-           smooth = rep(NA_real_, nrow(pairs) + 1))
-  }, numeric(nrow(pairs) + 1))
+    row <- numeric(nrow(known$traces))
+    switch(d$kind, latent = replace(row, seq_len(n_pair), d$G[pairs]),
+           residual = replace(row, n_pair + d$level, 1), smooth = NA * row)
+  }, numeric(nrow(known$traces)))
   t(J) %*% known$traces %*% J
 }
 
@@ -62,37 +65,44 @@ crossed_excess <- function(info) {
        each = 2 + length(at$directions))
 }
 
-# With T = I - S A, A = Z'WZ: du/dpsi = T G Z'V_0^-1 (y - X beta) of an entry of Sigma, and of the
-# residual variance -S A (Z'A^-1) ..., both L Z'V_0^-1 (y - X beta) with L = T G or -S / s2; and
-# Z'V_0^-1 Z = A T.
+# With T = I - S A, A = Z'WZ, and A_l its part of the rows of residual variance l: du/dpsi is
+# L V_0^-1 (y - X beta), L = T G Z' of an entry of Sigma, -S Z' s2^-1 (rows of l) of a residual
+# variance. So E'L' = a' with a = Z c, c = G T'E, or -s2^-1 (rows of l) Z S E; h = Z'W a, and
+# Z'V_0^-1 a = h - A S h.
 excess_products <- function(info, E) {
   at <- info$at
-  kept <- which(vapply(at$directions, `[[`, "", "kind") != "smooth")
-  kinds <- vapply(at$directions[kept], `[[`, "", "kind")
+  kind <- vapply(at$directions, `[[`, "", "kind")
+  latent <- which(kind == "latent")
+  residual <- which(kind == "residual")
+  level <- vapply(at$directions[residual], `[[`, 0L, "level")
+  A <- 2 * info$A
   SE <- at$times(E, TRUE)
-  ASE <- at$times(SE, FALSE)
-  c <- lapply(at$directions[kept], function(d) {
-    if (d$kind == "latent") by_law(at$design, d$G, E - ASE) else -SE / at$s2
-  })
-  size <- ncol(E)
-  moved <- at$times(do.call(cbind, c), FALSE) # A T c = A c - A S A c
-  moved <- moved - at$times(at$times(moved, TRUE), FALSE)
-  Q <- lapply(seq_along(kept), function(l) moved[, (l - 1) * size + seq_len(size), drop = FALSE])
+  TE <- E - at$times(SE, FALSE)
+  c <- lapply(at$directions[latent], function(d) by_law(at$design, d$G, TE))
+  b <- lapply(level, function(l) at$times_level(l, SE) / at$s2[l])
+  apart <- function(stacked) {
+    lapply(seq_len(ncol(stacked) / ncol(E)), function(k) {
+      stacked[, (k - 1) * ncol(E) + seq_len(ncol(E)), drop = FALSE]
+    })
+  }
+  sum_of <- function(list, weights) Reduce(`+`, Map(`*`, list, weights), 0 * E)
+  h <- do.call(cbind, c(if (length(c) > 0) list(at$times(do.call(cbind, c), FALSE)),
+                        lapply(b, `-`)))
+  Sh <- at$times(h, TRUE)
+  Q <- apart(h - at$times(Sh, FALSE))
+  Sh <- apart(Sh)
+  order <- c(latent, residual)
   x <- y <- 0 * E
-  for (k in seq_along(kept)) {
-    sum <- 2 * Reduce(`+`, Map(`*`, Q, info$A[kept[k], kept]))
-    bias <- info$bias[kept[k]]
-    if (kinds[k] == "latent") x <- x + by_law(at$design, at$directions[[kept[k]]]$G,
-                                              sum - bias * (E - ASE))
-    else y <- y - (sum + bias * ASE) / at$s2
+  for (k in latent) {
+    x <- x + by_law(at$design, at$directions[[k]]$G,
+                    sum_of(Q, A[k, order]) - info$bias[k] * TE)
+  }
+  for (i in seq_along(residual)) {
+    k <- residual[i]
+    moved <- at$times_level(level[i], sum_of(c, A[k, latent]) - sum_of(Sh, A[k, order]))
+    y <- y - (moved - A[k, k] * b[[i]]) / at$s2[level[i]] - info$bias[k] * b[[i]]
   }
   x + at$times(y - at$times(x, FALSE), TRUE)
-}
-
-# The term of each of the N latent variables.
-level_terms <- function(design) {
-  of_factor <- split(seq_along(factor_of_column(design)), factor_of_column(design))
-  unlist(Map(rep, of_factor, vapply(design$groups, nlevels, 0L)), use.names = FALSE)
 }
 
 # G u_g of every level.

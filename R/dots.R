@@ -29,9 +29,11 @@ refuse_argument <- function(name, value, words = foreign_words$answers) {
 }
 
 # lmerTest and broom.mixed have a choice of denominator degrees of freedom.
-check_ddf <- function(x, name) {
-  known <- is.null(x) || (is.character(x) && length(x) == 1 && tolower(x) == "satterthwaite")
-  check(known, name, "\"Satterthwaite\", whose degrees of freedom are the only ones", x)
+check_ddf <- function(x, name, methods = c("Satterthwaite", "Kenward-Roger")) {
+  if (is.null(x)) return(methods[1])
+  chosen <- if (is.character(x) && length(x) == 1) match(tolower(x), tolower(methods)) else NA
+  check(!is.na(chosen), name, paste(dQuote(methods, FALSE), collapse = " or "), x)
+  methods[chosen]
 }
 
 # Without effect on a fit of this package, by generic: what callers pass to any fit.

@@ -95,7 +95,6 @@ influence.elbo_glmm <- function(model, groups = NULL, data, maxfun, do.coef = TR
   if (!check_flag(do.coef, "do.coef")) {
     return(structure(list(hat = hatvalues(model)), class = influence_class))
   }
-  not_for_crossed(model, "influence()")
   check_no_curves(design_of(model), "influence()", "Compare fits to parts of the data instead.")
   cases <- deletion_cases(model, groups)
   refits <- lapply(cases$rows, function(rows) {

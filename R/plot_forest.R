@@ -25,11 +25,12 @@ forest_data <- function(fit, level) {
   list(studies = studies, pooled = pooled)
 }
 
-# Levels of the grouping factor, with a number where a level has several rows.
+# Levels of the grouping factor (of several that with most levels), with a number where a level has
+# several rows.
 study_labels <- function(fit) {
-  not_for_crossed(fit, "the forest plot")
   if (!has_groups(fit)) return(row.names(model.frame(fit)))
-  level <- as.character(design_of(fit)$group)
+  groups <- design_of(fit)$groups
+  level <- as.character(groups[[which.max(vapply(groups, nlevels, 0L))]])
   several <- level %in% level[duplicated(level)]
   number <- stats::ave(seq_along(level), level, FUN = seq_along)
   ifelse(several, paste(level, number), level)

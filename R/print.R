@@ -23,7 +23,8 @@
 #' @param object a fit.
 #' @param ... nothing that has an effect: what other packages' methods take, as `digits`, is
 #' ignored.
-#' @param ddf as in lmerTest; Satterthwaite's degrees of freedom are the only ones.
+#' @param ddf as in lmerTest: `"Satterthwaite"` (the default) or, of fits by `"reml"`,
+#'   `"Kenward-Roger"`, whose standard errors have in them that the variances are estimated.
 #' @return `print()` returns its argument invisibly. `summary()` returns a list of class
 #'   `summary.elbo_fit` with the components
 #' \describe{
@@ -122,9 +123,9 @@ write_posterior <- function(summary, fit) {
 #' @export
 summary.elbo_fit <- function(object, ..., ddf = NULL) {
   check_dots_empty(..., .but = passed_along$summary)
-  check_ddf(ddf, "ddf")
+  ddf <- check_ddf(ddf, "ddf")
   structure(c(
-    list(coefficients = coefficient_tests(object)), summary_parts(object),
+    list(coefficients = coefficient_tests(object, ddf)), summary_parts(object),
     list(information = criteria(object),
          posterior = if (method_of(object) == "vb") posterior_summary(object), fit = object)
   ), class = unique(c(paste0("summary.", setdiff(class(object), "elbo_glmm")))))
@@ -147,11 +148,17 @@ summary_parts.elbo_glmm <- function(fit) {
 }
 
 # Tests of what may be zero: by t where the coefficients have degrees of freedom each.
-coefficient_tests <- function(fit) {
+coefficient_tests <- function(fit, ddf = "Satterthwaite") {
   estimate <- coef(fit)
   attr(estimate, "fixed") <- NULL
   se <- unname(standard_errors(fit)[names(estimate)])
   df <- summary_df(fit)
+  if (ddf == "Kenward-Roger") {
+    free <- information_of(fit)$free_beta
+    at <- kenward_roger(fit)
+    se[free] <- sqrt(diag(at$adjusted))
+    df[free] <- kenward_roger_df(at)
+  }
   by_t <- tested_by_t(fit)
   statistic <- estimate / se
   statistic[parameters_of(fit)$role[is_coefficient(fit)] != "coefficient"] <- NA

@@ -19,8 +19,9 @@ estfun.elbo_glmm <- function(x, ...) {
   rownames(scores) <- row.names(frame_of(x))
   if (!has_groups(x)) return(scores)
   refuse_by_row(x, sys.function(sys.parent()), parent.frame())
-  group <- as.integer(design_of(x)$group)
-  first <- match(seq_len(nlevels(design_of(x)$group)), group)
+  units <- independent_units(x)
+  group <- as.integer(units)
+  first <- match(seq_len(nlevels(units)), group)
   sums <- rowsum(scores, group, reorder = TRUE)
   scores[] <- 0
   scores[first, ] <- sums
@@ -34,7 +35,6 @@ bread.elbo_glmm <- function(x, ...) {
 }
 
 check_robust <- function(fit, what) {
-  not_for_crossed(fit, what)
   check_likelihood(fit, what)
   check_no_curves(design_of(fit), what,
                   "They tie all rows together, so that no scores are independent.")
@@ -73,7 +73,7 @@ check_meat <- function(fit, cluster, type) {
             "with groups that is clubSandwich::vcovCR(fit, type = \"CR2\") or \"CR3\"."),
           "elbo_error_argument")
   }
-  if (is.null(cluster) || identical(cluster, design_of(fit)$group)) return(invisible(fit))
+  if (is.null(cluster) || identical(cluster, independent_units(fit))) return(invisible(fit))
   if (inherits(cluster, "formula")) return(invisible(cluster_columns(fit, cluster)))
   columns <- as.data.frame(cluster)
   for (name in names(columns)) if (nrow(columns) == nobs(fit)) {
@@ -126,20 +126,23 @@ weightMatrix.elbo_glmm <- function(obj, cluster) {
 row_covariance <- function(rows, fit) {
   residual <- diag(residual_sd(fit)[rows]^2, length(rows))
   if (!has_groups(fit)) return(residual)
-  Z <- design_of(fit)$Z[rows, , drop = FALSE]
-  group <- as.integer(design_of(fit)$group)[rows]
-  residual + Z %*% latent_law(fit) %*% t(Z) * outer(group, group, `==`)
+  law <- latent_law(fit)
+  for (part in latent_parts(fit)) {
+    Z <- design_of(fit)$Z[rows, part$columns, drop = FALSE]
+    group <- as.integer(part$group)[rows]
+    shared <- outer(group, group, `==`)
+    residual <- residual + Z %*% law[part$columns, part$columns] %*% t(Z) * shared
+  }
+  residual
 }
 
 default_cluster <- function(fit) {
-  not_for_crossed(fit, "a default for `cluster`")
-  if (has_groups(fit)) return(design_of(fit)$group)
+  if (has_groups(fit)) return(independent_units(fit))
   abort("`cluster` must be given: the fit has no groups.", "elbo_error_argument")
 }
 
 # A vector that names the cluster of every row, of whole groups.
 row_cluster <- function(fit, cluster) {
-  not_for_crossed(fit, "the robust covariance by clusters")
   left_out <- attr(frame_of(fit), "na.action")
   if (length(cluster) == nobs(fit) + length(left_out) && length(left_out) > 0) {
     cluster <- cluster[-left_out]
@@ -154,13 +157,34 @@ row_cluster <- function(fit, cluster) {
 }
 
 check_whole_groups <- function(fit, cluster, name = "cluster") {
-  if (!has_groups(fit)) return(invisible(fit))
-  pairs <- unique(data.frame(as.integer(design_of(fit)$group), as.integer(cluster)))
-  divided <- anyDuplicated(pairs[[1]])
-  if (divided == 0) return(invisible(fit))
-  abort(c(sprintf("`%s` divides the group %s of `%s`, whose rows depend on each other:", name,
-                  levels(design_of(fit)$group)[pairs[divided, 1]], design_of(fit)$group_name),
-          "clusters must be of whole groups."), "elbo_error_argument")
+  for (group_name in names(design_of(fit)$groups)) {
+    group <- design_of(fit)$groups[[group_name]]
+    divided <- divided_level(group, cluster)
+    if (is.na(divided)) next
+    abort(c(sprintf("`%s` divides the group %s of `%s`, whose rows depend on each other:", name,
+                    divided, group_name), "clusters must be of whole groups."),
+          "elbo_error_argument")
+  }
+  invisible(fit)
+}
+
+# A level of `inner` with rows in several levels of `outer`, NA where there is none.
+divided_level <- function(inner, outer) {
+  pairs <- unique(data.frame(as.integer(inner), as.integer(outer)))
+  levels(inner)[pairs[anyDuplicated(pairs[[1]]), 1]][1]
+}
+
+# The groups whose rows are independent of all others: of nested factors the outermost.
+independent_units <- function(fit) {
+  groups <- design_of(fit)$groups
+  outermost <- vapply(groups, function(outer) {
+    all(vapply(groups, function(inner) is.na(divided_level(inner, outer)), NA))
+  }, NA)
+  if (any(outermost)) return(groups[[which(outermost)[1]]])
+  abort(c(sprintf("The grouping factors %s cross, so that no groups of rows are independent.",
+                  quote_names(names(groups))),
+          "bootstrap() has the law of the estimates where the model holds."),
+        "elbo_error_not_available")
 }
 
 # ---- by name -----------------------------------------------------------------------------

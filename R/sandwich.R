@@ -9,9 +9,9 @@ group_scores <- function(fit) {
     abort(c(sprintf("Scores of groups exist for method \"em\", not for \"%s\".", method_of(fit)),
             "Use update(fit, method = \"em\")."), "elbo_error_method")
   }
-  not_for_crossed(fit, "the sandwich estimator")
   check_no_curves(design_of(fit), "The sandwich estimator",
                   "They tie all rows together, so that no scores are independent.")
+  if (is_crossed(design_of(fit))) return(crossed_scores(fit))
   design <- design_of(fit)
   info <- information_of(fit)
   q <- ncol(design$Z)

@@ -118,7 +118,7 @@ scale_directions <- function(fit) {
     covariance_directions(fit),
     lapply(free("sigma"), function(l) {
       own <- if (is.null(level)) rep(1, nobs(fit)) else as.integer(level) == l
-      list(kind = "residual", row = own / prior_weights(fit))
+      list(kind = "residual", level = l, row = own / prior_weights(fit))
     }),
     lapply(free("smooth"), function(s) {
       list(kind = "smooth", curve = s, columns = before + which(of_curve == s))

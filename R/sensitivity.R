@@ -97,7 +97,6 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
   to <- check_choice(to, "to", c("prior", "data"))
   check_between(level, "level", 0, 1)
   check_dots_empty(...)
-  not_for_crossed(object, "sensitivity()")
   if (to == "prior") return(prior_sensitivity(object))
   check_row_sensitivity(object)
   influence <- row_influence(object)
@@ -244,19 +243,30 @@ rows_given <- function(fit, state) {
   X <- design$X[, information_of(fit)$free_beta, drop = FALSE]
   e <- design$y - fixed_rows(fit) +
     drop(X %*% (theta(fit)[information_of(fit)$free_beta] - state$beta))
-  left <- X
-  group <- as.integer(design$group)
-  for (k in seq_len(ncol(design$Z))) {
-    e <- e - design$Z[, k] * state$mean[group, k]
-    K <- matrix(state$gain[k, , ], dim(state$gain)[3], ncol(X), byrow = TRUE)
-    left <- left - design$Z[, k] * K[group, , drop = FALSE]
-  }
+  of_latent <- latent_rows_given(fit, state)
+  e <- e - of_latent$mean
+  left <- X - of_latent$gain
   B <- state$beta_cov
   # How x'beta + z'u moves with beta, on which u depends but in the mean field.
   moved <- if (isTRUE(priors_of(fit)$told$mean_field == 1)) X else left
-  spread <- quadratic_form(design, state$cov) + rowSums((moved %*% state$q_beta_cov) * moved)
+  spread <- of_latent$spread + rowSums((moved %*% state$q_beta_cov) * moved)
   list(B = B, v = left / s2, s2 = s2, e = e, direct = (left * (e / s2)) %*% B, spread = spread,
        h = -0.5 * (log(2 * pi * s2) + (e^2 + spread) / s2))
+}
+
+# Of z_i'u: its mean, how that moves with beta (Z K), and its variance given beta.
+latent_rows_given <- function(fit, state) {
+  design <- design_of(fit)
+  if (is_crossed(design)) return(crossed_rows_given(fit, state))
+  group <- as.integer(design$group)
+  mean <- numeric(nrow(design$X))
+  gain <- matrix(0, nrow(design$X), length(information_of(fit)$free_beta))
+  for (k in seq_len(ncol(design$Z))) {
+    mean <- mean + design$Z[, k] * state$mean[group, k]
+    K <- matrix(state$gain[k, , ], dim(state$gain)[3], ncol(gain), byrow = TRUE)
+    gain <- gain + design$Z[, k] * K[group, , drop = FALSE]
+  }
+  list(mean = mean, gain = gain, spread = quadratic_form(design, state$cov))
 }
 
 # Linear response: the covariance of eta at its optimum and what it adds to that of beta.
@@ -319,6 +329,7 @@ drop_rows <- function(fit, rows) {
   for (part in c("group", "level")) {
     if (!is.null(design[[part]])) design[[part]] <- droplevels(design[[part]][-rows])
   }
+  design$groups <- lapply(design$groups, function(group) droplevels(group[-rows]))
   held <- held_of(fit)
   held <- held[held$block != "sigma" | held$name %in% glmm_parameters(design)$name, ]
   check_bounded(design, held, method_of(fit))

@@ -139,6 +139,8 @@ rows_of <- function(current, fit, rows) {
       design[[part]] <- factor(as.character(from[[part]][rows]), levels(design[[part]]))
     }
   }
+  design$groups <- Map(function(group, old) factor(as.character(old[rows]), levels(group)),
+                       design$groups, from$groups)
   design_of(current) <- design
   current
 }

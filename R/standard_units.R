@@ -44,6 +44,9 @@ standard_fit <- function(fit) {
   theta(fit)[block == "smooth"] <- theta(fit)[block == "smooth"] / units$smooth
   theta(fit)[block == "sigma"] <- theta(fit)[block == "sigma"] / by$response / sqrt(by$weight)
   moments_of(fit) <- standard_moments(fit, units)
+  if (is_crossed(design_of(fit))) { # whose products are made anew
+    stats_of(fit) <- glmm_stats(design_of(fit), model_of(fit), control_of(fit))
+  }
   all <- by$response / by$X
   beta_cov_of(fit) <- beta_cov_of(fit) / all / rep(all, each = length(all))
   if (has_curves(fit)) smooth_of(fit)$coef_cov <- scale_cov(smooth_of(fit)$coef_cov, units$beta)

@@ -59,7 +59,7 @@ tidy.elbo_fit <- function(x, effects = c("fixed", "ran_pars"), conf.int = FALSE,
   effects <- check_effects(effects, tidy_effects(x))
   check_flag(conf.int, "conf.int")
   check_flag(exponentiate, "exponentiate")
-  check_ddf(ddf.method, "ddf.method")
+  check_ddf(ddf.method, "ddf.method", "Satterthwaite")
   limits <- if (conf.int) {
     check_between(conf.level, "conf.level", 0, 1)
     function(names) {

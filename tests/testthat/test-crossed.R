@@ -232,9 +232,6 @@ test_that("what is not built is refused by name", {
                                          class = "elbo_error_not_available")
   refused(update(fit, method = "vb"))
   refused(update(fit, prior = priors(a = constant(Inf))))
-  refused(sensitivity(fit))
-  refused(influence(fit))
-  refused(vcov(fit, type = "sandwich"))
   expect_error(update(fit, method = "joint"), class = "elbo_error_unbounded")
 })
 
@@ -284,7 +281,7 @@ test_that("other packages are told the variances of each factor", {
 test_that("what needs a posterior or independent groups does not advise what is not there", {
   fit <- fit_glmm(y ~ x + (1 | a) + (1 | b), crossed_data(74))
   for (ask in list(quote(posterior::as_draws(fit)), quote(loo::loo(fit)),
-                   quote(rstantools::posterior_predict(fit)), quote(sandwich::sandwich(fit)))) {
+                   quote(rstantools::posterior_predict(fit)))) {
     if (!requireNamespace(as.character(ask[[1]][[2]]), quietly = TRUE)) next
     error <- expect_error(eval(ask), "several grouping factors", class = "elbo_error_not_available")
     expect_no_match(conditionMessage(error), "update(fit, method = \"vb\")", fixed = TRUE)
@@ -309,7 +306,6 @@ test_that("each level of sigma has its own variance, beside V in full", {
   # levels of a factor that is crossed with, too
   own <- fit_glmm(y ~ x + (1 | a) + (1 | b), d, weights = w, sigma = ~ c)
   expect_dense(own)
-  expect_error(predict(own, se.fit = TRUE), "of each level", class = "elbo_error_not_available")
 })
 
 test_that("statistics of chunks add up, and merge, to those of all rows", {

@@ -107,6 +107,25 @@ test_that("what estimated variances add is that of one factor, the other at next
   }
 })
 
+test_that("a sigma of each level is in what estimated variances add, and in scores", {
+  d <- crossed_data(96, 200)
+  law <- priors(b = constant(1e-7))
+  for (method in c("em", "reml")) {
+    one <- fit_glmm(y ~ x + (x | a), d, weights = w, sigma = ~ d, method = method)
+    two <- fit_glmm(y ~ x + (x | a) + (1 | b), d, weights = w, sigma = ~ d, method = method,
+                    prior = law)
+    table <- latent(two, type = "total")
+    expect_equal(table$sd[table$group == "a"], latent(one)$sd, tolerance = 1e-6)
+    expect_equal(predict(two, d[1:9, ], se.fit = TRUE), predict(one, d[1:9, ], se.fit = TRUE),
+                 tolerance = 1e-6)
+  }
+  d$b <- factor(as.integer(d$a) %/% 4)
+  one <- fit_glmm(y ~ x + (x | a), d, sigma = ~ d)
+  two <- fit_glmm(y ~ x + (x | a) + (1 | b), d, sigma = ~ d, prior = law)
+  expect_equal(group_scores(two), rowsum(group_scores(one), tapply(as.integer(d$b), d$a, unique)),
+               tolerance = 1e-6, ignore_attr = TRUE)
+})
+
 test_that("what estimated variances add is the variance of moved predictions, by simulation", {
   skip_on_cran()
   # 2 G is the mean square of how predictions move with the variances (Kackar and Harville 1984),
