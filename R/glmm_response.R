@@ -12,14 +12,14 @@ is_gaussian <- function(fit) is_gaussian_family(family(fit))
 # ---- before any work ---------------------------------------------------------------------
 
 fit_general <- function(design, held, method, prior, family, control) {
-  check_general(design, held, method, prior, family)
+  check_general(design, held, method, prior, family, control$quadrature)
   answer <- ascend_general(design, held, control)
   list(design = answer$design, elements = general_estimates(answer),
        class = c("elbo_general", "elbo_glmm"))
 }
 
 # What these models do not do, or not yet.
-check_general <- function(design, held, method, prior, family) {
+check_general <- function(design, held, method, prior, family, nodes) {
   refuse <- function(what, remedy, class = "elbo_error_not_available") {
     abort(c(sprintf("With %s(%s) %s.", family$family, family$link, what), remedy), class)
   }
@@ -30,7 +30,10 @@ check_general <- function(design, held, method, prior, family) {
   if (method != "em") {
     refuse(sprintf("`method` = \"%s\" is not built yet", method), "Use \"em\".")
   }
-  if (is_crossed(design)) refuse("several grouping factors are not built yet", "Keep one.")
+  if (is_crossed(design) && !is.null(nodes) && nodes > 1) {
+    refuse("several grouping factors are integrated by Laplace's method, without quadrature",
+           "Leave `quadrature` out, or keep one factor.")
+  }
   if (length(design$curves) > 0) {
     refuse("smooth terms are not built yet", "Use ns(x, df = 4), of package splines.")
   }
@@ -82,10 +85,13 @@ general_description <- function(design, held, control, full_rank = FALSE, start 
   law <- glmm_law(design, held[held$block != "sigma", ], "em")
   n <- nrow(design$X)
   grouped <- ncol(design$Z) > 0
+  factors <- if (is_crossed(design)) crossed_rows(design, control)
+  grouped <- grouped && is.null(factors)
   c(response[c("law", "link", "n_own", "y", "size", "weight")],
     list(offset = offset, X = unname(design$X[, !known, drop = FALSE]), Z = unname(design$Z),
          group = if (grouped) as.integer(the_group(design)) else rep(1L, n),
          n_group = if (grouped) nlevels(the_group(design)) else 1L,
+         groups = factors$groups, first = factors$first, n_unit = factors$n_unit,
          block = law$block, n_block = law$n_block, sd = law$sd, cor = law$cor,
          quadrature = if (is.null(control$quadrature)) 0L else control$quadrature,
          full_rank = as.integer(full_rank), start = start))
@@ -142,6 +148,14 @@ general_estimates <- function(answer) {
 }
 
 general_posterior <- function(result, design) {
+  if (is_crossed(design)) {
+    parts <- Map(function(one, terms, group) {
+      levels <- levels(group)
+      list(mean = structure(one$mean, dimnames = list(levels, terms)),
+           cov = structure(one$cov, dimnames = list(terms, terms, levels)))
+    }, result$latent, split(colnames(design$Z), factor_of_column(design)), design$groups)
+    return(list(parts = stats::setNames(parts, names(design$groups))))
+  }
   terms <- colnames(design$Z)
   levels <- levels(the_group(design))
   rows <- seq_along(levels) # without ( | ) there is one group of nothing
@@ -218,9 +232,14 @@ general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes) {
   .Call(C_general_at, model, at)
 }
 
-# Given the estimates.
+# Given the estimates; of several factors a list.
 general_latent_sd <- function(fit, type) {
   check_choice(if (is.null(type)) "conditional" else type, "type", "conditional")
-  variance <- apply(moments_of(fit)$cov, 3, diag)
-  matrix(sqrt(t(variance)), nrow(moments_of(fit)$mean))
+  of_part <- function(part) {
+    sd <- 0 * part$mean
+    for (j in seq_len(ncol(sd))) sd[, j] <- sqrt(part$cov[j, j, ])
+    sd
+  }
+  if (is_crossed(design_of(fit))) lapply(moments_of(fit)$parts, of_part)
+  else of_part(moments_of(fit))
 }

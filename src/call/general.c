@@ -6,6 +6,7 @@
 #include "call/support.h"
 #include "general/fit.h"
 #include "general/parameters.h"
+#include "math/la.h"
 #include "math/quadrature.h"
 #include "math/small.h"
 
@@ -42,6 +43,28 @@ static void check_rows(const general_input *in) {
   }
 }
 
+/* groups: NULL, or a list of factors as crossed_rows() makes it; all rows are then one group. */
+static void unpack_factors(SEXP model, general_input *in) {
+  const SEXP groups = call_element(model, "groups");
+  if (groups == R_NilValue) return;
+  in->n_factor = (int)Rf_xlength(groups);
+  in->first = call_ints(model, "first", in->n_factor + 1, 0);
+  in->n_unit = call_ints(model, "n_unit", in->n_factor, 0);
+  const int **group = (const int **)R_alloc((size_t)in->n_factor, sizeof(int *));
+  for (int f = 0; f < in->n_factor; f++) {
+    const SEXP one = VECTOR_ELT(groups, f);
+    if (TYPEOF(one) != INTSXP || Rf_xlength(one) != in->n)
+      Rf_error("internal error: `groups` must have a level for each row");
+    if (in->first[f + 1] <= in->first[f] || in->first[0] != 0 || in->first[in->n_factor] != in->q)
+      Rf_error("internal error: no such `first`");
+    group[f] = INTEGER_RO(one);
+    for (int i = 0; i < in->n; i++)
+      if (group[f][i] < 1 || group[f][i] > in->n_unit[f])
+        Rf_error("internal error: no such level of `groups`");
+  }
+  in->groups = group;
+}
+
 static void unpack_input(SEXP model, general_input *in) {
   const SEXP X = call_element(model, "X"), Z = call_element(model, "Z");
   memset(in, 0, sizeof *in);
@@ -69,6 +92,7 @@ static void unpack_input(SEXP model, general_input *in) {
         (k > 0 && in->block[k] < in->block[k - 1]))
       Rf_error("internal error: no such `block`");
   check_rows(in);
+  unpack_factors(model, in);
 }
 
 static elbo_status open_model(SEXP model, int threads, const elbo_memory *memory, general_work *w) {
@@ -111,13 +135,43 @@ static void add_derivatives(call_list *out, general_work *w) {
   for (int e = 0; e < n * n; e++) information[e] = -information[e];
 }
 
-/* u = D L v in the caller's units, D = diag(z_scale). */
-static void latent_units(const general_work *w, const double *v, double *u) {
+/* A vector and a matrix of v of terms first .. first + k - 1 to those of u. */
+static void latent_moments(const general_work *w, int first, int k, const double *v,
+                           const double *C, double *u, double *cov) {
   const int q = w->par.q;
-  for (int r = 0; r < q; r++) {
-    u[r] = 0.0;
-    for (int c = 0; c <= r; c++) u[r] += w->par.z_scale[r] * w->L[r + q * c] * v[c];
+  double A[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS], half[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
+  for (int r = 0; r < k; r++)
+    for (int c = 0; c < k; c++)
+      A[r + k * c] = w->par.z_scale[first + r] * w->L[first + r + q * (first + c)];
+  la_multiply(A, v, k, k, 1, u);
+  la_multiply(A, C, k, k, k, half);
+  la_multiply_t(half, A, k, k, k, cov);
+}
+
+/* Of several factors a list, `latent`: by Laplace's method, so that modes are means. */
+static void add_crossed(call_list *out, general_work *w) {
+  const general_crossed *crossed = w->crossed;
+  if (general_evaluate(w, GENERAL_GRADIENT) != ELBO_OK)
+    Rf_error("internal error: no posterior at an optimum");
+  SEXP latent = PROTECT(Rf_allocVector(VECSXP, crossed->n_factor));
+  for (int f = 0; f < crossed->n_factor; f++) {
+    const int first = crossed->first[f], k = crossed->first[f + 1] - first, m = crossed->n_unit[f];
+    const int d_m[2] = {m, k}, d_c[3] = {k, k, m};
+    call_list one = call_list_new(2);
+    double *mean = call_list_doubles(&one, "mean", d_m, 2);
+    double *cov = call_list_doubles(&one, "cov", d_c, 3);
+    for (int g = 0; g < m; g++) {
+      double v[GENERAL_MAX_TERMS], u[GENERAL_MAX_TERMS];
+      double C[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
+      general_crossed_level(crossed, f, g, v, C);
+      latent_moments(w, first, k, v, C, u, cov + (size_t)(k * k) * (size_t)g);
+      for (int r = 0; r < k; r++) mean[g + (size_t)m * (size_t)r] = u[r];
+    }
+    SET_VECTOR_ELT(latent, f, one.list);
+    UNPROTECT(2);
   }
+  call_list_add(out, "latent", latent);
+  UNPROTECT(1);
 }
 
 /* Posterior means (m x q), covariances (q x q x m) and modes (m x q) of u. */
@@ -126,7 +180,7 @@ static void add_latent(call_list *out, general_work *w) {
   const size_t Q = (size_t)q;
   double *v_mean = (double *)R_alloc((size_t)m * Q + 1, 8), laplace;
   double *v_cov = (double *)R_alloc((size_t)m * Q * Q + 1, 8);
-  double u[GENERAL_MAX_TERMS], half[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
+  double u[GENERAL_MAX_TERMS], C[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
   if (general_posteriors(w, v_mean, v_cov, &laplace) != ELBO_OK)
     Rf_error("internal error: no posterior at an optimum");
   double *mean = call_list_doubles(out, "mean", d_m, 2);
@@ -134,17 +188,10 @@ static void add_latent(call_list *out, general_work *w) {
   double *mode = call_list_doubles(out, "mode", d_m, 2);
   for (int g = 0; g < m; g++) {
     const size_t at = Q * (size_t)g;
-    latent_units(w, v_mean + at, u);
-    for (int r = 0; r < q; r++) mean[g + m * r] = u[r];
-    latent_units(w, w->mode + at, u);
-    for (int r = 0; r < q; r++) mode[g + m * r] = u[r];
-    for (int c = 0; c < q; c++) latent_units(w, v_cov + Q * at + Q * (size_t)c, half + q * c);
-    for (int r = 0; r < q; r++) { /* rows of half are vectors of v too */
-      double row[GENERAL_MAX_TERMS];
-      for (int c = 0; c < q; c++) row[c] = half[r + q * c];
-      latent_units(w, row, u);
-      memcpy(cov + Q * at + Q * (size_t)r, u, Q * sizeof(double));
-    }
+    latent_moments(w, 0, q, w->mode + at, v_cov + Q * at, u, C);
+    for (int r = 0; r < q; r++) mode[g + (size_t)m * (size_t)r] = u[r];
+    latent_moments(w, 0, q, v_mean + at, v_cov + Q * at, u, cov + Q * at);
+    for (int r = 0; r < q; r++) mean[g + (size_t)m * (size_t)r] = u[r];
   }
   call_list_double(out, "laplace", laplace);
 }
@@ -184,7 +231,7 @@ SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
   if (status == ELBO_OK) {
     const elbo_model shape = general_model(&w);
     double *space = (double *)R_alloc(elbo_ascend_size(&shape) + 1, sizeof(double));
-    status = general_climb(&w, nodes, &settings, &hooks, space, &result);
+    status = general_climb(&w, w.crossed ? 1 : nodes, &settings, &hooks, space, &result);
   }
   call_list_int(&out, "status", status);
   call_list_int(&out, "level", 0);
@@ -194,7 +241,7 @@ SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
     call_list_double(&out, "log_evidence", w.at.value);
     add_derivatives(&out, &w);
     add_estimates(&out, &w);
-    add_latent(&out, &w);
+    (w.crossed ? add_crossed : add_latent)(&out, &w);
     call_list_int(&out, "nodes", w.rule.each);
     call_list_double(&out, "accuracy", w.accuracy);
   }
@@ -205,12 +252,13 @@ SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
 /* At theta = list(beta, Sigma, own, nodes): value, derivatives, posterior, scores by group. */
 SEXP call_general_at(SEXP model, SEXP theta) {
   const elbo_memory memory = call_memory();
-  const int nodes = call_int(theta, "nodes", 0, 1000);
+  int nodes = call_int(theta, "nodes", 0, 1000);
   general_work w;
   elbo_status status = open_model(model, 1, &memory, &w);
   if (status == ELBO_E_RANK) status = ELBO_OK;
   unpack_theta(theta, &w, w.theta);
   if (status == ELBO_OK) status = general_set_theta(&w, w.theta);
+  if (w.crossed) nodes = 1;
   if (status == ELBO_OK && nodes == 0) status = general_grow_nodes(&w);
   if (status == ELBO_OK && nodes > 0) {
     w.few = w.differences = 1;
@@ -223,8 +271,8 @@ SEXP call_general_at(SEXP model, SEXP theta) {
     call_list_double(&out, "log_evidence", w.at.value);
     add_derivatives(&out, &w);
     add_estimates(&out, &w);
-    add_latent(&out, &w);
-    add_scores(&out, &w);
+    (w.crossed ? add_crossed : add_latent)(&out, &w);
+    if (!w.crossed) add_scores(&out, &w);
     call_list_int(&out, "nodes", w.rule.each);
   }
   UNPROTECT(2);

@@ -91,16 +91,24 @@ elbo_status general_work_init(general_work *w, const general_input *in, int thre
   sums_init(&w->at, w->par.n_inner, in->q, mem);
   sums_init(&w->other, w->par.n_inner, in->q, mem);
   w->known = GENERAL_NOTHING;
+  if (in->n_factor > 1) {
+    w->crossed = mem->get(mem->ctx, sizeof *w->crossed);
+    general_crossed_init(w->crossed, in, &w->rows, threads, mem);
+  }
   const response_rows rows = {in->n, in->y, in->size, in->weight};
   if (in->n_own == 0) w->constant = response_law_constant(&w->par.response, &rows);
   return ranked;
 }
 
 elbo_status general_set_nodes(general_work *w, int each) {
+  w->known = GENERAL_NOTHING;
+  if (w->crossed) {
+    w->rule.each = each;
+    return each == 1 ? ELBO_OK : ELBO_E_DIM;
+  }
   const elbo_status status = general_rule_init(&w->rule, each, w->rows.q, w->mem);
   for (int k = 0; k < w->threads; k++)
     general_space_init(w->space + k, &w->rows, w->par.n_own, &w->rule, w->mem);
-  w->known = GENERAL_NOTHING;
   return status;
 }
 
@@ -133,12 +141,22 @@ static general_point point_of(const general_work *w) {
   return at;
 }
 
+static elbo_status evaluate_crossed(general_work *w, general_order order) {
+  const general_point at = point_of(w);
+  sums_clear(&w->at, w->par.n_inner, w->rows.q, order);
+  w->at.value = w->constant;
+  const elbo_status status = general_crossed_evaluate(w->crossed, &w->rows, &at, order, &w->at);
+  w->known = status == ELBO_OK ? order : GENERAL_NOTHING;
+  return status;
+}
+
 elbo_status general_evaluate(general_work *w, general_order order) {
   const int n = w->par.n_inner, q = w->rows.q, threads = w->threads;
   const general_point at = point_of(w);
   int worst = ELBO_OK;
   if (w->known >= order) return ELBO_OK;
   w->evaluations++;
+  if (w->crossed) return evaluate_crossed(w, order);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
   for (int k = 0; k < w->n_slot; k++) {
     general_sums *sums = w->of_slot + k;

@@ -3,6 +3,7 @@
 #ifndef ELBO_GENERAL_SUMS_H
 #define ELBO_GENERAL_SUMS_H
 
+#include "general/crossed.h"
 #include "general/types.h"
 
 enum { GENERAL_SLOTS = 64 };
@@ -11,7 +12,8 @@ typedef struct {
   general_rows rows;
   general_parameters par;
   general_rule rule;
-  double constant; /* of the log density, where it does not depend on psi */
+  general_crossed *crossed; /* of several factors, else NULL */
+  double constant;          /* of the log density, where it does not depend on psi */
   int threads;
   /* Few nodes: the gradient is that of the quadrature's own value, which steps climb, and q is no
    * account of them; second derivatives may then be differences of the gradient. */

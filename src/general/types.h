@@ -1,4 +1,4 @@
-/* The generalised mixed model with one grouping factor,
+/* The generalised mixed model, written for one grouping factor,
  *
  *   x_i = offset_i + X_i' beta + Z_i' u_g(i),   u_g ~ N(0, Sigma),   w_i log p(y_i | x_i, psi),
  *
@@ -16,6 +16,7 @@
  * data        rows by group, columns of X made orthogonal, scales of Z
  * parameters  theta = (beta, eta, psi) <-> (beta, L, psi), chain rules, the caller's units
  * group       one group: its mode, the quadrature, derivatives
+ * crossed     several grouping factors, by Laplace's method
  * sums        over all groups, in a fixed order whatever the number of threads
  * em          q, the ELBO, the M-step
  * model       what the engine sees
@@ -46,6 +47,11 @@ typedef struct {
   const double *y, *size, *weight, *offset, *X, *Z;
   const int *group, *block;
   const double *sd, *cor;
+  /* Several grouping factors (n_factor > 1): the terms of factor f are first[f] .. first[f + 1] -
+   * 1, its levels groups[f] in 1..n_unit[f]; all rows are then one `group`. */
+  int n_factor;
+  const int *first, *n_unit;
+  const int *const *groups;
 } general_input;
 
 /* Rows by group, X and Z by row: X R^{-1}, R upper triangular, with X'X / n = I; Z times z_scale.

@@ -100,3 +100,45 @@ test_that("without random effects it is glm()", {
   expect_equal(as.numeric(logLik(logistic)), as.numeric(logLik(by_glm)), tolerance = 1e-9)
   expect_equal(unname(vcov(logistic)), unname(vcov(by_glm)), tolerance = 1e-6)
 })
+
+# The joint density of all levels by dense matrices, at its mode by Newton's method.
+dense_laplace <- function(y, X, Z, beta, sd_of_column, density, slope, curvature) {
+  Z <- sweep(Z, 2, sd_of_column, `*`)
+  v <- numeric(ncol(Z))
+  for (step in 1:50) {
+    eta <- drop(X %*% beta + Z %*% v)
+    H <- diag(ncol(Z)) + crossprod(Z, curvature(y, eta) * Z)
+    v <- v + solve(H, drop(crossprod(Z, slope(y, eta))) - v)
+  }
+  eta <- drop(X %*% beta + Z %*% v)
+  H <- diag(ncol(Z)) + crossprod(Z, curvature(y, eta) * Z)
+  sum(density(y, eta)) - sum(v^2) / 2 - as.numeric(determinant(H)$modulus) / 2
+}
+
+test_that("several factors: Laplace's method is that of dense matrices, and at its maximum", {
+  data <- data.frame(a = factor(rep(1:8, each = 6)), b = factor(rep(1:6, 8)), x = sin(1:48))
+  data$y <- c(2, 0, 1, 3, 0, 5, 1, 1)[data$a] + c(0, 4, 0, 1, 6, 0)[data$b] + (1:48) %% 2
+  fit <- fit_glmm(y ~ x + (1 | a) + (1 | b), data, family = poisson())
+  Z <- cbind(model.matrix(~ 0 + a, data), model.matrix(~ 0 + b, data))
+  value <- function(theta) {
+    dense_laplace(data$y, cbind(1, data$x), Z, theta[1:2], rep(theta[3:4], c(8, 6)),
+                  function(y, eta) dpois(y, exp(eta), log = TRUE), function(y, eta) y - exp(eta),
+                  function(y, eta) exp(eta))
+  }
+  at <- as.vector(theta(fit))
+  expect_equal(as.numeric(logLik(fit)), value(at), tolerance = 1e-11)
+  expect_lt(max(abs(numDeriv::grad(value, at))), 1e-5)
+  expect_equal(unname(vcov(fit, full = TRUE)), solve(-numDeriv::hessian(value, at)),
+               tolerance = 1e-4)
+})
+
+# exact.csv has lme4's -4075.700239, sds 1.339541 and .495247: with tolPwrss = 1e-12 it is
+# -4075.69985987 (lme4 1.1-31, bobyqa), what dense matrices give at our estimates too.
+test_that("VerbAgg is lme4's with tight inner tolerance", {
+  skip_if_not_installed("lme4")
+  fit <- fit_glmm(r2 ~ Anger + Gender + btype + situ + (1 | id) + (1 | item), lme4::VerbAgg,
+                  family = binomial())
+  expect_equal(as.numeric(logLik(fit)), -4075.69985987, tolerance = 1e-11)
+  sds <- theta(fit)[c("sd__(Intercept)|id", "sd__(Intercept)|item")]
+  expect_equal(unname(as.vector(sds)), c(1.339541, 0.495247), tolerance = 2e-4)
+})

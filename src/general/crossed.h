@@ -1,0 +1,35 @@
+/* Several grouping factors: Laplace's method over all levels at once. */
+#ifndef ELBO_GENERAL_CROSSED_H
+#define ELBO_GENERAL_CROSSED_H
+
+#include "general/types.h"
+#include "math/blocked.h"
+
+typedef struct {
+  int n_factor, q, n_node, n, n_pair; /* n: latent variables of all levels */
+  const int *first, *n_unit;          /* as in general_input */
+  int *first_node;                    /* n_factor */
+  int *node;                          /* rows x n_factor, by row: the level of each factor */
+  int *cell;                          /* rows x n_pair, by row: block of each pair of them */
+  int *size;                          /* n_node: terms */
+  blocked H;                          /* at the mode its root, and where asked its inverse */
+  double *v, *step, *trial;           /* n: the mode, by place in H */
+  double *a, *Ha;                     /* rows x q, by row: L'Z, and what H^{-1} makes of it */
+  double *at, *value, *x, *xx, *xxx;  /* rows: predictor, p and its derivatives there */
+  double *spread, *pull;              /* rows: variance of the predictor, t; see crossed.c */
+  double *slope;                      /* p + q (q + 1) / 2 */
+  int inverted;                       /* H.Z and Ha are those of the mode */
+} general_crossed;
+
+void general_crossed_init(general_crossed *c, const general_input *in, const general_rows *rows,
+                          int threads, const elbo_memory *mem);
+/* As general_evaluate(): sums at a point, without the constant; `complete` and `score` are those of
+ * the joint density at the mode. */
+elbo_status general_crossed_evaluate(general_crossed *c, const general_rows *rows,
+                                     const general_point *at, general_order order,
+                                     general_sums *sums);
+/* Of level g of factor f, k its terms: mode of v (k) and its covariance (k x k), after an
+ * evaluation to the first order. */
+void general_crossed_level(const general_crossed *c, int f, int g, double *mode, double *cov);
+
+#endif
