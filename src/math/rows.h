@@ -37,6 +37,19 @@ extern const row_kernels row_kernels_plain, row_kernels_avx2, row_kernels_avx512
 
 static inline int rows_padded(int n) { return (n + SIMD_LANES - 1) / SIMD_LANES * SIMD_LANES; }
 
+/* out[i + ld * (a (a + 1) / 2 + b)] = t_ia t_ib, b <= a <= d, with t_i = (1, x_i - centre). */
+static inline void rows_products(int ld, int d, const double *x, const double *centre,
+                                 double *out) {
+  for (int i = 0; i < ld; i++) out[i] = 1.0;
+  out += ld;
+  for (int a = 0; a < d; a++, out += (size_t)ld * ((size_t)a + 1)) {
+    double *first = out;
+    for (int i = 0; i < ld; i++) first[i] = x[i + ld * a] - centre[a];
+    for (int b = 0; b <= a; b++)
+      for (int i = 0; i < ld; i++) first[i + ld * (b + 1)] = first[i] * (x[i + ld * b] - centre[b]);
+  }
+}
+
 /* Rows row .. row + n - 1 of x (n_row x d) to a block, padded with copies of its last row. */
 static inline void rows_load(const double *x, size_t n_row, int d, size_t row, int n, int ld,
                              double *block) {

@@ -118,6 +118,36 @@ static void accumulate(const void *work, const mixture_chunk *chunk, const doubl
   }
 }
 
+/* Indicators of the levels, and of gaussian variables as in the statistics. */
+static void basis(const void *work, const mixture_chunk *chunk, int j, double *scratch,
+                  double *out) {
+  const classes_work *w = work;
+  const int ld = chunk->ld;
+  (void)scratch;
+  memset(out, 0, (size_t)ld * stat_size(w) * sizeof(double));
+  for (int v = 0; v < w->n_discrete; v++) {
+    const int *code = w->code + (size_t)w->spec.n_row * (size_t)v + chunk->row;
+    const int first = w->level_at[v] + v;
+    for (int i = 0; i < chunk->n_row; i++) out[i + ld * (first + code[i])] = 1.0;
+  }
+  for (int g = 0; g < w->n_gaussian; g++) {
+    const double *y = column(w, g) + chunk->row, mean = w->mean[at_of(w, j, g)];
+    double *own = out + (size_t)ld * (size_t)(w->n_table + 4 * g);
+    for (int i = 0; i < chunk->n_row; i++) {
+      if (isnan(y[i])) continue;
+      own[i] = 1.0;
+      own[i + ld] = y[i] - mean;
+      own[i + 2 * ld] = (y[i] - mean) * (y[i] - mean);
+    }
+  }
+}
+
+static void refer(const void *work, int j, double *stat) {
+  const classes_work *w = work;
+  for (int l = 0; l < w->spec.k; l++, stat += stat_size(w))
+    for (int g = 0; g < w->n_gaussian; g++) stat[w->n_table + 4 * g + 3] = w->mean[at_of(w, j, g)];
+}
+
 static void finish(const void *work, double *stat) {
   const classes_work *w = work;
   for (int j = 0; j < w->spec.k; j++, stat += stat_size(w))
@@ -639,6 +669,9 @@ static void em_part(mixture_part *part, classes_work *w) {
   part->anchor = em_anchor;
   part->gradient = em_gradient;
   part->settle = em_settle;
+  part->n_basis = (int)stat_size(w);
+  part->basis = basis;
+  part->refer = refer;
 }
 
 static void vb_part(mixture_part *part, classes_work *w) {

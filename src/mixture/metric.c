@@ -51,8 +51,8 @@ void mixture_metric_init(mixture *w, const elbo_memory *mem) {
   }
   if (raw > MOST_RAW || total_units(w) < (double)LEAST_UNITS * w->n_eta) return;
   m->n_raw = (int)raw;
-  const double wanted = fmax((double)UNITS_PER_PARAMETER * w->n_eta / w->spec.units.n_unit,
-                             1.0 / PART_OF_UNITS);
+  const double wanted =
+      fmax((double)UNITS_PER_PARAMETER * w->n_eta / w->spec.units.n_unit, 1.0 / PART_OF_UNITS);
   m->n_chunk = wanted < 1.0 ? (int)ceil(wanted * w->n_chunk) : w->n_chunk;
   m->n_slot = smaller(m->n_chunk, METRIC_SLOTS);
   m->unit_size = raw + ld * (size_t)w->spec.k;
@@ -150,8 +150,7 @@ static void gather(mixture *w) {
     const double *freq = w->spec.units.freq;
     for (int u = c->unit; u < c->unit + c->n_unit; u++) read += freq ? freq[u] : 1.0;
   }
-  for (int slot = 1; slot < m->n_slot; slot++)
-    add_to(m->sum, m->sum + n2 * (size_t)slot, n2);
+  for (int slot = 1; slot < m->n_slot; slot++) add_to(m->sum, m->sum + n2 * (size_t)slot, n2);
   const double scale = read > 0.0 ? total_units(w) / read : 0.0;
   for (size_t i = 0; i < n2; i++) m->sum[i] *= scale;
   fill_upper(m->sum, m->n_raw);

@@ -11,6 +11,7 @@
 #include "math/small.h"
 #include "math/threads.h"
 #include "mixture/metric.h"
+#include "mixture/observed.h"
 #include "mixture/pass.h"
 
 enum {
@@ -112,6 +113,7 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   w->high = elbo_doubles(mem, n_value);
   memset(w->h, 0, (size_t)w->n_eta * sizeof(double));
   mixture_metric_init(w, mem);
+  mixture_observed_init(w, mem);
   /* By differences, a Hessian is two passes for each parameter.  It has to end what SQUAREM would
    * take long for; after quasi-Newton steps it only confirms. */
   const double cost = (double)w->n_eta * (double)units->n_row * (double)work_per_row;
@@ -382,7 +384,9 @@ elbo_status mixture_information(mixture *w, double *gradient, double *hessian, d
   const size_t n2 = square(n);
   pack(w, w->eta);
   elbo_status status = mixture_slope(w, gradient);
-  if (status == ELBO_OK) status = differentiate(w, gradient, hessian, V, jacobian);
+  if (status == ELBO_OK)
+    status = mixture_observed_known(w) ? mixture_observed(w, w->here, w->eta, hessian, jacobian)
+                                       : differentiate(w, gradient, hessian, V, jacobian);
   const elbo_status back = unpack(w, w->eta);
   if (status == ELBO_OK) status = back;
   if (status != ELBO_OK) return status;

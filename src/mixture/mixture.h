@@ -108,6 +108,14 @@ typedef struct {
   /* em: gradient of expected + log prior by eta, at the parameters that the statistics were
    * gathered at.  NULL under joint and vb. */
   elbo_status (*gradient)(void *work, const double *stat, const double *r, double *gradient);
+  /* em: what a row (or unit) adds to the statistics of component l where r_il is one, whichever l,
+   * when they are gathered as those of component j are: out[i + ld * b] for entry n_basis l + b;
+   * finite beyond n_row.  `refer` writes into statistics that they were so gathered (NULL: there
+   * is nothing to say).  With a basis, `gradient` is affine in the statistics and is right at any
+   * parameters.  NULL: the row's part depends on l, or needs r. */
+  int n_basis;
+  void (*basis)(const void *work, const mixture_chunk *chunk, int j, double *scratch, double *out);
+  void (*refer)(const void *work, int j, double *stat);
   /* em: out[i + ld * a] += derivative by eta_a of sum_j r_ij l_ij of each unit of a chunk, r as in
    * accumulate, by several threads at once.  NULL: `gradient` is affine in the statistics, which
    * tell it. */
@@ -157,6 +165,17 @@ typedef struct {
   size_t unit_size;
 } mixture_metric;
 
+/* What the observed information is gathered from, and in. */
+typedef struct {
+  int n_basis, n_slot;              /* of all parts, 0: not known; see mixture/observed.c */
+  double *sum;                      /* n_basis x n_basis x pairs x n_slot */
+  double *basis, *shared;           /* by thread: n_basis x ld */
+  double *root;                     /* by thread: ld */
+  int *which;                       /* by thread: ld */
+  double *stat, *at, *out, *column; /* of one part: statistics, and three vectors */
+  double *D, *none, *half;          /* n_eta x n_basis, n_eta, n_basis */
+} mixture_observed_work;
+
 typedef struct {
   mixture_spec spec;
   int n_eta, n_theta;
@@ -177,9 +196,10 @@ typedef struct {
   double *by_component;   /* k of scratch */
   double *kept;           /* all fields, while settling */
   mixture_metric metric;
-  double passes;          /* times the units were read */
-  int component;          /* which one collapsed, or -1 */
-  int part;               /* in which part */
+  mixture_observed_work observed;
+  double passes; /* times the units were read */
+  int component; /* which one collapsed, or -1 */
+  int part;      /* in which part */
 } mixture;
 
 elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory *mem);

@@ -181,6 +181,19 @@ static void accumulate(const void *work, const mixture_chunk *c, const double *r
   }
 }
 
+static void basis(const void *work, const mixture_chunk *c, int j, double *scratch, double *out) {
+  const normal_work *w = work;
+  load(w, c, scratch);
+  rows_products(c->ld, w->spec.d, scratch, w->mean + w->spec.d * j, out);
+}
+
+static void refer(const void *work, int j, double *stat) {
+  const normal_work *w = work;
+  const size_t d = (size_t)w->spec.d, k = (size_t)w->spec.k;
+  for (size_t l = 0; l < k; l++)
+    memcpy(stat + k * stat_size(w->spec.d) + d * l, w->mean + d * (size_t)j, d * sizeof(double));
+}
+
 static void finish(const void *work, double *stat) {
   const normal_work *w = work;
   memcpy(stat + (size_t)w->spec.k * stat_size(w->spec.d), w->mean,
@@ -647,6 +660,9 @@ elbo_status mixture_normal_part(mixture_part *part, const mixture_normal_spec *s
       .prepare = prepare,
       .log_density = log_density,
       .accumulate = accumulate,
+      .n_basis = (int)stat_size(d),
+      .basis = w->missing ? NULL : basis, /* what is missing depends on the component */
+      .refer = refer,
       .finish = finish,
       .m_step = m_step,
       .expected = expected,

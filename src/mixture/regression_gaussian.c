@@ -62,6 +62,25 @@ static void accumulate(const void *work, const mixture_chunk *chunk, const doubl
   }
 }
 
+static void basis(const void *work, const mixture_chunk *chunk, int j, double *scratch,
+                  double *out) {
+  const regression *w = (const regression *)work;
+  const int p = w->spec.p, ld = chunk->ld;
+  double *e = scratch + (size_t)ld * (size_t)p, *y = e + ld;
+  regression_load(w, chunk->row, chunk->n_row, ld, scratch);
+  load_response(w, chunk, y);
+  residuals(ld, p, scratch, y, w->gamma + p * j, e);
+  rows_products(ld, p + 1, scratch, w->zeros, out);
+}
+
+static void refer(const void *work, int j, double *stat) {
+  const regression *w = (const regression *)work;
+  const size_t p = (size_t)w->spec.p, k = (size_t)w->spec.k;
+  for (size_t l = 0; l < k; l++)
+    memcpy(stat + packed_size(w->spec.p + 2) * k + p * l, w->gamma + p * (size_t)j,
+           p * sizeof(double));
+}
+
 static void finish(const void *work, double *stat) {
   const regression *w = (const regression *)work;
   memcpy(stat + packed_size(w->spec.p + 2) * (size_t)w->spec.k, w->gamma,
@@ -111,9 +130,7 @@ void regression_normal_equations(const regression *w, const double *stat, int j,
   }
 }
 
-/* What a step of the coefficients leaves of a sum of squares is known to its rounding only: it is
- * never said to be less than a part of it, and seen at the residuals of the next pass. */
-double regression_square(const regression *w, const double *stat, int j) {
+double regression_square_told(const regression *w, const double *stat, int j) {
   const int p = w->spec.p;
   const double *S = stat_cross(w, stat, j), *from = stat_origin(w, stat, j);
   const double *gamma = w->gamma + p * j, *V = w->V ? w->V + p * p * j : NULL;
@@ -126,7 +143,14 @@ double regression_square(const regression *w, const double *stat, int j) {
       sum += (c == a ? 1.0 : 2.0) * second * row[c + 1];
     }
   }
-  return fmax(sum, SEEN_OF_SQUARE * S[packed_size(p + 2) - 1]);
+  return sum;
+}
+
+/* What a step of the coefficients leaves of a sum of squares is known to its rounding only: it is
+ * never said to be less than a part of it, and seen at the residuals of the next pass. */
+double regression_square(const regression *w, const double *stat, int j) {
+  const double before = stat_cross(w, stat, j)[packed_size(w->spec.p + 2) - 1];
+  return fmax(regression_square_told(w, stat, j), SEEN_OF_SQUARE * before);
 }
 
 void regression_residual_sums(const regression *w, const double *stat, int s, double *n,
@@ -179,4 +203,8 @@ void regression_gaussian(mixture_part *part, const regression *w) {
   part->finish = finish;
   part->expected = expected;
   part->rounding = rounding;
+  if (w->spec.method != MIXTURE_EM) return;
+  part->n_basis = (int)packed_size(w->spec.p + 2);
+  part->basis = basis;
+  part->refer = refer;
 }

@@ -18,6 +18,9 @@ void regression_normal_equations(const regression *w, const double *stat, int j,
                                  double *b);
 /* sum_i r_ij weight_i E (y~ - x~' gamma_j)^2 */
 double regression_square(const regression *w, const double *stat, int j);
+/* The same, affine in the statistics: what may be below zero by rounding, or as they are not of
+ * rows. */
+double regression_square_told(const regression *w, const double *stat, int j);
 /* Rows and E of the squares of their residuals, of the components that share sigma s. */
 void regression_residual_sums(const regression *w, const double *stat, int s, double *n, double *S);
 

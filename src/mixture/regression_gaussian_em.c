@@ -67,7 +67,7 @@ static elbo_status gradient(void *work, const double *stat, const double *r, dou
     sd_prior_log_density(&w->sigma_prior, x, &by_x);
     *out = 2.0 * x * by_x;
     for (int j = sigma_first(w, s); j < sigma_last(w, s); j++)
-      *out += regression_square(w, stat, j) / x - stat_cross(w, stat, j)[0];
+      *out += regression_square_told(w, stat, j) / x - stat_cross(w, stat, j)[0];
     out++;
   }
   return ELBO_OK;

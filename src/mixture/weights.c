@@ -41,6 +41,12 @@ static void accumulate(const void *work, const mixture_chunk *chunk, const doubl
     for (int i = 0; i < chunk->n_unit; i++) stat[j] += r[i];
 }
 
+static void basis(const void *work, const mixture_chunk *chunk, int j, double *scratch,
+                  double *out) {
+  (void)work, (void)j, (void)scratch;
+  for (int i = 0; i < chunk->ld; i++) out[i] = 1.0;
+}
+
 static elbo_status expected(const void *work, const double *stat, const double *r, double *value) {
   const weights_work *w = work;
   (void)r;
@@ -345,6 +351,8 @@ static void em_part(mixture_part *part, weights_work *w, const elbo_memory *mem)
   part->unpack = em_unpack;
   part->anchor = em_anchor;
   part->gradient = em_gradient;
+  part->n_basis = 1;
+  part->basis = basis;
 }
 
 static void dirichlet_part(mixture_part *part, weights_work *w, int n_unit,

@@ -321,8 +321,7 @@ static void check_scores(problem *f) {
   double *rows = new_doubles(ld * K), *score = new_doubles(ld * n), *r = new_doubles(n_unit * K);
   double none[MOST_ETA], one[MOST_ETA];
   if (f->part.scores == NULL) return;
-  for (int j = 0; j < K; j++)
-    memcpy(rows + ld * j, f->r_rows + N_ROW * j, N_ROW * sizeof(double));
+  for (int j = 0; j < K; j++) memcpy(rows + ld * j, f->r_rows + N_ROW * j, N_ROW * sizeof(double));
   f->part.scores(f->part.work, &chunk, rows, f->scratch, score);
   CHECK(f->part.gradient(f->part.work, f->stat, r, none) == ELBO_OK);
   for (int i = 0; i < n_unit; i++) {
