@@ -13,7 +13,9 @@ is_gaussian <- function(fit) is_gaussian_family(family(fit))
 
 fit_general <- function(design, held, method, prior, family, control) {
   check_general(design, held, method, prior, family, control$quadrature)
-  answer <- ascend_general(design, held, control)
+  answer <- ascend_general(design, held, control, function(design, held) {
+    glmm_map(without_priors(prior, design$aliased), design, held)
+  })
   list(design = answer$design, elements = general_estimates(answer),
        class = c("elbo_general", "elbo_glmm"))
 }
@@ -50,11 +52,6 @@ check_general <- function(design, held, method, prior, family, nodes) {
     refuse("sizes and thresholds cannot be held yet", "Leave them out of `prior`.")
   }
   if (ncol(design$Z) > 8) refuse("a group has at most 8 random terms", "Drop some.")
-  stated <- vapply(prior, function(one) !is_constant(one), NA)
-  if (any(stated)) {
-    refuse("priors other than constants are not built yet",
-           sprintf("Leave that of `%s` out.", names(prior)[stated][1]))
-  }
 }
 
 # ---- parameters --------------------------------------------------------------------------
@@ -73,7 +70,8 @@ own_parameters <- function(design) {
 # ---- the climb ---------------------------------------------------------------------------
 
 # Held coefficients are part of the offset.
-general_description <- function(design, held, control, full_rank = FALSE, start = NULL) {
+general_description <- function(design, held, control, full_rank = FALSE, start = NULL,
+                                priors = NULL) {
   response <- design$response
   beta <- held_values(held, "beta")
   known <- !is.na(beta)
@@ -94,16 +92,19 @@ general_description <- function(design, held, control, full_rank = FALSE, start 
          groups = factors$groups, first = factors$first, n_unit = factors$n_unit,
          block = law$block, n_block = law$n_block, sd = law$sd, cor = law$cor,
          quadrature = if (is.null(control$quadrature)) 0L else control$quadrature,
-         full_rank = as.integer(full_rank), start = start))
+         full_rank = as.integer(full_rank), start = start),
+    if (is.null(priors)) list(prior_scale = NULL) else priors$told)
 }
 
-ascend_general <- function(design, held, control) {
+ascend_general <- function(design, held, control, make_priors = function(...) NULL) {
   settings <- ascend_control(control, design)
   settings$threads <- if (is.null(control$threads)) 1L else as.integer(control$threads)
   climb <- function(design, held, full_rank) {
-    model <- general_description(design, held, control, full_rank)
+    priors <- make_priors(design, held)
+    model <- general_description(design, held, control, full_rank, priors = priors)
     result <- .Call(C_general_fit, model, settings, progress_reporter(control))
-    list(result = result, design = design, held = held, law = list(sd = model$sd))
+    list(result = result, design = design, held = held, law = list(sd = model$sd),
+         priors = priors)
   }
   answer <- climb(design, held, FALSE)
   if (answer$result$status == ascent_status[["rank"]]) {
@@ -139,7 +140,8 @@ general_estimates <- function(answer) {
     var_cov = information$theta_cov[!is_beta, !is_beta, drop = FALSE],
     information = information,
     latent = general_posterior(result, design),
-    log_evidence = result$log_evidence,
+    log_evidence = result$objective - log_prior(answer$priors, theta, 1L),
+    priors = answer$priors,
     objective = result$objective,
     trace = ascent_trace(result$trace),
     convergence = c(ascent_convergence(result), result[c("nodes", "laplace")]),
@@ -225,7 +227,8 @@ evidence_by.elbo_general <- function(fit, REML) {
 
 # At theta, on the scale of theta(fit): what C_general_at answers.
 general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes) {
-  model <- general_description(design_of(fit), held_of(fit), control_of(fit), full_rank = TRUE)
+  model <- general_description(design_of(fit), held_of(fit), control_of(fit), full_rank = TRUE,
+                               priors = priors_of(fit))
   own <- parameters_of(fit)$block %in% own_blocks
   at <- c(theta_parts(fit, theta)[c("beta", "Sigma")],
           list(own = as.double(theta[own]), nodes = as.integer(nodes)))

@@ -152,10 +152,11 @@ scale_distributions <- c("half_t", "half_cauchy", "half_normal", "exponential", 
 
 check_glmm_prior <- function(prior, name, block) {
   if (is.null(prior) || is_constant(prior)) return()
-  allowed <- switch(block, beta = c("normal", "flat"), cor = c("lkj", "flat"), scale_distributions)
+  allowed <- switch(block, beta = c("normal", "flat"), cor = c("lkj", "flat"), size = ,
+                    threshold = "flat", scale_distributions)
   if (!prior$distribution %in% allowed) {
     what <- switch(block, beta = "coefficients take", cor = "correlations take",
-                   "standard deviations take")
+                   size = "sizes take", threshold = "thresholds take", "standard deviations take")
     words <- paste0(c(allowed, "constant"), "()")
     abort(c(sprintf("The prior %s cannot be used for `%s`:", format(prior), name),
             sprintf("%s %s.", what, enumerate(words, length(words)))), "elbo_error_prior")

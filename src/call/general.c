@@ -95,10 +95,26 @@ static void unpack_input(SEXP model, general_input *in) {
   unpack_factors(model, in);
 }
 
+/* prior_scale NULL: none. */
+static void set_prior(SEXP model, general_work *w) {
+  if (call_element(model, "prior_scale") == R_NilValue) return;
+  const R_xlen_t p = w->par.p, q = w->par.q;
+  general_prior *prior = (general_prior *)R_alloc(1, sizeof *prior);
+  prior->beta_mean = call_doubles(model, "prior_beta_mean", p, 0);
+  prior->beta_sd = call_doubles(model, "prior_beta_sd", p, 0);
+  prior->family = call_ints(model, "prior_family", q, 0);
+  prior->df = call_doubles(model, "prior_df", q, 0);
+  prior->scale = call_doubles(model, "prior_scale", q, 0);
+  prior->lkj = call_doubles(model, "prior_lkj", w->par.n_block, 0);
+  w->prior = prior;
+}
+
 static elbo_status open_model(SEXP model, int threads, const elbo_memory *memory, general_work *w) {
   general_input in;
   unpack_input(model, &in);
-  return general_work_init(w, &in, threads, memory);
+  const elbo_status status = general_work_init(w, &in, threads, memory);
+  set_prior(model, w);
+  return status;
 }
 
 /* theta of a list(beta, Sigma, own), in the caller's units. */

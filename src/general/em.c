@@ -4,6 +4,8 @@
  * any covariance T T', whose best is the mean of E v v', and (beta, L, T) is the same model as
  * (beta, L T, I): parameter-expanded EM (Liu, Rubin & Wu 1998, Biometrika 85:755).
  *
+ * Under a prior there is no expansion.
+ *
  * Where there are too few nodes for a posterior (w->few) a step climbs the quadrature's
  * value itself. */
 #include "general/em.h"
@@ -27,6 +29,7 @@ elbo_status general_e_step(void *work) {
   memset(w->q_inverse, 0, square(q) * sizeof(double));
   for (int c = 0; c < q; c++) w->q_inverse[c * (q + 1)] = 1.0;
   w->q_value = w->at.value;
+  w->q_log_prior = w->log_prior;
   w->q_exact = 1;
   return general_parameters_set(&w->q_par, w->q_theta, w->q_L);
 }
@@ -101,10 +104,10 @@ static elbo_status climb(general_work *w) {
   double *g = w->step_space, *step = g + n, *before = step + n, *H = before + n;
   double *work = H + square(n), gain, factor = 1.0;
   const double value = w->at.value;
-  elbo_status status;
   general_chain(&w->par, w->theta, w->few ? w->at.gradient : w->at.score, g, w->at.complete,
                 w->at.score, H, w->scratch);
-  status = general_newton_step(H, g, n, step, work);
+  elbo_status status = general_add_prior(w, g, H);
+  if (status == ELBO_OK) status = general_newton_step(H, g, n, step, work);
   memcpy(before, w->theta, (size_t)n * sizeof(double));
   for (int h = 0; h < HALVINGS && status == ELBO_OK; h++, factor *= 0.5) {
     for (int k = 0; k < n; k++) w->theta[k] = before[k] + factor * step[k];
@@ -149,5 +152,5 @@ elbo_status general_m_step(void *work) {
   memcpy(second, w->at.second, square(w->rows.q) * sizeof(double));
   w->q_exact = 0;
   status = climb(w);
-  return status == ELBO_OK && !w->few ? expand(w, second) : status;
+  return status == ELBO_OK && !w->few && !w->prior ? expand(w, second) : status;
 }

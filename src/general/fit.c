@@ -43,16 +43,10 @@ static void guess_own(general_work *w) {
   response_law_psi(&w->par.response, natural, w->theta + w->par.p + w->par.n_eta);
 }
 
-elbo_status general_start(general_work *w) {
-  const general_parameters *par = &w->par;
-  const int q = par->q;
-  double L[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS], before = -HUGE_VAL, value;
-  memset(L, 0, square(q) * sizeof(double));
-  memset(w->theta, 0, (size_t)par->n_theta * sizeof(double));
-  general_parameters_pack(par, L, w->theta);
-  guess_beta(w);
-  guess_own(w);
-  w->few = 1; /* without random effects one node is all there is */
+/* From beta and psi guessed, without random effects, by a few steps. */
+static elbo_status climb_alone(general_work *w) {
+  double before = -HUGE_VAL, value;
+  w->few = 1; /* one node is all there is */
   elbo_status status = general_set_nodes(w, 1);
   if (status == ELBO_OK) status = general_set_theta(w, w->theta);
   if (status == ELBO_OK) status = general_log_evidence(w, &value);
@@ -61,6 +55,27 @@ elbo_status general_start(general_work *w) {
     status = general_m_step(w);
     if (status == ELBO_OK) status = general_log_evidence(w, &value);
   }
+  return status;
+}
+
+elbo_status general_start(general_work *w) {
+  const general_parameters *par = &w->par;
+  const general_prior *prior = w->prior;
+  const int q = par->q;
+  double L[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
+  general_prior of_beta;
+  memset(L, 0, square(q) * sizeof(double));
+  memset(w->theta, 0, (size_t)par->n_theta * sizeof(double));
+  general_parameters_pack(par, L, w->theta);
+  guess_beta(w);
+  guess_own(w);
+  if (prior) { /* that of an sd may have no density at zero */
+    of_beta = *prior;
+    of_beta.family = NULL;
+    w->prior = &of_beta;
+  }
+  const elbo_status status = climb_alone(w);
+  w->prior = prior;
   if (status != ELBO_OK) return status;
   for (int c = 0; c < q; c++) L[c * (q + 1)] = START_SD;
   general_parameters_pack(par, L, w->theta);

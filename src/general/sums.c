@@ -141,40 +141,46 @@ static general_point point_of(const general_work *w) {
   return at;
 }
 
-static elbo_status evaluate_crossed(general_work *w, general_order order) {
-  const general_point at = point_of(w);
-  sums_clear(&w->at, w->par.n_inner, w->rows.q, order);
-  w->at.value = w->constant;
-  const elbo_status status = general_crossed_evaluate(w->crossed, &w->rows, &at, order, &w->at);
-  w->known = status == ELBO_OK ? order : GENERAL_NOTHING;
-  return status;
-}
-
-elbo_status general_evaluate(general_work *w, general_order order) {
+static elbo_status over_groups(general_work *w, const general_point *at, general_order order) {
   const int n = w->par.n_inner, q = w->rows.q, threads = w->threads;
-  const general_point at = point_of(w);
   int worst = ELBO_OK;
-  if (w->known >= order) return ELBO_OK;
-  w->evaluations++;
-  if (w->crossed) return evaluate_crossed(w, order);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
   for (int k = 0; k < w->n_slot; k++) {
     general_sums *sums = w->of_slot + k;
     sums_clear(sums, n, q, order);
     for (int g = w->slot[k]; g < w->slot[k + 1]; g++) {
       const elbo_status status =
-          general_group(&w->rows, &at, &w->rule, g, order, w->mode + (size_t)q * (size_t)g,
+          general_group(&w->rows, at, &w->rule, g, order, w->mode + (size_t)q * (size_t)g,
                         w->space + threads_this(), sums, NULL);
       worst = smaller(worst, status);
       if (status != ELBO_OK) break;
     }
   }
-  if (worst != ELBO_OK) return (elbo_status)worst;
-  sums_clear(&w->at, n, q, order);
-  w->at.value = w->constant;
   for (int k = 0; k < w->n_slot; k++) sums_add(&w->at, w->of_slot + k, n, q, order);
-  w->known = order;
-  return ELBO_OK;
+  return (elbo_status)worst;
+}
+
+elbo_status general_evaluate(general_work *w, general_order order) {
+  const general_point at = point_of(w);
+  if (w->known >= order) return ELBO_OK;
+  w->known = GENERAL_NOTHING;
+  w->evaluations++;
+  sums_clear(&w->at, w->par.n_inner, w->rows.q, order);
+  w->at.value = w->constant;
+  elbo_status status = w->crossed
+                           ? general_crossed_evaluate(w->crossed, &w->rows, &at, order, &w->at)
+                           : over_groups(w, &at, order);
+  if (status == ELBO_OK && w->prior) {
+    status = general_prior_value(w->prior, &w->par, w->theta, &w->log_prior, w->scratch);
+    w->at.value += w->log_prior;
+  }
+  if (status == ELBO_OK) w->known = order;
+  return status;
+}
+
+elbo_status general_add_prior(general_work *w, double *gradient, double *hessian) {
+  if (w->prior == NULL) return ELBO_OK;
+  return general_prior_slopes(w->prior, &w->par, w->theta, gradient, hessian, w->scratch);
 }
 
 elbo_status general_derivatives(general_work *w, double *gradient, double *hessian) {
@@ -185,7 +191,7 @@ elbo_status general_derivatives(general_work *w, double *gradient, double *hessi
   for (size_t e = 0; e < square(n) && hessian; e++) louis[e] = w->at.complete[e] + w->at.spread[e];
   general_chain(&w->par, w->theta, w->few ? w->at.gradient : w->at.score, gradient,
                 hessian ? louis : NULL, w->at.score, hessian, work);
-  return ELBO_OK;
+  return general_add_prior(w, gradient, hessian);
 }
 
 elbo_status general_group_score(general_work *w, int g, double *score) {
@@ -242,5 +248,10 @@ elbo_status general_change(general_work *w, double *change) {
   }
   *change = 0.0;
   for (int k = 0; k < w->n_slot; k++) *change += w->of_slot[k].value;
-  return (elbo_status)worst;
+  if (worst != ELBO_OK || w->prior == NULL) return (elbo_status)worst;
+  double log_prior;
+  const elbo_status status =
+      general_prior_value(w->prior, &w->par, w->theta, &log_prior, w->scratch);
+  *change += log_prior - w->q_log_prior;
+  return status;
 }

@@ -4,6 +4,7 @@
 #define ELBO_GENERAL_SUMS_H
 
 #include "general/crossed.h"
+#include "general/prior.h"
 #include "general/types.h"
 
 enum { GENERAL_SLOTS = 64 };
@@ -13,7 +14,10 @@ typedef struct {
   general_parameters par;
   general_rule rule;
   general_crossed *crossed; /* of several factors, else NULL */
-  double constant;          /* of the log density, where it does not depend on psi */
+  const general_prior
+      *prior; /* or NULL; `value` of `at`, of q and of all that follows includes it */
+  double log_prior, q_log_prior;
+  double constant; /* of the log density, where it does not depend on psi */
   int threads;
   /* Few nodes: the gradient is that of the quadrature's own value, which steps climb, and q is no
    * account of them; second derivatives may then be differences of the gradient. */
@@ -58,6 +62,8 @@ elbo_status general_evaluate(general_work *w, general_order order);
  * the quadrature's own value, and Louis's second derivatives (n_theta x n_theta) where hessian is
  * not NULL. */
 elbo_status general_derivatives(general_work *w, double *gradient, double *hessian);
+/* What the prior adds to derivatives by theta. */
+elbo_status general_add_prior(general_work *w, double *gradient, double *hessian);
 /* The same for group g alone, gradients only: scores (n_theta). */
 elbo_status general_group_score(general_work *w, int g, double *score);
 /* Moments of v of each group: mean (m x q by row), cov (m of q x q); value by Laplace's method. */

@@ -15,6 +15,7 @@
  *
  * data        rows by group, columns of X made orthogonal, scales of Z
  * parameters  theta = (beta, eta, psi) <-> (beta, L, psi), chain rules, the caller's units
+ * prior       log p(theta)
  * group       one group: its mode, the quadrature, derivatives
  * crossed     several grouping factors, by Laplace's method
  * sums        over all groups, in a fixed order whatever the number of threads

@@ -142,3 +142,27 @@ test_that("VerbAgg is lme4's with tight inner tolerance", {
   sds <- theta(fit)[c("sd__(Intercept)|id", "sd__(Intercept)|item")]
   expect_equal(unname(as.vector(sds)), c(1.339541, 0.495247), tolerance = 2e-4)
 })
+
+test_that("priors make the mode of the marginal posterior", {
+  skip_if_not_installed("lme4")
+  formula <- cbind(incidence, size - incidence) ~ period + (1 | herd)
+  plain <- fit_glmm(formula, lme4::cbpp, family = binomial())
+  fit <- update(plain, prior = priors(beta = normal(0, 1), sd = half_t(3, 1)))
+  at <- as.vector(theta(fit))
+  objective <- function(theta) { # densities of half_t on the scale of the sd: 2 dt
+    general_at(plain, theta, nodes = 25L)$log_evidence +
+      sum(dnorm(theta[1:4], 0, 1, log = TRUE)) + log(2) + dt(theta[5], 3, log = TRUE)
+  }
+  expect_equal(elbo_trace(fit)$elbo[nrow(elbo_trace(fit))], objective(at), tolerance = 1e-9)
+  expect_lt(max(abs(numDeriv::grad(objective, at))), 1e-6)
+  expect_equal(unname(vcov(fit, full = TRUE)), solve(-numDeriv::hessian(objective, at)),
+               tolerance = 1e-5)
+})
+
+test_that("separated data have a mode under a prior", {
+  data <- data.frame(x = rep(0:1, each = 10), y = rep(0:1, each = 10), g = factor(rep(1:5, 4)))
+  fit <- fit_glmm(y ~ x + (1 | g), data, family = binomial(),
+                  prior = priors(beta = normal(0, 2.5)))
+  expect_equal(convergence(fit)$status, "converged")
+  expect_equal(unname(theta(fit)[3]), 0, ignore_attr = TRUE)
+})
