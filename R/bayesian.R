@@ -14,6 +14,7 @@
 #' @param re.form `NULL` for predictions with the latent variables of each group, `NA` or `~ 0`
 #'   for the
 #'   population (and in `posterior_predict()` for a group not seen before).
+#' @param re_formula brms's word for `re.form`.
 #' @param draws,ndraws number of draws, 1000 by default: rstanarm and brms have one word each.
 #' @param allow_new_levels whether `newdata` may have groups that the fit has not seen. Their latent
 #'   variables are drawn from their law.
@@ -42,10 +43,11 @@ NULL
 #' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::posterior_epred
 posterior_epred.elbo_glmm <- function(object, newdata = NULL, re.form = NULL, draws = NULL,
-                                      ndraws = draws, allow_new_levels = FALSE, seed = NULL, ...) {
+                                      ndraws = draws, allow_new_levels = FALSE, seed = NULL, ...,
+                                      re_formula = re.form) {
   check_dots_empty(..., .but = passed_by_bayesians)
   ndraws <- check_posterior(object, "posterior_epred()", ndraws)
-  with_seed(seed, expected_draws(object, newdata, includes_latent(re.form), ndraws,
+  with_seed(seed, expected_draws(object, newdata, includes_latent(re_formula), ndraws,
                                  check_flag(allow_new_levels, "allow_new_levels")))
 }
 
@@ -57,10 +59,10 @@ posterior_epred.elbo_mixture <- posterior_epred.elbo_glmm
 #' @exportS3Method rstantools::posterior_linpred
 posterior_linpred.elbo_glmm <- function(object, transform = FALSE, newdata = NULL, re.form = NULL,
                                         draws = NULL, ndraws = draws, allow_new_levels = FALSE,
-                                        seed = NULL, ...) {
+                                        seed = NULL, ..., re_formula = re.form) {
   check_dots_empty(..., .but = passed_by_bayesians)
   check_flag(transform, "transform")
-  expected <- posterior_epred.elbo_glmm(object, newdata, re.form, ndraws = ndraws, seed = seed,
+  expected <- posterior_epred.elbo_glmm(object, newdata, re_formula, ndraws = ndraws, seed = seed,
                                        allow_new_levels = allow_new_levels)
   if (transform) expected else family(object)$linkfun(expected)
 }
@@ -73,10 +75,10 @@ posterior_linpred.elbo_mixture <- posterior_linpred.elbo_glmm
 #' @exportS3Method rstantools::posterior_predict
 posterior_predict.elbo_glmm <- function(object, newdata = NULL, re.form = NULL, draws = NULL,
                                         ndraws = draws, allow_new_levels = FALSE, seed = NULL,
-                                        ...) {
+                                        ..., re_formula = re.form) {
   check_dots_empty(..., .but = passed_by_bayesians)
   ndraws <- check_posterior(object, "posterior_predict()", ndraws)
-  with_seed(seed, predicted_draws(object, newdata, includes_latent(re.form), ndraws,
+  with_seed(seed, predicted_draws(object, newdata, includes_latent(re_formula), ndraws,
                                   check_flag(allow_new_levels, "allow_new_levels")))
 }
 
@@ -130,10 +132,11 @@ log_lik.elbo_mixture <- log_lik.elbo_glmm
 
 #' @rdname posterior_epred.elbo_fit
 #' @exportS3Method rstantools::bayes_R2
-bayes_R2.elbo_glmm <- function(object, re.form = NULL, ndraws = NULL, seed = NULL, ...) {
+bayes_R2.elbo_glmm <- function(object, re.form = NULL, ndraws = NULL, seed = NULL, ...,
+                               re_formula = re.form) {
   check_dots_empty(..., .but = passed_by_bayesians)
   ndraws <- check_posterior(object, "bayes_R2()", ndraws)
-  with_seed(seed, explained_draws(object, includes_latent(re.form), ndraws))
+  with_seed(seed, explained_draws(object, includes_latent(re_formula), ndraws))
 }
 
 #' @rdname posterior_epred.elbo_fit
@@ -184,7 +187,7 @@ predicted_draws.elbo_glmm <- function(fit, newdata, latent, n, allow) {
     if (anew) mean <- mean + latent_sampler(one, data)()
     mean + row_sd(one, data) * stats::rnorm(length(mean))
   }
-  posterior_rows(fit, newdata, latent, n, allow, prediction = TRUE, add = add)
+  posterior_rows(fit, newdata, latent, n, allow, prediction = TRUE, add = add, grouped = anew)
 }
 
 #' @exportS3Method
@@ -215,11 +218,11 @@ observed_rows.elbo_glmm <- function(fit, newdata) {
   y
 }
 
-# n x rows: what `add` makes of the linear predictor of each draw.
+# n x rows: what `add` makes of the linear predictor of each draw; `grouped`: of rows with groups.
 posterior_rows <- function(fit, newdata, latent, n, allow, prediction = FALSE,
-                           add = function(one, data, mean) mean) {
+                           add = function(one, data, mean) mean, grouped = FALSE) {
   latent <- latent && has_groups(fit)
-  data <- row_data(fit, newdata, na.pass, latent, prediction)
+  data <- row_data(fit, newdata, na.pass, latent || grouped, prediction)
   group <- if (latent) group_index(fit, data, allow)
   new <- which(group == 0)
   rows <- lapply(posterior_fits(fit, n, latent), function(one) {

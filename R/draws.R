@@ -19,7 +19,9 @@
 #' With `type = "linear_response"` the draws have the means of [theta()] and the standard
 #' deviations of `vcov(fit, full = TRUE)`: coefficients and latent variables are normal,
 #' standard deviations log-normal, correlations beta distributed on (-1, 1), tied by a Gaussian
-#' copula with the correlations of linear response. With `type = "mean_field"` they are draws
+#' copula with the correlations of linear response (and correlations of three and more that are
+#' those of no law made smaller, all by one factor, until they are). With `type = "mean_field"` they
+#' are draws
 #' from q itself (see [variational()]), whose standard deviations are too short.
 #'
 #' @param x a fit by method `"vb"`.
@@ -88,8 +90,31 @@ posterior_theta <- function(fit, n) {
   for (group in share_groups(fit)) {
     theta[, group] <- theta[, group] / rowSums(theta[, group, drop = FALSE])
   }
+  with_possible_correlations(fit, theta)
+}
+
+# Correlations of three and more, drawn one by one, may be those of no law: then all of them are
+# made smaller by one factor, until they are.
+with_possible_correlations <- function(fit, theta) {
+  parameters <- parameters_of(fit)
+  cor <- which(parameters$role == "cor" & !is.na(parameters$term2))
+  of <- interaction(lapply(parameters[cor, c("group", "component")], addNA), drop = TRUE)
+  for (rows in split(cor, of)) {
+    terms <- unique(unlist(parameters[rows, c("term1", "term2")]))
+    if (length(terms) < 3) next
+    at <- cbind(match(parameters$term1[rows], terms), match(parameters$term2[rows], terms))
+    least <- apply(theta[, rows, drop = FALSE], 1, function(cor) {
+      R <- diag(length(terms))
+      R[at] <- R[at[, 2:1]] <- cor
+      min(eigen(R, symmetric = TRUE, only.values = TRUE)$values)
+    })
+    theta[, rows] <- theta[, rows] * pmin((1 - least_eigenvalue) / (1 - least), 1)
+  }
   theta
 }
+
+# Of a correlation matrix that can be told from a singular one.
+least_eigenvalue <- 1e-8
 
 # Entries of theta that are shares of one whole.
 share_groups <- function(fit) {
@@ -127,6 +152,10 @@ posterior_draws <- function(fit, n, type = "linear_response", latent = FALSE) {
 response_draws <- function(fit, n, latent) {
   info <- information_of(fit)
   moves <- info$moves
+  if (!all(is.finite(info$eta_cov[moves, moves]))) {
+    abort(c("The posterior has no covariance to draw from: some parameters are not identified, or",
+            "the fit is not at a maximum (see convergence(fit))."), "elbo_error_not_available")
+  }
   e1 <- normal_draws(n, info$eta_cov[moves, moves, drop = FALSE])
   e2 <- normal_draws(n, conditional_cov(fit))
   free <- !parameters_of(fit)$fixed
@@ -145,7 +174,8 @@ response_draws <- function(fit, n, latent) {
     role <- parameters_of(fit)$role[k]
     theta[, k] <- bend_margin(move[, i] / sd[i], theta(fit)[[k]], sd[i], role)
   }
-  list(theta = theta, latent = if (latent) response_latent(fit, e1, e2),
+  list(theta = with_possible_correlations(fit, theta),
+       latent = if (latent) response_latent(fit, e1, e2),
        curves = if (has_curves(fit)) curve_draws(fit, e1 %*% t(coefficient_response(fit)) + e2))
 }
 

@@ -379,7 +379,8 @@ glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL, thr
     smooth_size = smooth_sizes(design$curves),
     smooth_sd = as.double(held_values(held, "smooth")),
     method = match(method, c("joint", "em", "reml", "vb")) - 1L,
-    full_rank = as.integer(full_rank), threads = as.integer(threads)
+    full_rank = as.integer(full_rank), threads = as.integer(threads),
+    scales_given = NULL # TRUE: looked at without their law
   )
   law <- c(law, free_basis(held_values(held, "beta"), sum(law$smooth_size)))
   c(law, if (is.null(priors)) list(prior_scale = NULL) else told_of_smooth(priors$told, law))

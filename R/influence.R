@@ -52,7 +52,7 @@ hatvalues.elbo_glmm <- function(model, ...) {
 #' @export
 rstandard.elbo_glmm <- function(model, infl, ...) {
   check_dots_empty(..., .but = "type")
-  by_row(model, residual_rows(model, "pearson") / sqrt(1 - leverages(model)))
+  by_row(model, residual_rows(model, "pearson") / sqrt(left_over(leverages(model))))
 }
 
 #' @rdname influence.elbo_glmm
@@ -64,9 +64,13 @@ rstudent.elbo_glmm <- function(model, infl, ...) rstandard.elbo_glmm(model, ...)
 cooks.distance.elbo_glmm <- function(model, infl, ...) {
   check_dots_empty(...)
   h <- leverages(model)
-  distance <- (residual_rows(model, "pearson") / (1 - h))^2 * h / ncol(design_of(model)$X)
+  distance <- (residual_rows(model, "pearson") / left_over(h))^2 * h / ncol(design_of(model)$X)
   by_row(model, replace(distance, !is.finite(distance), NA))
 }
+
+# 1 - h; NA where a row alone says what is fitted to it, so that its residual says nothing. Of a
+# leverage of one as much as this is lost by rounding (as lm.influence() of stats has it).
+left_over <- function(h) ifelse(h > 1 - 10 * .Machine$double.eps, NA, 1 - h)
 
 # The variance of a fitted value relative to that of its residual, the variance parameters known:
 # the diagonal of H.

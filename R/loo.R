@@ -83,19 +83,50 @@ loo.elbo_glmm <- function(x, ndraws = 1000L, seed = NULL, ...) {
 row_densities <- function(fit, x) {
   priors_of(fit)$told$mean_field <- 0L # the model, not an approximation to it
   scales <- constrain_scales(x, scale_shape(fit))
-  model <- model_of(fit)
-  q <- ncol(design_of(fit)$Z)
+  model <- replace(model_of(fit), "scales_given", TRUE)
   rows <- lapply(seq_len(nrow(x)), function(i) {
-    sigma <- scales$sigma[, i]
-    state <- .Call(C_glmm_at, model,
-                   list(Sigma = matrix(scales$Sigma[, i], q, q), sigma = sigma, beta = NULL))
-    at <- rows_given(fit, c(state, list(sigma = sigma, q_beta_cov = state$beta_cov)))
+    at <- rows_given_scales(fit, model, scales, i)
     rest <- 1 - at$spread / at$s2
-    list(left_out = stats::dnorm(at$e / rest, 0, sqrt(at$s2 / rest), log = TRUE),
-         kept = stats::dnorm(at$e, 0, sqrt(at$s2 + at$spread), log = TRUE))
+    known <- rest > well_known
+    left_out <- rep(NA_real_, length(rest))
+    left_out[known] <- normal_log_density((at$e / rest)[known], (at$s2 / rest)[known])
+    list(left_out = left_out, kept = normal_log_density(at$e, at$s2 + at$spread))
   })
-  lapply(c(left_out = "left_out", kept = "kept"),
-         function(what) do.call(rbind, lapply(rows, `[[`, what)))
+  density <- lapply(c(left_out = "left_out", kept = "kept"),
+                    function(what) do.call(rbind, lapply(rows, `[[`, what)))
+  density$left_out <- leave_out(fit, model, scales, density$left_out)
+  density
+}
+
+# Below this 1 - c_i / s_i, of which rounding takes some 1e-16, is better not used: the row is all
+# but all that is known of its own predictor.
+well_known <- 1e-6
+
+normal_log_density <- function(x, variance) stats::dnorm(x, 0, sqrt(variance), log = TRUE)
+
+# rows_given() at draw i of the scales.
+rows_given_scales <- function(fit, model, scales, i) {
+  q <- ncol(design_of(fit)$Z)
+  sigma <- scales$sigma[, i]
+  state <- .Call(C_glmm_at, model,
+                 list(Sigma = matrix(scales$Sigma[, i], q, q), sigma = sigma, beta = NULL))
+  rows_given(fit, c(state, list(sigma = sigma, q_beta_cov = state$beta_cov)))
+}
+
+# The entries of `density` that are not known, from statistics in which the row in question has a
+# weight of nothing, so that its group is still there.
+leave_out <- function(fit, model, scales, density) {
+  for (row in which(colSums(is.na(density)) > 0)) {
+    design <- design_of(fit)
+    if (is.null(design$weights)) design$weights <- rep(1, length(design$y))
+    design$weights[row] <- .Machine$double.xmin
+    others <- replace(model, "stats", list(glmm_stats(design, model, control_of(fit))))
+    for (i in which(is.na(density[, row]))) {
+      at <- rows_given_scales(fit, others, scales, i)
+      density[i, row] <- normal_log_density(at$e[row], at$s2[row] + at$spread[row])
+    }
+  }
+  density
 }
 
 log_mean_exp <- function(x) max(x) + log(mean(exp(x - max(x))))

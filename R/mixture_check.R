@@ -184,7 +184,7 @@ log_dirichlet <- function(alpha, n) {
 normal_piece <- function(columns, component, label, mean, sd) {
   n <- length(columns)
   piece(columns, component, label, identity, function(x) {
-    density <- stats::dnorm(x, rep(mean, length.out = n, each = nrow(x)),
+    density <- stats::dnorm(x, rep(rep_len(mean, n), each = nrow(x)),
                             rep(rep_len(sd, n), each = nrow(x)), log = TRUE)
     list(theta = x, log_prior = rowSums(matrix(density, nrow(x))))
   })

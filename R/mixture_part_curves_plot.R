@@ -170,10 +170,10 @@ label_page <- function(fit, arms) {
 
 # ---- the deviations ----------------------------------------------------------------------
 
-# Of each unit, given its most probable component: with r = y - X beta ~ N(0, V), V = Z Gamma Z'
-# + S, what r says of the deviations is u = (Z'V^-1 Z)^-1 Z'V^-1 r ~ N(0, (Z'V^-1 Z)^-1), so that
-# u' Z'V^-1 Z u is chi-squared with as many degrees of freedom as Z has columns that the unit
-# tells apart.
+# Of each unit, given its most probable component: with S^-1/2 Z = Q R and r = y - X beta, what r
+# says of the deviations is e = Q'S^-1/2 r ~ N(0, I + R Gamma R'), so that
+# e'(I + R Gamma R')^-1 e is chi-squared with as many degrees of freedom as Z has columns that the
+# unit tells apart. By the singular values of R Gamma^1/2 no digit is lost where S is small.
 deviation_distances <- function(fit) {
   design <- design_of(fit)
   component <- unit_component(fit)
@@ -187,14 +187,16 @@ deviation_distances <- function(fit) {
   for (units in split(seq_along(component), list(unit_designs(design), component), drop = TRUE)) {
     rows <- outer(seq_len(first[units[1] + 1] - first[units[1]]), first[units], `+`)
     Z <- design$Z[rows[, 1], , drop = FALSE]
-    V <- Z %*% matrix(Gamma[component[units[1]], , ], ncol(Z)) %*% t(Z) +
-      diag(variance[rows[, 1]], nrow(Z))
-    root <- chol(V)
-    whitened <- qr(backsolve(root, Z, transpose = TRUE))
-    e <- backsolve(root, matrix(residual[rows], nrow(rows)), transpose = TRUE)
-    projected <- qr.qty(whitened, e)
-    out$distance[units] <- colSums(projected[seq_len(whitened$rank), , drop = FALSE]^2)
-    out$df[units] <- whitened$rank
+    sd <- sqrt(variance[rows[, 1]])
+    basis <- qr(Z / sd)
+    if (basis$rank == 0) next # and it has no distance
+    Q <- qr.Q(basis)[, seq_len(basis$rank), drop = FALSE]
+    root <- covariance_factor(matrix(Gamma[component[units[1]], , ], ncol(Z)))
+    law <- svd(crossprod(Q, Z / sd) %*% t(root), nu = basis$rank, nv = 0)
+    e <- crossprod(law$u, crossprod(Q, matrix(residual[rows], nrow(rows)) / sd))
+    length <- replace(numeric(basis$rank), seq_along(law$d), law$d)
+    out$distance[units] <- colSums(e^2 / (1 + length^2))
+    out$df[units] <- basis$rank
   }
   out
 }

@@ -117,8 +117,9 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
   mean <- row_mean(object, data, group)
   fit <- mean
   spread <- if (method_of(object) == "vb") root_mean_squares(object) else object
-  # Below zero only by rounding.
-  if (se.fit || interval != "none") variance <- pmax(mean_variance(spread, data, group), 0)
+  if (se.fit || interval != "none") {
+    variance <- known_variance(mean_variance(spread, data, group), object, data)
+  }
   if (interval != "none") {
     total <- variance
     if (interval == "prediction") {
@@ -265,6 +266,26 @@ group_variance <- function(X, Z, group, parts) {
 }
 
 quadratic_rows <- function(X, C) rowSums((X %*% C) * X)
+
+# NA, with a warning, where rounding may have taken the variance of x'beta: each entry of its
+# covariance C is known to some 1e-16 of itself.
+known_variance <- function(variance, object, data) {
+  rounding <- .Machine$double.eps *
+    quadratic_rows(abs(row_coefficients(object, data)), abs(coefficient_cov(object)))
+  lost <- which(variance < rounding)
+  if (length(lost) > 0) {
+    X <- design_of(object)$X
+    far <- colnames(X)[abs(colMeans(X)) > 1e6 * apply(X, 2, stats::sd)]
+    far <- setdiff(far, "(Intercept)")
+    warn(c(sprintf("%s lost in rounding,", count_words(length(lost), "standard error")),
+           if (length(far) > 0) {
+             sprintf("as %s is far from zero for its spread: subtract a constant from it.",
+                     enumerate(quote_names(far, Inf), 3))
+           } else "as some columns are nearly combinations of others: leave these out."),
+         "elbo_warning_rounding")
+  }
+  replace(pmax(variance, 0), lost, NA)
+}
 
 # The coefficients that are estimated, those of curves included: their columns, and covariance.
 row_coefficients <- function(object, data) {
@@ -510,7 +531,15 @@ new_columns <- function(terms, data, xlevels, contrasts) {
 new_extra <- function(object, name, data) {
   expression <- call_of(object)[[name]]
   x <- tryCatch(eval(expression, data, environment(formula(object))), error = abort_newdata)
-  if (!is.null(x)) check_new_length(length(x), data, deparse_line(expression))
+  if (is.null(x)) return(NULL)
+  check_new_length(length(x), data, deparse_line(expression))
+  above <- if (name == "offset") -Inf else 0
+  if (!is.numeric(x) || any(x <= above, na.rm = TRUE)) {
+    abort(sprintf("The %s of `newdata`, `%s`, must be %snumbers, not %s.", name,
+                  deparse_line(expression), if (name == "offset") "" else "positive ",
+                  if (is.numeric(x)) format(min(x, na.rm = TRUE)) else describe_value(x)),
+          "elbo_error_data")
+  }
   x
 }
 

@@ -58,8 +58,8 @@ judge_linear_response <- function(target, labels, mean, sd, tolerance = 0.05, do
       "model.")))
   }
   check <- vb_compare(exact, names(labels), mean, sd)
-  faults <- vb_faults(check, tolerance, mean_tolerance, labels)
   judged <- exact$khat <= 0.7
+  faults <- if (judged) vb_faults(check, tolerance, mean_tolerance, labels)
   verdict <- if (!judged) {
     sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from q",
                   "to be judged by importance sampling (Pareto k %.2f)."), exact$khat)
@@ -242,6 +242,7 @@ vb_moments <- function(sample) {
   all <- moments(total)
   without <- matrix(apply(sums, 1, function(s) moments(total - s)$sd), k)
   error <- sqrt((ncol(without) - 1) / ncol(without) * rowSums((without - rowMeans(without))^2))
+  error[is.nan(error)] <- Inf # all the weight is in one batch
   list(mean = units * (centre + all$mean), sd = units * all$sd, sd_error = units * error)
 }
 

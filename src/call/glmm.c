@@ -232,11 +232,12 @@ SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress) {
 }
 
 /* Objective and exact posterior at theta: list(Sigma, sigma, beta), beta at its best where NULL;
- * and the eta that belongs to theta. */
+ * and the eta that belongs to theta.  With an element `scales_given` of the model the scales have
+ * no law. */
 SEXP call_glmm_at(SEXP model, SEXP theta) {
   lmm_fit f;
   open_model(model, &f);
-  set_prior(model, &f, 0);
+  set_prior(model, &f, call_element(model, "scales_given") != R_NilValue);
   lmm_work *w = &f.work;
   const SEXP beta = call_element(theta, "beta");
   double value;

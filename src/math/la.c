@@ -131,6 +131,11 @@ double la_largest(const double *x, size_t n) {
   return largest;
 }
 
+double la_correlation(const double *A, int n, int i, int j) {
+  const double scale = sqrt(A[i + n * i]) * sqrt(A[j + n * j]);
+  return scale > 0.0 ? fmax(-1.0, fmin(1.0, A[i + n * j] / scale)) : 0.0;
+}
+
 double la_quadratic(const double *A, const double *x, int n) {
   double sum = 0.0;
   for (int j = 0; j < n; j++)

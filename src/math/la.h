@@ -32,5 +32,8 @@ void la_multiply_t(const double *A, const double *B, int m, int k, int n, double
 double la_largest(const double *x, size_t n);
 /* x' A x for symmetric A. */
 double la_quadratic(const double *A, const double *x, int n);
+/* A_ij / sqrt(A_ii A_jj) of a covariance, n x n, within [-1, 1] whatever is rounded; 0 where a
+ * variance is zero. */
+double la_correlation(const double *A, int n, int i, int j);
 
 #endif

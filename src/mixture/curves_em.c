@@ -215,9 +215,7 @@ static double *sds(const curves *w, int g, const curve_block *b, double *out) {
 
 static double correlation(const curves *w, int g, const curve_block *b, int a, int c) {
   const int q = w->spec.q;
-  const double *Gamma = gamma_at(w, g) + b->first * (q + 1);
-  const double scale = sqrt(Gamma[a * (q + 1)] * Gamma[c * (q + 1)]);
-  return scale > 0.0 ? Gamma[a + q * c] / scale : 0.0;
+  return la_correlation(gamma_at(w, g) + b->first * (q + 1), q, a, c);
 }
 
 static void theta(const void *work, double *out) {

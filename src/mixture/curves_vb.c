@@ -139,8 +139,7 @@ static double *mean_sds(const curves *w, int g, const curve_block *b, double *ou
 static double mean_correlation(const curves *w, int g, const curve_block *b, int a, int c) {
   const int q = w->spec.q;
   const double *scale = scale_at(w, g) + b->first * (q + 1);
-  return law_mean_correlation(*df_at(w, g, b) - b->order + 2.0,
-                              scale[a + q * c] / sqrt(scale[a * (q + 1)] * scale[c * (q + 1)]));
+  return law_mean_correlation(*df_at(w, g, b) - b->order + 2.0, la_correlation(scale, q, a, c));
 }
 
 static void theta(const void *work, double *out) {

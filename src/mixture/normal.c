@@ -423,7 +423,7 @@ static void theta(const void *work, double *out) {
   for (int j = 0; j < w->spec.k; j++) {
     const double *S = w->cov.Sigma + square(w->spec.d) * (size_t)j;
     for (int a = 0; a < d; a++)
-      for (int b = a + 1; b < d; b++) *out++ = S[a + d * b] / sqrt(S[a * (d + 1)] * S[b * (d + 1)]);
+      for (int b = a + 1; b < d; b++) *out++ = la_correlation(S, d, a, b);
   }
 }
 

@@ -339,7 +339,7 @@ void normal_vb_theta(const normal_vb *vb, double *theta) {
     const double n = vb->q.df[group_of(vb, j)] - d + 2.0; /* of two variables */
     for (int a = 0; a < d; a++)
       for (int b = a + 1; b < d; b++) {
-        const double r = scale[a + d * b] / sqrt(scale[a * (d + 1)] * scale[b * (d + 1)]);
+        const double r = la_correlation(scale, d, a, b);
         *theta++ = vb->structure == NORMAL_VB_FULL ? law_mean_correlation(n, r) : 0.0;
       }
   }

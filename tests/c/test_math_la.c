@@ -112,6 +112,23 @@ static void test_products(void) {
   CHECK(la_quadratic(A3, x, 3) == 6.0);
 }
 
+static void test_correlation(void) {
+  CHECK(fabs(la_correlation(A3, 3, 0, 2) - A3[6] / sqrt(A3[0] * A3[8])) < 1e-15);
+  const double none[4] = {1, 0, 0, 0}, large[4] = {1e300, -5e299, -5e299, 1e300};
+  CHECK(la_correlation(none, 2, 0, 1) == 0.0);
+  CHECK(fabs(la_correlation(large, 2, 0, 1) + 0.5) < 1e-15);
+  /* Of one line, where rounding goes beyond one for some. */
+  int beyond = 0;
+  for (int i = 1; i < 100; i++) {
+    const double v = sqrt(i) + 0.3, w = 1.0 / (i + 0.7);
+    const double line[4] = {v * v, -v * w, -v * w, w * w};
+    beyond += v * w / (sqrt(v * v) * sqrt(w * w)) > 1.0 || v * w > sqrt(v * v * (w * w));
+    CHECK(fabs(la_correlation(line, 2, 0, 1)) <= 1.0);
+    CHECK(la_correlation(line, 2, 0, 1) < -1.0 + 1e-15);
+  }
+  CHECK(beyond > 0);
+}
+
 int main(void) {
   test_cholesky();
   test_not_positive_definite();
@@ -120,6 +137,7 @@ int main(void) {
   test_solve_semidefinite();
   test_eigen();
   test_products();
+  test_correlation();
   test_free();
   return FINISH();
 }

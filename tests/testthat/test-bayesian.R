@@ -88,3 +88,24 @@ test_that("log_lik() of a mixture of binomials by vb is that of its draws", {
   expected <- log(w[1] * dbinom(d$succ, 10, p[1]) + w[2] * dbinom(d$succ, 10, p[2]))
   expect_lt(max(abs(colMeans(density) - expected)), 0.3)
 })
+
+test_that("re_formula is brms's word for re.form", {
+  row <- data.frame(Subject = "M01", age = 10)
+  said <- function(...) posterior_epred.elbo_glmm(vb, row, ndraws = 5, seed = 1, ...)
+  expect_identical(said(re_formula = NA), said(re.form = NA))
+  expect_identical(said(re_formula = NULL), said())
+  expect_false(identical(said(re_formula = NA), said()))
+  expect_identical(posterior_predict.elbo_glmm(vb, row, ndraws = 5, seed = 1, re_formula = NA),
+                   posterior_predict.elbo_glmm(vb, row, ndraws = 5, seed = 1, re.form = NA))
+})
+
+test_that("responses of a group not seen before are drawn for new rows too", {
+  rows <- data.frame(Subject = c("M01", "M01"), age = c(10, 10))
+  drawn <- posterior_predict.elbo_glmm(vb, rows, re.form = NA, ndraws = 4000, seed = 1)
+  half <- predict(vb, transform(rows, Subject = "new"), allow.new.levels = TRUE,
+                  interval = "prediction", level = 0.5)[1, ]
+  # Quartiles of 4000 draws are off by sd 1.36 / sqrt(4000), .02; the law has longer tails.
+  expect_equal(unname(quantile(drawn[, 1], c(0.25, 0.75))), unname(half[2:3]), tolerance = 0.02)
+  # One group: the two rows go together as the law of the latent variables has it.
+  expect_gt(cor(drawn)[1, 2], 0.5)
+})

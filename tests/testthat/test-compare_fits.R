@@ -137,3 +137,13 @@ test_that("parameters have one readable name", {
   expect_output(print(both), "cor (Intercept), age | Subject", fixed = TRUE)
   expect_output(print(bootstrap(fit, 2, seed = 1)), "sd age | Subject", fixed = TRUE)
 })
+
+test_that("an interval that is not finite is drawn as a point, and is no part of the axis", {
+  rows <- data.frame(fit = c("a", "b", "c"), estimate = c(1, 2, 3), std.error = c(Inf, NaN, 0.5))
+  for (role in c("coefficient", "sd")) {
+    drawn <- interval_data(rows, 0.95, role)
+    expect_identical(drawn$table$high[1:2], c(1, 2))
+    expect_identical(drawn$table$low[2], 2)
+    expect_true(all(is.finite(c(drawn$table$low, drawn$range))))
+  }
+})

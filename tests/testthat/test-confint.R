@@ -192,3 +192,10 @@ test_that("a correlation of minus one that the data insist on has limits where i
   expect_warning(limits <- confint(fit, "cor__(Intercept).x|g", type = "profile"), "Centre")
   expect_equal(as.vector(limits), c(-1, -1))
 })
+
+test_that("a profile that is not finite between two that are has no limit there", {
+  expect_equal(profile_limit(function(x) x^2 - 3, 0, 1, Inf), sqrt(3), tolerance = 1e-6)
+  gap <- function(x) if (x > 1.2 && x < 1.9) NaN else x^2 - 3
+  expect_identical(profile_limit(gap, 0, 1, Inf), NA_real_)
+  expect_identical(profile_limit(function(x) if (x > 0.5) -Inf else -1, 0, 1, Inf), NA_real_)
+})

@@ -129,3 +129,36 @@ test_that("fits by vb stand beside the others", {
   tidy <- generics::tidy(fit)
   expect_equal(tidy$std.error, unname(sqrt(diag(vcov(fit, full = TRUE)))))
 })
+
+test_that("correlations of three are drawn as those of a law", {
+  set.seed(1)
+  d <- data.frame(a = rnorm(12), b = rnorm(12), c = rnorm(12))
+  mixture <- fit_mixture(cbind(a, b, c) ~ 1, d, k = 2, method = "vb")
+  d <- data.frame(x = rnorm(24), w = rnorm(24), y = rnorm(24), g = gl(6, 4))
+  mixed <- suppressMessages(fit_glmm(y ~ x + (x + w | g), d, method = "vb"))
+  for (fit in list(mixture, mixed)) {
+    draws <- with_seed(2, if (inherits(fit, "elbo_mixture")) posterior_theta(fit, 400)
+                          else posterior_draws(fit, 400)$theta)
+    rows <- tail(which(parameters_of(fit)$block == "cor"), 3)
+    least <- apply(draws[, rows], 1, function(r) {
+      R <- diag(3)
+      R[lower.tri(R)] <- r
+      min(eigen(R + t(R) - diag(3), symmetric = TRUE)$values)
+    })
+    expect_gt(min(least), 0.99e-8)
+    if (inherits(fit, "elbo_mixture")) expect_gt(mean(least < 1.01e-8), 0.01) # one by one: no law's
+  }
+  expect_no_error(simulate(mixture, 20, seed = 1))
+})
+
+test_that("a fit that has no covariance has no draws, and says so", {
+  set.seed(1)
+  d <- data.frame(y = rnorm(24), x = rnorm(24), f = gl(2, 1, 24, c("a", "b")), g = gl(8, 3))
+  fit <- suppressWarnings(fit_glmm(y ~ x + (f | g), d, method = "vb", sigma = ~f,
+                                   control = elbo_control(max_iter = 1)))
+  if (anyNA(information_of(fit)$eta_cov)) {
+    expect_error(simulate(fit, 1), class = "elbo_error_not_available")
+  } else {
+    expect_true(all(is.finite(simulate(fit, 1)[[1]])))
+  }
+})

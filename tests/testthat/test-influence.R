@@ -68,3 +68,14 @@ test_that("without coefficients there is no Cook's distance", {
   fit <- fit_glmm(y ~ 0 + (1 | g), data.frame(y = c(3, -1, 1, 2), g = c(1, 1, 2, 2)))
   expect_true(all(is.na(cooks.distance(fit)) & !is.nan(cooks.distance(fit))))
 })
+
+test_that("a row that alone says what is fitted to it has no residual to judge it by", {
+  single <- transform(orthodont, first = factor(seq_len(nrow(orthodont)) == 7))
+  alone <- fit_glmm(distance ~ age + first + (1 | Subject), single, method = "reml")
+  expect_equal(hatvalues(alone)[[7]], 1)
+  expect_identical(which(is.na(rstandard(alone))), c("7" = 7L))
+  expect_identical(which(is.na(cooks.distance(alone))), c("7" = 7L))
+  straight <- fit_glmm(distance ~ age + first, single, method = "reml")
+  expect_identical(which(is.na(rstandard(lm(distance ~ age + first, single)))), c("7" = 7L))
+  expect_identical(which(is.na(rstandard(straight))), c("7" = 7L))
+})

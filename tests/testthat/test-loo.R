@@ -102,3 +102,31 @@ test_that("what it is not for is refused", {
   expect_error(loo::loo(held), class = "elbo_error_not_available")
   expect_error(loo::loo(fit, ndraws = 0), class = "elbo_error_argument")
 })
+
+test_that("a row that is all that is known of its group is left out to all digits", {
+  # The slope is dropped as x is constant, so that a row is normal with mean m + b and variance
+  # S11 + 2 S12 + S22 + sigma^2, b ~ N(0, s^2) all that two rows share.
+  d <- data.frame(y = c(2.768, -0.254), x = c(1, 1), g = 1:2)
+  fit <- suppressMessages(fit_glmm(y ~ x + (x | g), d, method = "vb"))
+  told <- priors_of(fit)$told
+  x <- rbind(c(-0.7, 5.7, 1.6, -8.2), c(-5.5, -7.2, 1.1, -9.3), c(1, 1, -0.1, 0.9))
+  scales <- constrain_scales(x, scale_shape(fit))
+  own <- colSums(scales$Sigma) + scales$sigma[1, ]^2
+  shared <- told$prior_beta_sd^2
+  e <- d$y - told$prior_beta_mean
+  slope <- shared / (own + shared)
+  exact <- vapply(1:2, function(i) {
+    stats::dnorm(e[i], slope * e[3 - i], sqrt(own + own * slope), log = TRUE)
+  }, own)
+  expect_equal(row_densities(fit, x)$left_out, exact, tolerance = 1e-10, ignore_attr = TRUE)
+})
+
+test_that("the law of the scales has no part in a row given the others", {
+  set.seed(1)
+  d <- data.frame(y = rnorm(9), x = rnorm(9), g = gl(3, 3))
+  plain <- fit_glmm(y ~ x + (1 | g), d, method = "vb")
+  narrow <- fit_glmm(y ~ x + (1 | g), d, method = "vb", prior = priors(sd = inverse_gamma(2, 1)))
+  x <- cbind(c(-4, -1, 0), c(0.1, 0.5, -0.2))
+  expect_equal(row_densities(narrow, x), row_densities(plain, x))
+  expect_s3_class(suppressWarnings(loo::loo(narrow, seed = 1)), "psis_loo")
+})

@@ -174,3 +174,25 @@ test_that("draws nearer to the swapped mode have no density", {
   centre <- elbo:::mixture_target(swapped, chart, vcov(fit, full = TRUE))$centre
   expect_identical(target$evaluate(t(centre))$log_density, -Inf)
 })
+
+test_that("the exact posterior of a regression has the prior mean of each coefficient", {
+  # At prior means (m, 0): the intercept's is not the slope's, whose prior sd is far smaller.
+  d <- data.frame(x = c(1e6, 1:7), n = c(3, 1, 1, 1, 0, 1, 0, 0))
+  fit <- fit_mixture(n ~ x, d, k = 1, family = poisson(), method = "vb")
+  told <- priors_of(fit)$told$regression
+  chart <- mixture_chart(fit)
+  theta <- unname(c(theta(fit)))
+  expect_equal(chart_points(chart, rbind(theta[2:3]), theta)$log_prior,
+               sum(dnorm(theta[2:3], told$beta_mean, told$beta_sd, log = TRUE)))
+  expect_lt(convergence(fit)$khat, 0.7)
+})
+
+test_that("where no draw comes near the posterior the verdict says so", {
+  target <- list(centre = 0, cov = matrix(1), evaluate = function(x) {
+    list(log_density = -1e8 * (x[, 1] - 1e3)^2, beta = matrix(0, nrow(x), 0),
+         beta_variance = matrix(0, nrow(x), 0), scales = x)
+  })
+  verdict <- judge_linear_response(target, c(a = "a"), 0, 1)
+  expect_false(isTRUE(verdict$trusted))
+  expect_match(verdict$verdict, "cannot be said|not to be trusted")
+})

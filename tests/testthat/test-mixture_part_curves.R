@@ -194,3 +194,13 @@ test_that("curves of one row each are counted", {
   d <- data.frame(g = 1:3, y = c(-0.7, -0.6, 1.3))
   expect_error(fit_mixture(y ~ 1 + (1 | g), d, k = 2, unit = ~ g), class = "elbo_error")
 })
+
+test_that("a correlation at its bound is not beyond it by rounding", {
+  set.seed(1)
+  beyond <- vapply(1:12, function(seed) {
+    d <- withr::with_seed(seed, data.frame(g = gl(6, 4), t = rep(1:4, 6), y = rnorm(24)))
+    fit <- suppressWarnings(fit_mixture(y ~ t + (t | g), d, k = 1, unit = ~g))
+    max(abs(theta(fit)[which_parameters(fit, "cor")])) > 1
+  }, NA)
+  expect_false(any(beyond, na.rm = TRUE))
+})

@@ -217,3 +217,16 @@ test_that("autoplot() draws curves and deviations", {
     expect_identical(ggplot2::autoplot(fit)$labels$x, "time")
   }
 })
+
+test_that("deviations have their distance also where the residual variance is next to nothing", {
+  fit <- withr::with_seed(1, curves_example())
+  exact <- deviation_distances(fit)
+  theta(fit)[which_parameters(fit, "sigma")] <- 1e-12
+  # r'Z(Z'Z)^-1 ~ N(0, Gamma + sigma^2 (Z'Z)^-1).
+  design <- design_of(fit)
+  mean <- component_means(fit, design)[cbind(seq_len(design$n_row),
+                                             unit_component(fit)[unit_of_row(design)])]
+  u <- tapply(design$y - mean, unit_of_row(design), mean)
+  expect_equal(deviation_distances(fit)$distance, tolerance = 1e-10, ignore_attr = TRUE,
+               as.vector(u^2) / curve_covariances(fit)[unit_component(fit), 1, 1])
+})

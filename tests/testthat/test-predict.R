@@ -323,3 +323,29 @@ test_that("new rows without any variable of the model are rows, whatever their f
   })
   expect_length(predict(flat, counts_columns, re.form = NA), 3)
 })
+
+test_that("a standard error that is lost in rounding is NA, with a warning that says why", {
+  set.seed(1)
+  near <- data.frame(x = rnorm(60), g = gl(6, 10))
+  near$y <- near$x + rnorm(6)[near$g] + rnorm(60)
+  expected <- predict(fit_glmm(y ~ x + (1 | g), near), re.form = NA, se.fit = TRUE)$se.fit
+  # A covariate this many times its spread from zero: x'Cx cancels twice as many digits.
+  fit <- fit_glmm(y ~ x + (1 | g), transform(near, x = 1e6 + x))
+  expect_equal(predict(fit, re.form = NA, se.fit = TRUE)$se.fit, expected, tolerance = 1e-4)
+  fit <- fit_glmm(y ~ x + (1 | g), transform(near, x = 1e9 + x))
+  expect_warning(answer <- predict(fit, re.form = NA, se.fit = TRUE), "`x` is far from zero",
+                 class = "elbo_warning_rounding")
+  expect_true(all(is.na(answer$se.fit)))
+  expect_false(anyNA(answer$fit))
+})
+
+test_that("arguments of the call that new rows have are numbers, weights positive", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(20), w = rexp(20), y = rnorm(20))
+  shifted <- fit_glmm(y ~ x, d, offset = w)
+  expect_error(predict(shifted, transform(d, w = as.character(w))), "offset of `newdata`, `w`",
+               class = "elbo_error_data")
+  weighted <- fit_glmm(y ~ x, d, weights = w)
+  expect_error(predict(weighted, transform(d, w = -w), interval = "prediction"), "positive",
+               class = "elbo_error_data")
+})
