@@ -70,7 +70,7 @@ refit_settings <- function(fit) ascend_control(refit_control(fit), design_of(fit
 check_simulates <- function(fit, what) {
   if (!any(is.infinite(theta(fit)[parameters_of(fit)$block == "sd"]))) return()
   abort(c(sprintf("%s draws latent variables, but those of `%s` have no law;", what,
-                  design_of(fit)$group_name), "give them one, as by priors() with constant(1)."),
+                  group_names(design_of(fit))), "give them one, as by priors() with constant(1)."),
         "elbo_error_simulate")
 }
 

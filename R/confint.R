@@ -257,7 +257,8 @@ may_vanish <- function(fit, name) {
   row <- match(name, parameters_of(fit)$name)
   if (parameters_of(fit)$block[row] != "cor") return(FALSE)
   at <- sum(parameters_of(fit)$block[seq_len(row)] == "cor")
-  sds <- which(parameters_of(fit)$block == "sd")[covariance_pairs(design_of(fit)$block)[at, ]]
+  pair <- covariance_pairs(column_blocks(design_of(fit)))[at, ]
+  sds <- which(parameters_of(fit)$block == "sd")[pair]
   se <- sqrt(diag(var_cov_of(fit)))[parameters_of(fit)$name[sds]]
   free <- !parameters_of(fit)$fixed[sds]
   any(is.na(se[free])) || any(theta(fit)[sds][free] < 4 * se[free])
@@ -279,7 +280,7 @@ profile_place <- function(fit, row) {
   block <- parameters$block[row]
   at <- sum(parameters$block[seq_len(row)] == block)
   kind <- match(block, c("sd", "cor", "sigma", "smooth", "beta"))
-  if (block == "cor") at <- covariance_pairs(design_of(fit)$block)[at, ]
+  if (block == "cor") at <- covariance_pairs(column_blocks(design_of(fit)))[at, ]
   # C has the coefficients that are free.
   if (block == "beta") at <- sum(!parameters$fixed[seq_len(row)]) # beta come first
   as.integer(c(kind, rep(at, length.out = 2)) - 1L)
@@ -352,8 +353,8 @@ reorder_terms <- function(fit, name) {
   cors <- which(parameters_of(fit)$block == "cor")
   which_cor <- match(name, parameters_of(fit)$name[cors])
   if (is.na(which_cor)) return(fit)
-  pair <- covariance_pairs(design_of(fit)$block)[which_cor, ]
-  block <- design_of(fit)$block
+  pair <- covariance_pairs(column_blocks(design_of(fit)))[which_cor, ]
+  block <- column_blocks(design_of(fit))
   first <- match(block[pair[1]], block)
   size <- sum(block == block[first])
   if (size == 2) return(fit)

@@ -39,8 +39,9 @@ factor_of_column <- function(design) match(column_groups(design), names(design$g
 check_crossed <- function(design, held, method, prior) {
   if (!is_crossed(design)) return()
   refuse <- function(what, remedy) {
-    abort(c(sprintf("With several grouping factors (%s) %s.", quote_names(design$group_name), what),
-            remedy), "elbo_error_not_available")
+    groups <- quote_names(group_names(design))
+    abort(c(sprintf("With several grouping factors (%s) %s.", groups, what), remedy),
+          "elbo_error_not_available")
   }
   if (method == "vb") refuse("`method` = \"vb\" is not built yet", "Use \"em\" or \"reml\".")
   if (any(is.infinite(held$constant))) {
@@ -67,7 +68,7 @@ crossed_sd <- function(fit, type) {
 not_for_crossed <- function(fit, what, remedy = "Fits with one grouping factor have it.") {
   if (!is_crossed(design_of(fit))) return(invisible())
   abort(c(sprintf("%s is not built yet for several grouping factors (%s).", what,
-                  quote_names(design_of(fit)$group_name)), remedy), "elbo_error_not_available")
+                  quote_names(group_names(design_of(fit)))), remedy), "elbo_error_not_available")
 }
 
 # What only a posterior of theta has, before the advice to take method "vb".

@@ -255,7 +255,7 @@ root_mean_squares <- function(fit) {
   scales <- block %in% c("sd", "smooth", "sigma")
   theta(fit)[scales] <- sqrt(theta[scales]^2 + diag(V)[scales])
   sds <- which(block == "sd")
-  pairs <- covariance_pairs(design_of(fit)$block)
+  pairs <- covariance_pairs(column_blocks(design_of(fit)))
   for (k in seq_len(nrow(pairs))) {
     r <- which(block == "cor")[k]
     s <- sds[pairs[k, 1]]

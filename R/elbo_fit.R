@@ -32,7 +32,7 @@ new_elbo_fit <- function(x, class) {
   if (is.null(x$time)) x$time <- NA_real_
   # stats and sandwich look here for the rows that were left out, and for those of a group.
   x$na.action <- attr(x$frame, "na.action")
-  structure(x, cluster = x$design$group, class = c(class, "elbo_fit"))
+  structure(x, cluster = the_group(x$design), class = c(class, "elbo_fit"))
 }
 
 # For who writes a class: what it forgot.

@@ -249,8 +249,8 @@ check_glmm_magnitudes <- function(design, name) {
 # where it is free).
 glmm_constants <- function(prior, design, method = "em") {
   parameters <- glmm_parameters(design)
-  resolved <- resolve_priors(prior, parameters, design$group_name)
-  covariance <- covariance_index(parameters, design$block)
+  resolved <- resolve_priors(prior, parameters, group_names(design))
+  covariance <- covariance_index(parameters, column_blocks(design))
   check_constants(resolved, parameters, covariance)
   parameters$constant <- constant_values(resolved)
   # Where there is no law there is no correlation to estimate.
@@ -260,10 +260,10 @@ glmm_constants <- function(prior, design, method = "em") {
 }
 
 glmm_parameters <- function(design) {
-  terms <- split(as.character(colnames(design$Z)), design$block)
+  terms <- split(as.character(colnames(design$Z)), column_blocks(design))
   # Down the columns of the lower triangle.
   pairs <- do.call(cbind, lapply(terms[lengths(terms) > 1], utils::combn, 2))
-  of_pairs <- column_groups(design)[covariance_pairs(design$block)[, 1]]
+  of_pairs <- column_groups(design)[covariance_pairs(column_blocks(design))[, 1]]
   rbind(
     parameter_rows("beta", colnames(design$X)),
     parameter_rows("sd", colnames(design$Z), group = column_groups(design)),
@@ -294,20 +294,20 @@ check_bounded <- function(design, held, method) {
   if (method == "joint") check_joint(design, held)
   if (is_crossed(design)) return()
   lawless <- sum(is.infinite(sd))
-  size <- tabulate(design$group, nlevels(design$group))
+  size <- tabulate(the_group(design), nlevels(the_group(design)))
   if (lawless > 0 && all(size <= lawless)) {
     abort(c("The objective has no bound: without a law the latent variables fit every row, with",
             sprintf("at most %d rows in each level of `%s` and %d latent terms.", max(size),
-                    design$group_name, lawless),
+                    group_names(design), lawless),
             "Give them a law, as by constant(1), or leave their standard deviation free."),
           "elbo_error_unbounded")
   }
   few <- if (lawless > 0) lawless_rank(design, is.infinite(sd)) < lawless
   if (any(few)) {
     abort(c(sprintf("The rows of some levels of `%s` cannot tell %d latent terms without a law",
-                    design$group_name, lawless),
+                    group_names(design), lawless),
             sprintf("apart, so that their integral is infinite: %s. Leave them out, or give the",
-                    enumerate(levels(design$group)[few], 5)),
+                    enumerate(levels(the_group(design))[few], 5)),
             "terms a law."), "elbo_error_unbounded")
   }
   if (method != "vb") check_identified(design, held)
@@ -319,7 +319,7 @@ check_joint <- function(design, held) {
   free <- held[held$block %in% c("sd", "cor", "smooth") & is.na(held$constant), ]
   if (nrow(free) == 0) return()
   remedy <- switch(free$block[1],
-    sd = sprintf("Hold it, as by prior = priors(%s = constant(1)),", design$group_name),
+    sd = sprintf("Hold it, as by prior = priors(%s = constant(1)),", group_names(design)),
     cor = "Write `||`, or hold it too, as by priors(cor = constant(0)),",
     smooth = sprintf("Hold it, as by prior = priors(`%s` = constant(1)),", free$name[1])
   )
@@ -331,9 +331,9 @@ check_joint <- function(design, held) {
 # Rank of the columns of Z without a law, level by level.
 lawless_rank <- function(design, lawless) {
   Z <- design$Z[, lawless, drop = FALSE]
-  m <- nlevels(design$group)
-  if (ncol(Z) < 2) return(pmin(tabulate(design$group[rowSums(Z != 0) > 0], m), ncol(Z)))
-  vapply(split(seq_len(nrow(Z)), design$group), function(i) qr(Z[i, , drop = FALSE])$rank, 0L)
+  m <- nlevels(the_group(design))
+  if (ncol(Z) < 2) return(pmin(tabulate(the_group(design)[rowSums(Z != 0) > 0], m), ncol(Z)))
+  vapply(split(seq_len(nrow(Z)), the_group(design)), function(i) qr(Z[i, , drop = FALSE])$rank, 0L)
 }
 
 # A fit through every row leaves nothing for the variances.
@@ -354,7 +354,7 @@ glmm_rows <- function(design) {
     X = if (length(design$curves) > 0) cbind(design$X, design$B) else design$X,
     y = if (identical(design$offset, 0)) design$y else design$y - design$offset,
     Z = design$Z, weight = design$weights,
-    group = design$group, n_group = nlevels(design$group),
+    group = the_group(design), n_group = nlevels(the_group(design)),
     level = design$level, n_level = max(1L, nlevels(design$level)), groups = NULL
   )
 }
@@ -368,12 +368,12 @@ glmm_stats <- function(design, law, control) {
 # What the C code is told of a model beside its statistics; `priors` as glmm_vb() or glmm_map()
 # make them.
 glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL, threads = 1L) {
-  size <- tabulate(design$block, max(0L, design$block))
+  size <- tabulate(column_blocks(design), n_blocks(design))
   cor <- rep(NA_real_, length(size)) # of the first two terms of each block
   pairs <- size * (size - 1) / 2
   cor[size > 1] <- held_values(held, "cor")[(cumsum(pairs) - pairs + 1)[size > 1]]
   law <- list(
-    block = as.integer(design$block) - 1L, n_block = length(size), order = design$order,
+    block = as.integer(column_blocks(design)) - 1L, n_block = length(size), order = design$order,
     sd = as.double(held_values(held, "sd")), cor = cor,
     sigma = if (design$known_se) 1 else as.double(held_values(held, "sigma")),
     smooth_size = smooth_sizes(design$curves),
@@ -408,7 +408,7 @@ told_of_smooth <- function(told, law) {
 # starts are climbed; otherwise none was ever seen and one is enough.
 ascend_control <- function(control, design) {
   n_starts <- control$n_starts
-  scales <- max(0L, design$block) + length(design$curves)
+  scales <- n_blocks(design) + length(design$curves)
   simple <- is_crossed(design) ||
     (is.null(design$level) && scales < 2L && !few_rows(design))
   if (is.null(n_starts)) n_starts <- if (simple) 1L else 18L

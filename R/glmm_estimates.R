@@ -57,7 +57,7 @@ latent_posterior <- function(result, design, coefficients) {
          gain = structure(one$gain, dimnames = list(terms, coefficients, levels)))
   }
   terms <- colnames(design$Z)
-  if (!is_crossed(design)) return(of_factor(result, terms, levels(design$group)))
+  if (!is_crossed(design)) return(of_factor(result, terms, levels(the_group(design))))
   parts <- Map(of_factor, result$latent, split(terms, factor_of_column(design)),
                lapply(design$groups, levels))
   list(parts = stats::setNames(parts, names(design$groups)))
@@ -77,7 +77,7 @@ natural_parameters <- function(result, design, held) {
   sd_slope <- matrix(0, q, n_eta)
   for (j in seq_len(q)) if (sd[j] > 0) sd_slope[j, ] <- at(j, j) / (2 * sd[j])
 
-  pairs <- covariance_pairs(design$block)
+  pairs <- covariance_pairs(column_blocks(design))
   n_cor <- nrow(pairs)
   cor <- rep(NaN, n_cor)
   cor_slope <- matrix(0, n_cor, n_eta)

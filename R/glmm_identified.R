@@ -13,7 +13,7 @@
 
 few_rows <- function(design) {
   q <- ncol(design$Z)
-  q > 0 && max(tabulate(design$group, nlevels(design$group))) <= q
+  q > 0 && max(tabulate(the_group(design), nlevels(the_group(design)))) <= q
 }
 
 check_identified <- function(design, held) {
@@ -24,7 +24,7 @@ check_identified <- function(design, held) {
   what <- if (design$known_se) "standard deviations and correlations of the random terms"
           else "residual standard deviation and those of the random terms"
   abort(c(sprintf("`%s` has no level with more rows than random terms (%d), so that the",
-                  design$group_name, ncol(design$Z)),
+                  group_names(design), ncol(design$Z)),
           what, "cannot be told apart.",
           if (design$known_se) "Drop a random term."
           else "Drop a random term, or give the standard errors as `se`."), "elbo_error_data")
@@ -41,13 +41,13 @@ full_rank <- function(design, scales, most) {
 covariance_slopes <- function(design, scales, most) {
   Z <- identified_basis(design, scales)
   q <- ncol(Z)
-  pair <- row_pairs(design$group, most)
+  pair <- row_pairs(the_group(design), most)
   free <- is.na(scales$constant)
   value <- scales$constant
   value[free] <- ifelse(scales$block[free] == "cor", 0.25, 1 + seq_len(sum(free)) / 7)
   sd <- value[scales$block == "sd"]
   R <- diag(q)
-  pairs <- covariance_pairs(design$block)
+  pairs <- covariance_pairs(column_blocks(design))
   R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- value[scales$block == "cor"]
   by_entry <- function(dSigma) {
     rowSums((Z[pair$i, , drop = FALSE] %*% dSigma) * Z[pair$j, , drop = FALSE])
@@ -80,9 +80,9 @@ covariance_slopes <- function(design, scales, most) {
 identified_basis <- function(design, scales) {
   Z <- design$Z
   free <- is.na(scales$constant)
-  index <- covariance_index(scales, design$block)
-  for (b in unique(design$block)) {
-    columns <- design$block == b
+  index <- covariance_index(scales, column_blocks(design))
+  for (b in unique(column_blocks(design))) {
+    columns <- column_blocks(design) == b
     z <- Z[, columns, drop = FALSE]
     z <- z / rep(pmax(apply(abs(z), 2, max), .Machine$double.xmin), each = nrow(z))
     if (all(free[index %in% b]) && ncol(z) > 1) {

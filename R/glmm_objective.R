@@ -73,7 +73,7 @@ expected_log_likelihood <- function(fit, theta, parts, q) {
   spread <- 0
   n_z <- ncol(design$Z)
   if (n_z > 0) {
-    group <- as.integer(design$group)
+    group <- as.integer(the_group(design))
     mean <- mean + rowSums(design$Z * q$mean[group, , drop = FALSE])
     index <- expand.grid(i = seq_len(n_z), j = seq_len(n_z))
     S <- matrix(q$cov, ncol = n_z^2, byrow = TRUE)[group, , drop = FALSE]

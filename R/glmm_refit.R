@@ -27,7 +27,7 @@ theta_parts <- function(fit, theta = theta_of(fit)) {
   cor <- unname(theta[parameters$block == "cor"])
   cor[is.nan(cor)] <- 0
   R <- diag(length(sd))
-  pairs <- covariance_pairs(design_of(fit)$block)
+  pairs <- covariance_pairs(column_blocks(design_of(fit)))
   R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- cor
   beta <- as.double(theta[parameters$block == "beta" & !parameters$fixed])
   list(
@@ -108,7 +108,7 @@ refit_table <- function(fit, table) {
   p <- p + sum(smooth_sizes(design_of(fit)$curves))
   Sigma <- table[p + seq_len(q^2), , drop = FALSE]
   sd <- sqrt(pmax(Sigma[diag(matrix(seq_len(q^2), q, q)), , drop = FALSE], 0))
-  pairs <- covariance_pairs(design_of(fit)$block)
+  pairs <- covariance_pairs(column_blocks(design_of(fit)))
   cor <- Sigma[pairs[, 1] + q * (pairs[, 2] - 1), , drop = FALSE] /
     (sd[pairs[, 1], , drop = FALSE] * sd[pairs[, 2], , drop = FALSE])
   n_sigma <- sum(parameters$block == "sigma")

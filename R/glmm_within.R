@@ -72,7 +72,10 @@ model_within <- function(small, large, place) {
   design <- design_of(small)
   held <- held_of(small)
   absent <- setdiff(seq_len(ncol(design_of(large)$Z)), place$at)
-  design$block <- c(design$block, max(0L, design$block) + seq_along(absent))
+  alone <- lapply(absent, function(column) {
+    list(group = group_names(design), columns = column, law = "us")
+  })
+  design$random <- c(design$random, alone)
   design$order <- c(place$at, absent) - 1L
   zero <- held[rep(NA_integer_, length(absent)), ]
   zero[c("block", "constant")] <- list(rep("sd", length(absent)), numeric(length(absent)))

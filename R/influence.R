@@ -145,7 +145,7 @@ deletion_cases <- function(fit, groups) {
 
 # As lme4 names them: sigma^2, v[(Intercept)], C[Days,(Intercept)].
 variance_components <- function(fit) {
-  laws <- lapply(unique(design_of(fit)$block), function(b) block_covariance(fit, b))
+  laws <- lapply(unique(column_blocks(design_of(fit))), function(b) block_covariance(fit, b))
   sigma <- if (!design_of(fit)$known_se) sigma(fit)^2
   if (length(sigma) > 0) names(sigma) <- paste0("sigma^2", if (length(sigma) > 1) "|", names(sigma))
   several <- length(laws) > 1
@@ -155,7 +155,7 @@ variance_components <- function(fit) {
     terms <- colnames(V)
     names <- ifelse(lower[, 1] == lower[, 2], sprintf("v[%s]", terms[lower[, 1]]),
                     sprintf("C[%s,%s]", terms[lower[, 1]], terms[lower[, 2]]))
-    if (several) names <- paste0(make.unique(rep(design_of(fit)$group_name, i))[i], ":", names)
+    if (several) names <- paste0(make.unique(rep(group_names(design_of(fit)), i))[i], ":", names)
     stats::setNames(V[lower], names)
   })))
 }

@@ -234,9 +234,9 @@ print.ranef.elbo_fit <- function(x, ...) {
 #' @export
 VarCorr.elbo_glmm <- function(x, sigma = 1, ...) {
   check_dots_empty(..., .but = passed_along$VarCorr)
-  blocks <- unique(design_of(x)$block)
+  blocks <- unique(column_blocks(design_of(x)))
   matrices <- lapply(blocks, function(block) block_covariance(x, block))
-  of_block <- column_groups(design_of(x))[match(blocks, design_of(x)$block)]
+  of_block <- column_groups(design_of(x))[match(blocks, column_blocks(design_of(x)))]
   names(matrices) <- make.unique(as.character(of_block))
   structure(c(matrices, smooth_laws(x)),
             sc = if (any(parameters_of(x)$block == "sigma")) stats::sigma(x), # not the argument
@@ -244,7 +244,7 @@ VarCorr.elbo_glmm <- function(x, sigma = 1, ...) {
 }
 
 block_covariance <- function(fit, block) {
-  of_block <- design_of(fit)$block == block
+  of_block <- column_blocks(design_of(fit)) == block
   terms <- colnames(design_of(fit)$Z)[of_block]
   group <- column_groups(design_of(fit))[of_block][1]
   sd <- stats::setNames(theta(fit)[which_parameters(fit, "sd", terms, group = group)], terms)
@@ -266,7 +266,7 @@ block_covariance <- function(fit, block) {
 # together.
 variance_parameters <- function(fit) {
   parameters <- parameters_of(fit)
-  bar <- covariance_index(parameters, design_of(fit)$block)
+  bar <- covariance_index(parameters, column_blocks(design_of(fit)))
   rows <- order(bar)
   rows <- rows[parameters$role[rows] %in% c("sd", "cor")]
   with(parameters[rows, ], data.frame(

@@ -99,7 +99,7 @@ lme4_pieces <- list(
   u = function(fit) spherical_effects(fit),
   b = function(fit) {
     levels <- lapply(latent_parts(fit), function(part) {
-      blocks <- split(seq_along(part$columns), design_of(fit)$block[part$columns])
+      blocks <- split(seq_along(part$columns), column_blocks(design_of(fit))[part$columns])
       lapply(blocks, function(b) t(part$mean[, b]))
     })
     Matrix::Matrix(unlist(levels, use.names = FALSE), ncol = 1, sparse = FALSE)
@@ -136,7 +136,7 @@ lme4_pieces <- list(
   REML = function(fit) if (method_of(fit) == "reml") ncol(design_of(fit)$X) else 0L,
   is_REML = function(fit) method_of(fit) == "reml",
   n_rtrms = function(fit) length(block_sizes(fit)),
-  n_rfacs = function(fit) length(design_of(fit)$group_name),
+  n_rfacs = function(fit) length(group_names(design_of(fit))),
   N = function(fit) nobs(fit),
   n = function(fit) nobs(fit),
   p = function(fit) ncol(design_of(fit)$X),
@@ -158,7 +158,10 @@ lme4_pieces <- list(
 
 fixef_values <- function(fit) structure(coef(fit), fixed = NULL)
 
-term_blocks <- function(fit) unname(split(seq_along(design_of(fit)$block), design_of(fit)$block))
+term_blocks <- function(fit) {
+  blocks <- column_blocks(design_of(fit))
+  unname(split(seq_along(blocks), blocks))
+}
 
 block_sizes <- function(fit) lengths(term_blocks(fit))
 

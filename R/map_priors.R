@@ -7,7 +7,7 @@
 #   log_density(prior, x, block)          of one parameter; of correlations see lkj_log_density()
 
 glmm_map <- function(prior, design, held) {
-  stated <- resolve_priors(prior, held, design$group_name)
+  stated <- resolve_priors(prior, held, group_names(design))
   vague <- lengths(stated) == 0 | vapply(stated, function(p) {
     is.null(p) || p$distribution %in% c("flat", "constant")
   }, NA)
@@ -20,7 +20,7 @@ glmm_map <- function(prior, design, held) {
   stated[vague] <- list(NULL)
   names(stated) <- held$name
   list(stated = stated, default = logical(length(stated)), block = held$block,
-       cor_block = cor_blocks(design$block), told = told_priors(stated, design, held))
+       cor_block = cor_blocks(column_blocks(design)), told = told_priors(stated, design, held))
 }
 
 # A prior that is not there, or flat, has family 0, or of coefficients an infinite sd.
@@ -32,7 +32,7 @@ told_priors <- function(stated, design, held) {
     prior_beta_mean = prior_field(of("beta"), "mean", 0)[free_beta],
     prior_beta_sd = prior_field(of("beta"), "sd", Inf)[free_beta],
     prior_df = prior_df(of("sd")), prior_scale = prior_scale(of("sd")),
-    prior_lkj = block_lkj(of("cor"), design$block),
+    prior_lkj = block_lkj(of("cor"), column_blocks(design)),
     prior_sigma_df = prior_df(sigma), prior_sigma_scale = prior_scale(sigma),
     prior_family = c(prior_family(of("sd")), prior_family(sigma)),
     prior_smooth_df = prior_df(of("smooth")), prior_smooth_scale = prior_scale(of("smooth")),
@@ -179,7 +179,7 @@ check_lkj_mode <- function(prior, name) {
 
 # lkj() is a law of the whole correlation matrix.
 check_shared_lkj <- function(design, held, stated) {
-  of_pair <- cor_blocks(design$block)
+  of_pair <- cor_blocks(column_blocks(design))
   words <- vapply(stated[held$block == "cor"], function(p) if (is.null(p)) "" else format(p), "")
   for (b in unique(of_pair)) {
     if (length(unique(words[of_pair == b])) > 1) {

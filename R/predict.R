@@ -327,7 +327,7 @@ law_variance <- function(object, data) {
 
 # Sigma, its blocks put together.
 latent_law <- function(object) {
-  block <- design_of(object)$block
+  block <- column_blocks(design_of(object))
   law <- matrix(0, length(block), length(block))
   for (b in unique(block)) law[block == b, block == b] <- block_covariance(object, b)
   law
@@ -466,7 +466,7 @@ new_se <- function(object, data) {
 
 # Of one factor; of the factor that is named where there are several.
 row_group <- function(object, data, name = NULL) {
-  if (is.null(data)) return(if (is.null(name)) design_of(object)$group
+  if (is.null(data)) return(if (is.null(name)) the_group(design_of(object))
                            else design_of(object)$groups[[name]])
   bars <- parse_formula(formula(object))$bars
   names <- vapply(bars, `[[`, "", "group_name")

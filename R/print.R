@@ -475,12 +475,13 @@ boundary_words <- function(fit) {
 
 # Blocks whose correlation matrix has lost rank, though no sd is 0 and no correlation 1.
 singular_blocks <- function(fit) {
-  blocks <- unique(design_of(fit)$block[!is.infinite(theta(fit)[parameters_of(fit)$block == "sd"])])
+  lawless <- is.infinite(theta(fit)[parameters_of(fit)$block == "sd"])
+  blocks <- unique(column_blocks(design_of(fit))[!lawless])
   unlist(lapply(blocks, function(block) {
     correlation <- attr(block_covariance(fit, block), "correlation")
     smallest <- min(eigen(correlation, symmetric = TRUE, only.values = TRUE)$values)
     if (smallest < 1e-10) {
-      group <- column_groups(design_of(fit))[design_of(fit)$block == block][1]
+      group <- column_groups(design_of(fit))[column_blocks(design_of(fit)) == block][1]
       paste(toString(colnames(correlation)), "|", group)
     }
   }))

@@ -5,14 +5,16 @@
 #            terms, xlevels, contrasts, assign), the last four as a model matrix is made of them
 #   groups   the factors, by name, in the order of the formula
 #   Z        the columns of all terms, those of a factor side by side
-#   block    the block of the covariance that each column of Z is in
 #
 #   build_random(bars, described, frame)   these, from the bars of parse_formula()
 #   random_terms_of(design)     names of the columns of each term
+#   group_names(design)         names of the factors, NULL without any
+#   the_group(design)           the factor of a model with one, NULL otherwise: what is written for
+#                               one factor alone asks here
 #   column_groups(design)       the factor of each column of Z
-#   law_groups(design)          and of each covariance
-#   the_group(design), the_group_name(design)   of a model with one factor, NULL without any: what
-#                               is written for one factor alone asks here
+#   column_blocks(design)       and the covariance that it is in, by number
+#   n_blocks(design)            how many these are
+#   law_groups(design)          the factor of each covariance
 
 build_random <- function(bars, described, frame) {
   bars_of <- order_by_group(bars)
@@ -28,25 +30,13 @@ build_random <- function(bars, described, frame) {
   names <- vapply(bars, `[[`, "", "group_name")
   groups <- lapply(bars[!duplicated(names)], frame_group, frame)
   list(Z = if (length(Z)) Reduce(cbind, Z) else matrix(0, nrow(frame), 0),
-       block = covariance_blocks(random), random = unname(random),
-       groups = stats::setNames(groups, unique(names)),
-       group = if (length(groups) == 1) groups[[1]],
-       group_name = if (length(groups) > 0) unique(names))
+       random = unname(random), groups = stats::setNames(groups, unique(names)))
 }
 
 # Terms of one factor side by side, factors and terms otherwise as they come.
 order_by_group <- function(bars) {
   names <- vapply(bars, `[[`, "", "group_name")
   order(match(names, unique(names)))
-}
-
-# A covariance of its own for each term, and for each column of a diagonal one.
-covariance_blocks <- function(random) {
-  of_term <- lapply(random, function(term) {
-    if (term$law == "diag") seq_along(term$columns) else rep(1L, length(term$columns))
-  })
-  last <- cumsum(c(0L, vapply(of_term, max, 0L)))
-  as.integer(unlist(Map(`+`, of_term, last[seq_along(of_term)])))
 }
 
 describe_bar <- function(bar, frame) {
@@ -88,12 +78,23 @@ column_groups <- function(design) {
   rep(term_groups(design), lengths(lapply(design$random, `[[`, "columns")))
 }
 
-# The factor of each covariance, as VarCorr() has them.
-law_groups <- function(design) column_groups(design)[!duplicated(design$block)]
+# A covariance of its own for each term, and for each column of a diagonal one.
+column_blocks <- function(design) {
+  of_term <- lapply(design$random, function(term) {
+    if (term$law == "diag") seq_along(term$columns) else rep(1L, length(term$columns))
+  })
+  last <- cumsum(c(0L, vapply(of_term, max, 0L)))
+  as.integer(unlist(Map(`+`, of_term, last[seq_along(of_term)])))
+}
+
+n_blocks <- function(design) max(0L, column_blocks(design))
+
+# As VarCorr() has them.
+law_groups <- function(design) column_groups(design)[!duplicated(column_blocks(design))]
 
 # The columns of Z that belong to a factor.
 columns_of_group <- function(design, name) which(column_groups(design) == name)
 
-the_group <- function(design) if (length(design$groups) > 0) design$groups[[1]]
+group_names <- function(design) if (length(design$groups) > 0) names(design$groups)
 
-the_group_name <- function(design) names(design$groups)
+the_group <- function(design) if (length(design$groups) == 1) design$groups[[1]]

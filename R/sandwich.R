@@ -15,7 +15,7 @@ group_scores <- function(fit) {
   design <- design_of(fit)
   info <- information_of(fit)
   q <- ncol(design$Z)
-  group <- if (q > 0) as.integer(design$group) else seq_along(design$y)
+  group <- if (q > 0) as.integer(the_group(design)) else seq_along(design$y)
   variance <- residual_variance(fit)
   S <- moments_of(fit)$cov
   u <- moments_of(fit)$mean

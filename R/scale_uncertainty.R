@@ -131,7 +131,7 @@ covariance_directions <- function(fit) {
   Sigma <- latent_law(fit)
   q <- nrow(Sigma)
   fixed <- parameters_of(fit)$fixed
-  pairs <- covariance_pairs(design_of(fit)$block)
+  pairs <- covariance_pairs(column_blocks(design_of(fit)))
   held <- fixed[parameters_of(fit)$block == "cor"]
   cor <- theta(fit)[parameters_of(fit)$block == "cor"]
   unit <- function(i, j) replace(matrix(0, q, q), cbind(c(i, j), c(j, i)), 1)
@@ -158,7 +158,7 @@ marginal_rows <- function(fit, directions, state) {
   q <- ncol(design$Z)
   at <- list(
     X = cbind(design$X[, information_of(fit)$free_beta, drop = FALSE], design$B), Z = design$Z,
-    W = 1 / s2, q = q, group = if (q > 0) as.integer(design$group) else rep(1L, length(s2)),
+    W = 1 / s2, q = q, group = if (q > 0) as.integer(the_group(design)) else rep(1L, length(s2)),
     S = matrix(state$cov, ncol = q^2, byrow = TRUE), C = state$C,
     gain = state$gain, directions = directions,
     solve = function(a) unname(solve_marginal(design, s2, state$cov, a))

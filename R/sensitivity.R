@@ -258,7 +258,7 @@ rows_given <- function(fit, state) {
 latent_rows_given <- function(fit, state) {
   design <- design_of(fit)
   if (is_crossed(design)) return(crossed_rows_given(fit, state))
-  group <- as.integer(design$group)
+  group <- as.integer(the_group(design))
   mean <- numeric(nrow(design$X))
   gain <- matrix(0, nrow(design$X), length(information_of(fit)$free_beta))
   for (k in seq_len(ncol(design$Z))) {
@@ -288,11 +288,11 @@ solve_marginal <- function(design, s2, cov, A) {
   A <- A / s2
   q <- ncol(design$Z)
   sums <- lapply(seq_len(q), function(j) {
-    rowsum(design$Z[, j] * A, as.integer(design$group), reorder = TRUE)
+    rowsum(design$Z[, j] * A, as.integer(the_group(design)), reorder = TRUE)
   })
   for (j in seq_len(q)) {
     effect <- Reduce(`+`, lapply(seq_len(q), function(k) cov[j, k, ] * sums[[k]]))
-    A <- A - (design$Z[, j] / s2) * effect[as.integer(design$group), , drop = FALSE]
+    A <- A - (design$Z[, j] / s2) * effect[as.integer(the_group(design)), , drop = FALSE]
   }
   A
 }
@@ -300,7 +300,7 @@ solve_marginal <- function(design, s2, cov, A) {
 # z_i'C z_i by row.
 quadratic_form <- function(design, cov) {
   value <- numeric(nrow(design$Z))
-  group <- as.integer(design$group)
+  group <- as.integer(the_group(design))
   for (j in seq_len(ncol(design$Z))) {
     for (k in seq_len(j)) {
       value <- value + (2 - (j == k)) * design$Z[, j] * design$Z[, k] * cov[j, k, ][group]

@@ -59,8 +59,8 @@ vb_rows <- function(design) {
 # Of each sd, cor and sigma the factor of q it belongs to (blocks, curves, residual variances in
 # this order), and its order q.
 vb_factors <- function(design, block) {
-  size <- tabulate(design$block, max(0L, design$block))
-  factor <- c(design$block, cor_blocks(design$block),
+  size <- tabulate(column_blocks(design), n_blocks(design))
+  factor <- c(column_blocks(design), cor_blocks(column_blocks(design)),
               length(size) + seq_len(sum(block %in% c("smooth", "sigma"))))
   list(factor = factor, q = c(size, rep(1, sum(block %in% c("smooth", "sigma"))))[factor])
 }
@@ -68,7 +68,7 @@ vb_factors <- function(design, block) {
 # The degrees of freedom that C found, by block, curve and residual variance.
 vb_df <- function(result, design) {
   kind <- rep(c("block", "smooth", "sigma"),
-              c(max(0L, design$block), length(design$curves), max(1L, nlevels(design$level))))
+              c(n_blocks(design), length(design$curves), max(1L, nlevels(design$level))))
   of <- function(name) result$df[kind == name]
   list(block = of("block"), smooth = of("smooth"), sigma = of("sigma"))
 }

@@ -30,11 +30,11 @@ posterior_verdict.elbo_glmm <- function(fit, always = FALSE) {
     if (priors_of(fit)$told$mean_field == 0) exact$log_evidence <- objective_of(fit)
     return(exact)
   }
-  size <- nlevels(design_of(fit)$group) * ncol(design_of(fit)$Z)
+  size <- nlevels(the_group(design_of(fit))) * ncol(design_of(fit)$Z)
   if (size > vb_check_size && !always) {
     return(no_verdict(sprintf(
       "Linear response not checked: %s. convergence(fit, check = TRUE) does.",
-      count_words(nlevels(design_of(fit)$group), design_of(fit)$group_name))))
+      count_words(nlevels(the_group(design_of(fit))), group_names(design_of(fit))))))
   }
   sd <- sqrt(diag(information_of(fit)$linear_response))[free]
   judge_linear_response(vb_target(fit), parameter_labels(fit)[free], unname(theta(fit))[free], sd)
@@ -285,13 +285,13 @@ scale_shape <- function(fit) {
   kind <- variances$block
   S <- factors_of(fit)$S
   root <- sqrt(diag(S))
-  pairs <- covariance_pairs(design_of(fit)$block)
+  pairs <- covariance_pairs(column_blocks(design_of(fit)))
   at_S <- c(root, (S / outer(root, root))[pairs], factors_of(fit)$smooth,
             if (!design_of(fit)$known_se) factors_of(fit)$root_v)
   mode[free] <- at_S[free]
   design <- design_of(fit)
   laws <- lapply(unname(priors_of(fit)$stated)[parameters_of(fit)$block != "beta"], sd_law)
-  size <- list(block = nlevels(design$group), smooth = smooth_sizes(design$curves),
+  size <- list(block = nlevels(the_group(design)), smooth = smooth_sizes(design$curves),
                sigma = vb_rows(design))
   scale <- function(kind, i, name, sd, S, ...) {
     block <- list(name = name, sd = sd, S = as.matrix(S), n = rep_len(size[[kind]], i)[i],
@@ -299,12 +299,12 @@ scale_shape <- function(fit) {
     utils::modifyList(c(block, list(cor = integer(), terms = integer(), level = integer(),
                                     curve = integer())), list(...))
   }
-  n_block <- max(0L, design$block)
+  n_block <- n_blocks(design)
   blocks <- lapply(seq_len(n_block), function(b) {
-    terms <- which(design$block == b)
+    terms <- which(column_blocks(design) == b)
     scale("block", b, if (n_block == 1) "Sigma" else sprintf("Sigma[%d]", b), terms,
           S[terms, terms, drop = FALSE], terms = terms,
-          cor = which(kind == "cor")[cor_blocks(design$block) == b],
+          cor = which(kind == "cor")[cor_blocks(column_blocks(design)) == b],
           lkj = priors_of(fit)$told$prior_lkj[b])
   })
   levels <- lapply(seq_len(sum(kind == "sigma")), function(l) {

@@ -19,7 +19,7 @@ glmm_default_priors <- function(design, held) {
 }
 
 glmm_vb <- function(prior, design, held, factorization) {
-  stated <- resolve_priors(prior, held, design$group_name)
+  stated <- resolve_priors(prior, held, group_names(design))
   default <- lengths(stated) == 0
   stated[default] <- glmm_default_priors(design, held)[default]
   for (i in seq_along(stated)) check_glmm_prior(stated[[i]], held$name[i], held$block[i])
@@ -30,7 +30,7 @@ glmm_vb <- function(prior, design, held, factorization) {
   check_enough_units(design, held, stated)
   mean_field <- as.integer(factorization == "mean_field")
   list(stated = stated, default = default, block = held$block,
-       cor_block = cor_blocks(design$block), mean_field = mean_field,
+       cor_block = cor_blocks(column_blocks(design)), mean_field = mean_field,
        told = vb_told(stated, design, held, mean_field))
 }
 
@@ -44,22 +44,22 @@ vb_cor_priors <- function(design, held, stated) {
   sds <- stated[held$block == "sd"]
   half_t <- prior_family(sds) == 1L
   df <- prior_df(sds)
-  together <- vapply(seq_len(max(0L, design$block)), function(b) {
-    of <- design$block == b
+  together <- vapply(seq_len(n_blocks(design)), function(b) {
+    of <- column_blocks(design) == b
     all(half_t[of]) && length(unique(df[of])) == 1
   }, NA)
   Map(function(prior, b) if (is.null(prior) && !together[b]) distributions$lkj(1) else prior,
-      stated[held$block == "cor"], cor_blocks(design$block))
+      stated[held$block == "cor"], cor_blocks(column_blocks(design)))
 }
 
 # Terms that share a covariance matrix are free or held together.
 check_vb_blocks <- function(design, held) {
   constant <- !is.na(held_values(held, "sd"))
-  for (block in unique(design$block)) {
-    rows <- design$block == block
+  for (block in unique(column_blocks(design))) {
+    rows <- column_blocks(design) == block
     if (length(unique(c(constant[rows], !is.na(held_cors(held, design, block))))) > 1) {
       abort(c("Method \"vb\" holds all standard deviations and correlations of one ( | ) or none;",
-              sprintf("not some of those of `%s`.", design$group_name)), "elbo_error_prior")
+              sprintf("not some of those of `%s`.", group_names(design))), "elbo_error_prior")
     }
   }
 }
@@ -67,9 +67,9 @@ check_vb_blocks <- function(design, held) {
 # Under a flat prior of a standard deviation the posterior is proper from three units on, and of a
 # covariance matrix of q terms from q + 2.
 check_enough_units <- function(design, held, stated) {
-  size <- tabulate(design$block, max(0L, design$block))[design$block]
+  size <- tabulate(column_blocks(design), n_blocks(design))[column_blocks(design)]
   needed <- list(sd = ifelse(size > 1, size + 2, 3), smooth = 3, sigma = 3)
-  units <- list(sd = nlevels(design$group), smooth = smooth_sizes(design$curves),
+  units <- list(sd = nlevels(the_group(design)), smooth = smooth_sizes(design$curves),
                 sigma = if (design$known_se) integer() else vb_rows(design))
   for (block in names(needed)) {
     rows <- which(held$block == block)
@@ -77,7 +77,7 @@ check_enough_units <- function(design, held, stated) {
     has <- rep_len(units[[block]], length(rows))
     short <- which(flat & has < rep_len(needed[[block]], length(rows)))
     if (length(short) == 0) next
-    what <- switch(block, sd = sprintf("levels of `%s`", design$group_name),
+    what <- switch(block, sd = sprintf("levels of `%s`", group_names(design)),
                    smooth = "coefficients of the curve", "rows")
     abort(c(sprintf("Under the prior flat() of `%s` the posterior is improper with %d %s:",
                     held$name[rows[short[1]]], has[short[1]], what),
@@ -97,6 +97,6 @@ improper_parameters <- function(fit) {
 
 # The held correlations of a block, NA where free.
 held_cors <- function(held, design, block) {
-  pairs <- covariance_pairs(design$block)
-  held_values(held, "cor")[design$block[pairs[, 1]] == block]
+  pairs <- covariance_pairs(column_blocks(design))
+  held_values(held, "cor")[column_blocks(design)[pairs[, 1]] == block]
 }

@@ -71,13 +71,14 @@ prior_groups <- function(fit) {
   free <- which(!parameters$fixed)
   sds <- which(parameters$block == "sd")
   cors <- which(parameters$block == "cor")
-  shared <- Filter(function(rows) length(rows) > 1 && all(rows %in% free), lapply(
-    unique(design_of(fit)$block[is.na(priors_of(fit)$told$prior_lkj)[design_of(fit)$block]]),
-    function(b) sds[design_of(fit)$block == b]))
+  blocks <- column_blocks(design_of(fit))
+  wishart <- is.na(priors_of(fit)$told$prior_lkj)[blocks]
+  shared <- Filter(function(rows) length(rows) > 1 && all(rows %in% free),
+                   lapply(unique(blocks[wishart]), function(b) sds[blocks == b]))
   single <- function(rows) {
     lapply(rows, function(i) list(rows = i, without = if (i %in% unlist(shared)) "df"))
   }
-  of_cors <- split(intersect(cors, free), cor_blocks(design_of(fit)$block)[cors %in% free])
+  of_cors <- split(intersect(cors, free), cor_blocks(column_blocks(design_of(fit)))[cors %in% free])
   c(single(intersect(which(parameters$block == "beta"), free)),
     lapply(shared, function(rows) list(rows = rows, only = "df")),
     single(intersect(sds, free)),

@@ -4,7 +4,7 @@ fit <- fit_of("chicks")
 # X'V^-1 (y - X beta).
 group_scores_by_hand <- function(fit) {
   Z <- fit$design$Z
-  group <- fit$design$group
+  group <- fit$design$groups[[1]]
   V <- Z %*% latent_law(fit) %*% t(Z) * outer(group, group, `==`) + diag(residual_sd(fit)^2)
   rowsum(fit$design$X * drop(solve(V, fit$design$y - fit$design$X %*% coef(fit))), group)
 }

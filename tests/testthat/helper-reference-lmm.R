@@ -16,11 +16,11 @@ reference_lmm <- function(design, beta, Sigma, s2, integrate_beta = FALSE) {
   offset <- if (is.null(design$offset)) numeric(n) else design$offset
   Z <- design$Z
   q <- ncol(Z)
-  m <- if (q > 0) nlevels(design$group) else 0L
+  m <- if (q > 0) nlevels(the_group(design)) else 0L
   W <- matrix(0, n, m * q)
   for (i in seq_len(n)) {
     for (j in seq_len(q)) {
-      W[i, (as.integer(design$group)[i] - 1L) * q + j] <- Z[i, j]
+      W[i, (as.integer(the_group(design))[i] - 1L) * q + j] <- Z[i, j]
     }
   }
   no_law <- rep(is.infinite(diag(as.matrix(Sigma))[seq_len(q)]), times = m)
@@ -133,11 +133,11 @@ log_normal <- function(x, cov) {
 reference_pieces <- function(fit, theta = elbo::theta(fit)) {
   design <- design_of(fit)
   terms <- colnames(design$Z)
-  sd <- theta[sprintf("sd__%s|%s", terms, design$group_name)]
+  sd <- theta[sprintf("sd__%s|%s", terms, group_names(design))]
   cor <- diag(length(terms))
   for (j in seq_along(terms)) {
     for (i in seq_len(j - 1L)) {
-      name <- sprintf("cor__%s.%s|%s", terms[i], terms[j], design$group_name)
+      name <- sprintf("cor__%s.%s|%s", terms[i], terms[j], group_names(design))
       if (name %in% names(theta)) cor[i, j] <- cor[j, i] <- theta[[name]]
     }
   }

@@ -15,16 +15,16 @@ vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NUL
   design <- design_of(fit)
   n <- length(design$y)
   q <- ncol(design$Z)
-  m <- nlevels(design$group)
+  m <- nlevels(the_group(design))
   W <- matrix(0, n, m * q)
   for (i in seq_len(n)) {
-    for (k in seq_len(q)) W[i, (as.integer(design$group)[i] - 1) * q + k] <- design$Z[i, k]
+    for (k in seq_len(q)) W[i, (as.integer(the_group(design))[i] - 1) * q + k] <- design$Z[i, k]
   }
   level <- if (is.null(design$level)) rep(1L, n) else as.integer(design$level)
   list(X = design$X, y = design$y - design$offset, W = W, q = q, m = m, level = level,
        n_level = if (design$known_se) 0L else max(level),
        w = if (is.null(design$weights)) rep(1, n) else design$weights, power = rep(1, n),
-       blocks = unname(split(seq_len(q), design$block)),
+       blocks = unname(split(seq_len(q), column_blocks(design))),
        beta_mean = beta_mean, beta_sd = beta_sd, nu = nu, A = A, sigma_nu = sigma_nu,
        sigma_A = sigma_A, mean_field = factorization_of(fit) == "mean_field")
 }
@@ -380,6 +380,6 @@ problem_of <- function(fit, beta_mean = 0.5, beta_sd = 3, nu = 3, A = 2, sigma_n
   design <- design_of(fit)
   n_level <- max(1, nlevels(design$level))
   vb_problem(fit, rep(beta_mean, ncol(design$X)), rep(beta_sd, ncol(design$X)),
-             rep(nu, length(unique(design$block))), rep(A, ncol(design$Z)),
+             rep(nu, length(unique(column_blocks(design)))), rep(A, ncol(design$Z)),
              rep(sigma_nu, n_level), rep(sigma_A, n_level))
 }

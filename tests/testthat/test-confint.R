@@ -44,7 +44,7 @@ test_that("a correlation of three terms is profiled with its terms moved to the 
 test_that("a correlation of three terms is profiled over all else, by dense likelihoods", {
   fit <- fit_glmm(score ~ Machine + (0 + Machine | Worker), nlme::Machines)
   design <- fit$design
-  same <- outer(design$group, design$group, "==")
+  same <- outer(the_group(design), the_group(design), "==")
   deviance <- function(Sigma, sigma) {
     V <- sigma^2 * diag(nrow(design$X)) + design$Z %*% Sigma %*% t(design$Z) * same
     root <- tryCatch(chol(V), error = function(e) NULL) # a step too far

@@ -216,7 +216,7 @@ test_that("coefficients are generalised least squares, and vcov() their covarian
 test_that("latent() and ranef() are the dense posterior", {
   each_fit(f = function(fit, label) {
     terms <- colnames(design_of(fit)$Z)
-    index <- seq_len(length(terms) * nlevels(design_of(fit)$group))
+    index <- seq_len(length(terms) * nlevels(the_group(design_of(fit))))
     model <- reference_of_fit(held_aside(fit))
     tidy <- latent(fit, type = "conditional")
     expect_identical(nrow(tidy), length(index))
@@ -255,8 +255,8 @@ test_that("the sandwich is made of the scores of the groups", {
   for (fit in list(fit_glmm(y ~ x + (x | g), d, weights = w),
                    fit_glmm(y ~ x + (1 | g), d, sigma = ~ b))) {
     theta <- bare(theta(fit))
-    score <- vapply(levels(design_of(fit)$group), function(level) {
-      rows <- design_of(fit)$group == level
+    score <- vapply(levels(the_group(design_of(fit))), function(level) {
+      rows <- the_group(design_of(fit)) == level
       one <- design_of(fit)
       one$y <- one$y[rows]
       one$offset <- rep_len(one$offset, length(rows))[rows]

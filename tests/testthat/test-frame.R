@@ -25,9 +25,9 @@ test_that("the parts are those of the fit", {
   expect_equal(r$design$offset, 0)
   expect_null(r$design$weights)
   expect_false(r$design$known_se)
-  expect_equal(r$design$block, c(1L, 1L))
-  expect_equal(r$design$group, factor(d$g))
-  expect_equal(r$design$group_name, "g")
+  expect_equal(column_blocks(r$design), c(1L, 1L))
+  expect_equal(the_group(r$design), factor(d$g))
+  expect_equal(group_names(r$design), "g")
   expect_null(r$design$level)
   expect_named(r$frame, c("y", "x", "g"))
 })
@@ -35,7 +35,7 @@ test_that("the parts are those of the fit", {
 test_that("a model without random terms has none", {
   design <- design_of(y ~ x, d)
   expect_equal(dim(design$Z), c(12, 0))
-  expect_null(design$group)
+  expect_null(the_group(design))
   expect_equal(design$random, list())
   expect_equal(ncol(design_of(y ~ 0 + (1 | g), d)$X), 0)
 })
@@ -66,14 +66,14 @@ test_that("X, Z and groups are those of lme4", {
     expect_equal(colnames(ours$design$X), colnames(theirs$X))
     expect_equal(unlist(theirs$reTrms$cnms, use.names = FALSE), colnames(ours$design$Z))
     expect_equal(rep(seq_along(theirs$reTrms$cnms), lengths(theirs$reTrms$cnms)),
-                 ours$design$block)
-    expect_equal(ours$design$group, theirs$reTrms$flist[[1]], ignore_attr = TRUE)
-    expect_equal(levels(ours$design$group), levels(theirs$reTrms$flist[[1]]))
+                 column_blocks(ours$design))
+    expect_equal(the_group(ours$design), theirs$reTrms$flist[[1]], ignore_attr = TRUE)
+    expect_equal(levels(the_group(ours$design)), levels(theirs$reTrms$flist[[1]]))
     # Zt stacks, block by block, the rows of each group.
-    columns_of <- split(seq_along(ours$design$block), ours$design$block)
+    columns_of <- split(seq_along(column_blocks(ours$design)), column_blocks(ours$design))
     blocks <- lapply(columns_of, function(columns) {
       z <- ours$design$Z[, columns, drop = FALSE]
-      indicator <- unname(model.matrix(~ 0 + g, data.frame(g = ours$design$group)))
+      indicator <- unname(model.matrix(~ 0 + g, data.frame(g = the_group(ours$design))))
       wide <- array(0, c(nrow(z), ncol(z), ncol(indicator)))
       for (j in seq_len(ncol(z))) wide[, j, ] <- z[, j] * indicator
       t(matrix(wide, nrow(z)))
@@ -157,7 +157,7 @@ test_that("unused levels are dropped, in groups and in factors", {
   r <- frame_of(y ~ f + (1 | g), wide, subset = g != 2)
   expect_equal(r$xlevels, list(f = c("a", "b")))
   expect_equal(colnames(r$design$X), c("(Intercept)", "fb"))
-  expect_equal(levels(r$design$group), c("1", "3"))
+  expect_equal(levels(the_group(r$design)), c("1", "3"))
 })
 
 test_that("`sigma` gives the level of each row", {
@@ -191,7 +191,7 @@ test_that("rows with missing values are treated by na.action", {
   gap$w[7] <- NA
   r <- frame_of(y ~ x + (1 | g), gap, weights = w)
   expect_equal(r$design$y, d$y[-c(3, 5, 7)])
-  expect_equal(r$design$group, factor(d$g[-c(3, 5, 7)]))
+  expect_equal(the_group(r$design), factor(d$g[-c(3, 5, 7)]))
   expect_equal(unclass(attr(r$frame, "na.action")), c("3" = 3L, "5" = 5L, "7" = 7L),
                ignore_attr = "class")
   excluded <- frame_of(y ~ x + (1 | g), gap, na.action = na.exclude)

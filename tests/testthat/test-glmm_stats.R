@@ -16,7 +16,7 @@ chunk_stats <- function(fit, chunks) {
   design <- fit$design
   survey <- Reduce(function(a, b) .Call(C_glmm_survey_merge, a, b),
                    lapply(chunks, function(i) .Call(C_glmm_survey, rows_of(design, i))))
-  shape <- list(p = ncol(design$X), q = ncol(design$Z), n_group = nlevels(design$group),
+  shape <- list(p = ncol(design$X), q = ncol(design$Z), n_group = nlevels(the_group(design)),
                 n_level = max(1L, nlevels(design$level)), n_smooth = 0L, n_unit = NULL)
   shape[c("p", "q")] <- lapply(shape[c("p", "q")], as.integer)
   empty <- .Call(C_glmm_stats_open, survey, shape)

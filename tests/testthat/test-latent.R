@@ -5,7 +5,7 @@ test_that("conditional latent() is the exact posterior at the estimates: a row a
     fit <- fit_glmm(distance ~ age + (age | Subject), orthodont, method = method)
     table <- latent(fit, type = "conditional")
     expect_named(table, c("group", "level", "term", "mean", "sd"))
-    expect_identical(table$level, rep(levels(design_of(fit)$group), each = 2))
+    expect_identical(table$level, rep(levels(the_group(design_of(fit))), each = 2))
     expect_identical(unique(table$group), "Subject")
     expect_identical(table$term, rep(c("(Intercept)", "age"), 27))
     reference <- reference_of_fit(fit)
@@ -40,7 +40,7 @@ test_that("ranef() holds the same numbers in the shape of lme4", {
   expect_s3_class(effects, "ranef.elbo_fit")
   expect_named(effects, "Subject")
   expect_named(effects$Subject, c("(Intercept)", "age"))
-  expect_identical(rownames(effects$Subject), levels(design_of(fit)$group))
+  expect_identical(rownames(effects$Subject), levels(the_group(design_of(fit))))
   expect_identical(dim(attr(effects$Subject, "postVar")), c(2L, 2L, 27L))
   expect_null(attr(ranef(fit, condVar = FALSE)$Subject, "postVar"))
 

@@ -9,8 +9,8 @@ children <- data.frame(Subject = c("F01", "M07", "F01"), age = c(9, 13, 16),
 # is the covariance of (betahat - beta, uhat - u), all groups at once.
 henderson <- function(fit) {
   design <- design_of(fit)
-  m <- nlevels(design$group)
-  member <- outer(as.integer(design$group), seq_len(m), "==")
+  m <- nlevels(the_group(design))
+  member <- outer(as.integer(the_group(design)), seq_len(m), "==")
   W <- do.call(cbind, lapply(seq_len(m), function(g) design$Z * member[, g]))
   precision <- kronecker(diag(m), solve(latent_law(fit)))
   A <- cbind(design$X, W)
@@ -20,7 +20,7 @@ henderson <- function(fit) {
   solve(information)
 }
 henderson_variance <- function(fit, X, Z, group) {
-  m <- nlevels(design_of(fit)$group)
+  m <- nlevels(the_group(design_of(fit)))
   W <- do.call(cbind, lapply(seq_len(m), function(g) Z * (group == g)))
   L <- cbind(X, W)
   rowSums((L %*% henderson(fit)) * L)
@@ -63,7 +63,7 @@ test_that("standard errors are those of Henderson's equations", {
   )
   for (fit in lapply(fits, with_known_scales)) {
     design <- design_of(fit)
-    expected <- henderson_variance(fit, design$X, design$Z, as.integer(design$group))
+    expected <- henderson_variance(fit, design$X, design$Z, as.integer(the_group(design)))
     answer <- predict(fit, se.fit = TRUE)
     expect_equal(unname(answer$se.fit), sqrt(expected), tolerance = 1e-6, ignore_attr = TRUE)
     expect_equal(answer$fit, fitted(fit))

@@ -4,7 +4,7 @@
 dense_model <- function(fit) {
   X <- cbind(model.matrix(fit), design_of(fit)$B)[, seq_along(coef(fit)), drop = FALSE]
   Z <- model.matrix(fit, "random")
-  same <- outer(design_of(fit)$group, design_of(fit)$group, "==")
+  same <- outer(the_group(design_of(fit)), the_group(design_of(fit)), "==")
   weight <- weights(fit)
   level <- design_of(fit)$level
   # psi: variances and covariances of one block by columns of its lower triangle, residual
@@ -29,7 +29,7 @@ dense_model <- function(fit) {
   psi <- c(latent_law(fit)[lower], if (!design_of(fit)$known_se) unname(sigma(fit))^2,
            if (!is.null(B)) theta(fit)[parameters_of(fit)$block == "smooth"]^2)
   known <- if (design_of(fit)$known_se) diag(1 / weight) else 0
-  list(X = X, Z = Z, group = design_of(fit)$group, V_k = V_k, psi = unname(psi), lower = lower,
+  list(X = X, Z = Z, group = the_group(design_of(fit)), V_k = V_k, psi = unname(psi), lower = lower,
        q = q,
        V = function(psi) known + Reduce(`+`, Map(`*`, V_k, psi)))
 }

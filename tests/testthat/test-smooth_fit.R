@@ -16,7 +16,7 @@ dense_smooth <- function(fit, theta = theta_of(fit)) {
   n <- length(design$y)
   law <- theta_parts(fit, theta)$Sigma
   V <- if (ncol(design$Z) == 0) matrix(0, n, n)
-       else (design$Z %*% law %*% t(design$Z)) * outer(design$group, design$group, `==`)
+       else (design$Z %*% law %*% t(design$Z)) * outer(the_group(design), the_group(design), `==`)
   size <- table(factor(sub("[.][0-9]+$", "", colnames(design$B)), curve_labels(design$curves)))
   variance <- rep(theta[block == "smooth"]^2, size)
   V <- V + design$B %*% (variance * t(design$B))

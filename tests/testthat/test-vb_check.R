@@ -12,7 +12,7 @@ growth <- function(...) {
 # y written out, beta integrated under its prior.
 grid_posterior <- function(design, mean, prior_sd, A, nu, log_sd, log_sigma) {
   X <- design$X
-  same <- outer(design$group, design$group, `==`)
+  same <- outer(the_group(design), the_group(design), `==`)
   grid <- expand.grid(log_sd = log_sd, log_sigma = log_sigma)
   rows <- vapply(seq_len(nrow(grid)), function(i) {
     sd <- exp(grid$log_sd[i])
