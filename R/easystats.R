@@ -151,10 +151,8 @@ get_predicted.elbo_glmm <- function(x, data = NULL, predict = "expectation", ci 
     if (identical(dynGet("interval", NULL), "prediction")) predict <- "prediction"
   }
   if (is.null(ci) || is.na(ci)) ci <- NULL
-  groups <- group_variables(x)
-  random <- !isFALSE(include_random) && !identical(include_random, NA) &&
-    !inherits(include_random, "formula") && length(groups) > 0 &&
-    (is.null(data) || all(groups %in% setdiff(names(data), constant)))
+  random <- asks_for_groups(include_random) &&
+    are_groups_known(x, data, setdiff(names(data), constant))
   table <- predicted_table(x, data, predict, ci, random)
   values <- if ("Response" %in% names(table)) table else table$Predicted
   limits <- setdiff(names(table), c("Row", "Response", "Predicted"))
@@ -162,6 +160,15 @@ get_predicted.elbo_glmm <- function(x, data = NULL, predict = "expectation", ci 
   structure(values, ci_data = if (!is.data.frame(values) && ncol(limits) > 0) limits,
             data = if (is.null(data)) original_data(x) else data, ci = ci, predict = predict,
             class = c("get_predicted", class(values)))
+}
+
+asks_for_groups <- function(include_random) {
+  !isFALSE(include_random) && !identical(include_random, NA) && !inherits(include_random, "formula")
+}
+
+are_groups_known <- function(fit, data, columns) {
+  groups <- group_variables(fit)
+  length(groups) > 0 && (is.null(data) || all(groups %in% columns))
 }
 
 #' @exportS3Method insight::get_predicted

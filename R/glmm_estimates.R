@@ -89,12 +89,10 @@ natural_parameters <- function(result, design, held) {
     cor_slope[k, ] <- at(i, j) / (sd[i] * sd[j]) -
       cor[k] * (sd_slope[i, ] / sd[i] + sd_slope[j, ] / sd[j])
   }
-  lost <- is.nan(cor) | abs(cor) > 1 - 1e-10
-  cor[which(abs(cor) > 1 - 1e-10)] <- sign(cor[which(abs(cor) > 1 - 1e-10)])
+  one <- which(abs(cor) > 1 - 1e-10)
+  lost <- is.nan(cor) | seq_len(n_cor) %in% one
+  cor[one] <- sign(cor[one])
 
-  smooth_slope <- matrix(0, length(result$smooth_sd), n_eta)
-  moved <- which(result$eta_of_smooth > 0)
-  smooth_slope[cbind(moved, result$eta_of_smooth[moved])] <- result$smooth_slope[moved]
   smooth_sd <- result$smooth_sd
   held_smooth <- !is.na(held_values(held, "smooth"))
 
@@ -110,10 +108,17 @@ natural_parameters <- function(result, design, held) {
   cor[held_cor] <- constant$cor[held_cor]
   list(
     value = c(sd, cor, smooth_sd, sigma),
-    slope = rbind(sd_slope, cor_slope, smooth_slope, sigma_slope),
+    slope = rbind(sd_slope, cor_slope, smooth_slope(result, n_eta), sigma_slope),
     boundary = c(!held_sd & sd == 0, !held_cor & lost, !held_smooth & smooth_sd == 0,
                  logical(n_sigma))
   )
+}
+
+smooth_slope <- function(result, n_eta) {
+  slope <- matrix(0, length(result$smooth_sd), n_eta)
+  moved <- which(result$eta_of_smooth > 0)
+  slope[cbind(moved, result$eta_of_smooth[moved])] <- result$smooth_slope[moved]
+  slope
 }
 
 # Covariances at the optimum. A direction of eta that moves no parameter (the diagonal of L at

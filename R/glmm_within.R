@@ -17,8 +17,9 @@ place_within <- function(small, large) {
 # What the statistics have of the rows beside X, Z and the response.
 same_rows <- function(small, large) {
   if (is_crossed(small) || is_crossed(large)) return(FALSE)
-  same <- c("weights", "offset", "known_se", "level", "B", if (ncol(small$Z) > 0) "group")
-  identical(small[same], large[same])
+  same <- c("weights", "offset", "known_se", "level", "B")
+  identical(small[same], large[same]) &&
+    (ncol(small$Z) == 0 || identical(the_group(small), the_group(large)))
 }
 
 # M where A = B M to rounding, and NULL where there is none, or not one.

@@ -204,11 +204,14 @@ named_covariance <- function(fit, vcov = NULL, arguments = list()) {
     return(given_covariance(fit, do.call(clubSandwich::vcovCR,
                                          c(list(fit, type = name), arguments))))
   }
-  if (!grepl("^HC[0-9]?m?$", name) && !name %in% sandwich_functions) {
-    known <- paste0("\"", c("CL", paste0("CR", 0:3), own_covariances), "\"")
-    check(FALSE, "vcov", paste("one of", paste(known, collapse = ", ")), vcov)
-  }
+  known <- paste0("\"", c("CL", paste0("CR", 0:3), own_covariances), "\"")
+  check(grepl("^HC[0-9]?m?$", name) || name %in% sandwich_functions, "vcov",
+        paste("one of", paste(known, collapse = ", ")), vcov)
   need_package("sandwich", vcov)
+  covariance_by_sandwich(fit, name, arguments)
+}
+
+covariance_by_sandwich <- function(fit, name, arguments) {
   if (name == "CL" && inherits(arguments$cluster, "formula")) {
     return(cluster_covariance(fit, arguments$cluster, arguments[names(arguments) != "cluster"]))
   }

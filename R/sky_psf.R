@@ -11,17 +11,21 @@ as_sky_psf <- function(psf, name = "psf") {
   }
   k <- length(psf$weight)
   covariance <- psf$covariance
-  ok <- k >= 1 && k <= 16 && is.numeric(psf$weight) && all(is.finite(psf$weight)) &&
-    all(psf$weight >= 0) && sum(psf$weight) > 0 &&
-    identical(as.integer(dim(covariance)), c(as.integer(k), 2L, 2L)) &&
-    all(vapply(seq_len(k), function(j) is_covariance(matrix(covariance[j, , ], 2)), NA))
-  check(ok, name, paste("a list of `weight` (k), `mean` (k x 2) and `covariance` (k x 2 x 2,",
-                        "positive definite), k at most 16"), psf)
+  check(k >= 1 && k <= 16 && are_weights(psf$weight) && are_psf_covariances(covariance, k), name,
+        paste("a list of `weight` (k), `mean` (k x 2) and `covariance` (k x 2 x 2,",
+              "positive definite), k at most 16"), psf)
   mean <- if (is.null(psf$mean)) matrix(0, k, 2) else psf$mean
   check(is.numeric(mean) && identical(dim(mean), c(k, 2L)) && all(is.finite(mean)), name,
         "a list whose `mean` is a k x 2 matrix of numbers", mean)
   weight <- psf$weight / sum(psf$weight)
   list(weight = weight, mean = sweep(mean, 2, colSums(weight * mean)), covariance = covariance)
+}
+
+are_weights <- function(x) is.numeric(x) && all(is.finite(x)) && all(x >= 0) && sum(x) > 0
+
+are_psf_covariances <- function(x, k) {
+  identical(as.integer(dim(x)), c(as.integer(k), 2L, 2L)) &&
+    all(vapply(seq_len(k), function(j) is_covariance(matrix(x[j, , ], 2)), NA))
 }
 
 round_psf <- function(sd) {

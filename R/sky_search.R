@@ -393,11 +393,7 @@ sky_search <- function(field, galaxies, tell, rounds = 6L) {
     if (ncol(field$sources$theta) == 0) return(field)
     if (round > 1 && nrow(peaks) == 0) break
     field$law <- sky_law(field, galaxies, share)
-    if (round == 1) {
-      # Stars alone, for the point-spread function.
-      field <- sky_em(sky_sweep(field, 1L), 3L)
-      for (b in which(field$free_psf)) field <- sky_psf_step(field, b, 60L)
-    }
+    if (round == 1) field <- sky_psf_steps(sky_em(sky_sweep(field, 1L), 3L), 60L) # stars alone
     field <- sky_sweep(field, types, affected(field, before), remove = TRUE)
     if (ncol(field$sources$theta) == 0) return(field)
     if (round == 1 && galaxies) {
@@ -405,12 +401,17 @@ sky_search <- function(field, galaxies, tell, rounds = 6L) {
     }
     field <- sky_em(field, 3L)
     # To the end: EM of normals within each other is slow, and short of it their light is too wide.
-    if (round <= 2) for (b in which(field$free_psf)) field <- sky_psf_step(field, b, 1000L)
+    if (round <= 2) field <- sky_psf_steps(field, 1000L)
     if (round > 1 && ncol(field$sources$theta) <= before) break
   }
   field$law <- sky_law(field, galaxies, share)
   field <- sky_sweep(field, types, remove = TRUE)
   if (galaxies) field$law$galaxies <- galaxy_probability(field$evidence, share)$share
+  field
+}
+
+sky_psf_steps <- function(field, most) {
+  for (b in which(field$free_psf)) field <- sky_psf_step(field, b, most)
   field
 }
 
@@ -443,11 +444,11 @@ without_doubtful <- function(field) {
   law <- field$law
   evidence <- vapply(seq_len(n), function(s) {
     V <- about$covariance[place, place, s]
-    F <- field$sources$theta[flux, s]
+    light <- field$sources$theta[flux, s]
     if (any(diag(V) <= 0)) return(0)
-    sum(F * solve(V[flux, flux], F)) / 2 + log(law$density) + length(place) / 2 * log(2 * pi) +
-      sum(log(diag(chol(V)))) +
-      sum(stats::dnorm(log(F), law$flux_mean, law$flux_sd, log = TRUE) - log(F))
+    sum(light * solve(V[flux, flux], light)) / 2 + log(law$density) +
+      length(place) / 2 * log(2 * pi) + sum(log(diag(chol(V)))) +
+      sum(stats::dlnorm(light, law$flux_mean, law$flux_sd, log = TRUE))
   }, 0)
   at <- field$sources$theta[B + 1:2, , drop = FALSE]
   far <- 8 * psf_sd(field$images[[1]]$psf)

@@ -28,11 +28,7 @@
 update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   check_flag(evaluate, "evaluate")
   call <- call_of(object)
-  changes <- as.list(match.call(expand.dots = FALSE)$...)
-  if (length(changes) > 0 && (is.null(names(changes)) || !all(nzchar(names(changes))))) {
-    abort("Arguments of update() after the formula must be named, as in method = \"reml\".",
-          "elbo_error_argument")
-  }
+  changes <- named_changes(as.list(match.call(expand.dots = FALSE)$...))
   if ("REML" %in% names(changes)) call$method <- NULL # another word for it
   if ("method" %in% names(changes)) call$REML <- NULL
   kept <- setdiff(names(call)[-1], c(names(changes), "formula", evaluated_in_data))
@@ -51,17 +47,9 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   }
   if (!evaluate) return(call)
 
-  # The old arguments by their values, wherever the update is called from.
   complete <- call
   complete$formula <- formula
-  for (name in kept) {
-    given_in <- given_in_of(object)[[name]]
-    if (is.null(given_in)) given_in <- environment(formula)
-    if (is.null(given_in)) given_in <- parent.frame() # a model without a formula
-    value <- tryCatch(eval(call[[name]], given_in), error = function(e) NULL)
-    # The name of an argument elsewhere, as `data`, may be that of a function here.
-    if (!is.null(value) && !is.function(value)) complete[[name]] <- value
-  }
+  complete <- with_old_values(complete, kept, object, parent.frame())
   if ("data" %in% kept) check_data_there(complete$data, parent.frame())
   fit <- eval_as(complete, call, parent.frame())
   if ("REML" %in% names(changes)) call <- call_of(fit)
@@ -69,6 +57,27 @@ update.elbo_fit <- function(object, formula., ..., evaluate = TRUE) {
   given_in_of(fit) <- given_in_of(object)
   for (name in names(changes)) given_in_of(fit)[[name]] <- parent.frame()
   fit
+}
+
+named_changes <- function(changes) {
+  if (length(changes) > 0 && (is.null(names(changes)) || !all(nzchar(names(changes))))) {
+    abort("Arguments of update() after the formula must be named, as in method = \"reml\".",
+          "elbo_error_argument")
+  }
+  changes
+}
+
+# The arguments that stay, by their values where they were given, wherever the update is called
+# from; `env` is for a model without a formula.
+with_old_values <- function(call, kept, object, env) {
+  for (name in kept) {
+    given_in <- given_in_of(object)[[name]]
+    if (is.null(given_in)) given_in <- if (is.null(call$formula)) env else environment(call$formula)
+    value <- tryCatch(eval(call[[name]], given_in), error = function(e) NULL)
+    # The name of an argument elsewhere, as `data`, may be that of a function here.
+    if (!is.null(value) && !is.function(value)) call[[name]] <- value
+  }
+  call
 }
 
 # The call of an update with another formula, which may have other words for what stays the same.

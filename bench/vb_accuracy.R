@@ -81,6 +81,21 @@ log_prior_of <- function(fit) {
   }
 }
 
+# Columns drawn from t distributions with 5 degrees of freedom, one in four three times as wide.
+draw_wide <- function(center, cov, n) {
+  k <- length(center)
+  root <- chol(cov)
+  wide <- sample(c(1, 1, 1, 3), n, replace = TRUE)
+  z <- matrix(stats::rnorm(n * k), k) * rep(wide / sqrt(stats::rchisq(n, 5) / 5), each = k)
+  square <- colSums(z^2)
+  density <- function(width) {
+    lgamma((5 + k) / 2) - lgamma(5 / 2) - k / 2 * log(5 * pi) - k * log(width) -
+      (5 + k) / 2 * log1p(square / width^2 / 5) - sum(log(diag(root)))
+  }
+  list(x = center + t(root) %*% z,
+       log_density = log(0.75 * exp(density(1)) + 0.25 * exp(density(3))))
+}
+
 # Posterior mean and sd of theta, by draws from multivariate t distributions around the last
 # estimate of mean and covariance; `log_prior(scales, kind)` is a density of (sd, cor, sigma).
 exact_posterior <- function(fit, log_prior = log_prior_of(fit), draws = n_draws) {
@@ -107,19 +122,11 @@ exact_posterior <- function(fit, log_prior = log_prior_of(fit), draws = n_draws)
   center[kind != "cor"] <- log(theta[kind != "cor"])
   cov <- diag(0.5^2, k)
   for (n in c(2000, 5000, 20000, draws)) {
-    root <- chol(cov)
-    wide <- sample(c(1, 1, 1, 3), n, replace = TRUE)
-    z <- matrix(stats::rnorm(n * k), k) * rep(wide / sqrt(stats::rchisq(n, 5) / 5), each = k)
-    x <- center + t(root) %*% z
-    square <- colSums(z^2)
-    density <- function(width) {
-      lgamma((5 + k) / 2) - lgamma(5 / 2) - k / 2 * log(5 * pi) - k * log(width) -
-        (5 + k) / 2 * log1p(square / width^2 / 5) - sum(log(diag(root)))
-    }
-    at <- evaluate(x)
-    ratio <- at$log_density - log(0.75 * exp(density(1)) + 0.25 * exp(density(3)))
+    proposed <- draw_wide(center, cov, n)
+    at <- evaluate(proposed$x)
+    ratio <- at$log_density - proposed$log_density
     w <- exp(ratio - max(ratio))
-    moved <- stats::cov.wt(t(x), w / sum(w), method = "ML")
+    moved <- stats::cov.wt(t(proposed$x), w / sum(w), method = "ML")
     center <- moved$center
     cov <- moved$cov
   }

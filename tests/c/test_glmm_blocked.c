@@ -326,6 +326,55 @@ static void full_posterior(const problem *m, const double *beta, double *mean, d
   }
 }
 
+/* From q, of this posterior, to the exact posterior at another place. */
+static void test_divergence(problem *m, const double *posterior, const double *mean,
+                            const double *cov, const double *gain, const double *C,
+                            const double *C_root) {
+  const int n_z = m->n_z, q = m->q;
+  double log_det, *ZR = new_doubles(N * n_z);
+  const double other_beta[P] = {-0.2, 0.4}, shift[P] = {0.3, -0.1};
+  double M[MOST_Q * MOST_Q], inverse[MOST_Q * MOST_Q], kl = 0.0, sum = 0.0;
+  double *next = new_doubles((int)m->solver.q_size), *moved = new_doubles(n_z);
+  double *mean2 = new_doubles(n_z), *cov2 = new_doubles(n_z * n_z), *gain2 = new_doubles(n_z * P);
+  double old_root[MOST_Q * MOST_Q];
+  memcpy(old_root, m->root, sizeof old_root);
+  for (int k = 0; k < q; k++)
+    for (int l = 0; l <= k; l++) m->root[k + q * l] *= 1.2 + 0.1 * (k + l);
+  full_posterior(m, other_beta, mean2, cov2, gain2, ZR);
+  la_lower_inverse(m->root, q, inverse);
+  la_multiply(inverse, old_root, q, q, q, M);
+  CHECK(put(m) == ELBO_OK);
+  m->solver.posterior(m->solver.state, other_beta, 1.0, 1, next, &log_det);
+  CHECK(put(m) == ELBO_OK);
+  m->solver.divergence(m->solver.state, M, posterior, next, shift, C_root, &kl);
+  double *precision = copy_doubles(cov2, n_z * n_z), *full_M = new_doubles(n_z * n_z);
+  CHECK(la_chol(precision, n_z) == ELBO_OK && la_inverse_from_chol(precision, n_z) == ELBO_OK);
+  for (int a = 0; a < n_z; a++)
+    for (int b = 0; b < n_z; b++)
+      if (same_level(m, a, b)) full_M[a + n_z * b] = M[m->term[a] + q * m->term[b]];
+  double *MS = new_doubles(n_z * n_z), *E = new_doubles(n_z * n_z), *dK = new_doubles(n_z * P);
+  la_multiply(full_M, cov, n_z, n_z, n_z, MS);
+  la_multiply_t(MS, full_M, n_z, n_z, n_z, E);
+  la_multiply(full_M, mean, n_z, n_z, 1, moved);
+  la_multiply(full_M, gain, n_z, n_z, P, dK);
+  for (int a = 0; a < n_z; a++) {
+    moved[a] -= mean2[a];
+    for (int j = 0; j < P; j++) {
+      moved[a] += gain2[a + n_z * j] * shift[j];
+      dK[a + n_z * j] -= gain2[a + n_z * j];
+    }
+  }
+  for (int a = 0; a < n_z; a++)
+    for (int b = 0; b < n_z; b++) {
+      double entry = E[a + n_z * b] + moved[a] * moved[b];
+      for (int j = 0; j < P; j++)
+        for (int k = 0; k < P; k++) entry += dK[a + n_z * j] * C[j + P * k] * dK[b + n_z * k];
+      sum += entry * precision[a + n_z * b];
+    }
+  CHECK_CLOSE(kl, sum, 1e-10);
+  memcpy(m->root, old_root, sizeof old_root);
+}
+
 static void test_posterior(problem *m) {
   const int n_z = m->n_z, q = m->q;
   const double beta[P] = {0.1, 0.3}, C_root[P * P] = {0.3, 0.1, 0.0, 0.2};
@@ -393,48 +442,7 @@ static void test_posterior(problem *m) {
         CHECK_CLOSE(residual[P1 * P1 * l + k + P1 * j], cross[k + P1 * j], 1e-11);
     CHECK_CLOSE(trace[l], rest[l], 1e-11);
   }
-  /* divergence from this q to the exact posterior at another place */
-  const double other_beta[P] = {-0.2, 0.4}, shift[P] = {0.3, -0.1};
-  double M[MOST_Q * MOST_Q], inverse[MOST_Q * MOST_Q], kl = 0.0, sum = 0.0;
-  double *next = new_doubles((int)m->solver.q_size), *moved = new_doubles(n_z);
-  double *mean2 = new_doubles(n_z), *cov2 = new_doubles(n_z * n_z), *gain2 = new_doubles(n_z * P);
-  double old_root[MOST_Q * MOST_Q];
-  memcpy(old_root, m->root, sizeof old_root);
-  for (int k = 0; k < q; k++)
-    for (int l = 0; l <= k; l++) m->root[k + q * l] *= 1.2 + 0.1 * (k + l);
-  full_posterior(m, other_beta, mean2, cov2, gain2, ZR);
-  la_lower_inverse(m->root, q, inverse);
-  la_multiply(inverse, old_root, q, q, q, M);
-  CHECK(put(m) == ELBO_OK);
-  m->solver.posterior(m->solver.state, other_beta, 1.0, 1, next, &log_det);
-  CHECK(put(m) == ELBO_OK);
-  m->solver.divergence(m->solver.state, M, posterior, next, shift, C_root, &kl);
-  double *precision = copy_doubles(cov2, n_z * n_z), *full_M = new_doubles(n_z * n_z);
-  CHECK(la_chol(precision, n_z) == ELBO_OK && la_inverse_from_chol(precision, n_z) == ELBO_OK);
-  for (int a = 0; a < n_z; a++)
-    for (int b = 0; b < n_z; b++)
-      if (same_level(m, a, b)) full_M[a + n_z * b] = M[m->term[a] + q * m->term[b]];
-  double *MS = new_doubles(n_z * n_z), *E = new_doubles(n_z * n_z), *dK = new_doubles(n_z * P);
-  la_multiply(full_M, cov, n_z, n_z, n_z, MS);
-  la_multiply_t(MS, full_M, n_z, n_z, n_z, E);
-  la_multiply(full_M, mean, n_z, n_z, 1, moved);
-  la_multiply(full_M, gain, n_z, n_z, P, dK);
-  for (int a = 0; a < n_z; a++) {
-    moved[a] -= mean2[a];
-    for (int j = 0; j < P; j++) {
-      moved[a] += gain2[a + n_z * j] * shift[j];
-      dK[a + n_z * j] -= gain2[a + n_z * j];
-    }
-  }
-  for (int a = 0; a < n_z; a++)
-    for (int b = 0; b < n_z; b++) {
-      double entry = E[a + n_z * b] + moved[a] * moved[b];
-      for (int j = 0; j < P; j++)
-        for (int k = 0; k < P; k++) entry += dK[a + n_z * j] * C[j + P * k] * dK[b + n_z * k];
-      sum += entry * precision[a + n_z * b];
-    }
-  CHECK_CLOSE(kl, sum, 1e-10);
-  memcpy(m->root, old_root, sizeof old_root);
+  test_divergence(m, posterior, mean, cov, gain, C, C_root);
 }
 
 static void test_problem(int n_factor, const int *levels, const int *terms, int weighted,
