@@ -326,10 +326,8 @@ drop_rows <- function(fit, rows) {
   design$y <- design$y[-rows]
   design$weights <- design$weights[-rows]
   if (length(design$offset) > 1) design$offset <- design$offset[-rows] # else 0 for all rows
-  for (part in c("group", "level")) {
-    if (!is.null(design[[part]])) design[[part]] <- droplevels(design[[part]][-rows])
-  }
   design$groups <- lapply(design$groups, function(group) droplevels(group[-rows]))
+  if (!is.null(design$level)) design$level <- droplevels(design$level[-rows])
   held <- held_of(fit)
   held <- held[held$block != "sigma" | held$name %in% glmm_parameters(design)$name, ]
   check_bounded(design, held, method_of(fit))

@@ -134,13 +134,9 @@ rows_of <- function(current, fit, rows) {
   design$y <- from$y[rows]
   design$weights <- from$weights[rows]
   design$offset <- if (length(from$offset) > 1) from$offset[rows] else from$offset
-  for (part in c("group", "level")) {
-    if (!is.null(design[[part]])) {
-      design[[part]] <- factor(as.character(from[[part]][rows]), levels(design[[part]]))
-    }
-  }
-  design$groups <- Map(function(group, old) factor(as.character(old[rows]), levels(group)),
-                       design$groups, from$groups)
+  taken <- function(old, own) factor(as.character(old[rows]), levels(own))
+  design$groups <- Map(taken, from$groups, design$groups)
+  if (!is.null(design$level)) design$level <- taken(from$level, design$level)
   design_of(current) <- design
   current
 }

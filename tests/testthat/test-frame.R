@@ -15,8 +15,8 @@ test_that("the parts are those of the fit", {
   r <- frame_of(y ~ x + (x | g), d)
   expect_named(r, c("formula", "frame", "variables", "terms", "xlevels", "contrasts",
                     "design"))
-  expect_named(r$design, c("X", "y", "offset", "weights", "known_se", "Z", "block", "random",
-                           "groups", "group", "group_name", "level"))
+  expect_named(r$design, c("X", "y", "offset", "weights", "known_se", "Z", "random",
+                           "groups", "level"))
   expect_equal(r$formula, y ~ x + (x | g))
   expect_equal(unname(r$design$X), cbind(1, d$x), ignore_attr = "assign")
   expect_equal(colnames(r$design$X), c("(Intercept)", "x"))
@@ -129,7 +129,7 @@ test_that("known standard errors are weights", {
 
 test_that("any vector that names groups will do, and gives the same groups", {
   as_text <- transform(d, g = paste0("s", g))
-  expect_equal(as.integer(design_of(y ~ (1 | g), as_text)$group), d$g)
+  expect_equal(as.integer(the_group(design_of(y ~ (1 | g), as_text))), d$g)
   for (g in list(as.numeric(d$g), d$g * 1e4, d$g * 12345678901, -d$g * 7,
                  factor(d$g, levels = 5:1), factor(d$g, ordered = TRUE), d$g == 1,
                  as.Date("2020-01-01") + d$g,
@@ -145,11 +145,11 @@ test_that("any vector that names groups will do, and gives the same groups", {
 })
 
 test_that("interaction groups are the combinations that occur", {
-  group <- design_of(y ~ (1 | f:g), d, subset = !(f == "a" & g == 2))$group
+  group <- the_group(design_of(y ~ (1 | f:g), d, subset = !(f == "a" & g == 2)))
   expect_equal(levels(group), c("a:1", "a:3", "b:1", "b:2", "b:3"))
   expected <- droplevels((d$f:factor(d$g))[!(d$f == "a" & d$g == 2)])
   expect_equal(as.character(group), as.character(expected))
-  expect_equal(design_of(y ~ (1 | f:g:text), d)$group_name, "f:g:text")
+  expect_equal(group_names(design_of(y ~ (1 | f:g:text), d)), "f:g:text")
 })
 
 test_that("unused levels are dropped, in groups and in factors", {
