@@ -85,6 +85,7 @@ sky_model <- function(field, reach = sky_reach(field)) {
   sources <- field$sources
   images <- lapply(field$images, function(image) {
     image$psf <- psf_for_c(image$psf)
+    image["warp"] <- list(image$warp) # NULL: none
     image
   })
   list(images = images, n_band = length(field$bands), n = ncol(sources$theta),

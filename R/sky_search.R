@@ -335,9 +335,20 @@ without_cosmics <- function(field, b) {
   field
 }
 
-# The mixture of normals that those stars show, with as many normals as BIC asks for: each has a
-# weight and a covariance.
-sky_psf_step <- function(field, b, steps, most = 4L) {
+# The mixture of normals that those stars show, and how it varies over the image, in turns.
+sky_psf_step <- function(field, b, steps, turns = 2L) {
+  field <- sky_psf_normals(field, b, steps)
+  for (turn in seq_len(turns)) {
+    warp <- sky_psf_warp(field, b)
+    if (is.null(warp)) return(field)
+    field$images[[b]]$warp <- warp
+    field <- sky_psf_normals(field, b, steps)
+  }
+  field
+}
+
+# As many normals as BIC asks for: each has a weight and a covariance.
+sky_psf_normals <- function(field, b, steps, most = 4L) {
   stars <- psf_stars(field, b)
   if (length(stars) == 0) return(field)
   image <- field$images[[b]]
@@ -354,6 +365,71 @@ sky_psf_step <- function(field, b, steps, most = 4L) {
   field$images[[b]]$psf <- psf_from_c(best$weight, best$covariance)
   field$sources$theta <- best$theta
   field
+}
+
+# The warp of the point-spread function over the image (src/sky/types.h): each star's own l, a and b
+# are a polynomial of its place, and a scatter of their own, which is also what the normals fail to
+# describe. The degree, 0, 1 or 2, is that of the best BIC. NULL where it is 0, as it is now.
+sky_psf_warp <- function(field, b, fewest = 8) {
+  stars <- psf_stars(field, b, most = 200)
+  if (length(stars) < fewest) return(NULL)
+  image <- field$images[[b]]
+  told <- .Call(C_sky_warp, sky_model(field), as.integer(b), stars)
+  basis <- warp_basis(image, to_image(image, field$sources$theta[length(field$bands) + 1:2, stars]))
+  now <- if (is.null(image$warp)) matrix(0, 6, 3) else matrix(image$warp, 6)
+  seen <- lapply(seq_along(stars), function(o) {
+    V <- tryCatch(solve(told$information[, , o]), error = function(e) NULL)
+    if (is.null(V)) return(NULL)
+    list(place = basis[o, ], at = drop(basis[o, ] %*% now) + drop(V %*% told$score[, o]), V = V)
+  })
+  seen <- Filter(Negate(is.null), seen)
+  if (length(seen) < fewest) return(NULL)
+  fits <- lapply(list(1, 1:3, 1:6), warp_fit, seen = seen)
+  criterion <- vapply(fits, `[[`, 0, "criterion")
+  best <- fits[[which.min(criterion)]]
+  if (nrow(best$coefficients) == 1) return(NULL)
+  warp <- matrix(0, 6, 3)
+  warp[seq_len(nrow(best$coefficients)), ] <- best$coefficients
+  warp[1, ] <- 0 # what is so everywhere belongs to the normals
+  as.double(warp)
+}
+
+warp_basis <- function(image, at) {
+  u <- (2 * at[1, ] - 1) / image$nx - 1
+  v <- (2 * at[2, ] - 1) / image$ny - 1
+  cbind(1, u, v, u^2, u * v, v^2)
+}
+
+# Weighted regression of what is seen at each star on some of the basis, with a scatter estimated by
+# marginal maximum likelihood; stars beyond five standard deviations are left out.
+warp_fit <- function(columns, seen) {
+  place <- do.call(rbind, lapply(seen, function(one) one$place[columns]))
+  at <- do.call(rbind, lapply(seen, `[[`, "at"))
+  V <- lapply(seen, `[[`, "V")
+  used <- rep(TRUE, length(seen))
+  solve_at <- function(scatter) {
+    weight <- lapply(V, function(v) solve(v + scatter^2 * diag(3)))
+    X <- lapply(seq_along(V), function(o) kronecker(diag(3), place[o, , drop = FALSE]))
+    A <- Reduce(`+`, Map(function(x, w) t(x) %*% w %*% x, X[used], weight[used]))
+    r <- Reduce(`+`, lapply(which(used), function(o) t(X[[o]]) %*% weight[[o]] %*% at[o, ]))
+    coefficients <- matrix(solve(A, r), length(columns))
+    residual <- at - place %*% coefficients
+    squares <- vapply(seq_along(V), function(o) {
+      drop(residual[o, ] %*% weight[[o]] %*% residual[o, ])
+    }, 0)
+    log_det <- vapply(weight, function(w) determinant(w)$modulus[1], 0)
+    list(coefficients = coefficients, squares = squares,
+         value = sum(squares[used] - log_det[used]))
+  }
+  for (round in 1:2) {
+    scatter <- exp(stats::optimize(function(s) solve_at(exp(s))$value, log(c(1e-4, 0.3)))$minimum)
+    found <- solve_at(scatter)
+    used <- found$squares < 25
+    if (sum(used) < 3 * length(columns)) return(list(criterion = Inf))
+  }
+  c(solve_at(scatter), scatter = scatter,
+    criterion = solve_at(scatter)$value + sum(!used) * 25 +
+      3 * length(columns) * log(3 * length(V)))
 }
 
 # Round normals of several sizes about a core.

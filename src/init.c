@@ -28,7 +28,7 @@ static const R_CallMethodDef entries[] = {
     ENTRY(column_sizes, 1),
     ENTRY(mixture_densities, 3),
     ENTRY(sky_mean, 1),      ENTRY(sky_detect, 4),
-    ENTRY(sky_sweep, 3),     ENTRY(sky_psf, 5),
+    ENTRY(sky_sweep, 3),     ENTRY(sky_psf, 5),    ENTRY(sky_warp, 3),
     ENTRY(sky_fit, 3),       ENTRY(sky_information, 2),
     ENTRY(sky_owner, 2),
     {NULL, NULL, 0},

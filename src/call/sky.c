@@ -44,6 +44,9 @@ static sky_image unpack_image(SEXP list, int n_band) {
   if (!(image.affine[2] * image.affine[5] - image.affine[3] * image.affine[4] != 0.0))
     Rf_error("internal error: `affine` is singular");
   image.psf = unpack_psf(call_element(list, "psf"));
+  image.warp = call_element(list, "warp") == R_NilValue
+                   ? NULL
+                   : call_doubles(list, "warp", SKY_N_WARP, 0);
   image.mesh_x = call_int(list, "mesh_x", 0, 32);
   image.mesh_y = call_int(list, "mesh_y", image.mesh_x > 0, image.mesh_x > 0 ? 32 : 0);
   return image;
@@ -242,6 +245,24 @@ SEXP call_sky_psf(SEXP model, SEXP image, SEXP stars, SEXP psf, SEXP iterations)
       &out, "value",
       sky_psf_em(&f, b, star, n_star, start.n, INTEGER_RO(iterations)[0], weight, covariance));
   add_copy(&out, "theta", f.theta, f.n_theta, in.spec.n);
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* What stars tell of how the point-spread function of an image is warped where they are. */
+SEXP call_sky_warp(SEXP model, SEXP image, SEXP stars) {
+  sky_input in;
+  sky_field f;
+  int n_star;
+  const elbo_memory mem = call_memory();
+  unpack_input(model, &in);
+  const int b = image_number(image, &in.spec);
+  const int *star = source_numbers(stars, &in.spec, &n_star);
+  sky_field_open(&f, &in.spec, in.theta, in.node, &mem);
+  call_list out = call_list_new(2);
+  const int one[2] = {3, n_star}, two[3] = {3, 3, n_star};
+  double *score = call_list_doubles(&out, "score", one, 2);
+  sky_psf_score(&f, b, star, n_star, score, call_list_doubles(&out, "information", two, 3));
   UNPROTECT(2);
   return out.list;
 }

@@ -76,6 +76,7 @@ SEXP call_sky_mean(SEXP model);
 SEXP call_sky_detect(SEXP model, SEXP image, SEXP psf, SEXP how);
 SEXP call_sky_sweep(SEXP model, SEXP order, SEXP how);
 SEXP call_sky_psf(SEXP model, SEXP image, SEXP stars, SEXP psf, SEXP iterations);
+SEXP call_sky_warp(SEXP model, SEXP image, SEXP stars);
 SEXP call_sky_fit(SEXP model, SEXP control, SEXP progress);
 SEXP call_sky_information(SEXP model, SEXP image);
 SEXP call_sky_owner(SEXP model, SEXP image);

@@ -25,6 +25,7 @@ static void lay_patch(const sky_field *f, int s, int b, sky_patch *patch) {
   const double reach = f->spec->reach[(size_t)s * (size_t)f->spec->n_image + (size_t)b];
   patch->source = s;
   patch->image = b;
+  sky_warp(image, x + 1.0, y + 1.0, patch->warp);
   patch->x0 = larger(0, bounded(ceil(x - reach), image->nx));
   patch->x1 = smaller(image->nx - 1, bounded(floor(x + reach), image->nx));
   patch->y0 = larger(0, bounded(ceil(y - reach), image->ny));

@@ -11,7 +11,7 @@ int sky_planes(sky_type type) { return type == SKY_STAR ? 3 : type == SKY_COMPOS
  * (i + 1, j + 1). */
 static int normals_about(const sky_image *image, const sky_patch *patch, sky_type type,
                          const double *shape, sky_normal *normal) {
-  const int n = sky_profile(image, type, shape, normal);
+  const int n = sky_profile(image, patch->warp, type, shape, normal);
   for (int c = 0; c < n; c++) {
     normal[c].x -= patch->x0;
     normal[c].y -= patch->y0;

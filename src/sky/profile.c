@@ -1,6 +1,9 @@
 #include "sky/profile.h"
 
 #include <math.h>
+#include <string.h>
+
+#include "math/small.h"
 
 #define TWO_PI 6.283185307179586476925286766559
 
@@ -80,6 +83,30 @@ void sky_transform(const double *affine, double *S) {
   S[2] = r * r * xx + 2.0 * r * s * xy + s * s * yy;
 }
 
+void sky_warp(const sky_image *image, double x, double y, double *A) {
+  const double u = (2.0 * x - 1.0) / image->nx - 1.0, v = (2.0 * y - 1.0) / image->ny - 1.0;
+  const double basis[6] = {1.0, u, v, u * u, u * v, v * v};
+  double lab[SKY_N_SHAPE] = {0.0};
+  if (image->warp != NULL)
+    for (int k = 0; k < 3; k++)
+      lab[SKY_LOG_RADIUS + k] = 0.5 * dot(image->warp + 6 * k, basis, 6);
+  sky_shape(lab, A, NULL, NULL); /* which is exp 2 [..] */
+}
+
+/* The point-spread function's normals under A; covariance and mean are room for them. */
+static sky_psf warped(const sky_psf *psf, const double *A, double *mean, double *covariance) {
+  const double affine[6] = {0.0, 0.0, A[0], A[1], A[1], A[2]};
+  const sky_psf here = {psf->n, psf->weight, mean, covariance};
+  memcpy(covariance, psf->covariance, 3 * (size_t)psf->n * sizeof *covariance);
+  for (int k = 0; k < psf->n; k++) {
+    const double *m = psf->mean + 2 * k;
+    sky_transform(affine, covariance + 3 * k);
+    mean[2 * k] = A[0] * m[0] + A[1] * m[1];
+    mean[2 * k + 1] = A[1] * m[0] + A[2] * m[1];
+  }
+  return here;
+}
+
 /* One law of the profile, of n normals, through the point-spread function. */
 typedef struct {
   int n;
@@ -110,21 +137,23 @@ static int add_law(const sky_psf *psf, const double *at, const double *matrix,
   return count;
 }
 
-int sky_profile(const sky_image *image, sky_type type, const double *shape, sky_normal *normal) {
+int sky_profile(const sky_image *image, const double *A, sky_type type, const double *shape,
+                sky_normal *normal) {
   static const double one = 1.0, zero = 0.0;
-  const double *A = image->affine;
-  const double at[2] = {A[0] + A[2] * shape[SKY_X] + A[3] * shape[SKY_Y],
-                        A[1] + A[4] * shape[SKY_X] + A[5] * shape[SKY_Y]};
-  double matrix[3] = {0.0, 0.0, 0.0};
+  const double *map = image->affine;
+  const double at[2] = {map[0] + map[2] * shape[SKY_X] + map[3] * shape[SKY_Y],
+                        map[1] + map[4] * shape[SKY_X] + map[5] * shape[SKY_Y]};
+  double matrix[3] = {0.0, 0.0, 0.0}, mean[2 * SKY_MAX_PSF], covariance[3 * SKY_MAX_PSF];
+  const sky_psf psf = warped(&image->psf, A, mean, covariance);
   const profile_law point = {1, &one, &zero, 1.0, 0.0};
-  if (type == SKY_STAR) return add_law(&image->psf, at, matrix, &point, normal);
+  if (type == SKY_STAR) return add_law(&psf, at, matrix, &point, normal);
   const double dev = type == SKY_COMPOSITE ? shape[SKY_DEV] : type == SKY_DE_VAUCOULEURS;
   const profile_law disc = {N_EXP, exp_weight, exp_variance, 1.0 - dev, -1.0};
   const profile_law bulge = {N_DEV, dev_weight, dev_variance, dev, 1.0};
   sky_shape(shape, matrix, NULL, NULL);
-  sky_transform(A, matrix);
+  sky_transform(map, matrix);
   int n = 0;
-  if (type != SKY_DE_VAUCOULEURS) n += add_law(&image->psf, at, matrix, &disc, normal);
-  if (type != SKY_EXPONENTIAL) n += add_law(&image->psf, at, matrix, &bulge, normal + n);
+  if (type != SKY_DE_VAUCOULEURS) n += add_law(&psf, at, matrix, &disc, normal);
+  if (type != SKY_EXPONENTIAL) n += add_law(&psf, at, matrix, &bulge, normal + n);
   return n;
 }

@@ -18,8 +18,11 @@ typedef struct {
 void sky_shape(const double *shape, double *matrix, double *slope, double *second);
 /* A S A' of (xx, xy, yy) in place. */
 void sky_transform(const double *affine, double *S);
-/* The normals of a source with this shape[SKY_N_SHAPE] as an image shows it; returns their
- * number. */
-int sky_profile(const sky_image *image, sky_type type, const double *shape, sky_normal *normal);
+/* The image's A (xx, xy, yy) at a place in its pixels. */
+void sky_warp(const sky_image *image, double x, double y, double *A);
+/* The normals of a source with this shape[SKY_N_SHAPE] as an image shows it where the
+ * point-spread function is warped by A; returns their number. */
+int sky_profile(const sky_image *image, const double *A, sky_type type, const double *shape,
+                sky_normal *normal);
 
 #endif

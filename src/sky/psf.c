@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "math/la.h"
 #include "math/small.h"
 
 /* Of a log-likelihood: less is nothing to the choice of the number of normals. */
@@ -15,10 +16,21 @@ typedef struct {
   double n[SKY_MAX_PSF], first[2 * SKY_MAX_PSF], second[3 * SKY_MAX_PSF], value;
 } moments;
 
+/* Normals in coordinates A^{-1} (x, y), of which A is the warp at a star. */
 typedef struct {
   int n;
   double top[SKY_MAX_PSF], P[3 * SKY_MAX_PSF];
 } normals;
+
+typedef struct {
+  double det, xx, xy, yy; /* of A^{-1} */
+} unwarp;
+
+static unwarp unwarp_at(const sky_patch *patch) {
+  const double *A = patch->warp, det = A[0] * A[2] - A[1] * A[1];
+  const unwarp u = {1.0 / det, A[2] / det, -A[1] / det, A[0] / det};
+  return u;
+}
 
 static void prepare(normals *N, int n, const double *weight, const double *covariance) {
   N->n = n;
@@ -35,10 +47,12 @@ static void prepare(normals *N, int n, const double *weight, const double *covar
  * at (x, y) with this flux; kept is the mean without it. */
 static void add_star(const sky_image *image, const sky_patch *patch, const double *kept,
                      const normals *N, double flux, double x, double y, moments *m) {
+  const unwarp u = unwarp_at(patch);
   for (int j = patch->y0; j <= patch->y1; j++)
     for (int i = patch->x0; i <= patch->x1; i++, kept++) {
       const size_t p = (size_t)j * (size_t)image->nx + (size_t)i;
-      const double dx = i + 1.0 - x, dy = j + 1.0 - y, e = flux * image->exposure[i];
+      const double rx = i + 1.0 - x, ry = j + 1.0 - y, e = flux * image->exposure[i] * u.det;
+      const double dx = u.xx * rx + u.xy * ry, dy = u.xy * rx + u.yy * ry;
       double light[SKY_MAX_PSF], lambda = 0.0;
       if (image->use[p] == 0.0) continue;
       for (int k = 0; k < N->n; k++) {
@@ -63,7 +77,7 @@ static void add_star(const sky_image *image, const sky_patch *patch, const doubl
 
 /* Flux and position of a star: photons over exposure, and their mean weighed by precision. */
 static void move_star(const normals *N, const double *weight, const moments *m, double exposure,
-                      double *flux, double *x, double *y) {
+                      const double *warp, double *flux, double *x, double *y) {
   double A[3] = {0.0}, g[2] = {0.0}, photons = *flux * exposure;
   for (int k = 0; k < N->n; k++) {
     const double *P = N->P + 3 * k, own = *flux * exposure * weight[k] + m->n[k];
@@ -74,8 +88,9 @@ static void move_star(const normals *N, const double *weight, const moments *m, 
   }
   const double det = A[0] * A[2] - A[1] * A[1];
   if (det > 0.0) {
-    *x += (A[2] * g[0] - A[1] * g[1]) / det;
-    *y += (A[0] * g[1] - A[1] * g[0]) / det;
+    const double dx = (A[2] * g[0] - A[1] * g[1]) / det, dy = (A[0] * g[1] - A[1] * g[0]) / det;
+    *x += warp[0] * dx + warp[1] * dy;
+    *y += warp[1] * dx + warp[2] * dy;
   }
   *flux = fmax(photons, 1e-3) / exposure;
 }
@@ -117,7 +132,7 @@ static double step(sky_field *f, int b, const int *star, int n_star, int n, doub
         all.second[3 * k + i] += expected * weight[k] * covariance[3 * k + i] + m.second[3 * k + i];
     }
     value += m.value;
-    move_star(&N, weight, &m, exposure, theta + image->band, &x, &y);
+    move_star(&N, weight, &m, exposure, patch->warp, theta + image->band, &x, &y);
     at[0] += (A[5] * (x - x0) - A[3] * (y - y0)) / det;
     at[1] += (A[2] * (y - y0) - A[4] * (x - x0)) / det;
   }
@@ -150,4 +165,74 @@ double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int i
     if (i > 2 && gain >= 0.0 && rate < 1.0 && gain * rate / (1.0 - rate) < SETTLED) break;
   }
   return value;
+}
+
+/* ---- how it varies ----------------------------------------------------------------------------*/
+
+/* Of a star: flux (relative), position, and l, a, b of a further warp. */
+enum { N_STAR = 6 };
+
+/* The light of the normals here, over that of a unit of flux, and its slopes: in the position, -g';
+ * in a warp, whose matrix M changes the covariance by M C + C M, half of what that is against the
+ * second derivatives. */
+static void star_slopes(const sky_normal *normal, int n, double px, double py, double *slope) {
+  memset(slope, 0, N_STAR * sizeof *slope);
+  for (int k = 0; k < n; k++) {
+    const sky_normal *c = normal + k;
+    const double dx = px - c->x, dy = py - c->y;
+    const double ux = c->xx * dx + c->xy * dy, uy = c->xy * dx + c->yy * dy;
+    const double g = c->density * exp(-0.5 * (ux * dx + uy * dy));
+    slope[0] += g;
+    slope[1] += g * ux;
+    slope[2] += g * uy;
+    /* u'Cu / 2 - tr(PC) / 2 in direction M is u'M d - tr M, as C u = d. */
+    slope[3] += g * (ux * dx + uy * dy - 2.0);
+    slope[4] += g * (ux * dx - uy * dy);
+    slope[5] += g * (ux * dy + uy * dx);
+  }
+}
+
+/* Score and information of (l, a, b), the other three profiled: a Schur complement. */
+static void profile_out(double *I, const double *g, double *score, double *information) {
+  double A[9], B[9], x[3], W[9];
+  for (int i = 0; i < 3; i++)
+    for (int j = 0; j < 3; j++) {
+      A[j + 3 * i] = I[j + N_STAR * i];
+      B[j + 3 * i] = I[j + N_STAR * (3 + i)]; /* rows of flux and position, columns of the warp */
+    }
+  memset(score, 0, 3 * sizeof *score);
+  memset(information, 0, 9 * sizeof *information);
+  if (la_chol(A, 3) != ELBO_OK || la_inverse_from_chol(A, 3) != ELBO_OK) return;
+  la_multiply(A, B, 3, 3, 3, W);
+  for (int i = 0; i < 3; i++) x[i] = dot(A + 3 * i, g, 3);
+  for (int i = 0; i < 3; i++) {
+    score[i] = g[3 + i] - dot(B + 3 * i, x, 3);
+    for (int j = 0; j < 3; j++)
+      information[j + 3 * i] = I[3 + j + N_STAR * (3 + i)] - dot(B + 3 * j, W + 3 * i, 3);
+  }
+}
+
+void sky_psf_score(sky_field *f, int b, const int *star, int n_star, double *score,
+                   double *information) {
+  const sky_image *image = f->spec->image + b;
+  sky_normal normal[SKY_MAX_NORMALS];
+  for (int o = 0; o < n_star; o++) {
+    const sky_patch *patch = sky_patch_of(f, star[o], b);
+    const double *theta = sky_theta_of(f, star[o]);
+    const double flux = theta[image->band];
+    double g[N_STAR] = {0.0}, I[N_STAR * N_STAR] = {0.0}, slope[N_STAR];
+    const int n = sky_profile(image, patch->warp, SKY_STAR, theta + f->spec->n_band, normal);
+    for (int j = patch->y0; j <= patch->y1; j++)
+      for (int i = patch->x0; i <= patch->x1; i++) {
+        const size_t p = (size_t)j * (size_t)image->nx + (size_t)i;
+        if (image->use[p] == 0.0) continue;
+        const double mu = f->mean[b][p], e = flux * image->exposure[i];
+        star_slopes(normal, n, i + 1.0, j + 1.0, slope);
+        for (int a = 0; a < N_STAR; a++) {
+          g[a] += (image->count[p] / mu - 1.0) * e * slope[a];
+          for (int c = 0; c < N_STAR; c++) I[c + N_STAR * a] += e * e * slope[a] * slope[c] / mu;
+        }
+      }
+    profile_out(I, g, score + 3 * o, information + 9 * o);
+  }
 }

@@ -12,5 +12,10 @@
  * stars, which overlap as little as the caller has chosen them to. */
 double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int iterations,
                   double *weight, double *covariance);
+/* Of each star listed the score (3) and the information (3 x 3) of its own (l, a, b), with which
+ * the point-spread function there would be further warped (sky/types.h), its flux and position
+ * being profiled; of one star at a time.  Zero where a star tells nothing. */
+void sky_psf_score(sky_field *f, int b, const int *star, int n_star, double *score,
+                   double *information);
 
 #endif

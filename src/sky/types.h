@@ -48,8 +48,14 @@ typedef struct {
   double gain;
   double affine[6]; /* (x, y) of this image = affine[0:2] + [affine[2:4]; affine[4:6]] (x, y) */
   sky_psf psf;
+  /* How the point-spread function varies over the image: at (u, v), both from -1 to 1, its normals
+   * have covariances A C A and means A m, A = exp [l + a, b; b, l - a], and l, a and b are each a
+   * polynomial of 1, u, v, u^2, u v, v^2 (6 coefficients of l, then a, then b).  NULL: it does not. */
+  const double *warp;
   int mesh_x, mesh_y; /* nodes of the sky's mesh; 0: the sky is known */
 } sky_image;
+
+enum { SKY_N_WARP = 18 };
 
 /* The law of sources: `density` of them to a pixel, of which the share `galaxies`; log flux, and of
  * galaxies log radius, normal; a and b normal about zero; dev Beta(2, 2). */
@@ -70,6 +76,7 @@ typedef struct {
   int source, image;
   int x0, x1, y0, y1; /* first and last pixel, from 0; empty where x1 < x0 */
   size_t at;          /* of its planes in the store, in doubles */
+  double warp[3];     /* A at the source (xx, xy, yy), of where it was when patches were laid */
 } sky_patch;
 
 /* Pixels of a patch. */

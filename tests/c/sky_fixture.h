@@ -33,6 +33,10 @@ static void fixture_make(sky_fixture *x, int threads) {
                                                  {2000, 1500, 15.1, 14.2, 0.4, 0.3, -0.2, 0},
                                                  {1500, 2500, 27.6, 20.4, 0.7, -0.1, 0.25, 0},
                                                  {3000, 1000, 24.2, 12.9, 0.9, 0.2, 0.1, 0.4}};
+  static const double of_second[SKY_N_WARP] = {0.02, 0.05, -0.03, 0.01,  0.02, 0.03,
+                                               0.01, 0.04, 0.02,  -0.02, 0.01, 0.0,
+                                               0.0,  0.03, -0.05, 0.02,  0.0,  0.01};
+  static const double *const warp[2] = {NULL, of_second};
   static const double node[7] = {20, 22, 25, 21, 20, 19, 30};
   unsigned state = 7;
   for (int s = 0; s < FIX_N; s++) {
@@ -53,6 +57,7 @@ static void fixture_make(sky_fixture *x, int threads) {
                        b == 0 ? 1.5 : 2.0,
                        {0},
                        {2, weight, mean, covariance},
+                       warp[b],
                        b == 0 ? 2 : 1,
                        b == 0 ? 3 : 1};
     for (int i = 0; i < 6; i++) image.affine[i] = affine[b][i];

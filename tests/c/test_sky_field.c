@@ -14,6 +14,34 @@ static double normal_at(double dx, double dy, double xx, double xy, double yy) {
          (8.0 * atan(1.0) * sqrt(det));
 }
 
+/* exp [l + a, b; b, l - a] as (xx, xy, yy), by its series. */
+static void exp_of(double l, double a, double b, double *A) {
+  const double M[3] = {l + a, b, l - a};
+  double term[3] = {1, 0, 1};
+  A[0] = A[2] = 1.0;
+  A[1] = 0.0;
+  for (int k = 1; k < 40; k++) {
+    const double xx = (term[0] * M[0] + term[1] * M[1]) / k;
+    const double xy = (term[0] * M[1] + term[1] * M[2]) / k;
+    const double yy = (term[1] * M[1] + term[2] * M[2]) / k;
+    term[0] = xx;
+    term[1] = xy;
+    term[2] = yy;
+    for (int i = 0; i < 3; i++) A[i] += term[i];
+  }
+}
+
+/* The image's A at (x, y), from the definition of its polynomials. */
+static void warp_at(const sky_image *im, double x, double y, double *A) {
+  const double u = (x - 0.5) / FIX_NX * 2 - 1, v = (y - 0.5) / FIX_NY * 2 - 1;
+  double lab[3] = {0.0};
+  for (int k = 0; k < 3 && im->warp != NULL; k++) {
+    const double *c = im->warp + 6 * k;
+    lab[k] = c[0] + c[1] * u + c[2] * v + c[3] * u * u + c[4] * u * v + c[5] * v * v;
+  }
+  exp_of(lab[0], lab[1], lab[2], A);
+}
+
 /* A star's light at a pixel of an image, from the definition. */
 static void test_star(void) {
   static sky_fixture x;
@@ -25,16 +53,22 @@ static void test_star(void) {
     const sky_image *im = x.image + b;
     const double *A = im->affine, sx = x.theta[2], sy = x.theta[3];
     const double cx = A[0] + A[2] * sx + A[3] * sy, cy = A[1] + A[4] * sx + A[5] * sy;
-    double worst = 0.0, peak = 0.0;
+    double worst = 0.0, peak = 0.0, W[3];
+    warp_at(im, cx, cy, W);
     CHECK(patch_size(patch) > 100);
     for (int j = patch->y0; j <= patch->y1; j++)
       for (int i = patch->x0; i <= patch->x1; i++) {
         double light = 0.0;
-        for (int k = 0; k < 2; k++)
-          light += im->psf.weight[k] *
-                   normal_at(i + 1 - cx - im->psf.mean[2 * k], j + 1 - cy - im->psf.mean[2 * k + 1],
-                             im->psf.covariance[3 * k], im->psf.covariance[3 * k + 1],
-                             im->psf.covariance[3 * k + 2]);
+        for (int k = 0; k < 2; k++) {
+          const double *m = im->psf.mean + 2 * k, *C = im->psf.covariance + 3 * k;
+          const double mx = W[0] * m[0] + W[1] * m[1], my = W[1] * m[0] + W[2] * m[1];
+          /* W C W */
+          const double p = W[0] * C[0] + W[1] * C[1], q = W[0] * C[1] + W[1] * C[2];
+          const double r = W[1] * C[0] + W[2] * C[1], s = W[1] * C[1] + W[2] * C[2];
+          light += im->psf.weight[k] * normal_at(i + 1 - cx - mx, j + 1 - cy - my,
+                                                 p * W[0] + q * W[1], p * W[1] + q * W[2],
+                                                 r * W[1] + s * W[2]);
+        }
         light *= x.exposure[b][i] * x.use[b][i + FIX_NX * j];
         const double ours =
             f.planes[patch->at + (size_t)((i - patch->x0) + (j - patch->y0) * patch_width(patch))];
