@@ -121,6 +121,7 @@ forced_sources <- function(field, start, origin) {
   type <- field$sources$type
   field$evidence <- matrix(-Inf, 4, length(type))
   field$evidence[cbind(type + 1, seq_along(type))] <- 0
+  field$told <- matrix(NaN, 3, length(type))
   field
 }
 
@@ -140,10 +141,7 @@ where_climbed <- function(field, found) {
 }
 
 in_order <- function(field) {
-  order <- order_by_position(field)
-  field$sources <- pick_sources(field$sources, order)
-  field$evidence <- field$evidence[, order, drop = FALSE]
-  field
+  keep_sources(field, order_by_position(field))
 }
 
 climb_sky <- function(field, control, tell) {

@@ -94,7 +94,7 @@ source_sds <- function(field) {
 
 galaxy_probability_of <- function(field) {
   if (isTRUE(field$forced)) return(as.double(field$sources$type > 0L))
-  galaxy_probability(field$evidence, max(field$law$galaxies, 1e-12))$p
+  galaxy_probability(field$evidence, log(field$sources$theta[1, ]), field$law)$p
 }
 
 galaxy_shapes <- function(field) {

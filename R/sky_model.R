@@ -15,6 +15,14 @@ append_sources <- function(a, b) {
   list(theta = cbind(a$theta, b$theta), type = c(a$type, b$type), held = c(a$held, b$held))
 }
 
+# Some of a field's sources, with what is known of them.
+keep_sources <- function(field, keep) {
+  field$sources <- pick_sources(field$sources, keep)
+  field$evidence <- field$evidence[, keep, drop = FALSE]
+  field$told <- field$told[, keep, drop = FALSE]
+  field
+}
+
 pick_sources <- function(sources, keep) {
   list(theta = sources$theta[, keep, drop = FALSE], type = sources$type[keep],
        held = sources$held[keep])
@@ -41,7 +49,8 @@ sky_field <- function(images, threads = 1L) {
   }, "")
   if (length(images) > 1 && all(vapply(images, function(x) is.null(x$band), NA))) bands[] <- "band1"
   field <- list(bands = unique(bands), threads = threads, node = numeric(),
-                sources = no_sources(length(unique(bands))), evidence = matrix(0, 4, 0))
+                sources = no_sources(length(unique(bands))), evidence = matrix(0, 4, 0),
+                told = matrix(0, 3, 0))
   field$images <- lapply(seq_along(images), function(i) {
     sky_for_c(images[[i]], match(bands[i], field$bands), images[[1]])
   })
@@ -61,7 +70,7 @@ sky_for_c <- function(image, band, first) {
   calibration <- if (is.null(image$calibration)) rep(1, nrow(count)) else image$calibration
   list(nx = nrow(count), ny = ncol(count), band = band, count = as.double(count),
        use = as.double(!unused), base = as.double(base), exposure = image$gain / calibration,
-       gain = as.double(image$gain), affine = affine_to(image, first),
+       gain = as.double(image$gain), doubt = usual_doubt, affine = affine_to(image, first),
        psf = image$psf, mesh_x = mesh[1], mesh_y = mesh[2])
 }
 

@@ -101,47 +101,66 @@ sky_sweep <- function(field, allowed, order = NULL, remove = FALSE, max_iter = 1
   swept <- .Call(C_sky_sweep, sky_model(field), as.integer(order), how)
   gone <- colSums(swept$theta[seq_len(B), , drop = FALSE]) <= 0
   sources <- list(theta = swept$theta, type = swept$type, held = field$sources$held)
-  field$sources <- pick_sources(sources, !gone)
-  field$evidence <- swept$evidence[, !gone, drop = FALSE]
-  field
+  field[c("sources", "evidence", "told")] <- list(sources, swept$evidence, swept$told)
+  keep_sources(field, !gone)
 }
 
-# The law of sources as the catalogue has them: what the evidence compares with.
-sky_law <- function(field, galaxies, share = NULL) {
+# The law of sources as the catalogue has them: what the evidence compares with. Each source counts
+# as a star and as a galaxy as its probabilities say, a galaxy's radius with its variance: one step
+# of EM for the parameters of the law. Of few sources it is what it was before any was seen.
+sky_law <- function(field, galaxies) {
   B <- length(field$bands)
   theta <- field$sources$theta
-  pixels <- sum(field$images[[1]]$use)
   flux <- log(theta[1, ])
-  galaxy <- field$sources$type > 0L
-  core <- psf_sd(field$images[[1]]$psf)
-  radius <- theta[B + 3, galaxy]
-  enough <- sum(galaxy) >= 20
-  list(
-    density = max(ncol(theta), 1) / max(pixels, 1),
-    galaxies = if (!galaxies) 0 else if (is.null(share)) 0.5 else share,
-    flux_mean = if (length(flux) > 1) stats::median(flux) else if (length(flux) == 1) flux else 0,
+  usual <- if (length(flux) > 0) stats::median(flux) else 0
+  law <- list(
+    density = max(ncol(theta), 1) / max(sum(field$images[[1]]$use), 1),
+    galaxies = if (galaxies) 0.5 else 0, flux_mean = c(usual, usual),
     flux_sd = if (length(flux) > 2) max(1, stats::sd(flux)) else 2,
-    radius_mean = if (enough) stats::median(radius) else log(1.2 * core),
-    radius_sd = if (enough) min(1, max(0.4, stats::mad(radius))) else 0.7,
-    shape_sd = 0.3
+    radius_mean = log(1.2 * psf_sd(field$images[[1]]$psf)), radius_sd = 0.7, shape_sd = 0.3
   )
+  p <- as.double(field$sources$type > 0L)
+  radius <- theta[B + 3, ]
+  variance <- 0 * radius
+  tried <- ncol(field$evidence) == length(p) & is.finite(field$told[2, ])
+  if (galaxies && length(tried) == length(p) && any(tried) && !is.null(field$law)) {
+    found <- galaxy_probability(field$evidence[, tried, drop = FALSE], flux[tried], field$law)
+    law[c("galaxies", "flux_mean")] <- found[c("share", "flux_mean")]
+    p[tried] <- found$p
+    radius[tried] <- field$told[1, tried]
+    variance[tried] <- field$told[2, tried]
+  }
+  if (sum(p) >= 20) {
+    law$radius_mean <- sum(p * radius) / sum(p)
+    sd <- sqrt(sum(p * ((radius - law$radius_mean)^2 + variance)) / sum(p))
+    law$radius_sd <- min(0.7, max(0.3, sd))
+  }
+  law
 }
 
-# Posterior probabilities of a galaxy by the evidence, the share of galaxies learnt with them (EM of
-# a mixture of two): list(p, share).
-galaxy_probability <- function(evidence, share) {
-  if (ncol(evidence) == 0) return(list(p = numeric(), share = share))
-  star <- evidence[1, ] - log1p(-share)
+# Posterior probabilities of a galaxy by the evidence, and what they say of the share of galaxies and
+# of the mean log flux of both kinds: the maximum of the likelihood of a mixture of two, by EM, each
+# mean as if five more sources of all fluxes were known. list(p, share, flux_mean).
+galaxy_probability <- function(evidence, flux, law) {
+  share <- max(law$galaxies, 1e-12)
+  if (ncol(evidence) == 0) return(list(p = numeric(), share = share, flux_mean = law$flux_mean))
   galaxy <- apply(evidence[-1, , drop = FALSE], 2, function(e) {
     top <- max(e)
     if (top == -Inf) -Inf else top + log(sum(exp(e - top)))
-  }) - log(share)
-  odds <- pmin(pmax(galaxy - star, -700), 700)
-  for (i in 1:50) {
-    p <- stats::plogis(odds + stats::qlogis(share))
-    share <- min(0.95, max(0.05, (sum(p) + 1) / (length(p) + 2)))
+  })
+  prior_odds <- function(share, mean) {
+    stats::qlogis(share) + stats::dnorm(flux, mean[2], law$flux_sd, log = TRUE) -
+      stats::dnorm(flux, mean[1], law$flux_sd, log = TRUE)
   }
-  list(p = stats::plogis(odds + stats::qlogis(share)), share = share)
+  factor <- pmin(pmax(galaxy - evidence[1, ] - prior_odds(share, law$flux_mean), -700), 700)
+  mean <- law$flux_mean
+  weighted <- function(w) (sum(w * flux) + 5 * stats::median(flux)) / (sum(w) + 5)
+  for (i in 1:200) {
+    p <- stats::plogis(factor + prior_odds(share, mean))
+    share <- min(0.95, max(0.05, (sum(p) + 1) / (length(p) + 2)))
+    mean <- c(weighted(1 - p), weighted(p))
+  }
+  list(p = stats::plogis(factor + prior_odds(share, mean)), share = share, flux_mean = mean)
 }
 
 # Some steps of EM for all sources and the sky.
@@ -353,7 +372,8 @@ sky_psf_normals <- function(field, b, steps, most = 4L) {
   if (length(stars) == 0) return(field)
   image <- field$images[[b]]
   model <- sky_model(field)
-  electrons <- sum(field$sources$theta[image$band, stars]) * mean(image$exposure)
+  electrons <- field$sources$theta[image$band, stars] * mean(image$exposure)
+  electrons <- sum(electrons / (1 + electrons / 1e4)) # as src/sky/psf.c counts them
   best <- NULL
   for (k in seq_len(most)) {
     start <- if (length(image$psf$weight) == k) image$psf else spread_psf(psf_sd(image$psf), k)
@@ -369,7 +389,7 @@ sky_psf_normals <- function(field, b, steps, most = 4L) {
 
 # The warp of the point-spread function over the image (src/sky/types.h): each star's own l, a and b
 # are a polynomial of its place, and a scatter of their own, which is also what the normals fail to
-# describe. The degree, 0, 1 or 2, is that of the best BIC. NULL where it is 0, as it is now.
+# describe. The degree, 0, 1 or 2, is that of the best BIC. NULL where it is 0.
 sky_psf_warp <- function(field, b, fewest = 8) {
   stars <- psf_stars(field, b, most = 200)
   if (length(stars) < fewest) return(NULL)
@@ -432,6 +452,32 @@ warp_fit <- function(columns, seen) {
       3 * length(columns) * log(3 * length(V)))
 }
 
+# By which share the model of the light of sources is off, image by image: of bright stars, by how
+# much the squared residuals exceed what photons alone would give, over the squared light.
+usual_doubt <- 0.03
+
+sky_doubt <- function(field, half = 4) {
+  means <- .Call(C_sky_mean, sky_model(field))$mean
+  for (b in seq_along(field$images)) {
+    image <- field$images[[b]]
+    stars <- psf_stars(field, b)
+    at <- round(to_image(image, field$sources$theta[length(field$bands) + 1:2, stars,
+                                                    drop = FALSE]))
+    excess <- vapply(seq_along(stars), function(o) {
+      i <- seq(max(1, at[1, o] - half), min(image$nx, at[1, o] + half))
+      j <- seq(max(1, at[2, o] - half), min(image$ny, at[2, o] + half))
+      pixels <- as.vector(outer(i, (j - 1) * image$nx, `+`))
+      pixels <- pixels[image$use[pixels] > 0]
+      mean <- means[[b]][pixels]
+      light <- mean - sky_level_at(field, b, at[1, o], at[2, o])
+      sum((image$count[pixels] - mean)^2 - mean) / sum(light^2)
+    }, 0)
+    field$images[[b]]$doubt <- if (length(stars) < 5) usual_doubt else
+      sqrt(min(max(stats::median(excess), 1e-4), 0.01))
+  }
+  field
+}
+
 # Round normals of several sizes about a core.
 spread_psf <- function(core, k) {
   size <- (c(0.85, 1.3, 2.2, 4.5)[seq_len(k)] * core)^2
@@ -458,32 +504,28 @@ first_field <- function(images, threads) {
 
 # Rounds of finding and fitting until the image has no more to show.
 sky_search <- function(field, galaxies, tell, rounds = 6L) {
-  share <- 0.5
   types <- type_bits(galaxies)
-  field$law <- sky_law(field, galaxies)
   for (round in seq_len(rounds)) {
     peaks <- new_peaks(field, if (round == 1) 5 else 4, if (round == 1) 0 else 0.05, galaxies)
     before <- ncol(field$sources$theta)
     field$sources <- append_sources(field$sources, peaks_as_sources(peaks, field))
     tell(sprintf("round %d: %d sources", round, ncol(field$sources$theta)))
+    if (is.null(field$law)) field$law <- sky_law(field, galaxies)
     if (ncol(field$sources$theta) == 0) return(field)
     if (round > 1 && nrow(peaks) == 0) break
-    field$law <- sky_law(field, galaxies, share)
     if (round == 1) field <- sky_psf_steps(sky_em(sky_sweep(field, 1L), 3L), 60L) # stars alone
+    field <- sky_doubt(field)
     field <- sky_sweep(field, types, affected(field, before), remove = TRUE)
     if (ncol(field$sources$theta) == 0) return(field)
-    if (round == 1 && galaxies) {
-      share <- galaxy_probability(field$evidence, field$law$galaxies)$share
-    }
+    if (round == 1) field$law <- sky_law(field, galaxies)
     field <- sky_em(field, 3L)
     # To the end: EM of normals within each other is slow, and short of it their light is too wide.
     if (round <= 2) field <- sky_psf_steps(field, 1000L)
     if (round > 1 && ncol(field$sources$theta) <= before) break
   }
-  field$law <- sky_law(field, galaxies, share)
-  field <- sky_sweep(field, types, remove = TRUE)
-  if (galaxies) field$law$galaxies <- galaxy_probability(field$evidence, share)$share
-  field
+  field <- sky_sweep(sky_doubt(field), types, remove = TRUE)
+  field$law <- sky_law(field, galaxies)
+  sky_sweep(field, types, remove = TRUE)
 }
 
 sky_psf_steps <- function(field, most) {
@@ -522,9 +564,12 @@ without_doubtful <- function(field) {
     V <- about$covariance[place, place, s]
     light <- field$sources$theta[flux, s]
     if (any(diag(V) <= 0)) return(0)
-    sum(light * solve(V[flux, flux], light)) / 2 + log(law$density) +
-      length(place) / 2 * log(2 * pi) + sum(log(diag(chol(V)))) +
-      sum(stats::dlnorm(light, law$flux_mean, law$flux_sd, log = TRUE))
+    # What pixels vary more than photons do (src/sky/local.h).
+    spread <- max(field$told[3, s], 1, na.rm = TRUE)
+    what <- 1 + (field$sources$type[s] > 0L)
+    sum(light * solve(V[flux, flux], light)) / 2 / spread + log(law$density) +
+      length(place) / 2 * log(2 * pi * spread) + sum(log(diag(chol(V)))) +
+      sum(stats::dlnorm(light, law$flux_mean[what], law$flux_sd, log = TRUE))
   }, 0)
   at <- field$sources$theta[B + 1:2, , drop = FALSE]
   far <- 8 * psf_sd(field$images[[1]]$psf)
@@ -533,7 +578,5 @@ without_doubtful <- function(field) {
     near <- doubtful & (at[1, ] - at[1, s])^2 + (at[2, ] - at[2, s])^2 < far^2
     doubtful[s] && evidence[s] <= min(evidence[near])
   }, NA)
-  field$sources <- pick_sources(field$sources, !gone)
-  field$evidence <- field$evidence[, !gone, drop = FALSE]
-  field
+  keep_sources(field, !gone)
 }

@@ -40,6 +40,7 @@ static sky_image unpack_image(SEXP list, int n_band) {
   image.base = call_doubles(list, "base", n, 0);
   image.exposure = call_doubles(list, "exposure", image.nx, 0);
   image.gain = call_double(list, "gain");
+  image.doubt = call_double(list, "doubt");
   memcpy(image.affine, call_doubles(list, "affine", 6, 0), sizeof image.affine);
   if (!(image.affine[2] * image.affine[5] - image.affine[3] * image.affine[4] != 0.0))
     Rf_error("internal error: `affine` is singular");
@@ -62,9 +63,13 @@ typedef struct {
 } sky_input;
 
 static sky_law unpack_law(SEXP list) {
-  const sky_law law = {call_double(list, "density"),     call_double(list, "galaxies"),
-                       call_double(list, "flux_mean"),   call_double(list, "flux_sd"),
-                       call_double(list, "radius_mean"), call_double(list, "radius_sd"),
+  const double *mean = call_doubles(list, "flux_mean", 2, 0);
+  const sky_law law = {call_double(list, "density"),
+                       call_double(list, "galaxies"),
+                       {mean[0], mean[1]},
+                       call_double(list, "flux_sd"),
+                       call_double(list, "radius_mean"),
+                       call_double(list, "radius_sd"),
                        call_double(list, "shape_sd")};
   if (!(law.density > 0.0 && law.galaxies >= 0.0 && law.galaxies < 1.0 && law.flux_sd > 0.0 &&
         law.radius_sd > 0.0 && law.shape_sd > 0.0))
@@ -207,14 +212,16 @@ SEXP call_sky_sweep(SEXP model, SEXP order, SEXP how) {
   const int remove = call_int(how, "remove", 0, 1), max_iter = call_int(how, "max_iter", 0, 1000);
   if (in.spec.law == NULL) Rf_error("internal error: a sweep needs a `law`");
   sky_field_open(&f, &in.spec, in.theta, in.node, &mem);
-  call_list out = call_list_new(3);
-  const int dim[2] = {SKY_N_TYPES, in.spec.n};
+  call_list out = call_list_new(4);
+  const int dim[2] = {SKY_N_TYPES, in.spec.n}, about[2] = {SKY_N_TOLD, in.spec.n};
   double *evidence = call_list_doubles(&out, "evidence", dim, 2);
+  double *told = call_list_doubles(&out, "told", about, 2);
   double *memory = elbo_doubles(&mem, sky_local_size(&f));
   for (int i = 0; i < SKY_N_TYPES * in.spec.n; i++) evidence[i] = -HUGE_VAL;
+  for (int i = 0; i < SKY_N_TOLD * in.spec.n; i++) told[i] = R_NaN;
   for (int at = 0; at < n_order; at++) {
     if (at % 32 == 0) R_CheckUserInterrupt();
-    sky_sweep(&f, numbers + at, 1, allowed, remove, max_iter, in.type, evidence, memory);
+    sky_sweep(&f, numbers + at, 1, allowed, remove, max_iter, in.type, evidence, told, memory);
   }
   add_copy(&out, "theta", f.theta, f.n_theta, in.spec.n);
   add_types(&out, in.type, in.spec.n);
@@ -243,7 +250,8 @@ SEXP call_sky_psf(SEXP model, SEXP image, SEXP stars, SEXP psf, SEXP iterations)
   memcpy(covariance, start.covariance, 3 * (size_t)start.n * sizeof(double));
   call_list_double(
       &out, "value",
-      sky_psf_em(&f, b, star, n_star, start.n, INTEGER_RO(iterations)[0], weight, covariance));
+      sky_psf_em(&f, b, star, n_star, start.n, INTEGER_RO(iterations)[0], weight, covariance,
+                 elbo_doubles(&mem, (size_t)n_star + 1)));
   add_copy(&out, "theta", f.theta, f.n_theta, in.spec.n);
   UNPROTECT(2);
   return out.list;

@@ -313,6 +313,22 @@ elbo_status sky_field_unpack(sky_field *f, const double *eta) {
 
 /* ---- the law of shapes ----------------------------------------------------------------------- */
 
+double sky_level_at(const sky_field *f, int b, int i, int j) {
+  const sky_image *image = f->spec->image + b;
+  const double *node = f->node;
+  int kx, ky;
+  double px, py;
+  for (int o = 0; o < b; o++) node += f->spec->image[o].mesh_x * f->spec->image[o].mesh_y;
+  if (image->mesh_x == 0) return image->base[(size_t)j * (size_t)image->nx + (size_t)i];
+  sky_hat(i, image->nx, image->mesh_x, &kx, &px);
+  sky_hat(j, image->ny, image->mesh_y, &ky, &py);
+  node += kx + image->mesh_x * ky;
+  const int right = image->mesh_x > 1, up = image->mesh_y > 1 ? image->mesh_x : 0;
+  return image->base[(size_t)j * (size_t)image->nx + (size_t)i] +
+         image->gain * ((1.0 - py) * ((1.0 - px) * node[0] + px * node[right]) +
+                        py * ((1.0 - px) * node[up] + px * node[up + right]));
+}
+
 double sky_law_value(const sky_law *law, int n_band, const double *theta, const int *free, int n,
                      double *gradient, double *matrix, double sign) {
   double value = 0.0;

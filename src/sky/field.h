@@ -63,6 +63,8 @@ void sky_field_product(sky_field *f, const double *v, double *out);
 void sky_field_precondition(const sky_field *f, const double *v, double *out);
 /* The hat functions of a mesh: pixel i of n lies between nodes k and k + 1, at `part`. */
 void sky_hat(int i, int n, int mesh, int *k, double *part);
+/* The mean of a pixel of image b (from 0) without sources. */
+double sky_level_at(const sky_field *f, int b, int i, int j);
 /* out (the nodes of image b) += gain sum_p w_p phi_j(p). */
 void sky_nodes_sum(const sky_field *f, int b, const double *w, double *out);
 

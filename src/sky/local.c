@@ -15,7 +15,8 @@ typedef struct {
   sky_field *f;
   int s, n, free[SKY_MAX_FREE];
   sky_candidate *c;
-  double *planes, *row;
+  double *planes, *row, law_value;
+  const sky_candidate *star; /* what a galaxy is beside, or NULL */
   double gradient[SKY_MAX_FREE], information[SKY_MAX_FREE * SKY_MAX_FREE];
 } local;
 
@@ -52,12 +53,20 @@ static void take_out(sky_field *f, int s) {
   }
 }
 
+static double square_of(double x) { return x * x; }
+
+/* The sky in the middle of a patch. */
+static double level_about(const sky_field *f, const sky_patch *patch, int b) {
+  if (patch_size(patch) == 0) return 0.0;
+  return sky_level_at(f, b, (patch->x0 + patch->x1) / 2, (patch->y0 + patch->y1) / 2);
+}
+
 /* Gain over nothing at the candidate's theta, with the law of its shape; score and expected
  * information. */
 static double assess(local *l, int derivatives) {
   const sky_field *f = l->f;
   const int B = f->spec->n_band, n = l->n;
-  double gain = 0.0, *planes = l->planes;
+  double gain = 0.0, *planes = l->planes, own = 0.0, excess = 0.0, as_one = 0.0;
   if (derivatives) memset(l->gradient, 0, sizeof l->gradient);
   if (derivatives) memset(l->information, 0, sizeof l->information);
   for (int b = 0; b < f->spec->n_image; b++) {
@@ -66,6 +75,7 @@ static double assess(local *l, int derivatives) {
     const int width = patch_width(patch);
     const size_t size = patch_size(patch);
     const double flux = l->c->theta[image->band], *kept = f->kept + patch->at / SKY_MAX_PLANES;
+    const double sky = level_about(f, patch, b);
     sky_patch_fill(image, patch, l->c->type, l->c->theta + B, planes, l->row);
     for (int j = 0; j < patch_height(patch); j++) {
       const size_t at = (size_t)(patch->y0 + j) * (size_t)image->nx + (size_t)patch->x0;
@@ -77,6 +87,9 @@ static double assess(local *l, int derivatives) {
         if (!(kept[p] > 0.0)) continue;
         gain += y * log1p(lambda / kept[p]) - lambda;
         if (!derivatives) continue;
+        own += lambda;
+        as_one += square_of(image->doubt * lambda) / mu;
+        excess += lambda * square_of(image->doubt * fmax(mu - sky, 0.0)) / mu;
         double slope[SKY_MAX_FREE];
         for (int a = 0; a < n; a++)
           slope[a] = l->free[a] >= B ? flux * planes[p + (size_t)(l->free[a] - B + 1) * size]
@@ -90,9 +103,15 @@ static double assess(local *l, int derivatives) {
     planes += sky_planes(l->c->type) * (int)size;
   }
   if (derivatives) fill_upper(l->information, n);
-  return gain + sky_law_value(f->spec->law, B, l->c->theta, l->free, n,
-                              derivatives ? l->gradient : NULL, derivatives ? l->information : NULL,
-                              -1.0);
+  if (derivatives) {
+    l->c->spread = own > 0.0 ? 1.0 + excess / own : 1.0;
+    l->c->misfit = 1.0 + as_one;
+  }
+  l->law_value =
+      sky_law_value(f->spec->law, B, l->c->theta, l->free, n, derivatives ? l->gradient : NULL,
+                    derivatives ? l->information : NULL, -1.0);
+  l->c->likelihood = gain;
+  return gain + l->law_value;
 }
 
 static void climb(local *l, int max_iter) {
@@ -129,25 +148,40 @@ static double log_normal(double x, double mean, double sd) {
 static double laplace(local *l) {
   const sky_law *law = l->f->spec->law;
   const int B = l->f->spec->n_band, galaxy = l->c->type != SKY_STAR;
-  double sum = l->c->gain + log(law->density), work[SKY_MAX_FREE * SKY_MAX_FREE];
+  const sky_candidate *star = l->star;
+  double sum = l->law_value + log(law->density);
+  sum += star == NULL ? l->c->likelihood / l->c->spread
+                      : star->likelihood / star->spread +
+                            (l->c->likelihood - star->likelihood) / star->misfit;
+  double work[SKY_MAX_FREE * SKY_MAX_FREE];
   for (int b = 0; b < B; b++) {
     const double log_flux = log(l->c->theta[b]);
-    sum += log_normal(log_flux, law->flux_mean, law->flux_sd) - log_flux;
+    sum += log_normal(log_flux, law->flux_mean[galaxy], law->flux_sd) - log_flux;
   }
   /* A galaxy is a disc, a bulge or both with equal probability. */
   sum += galaxy ? log(law->galaxies / 3.0) : log1p(-law->galaxies);
   if (galaxy) sum -= log(law->radius_sd) + 2.0 * log(law->shape_sd) + 1.5 * LOG_2PI;
   if (l->c->type == SKY_COMPOSITE) sum += log(6.0);
-  memcpy(work, l->information, square(l->n) * sizeof *work);
+  /* Of a likelihood to the power of 1 / spread, beside the law. */
+  double of_law[SKY_MAX_FREE * SKY_MAX_FREE] = {0.0}, unused[SKY_MAX_FREE] = {0.0};
+  sky_law_value(law, B, l->c->theta, l->free, l->n, unused, of_law, -1.0);
+  for (size_t i = 0; i < square(l->n); i++)
+    work[i] = (l->information[i] - of_law[i]) / l->c->spread + of_law[i];
   if (la_chol(work, l->n) != ELBO_OK) return -HUGE_VAL;
-  return sum + 0.5 * l->n * LOG_2PI - 0.5 * la_log_det_from_chol(work, l->n);
+  sum += 0.5 * l->n * LOG_2PI - 0.5 * la_log_det_from_chol(work, l->n);
+  if (galaxy && la_inverse_from_chol(work, l->n) == ELBO_OK)
+    for (int a = 0; a < l->n; a++)
+      if (l->free[a] == B + SKY_LOG_RADIUS) l->c->radius_var = work[a + l->n * a];
+  return sum;
 }
 
-void sky_local_fit(sky_field *f, int s, sky_candidate *c, int max_iter, double *memory) {
-  local l = {.f = f, .s = s, .c = c};
+void sky_local_fit(sky_field *f, int s, const sky_candidate *star, sky_candidate *c, int max_iter,
+                   double *memory) {
+  local l = {.f = f, .s = s, .c = c, .star = star};
   l.planes = memory;
   l.row = memory + SKY_MAX_PLANES * source_pixels(f, s);
   l.n = sky_free_parameters(f->spec, c->type, f->spec->held[s], l.free);
+  c->radius_var = NAN;
   take_out(f, s);
   climb(&l, max_iter);
   c->evidence = laplace(&l);
@@ -191,11 +225,11 @@ static void start_candidate(const sky_field *f, int s, sky_type type, const sky_
 static const double worth[SKY_N_TYPES] = {-HUGE_VAL, -HUGE_VAL, 1.0, 15.0};
 
 void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int remove, int max_iter,
-               int *type, double *evidence, double *memory) {
+               int *type, double *evidence, double *told, double *memory) {
   for (int o = 0; o < n_order; o++) {
     const int s = order[o];
     const sky_type was = (sky_type)type[s];
-    sky_candidate best, galaxy, c;
+    sky_candidate best, galaxy, star, c;
     double star_gain = -HUGE_VAL;
     int found = 0, extended = 0;
     for (int t = 0; t < SKY_N_TYPES; t++) {
@@ -203,9 +237,13 @@ void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int rem
       if (!(allowed & (1 << t)) && (allowed != 0 || t != (int)was)) continue;
       if (t != (int)was && extended && galaxy.gain < star_gain + worth[t]) continue;
       start_candidate(f, s, (sky_type)t, t != (int)was && extended ? &galaxy : NULL, &c);
-      sky_local_fit(f, s, &c, max_iter, memory);
+      sky_local_fit(f, s, t != SKY_STAR && star_gain > -HUGE_VAL ? &star : NULL, &c, max_iter,
+                    memory);
       evidence[t + SKY_N_TYPES * s] = c.evidence;
-      if (t == SKY_STAR) star_gain = c.gain;
+      if (t == SKY_STAR) {
+        star = c;
+        star_gain = c.gain;
+      }
       if (t != SKY_STAR && (!extended || c.gain > galaxy.gain)) {
         galaxy = c;
         extended = 1;
@@ -215,6 +253,10 @@ void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int rem
       found = 1;
     }
     if (!found) continue;
+    double *about = told + SKY_N_TOLD * s;
+    about[SKY_TOLD_RADIUS] = extended ? galaxy.theta[f->spec->n_band + SKY_LOG_RADIUS] : NAN;
+    about[SKY_TOLD_RADIUS_VAR] = extended ? galaxy.radius_var : NAN;
+    about[SKY_TOLD_SPREAD] = best.spread;
     if (remove && !(best.evidence > 0.0))
       for (int b = 0; b < f->spec->n_band; b++) best.theta[b] = 0.0;
     put(f, s, &best, type);

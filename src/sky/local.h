@@ -5,22 +5,33 @@
 #include "sky/field.h"
 
 /* A source of this type fitted to its patches: gain over nothing there in log-likelihood, and
- * Laplace's approximation of its marginal log-likelihood ratio. */
+ * Laplace's approximation of its marginal log-likelihood ratio.  spread: by how much pixels there
+ * vary more than photons do, since the model of the light is off by the share `doubt` of each
+ * image; the evidence is that of a log-likelihood divided by it.  misfit: the same of all pixels as
+ * one, off together, as they are where the point-spread function is too wide or too round: by it is
+ * divided what a galaxy's log-likelihood is above a star's, which would otherwise make a galaxy of
+ * every bright star.  radius_var: the variance of a galaxy's log radius. */
 typedef struct {
   sky_type type;
-  double theta[SKY_MAX_FREE], gain, evidence;
+  double theta[SKY_MAX_FREE], gain, likelihood, evidence, spread, misfit, radius_var;
 } sky_candidate;
+
+/* What a sweep tells of each source beside its evidence: log radius, as a galaxy, and its variance;
+ * and the spread of its best candidate.  NaN of what was not tried. */
+enum { SKY_TOLD_RADIUS = 0, SKY_TOLD_RADIUS_VAR, SKY_TOLD_SPREAD, SKY_N_TOLD };
 
 /* Doubles for a field's largest source. */
 size_t sky_local_size(const sky_field *f);
-/* Maximises the likelihood over one source, starting from candidate->theta. */
-void sky_local_fit(sky_field *f, int s, sky_candidate *candidate, int max_iter, double *memory);
+/* Maximises the likelihood over one source, starting from candidate->theta; star: the same source
+ * as a star, which a galaxy's evidence is beside, or NULL. */
+void sky_local_fit(sky_field *f, int s, const sky_candidate *star, sky_candidate *candidate,
+                   int max_iter, double *memory);
 /* Goes through sources in this order, and gives each the type of the highest evidence among those
  * in `allowed` (bits by type), or refits that which it has; a galaxy of one profile is tried where
  * the other one beats a star, of both where that is beyond doubt.  A source whose evidence is below
- * 0 loses its flux where `remove`.  evidence: SKY_N_TYPES x n, -Inf of what was not tried.  type[]
- * is written. */
+ * 0 loses its flux where `remove`.  evidence: SKY_N_TYPES x n, -Inf of what was not tried; told:
+ * SKY_N_TOLD x n.  type[] is written. */
 void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int remove, int max_iter,
-               int *type, double *evidence, double *memory);
+               int *type, double *evidence, double *told, double *memory);
 
 #endif

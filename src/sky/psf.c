@@ -105,9 +105,18 @@ static void take_out(sky_field *f, int s, int b) {
       *kept++ = f->mean[b][(size_t)j * (size_t)image->nx + (size_t)i] - flux * *light++;
 }
 
-/* One step over all stars; returns the log-likelihood before it. */
-static double step(sky_field *f, int b, const int *star, int n_star, int n, double *weight,
-                   double *covariance) {
+/* Stars differ from each other by a hundredth or so, whatever the normals: each tells no more than
+ * one of this many photons, however bright it is. */
+#define MOST_PHOTONS 1e4
+static double share_of(const sky_field *f, int b, int s) {
+  const sky_image *image = f->spec->image + b;
+  const double photons = sky_theta_of(f, s)[image->band] * image->exposure[image->nx / 2];
+  return 1.0 / (1.0 + photons / MOST_PHOTONS);
+}
+
+/* One step over all stars; returns the log-likelihood before it, each star's times its share. */
+static double step(sky_field *f, int b, const int *star, const double *share, int n_star, int n,
+                   double *weight, double *covariance) {
   const sky_image *image = f->spec->image + b;
   normals N;
   moments all;
@@ -127,11 +136,12 @@ static double step(sky_field *f, int b, const int *star, int n_star, int n, doub
     memset(&m, 0, sizeof m);
     add_star(image, patch, f->kept + patch->at / SKY_MAX_PLANES, &N, theta[image->band], x, y, &m);
     for (int k = 0; k < n; k++) {
-      all.n[k] += expected * weight[k] + m.n[k];
+      all.n[k] += share[o] * (expected * weight[k] + m.n[k]);
       for (int i = 0; i < 3; i++)
-        all.second[3 * k + i] += expected * weight[k] * covariance[3 * k + i] + m.second[3 * k + i];
+        all.second[3 * k + i] +=
+            share[o] * (expected * weight[k] * covariance[3 * k + i] + m.second[3 * k + i]);
     }
-    value += m.value;
+    value += share[o] * m.value;
     move_star(&N, weight, &m, exposure, patch->warp, theta + image->band, &x, &y);
     at[0] += (A[5] * (x - x0) - A[3] * (y - y0)) / det;
     at[1] += (A[2] * (y - y0) - A[4] * (x - x0)) / det;
@@ -153,12 +163,15 @@ static double step(sky_field *f, int b, const int *star, int n_star, int n, doub
 }
 
 double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int iterations,
-                  double *weight, double *covariance) {
+                  double *weight, double *covariance, double *share) {
   double value = -INFINITY, last = INFINITY;
-  for (int o = 0; o < n_star; o++) take_out(f, star[o], b);
+  for (int o = 0; o < n_star; o++) {
+    take_out(f, star[o], b);
+    share[o] = share_of(f, b, star[o]);
+  }
   for (int i = 0; i < iterations; i++) {
     const double before = value;
-    value = step(f, b, star, n_star, n, weight, covariance);
+    value = step(f, b, star, share, n_star, n, weight, covariance);
     const double gain = value - before, rate = gain / last;
     last = gain;
     /* What is still to come, by Aitken: the gains are a geometric series. */
@@ -212,27 +225,36 @@ static void profile_out(double *I, const double *g, double *score, double *infor
   }
 }
 
+void sky_psf_tells(const sky_image *image, const sky_patch *patch, const double *shape,
+                   double flux, const double *mu, double *score, double *information) {
+  sky_normal normal[SKY_MAX_NORMALS];
+  double g[N_STAR] = {0.0}, I[N_STAR * N_STAR] = {0.0}, slope[N_STAR];
+  const int n = sky_profile(image, patch->warp, SKY_STAR, shape, normal);
+  for (int j = patch->y0; j <= patch->y1; j++)
+    for (int i = patch->x0; i <= patch->x1; i++, mu++) {
+      const size_t p = (size_t)j * (size_t)image->nx + (size_t)i;
+      if (image->use[p] == 0.0 || !(*mu > 0.0)) continue;
+      const double e = flux * image->exposure[i];
+      star_slopes(normal, n, i + 1.0, j + 1.0, slope);
+      for (int a = 0; a < N_STAR; a++) {
+        g[a] += (image->count[p] / *mu - 1.0) * e * slope[a];
+        for (int c = 0; c < N_STAR; c++) I[c + N_STAR * a] += e * e * slope[a] * slope[c] / *mu;
+      }
+    }
+  profile_out(I, g, score, information);
+}
+
 void sky_psf_score(sky_field *f, int b, const int *star, int n_star, double *score,
                    double *information) {
   const sky_image *image = f->spec->image + b;
-  sky_normal normal[SKY_MAX_NORMALS];
   for (int o = 0; o < n_star; o++) {
     const sky_patch *patch = sky_patch_of(f, star[o], b);
     const double *theta = sky_theta_of(f, star[o]);
-    const double flux = theta[image->band];
-    double g[N_STAR] = {0.0}, I[N_STAR * N_STAR] = {0.0}, slope[N_STAR];
-    const int n = sky_profile(image, patch->warp, SKY_STAR, theta + f->spec->n_band, normal);
+    double *mu = f->kept + patch->at / SKY_MAX_PLANES, *to = mu;
     for (int j = patch->y0; j <= patch->y1; j++)
-      for (int i = patch->x0; i <= patch->x1; i++) {
-        const size_t p = (size_t)j * (size_t)image->nx + (size_t)i;
-        if (image->use[p] == 0.0) continue;
-        const double mu = f->mean[b][p], e = flux * image->exposure[i];
-        star_slopes(normal, n, i + 1.0, j + 1.0, slope);
-        for (int a = 0; a < N_STAR; a++) {
-          g[a] += (image->count[p] / mu - 1.0) * e * slope[a];
-          for (int c = 0; c < N_STAR; c++) I[c + N_STAR * a] += e * e * slope[a] * slope[c] / mu;
-        }
-      }
-    profile_out(I, g, score + 3 * o, information + 9 * o);
+      for (int i = patch->x0; i <= patch->x1; i++)
+        *to++ = f->mean[b][(size_t)j * (size_t)image->nx + (size_t)i];
+    sky_psf_tells(image, patch, theta + f->spec->n_band, theta[image->band], mu, score + 3 * o,
+                  information + 9 * o);
   }
 }

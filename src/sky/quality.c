@@ -2,22 +2,6 @@
 
 #include <math.h>
 
-static double sky_at(const sky_field *f, int b, int i, int j) {
-  const sky_image *image = f->spec->image + b;
-  const double *node = f->node;
-  int kx, ky;
-  double px, py;
-  for (int o = 0; o < b; o++) node += f->spec->image[o].mesh_x * f->spec->image[o].mesh_y;
-  if (image->mesh_x == 0) return image->base[(size_t)j * (size_t)image->nx + (size_t)i];
-  sky_hat(i, image->nx, image->mesh_x, &kx, &px);
-  sky_hat(j, image->ny, image->mesh_y, &ky, &py);
-  node += kx + image->mesh_x * ky;
-  const int right = image->mesh_x > 1, up = image->mesh_y > 1 ? image->mesh_x : 0;
-  return image->base[(size_t)j * (size_t)image->nx + (size_t)i] +
-         image->gain * ((1.0 - py) * ((1.0 - px) * node[0] + px * node[right]) +
-                        py * ((1.0 - px) * node[up] + px * node[up + right]));
-}
-
 static void one(const sky_field *f, int s, int b, double *out) {
   const sky_image *image = f->spec->image + b;
   const sky_patch *patch = sky_patch_of(f, s, b);
@@ -28,7 +12,7 @@ static void one(const sky_field *f, int s, int b, double *out) {
     for (int i = patch->x0; i <= patch->x1; i++, light++) {
       const size_t p = (size_t)j * (size_t)image->nx + (size_t)i;
       if (!(*light > 0.0)) continue;
-      const double mu = f->mean[b][p], base = sky_at(f, b, i, j), r = image->count[p] - mu;
+      const double mu = f->mean[b][p], base = sky_level_at(f, b, i, j), r = image->count[p] - mu;
       weight += *light;
       seen += *light / image->exposure[i];
       own += *light * flux * *light / fmax(mu - base, flux * *light);
@@ -54,7 +38,7 @@ void sky_owner(const sky_field *f, int b, int *owner, double *most) {
     for (int i = 0; i < image->nx; i++) {
       const size_t p = (size_t)j * (size_t)image->nx + (size_t)i;
       owner[p] = 0;
-      most[p] = sqrt(fmax(sky_at(f, b, i, j), 0.0));
+      most[p] = sqrt(fmax(sky_level_at(f, b, i, j), 0.0));
     }
   for (int s = 0; s < f->spec->n; s++) {
     const sky_patch *patch = sky_patch_of(f, s, b);

@@ -46,6 +46,7 @@ typedef struct {
   const double *base;     /* nx x ny */
   const double *exposure; /* nx */
   double gain;
+  double doubt;     /* the share of the light of sources by which their model may be off */
   double affine[6]; /* (x, y) of this image = affine[0:2] + [affine[2:4]; affine[4:6]] (x, y) */
   sky_psf psf;
   /* How the point-spread function varies over the image: at (u, v), both from -1 to 1, its normals
@@ -57,10 +58,11 @@ typedef struct {
 
 enum { SKY_N_WARP = 18 };
 
-/* The law of sources: `density` of them to a pixel, of which the share `galaxies`; log flux, and of
- * galaxies log radius, normal; a and b normal about zero; dev Beta(2, 2). */
+/* The law of sources: `density` of them to a pixel, of which the share `galaxies`; log flux of stars
+ * and of galaxies normal with the same sd, so that the log odds are linear in it, and of galaxies
+ * log radius; a and b normal about zero; dev Beta(2, 2). */
 typedef struct {
-  double density, galaxies, flux_mean, flux_sd, radius_mean, radius_sd, shape_sd;
+  double density, galaxies, flux_mean[2], flux_sd, radius_mean, radius_sd, shape_sd;
 } sky_law;
 
 typedef struct {

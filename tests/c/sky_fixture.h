@@ -15,7 +15,7 @@ static void *fixture_get(void *ctx, size_t bytes) {
 }
 static const elbo_memory fixture_memory = {fixture_get, NULL};
 
-static const sky_law fixture_law = {1e-3, 0.5, 7.0, 1.0, 0.3, 0.6, 0.3};
+static const sky_law fixture_law = {1e-3, 0.5, {7.0, 6.5}, 1.0, 0.3, 0.6, 0.3};
 
 typedef struct {
   sky_spec spec;
@@ -55,6 +55,7 @@ static void fixture_make(sky_fixture *x, int threads) {
                        x->base[b],
                        x->exposure[b],
                        b == 0 ? 1.5 : 2.0,
+                       0.02,
                        {0},
                        {2, weight, mean, covariance},
                        warp[b],
