@@ -186,9 +186,10 @@ double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int i
 enum { N_STAR = 6 };
 
 /* The light of the normals here, over that of a unit of flux, and its slopes: in the position, -g';
- * in a warp, whose matrix M changes the covariance by M C + C M, half of what that is against the
- * second derivatives. */
-static void star_slopes(const sky_normal *normal, int n, double px, double py, double *slope) {
+ * in a warp, whose matrix M changes the covariance C by M C + C M, half of what that is against the
+ * second derivatives, and the mean about the star by M times it. */
+static void star_slopes(const sky_normal *normal, int n, const double *star, double px, double py,
+                        double *slope) {
   memset(slope, 0, N_STAR * sizeof *slope);
   for (int k = 0; k < n; k++) {
     const sky_normal *c = normal + k;
@@ -199,9 +200,10 @@ static void star_slopes(const sky_normal *normal, int n, double px, double py, d
     slope[1] += g * ux;
     slope[2] += g * uy;
     /* u'Cu / 2 - tr(PC) / 2 in direction M is u'M d - tr M, as C u = d. */
-    slope[3] += g * (ux * dx + uy * dy - 2.0);
-    slope[4] += g * (ux * dx - uy * dy);
-    slope[5] += g * (ux * dy + uy * dx);
+    const double ex = dx + c->x - star[0], ey = dy + c->y - star[1];
+    slope[3] += g * (ux * ex + uy * ey - 2.0);
+    slope[4] += g * (ux * ex - uy * ey);
+    slope[5] += g * (ux * ey + uy * ex);
   }
 }
 
@@ -230,12 +232,15 @@ void sky_psf_tells(const sky_image *image, const sky_patch *patch, const double 
   sky_normal normal[SKY_MAX_NORMALS];
   double g[N_STAR] = {0.0}, I[N_STAR * N_STAR] = {0.0}, slope[N_STAR];
   const int n = sky_profile(image, patch->warp, SKY_STAR, shape, normal);
+  const double *map = image->affine;
+  const double star[2] = {map[0] + map[2] * shape[SKY_X] + map[3] * shape[SKY_Y],
+                          map[1] + map[4] * shape[SKY_X] + map[5] * shape[SKY_Y]};
   for (int j = patch->y0; j <= patch->y1; j++)
     for (int i = patch->x0; i <= patch->x1; i++, mu++) {
       const size_t p = (size_t)j * (size_t)image->nx + (size_t)i;
       if (image->use[p] == 0.0 || !(*mu > 0.0)) continue;
       const double e = flux * image->exposure[i];
-      star_slopes(normal, n, i + 1.0, j + 1.0, slope);
+      star_slopes(normal, n, star, i + 1.0, j + 1.0, slope);
       for (int a = 0; a < N_STAR; a++) {
         g[a] += (image->count[p] / *mu - 1.0) * e * slope[a];
         for (int c = 0; c < N_STAR; c++) I[c + N_STAR * a] += e * e * slope[a] * slope[c] / *mu;

@@ -7,6 +7,7 @@
 #include "math/la.h"
 #include "math/small.h"
 #include "sky/information.h"
+#include "sky/psf.h"
 
 static double normal_at(double dx, double dy, double xx, double xy, double yy) {
   const double det = xx * yy - xy * xy;
@@ -219,7 +220,77 @@ static void test_information(void) {
     for (int k = 0; k < 7; k++) CHECK_CLOSE(nodes[i + 7 * k], dense[26 + i + N * (26 + k)], 1e-9);
 }
 
+/* The means of star 0's patch in image 0 at flux, x, y and a warp (l, a, b) everywhere. */
+static void star_means(sky_fixture *x, const double *at, double *mean, size_t *size) {
+  static double warp[SKY_N_WARP];
+  sky_field f;
+  for (int k = 0; k < 3; k++) warp[6 * k] = at[3 + k];
+  x->image[0].warp = warp;
+  x->theta[0] = 900 * at[0];
+  x->theta[2] = at[1];
+  x->theta[3] = at[2];
+  sky_field_open(&f, &x->spec, x->theta, x->node, &fixture_memory);
+  const sky_patch *patch = sky_patch_of(&f, 0, 0);
+  *size = 0;
+  for (int j = patch->y0; j <= patch->y1; j++)
+    for (int i = patch->x0; i <= patch->x1; i++) mean[(*size)++] = f.mean[0][i + FIX_NX * j];
+}
+
+/* What a star tells of the warp about it, against differences of the mean: score and information
+ * of flux, position and warp, the first three profiled. */
+static void test_warp_score(void) {
+  static sky_fixture x;
+  static double mean[FIX_NX * FIX_NY], up[FIX_NX * FIX_NY], down[FIX_NX * FIX_NY];
+  static double slope[6][FIX_NX * FIX_NY];
+  double at[6] = {1.0, 12.3, 11.8, 0.0, 0.0, 0.0}, g[6] = {0.0}, I[36] = {0.0}, A[9], W[9], y[3];
+  double score[3], information[9];
+  const int star = 0;
+  size_t size;
+  fixture_make(&x, 1);
+  for (int s = 1; s < FIX_N; s++) x.theta[FIX_THETA * s] = 1e-9; /* the others are warped too */
+  star_means(&x, at, mean, &size);
+  for (int a = 0; a < 6; a++) {
+    const double h = 1e-4, keep = at[a];
+    at[a] = keep + h;
+    star_means(&x, at, up, &size);
+    at[a] = keep - h;
+    star_means(&x, at, down, &size);
+    at[a] = keep;
+    for (size_t p = 0; p < size; p++) slope[a][p] = (up[p] - down[p]) / (2 * h);
+  }
+  star_means(&x, at, mean, &size);
+  sky_field f;
+  sky_field_open(&f, &x.spec, x.theta, x.node, &fixture_memory);
+  const sky_patch *patch = sky_patch_of(&f, 0, 0);
+  for (size_t p = 0; p < size; p++) {
+    const int i = patch->x0 + (int)p % patch_width(patch);
+    const int j = patch->y0 + (int)p / patch_width(patch);
+    if (x.use[0][i + FIX_NX * j] == 0.0) continue;
+    for (int a = 0; a < 6; a++) {
+      g[a] += (x.count[0][i + FIX_NX * j] / mean[p] - 1.0) * slope[a][p];
+      for (int c = 0; c < 6; c++) I[c + 6 * a] += slope[a][p] * slope[c][p] / mean[p];
+    }
+  }
+  for (int a = 0; a < 3; a++)
+    for (int c = 0; c < 3; c++) A[c + 3 * a] = I[c + 6 * a];
+  CHECK(la_chol(A, 3) == ELBO_OK && la_inverse_from_chol(A, 3) == ELBO_OK);
+  for (int a = 0; a < 3; a++) y[a] = dot(A + 3 * a, g, 3);
+  sky_psf_score(&f, 0, &star, 1, score, information);
+  for (int a = 0; a < 3; a++) {
+    double s = g[3 + a];
+    for (int c = 0; c < 3; c++) s -= I[c + 6 * (3 + a)] * y[c];
+    CHECK(fabs(score[a] - s) < 1e-5 * sqrt(I[7 * (3 + a)]));
+    la_multiply(A, I + 6 * (3 + a), 3, 3, 1, W);
+    for (int c = 0; c < 3; c++) {
+      double v = I[3 + c + 6 * (3 + a)];
+      for (int k = 0; k < 3; k++) v -= I[k + 6 * (3 + c)] * W[k];
+      CHECK(fabs(information[c + 3 * a] - v) < 1e-5 * I[7 * (3 + a)]);
+    }
+  }
+}
+
 int main(void) {
+  test_warp_score();
   test_information();
   test_star();
   test_shape();
