@@ -109,7 +109,10 @@ read_hdu <- function(path, hdu, file) {
     abort(sprintf("\"%s\" is no FITS file: it does not begin with SIMPLE.", file),
           "elbo_error_image")
   }
+  open <- rownames(showConnections())
   tryCatch(suppressWarnings(FITSio::readFITS(path, hdu = hdu)), error = function(e) {
+    # FITSio leaves its connection to a file that it cannot read.
+    for (left in setdiff(rownames(showConnections()), open)) close(getConnection(as.integer(left)))
     abort(c(sprintf("\"%s\" cannot be read as FITS at `hdu` = %d.", file, as.integer(hdu)),
             sprintf("FITSio says: %s", conditionMessage(e))), "elbo_error_image")
   })
@@ -228,7 +231,7 @@ sdss_chip <- function(header) {
     later <- sdss_later$value[sdss_later$what == what & sdss_later$band == band &
                                 sdss_later$chip == chip &
                                 sdss_later$run <= card_number(header, "RUN", 0)]
-    if (length(later) > 0) later else table[band, chip]
+    if (length(later) > 0) later else table[[band, chip]]
   }
   gain <- of("gain", sdss_gain)
   list(gain = gain, read_noise = sqrt(of("dark", sdss_dark)) * gain)

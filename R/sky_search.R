@@ -373,7 +373,7 @@ sky_psf_normals <- function(field, b, steps, most = 4L) {
   image <- field$images[[b]]
   model <- sky_model(field)
   electrons <- field$sources$theta[image$band, stars] * mean(image$exposure)
-  electrons <- sum(electrons / (1 + electrons / 1e4)) # as src/sky/psf.c counts them
+  electrons <- sum(electrons / (1 + electrons / 1e5)) # as src/sky/psf.c counts them
   best <- NULL
   for (k in seq_len(most)) {
     start <- if (length(image$psf$weight) == k) image$psf else spread_psf(psf_sd(image$psf), k)

@@ -105,9 +105,9 @@ static void take_out(sky_field *f, int s, int b) {
       *kept++ = f->mean[b][(size_t)j * (size_t)image->nx + (size_t)i] - flux * *light++;
 }
 
-/* Stars differ from each other by a hundredth or so, whatever the normals: each tells no more than
+/* Stars differ from each other by some thousandths, whatever the normals: each tells no more than
  * one of this many photons, however bright it is. */
-#define MOST_PHOTONS 1e4
+#define MOST_PHOTONS 1e5
 static double share_of(const sky_field *f, int b, int s) {
   const sky_image *image = f->spec->image + b;
   const double photons = sky_theta_of(f, s)[image->band] * image->exposure[image->nx / 2];

@@ -10,7 +10,7 @@
  * fall outside of the patch or on dead pixels are latent too, so that every step is in closed form.
  * Returns the log-likelihood before the last step, sum count log(mu) - mu, over the patches of the
  * stars, which overlap as little as the caller has chosen them to. Photons of bright stars count
- * for less, all of a star for no more than 1e4.  share: n_star doubles. */
+ * for less, all of a star for no more than 1e5.  share: n_star doubles. */
 double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int iterations,
                   double *weight, double *covariance, double *share);
 /* Of a star with this shape and flux the score (3) and the information (3 x 3) of its own (l, a, b),
