@@ -20,8 +20,14 @@
 #' Shapes of galaxies have the law of sources as their prior, without which those of faint ones run
 #' away; all else has none.
 #' Standard errors are by the observed information of all sources and the sky together. The
-#' point-spread function, where not given, is estimated from bright lone stars before that, and its
-#' own uncertainty is in no standard error.
+#' point-spread function, where not given, is estimated from bright lone stars before that, and how
+#' its width and shape vary over the image (a polynomial of the place in the logarithm of a matrix
+#' that warps it, of degree 0, 1 or 2 by BIC); its own uncertainty is in no standard error. Where
+#' further images look relative to the first is told by their world coordinates or origins and,
+#' for the rest of it, up to 40 pixels, by the bright sources that they share.
+#' The model of the light is never exact, which in the wings of bright stars is more than the noise
+#' of photons: by which share it is off is estimated from the stars, and the evidence allows for
+#' it.
 #' Two stars of like brightness less than about two and a half of its widths apart may pass for one
 #' thin galaxy; where there are no galaxies, `galaxies = FALSE` tells them apart.
 #'

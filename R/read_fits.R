@@ -1,4 +1,5 @@
-# FITS files to images of the sky. FITSio reads the bytes; what the cards of the header mean is here.
+# FITS files to images of the sky. FITSio reads the bytes; what the cards of the header mean is
+# here.
 
 #' Read an image of the sky from a FITS file
 #'

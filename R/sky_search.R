@@ -138,9 +138,9 @@ sky_law <- function(field, galaxies) {
   law
 }
 
-# Posterior probabilities of a galaxy by the evidence, and what they say of the share of galaxies and
-# of the mean log flux of both kinds: the maximum of the likelihood of a mixture of two, by EM, each
-# mean as if five more sources of all fluxes were known. list(p, share, flux_mean).
+# Posterior probabilities of a galaxy by the evidence, and what they say of the share of galaxies
+# and of the mean log flux of both kinds: the maximum of the likelihood of a mixture of two, by EM,
+# each mean as if five more sources of all fluxes were known. list(p, share, flux_mean).
 galaxy_probability <- function(evidence, flux, law) {
   share <- max(law$galaxies, 1e-12)
   if (ncol(evidence) == 0) return(list(p = numeric(), share = share, flux_mean = law$flux_mean))
@@ -252,25 +252,16 @@ half_sample_mode <- function(x) {
 # A round normal to begin with: stars are the commonest width among bright peaks.
 first_psf <- function(field, b) {
   field$images[[b]]$psf <- round_psf(1.5)
-  field$sources <- no_sources(length(field$bands))
-  only <- field
-  only$images <- field$images[b]
-  skip <- sum(vapply(field$images[seq_len(b - 1)], function(o) o$mesh_x * o$mesh_y, 0))
-  own <- field$images[[b]]$mesh_x * field$images[[b]]$mesh_y
-  only$node <- field$node[skip + seq_len(own)]
+  only <- only_image(field, b)
   peaks <- sky_peaks(only, least = 12, doubt = 0)
   peaks <- apart_from(peaks, numeric(), numeric(), 4)
   peaks <- utils::head(peaks, 80)
   if (nrow(peaks) < 1) return(NULL)
-  inner <- vapply(seq_len(nrow(peaks)), function(i) {
-    at <- to_image(field$images[[b]], c(peaks$x[i], peaks$y[i]))
-    all(at > 8) && at[1] < only$images[[1]]$nx - 7 && at[2] < only$images[[1]]$ny - 7
-  }, NA)
+  inner <- pmin(peaks$x, peaks$y) > 8 & peaks$x < only$images[[1]]$nx - 7 &
+    peaks$y < only$images[[1]]$ny - 7
   if (any(inner)) peaks <- peaks[inner, ]
-  only$images[[1]]$affine <- c(0, 0, 1, 0, 0, 1)
   widths <- t(vapply(seq_len(nrow(peaks)), function(i) {
-    at <- to_image(field$images[[b]], c(peaks$x[i], peaks$y[i]))
-    peak_width(only, 1L, at[1], at[2], peaks$flux[i])
+    peak_width(only, 1L, peaks$x[i], peaks$y[i], peaks$flux[i])
   }, numeric(4)))
   width <- widths[, "width"]
   ok <- is.finite(width) & width > 0.5 & width < 10
@@ -499,7 +490,7 @@ first_field <- function(images, threads) {
   }
   field$cosmics <- vector("list", length(field$images))
   for (b in seq_along(field$images)) field <- without_cosmics(field, b)
-  field
+  sky_register(field)
 }
 
 # Rounds of finding and fitting until the image has no more to show.

@@ -13,9 +13,10 @@
  * for less, all of a star for no more than 1e5.  share: n_star doubles. */
 double sky_psf_em(sky_field *f, int b, const int *star, int n_star, int n, int iterations,
                   double *weight, double *covariance, double *share);
-/* Of a star with this shape and flux the score (3) and the information (3 x 3) of its own (l, a, b),
- * with which the point-spread function there would be further warped (sky/types.h), its flux and
- * position being profiled; mu: the mean of the pixels of its patch.  Zero where it tells nothing. */
+/* Of a star with this shape and flux the score (3) and the information (3 x 3) of its own l, a and
+ * b, with which the point-spread function there would be further warped (sky/types.h), its flux and
+ * position being profiled; mu: the mean of the pixels of its patch.  Zero where it tells
+ * nothing. */
 void sky_psf_tells(const sky_image *image, const sky_patch *patch, const double *shape,
                    double flux, const double *mu, double *score, double *information);
 /* The same for each star listed (3 x n; 3 x 3 x n), of one at a time. */

@@ -51,16 +51,17 @@ typedef struct {
   sky_psf psf;
   /* How the point-spread function varies over the image: at (u, v), both from -1 to 1, its normals
    * have covariances A C A and means A m, A = exp [l + a, b; b, l - a], and l, a and b are each a
-   * polynomial of 1, u, v, u^2, u v, v^2 (6 coefficients of l, then a, then b).  NULL: it does not. */
+   * polynomial of 1, u, v, u^2, u v, v^2 (6 coefficients of l, then a, then b).  NULL: it does
+   * not. */
   const double *warp;
   int mesh_x, mesh_y; /* nodes of the sky's mesh; 0: the sky is known */
 } sky_image;
 
 enum { SKY_N_WARP = 18 };
 
-/* The law of sources: `density` of them to a pixel, of which the share `galaxies`; log flux of stars
- * and of galaxies normal with the same sd, so that the log odds are linear in it, and of galaxies
- * log radius; a and b normal about zero; dev Beta(2, 2). */
+/* The law of sources: `density` of them to a pixel, of which the share `galaxies`; log flux of
+ * stars and of galaxies normal with the same sd, so that the log odds are linear in it, and of
+ * galaxies log radius; a and b normal about zero; dev Beta(2, 2). */
 typedef struct {
   double density, galaxies, flux_mean[2], flux_sd, radius_mean, radius_sd, shape_sd;
 } sky_law;

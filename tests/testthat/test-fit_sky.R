@@ -266,3 +266,42 @@ test_that("what is no call is refused", {
   expect_error(sim_sky(1e9), class = "elbo_error_argument")
   expect_error(fit_sky(image, galaxies = NA), class = "elbo_error_argument")
 })
+
+test_that("images that look elsewhere by some pixels are brought together", {
+  set.seed(31)
+  sources <- data.frame(x = runif(40, 10, 190), y = runif(40, 10, 190),
+                        flux = 4e4 * runif(40)^2 + 4e3)
+  first <- sim_sky(200, catalog = sources, psf = 1.3, band = "r")
+  moved <- transform(sources, x = 1.002 * x + 7.3, y = y - 4.6)
+  second <- sim_sky(210, 200, catalog = moved, psf = 1.5, band = "i")
+  fit <- fit_sky(list(first, second), galaxies = FALSE, control = quiet)
+  map <- field_of(fit)$images[[2]]$affine
+  # Of 30 pairs with positions right to some .05 pixels a shift is right to .05 / sqrt(30).
+  centre <- map[1:2] + matrix(map[3:6], 2, byrow = TRUE) %*% c(100, 100)
+  expect_equal(drop(centre), c(1.002 * 100 + 7.3, 100 - 4.6), tolerance = 0.05 / 100)
+  found <- catalog(fit)
+  at <- vapply(seq_len(40), function(i) {
+    which.min((found$x - sources$x[i])^2 + (found$y - sources$y[i])^2)
+  }, 0L)
+  expect_lt(median(abs(found$flux_i[at] / sources$flux - 1)), 0.03)
+  expect_null(registered(list(affine = c(0, 0, 1, 0, 0, 1)), matrix(1:6, 2), matrix(1:6, 2)))
+})
+
+test_that("a point-spread function that varies over the image is followed", {
+  set.seed(32)
+  n <- 60
+  sources <- data.frame(x = runif(n, 15, 385), y = runif(n, 15, 185),
+                        flux = 1e4 * (1 + 9 * runif(n)))
+  # A width that grows by a fifth from left to right: the warp's log is that of the width.
+  field <- sky_field(list(sim_sky(400, 200, catalog = sources[0, ], psf = 1.4)))
+  field$sources <- sources_from_catalog(sources, field$bands, "catalog")
+  field$images[[1]]$psf <- round_psf(1.4)
+  field$images[[1]]$warp <- c(0, 0.1, 0, 0, 0, 0, rep(0, 12))
+  field$node <- rep(100, 3) # a mesh of 3 x 1
+  mean <- .Call(C_sky_mean, sky_model(field, reach = rep(60, n)))$mean[[1]]
+  fit <- fit_sky(sky_image(matrix(rpois(length(mean), mean), 400)), control = quiet)
+  warp <- matrix(field_of(fit)$images[[1]]$warp, 6)
+  expect_equal(warp[2, 1], 0.1, tolerance = 0.1)
+  expect_lt(max(abs(warp[-1, 2:3])), 0.02)
+  expect_gt(mean(catalog(fit)$p_galaxy < 0.5), 0.95)
+})

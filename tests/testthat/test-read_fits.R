@@ -18,9 +18,10 @@ counts <- matrix(50 + (1:120) %% 7, 12, 10)
 
 test_that("pixels, and what the header says of the camera, are read", {
   skip_if_not_installed("FITSio")
-  file <- write_plain_fits(counts, c("GAIN    =                  2.5", "RDNOISE =                  4.0",
-                                     "SATURATE=              60000.0", "FILTER  = 'R       '",
-                                     "MAGZERO =                 25.1"))
+  cards <- c("GAIN    =                  2.5", "RDNOISE =                  4.0",
+             "SATURATE=              60000.0", "FILTER  = 'R       '",
+             "MAGZERO =                 25.1")
+  file <- write_plain_fits(counts, cards)
   image <- read_fits(file)
   expect_identical(image$counts, counts)
   expect_identical(image$gain, 2.5)
@@ -62,10 +63,11 @@ test_that("world coordinates by CD, by CDELT and PC, and by CDELT and CROTA2 are
   turn <- 20 * pi / 180
   step <- c(-1e-4, 1e-4)
   card <- function(name, value) sprintf("%-8s= %20.13E", name, value)
-  common <- c("CTYPE1  = 'RA---TAN'", "CTYPE2  = 'DEC--TAN'", card("CRVAL1", 210), card("CRVAL2", 54),
-              card("CRPIX1", 6), card("CRPIX2", 5))
+  common <- c("CTYPE1  = 'RA---TAN'", "CTYPE2  = 'DEC--TAN'", card("CRVAL1", 210),
+              card("CRVAL2", 54), card("CRPIX1", 6), card("CRPIX2", 5))
   # Calabretta and Greisen (2002), equations 187 to 189.
-  cd <- rbind(c(step[1] * cos(turn), -step[2] * sin(turn)), c(step[1] * sin(turn), step[2] * cos(turn)))
+  cd <- rbind(c(step[1] * cos(turn), -step[2] * sin(turn)),
+              c(step[1] * sin(turn), step[2] * cos(turn)))
   pc <- cd / step
   cards <- list(
     c(common, card("CD1_1", cd[1, 1]), card("CD1_2", cd[1, 2]), card("CD2_1", cd[2, 1]),
@@ -97,7 +99,8 @@ test_that("what cannot be read is an error that says why", {
 
 test_that("a frame of SDSS is turned back into counts", {
   skip_if_not_installed("FITSio")
-  image <- read_fits(shared_file("stripe82", "frame-r-000094-1-0012.fits.bz2"), cut = c(1, 300, 1, 300))
+  frame <- shared_file("stripe82", "frame-r-000094-1-0012.fits.bz2")
+  image <- read_fits(frame, cut = c(1, 300, 1, 300))
   expect_identical(dim(image), c(300L, 300L))
   expect_identical(image$band, "r")
   expect_equal(image$gain, 4.71)
