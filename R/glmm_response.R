@@ -235,14 +235,43 @@ general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes) {
   .Call(C_general_at, model, at)
 }
 
-# Given the estimates; of several factors a list.
+# Given the estimates, or with what their uncertainty adds to it: means move with theta, see
+# C_general_at. Of several factors, and by Laplace's method, given the estimates; a list then.
 general_latent_sd <- function(fit, type) {
-  check_choice(if (is.null(type)) "conditional" else type, "type", "conditional")
+  crossed <- is_crossed(design_of(fit))
+  types <- if (crossed || is_laplace(fit)) "conditional" else c("total", "conditional")
+  type <- check_choice(if (is.null(type)) types else type, "type", types)
   of_part <- function(part) {
     sd <- 0 * part$mean
     for (j in seq_len(ncol(sd))) sd[, j] <- sqrt(part$cov[j, j, ])
     sd
   }
-  if (is_crossed(design_of(fit))) lapply(moments_of(fit)$parts, of_part)
-  else of_part(moments_of(fit))
+  if (crossed) return(lapply(moments_of(fit)$parts, of_part))
+  sd <- of_part(moments_of(fit))
+  if (type == "conditional") return(sd)
+  moves <- general_at(fit, theta(fit))$moves
+  V <- information_of(fit)$cov
+  V[is.na(V)] <- 0
+  for (j in seq_len(ncol(sd))) {
+    move <- matrix(moves[j, , ], nrow(V))
+    sd[, j] <- sqrt(sd[, j]^2 + colSums(move * (V %*% move)))
+  }
+  sd
+}
+
+# At the exact posterior the ELBO is the log-likelihood; of Laplace's method it is that of the
+# q that it stands for, which is another number.
+#' @exportS3Method
+elbo.elbo_general <- function(object, theta = NULL, q = NULL, ...) {
+  check_dots_empty(...)
+  if (!is.null(q)) {
+    abort("The ELBO of a `q` of your own is known for gaussian responses only: leave `q` out.",
+          "elbo_error_not_available")
+  }
+  at <- general_at(object, if (is.null(theta)) theta(object) else theta)
+  if (at$status != 0L) {
+    abort("The objective is not finite at `theta`; its scale parameters must be positive.",
+          "elbo_error_not_finite")
+  }
+  if (has_latent(object) && is_laplace(object)) at$elbo_normal else at$log_evidence
 }

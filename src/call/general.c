@@ -5,6 +5,7 @@
 
 #include "call/support.h"
 #include "general/fit.h"
+#include "general/normal.h"
 #include "general/parameters.h"
 #include "math/la.h"
 #include "math/quadrature.h"
@@ -164,6 +165,22 @@ static void latent_moments(const general_work *w, int first, int k, const double
   la_multiply_t(half, A, k, k, k, cov);
 }
 
+/* The ELBO of Laplace's q. */
+enum { EXPECTATION_NODES = 61 };
+
+static void add_normal_elbo(call_list *out, general_work *w, const double *mean,
+                            const double *cov) {
+  double *node = (double *)R_alloc(5 * EXPECTATION_NODES, sizeof(double)), value;
+  double *weight = node + EXPECTATION_NODES, *scaled = weight + EXPECTATION_NODES;
+  if (quadrature_normal(EXPECTATION_NODES, node, weight, scaled, scaled + EXPECTATION_NODES) !=
+      ELBO_OK)
+    Rf_error("internal error: no rule of %d nodes", EXPECTATION_NODES);
+  const response_rule rule = {EXPECTATION_NODES, node, weight};
+  if (general_normal_elbo(w, &rule, mean, cov, &value) != ELBO_OK)
+    Rf_error("internal error: no ELBO at an optimum");
+  call_list_double(out, "elbo_normal", value);
+}
+
 /* Of several factors a list, `latent`: by Laplace's method, so that modes are means. */
 static void add_crossed(call_list *out, general_work *w) {
   const general_crossed *crossed = w->crossed;
@@ -188,6 +205,7 @@ static void add_crossed(call_list *out, general_work *w) {
   }
   call_list_add(out, "latent", latent);
   UNPROTECT(1);
+  add_normal_elbo(out, w, NULL, NULL);
 }
 
 /* Posterior means (m x q), covariances (q x q x m) and modes (m x q) of u. */
@@ -210,6 +228,35 @@ static void add_latent(call_list *out, general_work *w) {
     for (int r = 0; r < q; r++) mean[g + (size_t)m * (size_t)r] = u[r];
   }
   call_list_double(out, "laplace", laplace);
+  if (w->rule.each == 1) add_normal_elbo(out, w, v_mean, v_cov);
+}
+
+/* How posterior means of u move with (beta, eta, psi), in the caller's units: q x n_theta x m.  By
+ * L they move as u = D L v does, and by what v has in common with the complete slope. */
+static void add_moves(call_list *out, general_work *w) {
+  const int q = w->par.q, m = w->rows.m, n = w->par.n_theta, N = w->par.n_inner, p = w->par.p;
+  const int d[3] = {q, n, m};
+  const size_t size = (size_t)q * (size_t)n;
+  double mean[GENERAL_MAX_TERMS], cov[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
+  double *with = (double *)R_alloc((size_t)(q + 1) * (size_t)(N + 1), 8);
+  double *inner = (double *)R_alloc((size_t)N + 1, 8), *one = (double *)R_alloc((size_t)n + 1, 8);
+  double *work = (double *)R_alloc((size_t)p + 1, 8),
+         *moves = call_list_doubles(out, "moves", d, 3);
+  for (int g = 0; g < m; g++, moves += size) {
+    if (general_group_moves(w, g, mean, cov, with) != ELBO_OK)
+      Rf_error("internal error: no posterior at an optimum");
+    for (int r = 0; r < q; r++) {
+      for (int a = 0; a < N; a++) {
+        inner[a] = 0.0;
+        for (int c = 0; c <= r; c++) inner[a] += w->L[r + q * c] * with[c + q * a];
+      }
+      for (int c = 0; c <= r; c++) inner[p + general_packed(r, c)] += mean[c];
+      for (int a = 0; a < N; a++) inner[a] *= w->par.z_scale[r];
+      general_chain(&w->par, w->theta, inner, one, NULL, NULL, NULL, NULL);
+      general_natural_score(&w->par, one, work);
+      for (int k = 0; k < n; k++) moves[r + (size_t)q * (size_t)k] = one[k];
+    }
+  }
 }
 
 static void add_scores(call_list *out, general_work *w) {
@@ -289,6 +336,7 @@ SEXP call_general_at(SEXP model, SEXP theta) {
     add_estimates(&out, &w);
     (w.crossed ? add_crossed : add_latent)(&out, &w);
     if (!w.crossed) add_scores(&out, &w);
+    if (!w.crossed) add_moves(&out, &w);
     call_list_int(&out, "nodes", w.rule.each);
   }
   UNPROTECT(2);

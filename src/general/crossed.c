@@ -292,7 +292,6 @@ static void invert(general_crossed *c, int n_row) {
     }
     c->spread[i] = dot(a, out, c->q);
   }
-  c->inverted = 1;
 }
 
 /* Of a row: its predictor's slope by beta and L at the mode, (X, Z_r v_c). */
@@ -370,12 +369,11 @@ static void add_complete(const general_crossed *c, const general_rows *rows,
 elbo_status general_crossed_evaluate(general_crossed *c, const general_rows *rows,
                                      const general_point *at, general_order order,
                                      general_sums *sums) {
-  double h, log_det;
+  double h;
   set_roots(c, rows, at);
-  c->inverted = 0;
-  const elbo_status status = find_mode(c, rows, at, &h, &log_det);
+  const elbo_status status = find_mode(c, rows, at, &h, &c->log_det);
   if (status != ELBO_OK) return status;
-  sums->value += h - 0.5 * log_det;
+  sums->value += h - 0.5 * c->log_det;
   for (int i = 0; i < rows->n && at->response->n_own > 0; i++)
     sums->value += (rows->weight ? rows->weight[i] : 1.0) *
                    at->response->constant(at->response, rows->y[i], rows->size[i]);
@@ -384,6 +382,21 @@ elbo_status general_crossed_evaluate(general_crossed *c, const general_rows *row
   add_gradient(c, rows, at->response, sums);
   if (order > GENERAL_GRADIENT) add_complete(c, rows, at->response, sums->complete);
   return ELBO_OK;
+}
+
+void general_crossed_normal(const general_crossed *c, const general_rows *rows, double *x,
+                            double *sd, double *rest) {
+  double trace = 0.0;
+  for (int u = 0; u < c->n_node; u++) {
+    int ld;
+    const double *Z = c->H.Z + blocked_diagonal(&c->H, u, &ld);
+    for (int k = 0; k < c->size[u]; k++) trace += Z[(size_t)k * (size_t)(ld + 1)];
+  }
+  for (int i = 0; i < rows->n; i++) {
+    x[i] = c->at[i];
+    sd[i] = sqrt(fmax(c->spread[i], 0.0));
+  }
+  *rest += 0.5 * (c->n - dot(c->v, c->v, c->n) - trace - c->log_det);
 }
 
 void general_crossed_level(const general_crossed *c, int f, int g, double *mode, double *cov) {

@@ -18,7 +18,7 @@ typedef struct {
   double *at, *value, *x, *xx, *xxx;  /* rows: predictor, p and its derivatives there */
   double *spread, *pull;              /* rows: variance of the predictor, t; see crossed.c */
   double *slope;                      /* p + q (q + 1) / 2 */
-  int inverted;                       /* H.Z and Ha are those of the mode */
+  double log_det;                     /* log |H| */
 } general_crossed;
 
 void general_crossed_init(general_crossed *c, const general_input *in, const general_rows *rows,
@@ -28,6 +28,10 @@ void general_crossed_init(general_crossed *c, const general_input *in, const gen
 elbo_status general_crossed_evaluate(general_crossed *c, const general_rows *rows,
                                      const general_point *at, general_order order,
                                      general_sums *sums);
+/* Under N(mode, H^{-1}), after the same: mean and sd of each row's predictor, and E log p(v) -
+ * E log q(v), added to rest. */
+void general_crossed_normal(const general_crossed *c, const general_rows *rows, double *x,
+                            double *sd, double *rest);
 /* Of level g of factor f, k its terms: mode of v (k) and its covariance (k x k), after an
  * evaluation to the first order. */
 void general_crossed_level(const general_crossed *c, int f, int g, double *mode, double *cov);

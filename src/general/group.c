@@ -483,14 +483,30 @@ static double own_constant(const group *G) {
   return sum;
 }
 
-static void fill_posterior(const group *G, const node_sums *sum, double constant,
-                           general_posterior *out) {
+/* Adds sum_k e_k v S' to with_slope. */
+static void add_with_slope(int q, int n, int N, general_space *s, double *with_slope) {
+  for (int c = 0; c < q; c++) {
+    for (int k = 0; k < n; k++) s->weighted[k] = s->e[k] * s->v[n * c + k];
+    for (int a = 0; a < N; a++)
+      with_slope[c + q * a] += dot_lanes(s->weighted, s->slope + n * a, n);
+  }
+}
+
+static void fill_posterior(const group *G, const node_sums *sum, int n_node, int N,
+                           const double *score, double constant, general_posterior *out) {
   const int q = G->q;
   for (int c = 0; c < q; c++) out->mean[c] = sum->v[c] / sum->total;
   for (int c = 0; c < q; c++)
     for (int d = c; d < q; d++)
       out->cov[d + q * c] = out->cov[c + q * d] =
           sum->vv[d + q * c] / sum->total - out->mean[c] * out->mean[d];
+  for (int c = 0; c < q && n_node == 1; c++)
+    for (int d = 0; d < q; d++)
+      out->cov[d + q * c] = dot(G->inverse + q * c, G->inverse + q * d, q);
+  for (int a = 0; a < N && out->with_slope; a++)
+    for (int c = 0; c < q; c++)
+      out->with_slope[c + q * a] =
+          out->with_slope[c + q * a] / sum->total - out->mean[c] * score[a];
   out->laplace = constant + G->h - G->log_det;
 }
 
@@ -528,11 +544,12 @@ elbo_status general_group(const general_rows *rows, const general_point *at,
     node_slopes(&G, n, s, &sum);
     if (n_own > 0) own_slopes(&G, n, n_own, order, s);
     slope_moments(&G, n, N, order, s);
+    if (posterior && posterior->with_slope) add_with_slope(q, n, N, s, posterior->with_slope);
   }
   const double constant = n_own > 0 ? own_constant(&G) : 0.0;
   sums->value += constant + G.h - G.log_det + log(sum.total) - 0.5 * q * LOG_2PI;
   if (order > GENERAL_VALUE) add_group(&G, &sum, mode, n_own, order, s, sums);
-  if (posterior) fill_posterior(&G, &sum, constant, posterior);
+  if (posterior) fill_posterior(&G, &sum, rule->n_node, N, s->score, constant, posterior);
   return isfinite(sums->value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 

@@ -8,7 +8,7 @@ elbo_status general_rule_init(general_rule *rule, int each, int q, const elbo_me
 void general_space_init(general_space *s, const general_rows *rows, int n_own,
                         const general_rule *rule, const elbo_memory *mem);
 /* Adds group g to the sums, to the order that is wanted.  mode (q) is where Newton's method starts,
- * and where it ends.  posterior may be NULL. */
+ * and where it ends.  posterior may be NULL; its with_slope takes order GENERAL_HESSIAN. */
 elbo_status general_group(const general_rows *rows, const general_point *at,
                           const general_rule *rule, int g, general_order order, double *mode,
                           general_space *s, general_sums *sums, general_posterior *posterior);

@@ -205,6 +205,17 @@ elbo_status general_group_score(general_work *w, int g, double *score) {
   return status;
 }
 
+elbo_status general_group_moves(general_work *w, int g, double *mean, double *cov,
+                                double *with_slope) {
+  const int n = w->par.n_inner, q = w->rows.q;
+  const general_point at = point_of(w);
+  general_posterior posterior = {mean, cov, with_slope, 0.0};
+  sums_clear(w->of_slot, n, q, GENERAL_HESSIAN);
+  memset(with_slope, 0, (size_t)q * (size_t)n * sizeof(double));
+  return general_group(&w->rows, &at, &w->rule, g, GENERAL_HESSIAN, w->mode + (size_t)q * (size_t)g,
+                       w->space, w->of_slot, &posterior);
+}
+
 elbo_status general_posteriors(general_work *w, double *mean, double *cov, double *laplace) {
   const size_t q = (size_t)w->rows.q;
   const int threads = w->threads;
@@ -214,7 +225,7 @@ elbo_status general_posteriors(general_work *w, double *mean, double *cov, doubl
   for (int k = 0; k < w->n_slot; k++) {
     double sum = 0.0;
     for (int g = w->slot[k]; g < w->slot[k + 1]; g++) {
-      general_posterior posterior = {mean + q * (size_t)g, cov + q * q * (size_t)g, 0.0};
+      general_posterior posterior = {mean + q * (size_t)g, cov + q * q * (size_t)g, NULL, 0.0};
       const elbo_status status =
           general_group(&w->rows, &at, &w->rule, g, GENERAL_VALUE, w->mode + q * (size_t)g,
                         w->space + threads_this(), w->of_slot + k, &posterior);

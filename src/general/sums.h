@@ -66,6 +66,10 @@ elbo_status general_derivatives(general_work *w, double *gradient, double *hessi
 elbo_status general_add_prior(general_work *w, double *gradient, double *hessian);
 /* The same for group g alone, gradients only: scores (n_theta). */
 elbo_status general_group_score(general_work *w, int g, double *score);
+/* How the mean of v of group g moves with theta beside what L does to u: covariances with the slope
+ * by inner coordinates, into with_slope (q x n_inner); mean (q), cov (q x q). */
+elbo_status general_group_moves(general_work *w, int g, double *mean, double *cov,
+                                double *with_slope);
 /* Moments of v of each group: mean (m x q by row), cov (m of q x q); value by Laplace's method. */
 elbo_status general_posteriors(general_work *w, double *mean, double *cov, double *laplace);
 /* E of the complete log density at theta less that at q's, under q. */

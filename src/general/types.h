@@ -19,6 +19,7 @@
  * group       one group: its mode, the quadrature, derivatives
  * crossed     several grouping factors, by Laplace's method
  * sums        over all groups, in a fixed order whatever the number of threads
+ * normal      the ELBO of Laplace's q
  * em          q, the ELBO, the M-step
  * model       what the engine sees
  * fit         starts, the number of nodes, the climb */
@@ -113,9 +114,12 @@ typedef struct {
   double *second;            /* q x q: E v v' */
 } general_sums;
 
-/* Of one group: moments of v under the quadrature's q, and its value by Laplace's method. */
+/* Of one group: moments of v under the quadrature's q, of one node N(mode, H^{-1}); covariances of
+ * v with the complete slope by inner coordinates (q x n_inner; NULL: not wanted), and its value by
+ * Laplace's method. */
 typedef struct {
   double *mean, *cov; /* q, q x q */
+  double *with_slope;
   double laplace;
 } general_posterior;
 

@@ -166,3 +166,44 @@ test_that("separated data have a mode under a prior", {
   expect_equal(convergence(fit)$status, "converged")
   expect_equal(unname(theta(fit)[3]), 0, ignore_attr = TRUE)
 })
+
+test_that("the ELBO of Laplace's q is that of its definition, below the log-likelihood", {
+  data <- data.frame(group = factor(rep(1:6, each = 3)), x = cos(1:18),
+                     y = c(0, 2, 1, 4, 5, 3, 0, 0, 1, 7, 3, 2, 1, 1, 0, 2, 6, 4))
+  exact <- fit_glmm(y ~ x + (1 | group), data, family = poisson())
+  fit <- update(exact, control = elbo_control(quadrature = 1))
+  at <- as.vector(theta(fit))
+  u <- ranef(fit)$group[[1]]
+  s <- latent(fit)$sd
+  by_group <- vapply(1:6, function(g) {
+    one <- data[data$group == g, ]
+    integrand <- function(z) {
+      vapply(z, function(z) {
+        stats::dnorm(z) * (sum(stats::dpois(one$y, exp(at[1] + at[2] * one$x + z * s[g] + u[g]),
+                                            log = TRUE)) +
+                             stats::dnorm(u[g] + z * s[g], 0, at[3], log = TRUE))
+      }, 0)
+    }
+    stats::integrate(integrand, -12, 12, rel.tol = 1e-10)$value + log(s[g]) +
+      log(2 * pi * exp(1)) / 2
+  }, 0)
+  expect_equal(elbo(fit), sum(by_group), tolerance = 1e-8)
+  expect_lt(elbo(fit), elbo(exact, theta(fit)))
+  expect_equal(elbo(exact), as.numeric(logLik(exact)))
+})
+
+test_that("posterior means move with the estimates as differences say", {
+  skip_if_not_installed("MASS")
+  fit <- fit_glmm(y ~ lbase + (1 + V4 | subject), MASS::epil, family = poisson())
+  moves <- general_at(fit, theta(fit))$moves
+  for (name in c("(Intercept)", "lbase")) {
+    at <- function(step) {
+      moved <- theta(fit)
+      moved[name] <- moved[name] + step
+      general_at(fit, moved)$mean
+    }
+    by_differences <- (at(1e-4) - at(-1e-4)) / 2e-4
+    expect_equal(t(moves[, match(name, names(theta(fit))), ]), by_differences, tolerance = 1e-6)
+  }
+  expect_true(all(latent(fit)$sd > latent(fit, type = "conditional")$sd))
+})
