@@ -40,7 +40,7 @@
 #   told(priors, blocks, design, method)    C's words for these
 #   defaults*(design)                       those of method "vb"
 #   covariance_models*(covariance, design, method), distinct_models*(models, k)
-#   hopeless*(design, k, covariance, method, prior), misfit*(candidate)
+#   flaws*(design), hopeless*(design, k, covariance, method, prior, flaws), misfit*(candidate)
 #                  NULL, or list(status, words): why a model is not tried, or no start led anywhere
 #   collapse_words*, collapse_prior*(design, k), collapse_sharing*(design, covariance)
 #                  what a collapse is, and remedies
@@ -106,7 +106,8 @@ default_way_in <- function() {
     levels = function(fit) lapply(frame_of(fit)[response_columns(design_of(fit)$spec)], levels),
     df = count_free, covariance_models = no_covariance_models,
     defaults = function(design) rep(list(NULL), nrow(law_of(design)$slots(design))),
-    distinct_models = function(models, k) models, hopeless = nothing, misfit = nothing,
+    distinct_models = function(models, k) models, flaws = nothing, hopeless = nothing,
+    misfit = nothing,
     collapse_words = "onto rows that it fits without error: the likelihood goes to infinity.",
     collapse_prior = function(design, k) "priors()",
     collapse_sharing = function(design, covariance) "",

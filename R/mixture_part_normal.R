@@ -9,7 +9,8 @@ mixture_laws$normal <- function() {
     model = normal_part, parameters = normal_parameters, df = normal_df, slots = normal_slots,
     told = told_normals, defaults = function(design) list(default_wishart(design$Y)),
     covariance_models = covariance_models, distinct_models = distinct_models,
-    hopeless = hopeless_normal, misfit = far_apart, collapse_words = collapse_of_variance,
+    flaws = flaws_of_normals, hopeless = hopeless_normal, misfit = far_apart,
+    collapse_words = collapse_of_variance,
     collapse_prior = covariance_prior_text, collapse_sharing = shared_covariance,
     features = function(design) design$Y, start_makers = sphered_makers,
     least_variances = normal_least, n_terms = function(part) part$d,
@@ -94,19 +95,25 @@ check_collinear <- function(Y) {
 }
 
 collinear_columns <- function(Y) {
-  Y <- Y[rowSums(is.na(Y)) == 0, , drop = FALSE]
-  if (ncol(Y) < 2 || nrow(unique(Y)) <= ncol(Y)) return(character())
+  if (ncol(Y) < 2) return(character())
+  if (anyNA(Y)) Y <- Y[rowSums(is.na(Y)) == 0, , drop = FALSE]
+  # The question is of the data as a whole: a reading, and no more where the answer is no.
   Y <- standardised_columns(Y)
-  if (!is_nearly_singular(crossprod(Y) / nrow(Y))) return(character())
+  R <- crossprod(Y) / nrow(Y)
+  if (nrow(Y) > ncol(Y) && !is_nearly_singular(R)) return(character())
+  if (nrow(unique(Y)) <= ncol(Y)) return(character())
   decomposition <- qr(Y, tol = 1e-7)
   colnames(Y)[decomposition$pivot[-seq_len(decomposition$rank)]]
 }
 
+# Numbers are brought near one before they are squared.
 standardised_columns <- function(Y) {
-  Y <- Y - rep(colMeans(Y), each = nrow(Y))
-  largest <- pmax(apply(abs(Y), 2, max), .Machine$double.xmin)
-  Y <- Y / rep(largest, each = nrow(Y))
-  Y / rep(sqrt(pmax(colMeans(Y^2), .Machine$double.xmin)), each = nrow(Y))
+  for (j in seq_len(ncol(Y))) {
+    y <- Y[, j] - mean(Y[, j])
+    y <- y / max(abs(range(y)), .Machine$double.xmin)
+    Y[, j] <- y / sqrt(max(mean(y^2), .Machine$double.xmin))
+  }
+  Y
 }
 
 is_nearly_singular <- function(R) {
@@ -260,14 +267,19 @@ is_spherical <- function(fit) {
   nchar(covariance_model(fit)) > 1 && substr(covariance_model(fit), 2, 2) == "I"
 }
 
+flaws_of_normals <- function(design) {
+  rows <- if (anyNA(design$Y)) sum(rowSums(!is.na(design$Y)) > 0) else design$n_row
+  list(collinear = collinear_columns(design$Y), n = rows)
+}
+
 # Covariance matrices with correlations that are singular from the first: without a prior their
 # likelihood is unbounded. As many rows as components only give means.
-hopeless_normal <- function(design, k, covariance, method, prior) {
+hopeless_normal <- function(design, k, covariance, method, prior, flaws) {
   if (method == "vb" || substr(covariance, 3, 3) %in% c("", "I")) return()
   if (any(names(prior) == "covariance")) return()
   d <- ncol(design$Y)
-  collinear <- collinear_columns(design$Y)
-  few <- sum(rowSums(!is.na(design$Y)) > 0) - k < d
+  collinear <- flaws$collinear
+  few <- flaws$n - k < d
   if (!few && length(collinear) == 0) return()
   reason <- if (few) {
     sprintf("%d rows are too few for covariance matrices of %d responses in %s.", design$n_row, d,

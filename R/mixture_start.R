@@ -51,13 +51,22 @@ row_ranks <- function(design) {
   # Covariates first: units that are measured at the same times share their factorisations.
   keys <- cbind(Y, design$X, design$Z, design$weights, design$offset, design$y, design$trials,
                 if (!is.null(by_unit)) by_unit[unit, , drop = FALSE])
+  # Of numbers the first mostly tells all rows apart.
+  first <- ranks_by(keys[, 1, drop = FALSE])
+  if (max(first) == length(first)) first else ranks_by(keys)
+}
+
+ranks_by <- function(keys) {
   keys <- lapply(seq_len(ncol(keys)), function(j) keys[, j])
   order <- do.call(order, c(keys, list(method = "radix")))
   new <- logical(length(order) - 1L)
   for (key in keys) {
     key <- key[order]
     differ <- key[-1] != key[-length(key)]
-    new <- new | ifelse(is.na(differ), is.na(key[-1]) != is.na(key[-length(key)]), differ)
+    if (anyNA(key)) {
+      differ <- ifelse(is.na(differ), is.na(key[-1]) != is.na(key[-length(key)]), differ)
+    }
+    new <- new | differ
   }
   replace(numeric(length(order)), order, cumsum(c(1, new)))
 }
