@@ -12,20 +12,13 @@ static const double NOTHING = 1e-8;
 
 static void weigh_nodes(crossed *c) {
   const lmm_crossed *d = c->cells;
-  const int p1 = c->p1, p = p1 - 1;
-  const double *response = c->response;
   memset(c->own, 0, d->diagonal[d->n_node] * sizeof(double));
-  memset(c->by_place, 0, (size_t)c->n * (size_t)p1 * sizeof(double));
   for (size_t e = 0; e < d->n_own; e++) {
     const int node = d->own_node[e], k = d->size[node];
     const double *from = d->own + d->first_own[e], w = 1.0 / c->variance[d->own_level[e]];
     double *own = c->own + d->diagonal[node];
-    double *to = c->by_place + (size_t)p1 * (size_t)c->b.place[node];
-    for (int a = 0; a < k; a++, from += k + p1, to += p1) {
+    for (int a = 0; a < k; a++, from += k + c->p1)
       for (int b = 0; b < k; b++) own[a + k * b] += w * from[b];
-      for (int j = 0; j < p; j++) to[j] += w * from[k + j];
-      to[p] += w * *response++;
-    }
   }
 }
 
@@ -44,13 +37,29 @@ static void weigh_cells(crossed *c) {
   }
 }
 
-void crossed_weigh(crossed *c) {
+void crossed_weigh_columns(crossed *c) {
   const lmm_crossed *d = c->cells;
-  const size_t size = square(c->p1);
+  const int p1 = c->p1, p = p1 - 1;
+  const size_t size = square(p1);
+  const double *response = c->response;
   memset(c->cross, 0, size * sizeof(double));
   for (int l = 0; l < c->n_level; l++)
     for (size_t i = 0; i < size; i++)
       c->cross[i] += c->level_cross[size * (size_t)l + i] / c->variance[l];
+  memset(c->by_place, 0, (size_t)c->n * (size_t)p1 * sizeof(double));
+  for (size_t e = 0; e < d->n_own; e++) {
+    const int node = d->own_node[e], k = d->size[node];
+    const double *from = d->own + d->first_own[e] + k, w = 1.0 / c->variance[d->own_level[e]];
+    double *to = c->by_place + (size_t)p1 * (size_t)c->b.place[node];
+    for (int a = 0; a < k; a++, from += k + p1, to += p1) {
+      for (int j = 0; j < p; j++) to[j] += w * from[j];
+      to[p] += w * *response++;
+    }
+  }
+}
+
+void crossed_weigh(crossed *c) {
+  const lmm_crossed *d = c->cells;
   weigh_nodes(c);
   weigh_cells(c);
   memset(c->weight, 0, (size_t)c->stats->q * sizeof(double));
@@ -95,7 +104,7 @@ elbo_status crossed_factor(crossed *c) {
   const lmm_crossed *d = c->cells;
   const int q = c->stats->q;
   if (c->factored) return ELBO_OK;
-  c->inverted = c->solved = 0;
+  c->inverted = c->solved = c->summed = 0;
   blocked_clear(&c->b);
   for (int i = 0; i < d->n_node; i++) {
     int ld;
@@ -112,6 +121,10 @@ elbo_status crossed_factor(crossed *c) {
   const double *value = c->value;
   for (size_t k = 0; k < d->n_cell; k++) {
     const int i = d->cell_i[k], j = d->cell_j[k];
+    if (d->size[i] * d->size[j] == 1) {
+      c->b.L[c->b.cell[k]] = *crossed_root(c, c->root, i) * *value++ * *crossed_root(c, c->root, j);
+      continue;
+    }
     crossed_sandwich(d->size[i], d->size[j], q, crossed_root(c, c->root, i), value,
                      crossed_root(c, c->root, j), 1.0, c->b.L + c->b.cell[k],
                      blocked_ld(&c->b, i, j));
@@ -123,6 +136,7 @@ elbo_status crossed_factor(crossed *c) {
 }
 
 void crossed_invert(crossed *c) {
+  crossed_factor(c);
   if (!c->inverted) blocked_inverse(&c->b);
   c->inverted = 1;
 }
@@ -172,6 +186,14 @@ void crossed_product(const crossed *c, int k, const double *in, double *out) {
   for (size_t e = 0; e < d->n_cell; e++) {
     const int i = d->cell_i[e], j = d->cell_j[e];
     const size_t at_i = K * (size_t)c->b.place[i], at_j = K * (size_t)c->b.place[j];
+    if (d->size[i] * d->size[j] == 1) {
+      const double value = *B++;
+      for (size_t l = 0; l < K; l++) {
+        out[at_i + l] += value * in[at_j + l];
+        out[at_j + l] += value * in[at_i + l];
+      }
+      continue;
+    }
     add_block(d->size[i], d->size[j], 0, B, k, in + at_j, out + at_i);
     add_block(d->size[j], d->size[i], 1, B, k, in + at_i, out + at_j);
     B += lmm_block(d, i, j);
@@ -180,6 +202,7 @@ void crossed_product(const crossed *c, int k, const double *in, double *out) {
 
 void crossed_solve(crossed *c) {
   const size_t size = (size_t)c->n * (size_t)c->p1;
+  crossed_factor(c); /* which does nothing unless it was put off */
   if (c->solved) return;
   crossed_by_root(c, c->root, 1, c->p1, c->by_place, c->forward);
   blocked_forward(&c->b, c->p1, c->forward);
@@ -191,14 +214,15 @@ void crossed_solve(crossed *c) {
 void crossed_objective(void *state, double *cross, double *log_det) {
   crossed *c = (crossed *)state;
   const int p1 = c->p1;
-  crossed_solve(c);
   for (int j = 0; j < p1; j++)
     for (int k = j; k < p1; k++) cross[k + p1 * j] += c->cross[k + p1 * j];
+  for (int l = 0; l < c->n_level; l++) *log_det += c->stats->n_rows[l] * log(c->variance[l]);
+  if (c->nothing) return;
+  crossed_solve(c);
   for (int i = 0; i < c->n; i++) {
     const double *r = c->forward + (size_t)p1 * (size_t)i;
     for (int j = 0; j < p1; j++)
       for (int k = j; k < p1; k++) cross[k + p1 * j] -= r[j] * r[k];
   }
-  for (int l = 0; l < c->n_level; l++) *log_det += c->stats->n_rows[l] * log(c->variance[l]);
   *log_det += c->log_det;
 }

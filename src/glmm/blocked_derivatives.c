@@ -40,7 +40,7 @@ static void find_scores(crossed *c) {
   crossed_by_root(c, c->root, 0, c->p1, c->E, c->U);
   crossed_product(c, c->p1, c->U, c->product);
   for (size_t i = 0; i < size; i++) c->left[i] = c->by_place[i] - c->product[i];
-  crossed_level_forms(c, c->U, c->form, NULL);
+  crossed_level_forms(c, c->U, c->product, c->form, NULL);
 }
 
 /* P root = S J, by the columns of the root from the last. */
@@ -82,8 +82,7 @@ void crossed_volume_gradient(crossed *c, const lmm_point *point, const crossed_t
   memset(out, 0, (size_t)(n_pair + c->n_level) * sizeof(double));
   if (!point->log_det) return;
   la_multiply_t(c->root, c->root, q, q, q, t->Sigma);
-  crossed_factor_sum(c);
-  crossed_level_traces(c, t->trace);
+  crossed_level_traces(c, t->trace); /* and factor_sum */
   find_P(c, t->P);
   for (int e = 0; e < n_pair; e++) {
     const int a = point->pair_a[e], b = point->pair_b[e];
@@ -174,8 +173,8 @@ static void pair_columns(const crossed *c, const lmm_point *point, const double 
   }
 }
 
-/* Z'D^{-1}f of the levels, Z'W(r - Z u) / v^2, into their columns of N (n x n_par, by row); `at`
- * takes [X r] to r; u (n). */
+/* Z'D^{-1}f of the levels, Z'W(r - Z u) / v^2, into their columns of N (n x n_par, by row), all but
+ * the rest's; `at` takes [X r] to r; u (n). */
 static void level_columns(const crossed *c, const double *at, const double *u, int n_pair,
                           double *N) {
   const lmm_crossed *d = c->cells;
@@ -185,8 +184,9 @@ static void level_columns(const crossed *c, const double *at, const double *u, i
     const int i = d->own_node[e], n = d->size[i], l = d->own_level[e], place = c->b.place[i];
     const double *from = d->own + d->first_own[e];
     const double scale = 1.0 / (c->variance[l] * c->variance[l]);
-    for (int a = 0; a < n; a++, from += n + c->p1) {
-      const double r = dot(from + n, at, p) + *response++ * at[p];
+    for (int a = 0; a < n; a++, from += n + c->p1, response++) {
+      if (l == c->rest) continue;
+      const double r = dot(from + n, at, p) + *response * at[p];
       N[(size_t)n_par * (size_t)(place + a) + (size_t)(n_pair + l)] +=
           scale * (r - dot(from, u + place, n));
     }
@@ -197,6 +197,10 @@ static void level_columns(const crossed *c, const double *at, const double *u, i
     const double *B = d->value + d->first_value[k];
     for (size_t e = d->first_entry[k]; e < d->first_entry[k + 1]; e++) {
       const int l = d->entry_level[e];
+      if (l == c->rest) {
+        B += ni * nj;
+        continue;
+      }
       const double scale = 1.0 / (c->variance[l] * c->variance[l]);
       double *column = N + n_pair + l;
       for (int b = 0; b < nj; b++)
@@ -223,7 +227,13 @@ static void add_working(crossed *c, const lmm_point *point, const double *at, do
   memset(N, 0, rows * (size_t)n * sizeof(double));
   for (size_t i = 0; i < rows; i++)
     memcpy(N + (size_t)n * i, R + (size_t)n_pair * i, (size_t)n_pair * sizeof(double));
-  level_columns(c, at, u, n_pair, N);
+  if (c->n_level > 1) level_columns(c, at, u, n_pair, N);
+  for (size_t i = 0; i < rows; i++) { /* s is the sum of all, by their variances */
+    double *h = N + (size_t)n * i + n_pair, left = s[i];
+    for (int l = 0; l < c->n_level; l++)
+      if (l != c->rest) left -= c->variance[l] * h[l];
+    h[c->rest] = left / c->variance[c->rest];
+  }
   crossed_by_root(c, c->root, 1, n, N, R);
   blocked_forward(&c->b, n, R);
   for (size_t i = 0; i < rows; i++) {

@@ -116,13 +116,6 @@ static double own_traces(const lmm_crossed *d, int q, int factor, const double *
   return sum;
 }
 
-static int largest_level(const crossed *c) {
-  int most = 0;
-  for (int l = 1; l < c->n_level; l++)
-    if (c->stats->n_rows[l] > c->stats->n_rows[most]) most = l;
-  return most;
-}
-
 /* The row of the level that is left, from V(c Sigma, c v) = c V; volume: of log |V| / -2. */
 static void scale_row(const crossed *c, const lmm_point *point, const crossed_terms *t, int left,
                       const double *volume, double *T) {
@@ -146,7 +139,7 @@ static void traces_here(crossed *c, const lmm_point *point, const crossed_terms 
                         double *space) {
   const lmm_crossed *d = c->cells;
   const int q = c->stats->q, n_pair = point->n_pair, n = n_pair + c->n_level;
-  const int left = largest_level(c), n_direction = n - 1;
+  const int left = c->rest, n_direction = n - 1;
   double *volume = space, *inverse = volume + n, *S = inverse + square(q), *E = S + square(q);
   double *K = E + square(q) * (size_t)n_pair;
   crossed_volume_gradient(c, point, t, volume);

@@ -9,13 +9,20 @@
 
 /* ---- where it is ----------------------------------------------------------------------------- */
 
-/* [X y]'s sums to those of [X, y - X origin]. */
+/* Rows of p1 numbers: the last less what the others make of `step` (p). */
+static void shift_last(const crossed *c, const double *step, double *rows) {
+  const int p1 = c->p1, p = p1 - 1;
+  for (int i = 0; i < c->n; i++, rows += p1) rows[p] -= dot(rows, step, p);
+}
+
+/* [X y]'s sums to those of [X, y - X origin], and solutions along. */
 static void move(void *state, const double *origin) {
   crossed *c = (crossed *)state;
   const lmm_crossed *d = c->cells;
   const int p1 = c->p1, p = p1 - 1;
   const size_t size = square(p1);
-  double *response = c->response;
+  double *response = c->response, *step = c->scratch;
+  for (int j = 0; j < p; j++) step[j] = origin[j] - c->origin[j];
   memmove(c->origin, origin, (size_t)p * sizeof(double));
   for (size_t l = 0; l < (size_t)c->n_level; l++)
     shift_cross(c->stats->within + size * l, c->origin, p, c->level_cross + size * l);
@@ -24,7 +31,19 @@ static void move(void *state, const double *origin) {
     const double *from = d->own + d->first_own[e] + k;
     for (int a = 0; a < k; a++, from += k + p1) *response++ = from[p] - dot(from, c->origin, p);
   }
-  c->weighed = c->solved = 0;
+  if (!c->weighed) return;
+  crossed_weigh_columns(c);
+  if (!c->solved) return;
+  shift_last(c, step, c->forward);
+  shift_last(c, step, c->E);
+}
+
+/* Whether no term has variance, and all have a law. */
+static int nothing_random(const crossed *c) {
+  const int q = c->stats->q;
+  for (int k = 0; k < q; k++)
+    if (c->given[k * (q + 1)] != 0.0 || !(c->unit[k] > 0.0)) return 0;
+  return 1;
 }
 
 static elbo_status factor(void *state, const glmm_theta *at) {
@@ -32,21 +51,23 @@ static elbo_status factor(void *state, const glmm_theta *at) {
   const int q = c->stats->q;
   const size_t size = square(q) * sizeof(double), units = (size_t)q * sizeof(double);
   const size_t levels = (size_t)c->n_level * sizeof(double);
-  const int same = memcmp(c->variance, at->variance, levels) == 0;
-  if (!c->weighed || !same) {
-    memcpy(c->variance, at->variance, levels);
-    crossed_weigh(c);
-    c->weighed = 1;
-  }
-  if (c->factored && same && memcmp(c->given, at->root, size) == 0 &&
+  const int same = c->weighed && memcmp(c->variance, at->variance, levels) == 0;
+  if (same && (c->factored || c->nothing) && memcmp(c->given, at->root, size) == 0 &&
       memcmp(c->unit, at->unit, units) == 0)
     return ELBO_OK;
+  memcpy(c->variance, at->variance, levels);
   memcpy(c->given, at->root, size);
   memcpy(c->root, at->root, size);
   memcpy(c->unit, at->unit, units);
+  if (!same) {
+    crossed_weigh(c);
+    crossed_weigh_columns(c);
+    c->weighed = 1;
+  }
   crossed_give_variance(c);
-  c->factored = 0;
-  return crossed_factor(c);
+  c->factored = c->solved = 0;
+  c->nothing = nothing_random(c);
+  return c->nothing ? ELBO_OK : crossed_factor(c);
 }
 
 /* ---- q --------------------------------------------------------------------------------------- */
@@ -108,7 +129,7 @@ static void posterior(void *state, const double *beta, double spread, int moves,
     for (int j = 0; j < p; j++) s.mean[i] -= e[j] * (beta[j] - c->origin[j]);
     if (moves) memcpy(s.gain + (size_t)p * (size_t)i, e, (size_t)p * sizeof(double));
   }
-  *log_det = c->log_det;
+  *log_det = c->log_det; /* which crossed_solve() has found */
   if (spread > 0.0) spread_levels(c, &s);
 }
 
@@ -152,7 +173,8 @@ static void moments(void *state, const double *posterior, const double *q_root, 
     b[(size_t)p1 * (size_t)i + (size_t)p] = s.mean[i];
   }
   crossed_by_root(c, q_root, 0, p1, b, c->U);
-  crossed_level_forms(c, c->U, c->form, of_x);
+  crossed_product(c, p1, c->U, c->product);
+  crossed_level_forms(c, c->U, c->product, c->form, of_x);
   /* X'W(y - X origin - Z u), its square, and what X - Z K leaves of the coefficients' spread. */
   for (size_t l = 0; l < (size_t)c->n_level; l++, of_x += p) {
     const double *F = c->form + square(p1) * l;
@@ -272,6 +294,8 @@ void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
   c->p1 = p1;
   c->n_level = n_level;
   c->n_pair = n_pair;
+  for (int l = 1; l < n_level; l++)
+    if (stats->n_rows[l] > stats->n_rows[c->rest]) c->rest = l;
   const size_t wide = (size_t)d->n * (size_t)larger(p1, n_par);
   double **const by_column[] = {&c->forward, &c->E, &c->left, &c->product, &c->U};
   for (int a = 0; a < 5; a++) *by_column[a] = elbo_doubles(mem, wide + 1);
@@ -287,9 +311,11 @@ void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
   c->weight = elbo_doubles(mem, (size_t)q);
   c->factor_sum = elbo_doubles(mem, square(q));
   c->origin = elbo_doubles(mem, (size_t)p1);
+  memset(c->origin, 0, (size_t)p1 * sizeof(double));
   c->cross = elbo_doubles(mem, square(p1));
   c->level_cross = elbo_doubles(mem, (size_t)n_level * square(p1));
   c->form = elbo_doubles(mem, (size_t)n_level * square(p1));
+  c->total = elbo_doubles(mem, square(p1) + (size_t)p1);
   c->scratch = elbo_doubles(mem, crossed_scratch_size(q, p1 - 1, n_level, n_par));
   c->hessian = elbo_doubles(mem, crossed_hessian_size(q, n_pair, n_level));
   for (int i = 0; i < 2; i++) c->by_n[i] = elbo_doubles(mem, (size_t)d->n + 1);

@@ -14,7 +14,10 @@ typedef struct {
   int n, p1, n_level;             /* columns of Z, of all levels; p + 1; residual variances */
   double *root, *unit, *variance; /* q x q; q; n_level: where it is, directions without variance
                                    * given some */
-  int weighed, factored, inverted, solved; /* up to date: own .. by_place; L; Z; forward and E */
+  int rest; /* the level of the residual variance with most rows: what the others leave of all */
+  int weighed, factored, inverted, summed, solved; /* up to date: own to by_place; L; Z;
+                                                    * factor_sum; forward and E */
+  int nothing; /* no term has variance: the matrix is the identity, and is factored if asked */
   double log_det;
   double *origin;             /* p */
   double *level_cross;        /* n_level x p1 x p1: cells' at the origin */
@@ -26,7 +29,7 @@ typedef struct {
   double *given;              /* q x q: the root as it was given */
   double *weight;             /* q: mean over levels of Z'D^{-1}Z on the diagonal */
   double *factor_sum;         /* q x q: sum over levels of Z'D^{-1}Z root M^{-1} */
-  double *form;               /* n_level x p1 x p1 */
+  double *form, *total;       /* n_level x p1 x p1; p1 x p1 and p: of all levels */
   double *scratch;
   double **direction; /* n_pair + n_level - 1, laid out as L: of second derivatives */
   double *by_n[2];    /* n each */
@@ -34,8 +37,9 @@ typedef struct {
   int n_pair;
 } crossed;
 
-/* Z'D^{-1}Z, Z'D^{-1}[X r] and [X r]'D^{-1}[X r] from those by level. */
+/* Z'D^{-1}Z from that by level; Z'D^{-1}[X r] and [X r]'D^{-1}[X r]. */
 void crossed_weigh(crossed *c);
+void crossed_weigh_columns(crossed *c);
 /* Directions of the root without variance are given some. */
 void crossed_give_variance(crossed *c);
 /* A, solutions and the inverse brought up to date. */
@@ -67,9 +71,10 @@ void crossed_objective(void *state, double *cross, double *log_det);
 void crossed_factor_sum(crossed *c);
 /* By level of the residual variance tr(Z'WZ root M^{-1} root'). */
 void crossed_level_traces(crossed *c, double *trace);
-/* By level F (p1 x p1, lower), the cross-products of [X r] - Z U, U n x p1 by place; and, where not
- * NULL, X'W Z U_r (p), U_r the last column of U. */
-void crossed_level_forms(const crossed *c, const double *U, double *F, double *of_x);
+/* By level F (p1 x p1, lower), the cross-products of [X r] - Z U, U n x p1 by place, NU =
+ * Z'D^{-1}Z U; and, where not NULL, X'W Z U_r (p), U_r the last column of U. */
+void crossed_level_forms(const crossed *c, const double *U, const double *NU, double *F,
+                         double *of_x);
 /* With s = Z'V^{-1}r by level, B = Z'V^{-1}X and P = Z'V^{-1}Z: by term (q x q) the sums over
  * levels of s s', B C B' and P, and by level of the residual variance the traces of
  * Z'WZ root M^{-1} root'.

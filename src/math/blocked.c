@@ -58,8 +58,7 @@ static void update_columns(blocked *b, const panel *p, const double *X, int i, i
 static void update_from(blocked *b, int J, int from, int to, int *relative) {
   const panel p = panel_of(b, J);
   const double *X = b->L + b->panel[J] + p.columns;
-  int i = 0;
-  while (i < p.n_below && p.below[i] < from) i++;
+  int i = panel_rows_from(&p, from);
   while (i < p.n_below && p.below[i] < to) {
     const int K = b->owner[p.below[i]];
     const int end = panel_rows_until(&p, i, smaller(to, b->start[K + 1]));
@@ -74,8 +73,8 @@ static void update_from(blocked *b, int J, int from, int to, int *relative) {
 
 /* ---- factor ---------------------------------------------------------------------------------- */
 
-/* Leaves do not touch each other; of what they take from the rest each thread does its columns, so
- * that sums are added in the order of leaves whatever their number. */
+/* Leaves do not touch each other; what they take from the rest is taken tile by tile, so that it
+ * stays in cache, and sums are added in the order of leaves whatever the number of threads. */
 static elbo_status factor_leaves(blocked *b) {
   const int threads = threads_for(b->wide_leaves ? 1 : b->work.threads, b->n_leaf);
   int bad = 0;
@@ -86,11 +85,12 @@ static elbo_status factor_leaves(blocked *b) {
   for (int J = 0; J < b->n_leaf; J++) bad |= factor_panel(b, J) != ELBO_OK;
   if (bad) return ELBO_E_NOT_PD;
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
 #endif
-  for (int t = 0; t < b->work.threads; t++)
+  for (int t = 0; t < b->n_tile; t++)
     for (int J = 0; J < b->n_leaf; J++)
-      update_from(b, J, b->split[t], b->split[t + 1], b->relative + (size_t)b->n * (size_t)t);
+      update_from(b, J, b->tile[t], b->tile[t + 1],
+                  b->relative + (size_t)b->n * (size_t)threads_this());
   return ELBO_OK;
 }
 

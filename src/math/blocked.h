@@ -38,7 +38,7 @@ typedef struct {
   double *L, *Z;       /* A then its factor; the inverse on the same pattern (lower) */
   double *space;       /* of updates */
   int *relative;       /* threads x n: places of rows in another panel */
-  int *split;          /* threads + 1: columns that each updates from the leaves */
+  int n_tile, *tile; /* n_tile + 1: columns that leaves meet at a time, a few that stay in cache */
   product_work work;
 } blocked;
 

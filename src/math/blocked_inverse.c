@@ -88,21 +88,84 @@ static void inverse_panel(blocked *b, int J, int *relative, double *space) {
     for (size_t i = 0; i < n; i++) G[p.ld * (size_t)c + i] = -Y[n * (size_t)c + i];
 }
 
-void blocked_inverse(blocked *b) {
-  for (int J = b->n_super - 1; J >= b->n_leaf; J--) inverse_panel(b, J, b->relative, b->space);
-  const int threads = threads_for(b->wide_leaves ? 1 : b->work.threads, b->n_leaf);
-  size_t size = 0;
-  for (int J = 0; J < b->n_leaf; J++) {
-    const panel p = panel_of(b, J);
-    const size_t needs = (size_t)p.n_below * (size_t)p.columns;
-    if (needs > size) size = needs;
+/* ---- leaves ---------------------------------------------------------------------------------- */
+
+/* W = Z_RR L_RJ, in Z's place of the leaf: what the columns from .. to - 1 of Z_RR add. */
+static void add_columns(blocked *b, int J, int from, int to, int *relative) {
+  const panel p = panel_of(b, J);
+  const double *L = b->L + b->panel[J] + p.columns;
+  double *W = b->Z + b->panel[J] + p.columns;
+  int i = panel_rows_from(&p, from);
+  for (int end; i < p.n_below && p.below[i] < to; i = end) {
+    const int K = b->owner[p.below[i]];
+    end = panel_rows_until(&p, i, smaller(to, b->start[K + 1]));
+    panel_relative(b, &p, i, K, relative);
+    for (int j = i; j < end; j++) {
+      const double *z = panel_column(b, b->Z, K, p.below[j]);
+      for (int c = 0; c < p.columns; c++) {
+        const double *l = L + p.ld * (size_t)c, own = l[j];
+        double *w = W + p.ld * (size_t)c, sum = z[relative[j]] * own;
+        for (int a = j + 1; a < p.n_below; a++) {
+          const double entry = z[relative[a]];
+          w[a] += entry * own;
+          sum += entry * l[a];
+        }
+        w[j] += sum;
+      }
+    }
   }
+}
+
+/* Z_RJ = -W L_JJ^{-1}, Z_JJ = L_JJ'^{-1} (I + L_RJ'W) L_JJ^{-1}. */
+static void finish_leaf(blocked *b, int J) {
+  const panel p = panel_of(b, J);
+  const double *A = b->L + b->panel[J], *L = A + p.columns;
+  double *Z = b->Z + b->panel[J], *W = Z + p.columns, Q[BLOCKED_NARROW * BLOCKED_NARROW];
+  const int n = p.columns;
+  for (int c = 0; c < n; c++)
+    for (int r = 0; r < n; r++)
+      Q[r + n * c] = dot(L + p.ld * (size_t)r, W + p.ld * (size_t)c, p.n_below) + (r == c);
+  for (int side = 0; side < 2; side++) {
+    factor_solve(&b->work, n, n, A, p.ld, Q, (size_t)n);
+    for (int c = 0; c < n; c++)
+      for (int r = 0; r < c; r++) {
+        const double kept = Q[r + n * c];
+        Q[r + n * c] = Q[c + n * r];
+        Q[c + n * r] = kept;
+      }
+  }
+  factor_solve(&b->work, p.n_below, n, A, p.ld, W, p.ld);
+  for (int c = 0; c < n; c++) {
+    for (int r = 0; r < n; r++) Z[p.ld * (size_t)c + (size_t)r] = Q[r + n * c];
+    for (int i = 0; i < p.n_below; i++) W[p.ld * (size_t)c + (size_t)i] *= -1.0;
+  }
+}
+
+/* Tile by tile, as the factor. */
+static void inverse_leaves(blocked *b) {
+  const int threads = threads_for(b->work.threads, b->n_leaf);
   (void)threads;
+  memset(b->Z, 0, b->panel[b->n_leaf] * sizeof(double));
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
+#pragma omp parallel num_threads(threads)
 #endif
-  for (int J = 0; J < b->n_leaf; J++) {
-    const size_t t = (size_t)threads_this();
-    inverse_panel(b, J, b->relative + (size_t)b->n * t, b->space + size * t);
+  {
+    int *relative = b->relative + (size_t)b->n * (size_t)threads_this();
+    for (int t = 0; t < b->n_tile; t++) {
+#ifdef _OPENMP
+#pragma omp for schedule(static)
+#endif
+      for (int J = 0; J < b->n_leaf; J++) add_columns(b, J, b->tile[t], b->tile[t + 1], relative);
+    }
+#ifdef _OPENMP
+#pragma omp for schedule(static)
+#endif
+    for (int J = 0; J < b->n_leaf; J++) finish_leaf(b, J);
   }
+}
+
+void blocked_inverse(blocked *b) {
+  const int first = b->wide_leaves ? 0 : b->n_leaf;
+  for (int J = b->n_super - 1; J >= first; J--) inverse_panel(b, J, b->relative, b->space);
+  if (!b->wide_leaves) inverse_leaves(b);
 }

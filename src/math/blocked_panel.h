@@ -28,6 +28,19 @@ static inline int panel_rows_until(const panel *p, int i, int until) {
   return i;
 }
 
+/* The first row below that is `from` or later, by halving. */
+static inline int panel_rows_from(const panel *p, int from) {
+  int low = 0, high = p->n_below;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (p->below[middle] < from)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
 /* Where rows i .. of p are among the rows of K's panel, which has them all. */
 static inline void panel_relative(const blocked *b, const panel *p, int i, int K, int *relative) {
   const int first = b->start[K], end = b->start[K + 1];

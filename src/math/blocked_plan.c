@@ -229,20 +229,29 @@ static size_t space_size(const blocked *b, int threads) {
   return most;
 }
 
-/* Columns that each thread updates from the leaves, of about equal work. */
-static void split_columns(blocked *b, int threads, const elbo_memory *mem) {
+/* Columns of the rest in tiles: as many as stay in cache, and as many tiles as threads that have
+ * about as much to do each. */
+static void tile_columns(blocked *b, int threads, const elbo_memory *mem) {
+  const size_t most = (size_t)1 << 16; /* doubles */
+  const int first = b->start[b->n_leaf];
   double *work = elbo_doubles(mem, (size_t)b->n + 1), total = 0.0, sum = 0.0;
-  b->split = integers(mem, (size_t)threads + 1);
-  for (int c = 0; c < b->n; c++) work[c] = 1.0;
+  size_t size = 0;
+  b->tile = integers(mem, (size_t)(b->n - first) + 2);
+  for (int c = 0; c < b->n; c++) work[c] = c < first ? 0.0 : 1.0;
   for (int l = 0; l < b->n_leaf; l++)
     for (size_t s = b->first_below[l]; s < b->first_below[l + 1]; s++)
       work[b->below[s]] += (double)(b->first_below[l + 1] - s);
-  for (int c = 0; c < b->n; c++) total += work[c];
-  for (int c = 0, t = 1; c < b->n; c++) {
+  for (int c = first; c < b->n; c++) total += work[c];
+  b->tile[0] = first;
+  for (int c = first; c < b->n; c++) {
+    const int J = b->owner[c];
     sum += work[c];
-    while (t < threads && sum >= total * t / threads) b->split[t++] = c + 1;
+    size += (size_t)(b->n_row[J] - (c - b->start[J]));
+    if (c + 1 < b->n && size < most && sum < total / threads) continue;
+    b->tile[++b->n_tile] = c + 1;
+    size = 0;
+    sum = 0.0;
   }
-  b->split[threads] = b->n;
 }
 
 void blocked_plan(blocked *b, const blocked_pattern *P, int threads, const elbo_memory *mem) {
@@ -277,7 +286,7 @@ void blocked_plan(blocked *b, const blocked_pattern *P, int threads, const elbo_
   threads = threads_for(threads, n);
   for (int i = 0; i < P->n_leaf; i++) /* wide panels share one workspace */
     if (P->size[i] > BLOCKED_NARROW) b->wide_leaves = 1;
-  split_columns(b, threads, mem);
+  tile_columns(b, threads, mem);
   b->L = elbo_doubles(mem, b->panel[b->n_super] + 1);
   b->Z = elbo_doubles(mem, b->panel[b->n_super] + 1);
   b->space = elbo_doubles(mem, space_size(b, threads));
