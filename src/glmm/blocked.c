@@ -104,7 +104,7 @@ elbo_status crossed_factor(crossed *c) {
   const lmm_crossed *d = c->cells;
   const int q = c->stats->q;
   if (c->factored) return ELBO_OK;
-  c->inverted = c->solved = c->summed = 0;
+  c->inverted = c->solved = c->summed = c->traced = 0;
   blocked_clear(&c->b);
   for (int i = 0; i < d->n_node; i++) {
     int ld;

@@ -151,7 +151,7 @@ static void traces_here(crossed *c, const lmm_point *point, const crossed_terms 
   }
   for (int l = 0, at = n_pair; l < c->n_level; l++)
     if (l != left) put_level(c, l, c->direction[at++]);
-  blocked_curvature(&c->b, n_direction, c->direction, K);
+  blocked_curvature(&c->b, n_direction, c->direction, c->there, K);
   for (int i = 0; i < n_direction; i++)
     for (int j = 0; j <= i; j++) {
       const int row = i < n_pair || i - n_pair < left ? i : i + 1;
@@ -199,7 +199,7 @@ size_t crossed_hessian_size(int q, int n_pair, int n_level) {
   return 2 * square(n) + (size_t)n + square(q) * (size_t)(n_pair + 4);
 }
 
-void crossed_second_traces(crossed *c, const lmm_point *point, const crossed_terms *t, double *T) {
+static void find_traces(crossed *c, const lmm_point *point, const crossed_terms *t, double *T) {
   const int q = c->stats->q, n = point->n_pair + c->n_level;
   double *other = c->hessian, *kept = other + square(n), *Sigma = kept + square(q);
   double *space = Sigma + square(q);
@@ -215,4 +215,11 @@ void crossed_second_traces(crossed *c, const lmm_point *point, const crossed_ter
   memcpy(c->root, kept, square(q) * sizeof(double));
   c->factored = 0;
   crossed_factor(c);
+}
+
+void crossed_second_traces(crossed *c, const lmm_point *point, const crossed_terms *t, double *T) {
+  const int n = point->n_pair + c->n_level;
+  if (!c->traced) find_traces(c, point, t, c->traces);
+  c->traced = 1;
+  memcpy(T, c->traces, square(n) * sizeof(double));
 }

@@ -318,8 +318,10 @@ void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
   c->total = elbo_doubles(mem, square(p1) + (size_t)p1);
   c->scratch = elbo_doubles(mem, crossed_scratch_size(q, p1 - 1, n_level, n_par));
   c->hessian = elbo_doubles(mem, crossed_hessian_size(q, n_pair, n_level));
+  c->traces = elbo_doubles(mem, square(n_par));
   for (int i = 0; i < 2; i++) c->by_n[i] = elbo_doubles(mem, (size_t)d->n + 1);
   c->direction = (double **)mem->get(mem->ctx, (size_t)n_par * sizeof(double *));
+  c->there = elbo_ints(mem, 2 * (size_t)n_par);
   for (int i = 0; i < n_par - 1; i++)
     c->direction[i] = elbo_doubles(mem, c->b.panel[c->b.n_super] + 1);
   *solver = (glmm_solver){.n_factor = d->n_factor,
@@ -334,7 +336,8 @@ void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
                           .posterior = posterior,
                           .moments = moments,
                           .divergence = divergence,
-                          .level = level};
+                          .level = level,
+                          .start = crossed_start};
 }
 
 size_t lmm_blocked_fill(const glmm_solver *solver) {

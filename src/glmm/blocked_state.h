@@ -17,6 +17,7 @@ typedef struct {
   int rest; /* the level of the residual variance with most rows: what the others leave of all */
   int weighed, factored, inverted, summed, solved; /* up to date: own to by_place; L; Z;
                                                     * factor_sum; forward and E */
+  int traced;                                      /* so is traces */
   int nothing; /* no term has variance: the matrix is the identity, and is factored if asked */
   double log_det;
   double *origin;             /* p */
@@ -32,8 +33,9 @@ typedef struct {
   double *form, *total;       /* n_level x p1 x p1; p1 x p1 and p: of all levels */
   double *scratch;
   double **direction; /* n_pair + n_level - 1, laid out as L: of second derivatives */
-  double *by_n[2];    /* n each */
-  double *hessian;    /* space of second derivatives */
+  int *there;
+  double *by_n[2];          /* n each */
+  double *hessian, *traces; /* space of second derivatives; tr(V^{-1} dV_i V^{-1} dV_j) */
   int n_pair;
 } crossed;
 
@@ -65,7 +67,8 @@ static inline void crossed_own_block(const lmm_crossed *d, size_t e, double *blo
   for (int a = 0; a < n; a++)
     for (int b = 0; b < n; b++) block[a + n * b] = d->own[d->first_own[e] + (size_t)(step * a + b)];
 }
-/* Added to, as glmm_solver has it. */
+/* As glmm_solver has them. */
+int crossed_start(void *state, const double *beta, double *term, double *residual);
 void crossed_objective(void *state, double *cross, double *log_det);
 /* By factor the sum over its levels of diagonal blocks of Z'D^{-1}Z root M^{-1}. */
 void crossed_factor_sum(crossed *c);

@@ -199,7 +199,8 @@ size_t lmm_fit_climb_size(const lmm_fit *f) {
 elbo_status lmm_fit_climb(lmm_fit *f, const elbo_control *control, int n_starts,
                           const elbo_hooks *hooks, double *memory, elbo_result *result) {
   const elbo_model model = lmm_model(&f->work);
-  const int n_points = n_starts > 1 ? LMM_STARTS : LMM_STARTS_SIMPLE;
+  const int one = f->work.solver.start != NULL;
+  const int n_points = n_starts > 1 ? LMM_STARTS : one ? 1 : LMM_STARTS_SIMPLE;
   double objective[LMM_STARTS], *eta = memory;
   memory += (size_t)model.n_eta * LMM_STARTS;
   elbo_status status = lmm_starts(&f->work, n_points, eta, objective);

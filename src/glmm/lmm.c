@@ -35,7 +35,7 @@ elbo_status lmm_start(lmm_work *w, const double *eta) { return unpack(w, eta); }
 
 /* Steps of EM before Newton's: of several factors they cost about as much as Newton's, and five
  * save hardly one of these. */
-enum { EM_FIRST = 5, EM_FIRST_CROSSED = 1 };
+enum { EM_FIRST = 5, EM_FIRST_CROSSED = 0 };
 
 elbo_model lmm_model(const lmm_work *w) {
   const int marginal = w->method == LMM_EM || w->method == LMM_REML, vb = w->method == LMM_VB;

@@ -84,6 +84,9 @@ typedef struct {
    * -d mean / d beta (k x p, by row). */
   void (*level)(void *state, const double *q, int f, int g, double *mean, double *root,
                 double *gain);
+  /* Variances of the terms (q) and the residual variance from moments of y - X beta, asked where
+   * Sigma is 0 and residual variances are 1; 0 where they are of no use.  NULL: not known. */
+  int (*start)(void *state, const double *beta, double *term, double *residual);
 } glmm_solver;
 
 #endif

@@ -98,13 +98,17 @@ elbo_status lmm_starts(lmm_work *w, int n_starts, double *eta, double *objective
   const lmm_stats *st = w->stats;
   const lmm_parameters *par = &w->par;
   const int q = st->q, p = st->p;
-  double pooled, explained, *own = w->scratch + 3 * square(p + 1) + 7 * square(q);
+  double pooled, explained, residual, term[LMM_MAX_TERMS];
+  double *own = w->scratch + 3 * square(p + 1) + 7 * square(q);
   const elbo_status status = lmm_least_squares(w, &pooled, &explained);
   if (status != ELBO_OK) return status;
   for (int l = 0; l < st->n_level; l++) {
     const double within = residual_square(st->within + (size_t)l * square(p + 1), w->beta, p);
     own[l] = within > 0.0 ? within / st->n_rows[l] : pooled;
   }
+  const int moments = n_starts == 1 && w->solver.start &&
+                      w->solver.start(w->solver.state, w->beta, term, &residual);
+  for (int l = 0; l < st->n_level && moments; l++) own[l] *= residual / pooled;
   for (int i = 0; i < n_starts; i++, eta += par->n_eta) {
     const double ratio = ratios[i % N_RATIOS];
     const double cor = correlations[i / N_RATIOS % N_CORRELATIONS];
@@ -112,7 +116,8 @@ elbo_status lmm_starts(lmm_work *w, int n_starts, double *eta, double *objective
     for (int k = 0; k < q; k++)
       for (int j = 0; j < q; j++) { /* only blocks of it are used */
         const double sign = cor < 0.0 && (j - k) % 2 != 0 ? -1.0 : 1.0;
-        w->Sigma[k + q * j] = start_sd(par, k, ratio * pooled) * start_sd(par, j, ratio * pooled) *
+        w->Sigma[k + q * j] = start_sd(par, k, moments ? term[k] : ratio * pooled) *
+                              start_sd(par, j, moments ? term[j] : ratio * pooled) *
                               (j == k ? 1.0 : sign * fabs(cor));
       }
     for (int l = 0; l < st->n_level; l++)

@@ -67,7 +67,8 @@ void blocked_backward(const blocked *b, int k, double *R);
 /* The inverse where the factor has entries. */
 void blocked_inverse(blocked *b);
 /* tr(A^{-1} B_i A^{-1} B_j) into out (n x n, lower), B_i symmetric on the pattern of A, laid out as
- * L is (lower) and destroyed; after blocked_factor() and blocked_inverse(). */
-void blocked_curvature(blocked *b, int n, double *const *B, double *out);
+ * L is (lower) and destroyed; after blocked_factor() and blocked_inverse().  there: 2 n
+ * integers. */
+void blocked_curvature(blocked *b, int n, double *const *B, int *there, double *out);
 
 #endif

@@ -211,7 +211,8 @@ static void test_curvature(blocked *b, const blocked_pattern *P, const double *A
     product[k] = new_doubles(n * n);
     la_multiply(inverse, full, n, n, n, product[k]);
   }
-  blocked_curvature(b, K, B, out);
+  int there[2 * K];
+  blocked_curvature(b, K, B, there, out);
   for (int k = 0; k < K; k++)
     for (int l = 0; l <= k; l++) {
       double sum = 0.0;
