@@ -156,7 +156,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   started <- proc.time()[["elapsed"]]
   call <- match.call()
   check_dots_empty(..., .words = foreign_words$fit_glmm)
-  family <- check_family(family)
+  family <- check_family(family, parent.frame())
   method <- glmm_method(method, REML)
   if (!is.null(REML)) call$method <- method
   call$REML <- NULL
@@ -212,24 +212,6 @@ glmm_method <- function(method, REML) {
   if (REML == (method == "reml")) return(method)
   abort(sprintf("`REML` = %s and `method` = \"%s\" contradict each other; leave out `REML`.", REML,
                 method), "elbo_error_argument")
-}
-
-# As glm() takes it: a family, a function that makes one, or the name of such a function.
-as_family <- function(family, env) {
-  made <- family
-  if (is.character(made) && length(made) == 1) made <- function_named(made, env)
-  if (is.function(made)) made <- tryCatch(made(), error = function(e) NULL)
-  check(inherits(made, "family"), "family", "a family such as gaussian()", family)
-  made
-}
-
-check_family <- function(family) {
-  family <- as_family(family, parent.frame(2))
-  if (is_gaussian_family(family) && family$link == "identity") return(family)
-  if (family$link %in% response_links[[family$family]]) return(family)
-  abort(sprintf("`family` must be gaussian() with identity link, or %s, not %s(%s).",
-                "binomial(), poisson(), negative_binomial() or cumulative()", family$family,
-                family$link), "elbo_error_argument")
 }
 
 check_glmm_magnitudes <- function(design, name) {

@@ -235,7 +235,7 @@ frame_rows <- function(frame, rows) list_rows(attr(frame, "row.names")[rows])
 # Response, weights, offset, standard errors --------------------------------------------------
 
 check_frame <- function(frame, sigma, family) {
-  if (is_gaussian_family(family)) check_response(frame)
+  check_response(frame, family)
   check_scale(frame, "weights")
   check_scale(frame, "se")
   offsets <- c(attr(attr(frame, "terms"), "offset"), match("(offset)", names(frame)))
@@ -255,19 +255,6 @@ check_frame <- function(frame, sigma, family) {
 }
 
 is_numeric_vector <- function(x) (is.numeric(x) || is.logical(x)) && is.null(dim(x))
-
-check_response <- function(frame) {
-  y <- frame[[1]]
-  if (is_numeric_vector(y)) return()
-  name <- names(frame)[1]
-  if (is.matrix(y) || is.data.frame(y)) {
-    abort(sprintf("The response `%s` must be one variable, not %d; fit each column by itself.",
-                  name, ncol(y)), "elbo_error_data")
-  }
-  abort(sprintf("The response `%s` must be numeric, not %s; %s.", name, describe_value(y),
-                "turn it into numbers first, as by as.numeric(as.character())"),
-        "elbo_error_data")
-}
 
 check_scale <- function(frame, name) {
   x <- frame[[paste0("(", name, ")")]]
@@ -295,8 +282,7 @@ build_design <- function(parsed, sigma, frame, contrasts = NULL, family = stats:
   curves <- build_smooths(parsed$smooths, frame)
   check_smooth_size(curves, frame)
   response <- if (!is_gaussian_family(family)) response_of(frame, family)
-  # Thresholds take the place of the intercept.
-  if (!is.null(response$levels)) X <- keep_columns(X, attr(X, "assign") != 0)
+  if (!is.null(response$levels)) X <- without_intercept(X)
 
   list(
     terms = fixed$terms, xlevels = fixed$xlevels, contrasts = attr(X, "contrasts"),
@@ -311,6 +297,14 @@ build_design <- function(parsed, sigma, frame, contrasts = NULL, family = stats:
     ), if (!is.null(response)) list(response = response),
     if (length(curves) > 0) list(curves = curves, B = smooth_matrix(curves, frame)))
   )
+}
+
+# Thresholds take its place.
+without_intercept <- function(X) {
+  intercept <- attr(X, "assign") == 0
+  if (any(intercept)) return(keep_columns(X, !intercept))
+  abort(c("With family cumulative() the thresholds are the intercepts: they cannot be left out.",
+          "Write the formula without `0 +` or `- 1`."), "elbo_error_formula")
 }
 
 # The model matrix, with the factors coded as asked for.
