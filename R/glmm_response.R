@@ -13,6 +13,7 @@ is_gaussian <- function(fit) is_gaussian_family(family(fit))
 
 fit_general <- function(design, held, method, prior, family, control) {
   check_general(design, held, method, prior, family, control$quadrature)
+  check_separated(design, held, prior)
   answer <- ascend_general(design, held, control, function(design, held) {
     glmm_map(without_priors(prior, design$aliased), design, held)
   })
