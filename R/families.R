@@ -84,9 +84,10 @@ check_family <- function(family, env) {
 # What fits such responses.
 instead_of <- function(family) {
   quasi <- paste("A quasi-likelihood is no likelihood: overdispersed counts are",
-                 "negative_binomial(), overdispersed successes have a random term of rows, (1 | row).")
-  positive <- paste("Positive responses may be fitted as log(y) by gaussian(); a generalised linear",
-                    "mixed model of them is lme4::glmer()'s or glmmTMB's.")
+                 "negative_binomial(), overdispersed successes have a random term of rows,",
+                 "(1 | row).")
+  positive <- paste("Positive responses may be fitted as log(y) by gaussian(); a generalised",
+                    "linear mixed model of them is lme4::glmer()'s or glmmTMB's.")
   negative <- "Use negative_binomial(), with variance mu + mu^2/size."
   remedies <- list(
     gaussian = "Transform the response, as log(y), and use the identity link.",

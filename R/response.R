@@ -42,7 +42,7 @@ ordered_response <- function(y, weight) {
 
 check_response <- function(frame, family) {
   checker <- switch(family$family, gaussian = check_gaussian, binomial = check_binomial,
-                    cumulative = check_ordered, check_counts)
+                    cumulative = check_ordered, check_count_response)
   checker(frame[[1]], names(frame)[1], frame)
 }
 
@@ -60,7 +60,7 @@ check_one_variable <- function(y, name, remedy) {
         "elbo_error_data")
 }
 
-check_counts <- function(y, name, frame) {
+check_count_response <- function(y, name, frame) {
   check_one_variable(y, name, "fit each column by itself")
   if (!is_numeric_vector(y)) {
     abort(sprintf("The response `%s` must be counts, not %s.", name, describe_value(y)),
@@ -136,11 +136,11 @@ check_two_levels <- function(y, name) {
   occurring <- sum(tabulate(y, nlevels(y)) > 0)
   if (nlevels(y) == 2 && occurring == 2) return()
   if (occurring < 2) return(abort_one_category(y, name))
-  abort(c(sprintf("The response `%s` must have two levels for family binomial(), not %d (%s).", name,
-                  nlevels(y), quote_names(levels(y), 5)),
+  abort(c(sprintf("The response `%s` must have two levels for family binomial(), not %d (%s).",
+                  name, nlevels(y), quote_names(levels(y), 5)),
           if (occurring == 2) sprintf("Use droplevels(%s).", name) else
-            sprintf("Write %s == \"%s\" for one of them, or cumulative() if they are ordered.", name,
-                    levels(y)[nlevels(y)])), "elbo_error_data")
+            sprintf("Write %s == \"%s\" for one of them, or cumulative() if they are ordered.",
+                    name, levels(y)[nlevels(y)])), "elbo_error_data")
 }
 
 abort_one_category <- function(y, name) {
@@ -154,7 +154,8 @@ abort_one_category <- function(y, name) {
 check_ordered <- function(y, name, frame) {
   if (!is.ordered(y)) {
     check_one_variable(y, name, "fit each column by itself")
-    abort(c(sprintf("The response `%s` must be an ordered factor, not %s.", name, describe_value(y)),
+    abort(c(sprintf("The response `%s` must be an ordered factor, not %s.", name,
+                    describe_value(y)),
             sprintf("Write factor(%s, levels = c(lowest, ..., highest), ordered = TRUE).", name)),
           "elbo_error_data")
   }

@@ -10,16 +10,15 @@
 # thresholds) if G d >= 0 for its rows of G: -x for a zero count or no success, x for success
 # throughout, x and -x, thus x'd = 0, for what lies between; for category j, with thresholds t below
 # and above, x'd >= t_(j-1) and x'd <= t_j.  If some row gains, d separates.  None does just where
-# l'G = 0 for weights l that are all positive (Stiemke), as (y - mu) gives them at a maximum.  So with
+# l'G = 0 for weights l that are all positive (Stiemke), as |y - mu| are at a maximum.  So with
 # l = 1 + m the smallest |G'(1 + m)| over m >= 0 is zero, or else its residual r is a direction:
 # -G r >= 0 by the Kuhn-Tucker conditions, and the sum of -G r is |r|^2 > 0.  Nothing is left to
 # judgement but rounding.
 
 check_separated <- function(design, held, prior) {
-  if (any(lengths(prior) > 0)) {
-    # A proper law bounds its coefficient.
-    held <- held[!held$name %in% bounded_names(prior, held, design), ]
-  }
+  # A proper law bounds its coefficient.
+  bounded <- names(Filter(length, glmm_map(prior, design, held)$stated))
+  held <- held[!held$name %in% bounded, ]
   free <- held[held$block %in% c("beta", "threshold") & is.na(held$constant), ]
   X <- design$X[, free$name[free$block == "beta"], drop = FALSE]
   found <- separating_direction(design$response, X, sum(free$block == "threshold"))
@@ -36,19 +35,10 @@ check_separated <- function(design, held, prior) {
         "elbo_error_separation")
 }
 
-# Coefficients that have a proper law of their own.
-bounded_names <- function(prior, held, design) {
-  resolved <- resolve_priors(prior, held[names(held) != "constant"], design$group_name)
-  proper <- vapply(resolved, function(one) {
-    !is.null(one) && !one$distribution %in% c("constant", "flat")
-  }, NA)
-  held$name[proper]
-}
-
 # `X`: the columns whose coefficients are free to grow.
 separating_direction <- function(response, X, n_threshold = 0L) {
   sides <- response_sides(response, X, n_threshold)
-  allowed <- null_space(sides$equal) # by the rows between the ends
+  allowed <- columns_allowed(sides$equal) # by the rows between the ends
   if (ncol(allowed) == 0 || nrow(sides$above) == 0) return()
   A <- sides$above %*% allowed
   if (part_overlaps(A)) return()
@@ -70,9 +60,9 @@ response_sides <- function(response, X, n_threshold) {
     below <- which(y > 0)
     above <- which(y < n_threshold)
     step <- diag(n_threshold)
-    return(list(equal = matrix(0, 0, ncol(X) + n_threshold), row = c(below, above),
-                above = rbind(cbind(X[below, , drop = FALSE], -step[y[below], , drop = FALSE]),
-                              cbind(-X[above, , drop = FALSE], step[y[above] + 1, , drop = FALSE]))))
+    rises <- rbind(cbind(X[below, , drop = FALSE], -step[y[below], , drop = FALSE]),
+                   cbind(-X[above, , drop = FALSE], step[y[above] + 1, , drop = FALSE]))
+    return(list(equal = matrix(0, 0, ncol(rises)), above = rises, row = c(below, above)))
   }
   most <- if (response$law != "binomial") Inf else if (is.null(response$size)) 1 else response$size
   said <- rep_len(most > 0, length(y)) # no trials say nothing
@@ -83,8 +73,8 @@ response_sides <- function(response, X, n_threshold) {
 }
 
 # Columns that span the directions d with E d = 0.
-null_space <- function(E) {
-  unit <- column_units(E)
+columns_allowed <- function(E) {
+  unit <- largest_of_columns(E)
   if (nrow(E) == 0) return(diag(ncol(E)))
   decomposition <- qr(E / rep(unit, each = nrow(E)), tol = 1e-7)
   p <- ncol(E)
@@ -99,24 +89,24 @@ null_space <- function(E) {
   N[order(decomposition$pivot), , drop = FALSE] / unit
 }
 
-column_units <- function(A) {
+largest_of_columns <- function(A) {
   unit <- apply(abs(A), 2, max, 0)
   replace(unit, unit == 0, 1)
 }
 
-# Of many rows some are enough, where they tell all columns apart: a direction in which none of these
-# gains is zero.
+# Of many rows some are enough, where they tell all columns apart: a direction in which none of
+# these gains is zero.
 part_overlaps <- function(A) {
   if (nrow(A) <= 5000) return(FALSE)
   A <- A[seq(1, nrow(A), length.out = 5000), , drop = FALSE]
-  qr(A / rep(column_units(A), each = nrow(A)), tol = 1e-7)$rank == ncol(A) &&
+  qr(A / rep(largest_of_columns(A), each = nrow(A)), tol = 1e-7)$rank == ncol(A) &&
     is.null(separating_combination(A))
 }
 
-# A d >= 0 and not zero: such a d, or NULL where there is none.  Non-negative least squares (Lawson &
-# Hanson 1974, chapter 23) on an orthogonal basis of the columns and rows of length one.
+# A d >= 0 and not zero: such a d, or NULL where there is none.  Non-negative least squares (Lawson
+# and Hanson 1974, chapter 23) on an orthogonal basis of the columns, with rows of length one.
 separating_combination <- function(A) {
-  unit <- column_units(A)
+  unit <- largest_of_columns(A)
   decomposition <- qr(A / rep(unit, each = nrow(A)), tol = 1e-7)
   rank <- decomposition$rank
   if (rank == 0) return()

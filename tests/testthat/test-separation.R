@@ -81,3 +81,11 @@ test_that("a separated fit is refused by name", {
   data$y <- factor(data$y + (data$arm == "c"), ordered = TRUE)
   expect_error(fit_glmm(y ~ arm + (1 | g), data, cumulative()), class = "elbo_error_separation")
 })
+
+test_that("a normal prior bounds what the responses do not", {
+  data <- data.frame(g = gl(6, 5), arm = rep(c("a", "b", "c"), 10), y = rep(c(0, 1, 1, 1, 0, 0), 5))
+  data$y[data$arm == "c"] <- 1
+  fit <- fit_glmm(y ~ arm + (1 | g), data, binomial(), prior = priors(armc = normal(0, 2.5)))
+  expect_true(all(is.finite(coef(fit))))
+  expect_lt(convergence(fit)$gradient, 1e-6)
+})
