@@ -33,6 +33,20 @@ exercise_mixtures <- function() {
   }
 }
 
+# Responses that are not gaussian: quadrature, Laplace's method, several factors, a prior.
+exercise_responses <- function() {
+  few <- elbo_control(progress = FALSE, max_iter = 3, threads = 2)
+  rows <- transform(sites, count = rep(c(0, 3, 5), 4), up = y > 2)
+  fit <- function(formula, family, ...) {
+    suppressWarnings(fit_glmm(formula, rows, family = family, control = few, ...))
+  }
+  latent(fit(up ~ x + (1 + x | site), binomial()))
+  fit(count ~ x + (1 | site), poisson(), prior = priors(beta = normal(0, 2), sd = half_t(3, 1)))
+  elbo(fit(count ~ x + (1 | site) + (1 | arm), poisson()))
+  few$quadrature <- 1L
+  elbo(fit(up ~ x + (1 | site), binomial("probit")))
+}
+
 # Curves of units, with each law of their deviations.
 exercise_curves <- function() {
   few <- elbo_control(progress = FALSE, max_iter = 3, threads = 2)
@@ -96,6 +110,7 @@ exercise <- function() {
   convergence(fit, check = TRUE)
   sensitivity(fit, to = "prior")
   exercise_mixtures()
+  exercise_responses()
   exercise_curves()
   exercise_sky()
   try(fit_glmm(y ~ x + (1 | site), transform(sites, y = NA), control = control), silent = TRUE)

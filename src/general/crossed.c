@@ -253,7 +253,8 @@ static elbo_status find_mode(general_crossed *c, const general_rows *rows, const
     for (int halving = 0; halving < MOST_HALVINGS; halving++, length *= 0.5) {
       for (int k = 0; k < c->n; k++) c->trial[k] = c->v[k] + length * c->step[k];
       next = log_joint(c, rows, at, c->trial);
-      if (next >= *h + 1e-4 * length * decrement || (decrement < 1e-9 && isfinite(next))) break;
+      const double silent = 1e-14 * (1.0 + fabs(*h)) * (1.0 + sqrt((double)rows->n));
+      if (next >= *h + 1e-4 * length * decrement || (decrement < silent && isfinite(next))) break;
     }
     memcpy(c->v, c->trial, (size_t)c->n * sizeof(double));
     *h = next;

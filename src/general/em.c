@@ -64,7 +64,7 @@ elbo_status general_kl(void *work, double *value) {
 
 double general_rounding(void *work) {
   const general_work *w = (general_work *)work;
-  return 1e-9 * (1.0 + fabs(w->at.value)) + 2.0 * w->accuracy;
+  return 1e-9 * (1.0 + fabs(w->at.value)) + 2.0 * w->accuracy + general_noise(w);
 }
 
 /* ---- M-step ---------------------------------------------------------------------------------- */

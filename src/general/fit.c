@@ -95,7 +95,9 @@ static int more_nodes(const general_work *w) {
 }
 
 /* Of the value, and of an estimate in standard errors. */
-static double value_moves(double value) { return fmax(1e-8, 1e-12 * fabs(value)); }
+static double value_moves(const general_work *w) {
+  return fmax(1e-8, fmax(1e-12 * fabs(w->at.value), general_noise(w)));
+}
 static const double ESTIMATE_MOVES = 1e-5;
 
 elbo_status general_grow_nodes(general_work *w) {
@@ -109,7 +111,7 @@ elbo_status general_grow_nodes(general_work *w) {
     status = general_set_nodes(w, next);
     if (status == ELBO_OK) status = general_log_evidence(w, &value);
     w->accuracy = fabs(value - before);
-    if (status == ELBO_OK && w->accuracy <= value_moves(value)) {
+    if (status == ELBO_OK && w->accuracy <= value_moves(w)) {
       general_put_back_nodes(w, &kept);
       break;
     }
@@ -131,7 +133,7 @@ static elbo_status nodes_suffice(general_work *w, int *suffice) {
   if (status != ELBO_OK) return status;
   w->accuracy = fabs(value - before);
   *suffice =
-      w->accuracy <= value_moves(value) && dot(g, step, n) <= ESTIMATE_MOVES * ESTIMATE_MOVES;
+      w->accuracy <= value_moves(w) && dot(g, step, n) <= ESTIMATE_MOVES * ESTIMATE_MOVES;
   if (*suffice) general_put_back_nodes(w, &kept);
   return ELBO_OK;
 }

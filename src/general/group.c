@@ -195,7 +195,8 @@ static elbo_status find_mode(group *G, double *mode, general_space *s) {
     for (int halving = 0; halving < MOST_HALVINGS; halving++, factor *= 0.5) {
       for (int c = 0; c < q; c++) v[c] = mode[c] + factor * step[c];
       h = log_joint(G, v, s);
-      if (h >= G->h + 1e-4 * factor * decrement || (decrement < 1e-9 && isfinite(h))) break;
+      const double silent = 1e-14 * (1.0 + fabs(G->h)) * (1.0 + sqrt((double)G->n));
+      if (h >= G->h + 1e-4 * factor * decrement || (decrement < silent && isfinite(h))) break;
     }
     memcpy(mode, v, (size_t)q * sizeof(double));
     G->h = h;

@@ -160,6 +160,10 @@ static elbo_status over_groups(general_work *w, const general_point *at, general
   return (elbo_status)worst;
 }
 
+double general_noise(const general_work *w) {
+  return 2e-15 * (fabs(w->constant) + fabs(w->at.value - w->constant));
+}
+
 elbo_status general_evaluate(general_work *w, general_order order) {
   const general_point at = point_of(w);
   if (w->known >= order) return ELBO_OK;

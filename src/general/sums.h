@@ -56,6 +56,9 @@ typedef struct {
 general_kept general_keep_nodes(general_work *w);
 void general_put_back_nodes(general_work *w, const general_kept *kept);
 elbo_status general_set_theta(general_work *w, const double *theta);
+/* What rounding leaves unknown of the value: large counts have a log density whose terms are large,
+ * and whose constant takes most of them back. */
+double general_noise(const general_work *w);
 /* w->at at theta, to that order at least. */
 elbo_status general_evaluate(general_work *w, general_order order);
 /* By theta: the gradient (n_theta), Fisher's where the nodes suffice, else (w->few) that of
