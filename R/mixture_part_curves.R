@@ -96,6 +96,7 @@ random_design <- function(bars, frame, structure, curves) {
   check_repeated_terms(Z, bars)
   terms <- Map(function(block, z) c(block, list(contrasts = attr(z, "contrasts"))), described, Z)
   size <- vapply(Z, ncol, 0L)
+  if (structure$structure == "free") check_latent_size(max(size))
   Z <- Reduce(cbind, Z)
   dependent <- colnames(Z)[!independent_columns(Z)]
   if (length(dependent) > 0) {

@@ -23,6 +23,7 @@ build_random <- function(bars, described, frame) {
   Z <- lapply(described, function(term) model.matrix(term$terms, frame))
   check_repeated_terms(Z, bars)
   size <- vapply(Z, ncol, 0L)
+  check_latent_size(sum(size))
   random <- Map(function(bar, term, z, last) {
     c(list(group = bar$group_name, columns = seq_len(ncol(z)) + last - ncol(z), law = bar$law),
       term, attributes(z)[intersect(c("contrasts", "assign"), names(attributes(z)))])
@@ -60,6 +61,13 @@ check_repeated_terms <- function(Z, bars) {
                     group), "after (1 | g) write (0 + x | g), not (x | g)."),
           "elbo_error_formula")
   }
+}
+
+# As LATENT_MAX_TERMS of src/law/latent_law.h.
+check_latent_size <- function(size) {
+  if (size <= 64) return()
+  abort(c(sprintf("%d columns of random terms share a covariance, which may have 64;", size),
+          "take fewer levels, or a smaller basis."), "elbo_error_formula")
 }
 
 frame_group <- function(bar, frame) {

@@ -75,7 +75,7 @@ static elbo_status m_step(void *work, const double *stat, const double *r, int *
     if (w->covariance_scale == NULL) status = climb_covariances(w, stat, r, component);
     if (status != ELBO_OK) return status;
   }
-  if (w->spec.method != MIXTURE_VB) curves_em_take_roots(w);
+  if (w->spec.method != MIXTURE_VB) curves_em_take_eta(w);
   return ELBO_OK;
 }
 

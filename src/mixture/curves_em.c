@@ -1,8 +1,8 @@
 /* The mixture of curves with parameters as points: the best variances, free coordinates, gradient,
  * priors, theta.
  *
- * A free block of Gamma is L L' with the rows of L free, a multiple is s^2 times its matrix: zero
- * and singular covariances are ordinary points, where the gradient by what vanished is zero. */
+ * A block of Gamma has a latent law (law/latent_law.h), of a multiple that of its factor: zero and
+ * singular covariances are ordinary points, where the gradient by what vanished is zero. */
 #include "math/la.h"
 #include "law/exponential_family.h"
 #include "mixture/curves_cells.h"
@@ -172,21 +172,18 @@ static void set_sigma(curves *w, int s, double sigma) {
   w->log_variance[s] = 2.0 * log(sigma);
 }
 
-/* The roots that are coordinates, in the place of their blocks.  They are kept, as Gamma has
- * forgotten their signs, on which the gradient depends. */
-static double *kept_root(const curves *w, int g, const curve_block *b) {
-  return w->roots + square(w->spec.q) * (size_t)g + b->first * (w->spec.q + 1);
+/* The coordinates of a block are kept, as Gamma has forgotten the signs of its root, on which the
+ * gradient depends. */
+static double *eta_of(const curves *w, int g, const curve_block *b) {
+  return w->eta + w->n_eta * g + b->eta_at;
 }
 
-void curves_em_take_roots(const curves *w) {
-  const int q = w->spec.q;
+void curves_em_take_eta(const curves *w) {
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
-      double *root = kept_root(w, g, b);
       root_of(w, g, b, w->one, w->two);
-      for (int a = 0; a < b->order; a++)
-        for (int c = 0; c <= a; c++) root[a + q * c] = w->two[a + b->order * c];
+      latent_law_pack(&b->law, w->two, eta_of(w, g, b));
     }
 }
 
@@ -200,7 +197,7 @@ static elbo_status restore(void *work, int *component) {
       for (int b = 0; b < q; b++)
         gamma_at(w, g)[a + q * b] = w->covariance[a + q * b + q * q * g] / gamma_unit(w, a, b);
   for (int s = 0; s < w->n_sigma; s++) set_sigma(w, s, w->sigma[s] * w->y_scale);
-  curves_em_take_roots(w);
+  curves_em_take_eta(w);
   return curves_smooth_restore(w);
 }
 
@@ -267,13 +264,9 @@ static void pack(const void *work, double *eta) {
   memcpy(eta, w->beta, (size_t)size * sizeof(double));
   curves_smooth_pack(w, eta, eta + size);
   eta += size + curves_smooth_n_eta(w);
-  for (int g = 0; g < w->n_gamma; g++)
-    for (int i = 0; i < w->n_block; i++) {
-      const curve_block *b = w->block + i;
-      if (b->held) continue;
-      for (int a = 0; a < b->order; a++)
-        for (int c = 0; c <= a; c++) *eta++ = kept_root(w, g, b)[a + w->spec.q * c];
-    }
+  const int size_of_gamma = w->n_gamma * w->n_eta;
+  memcpy(eta, w->eta, (size_t)size_of_gamma * sizeof(double));
+  eta += size_of_gamma;
   for (int s = 0; s < w->n_sigma; s++)
     if (sigma_free(w, s)) *eta++ = 0.5 * w->log_variance[s];
 }
@@ -284,15 +277,14 @@ static elbo_status unpack(void *work, const double *eta) {
   memcpy(w->beta, eta, (size_t)size * sizeof(double));
   const elbo_status status = curves_smooth_unpack(w, eta + size);
   eta += size + curves_smooth_n_eta(w);
+  const int size_of_gamma = w->n_gamma * w->n_eta;
+  memcpy(w->eta, eta, (size_t)size_of_gamma * sizeof(double));
+  eta += size_of_gamma;
   for (int g = 0; g < w->n_gamma; g++)
     for (int i = 0; i < w->n_block; i++) {
       const curve_block *b = w->block + i;
       const int o = b->order;
-      if (b->held) continue;
-      memset(w->one, 0, square(o) * sizeof(double));
-      for (int a = 0; a < o; a++)
-        for (int c = 0; c <= a; c++)
-          w->one[a + o * c] = kept_root(w, g, b)[a + w->spec.q * c] = *eta++;
+      latent_law_root(&b->law, eta_of(w, g, b), w->one);
       la_multiply_t(w->one, w->one, o, o, o, w->two);
       curves_put(w, b, w->two, gamma_at(w, g));
     }
@@ -322,21 +314,19 @@ static elbo_status derivative_of_block(const curves *w, int g, const curve_block
   return ELBO_OK;
 }
 
-/* d = tr(G dGamma) / 2 with dGamma = dL L' + L dL' is the sum of (G L) dL. */
+/* d = tr(G dGamma) / 2. */
 static elbo_status gradient_of_gamma(const curves *w, int g, double **out) {
   for (int i = 0; i < w->n_block; i++) {
     const curve_block *b = w->block + i;
-    const int o = b->order;
     if (b->held) continue;
     const elbo_status status =
         derivative_of_block(w, g, b, w->totals->H + square(w->spec.q) * (size_t)g, w->one);
     if (status != ELBO_OK) return status;
-    const double *L = kept_root(w, g, b);
-    for (int a = 0; a < o; a++)
-      for (int c = 0; c <= a; c++, (*out)++) {
-        **out = 0.0;
-        for (int e = c; e < o; e++) **out += w->one[a + o * e] * L[e + w->spec.q * c];
-      }
+    for (int k = 0; k < b->law.n_eta; k++, (*out)++) {
+      latent_law_slope(&b->law, eta_of(w, g, b), k, w->two);
+      **out = 0.0;
+      for (int a = 0; a < b->order * b->order; a++) **out += 0.5 * w->one[a] * w->two[a];
+    }
   }
   return ELBO_OK;
 }
@@ -417,7 +407,7 @@ static int settle(void *work, const double *stat, const double *r) {
   for (int g = 0; g < w->n_gamma && w->covariance_scale == NULL; g++)
     for (int i = 0; i < w->n_block; i++)
       moved |= (w->block[i].order > 1 ? drop_dimensions : drop_variance)(w, g, w->block + i);
-  if (moved) curves_em_take_roots(w);
+  if (moved) curves_em_take_eta(w);
   for (int j = 0; j < w->spec.k && w->smooth.n > 0; j++) {
     curves_sums(w, stat, r, j, OF_COEFFICIENTS);
     moved |= curves_smooth_settle(w, j);
@@ -427,17 +417,33 @@ static int settle(void *work, const double *stat, const double *r) {
 
 /* ---- construction ---------------------------------------------------------------------------- */
 
+/* Blocks of order 1 are normal laws of one term, whose sd of a multiple may be held. */
+static void give_laws(curves *w, const elbo_memory *mem) {
+  double *sd = elbo_doubles(mem, (size_t)larger(w->spec.q, 1));
+  w->n_eta = 0;
+  for (int i = 0; i < w->n_block; i++) {
+    curve_block *b = w->block + i;
+    for (int a = 0; a < b->order; a++)
+      sd[a] = b->held ? w->spec.multiple_constant[i] * w->y_scale : NAN;
+    const latent_terms terms = {.kind = LATENT_FREE, .q = b->order, .sd = sd, .cor = NAN};
+    latent_law_init(&b->law, &terms, mem);
+    b->eta_at = w->n_eta;
+    w->n_eta += b->law.n_eta;
+  }
+}
+
 elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem) {
   const int p = w->spec.p, q = w->spec.q, k = w->spec.k;
   int most = 1;
   for (int i = 0; i < w->n_block; i++) most = larger(most, w->block[i].order);
+  give_laws(w, mem);
   w->root = elbo_doubles(mem, 4 * square(most));
   w->equations = elbo_doubles(mem, packed_size(most) * (packed_size(most) + 1));
   w->covariance = elbo_doubles(mem, square(q) * (size_t)w->n_gamma);
   w->sigma = elbo_doubles(mem, (size_t)w->n_sigma);
-  w->roots = elbo_doubles(mem, square(q) * (size_t)w->n_gamma);
+  w->eta = elbo_doubles(mem, (size_t)larger(w->n_eta * w->n_gamma, 1));
   w->spectrum = elbo_doubles(mem, (size_t)most + la_eigen_size(most));
-  curves_em_take_roots(w);
+  curves_em_take_eta(w);
   part->field[part->n_field++] = (mixture_field){"coefficients", w->coefficients, 2, {p, k, 0}, 1};
   part->field[part->n_field++] = (mixture_field){
       "covariance", w->covariance, 3, {q, q, w->n_gamma}, !w->spec.common_covariance};
@@ -445,9 +451,7 @@ elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem) {
       (mixture_field){"sigma", w->sigma, 1, {w->n_sigma, 0, 0}, !w->spec.linear.common_sigma};
   curves_smooth_fields(w, part, mem);
   for (int j = 0; j < k; j++) curves_smooth_spread(w, j);
-  part->n_eta = p * k + curves_smooth_n_eta(w);
-  for (int i = 0; i < w->n_block; i++)
-    part->n_eta += w->block[i].held ? 0 : w->n_gamma * (int)packed_size(w->block[i].order);
+  part->n_eta = p * k + curves_smooth_n_eta(w) + w->n_gamma * w->n_eta;
   for (int s = 0; s < w->n_sigma; s++) part->n_eta += sigma_free(w, s);
   part->restore = restore;
   part->prepare = prepare;

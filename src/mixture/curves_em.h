@@ -8,7 +8,7 @@ elbo_status curves_em(mixture_part *part, curves *w, const elbo_memory *mem);
 /* Gamma_g and sigma_s at their best given the laws of u; and Gamma_g, without a prior, by other
  * ways up. */
 void curves_em_gamma(curves *w, int g, double n, const double *H);
-void curves_em_take_roots(const curves *w);
+void curves_em_take_eta(const curves *w);
 void curves_mm_gamma(const curves *w, int g, const double *T, const double *H);
 void curves_em_root(const curves *w, const double *stat, const double *r, int g,
                     const curve_block *b);

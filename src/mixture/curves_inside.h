@@ -25,6 +25,7 @@
 
 #include "math/rows.h"
 #include "math/small.h"
+#include "law/latent_law.h"
 #include "law/sd_prior.h"
 #include "mixture/curves.h"
 
@@ -51,6 +52,8 @@ typedef struct {
   int reference; /* of a multiple: the column with the largest element of the matrix's diagonal */
   int held;
   double df; /* of the prior */
+  latent_law law; /* em: of the block, or of its multiple */
+  int eta_at;     /* where its coordinates are among those of a Gamma */
 } curve_block;
 
 /* Cross-products of the units of one design under r_ij, about R beta_j. */
@@ -128,7 +131,8 @@ typedef struct {
   double *Gamma;        /* q x q x n_gamma */
   double *variance;     /* n_sigma */
   double *log_variance; /* n_sigma: E log sigma^2 */
-  double *roots; /* q x q x n_gamma, em: L, Gamma = L L', of each block; of a multiple its root */
+  int n_eta;        /* em: of a Gamma */
+  double *eta;      /* n_eta x n_gamma */
   double *beta_cov; /* p x p x k: of q(beta) (em: of smooths, 0 elsewhere), or NULL */
   curve_smooth smooth;
   double *Scale;  /* q x q x n_gamma, vb: of inverse Wishart laws */

@@ -256,6 +256,8 @@ static void check_restore(int options, mixture_method method) {
   problem f;
   part_test t = problem_part(&f, method, options);
   int component = -1;
+  CHECK(part_prepare(&t));
+  part_gather(&t); /* by the factors of what was prepared */
   part_m_step(&t);
   const double *before = part_densities(&t);
   CHECK(t.part.restore(t.part.work, &component) == ELBO_OK);

@@ -152,6 +152,13 @@ test_that("interaction groups are the combinations that occur", {
   expect_equal(group_names(design_of(y ~ (1 | f:g:text), d)), "f:g:text")
 })
 
+test_that("more random columns than the laws of latent terms have room for are refused", {
+  wide <- data.frame(y = sin(1:400), g = gl(4, 100), f = gl(65, 1, 400), x = cos(1:400))
+  expect_error(frame_of(y ~ (0 + f | g), wide), "65 columns", class = "elbo_error_formula")
+  expect_error(fit_mixture(y ~ x + (0 + f | g), wide, k = 1, unit = ~ g), "65 columns",
+               class = "elbo_error_formula")
+})
+
 test_that("unused levels are dropped, in groups and in factors", {
   wide <- transform(d, f = factor(f, levels = c("z", "a", "b")), g = factor(g, levels = 0:9))
   r <- frame_of(y ~ f + (1 | g), wide, subset = g != 2)
