@@ -157,9 +157,9 @@ moved_candidate <- function(candidate, units, control) {
   if (candidate$k == 1 || is.null(units$coordinates) || !alive(result)) return(result)
   if (!worth_moving(candidate, units$design)) return(result)
   sample <- candidate$short$n_unit < candidate$model$n_unit
-  run <- if (sample) climb(candidate$short, list(state = result$state), control) else result
+  loose <- loosely(control)
+  run <- if (sample) climb(candidate$short, list(state = result$state), loose) else result
   if (!alive(run)) return(result)
-  loose <- replace(control, "tol", max(near_enough, control$tol))
   moved <- moved_ascent(candidate$short, run, units, loose)
   if (moved$moves == 0) return(result)
   better <- climb(candidate$model, list(state = moved$state), control)

@@ -372,8 +372,9 @@ best_ascent <- function(model, short, starts, control) {
   passes <- passes_of(runs)
   objective <- vapply(runs, function(run) if (alive(run)) run$objective else NA, 0)
   status <- vapply(runs, start_status, "", "short run")
+  sampled <- short$n_unit < model$n_unit
   for (s in order(objective, decreasing = TRUE, na.last = NA)) {
-    runs[[s]] <- climb(short, starts[[s]]$start, control)
+    runs[[s]] <- climb(short, starts[[s]]$start, if (sampled) loosely(control) else control)
     passes <- passes + passes_of(runs[s])
     status[s] <- start_status(runs[[s]], "climbed")
     objective[s] <- if (alive(runs[[s]])) runs[[s]]$objective else NA
@@ -385,13 +386,16 @@ best_ascent <- function(model, short, starts, control) {
   if (length(climbed) == 0) return(runs[[length(runs)]])
   best <- runs[[climbed[1]]]
   passes <- passes - passes_of(list(best))
-  if (short$n_unit < model$n_unit) best <- first_alive(model, runs[climbed], control)
+  if (sampled) best <- first_alive(model, runs[climbed], control)
   else best$others <- runs[climbed[-1]]
   if (alive(best)) best$passes <- best$passes + passes * short$n_unit / model$n_unit
   best$starts <- data.frame(start = vapply(starts, `[[`, "", "name"), objective = objective,
                             status = status)
   best
 }
+
+# To compare ascents of a sample, of which the best goes on with all units.
+loosely <- function(control) replace(control, "tol", max(near_enough, control$tol))
 
 # The start that there is, as far as it goes: nothing is to be compared.
 only_ascent <- function(model, start, control) {
