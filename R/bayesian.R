@@ -245,7 +245,7 @@ expected_draws.elbo_mixture <- function(fit, newdata, latent, n, allow) {
 #' @exportS3Method
 predicted_draws.elbo_mixture <- function(fit, newdata, latent, n, allow) {
   if (responses_apart(design_of(fit)$spec)) {
-    not_for_mixtures("posterior_predict() of several types", "Use simulate(fit, nsim).")
+    not_for("mixture", "posterior_predict() of several types", "Use simulate(fit, nsim).")
   }
   draws <- simulate(fit, n, newdata = newdata)
   used <- if (is.null(newdata)) row.names(draws) %in% row.names(frame_of(fit)) else TRUE

@@ -26,6 +26,23 @@ warn <- function(message, class = NULL, call = user_call(), ...) {
   invisible(message)
 }
 
+# Generics that mean nothing for a kind of fit, whose defaults would stop without a word of what
+# there is instead, or compute something else, refuse in the same words. refusal() is a method that
+# does nothing else; its first argument has the generic's name.
+fits_called <- c(mixture = "mixtures", sky = "catalogues of the sky")
+
+not_for <- function(kind, what, remedy) {
+  abort(c(sprintf("%s: not for %s.", what, fits_called[[kind]]), remedy),
+        "elbo_error_not_available")
+}
+
+refusal <- function(kind, what, remedy, first = "x") {
+  force(remedy)
+  refuse <- function() not_for(kind, what, remedy)
+  arguments <- stats::setNames(rep(list(quote(expr = )), 2), c(first, "..."))
+  as.function(c(arguments, quote(refuse())), envir = environment())
+}
+
 # The outermost call to this package on the way here. The way goes through callers, not through
 # forced promises: in fit_glmm(control = elbo_control(tol = -1)) it is elbo_control(). R may say
 # that a frame's caller is itself or a later one, as within rlang::eval_tidy(): the one below, then.

@@ -205,5 +205,5 @@ influence.elbo_mixture <- function(model, ...) no_influence("influence()", ...)
 
 no_influence <- function(what, ...) {
   check_dots_empty(..., .but = "type")
-  not_for_mixtures(what, "sensitivity(fit, to = \"data\") names the rows that estimates hang on.")
+  not_for("mixture", what, "sensitivity(fit, to = \"data\") names the rows that estimates hang on.")
 }

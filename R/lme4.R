@@ -47,7 +47,7 @@ ngrps.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
   unit <- design_of(object)$spec$unit
   if (is.null(unit)) {
-    not_for_mixtures("ngrps()", "Without `unit` every row is by itself: nobs(fit).")
+    not_for("mixture", "ngrps()", "Without `unit` every row is by itself: nobs(fit).")
   }
   stats::setNames(design_of(object)$n_unit, deparse_line(unit[[1]]))
 }
@@ -77,7 +77,7 @@ getME.elbo_glmm <- function(object, name, ...) {
 #' @exportS3Method lme4::getME
 getME.elbo_mixture <- function(object, name, ...) {
   check_dots_empty(...)
-  not_for_mixtures("getME()", "components(fit) and latent(fit) have the pieces of a mixture.")
+  not_for("mixture", "getME()", "components(fit) and latent(fit) have the pieces of a mixture.")
 }
 
 # In lme4's notation y = X beta + Z b + e, b = Lambda u, and Lambda relative to sigma. The b of a

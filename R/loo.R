@@ -145,6 +145,6 @@ with_p_loo <- function(answer, p_loo) {
 #' @exportS3Method loo::loo
 loo.elbo_mixture <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$loo)
-  not_for_mixtures("loo()", paste("loo::loo(rstantools::log_lik(fit)) judges the approximation",
+  not_for("mixture", "loo()", paste("loo::loo(rstantools::log_lik(fit)) judges the approximation",
                                   "itself; selection(fit) compares mixtures."))
 }

@@ -117,7 +117,7 @@ ranef.elbo_mixture <- function(object, ...) {
   check_dots_empty(..., .but = "condVar")
   law <- law_of(object)
   if (!law$has_deviations) {
-    not_for_mixtures("ranef()", "The latent variables are components: latent(fit).")
+    not_for("mixture", "ranef()", "The latent variables are components: latent(fit).")
   }
   stats::setNames(list(as.data.frame(law$deviations(object))),
                   deparse_line(design_of(object)$spec$unit[[1]]))

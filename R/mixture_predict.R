@@ -310,7 +310,7 @@ simulate.elbo_mixture <- function(object, nsim = 1, seed = NULL, newdata = NULL,
                                   re.form = NA, use.u = FALSE) {
   check_dots_empty(...)
   if (includes_latent(re.form) || check_flag(use.u, "use.u")) {
-    not_for_mixtures("Simulation that keeps the components", "Draw anew, with re.form = NA.")
+    not_for("mixture", "Simulation that keeps the components", "Draw anew, with re.form = NA.")
   }
   nsim <- check_count(nsim, "nsim")
   design <- if (is.null(newdata)) design_of(object)

@@ -1,17 +1,6 @@
 # Generics that mean nothing for a catalogue, whose defaults would stop without a word of what there
 # is instead, or compute something else.
 
-# A method that refuses, whose first argument has the generic's name.
-not_for_sky <- function(what, remedy, first = "x") {
-  force(remedy)
-  refuse <- function() {
-    abort(c(sprintf("%s: not for catalogues of the sky.", what), remedy),
-          "elbo_error_not_available")
-  }
-  arguments <- stats::setNames(rep(list(quote(expr = )), 2), c(first, "..."))
-  as.function(c(arguments, quote(refuse())), envir = environment())
-}
-
 sky_instead <- list(
   latent = "What is latent, the sources, is in catalog(fit).",
   images = "predict(fit), residuals(fit) and latent(fit, type = \"pixels\") are images.",
@@ -26,123 +15,123 @@ sky_instead <- list(
 # ---- random effects and groups -----------------------------------------------------------------
 
 #' @exportS3Method nlme::VarCorr elbo_sky
-VarCorr.elbo_sky <- not_for_sky("VarCorr()", sky_instead$latent)
+VarCorr.elbo_sky <- refusal("sky", "VarCorr()", sky_instead$latent)
 #' @exportS3Method nlme::ranef elbo_sky
-ranef.elbo_sky <- not_for_sky("ranef()", sky_instead$latent, "object")
+ranef.elbo_sky <- refusal("sky", "ranef()", sky_instead$latent, "object")
 #' @exportS3Method lme4::ngrps elbo_sky
-ngrps.elbo_sky <- not_for_sky("ngrps()", sky_instead$latent, "object")
+ngrps.elbo_sky <- refusal("sky", "ngrps()", sky_instead$latent, "object")
 #' @exportS3Method lme4::getME elbo_sky
-getME.elbo_sky <- not_for_sky("getME()", sky_instead$latent, "object")
+getME.elbo_sky <- refusal("sky", "getME()", sky_instead$latent, "object")
 #' @exportS3Method lme4::isSingular elbo_sky
-isSingular.elbo_sky <- not_for_sky("isSingular()", sky_instead$latent)
+isSingular.elbo_sky <- refusal("sky", "isSingular()", sky_instead$latent)
 #' @exportS3Method lme4::rePCA elbo_sky
-rePCA.elbo_sky <- not_for_sky("rePCA()", sky_instead$latent)
+rePCA.elbo_sky <- refusal("sky", "rePCA()", sky_instead$latent)
 #' @exportS3Method insight::get_variance elbo_sky
-get_variance.elbo_sky <- not_for_sky("get_variance()", sky_instead$latent)
+get_variance.elbo_sky <- refusal("sky", "get_variance()", sky_instead$latent)
 
 # ---- rows of data ------------------------------------------------------------------------------
 
 #' @exportS3Method generics::augment elbo_sky
-augment.elbo_sky <- not_for_sky("augment()", sky_instead$images)
+augment.elbo_sky <- refusal("sky", "augment()", sky_instead$images)
 #' @exportS3Method lme4::getData elbo_sky
 #' @exportS3Method nlme::getData elbo_sky
-getData.elbo_sky <- not_for_sky("getData()", sky_instead$images, "object")
+getData.elbo_sky <- refusal("sky", "getData()", sky_instead$images, "object")
 #' @exportS3Method ggplot2::fortify elbo_sky
-fortify.elbo_sky <- not_for_sky("fortify()", sky_instead$images, "model")
+fortify.elbo_sky <- refusal("sky", "fortify()", sky_instead$images, "model")
 #' @exportS3Method insight::get_datagrid elbo_sky
-get_datagrid.elbo_sky <- not_for_sky("get_datagrid()", sky_instead$images)
+get_datagrid.elbo_sky <- refusal("sky", "get_datagrid()", sky_instead$images)
 #' @exportS3Method emmeans::recover_data elbo_sky
-recover_data.elbo_sky <- not_for_sky("recover_data()", sky_instead$images, "object")
+recover_data.elbo_sky <- refusal("sky", "recover_data()", sky_instead$images, "object")
 #' @exportS3Method emmeans::emm_basis elbo_sky
-emm_basis.elbo_sky <- not_for_sky("emm_basis()", sky_instead$images, "object")
+emm_basis.elbo_sky <- refusal("sky", "emm_basis()", sky_instead$images, "object")
 #' @exportS3Method
-hatvalues.elbo_sky <- not_for_sky("hatvalues()", sky_instead$images, "model")
+hatvalues.elbo_sky <- refusal("sky", "hatvalues()", sky_instead$images, "model")
 #' @exportS3Method
-rstandard.elbo_sky <- not_for_sky("rstandard()", sky_instead$images, "model")
+rstandard.elbo_sky <- refusal("sky", "rstandard()", sky_instead$images, "model")
 #' @exportS3Method
-rstudent.elbo_sky <- not_for_sky("rstudent()", sky_instead$images, "model")
+rstudent.elbo_sky <- refusal("sky", "rstudent()", sky_instead$images, "model")
 #' @exportS3Method
-sigma.elbo_sky <- not_for_sky("sigma()", sky_instead$images, "object")
+sigma.elbo_sky <- refusal("sky", "sigma()", sky_instead$images, "object")
 
 # ---- draws and refits --------------------------------------------------------------------------
 
 #' @exportS3Method
-bootstrap.elbo_sky <- not_for_sky("bootstrap()", sky_instead$draws, "object")
+bootstrap.elbo_sky <- refusal("sky", "bootstrap()", sky_instead$draws, "object")
 #' @exportS3Method lme4::refit elbo_sky
-refit.elbo_sky <- not_for_sky("refit()", sky_instead$draws, "object")
+refit.elbo_sky <- refusal("sky", "refit()", sky_instead$draws, "object")
 #' @exportS3Method lme4::refitML elbo_sky
-refitML.elbo_sky <- not_for_sky("refitML()", sky_instead$draws)
+refitML.elbo_sky <- refusal("sky", "refitML()", sky_instead$draws)
 #' @exportS3Method car::Boot elbo_sky
-Boot.elbo_sky <- not_for_sky("Boot()", sky_instead$draws, "object")
+Boot.elbo_sky <- refusal("sky", "Boot()", sky_instead$draws, "object")
 #' @exportS3Method sandwich::vcovBS elbo_sky
-vcovBS.elbo_sky <- not_for_sky("vcovBS()", sky_instead$draws)
+vcovBS.elbo_sky <- refusal("sky", "vcovBS()", sky_instead$draws)
 
 # ---- influence ---------------------------------------------------------------------------------
 
 #' @exportS3Method
-sensitivity.elbo_sky <- not_for_sky("sensitivity()", sky_instead$pixels, "object")
+sensitivity.elbo_sky <- refusal("sky", "sensitivity()", sky_instead$pixels, "object")
 #' @exportS3Method
-influence.elbo_sky <- not_for_sky("influence()", sky_instead$pixels, "model")
+influence.elbo_sky <- refusal("sky", "influence()", sky_instead$pixels, "model")
 #' @exportS3Method
-cooks.distance.elbo_sky <- not_for_sky("cooks.distance()", sky_instead$pixels, "model")
+cooks.distance.elbo_sky <- refusal("sky", "cooks.distance()", sky_instead$pixels, "model")
 #' @exportS3Method loo::loo elbo_sky
-loo.elbo_sky <- not_for_sky("loo()", sky_instead$pixels)
+loo.elbo_sky <- refusal("sky", "loo()", sky_instead$pixels)
 
 # ---- terms of a formula ------------------------------------------------------------------------
 
 #' @exportS3Method
-add1.elbo_sky <- not_for_sky("add1()", sky_instead$terms, "object")
+add1.elbo_sky <- refusal("sky", "add1()", sky_instead$terms, "object")
 #' @exportS3Method
-drop1.elbo_sky <- not_for_sky("drop1()", sky_instead$terms, "object")
+drop1.elbo_sky <- refusal("sky", "drop1()", sky_instead$terms, "object")
 #' @exportS3Method
-selection.elbo_sky <- not_for_sky("selection()", sky_instead$terms, "object")
+selection.elbo_sky <- refusal("sky", "selection()", sky_instead$terms, "object")
 #' @exportS3Method car::Anova elbo_sky
-Anova.elbo_sky <- not_for_sky("Anova()", sky_instead$terms, "mod")
+Anova.elbo_sky <- refusal("sky", "Anova()", sky_instead$terms, "mod")
 #' @exportS3Method car::vif elbo_sky
-vif.elbo_sky <- not_for_sky("vif()", sky_instead$terms, "mod")
+vif.elbo_sky <- refusal("sky", "vif()", sky_instead$terms, "mod")
 
 # ---- scores ------------------------------------------------------------------------------------
 
 #' @exportS3Method sandwich::estfun elbo_sky
-estfun.elbo_sky <- not_for_sky("estfun()", sky_instead$errors)
+estfun.elbo_sky <- refusal("sky", "estfun()", sky_instead$errors)
 #' @exportS3Method sandwich::bread elbo_sky
-bread.elbo_sky <- not_for_sky("bread()", sky_instead$errors)
+bread.elbo_sky <- refusal("sky", "bread()", sky_instead$errors)
 #' @exportS3Method clubSandwich::vcovCR elbo_sky
-vcovCR.elbo_sky <- not_for_sky("vcovCR()", sky_instead$errors, "obj")
+vcovCR.elbo_sky <- refusal("sky", "vcovCR()", sky_instead$errors, "obj")
 
 # ---- checks of one normal law ------------------------------------------------------------------
 
 #' @exportS3Method performance::check_model elbo_sky
-check_model.elbo_sky <- not_for_sky("check_model()", sky_instead$check)
+check_model.elbo_sky <- refusal("sky", "check_model()", sky_instead$check)
 #' @exportS3Method performance::check_normality elbo_sky
-check_normality.elbo_sky <- not_for_sky("check_normality()", sky_instead$check)
+check_normality.elbo_sky <- refusal("sky", "check_normality()", sky_instead$check)
 #' @exportS3Method performance::check_heteroscedasticity elbo_sky
-check_heteroscedasticity.elbo_sky <- not_for_sky("check_heteroscedasticity()", sky_instead$check)
+check_heteroscedasticity.elbo_sky <- refusal("sky", "check_heteroscedasticity()", sky_instead$check)
 #' @exportS3Method performance::check_outliers elbo_sky
-check_outliers.elbo_sky <- not_for_sky("check_outliers()", sky_instead$check)
+check_outliers.elbo_sky <- refusal("sky", "check_outliers()", sky_instead$check)
 #' @exportS3Method performance::check_predictions elbo_sky
-check_predictions.elbo_sky <- not_for_sky("check_predictions()", sky_instead$check, "object")
+check_predictions.elbo_sky <- refusal("sky", "check_predictions()", sky_instead$check, "object")
 #' @exportS3Method performance::r2 elbo_sky
-r2.elbo_sky <- not_for_sky("r2()", sky_instead$check, "model")
+r2.elbo_sky <- refusal("sky", "r2()", sky_instead$check, "model")
 #' @exportS3Method bayesplot::pp_check elbo_sky
-pp_check.elbo_sky <- not_for_sky("pp_check()", sky_instead$check, "object")
+pp_check.elbo_sky <- refusal("sky", "pp_check()", sky_instead$check, "object")
 
 # ---- draws from a posterior --------------------------------------------------------------------
 
 #' @exportS3Method
-variational.elbo_sky <- not_for_sky("variational()", sky_instead$posterior, "object")
+variational.elbo_sky <- refusal("sky", "variational()", sky_instead$posterior, "object")
 #' @exportS3Method rstantools::posterior_epred elbo_sky
-posterior_epred.elbo_sky <- not_for_sky("posterior_epred()", sky_instead$posterior, "object")
+posterior_epred.elbo_sky <- refusal("sky", "posterior_epred()", sky_instead$posterior, "object")
 #' @exportS3Method rstantools::posterior_linpred elbo_sky
-posterior_linpred.elbo_sky <- not_for_sky("posterior_linpred()", sky_instead$posterior, "object")
+posterior_linpred.elbo_sky <- refusal("sky", "posterior_linpred()", sky_instead$posterior, "object")
 #' @exportS3Method rstantools::posterior_predict elbo_sky
-posterior_predict.elbo_sky <- not_for_sky("posterior_predict()", sky_instead$posterior, "object")
+posterior_predict.elbo_sky <- refusal("sky", "posterior_predict()", sky_instead$posterior, "object")
 #' @exportS3Method rstantools::log_lik elbo_sky
-log_lik.elbo_sky <- not_for_sky("log_lik()", sky_instead$posterior, "object")
+log_lik.elbo_sky <- refusal("sky", "log_lik()", sky_instead$posterior, "object")
 #' @exportS3Method rstantools::predictive_error elbo_sky
-predictive_error.elbo_sky <- not_for_sky("predictive_error()", sky_instead$posterior, "object")
+predictive_error.elbo_sky <- refusal("sky", "predictive_error()", sky_instead$posterior, "object")
 #' @exportS3Method rstantools::predictive_interval elbo_sky
-predictive_interval.elbo_sky <- not_for_sky("predictive_interval()",
+predictive_interval.elbo_sky <- refusal("sky", "predictive_interval()",
                                             sky_instead$posterior, "object")
 #' @exportS3Method rstantools::bayes_R2 elbo_sky
-bayes_R2.elbo_sky <- not_for_sky("bayes_R2()", sky_instead$posterior, "object")
+bayes_R2.elbo_sky <- refusal("sky", "bayes_R2()", sky_instead$posterior, "object")

@@ -54,35 +54,54 @@ static void find_places(const lmm_parameters *par, const scale *s, int *place) {
   }
 }
 
-/* ---- points ---------------------------------------------------------------------------------- */
+/* What a scale has of the objective, and its derivatives: of a point, or of a factor of q. */
+typedef elbo_status scale_value(const latent_prior *, const double *S, double *value);
+typedef elbo_status scale_slopes(const latent_prior *, const double *S, const int *place, int ld,
+                                 double *gradient, double *hessian);
 
-static elbo_status map_value(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
-                             const double *variance, double *value) {
+static elbo_status sum_values(const lmm_prior *prior, const lmm_parameters *par,
+                              const double *Sigma, const double *variance, int free_only,
+                              scale_value *of, double *value) {
   scale s;
   *value = 0.0;
   for (int b = 0; b < n_scales(par); b++) {
     double part;
     get_scale(prior, par, Sigma, variance, b, &s);
-    const elbo_status status = latent_prior_point(&s.prior, s.S, &part);
+    if (free_only && !is_free(par, &s)) continue;
+    const elbo_status status = of(&s.prior, s.S, &part);
     if (status != ELBO_OK) return status;
     *value += part;
   }
   return ELBO_OK;
 }
 
-static elbo_status map_derivatives(const lmm_prior *prior, const lmm_parameters *par,
-                                   const double *Sigma, const double *variance, double *gradient,
-                                   double *hessian) {
+static elbo_status sum_slopes(const lmm_prior *prior, const lmm_parameters *par,
+                              const double *Sigma, const double *variance, int free_only,
+                              scale_slopes *of, double *gradient, double *hessian) {
   int place[LATENT_MAX_TERMS * (LATENT_MAX_TERMS + 1) / 2];
   scale s;
   for (int b = 0; b < n_scales(par); b++) {
     get_scale(prior, par, Sigma, variance, b, &s);
+    if (free_only && !is_free(par, &s)) continue;
     find_places(par, &s, place);
-    const elbo_status status = latent_prior_point_slopes(
-        &s.prior, s.S, place, par->n_pair + par->n_level, gradient, hessian);
+    const elbo_status status =
+        of(&s.prior, s.S, place, par->n_pair + par->n_level, gradient, hessian);
     if (status != ELBO_OK) return status;
   }
   return ELBO_OK;
+}
+
+/* ---- points ---------------------------------------------------------------------------------- */
+
+static elbo_status map_value(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                             const double *variance, double *value) {
+  return sum_values(prior, par, Sigma, variance, 0, latent_prior_point, value);
+}
+
+static elbo_status map_derivatives(const lmm_prior *prior, const lmm_parameters *par,
+                                   const double *Sigma, const double *variance, double *gradient,
+                                   double *hessian) {
+  return sum_slopes(prior, par, Sigma, variance, 0, latent_prior_point_slopes, gradient, hessian);
 }
 
 void lmm_prior_map(lmm_prior *prior) {
@@ -95,33 +114,13 @@ void lmm_prior_map(lmm_prior *prior) {
 
 static elbo_status vb_value(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
                             const double *variance, double *value) {
-  scale s;
-  *value = 0.0;
-  for (int b = 0; b < n_scales(par); b++) {
-    double part;
-    get_scale(prior, par, Sigma, variance, b, &s);
-    if (!is_free(par, &s)) continue;
-    const elbo_status status = latent_prior_bound(&s.prior, s.S, &part);
-    if (status != ELBO_OK) return status;
-    *value += part;
-  }
-  return ELBO_OK;
+  return sum_values(prior, par, Sigma, variance, 1, latent_prior_bound, value);
 }
 
 static elbo_status vb_derivatives(const lmm_prior *prior, const lmm_parameters *par,
                                   const double *Sigma, const double *variance, double *gradient,
                                   double *hessian) {
-  int place[LATENT_MAX_TERMS * (LATENT_MAX_TERMS + 1) / 2];
-  scale s;
-  for (int b = 0; b < n_scales(par); b++) {
-    get_scale(prior, par, Sigma, variance, b, &s);
-    if (!is_free(par, &s)) continue;
-    find_places(par, &s, place);
-    const elbo_status status = latent_prior_bound_slopes(
-        &s.prior, s.S, place, par->n_pair + par->n_level, gradient, hessian);
-    if (status != ELBO_OK) return status;
-  }
-  return ELBO_OK;
+  return sum_slopes(prior, par, Sigma, variance, 1, latent_prior_bound_slopes, gradient, hessian);
 }
 
 /* The coordinate step for q(Sigma) and q(sigma^2).  second: q x q; square: n_level, E |y - X beta -
