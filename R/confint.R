@@ -268,7 +268,7 @@ profile_ends <- function(fit, parm, least) {
   rows <- match(parm, parameters_of(fit)$name)
   table <- matrix(NA_real_, 2, length(rows))
   known <- !parameters_of(fit)$fixed[rows] & is.finite(theta(fit)[rows])
-  if (!any(known)) return(table)
+  if (!any(known) || !is_gaussian(fit)) return(table)
   which <- vapply(rows[known], function(row) profile_place(fit, row), integer(3))
   table[, known] <- .Call(C_glmm_profile, model_of(fit), theta_parts(fit), which, least)
   table

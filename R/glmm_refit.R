@@ -159,6 +159,7 @@ refit_held <- function(fit, name, value) {
   is_cor <- parameters_of(fit)$block[parameters_of(fit)$name == name] == "cor"
   if (is_cor) value <- max(min(value, 1 - 1e-10), -1 + 1e-10)
   held$constant[held$name == name] <- value
+  if (!is_gaussian(fit)) return(general_refit(fit, design_of(fit), held)[[nrow(held) + 1]])
   # Away from the maximum the likelihood of the rest is not that simple: climb from all starts.
   control <- utils::modifyList(ascend_control(refit_control(fit), design_of(fit)),
                                list(n_starts = 18L))

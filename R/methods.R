@@ -327,6 +327,7 @@ fitted_rows <- function(fit) {
 }
 
 residual_rows <- function(fit, type) {
+  if (!is_gaussian(fit)) return(general_residuals(fit, type))
   residuals <- design_of(fit)$y - fitted_rows(fit)
   if (type == "pearson") residuals / residual_sd(fit) else residuals
 }

@@ -178,6 +178,11 @@ keep_terms <- function(object, re.form) {
   object
 }
 
+with_all_terms <- function(object) {
+  object$kept <- NULL
+  object
+}
+
 # The label of the term of each column of Z.
 term_labels_of <- function(design) {
   unlist(lapply(design$random, function(block) {

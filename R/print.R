@@ -225,17 +225,21 @@ write_estimates.elbo_glmm <- function(fit) {
   header <- if (length(left) > 0 && length(right) > 0) ""
   lines <- beside(left, c(header, right), strrep(" ", 6))
   writeLines(if (max(nchar(lines), 0) > getOption("width")) c(left, right) else lines)
+  writeLines(own_text(fit))
   for (words in curve_words(fit)) write_wrapped(words)
 }
 
 #' @exportS3Method
 write_summary.elbo_glmm <- function(fit, summary) {
   writeLines(group_size_words(fit))
-  write_tests(summary$coefficients, "Fixed effects (t with Satterthwaite df):")
+  write_tests(summary$coefficients, sprintf("Fixed effects (%s):", if (tested_by_t(fit)) {
+    "t with Satterthwaite df"
+  } else "z tests"))
   if (nrow(summary$variances) > 0) {
     writeLines(c("", "Standard deviations and correlations:",
                  table_lines(variance_table(summary$variances))))
   }
+  writeLines(own_text(fit))
   if (!is.null(summary$curves)) {
     writeLines(c("", "Curves, in effective degrees of freedom (1: a straight line):",
                  table_lines(curve_table(summary$curves))))
@@ -255,7 +259,9 @@ write_head <- function(fit) {
 # The formula, or the call of a model that has none.
 model_words <- function(fit) {
   formula <- formula(fit)
-  deparse_line(if (is.null(formula)) call_of(fit) else formula)
+  words <- deparse_line(if (is.null(formula)) call_of(fit) else formula)
+  if (!inherits(fit, "elbo_general")) return(words)
+  sprintf("%s, %s(%s)", words, family(fit)$family, family(fit)$link)
 }
 
 write_notes <- function(fit) {
@@ -526,9 +532,9 @@ coefficient_text <- function(fit) {
   if (length(estimate) == 0) return(character())
   se <- standard_errors(fit)[names(estimate)]
   decimals <- shown_decimals(estimate, se)
-  table_lines(list(
-    names(estimate), Estimate = decimal_text(estimate, decimals),
-    SE = decimal_text(se, decimals), df = df_text(fit_df(fit))
+  table_lines(c(
+    list(names(estimate), Estimate = decimal_text(estimate, decimals),
+         SE = decimal_text(se, decimals)), if (tested_by_t(fit)) list(df = df_text(fit_df(fit)))
   ))
 }
 
@@ -548,6 +554,18 @@ variance_text <- function(fit) {
     table_lines(list(label[rows], paste0(value, ifelse(variances$fixed[rows], " (held)", ""))))
   }
   beside(column(is_sd), column(!is_sd), "   ")
+}
+
+# Lines of text: thresholds, or the size, of a law that has them.
+own_text <- function(fit) {
+  rows <- which(parameters_of(fit)$block %in% own_blocks)
+  if (length(rows) == 0) return(character())
+  estimate <- as.vector(theta(fit))[rows]
+  se <- unname(standard_errors(fit))[rows]
+  decimals <- shown_decimals(estimate, se)
+  c("", table_lines(list(unname(parameter_labels(fit)[rows]),
+                         Estimate = decimal_text(estimate, decimals),
+                         SE = decimal_text(se, decimals))))
 }
 
 df_text <- function(df) decimal_text(df, ifelse(is.na(df) | df < 1000, 1, 0))

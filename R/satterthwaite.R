@@ -13,6 +13,9 @@ summary_df <- function(fit) UseMethod("summary_df")
 summary_df.elbo_fit <- function(fit) Inf
 
 #' @exportS3Method
+summary_df.elbo_general <- function(fit) Inf
+
+#' @exportS3Method
 summary_df.elbo_glmm <- function(fit) unname(fit_df(fit))
 
 # `L`: a row a contrast of coef(fit); by default each coefficient.

@@ -1,0 +1,220 @@
+# Predictions, draws and refits of models of responses that are not gaussian.
+
+#' @rdname predict.elbo_glmm
+#' @export
+predict.elbo_general <- function(object, newdata = NULL, type = c("link", "response"),
+                                 re.form = NULL, allow.new.levels = FALSE, se.fit = FALSE,
+                                 interval = c("none", "confidence", "prediction"), level = 0.95,
+                                 na.action = na.pass, ..., REForm, ReForm, REform) {
+  check_dots_empty(...)
+  if (missing(re.form)) re.form <- re_form(re.form, REForm, ReForm, REform)
+  type <- check_choice(type, "type", c("link", "response"))
+  interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))
+  check_flag(allow.new.levels, "allow.new.levels")
+  check_flag(se.fit, "se.fit")
+  check_between(level, "level", 0, 1)
+  object <- keep_terms(object, re.form)
+  latent <- includes_latent(re.form) && any(kept_terms(object))
+  check_general_prediction(object, type, se.fit, interval, latent)
+
+  data <- row_data(object, newdata, na.action, latent, prediction = type == "response")
+  group <- if (latent) group_index(object, data, allow.new.levels)
+  x <- row_mean(object, data, group)
+  uncertain <- se.fit || interval != "none"
+  answer <- if (type == "link") link_prediction(object, data, group, x, uncertain)
+            else response_prediction(object, data, group, x, uncertain)
+  fit <- answer$fit
+  if (interval != "none") {
+    half <- answer$se_at * stats::qnorm((1 + level) / 2)
+    limit <- if (type == "link") identity else family(object)$linkinv
+    fit <- cbind(fit = fit, lwr = limit(answer$at - half), upr = limit(answer$at + half))
+  }
+  fit <- pad_prediction(object, data, fit)
+  if (!se.fit) return(fit)
+  list(fit = fit, se.fit = pad_prediction(object, data, answer$se), residual.scale = 1)
+}
+
+check_general_prediction <- function(object, type, se.fit, interval, latent) {
+  refuse <- function(...) abort(c(...), "elbo_error_not_available")
+  if (interval == "prediction") {
+    refuse("Prediction intervals are for gaussian responses: others have few values.",
+           "Use quantiles of simulate(fit, 1000).")
+  }
+  if (!se.fit && interval == "none") return()
+  if (type == "response" && response_law_of(object) == "cumulative") {
+    refuse("Probabilities of ordered categories come without standard errors.",
+           "Use type = \"link\", or bootstrap().")
+  }
+  if (latent && (is_crossed(design_of(object)) || (is_laplace(object) && has_groups(object)))) {
+    refuse("Under Laplace's method predictions for known groups come without standard errors.",
+           "Use re.form = NA for the population.")
+  }
+}
+
+# `at` +- quantiles of `se_at` are limits on the scale of the link.
+link_prediction <- function(fit, data, group, x, uncertain) {
+  se <- if (uncertain) unname(sqrt(predictor_variance(fit, data, group)))
+  list(fit = x, se = se, at = x, se_at = se)
+}
+
+# Of known groups E[mean | y], the posterior of their latent variables averaged; of the population
+# the law.
+response_prediction <- function(fit, data, group, x, uncertain) {
+  variance <- latent_variance(fit, data, group)
+  mean <- averaged(function(x) response_mean(fit, x), x, variance)
+  if (!uncertain) return(list(fit = mean))
+  slope <- averaged(family(fit)$mu.eta, x, variance)
+  if (!is.null(group)) {
+    se <- unname(sqrt(predictor_variance(fit, data, group)))
+    return(list(fit = mean, se = unname(slope) * se, at = x, se_at = se))
+  }
+  se <- population_error(fit, data, x, variance, slope)
+  at <- family(fit)$linkfun(mean)
+  list(fit = mean, se = se, at = at, se_at = se / family(fit)$mu.eta(at))
+}
+
+# Of x'beta + z'u: with the posterior's variance given the estimates, what these add to it, as u's
+# mean moves with them.
+predictor_variance <- function(fit, data, group) {
+  X <- row_fixed(fit, data)[, information_of(fit)$free_beta, drop = FALSE]
+  V <- information_of(fit)$cov
+  V[is.na(V)] <- 0
+  slopes <- cbind(X, matrix(0, nrow(X), nrow(V) - ncol(X)))
+  if (is.null(group)) return(quadratic_rows(slopes, V))
+  moves <- general_at(fit, theta(fit))$moves
+  slopes <- slopes + latent_rows(row_random(fit, data), moves, group)
+  quadratic_rows(slopes, V) + latent_variance(fit, data, group)
+}
+
+# Delta method of E[mean] in (beta, eta): the derivative by the variance of the predictor is a
+# difference, of a function that is smooth in it.
+population_error <- function(fit, data, x, variance, slope) {
+  X <- row_fixed(fit, data)[, information_of(fit)$free_beta, drop = FALSE]
+  V <- information_of(fit)$cov
+  V[is.na(V)] <- 0
+  slopes <- cbind(X * slope, matrix(0, nrow(X), nrow(V) - ncol(X)))
+  if (has_groups(fit) && any(variance > 0, na.rm = TRUE)) {
+    by_variance <- by_variance_slope(fit, x, variance)
+    of_sigma <- general_at(fit, theta(fit))$Sigma_slope
+    Z <- row_random(fit, data)
+    for (k in seq_len(dim(of_sigma)[3])) {
+      slopes[, ncol(X) + k] <- by_variance * quadratic_rows(Z, matrix(of_sigma[, , k], ncol(Z)))
+    }
+  }
+  unname(sqrt(quadratic_rows(slopes, V)))
+}
+
+by_variance_slope <- function(fit, x, variance) {
+  step <- 1e-4 * variance
+  of <- function(v) averaged(function(x) response_mean(fit, x), x, v)
+  ifelse(variance > 0, (of(variance + step) - of(variance - step)) / (2 * step), 0)
+}
+
+# ---- draws -------------------------------------------------------------------------------
+
+#' @rdname simulate.elbo_glmm
+#' @export
+simulate.elbo_general <- function(object, nsim = 1, seed = NULL, newdata = NULL, re.form = NA,
+                                  ..., use.u = NULL, allow.new.levels = FALSE, REForm, ReForm,
+                                  REform) {
+  check_dots_empty(...)
+  if (missing(re.form)) re.form <- re_form(re.form, REForm, ReForm, REform)
+  if (!is.null(use.u)) re.form <- if (!check_flag(use.u, "use.u")) NA
+  check_flag(allow.new.levels, "allow.new.levels")
+  nsim <- check_count(nsim, "nsim")
+  object <- keep_terms(object, re.form)
+  state <- generator_state(seed)
+  Y <- with_seed(seed, counted_draws(object, nsim, newdata, includes_latent(re.form)))
+  size <- row_trials(object, row_data(object, newdata, na.pass, FALSE, prediction = TRUE), newdata)
+  responses <- lapply(seq_len(nsim), function(i) written_response(object, Y[, i], size))
+  out <- data.frame(row.names = row_names(object, newdata))
+  for (i in seq_len(nsim)) out[[paste0("sim_", i)]] <- responses[[i]]
+  if (is.null(newdata)) out <- stats::naresid(attr(frame_of(object), "na.action"), out)
+  structure(out, seed = state)
+}
+
+# As the law counts them, a column a draw.
+counted_draws <- function(object, nsim, newdata = NULL, given = FALSE) {
+  latent <- has_groups(object)
+  data <- row_data(object, newdata, na.pass, latent, prediction = TRUE)
+  group <- if (latent && given) group_index(object, data, allow = FALSE)
+  x <- unname(row_mean(object, data, group))
+  size <- row_trials(object, data, newdata)
+  draw_latent <- if (latent && !given) latent_sampler(object, data) else function() 0
+  vapply(seq_len(nsim), function(i) as.double(draw_response(object, x + draw_latent(), size)), x)
+}
+
+row_trials <- function(object, data, newdata) {
+  response <- design_of(object)$response
+  if (response$law != "binomial") return(NULL)
+  if (is.null(data)) {
+    return(rep_len(if (is.null(response$size)) 1 else response$size, nobs(object)))
+  }
+  if (is.null(response$size)) return(rep(1, nrow(data)))
+  weights <- new_extra(object, "weights", data)
+  if (!is.null(weights)) return(weights)
+  left <- formula(object)[[2]]
+  check_new_columns(object, all.vars(left), newdata, "It says how many trials there are.")
+  rowSums(eval(left, newdata, environment(formula(object))))
+}
+
+# In the form of the response of the fit.
+written_response <- function(object, y, size) {
+  model <- frame_of(object)[[1]]
+  if (is.matrix(model)) {
+    return(structure(cbind(y, size - y), dimnames = list(NULL, colnames(model))))
+  }
+  if (is.ordered(model)) return(factor(levels(model)[y + 1], levels(model), ordered = TRUE))
+  if (is.factor(model)) return(factor(levels(model)[y + 1], levels(model)))
+  if (response_law_of(object) == "binomial") y / size else y
+}
+
+# ---- refits ------------------------------------------------------------------------------
+
+# As refit_response(): a row a column of Y.
+general_refits <- function(fit, Y) {
+  held <- held_of(fit)
+  out <- matrix(NA_real_, ncol(Y), nrow(held) + 1,
+                dimnames = list(NULL, c(held$name, "objective")))
+  for (i in seq_len(ncol(Y))) {
+    design <- design_of(fit)
+    design$response$y <- Y[, i]
+    out[i, ] <- general_refit(fit, design, held)
+  }
+  out
+}
+
+# theta and objective, NA where there is no maximum.
+general_refit <- function(fit, design, held) {
+  priors <- priors_of(fit)
+  model <- general_description(design, held, control_of(fit), full_rank = TRUE, priors = priors)
+  settings <- ascend_control(refit_control(fit), design)
+  result <- .Call(C_general_fit, model, settings, NULL)
+  if (result$status < 0) return(rep(NA_real_, nrow(held) + 1))
+  answer <- list(result = result, design = design, held = held, priors = priors)
+  estimates <- general_estimates(answer)
+  c(estimates$theta, estimates$objective)
+}
+
+# Draws that a direction separates, or that have fewer categories, have no maximum.
+#' @rdname bootstrap
+#' @export
+bootstrap.elbo_general <- function(object, nsim = 1000L, seed = NULL, ...) {
+  check_dots_empty(...)
+  nsim <- check_count(nsim, "nsim")
+  Y <- with_seed(seed, counted_draws(object, nsim))
+  refits <- general_refits(object, Y)
+  design <- design_of(object)
+  n_threshold <- sum(parameters_of(object)$block == "threshold")
+  X <- design$X[, information_of(object)$free_beta, drop = FALSE]
+  for (i in seq_len(nsim)) {
+    response <- replace(design$response, "y", list(Y[, i]))
+    if (!is.null(separating_direction(response, X, n_threshold))) refits[i, ] <- NA
+  }
+  theta <- refits[, -ncol(refits), drop = FALSE]
+  structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = theta(object),
+                 failed = sum(is.na(refits[, ncol(refits)])), method = method_of(object),
+                 labels = parameter_labels(object),
+                 boundary = parameters_of(object)$name[parameters_of(object)$boundary]),
+            class = "elbo_bootstrap")
+}

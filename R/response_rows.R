@@ -1,0 +1,191 @@
+# Rows of responses that are not gaussian, given the linear predictor: their mean and variance,
+# their distribution, draws.
+#
+#   response_mean(fit, x)          a number a row (binomial: a proportion), of categories a matrix
+#                                  of probabilities
+#   averaged(f, x, v)              E f(N(x, v)), row by row
+#   response_numbers(fit)          the responses on the scale of the mean; categories are numbered
+#   mean_number(mean), response_variance(fit, mean)
+#   response_cdf(fit, y, x), draw_response(fit, x, size)    as the law counts: successes, categories
+#                                  from 0
+
+response_law_of <- function(fit) design_of(fit)$response$law
+
+response_mean <- function(fit, x) {
+  if (response_law_of(fit) == "cumulative") category_probabilities(fit, x)
+  else family(fit)$linkinv(x)
+}
+
+own_values <- function(fit) as.vector(theta(fit)[parameters_of(fit)$block %in% own_blocks])
+
+# P(y <= j), a column for each category but the last.
+cumulative_probabilities <- function(fit, x) {
+  tau <- own_values(fit)
+  at <- matrix(tau, length(x), length(tau), byrow = TRUE) - x
+  at[] <- family(fit)$linkinv(as.vector(at))
+  at
+}
+
+category_probabilities <- function(fit, x) {
+  below <- cumulative_probabilities(fit, x)
+  probabilities <- cbind(below, 1) - cbind(0, below)
+  dimnames(probabilities) <- list(names(x), design_of(fit)$response$levels)
+  probabilities
+}
+
+# By Gauss-Hermite quadrature: f is bounded by an exponential, and smooth.
+averaged <- function(f, x, v, nodes = 101L) {
+  v <- rep_len(v, length(x))
+  if (all(is.na(v) | v == 0)) return(f(x))
+  rule <- .Call(C_normal_rule, nodes)
+  terms <- Map(function(node, weight) weight * f(x + sqrt(v) * node), rule$node, rule$weight)
+  Reduce(`+`, terms)
+}
+
+mean_number <- function(mean) if (is.matrix(mean)) drop(mean %*% seq_len(ncol(mean))) else mean
+
+response_numbers <- function(fit) {
+  response <- design_of(fit)$response
+  if (response$law == "cumulative") return(response$y + 1)
+  if (is.null(response$size)) response$y else response$y / response$size
+}
+
+# Numbers of trials and prior weights, by which the variance of a row is divided.
+response_weights <- function(fit) {
+  response <- design_of(fit)$response
+  weight <- if (is.null(response$weight)) 1 else response$weight
+  rep_len(weight * (if (is.null(response$size)) 1 else response$size), nobs(fit))
+}
+
+response_variance <- function(fit, mean) {
+  switch(response_law_of(fit),
+    binomial = mean * (1 - mean),
+    poisson = mean,
+    negative_binomial = mean + mean^2 / own_values(fit),
+    cumulative = drop(mean %*% seq_len(ncol(mean))^2) - mean_number(mean)^2
+  )
+}
+
+response_cdf <- function(fit, y, x) {
+  size <- design_of(fit)$response$size
+  switch(response_law_of(fit),
+    binomial = stats::pbinom(y, if (is.null(size)) 1 else size, response_mean(fit, x)),
+    poisson = stats::ppois(y, response_mean(fit, x)),
+    negative_binomial = stats::pnbinom(y, own_values(fit), mu = response_mean(fit, x)),
+    cumulative = cbind(0, cumulative_probabilities(fit, x), 1)[cbind(seq_along(x), y + 2)]
+  )
+}
+
+draw_response <- function(fit, x, size) {
+  n <- length(x)
+  switch(response_law_of(fit),
+    binomial = stats::rbinom(n, size, response_mean(fit, x)),
+    poisson = stats::rpois(n, response_mean(fit, x)),
+    negative_binomial = stats::rnbinom(n, own_values(fit), mu = response_mean(fit, x)),
+    cumulative = rowSums(stats::runif(n) > cumulative_probabilities(fit, x))
+  )
+}
+
+# ---- the variance of the latent part -----------------------------------------------------
+
+# z'Sz of each row: S that of the posterior of its group, of a group not seen before (0) and of the
+# population (NULL) the law. Levels of several factors are taken for independent.
+latent_variance <- function(fit, data, group = NULL) {
+  if (!has_groups(fit)) return(0)
+  if (is.null(group)) return(law_variance(with_all_terms(fit), data))
+  Z <- row_random(fit, data)
+  if (!is.list(group)) group <- list(group)
+  law <- latent_law(fit)
+  parts <- Map(function(part, index) {
+    index <- rep_len(index, nrow(Z))
+    columns <- part$columns
+    Reduce(`+`, lapply(seq_along(columns), function(j) {
+      Reduce(`+`, lapply(seq_along(columns), function(k) {
+        S <- c(law[columns[j], columns[k]], part$cov[j, k, ])
+        Z[, columns[j]] * Z[, columns[k]] * S[index + 1]
+      }))
+    }))
+  }, latent_parts(fit), group)
+  pmax(Reduce(`+`, parts), 0)
+}
+
+# The mean of the response in the rows of the fit, the posterior of the latent variables averaged.
+general_fitted <- function(fit) {
+  group <- if (has_groups(fit)) group_index(fit, NULL, allow = FALSE)
+  x <- stats::setNames(fitted_rows(fit), row.names(frame_of(fit)))
+  averaged(function(x) response_mean(fit, x), x, if (has_groups(fit)) {
+    latent_variance(fit, NULL, group)
+  } else 0)
+}
+
+# ---- answers -----------------------------------------------------------------------------
+
+#' @rdname elbo_fit-methods
+#' @export
+fitted.elbo_general <- function(object, ...) {
+  check_dots_empty(...)
+  stats::naresid(attr(frame_of(object), "na.action"), general_fitted(object))
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+residuals.elbo_general <- function(object, type = c("deviance", "pearson", "working", "response",
+                                                    "quantile"), ...) {
+  check_dots_empty(...)
+  type <- check_choice(type, "type", c("deviance", "pearson", "working", "response", "quantile"))
+  by_row(object, general_residuals(object, type))
+}
+
+general_residuals <- function(fit, type) {
+  if (type == "quantile") return(quantile_residuals(fit))
+  ordered <- response_law_of(fit) == "cumulative"
+  if (ordered && type %in% c("deviance", "working")) {
+    abort(sprintf("Ordered categories have no %s residuals. Use \"quantile\" or \"pearson\".",
+                  type), "elbo_error_not_available")
+  }
+  mean <- general_fitted(fit)
+  y <- response_numbers(fit)
+  off <- unname(y - mean_number(mean))
+  switch(type,
+    response = off,
+    pearson = off * sqrt(response_weights(fit) / unname(response_variance(fit, mean))),
+    working = off / family(fit)$mu.eta(family(fit)$linkfun(unname(mean))),
+    deviance = sign(off) * sqrt(pmax(row_deviance(fit, y, unname(mean)), 0))
+  )
+}
+
+# 2 (log density at the response itself - at the mean).
+row_deviance <- function(fit, y, mean) {
+  weight <- response_weights(fit)
+  if (response_law_of(fit) != "negative_binomial") {
+    return(family(fit)$dev.resids(y, mean, weight))
+  }
+  size <- own_values(fit)
+  2 * weight * (y * log(pmax(y, 1) / mean) - (y + size) * log((y + size) / (mean + size)))
+}
+
+# Dunn and Smyth (1996): a uniform draw between the distribution function below the response and at
+# it, as a normal quantile.
+quantile_residuals <- function(fit) {
+  group <- if (has_groups(fit)) group_index(fit, NULL, allow = FALSE)
+  variance <- if (has_groups(fit)) latent_variance(fit, NULL, group) else 0
+  y <- design_of(fit)$response$y
+  at <- function(y) averaged(function(x) response_cdf(fit, y, x), fitted_rows(fit), variance)
+  u <- stats::runif(nobs(fit), at(y - 1), at(y))
+  stats::qnorm(pmin(pmax(u, 1e-300), 1 - 1e-16))
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+sigma.elbo_general <- function(object, ...) {
+  check_dots_empty(..., .but = passed_along$sigma)
+  1
+}
+
+#' @rdname elbo_fit-methods
+#' @export
+weights.elbo_general <- function(object, type = "prior", ...) {
+  check_dots_empty(...)
+  check_choice(type, "type", "prior")
+  stats::naresid(attr(frame_of(object), "na.action"), response_weights(object))
+}

@@ -1,0 +1,89 @@
+# Uncertainty of predictions, draws and refits of models that are not gaussian.
+
+herds <- function(...) {
+  skip_if_not_installed("lme4")
+  fit_glmm(cbind(incidence, size - incidence) ~ period + (1 | herd), lme4::cbpp, binomial(), ...)
+}
+
+# Delta method with derivatives by differences of theta, and vcov() of all of theta.
+test_that("standard errors for the population have the uncertainty of the sd in them", {
+  fit <- herds()
+  new <- data.frame(period = factor(1:4), herd = 1)
+  mean_at <- function(theta) {
+    x <- theta[1] + c(0, theta[2:4])
+    vapply(x, function(x) stats::integrate(function(z) {
+      stats::plogis(x + theta[5] * z) * stats::dnorm(z)
+    }, -9, 9, rel.tol = 1e-10)$value, 0)
+  }
+  at <- as.vector(theta(fit))
+  J <- vapply(1:5, function(j) {
+    h <- replace(numeric(5), j, 1e-4)
+    (mean_at(at + h) - mean_at(at - h)) / 2e-4
+  }, numeric(4))
+  se <- sqrt(diag(J %*% vcov(fit, full = TRUE) %*% t(J)))
+  population <- predict(fit, new, type = "response", re.form = NA, se.fit = TRUE,
+                        interval = "confidence")
+  expect_equal(unname(population$se.fit), se, tolerance = 1e-5)
+  expect_true(all(population$fit[, "lwr"] > 0 & population$fit[, "upr"] < 1))
+})
+
+test_that("on the scale of the link errors are those of the coefficients, and of a new group", {
+  fit <- herds()
+  new <- data.frame(period = factor(1:4), herd = "new")
+  X <- cbind(1, diag(4)[, -1])
+  se <- sqrt(diag(X %*% vcov(fit) %*% t(X)))
+  expect_equal(unname(predict(fit, new, re.form = NA, se.fit = TRUE)$se.fit), se)
+  unseen <- predict(fit, new, allow.new.levels = TRUE, se.fit = TRUE)$se.fit
+  expect_equal(unname(unseen), sqrt(se^2 + theta(fit)[["sd__(Intercept)|herd"]]^2))
+  # Of a group of the fit more is known, though not less than given the estimates.
+  known <- predict(fit, transform(new, herd = "3"), se.fit = TRUE)$se.fit
+  expect_true(all(known < unseen & known > 0))
+})
+
+test_that("simulated responses have the form of the response, and its mean", {
+  fit <- herds()
+  draws <- simulate(fit, 2000, seed = 1)
+  expect_identical(colnames(draws$sim_1), colnames(model.frame(fit)[[1]]))
+  size <- lme4::cbpp$size
+  shares <- vapply(draws, function(y) y[, 1] / size, numeric(56))
+  mean <- predict(fit, type = "response", re.form = NA)
+  # Four standard errors of 56 means.
+  expect_lt(max(abs(rowMeans(shares) - mean) / (apply(shares, 1, stats::sd) / sqrt(2000))), 4)
+  expect_identical(simulate(fit, 1, seed = 1)$sim_1, draws$sim_1)
+  expect_error(simulate(fit, newdata = data.frame(period = factor(1), herd = 1)), "size",
+               class = "elbo_error_data")
+  factors <- transform(lme4::cbpp, any = factor(ifelse(incidence > 0, "yes", "no")))
+  one <- fit_glmm(any ~ period + (1 | herd), factors, binomial())
+  expect_identical(levels(simulate(one, 1, seed = 1)$sim_1), c("no", "yes"))
+})
+
+test_that("profile limits lie where the log-likelihood has fallen by half a quantile", {
+  fit <- herds()
+  limits <- confint(fit, c("period2", "sd__(Intercept)|herd"), type = "profile")
+  fall <- stats::qchisq(0.95, 1) / 2
+  for (side in 1:2) {
+    at <- herds(prior = priors(period2 = constant(limits[1, side])))
+    expect_equal(as.numeric(logLik(fit) - logLik(at)), fall, tolerance = 1e-5,
+                 ignore_attr = TRUE)
+    at <- herds(prior = priors(herd = constant(limits[2, side])))
+    expect_equal(as.numeric(logLik(fit) - logLik(at)), fall, tolerance = 1e-5)
+  }
+})
+
+test_that("the bootstrap refits draws of the fit", {
+  fit <- herds()
+  draws <- bootstrap(fit, 100, seed = 1)
+  expect_equal(dim(draws$theta), c(100, 5))
+  expect_identical(draws$theta, bootstrap(fit, 100, seed = 1)$theta)
+  ratio <- sqrt(diag(vcov(draws))[1:4] / diag(vcov(fit)))
+  # A standard deviation of 100 draws is right to 7 %; three of these.
+  expect_true(all(abs(log(ratio)) < 0.25))
+})
+
+test_that("what these models do not predict is refused", {
+  fit <- herds()
+  expect_error(predict(fit, interval = "prediction"), "simulate",
+               class = "elbo_error_not_available")
+  laplace <- update(fit, control = elbo_control(quadrature = 1))
+  expect_error(predict(laplace, se.fit = TRUE), "Laplace", class = "elbo_error_not_available")
+})
