@@ -22,6 +22,7 @@
 #               the list column levels (NULL for numbers)
 #   X, y, trials, weights, offset    regression: y are successes where there are trials
 #   X, Z, y, weights, offset, random, curves    curves: see mixture_part_curves.R
+#   flaws       of the responses as a whole, see flaws() in mixture_part.R, or NULL
 #   spec        what the design was made by: see mixture_frame()
 #   na.action   the rows of the data that were left out
 #
@@ -48,7 +49,9 @@ mixture_frame <- function(call, env, family) {
   }
   X <- cbind(fixed$matrix, smooth_matrix(curves[[1]], frame))
   design <- mixture_design(frame, spec, X, member$matrix, random, curves[[1]])
-  check_mixture_design(design)
+  check_mixture_magnitudes(design)
+  design$flaws <- law_of(design)$flaws(design)
+  law_of(design)$check_design(design)
   c(list(formula = parsed$formula, frame = frame,
          variables = model_variables(parsed$formula, call, data)),
     fixed[c("terms", "xlevels", "contrasts")],
@@ -169,8 +172,10 @@ drop_unused_rows <- function(frame, spec, action, membership) {
   suspect <- vapply(frame[integrated], function(x) is.double(x) && !is.finite(sum(x)), NA)
   check_finite(frame[integrated][suspect])
   complete <- drop_incomplete(frame[setdiff(seq_along(frame), integrated)], action)
+  empty <- empty_rows(frame, spec)
+  if (nrow(complete) == nrow(frame) && sum(lengths(empty)) == 0) return(frame)
   kept <- match(attr(complete, "row.names"), attr(frame, "row.names"))
-  empty <- lapply(empty_rows(frame, spec), intersect, kept)
+  empty <- lapply(empty, intersect, kept)
   empty <- Map(function(rows, before) setdiff(rows, unlist(empty[before])), empty,
                lapply(seq_along(empty) - 1L, seq_len))
   incomplete <- setdiff(seq_len(nrow(frame)), kept)
@@ -319,11 +324,6 @@ unit_of_row <- function(design) {
 }
 
 # What cannot be fitted, whatever k ---------------------------------------------------------------
-
-check_mixture_design <- function(design) {
-  check_mixture_magnitudes(design)
-  law_of(design)$check_design(design)
-}
 
 check_mixture_magnitudes <- function(design) {
   y <- column_sizes(if (!is.null(design$y)) {

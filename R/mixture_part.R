@@ -40,7 +40,8 @@
 #   told(priors, blocks, design, method)    C's words for these
 #   defaults*(design)                       those of method "vb"
 #   covariance_models*(covariance, design, method), distinct_models*(models, k)
-#   flaws*(design), hopeless*(design, k, covariance, method, prior, flaws), misfit*(candidate)
+#   flaws*(design)          of the responses as a whole: what is asked once, and kept in the design
+#   hopeless*(design, k, covariance, method, prior), misfit*(candidate)
 #                  NULL, or list(status, words): why a model is not tried, or no start led anywhere
 #   collapse_words*, collapse_prior*(design, k), collapse_sharing*(design, covariance)
 #                  what a collapse is, and remedies

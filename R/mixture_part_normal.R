@@ -64,7 +64,7 @@ column_names <- function(y, lhs) {
 
 check_normal_design <- function(design) {
   check_constant_columns(design$Y)
-  check_collinear(design$Y)
+  warn_of_collinear(design$flaws$collinear)
 }
 
 # A matrix of the responses, or a data frame of its columns, where the response of the fit is one.
@@ -85,8 +85,7 @@ normal_newdata <- function(newdata, fit) {
 
 # A response that is a linear combination of others says nothing new, and a covariance matrix with
 # it is singular.
-check_collinear <- function(Y) {
-  names <- collinear_columns(Y)
+warn_of_collinear <- function(names) {
   if (length(names) == 0) return()
   warn(c(sprintf("%s %s a linear combination of the other responses: covariance models with",
                  quote_names(names), if (length(names) == 1) "is" else "are each"),
@@ -274,12 +273,12 @@ flaws_of_normals <- function(design) {
 
 # Covariance matrices with correlations that are singular from the first: without a prior their
 # likelihood is unbounded. As many rows as components only give means.
-hopeless_normal <- function(design, k, covariance, method, prior, flaws) {
+hopeless_normal <- function(design, k, covariance, method, prior) {
   if (method == "vb" || substr(covariance, 3, 3) %in% c("", "I")) return()
   if (any(names(prior) == "covariance")) return()
   d <- ncol(design$Y)
-  collinear <- flaws$collinear
-  few <- flaws$n - k < d
+  collinear <- design$flaws$collinear
+  few <- design$flaws$n - k < d
   if (!few && length(collinear) == 0) return()
   reason <- if (few) {
     sprintf("%d rows are too few for covariance matrices of %d responses in %s.", design$n_row, d,

@@ -18,13 +18,12 @@ select_mixture <- function(design, k, models, method, prior, start, control) {
   units <- if (is.null(start) && any(k > 1)) starting_units(design, start_seed(control))
            else list(design = design)
   law <- law_of(design)
-  flaws <- law$flaws(design)
   candidates <- list()
   for (n_components in k) {
     starts <- if (is.null(start)) mixture_starts(units, n_components, control, method)
               else given
     for (covariance in law$distinct_models(models, n_components)) {
-      hopeless <- law$hopeless(design, n_components, covariance, method, prior, flaws)
+      hopeless <- law$hopeless(design, n_components, covariance, method, prior)
       candidates <- c(candidates, list(if (is.null(hopeless)) {
         fit_candidate(design, units$design, n_components, covariance, method, prior, starts,
                       control)
