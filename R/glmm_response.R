@@ -2,8 +2,8 @@
 # fit of class c("elbo_general", "elbo_glmm", "elbo_fit").
 #
 #   is_gaussian(fit)
-#   ascend_general(design, held, control)       list(result, design, held, model)
-#   general_description(design, held, control)  what the C code is told
+#   ascend_general(design, held, method, control)       list(result, design, held, priors)
+#   general_description(design, held, method, control)  what the C code is told
 #   general_estimates(answer)                   the elements of the fit
 #   general_at(fit, theta)                      value, derivatives and posterior elsewhere
 
@@ -14,7 +14,7 @@ is_gaussian <- function(fit) is_gaussian_family(family(fit))
 fit_general <- function(design, held, method, prior, family, control) {
   check_general(design, held, method, prior, family, control$quadrature)
   check_separated(design, held, prior)
-  answer <- ascend_general(design, held, control, function(design, held) {
+  answer <- ascend_general(design, held, method, control, function(design, held) {
     glmm_map(without_priors(prior, design$aliased), design, held)
   })
   list(design = answer$design, elements = general_estimates(answer),
@@ -30,9 +30,8 @@ check_general <- function(design, held, method, prior, family, nodes) {
     refuse("there is no restricted likelihood: coefficients cannot be integrated exactly",
            "Use method = \"em\".", "elbo_error_argument")
   }
-  if (method != "em") {
-    refuse(sprintf("`method` = \"%s\" is not built yet", method), "Use \"em\".")
-  }
+  if (method == "vb") refuse("`method` = \"vb\" is not built yet", "Use \"em\".")
+  if (method == "joint") check_joint(design, held[!vanishes_at_zero(prior, design, held), ])
   if (is_crossed(design) && !is.null(nodes) && nodes > 1) {
     refuse("several grouping factors are integrated by Laplace's method, without quadrature",
            "Leave `quadrature` out, or keep one factor.")
@@ -55,6 +54,16 @@ check_general <- function(design, held, method, prior, family, nodes) {
   if (ncol(design$Z) > 8) refuse("a group has at most 8 random terms", "Drop some.")
 }
 
+# The density of points on z grows as sd^-m where their sd goes to zero; these priors of the sd
+# vanish faster than any power there, so that the joint density has a maximum.
+vanishes_at_zero <- function(prior, design, held) {
+  stated <- resolve_priors(prior, held, group_names(design))
+  fast <- vapply(stated, function(p) {
+    !is.null(p) && p$distribution %in% c("inverse_gamma", "gamma_precision")
+  }, NA)
+  held$block == "sd" & fast
+}
+
 # ---- parameters --------------------------------------------------------------------------
 
 # The law's own parameters, and their block.
@@ -71,7 +80,7 @@ own_parameters <- function(design) {
 # ---- the climb ---------------------------------------------------------------------------
 
 # Held coefficients are part of the offset.
-general_description <- function(design, held, control, full_rank = FALSE, start = NULL,
+general_description <- function(design, held, method, control, full_rank = FALSE, start = NULL,
                                 priors = NULL) {
   response <- design$response
   beta <- held_values(held, "beta")
@@ -93,26 +102,27 @@ general_description <- function(design, held, control, full_rank = FALSE, start 
          groups = factors$groups, first = factors$first, n_unit = factors$n_unit,
          block = law$block, n_block = law$n_block, sd = law$sd, cor = law$cor,
          quadrature = if (is.null(control$quadrature)) 0L else control$quadrature,
-         full_rank = as.integer(full_rank), start = start),
+         method = if (method == "joint") 0L else 1L, full_rank = as.integer(full_rank),
+         start = start),
     if (is.null(priors)) list(prior_scale = NULL) else priors$told)
 }
 
-ascend_general <- function(design, held, control, make_priors = function(...) NULL) {
+ascend_general <- function(design, held, method, control, make_priors = function(...) NULL) {
   settings <- ascend_control(control, design)
   settings$threads <- if (is.null(control$threads)) 1L else as.integer(control$threads)
   climb <- function(design, held, full_rank) {
     priors <- make_priors(design, held)
-    model <- general_description(design, held, control, full_rank, priors = priors)
+    model <- general_description(design, held, method, control, full_rank, priors = priors)
     result <- .Call(C_general_fit, model, settings, progress_reporter(control))
     list(result = result, design = design, held = held, law = list(sd = model$sd),
-         priors = priors)
+         priors = priors, method = method)
   }
   answer <- climb(design, held, FALSE)
   if (answer$result$status == ascent_status[["rank"]]) {
     kept <- without_aliased(answer)
     answer <- climb(kept$design, kept$held, TRUE)
   }
-  check_ascent(answer$result, answer$design, "em")
+  check_ascent(answer$result, answer$design, method)
   answer
 }
 
@@ -140,8 +150,9 @@ general_estimates <- function(answer) {
     beta_cov = information$theta_cov[is_beta, is_beta, drop = FALSE],
     var_cov = information$theta_cov[!is_beta, !is_beta, drop = FALSE],
     information = information,
-    latent = general_posterior(result, design),
-    log_evidence = result$objective - log_prior(answer$priors, theta, 1L),
+    latent = general_posterior(result, design, points = answer$method == "joint"),
+    log_evidence = if (answer$method == "joint") NA_real_
+                   else result$objective - log_prior(answer$priors, theta, 1L),
     priors = answer$priors,
     objective = result$objective,
     trace = ascent_trace(result$trace),
@@ -150,20 +161,19 @@ general_estimates <- function(answer) {
   )
 }
 
-general_posterior <- function(result, design) {
-  if (is_crossed(design)) {
-    parts <- Map(function(one, terms, group) {
-      levels <- levels(group)
-      list(mean = structure(one$mean, dimnames = list(levels, terms)),
-           cov = structure(one$cov, dimnames = list(terms, terms, levels)))
-    }, result$latent, split(colnames(design$Z), factor_of_column(design)), design$groups)
-    return(list(parts = stats::setNames(parts, names(design$groups))))
+# Of one factor list(mean, cov), of several a list of them, `parts`; points have no spread.
+general_posterior <- function(result, design, points) {
+  of_factor <- function(one, terms, levels) {
+    rows <- seq_along(levels) # without ( | ) there is one group of nothing
+    list(mean = structure(one$mean[rows, , drop = FALSE], dimnames = list(levels, terms)),
+         cov = structure(one$cov[, , rows, drop = FALSE] * !points,
+                         dimnames = list(terms, terms, levels)))
   }
   terms <- colnames(design$Z)
-  levels <- levels(the_group(design))
-  rows <- seq_along(levels) # without ( | ) there is one group of nothing
-  list(mean = structure(result$mean[rows, , drop = FALSE], dimnames = list(levels, terms)),
-       cov = structure(result$cov[, , rows, drop = FALSE], dimnames = list(terms, terms, levels)))
+  if (!is_crossed(design)) return(of_factor(result, terms, levels(the_group(design))))
+  parts <- Map(of_factor, result$latent, split(terms, factor_of_column(design)),
+               lapply(design$groups, levels))
+  list(parts = stats::setNames(parts, names(design$groups)))
 }
 
 # The inverse of the whole observed information of (free beta, eta that moves, psi), and what it is
@@ -199,10 +209,11 @@ covariance_types.elbo_general <- function(fit) "observed"
 #' @exportS3Method
 theta_covariance.elbo_general <- function(fit, type) information_of(fit)$theta_cov
 
-is_laplace <- function(fit) convergence_of(fit)$nodes == 1L
+is_laplace <- function(fit) method_of(fit) == "em" && convergence_of(fit)$nodes == 1L
 
 #' @exportS3Method
 integrated_words.elbo_general <- function(fit) {
+  if (method_of(fit) == "joint") return(integrated_words.elbo_fit(fit))
   if (!has_latent(fit)) return("theta a point")
   how <- if (is_laplace(fit)) "Laplace's method"
          else sprintf("quadrature, %d nodes%s", convergence_of(fit)$nodes,
@@ -228,8 +239,8 @@ evidence_by.elbo_general <- function(fit, REML) {
 
 # At theta, on the scale of theta(fit): what C_general_at answers.
 general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes) {
-  model <- general_description(design_of(fit), held_of(fit), control_of(fit), full_rank = TRUE,
-                               priors = priors_of(fit))
+  model <- general_description(design_of(fit), held_of(fit), method_of(fit), control_of(fit),
+                               full_rank = TRUE, priors = priors_of(fit))
   own <- parameters_of(fit)$block %in% own_blocks
   at <- c(theta_parts(fit, theta)[c("beta", "Sigma")],
           list(own = as.double(theta[own]), nodes = as.integer(nodes)))
@@ -240,7 +251,8 @@ general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes) {
 # C_general_at. Of several factors, and by Laplace's method, given the estimates; a list then.
 general_latent_sd <- function(fit, type) {
   crossed <- is_crossed(design_of(fit))
-  types <- if (crossed || is_laplace(fit)) "conditional" else c("total", "conditional")
+  given <- crossed || convergence_of(fit)$nodes == 1L
+  types <- if (given) "conditional" else c("total", "conditional")
   type <- check_choice(if (is.null(type)) types else type, "type", types)
   of_part <- function(part) {
     sd <- 0 * part$mean

@@ -115,6 +115,7 @@ static elbo_status open_model(SEXP model, int threads, const elbo_memory *memory
   unpack_input(model, &in);
   const elbo_status status = general_work_init(w, &in, threads, memory);
   set_prior(model, w);
+  w->points = call_int(model, "method", 0, 1) == 0;
   return status;
 }
 
@@ -294,7 +295,8 @@ SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
   if (status == ELBO_OK) {
     const elbo_model shape = general_model(&w);
     double *space = (double *)R_alloc(elbo_ascend_size(&shape) + 1, sizeof(double));
-    status = general_climb(&w, w.crossed ? 1 : nodes, &settings, &hooks, space, &result);
+    status =
+        general_climb(&w, w.crossed || w.points ? 1 : nodes, &settings, &hooks, space, &result);
   }
   call_list_int(&out, "status", status);
   call_list_int(&out, "level", 0);
@@ -321,7 +323,7 @@ SEXP call_general_at(SEXP model, SEXP theta) {
   if (status == ELBO_E_RANK) status = ELBO_OK;
   unpack_theta(theta, &w, w.theta);
   if (status == ELBO_OK) status = general_set_theta(&w, w.theta);
-  if (w.crossed) nodes = 1;
+  if (w.crossed || w.points) nodes = 1;
   if (status == ELBO_OK && nodes == 0) status = general_grow_nodes(&w);
   if (status == ELBO_OK && nodes > 0) {
     w.few = w.differences = 1;

@@ -317,8 +317,8 @@ static void own_gradient(const general_crossed *c, const general_rows *rows,
   law->own(law, rows->y[i], rows->size[i], c->at[i], &own);
   for (int l = 0; l < law->n_own; l++) {
     sums->score[from + l] += w * own.own[l];
-    sums->gradient[from + l] +=
-        w * (own.own[l] + own.x_own[l] * ac + 0.5 * own.xx_own[l] * c->spread[i]);
+    sums->gradient[from + l] += w * (own.own[l] + own.x_own[l] * ac +
+                                     (c->points ? 0.0 : 0.5 * own.xx_own[l] * c->spread[i]));
   }
 }
 
@@ -326,7 +326,9 @@ static void add_gradient(general_crossed *c, const general_rows *rows, const res
                          general_sums *sums) {
   const int p = rows->p, q = c->q, m = p + q * (q + 1) / 2;
   memset(c->step, 0, (size_t)c->n * sizeof(double));
-  for (int i = 0; i < rows->n; i++) c->pull[i] = 0.5 * c->xxx[i] * c->spread[i];
+  /* Of points the value does not depend on H. */
+  const int moves = !c->points;
+  for (int i = 0; i < rows->n; i++) c->pull[i] = moves ? 0.5 * c->xxx[i] * c->spread[i] : 0.0;
   add_rows(c, rows->n, c->pull, c->step);
   solve(c, c->step);
   for (int i = 0; i < rows->n; i++) {
@@ -342,7 +344,7 @@ static void add_gradient(general_crossed *c, const general_rows *rows, const res
       for (int r = c->first[f]; r < c->first[f + 1]; r++)
         for (int k = c->first[f]; k <= r; k++)
           sums->gradient[p + general_packed(r, k)] +=
-              z[r] * (c->x[i] * shift[k] + c->xx[i] * Ha[k]);
+              z[r] * (c->x[i] * shift[k] + moves * c->xx[i] * Ha[k]);
     }
     if (law->n_own > 0) own_gradient(c, rows, law, i, ac, sums);
   }
@@ -374,7 +376,7 @@ elbo_status general_crossed_evaluate(general_crossed *c, const general_rows *row
   set_roots(c, rows, at);
   const elbo_status status = find_mode(c, rows, at, &h, &c->log_det);
   if (status != ELBO_OK) return status;
-  sums->value += h - 0.5 * c->log_det;
+  sums->value += c->points ? h - 0.5 * c->n * LOG_2PI : h - 0.5 * c->log_det;
   for (int i = 0; i < rows->n && at->response->n_own > 0; i++)
     sums->value += (rows->weight ? rows->weight[i] : 1.0) *
                    at->response->constant(at->response, rows->y[i], rows->size[i]);

@@ -19,6 +19,7 @@ typedef struct {
   double *spread, *pull;              /* rows: variance of the predictor, t; see crossed.c */
   double *slope;                      /* p + q (q + 1) / 2 */
   double log_det;                     /* log |H| */
+  int points;                         /* as in general_rule */
 } general_crossed;
 
 void general_crossed_init(general_crossed *c, const general_input *in, const general_rows *rows,

@@ -61,7 +61,7 @@ static elbo_status climb_alone(general_work *w) {
 elbo_status general_start(general_work *w) {
   const general_parameters *par = &w->par;
   const general_prior *prior = w->prior;
-  const int q = par->q;
+  const int q = par->q, points = w->points;
   double L[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
   general_prior of_beta;
   memset(L, 0, square(q) * sizeof(double));
@@ -74,7 +74,9 @@ elbo_status general_start(general_work *w) {
     of_beta.family = NULL;
     w->prior = &of_beta;
   }
+  w->points = 0; /* points have no density there */
   const elbo_status status = climb_alone(w);
+  w->points = points;
   w->prior = prior;
   if (status != ELBO_OK) return status;
   for (int c = 0; c < q; c++) L[c * (q + 1)] = START_SD;
@@ -132,8 +134,7 @@ static elbo_status nodes_suffice(general_work *w, int *suffice) {
   if (status == ELBO_OK) status = general_newton_step(H, g, n, step, work);
   if (status != ELBO_OK) return status;
   w->accuracy = fabs(value - before);
-  *suffice =
-      w->accuracy <= value_moves(w) && dot(g, step, n) <= ESTIMATE_MOVES * ESTIMATE_MOVES;
+  *suffice = w->accuracy <= value_moves(w) && dot(g, step, n) <= ESTIMATE_MOVES * ESTIMATE_MOVES;
   if (*suffice) general_put_back_nodes(w, &kept);
   return ELBO_OK;
 }

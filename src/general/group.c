@@ -453,7 +453,7 @@ static void add_row_hessian(const group *G, double scale, const general_space *s
 }
 
 static void add_group(const group *G, const node_sums *sum, const double *mode, int n_own,
-                      general_order order, const general_space *s, general_sums *out) {
+                      int points, general_order order, const general_space *s, general_sums *out) {
   const int p = G->p, q = G->q, N = p + q * (q + 1) / 2 + n_own, n_moment = general_n_moment(q);
   const double scale = 1.0 / sum->total;
   for (int c = 0; c < q; c++)
@@ -467,7 +467,7 @@ static void add_group(const group *G, const node_sums *sum, const double *mode, 
     out->score[a] += s->score[a];
     out->gradient[a] += s->score[a];
   }
-  add_movement(G, sum, mode, n_own, s, out->gradient);
+  if (!points) add_movement(G, sum, mode, n_own, s, out->gradient);
   if (order < GENERAL_HESSIAN) return;
   add_row_hessian(G, scale, s, N, out->complete);
   for (int b = 0; b < N; b++)
@@ -548,8 +548,9 @@ elbo_status general_group(const general_rows *rows, const general_point *at,
     if (posterior && posterior->with_slope) add_with_slope(q, n, N, s, posterior->with_slope);
   }
   const double constant = n_own > 0 ? own_constant(&G) : 0.0;
-  sums->value += constant + G.h - G.log_det + log(sum.total) - 0.5 * q * LOG_2PI;
-  if (order > GENERAL_VALUE) add_group(&G, &sum, mode, n_own, order, s, sums);
+  const double integral = rule->points ? 0.0 : log(sum.total) - G.log_det;
+  sums->value += constant + G.h + integral - 0.5 * q * LOG_2PI;
+  if (order > GENERAL_VALUE) add_group(&G, &sum, mode, n_own, rule->points, order, s, sums);
   if (posterior) fill_posterior(&G, &sum, rule->n_node, N, s->score, constant, posterior);
   return isfinite(sums->value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }

@@ -143,7 +143,7 @@ elbo_model general_model(const general_work *w) {
       .m_step = general_m_step,
       .elbo = general_elbo,
       .rounding = general_rounding,
-      .log_evidence = general_log_evidence,
+      .log_evidence = w->points ? NULL : general_log_evidence,
       .kl = few ? NULL : general_kl,
       .pack = pack,
       .unpack = unpack,

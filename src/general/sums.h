@@ -17,6 +17,7 @@ typedef struct {
   const general_prior
       *prior; /* or NULL; `value` of `at`, of q and of all that follows includes it */
   double log_prior, q_log_prior;
+  int points;      /* nothing is integrated: the density of u at the mode is part of the value */
   double constant; /* of the log density, where it does not depend on psi */
   int threads;
   /* Few nodes: the gradient is that of the quadrature's own value, which steps climb, and q is no

@@ -91,6 +91,7 @@ typedef struct {
  * dimension, scaled as quadrature_normal() has it. */
 typedef struct {
   int each, n_node, padded;
+  int points; /* with one node: nothing is integrated, v is a point at the mode */
   double *z, *scaled;
 } general_rule;
 

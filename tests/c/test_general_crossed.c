@@ -103,7 +103,7 @@ static void test_one_factor(void) {
   }
 }
 
-static void test_gradient(void) {
+static void test_gradient(int points) {
   static const int first[4] = {0, 2, 3, 4}, n_unit[3] = {9, 5, 3};
   static const int *const groups[3] = {one, two, three};
   for (int e = 0; e < EXAMPLES; e++) {
@@ -118,6 +118,8 @@ static void test_gradient(void) {
     in.groups = groups;
     open_at(&in, examples + e, 4, &w);
     const int n = w.par.n_theta;
+    w.points = points;
+    CHECK(general_set_nodes(&w, 1) == ELBO_OK);
     CHECK(general_derivatives(&w, gradient, NULL) == ELBO_OK);
     memcpy(theta, w.theta, (size_t)n * sizeof(double));
     for (int j = 0; j < n; j++) {
@@ -137,7 +139,8 @@ static void test_gradient(void) {
 
 int main(void) {
   test_one_factor();
-  test_gradient();
+  test_gradient(0);
+  test_gradient(1);
   test_free();
   return FINISH();
 }

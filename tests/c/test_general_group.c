@@ -129,16 +129,18 @@ static double value_at(general_work *w, const double *theta) {
   return value;
 }
 
-/* Of the quadrature's own value, with 1, 3 and many nodes, for 0 to 3 terms. */
+/* Of the quadrature's own value, with 1, 3 and many nodes, for 0 to 3 terms; and of points. */
 static void test_gradient(void) {
-  static const int nodes[] = {1, 3, 9};
+  static const int nodes[] = {1, 3, 9, 1};
   for (int e = 0; e < EXAMPLES; e++)
     for (int q = 0; q <= 3; q++)
-      for (int k = 0; k < 3; k++) {
+      for (int k = 0; k < 4; k++) {
         general_work w;
         double gradient[16], theta[16];
         open_example(examples + e, q, nodes[k], &w);
         w.few = 1;
+        w.points = k == 3;
+        CHECK(general_set_nodes(&w, nodes[k]) == ELBO_OK);
         const int n = w.par.n_theta;
         CHECK(general_derivatives(&w, gradient, NULL) == ELBO_OK);
         memcpy(theta, w.theta, (size_t)n * sizeof(double));

@@ -207,3 +207,21 @@ test_that("posterior means move with the estimates as differences say", {
   }
   expect_true(all(latent(fit)$sd > latent(fit, type = "conditional")$sd))
 })
+
+test_that("joint: the mode of the density of theta and z, where the prior of the sd allows one", {
+  data <- data.frame(g = factor(rep(1:8, each = 5)), x = sin(1:40),
+                     y = as.integer((7 * 1:40) %% 11 < rep(c(2, 5, 8, 3, 9, 4, 6, 7), each = 5)))
+  fit <- fit_glmm(y ~ x + (1 | g), data, family = binomial(), method = "joint",
+                  prior = priors(sd = gamma_precision(3, 3), beta = normal(0, 3)))
+  density <- function(at) { # of 1/sd^2 a gamma law: Jacobian 2 / sd^3
+    u <- at[-(1:3)]
+    sum(dbinom(data$y, 1, plogis(at[1] + at[2] * data$x + u[data$g]), log = TRUE)) +
+      sum(dnorm(u, 0, at[3], log = TRUE)) + sum(dnorm(at[1:2], 0, 3, log = TRUE)) +
+      dgamma(1 / at[3]^2, 3, 3, log = TRUE) + log(2) - 3 * log(at[3])
+  }
+  at <- c(as.vector(theta(fit)), ranef(fit)$g[[1]])
+  expect_equal(elbo(fit), density(at), tolerance = 1e-10)
+  expect_lt(max(abs(numDeriv::grad(density, at))), 1e-5)
+  expect_error(logLik(fit), class = "elbo_error")
+  expect_error(update(fit, prior = NULL), class = "elbo_error_unbounded")
+})
