@@ -47,38 +47,14 @@ void call_list_result(call_list *out,
                       const elbo_result *result); /* counts, gradient, gain, objective */
 void call_list_trace(call_list *out, const call_trace *trace);
 
-/* Entry points. */
-SEXP call_glmm_fit(SEXP model, SEXP control, SEXP progress);
-SEXP call_glmm_at(SEXP model, SEXP theta);
-SEXP call_glmm_at_eta(SEXP model, SEXP eta);
-SEXP call_glmm_levels(SEXP model, SEXP theta, SEXP B, SEXP inverse);
-SEXP call_glmm_traces(SEXP model, SEXP theta);
-SEXP call_glmm_evaluate(SEXP model, SEXP at);
-SEXP call_glmm_profile(SEXP model, SEXP theta, SEXP which, SEXP least);
-SEXP call_glmm_refit(SEXP model, SEXP control, SEXP data, SEXP Y);
-SEXP call_glmm_bootstrap(SEXP model, SEXP theta, SEXP refits, SEXP controls, SEXP n_fit);
-SEXP call_glmm_stats(SEXP data, SEXP model);
-SEXP call_glmm_survey(SEXP data);
-SEXP call_glmm_survey_merge(SEXP a, SEXP b);
-SEXP call_glmm_stats_open(SEXP survey, SEXP shape);
-SEXP call_glmm_stats_add(SEXP stats, SEXP data);
-SEXP call_glmm_stats_merge(SEXP a, SEXP b);
-SEXP call_general_fit(SEXP model, SEXP control, SEXP progress);
-SEXP call_general_at(SEXP model, SEXP theta);
-SEXP call_normal_rule(SEXP n);
-SEXP call_mixture_fit(SEXP model, SEXP control, SEXP start, SEXP progress);
-SEXP call_mixture_evaluate(SEXP model, SEXP state);
-SEXP call_mixture_slope(SEXP model, SEXP state, SEXP move);
-SEXP call_mixture_information(SEXP model, SEXP state);
-SEXP call_column_sizes(SEXP x);
-SEXP call_mixture_densities(SEXP model, SEXP states, SEXP n_point);
-SEXP call_sky_mean(SEXP model);
-SEXP call_sky_detect(SEXP model, SEXP image, SEXP psf, SEXP how);
-SEXP call_sky_sweep(SEXP model, SEXP order, SEXP how);
-SEXP call_sky_psf(SEXP model, SEXP image, SEXP stars, SEXP psf, SEXP iterations);
-SEXP call_sky_warp(SEXP model, SEXP image, SEXP stars);
-SEXP call_sky_fit(SEXP model, SEXP control, SEXP progress);
-SEXP call_sky_information(SEXP model, SEXP image);
-SEXP call_sky_owner(SEXP model, SEXP image);
+/* Entry points: those of call/entries.h. */
+#define CALL_1 SEXP
+#define CALL_2 SEXP, CALL_1
+#define CALL_3 SEXP, CALL_2
+#define CALL_4 SEXP, CALL_3
+#define CALL_5 SEXP, CALL_4
+#define ENTRY(name, arguments) SEXP call_##name(CALL_##arguments);
+#include "call/entries.h"
+#undef ENTRY
 
 #endif
