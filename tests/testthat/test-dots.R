@@ -28,6 +28,7 @@ example_of <- function(class) {
   normal <- function() fit_mixture(waiting ~ 1, faithful, k = 2, covariance = "E")
   switch(class,
     elbo_fit = , elbo_glmm = sleep,
+    elbo_general = fit_glmm(count ~ 1 + (1 | spray), InsectSprays, family = poisson()),
     elbo_mixture = normal(),
     elbo_sky = fit_sky(sim_sky(40, 36, n = 3, flux = c(2000, 9000), galaxies = 0)),
     elbo_bootstrap = bootstrap(sleep, 5, 1),

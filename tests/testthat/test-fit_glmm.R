@@ -263,7 +263,7 @@ test_that("the sandwich is made of the scores of the groups", {
       for (part in intersect(c("weights", "level"), names(one))) one[[part]] <- one[[part]][rows]
       one$X <- one$X[rows, , drop = FALSE]
       one$Z <- one$Z[rows, , drop = FALSE]
-      one$group <- factor(one$group[rows])
+      one$groups[[1]] <- factor(one$groups[[1]][rows])
       numDeriv::grad(function(at) {
         pieces <- reference_pieces(list(design = one), stats::setNames(at, names(theta)))
         reference_lmm(one, pieces$beta, pieces$Sigma, pieces$s2)$log_evidence
