@@ -19,8 +19,10 @@ check_dots_empty <- function(..., .but = character(), .words = foreign_words$ans
 }
 
 refuse_argument <- function(name, value, words = foreign_words$answers) {
-  if (name %in% names(words)) {
-    abort(sprintf("There is no argument `%s` here: %s.", name, words[[name]]),
+  plain <- function(x) tolower(gsub("[._]", "", x)) # n_boot, n.boot and nBoot are nboot
+  known <- c(which(names(words) == name), which(plain(names(words)) == plain(name)))
+  if (length(known) > 0) {
+    abort(sprintf("There is no argument `%s` here: %s.", name, words[[known[1]]]),
           "elbo_error_argument")
   }
   extra <- if (nzchar(name)) quote_names(name) else describe_value(value)
@@ -69,6 +71,9 @@ foreign_words <- list(
     R = "the word is `nsim`",
     B = "the word is `nsim`",
     nboot = "the word is `nsim`",
+    bootstraps = "the word is `nsim`",
+    replicates = "the word is `nsim`",
+    iterations = "the word is `nsim`",
     ci = "the word is `level`",
     which = "the word is `type`",
     vcov. = "robust covariances are vcov(fit, type = \"sandwich\")",

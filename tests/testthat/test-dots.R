@@ -209,6 +209,9 @@ test_that("errors name our word for that of another package", {
   refused(plot(fit, main = "A fit"), "autoplot")
   refused(residuals(fit, type = "foo"), "pearson")
   refused(fitted(fit, level = 0), "re.form = NA")
+  for (word in list(list(n_boot = 9), list(nBoot = 9), list(iterations = 9))) {
+    refused(do.call(anova, c(list(fit), word)), "`nsim`") # whatever the way it is spelled
+  }
   refused(as.data.frame(VarCorr(fit), order = "lower.tri"), "cov.last")
   # What is not asked for is no matter.
   expect_identical(predict(fit, random.only = FALSE, newparams = NULL), predict(fit))
