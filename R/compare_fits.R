@@ -105,8 +105,10 @@ law_doubts <- function(fits) {
 }
 
 fit_estimates <- function(fit, name) {
-  data.frame(fit = name, method = method_of(fit), term = names(theta(fit)),
-             estimate = unname(c(theta(fit))), std.error = unname(standard_errors(fit)))
+  n <- length(theta(fit)) # none where all is known
+  data.frame(fit = rep(name, n), method = rep(method_of(fit), n),
+             term = as.character(names(theta(fit))), estimate = as.numeric(theta(fit)),
+             std.error = as.numeric(standard_errors(fit)))
 }
 
 fit_facts <- function(fit, name) {
@@ -138,8 +140,8 @@ print.elbo_comparison <- function(x, ...) {
     writeLines(strwrap(words, getOption("width") + 1, indent = 2, exdent = 4))
   }
   for (doubt in attr(x, "doubts")) write_wrapped(doubt)
-  cat("\nEstimates (standard errors):\n")
-  print_columns(comparison_labels(x), comparison_columns(x))
+  writeLines(if (nrow(x) == 0) "No parameter is estimated." else "\nEstimates (standard errors):")
+  if (nrow(x) > 0) print_columns(comparison_labels(x), comparison_columns(x))
   invisible(x)
 }
 
@@ -189,6 +191,9 @@ print_columns <- function(terms, columns) {
 plot.elbo_comparison <- function(x, level = 0.95, ...) {
   check_dots_empty(...)
   check_between(level, "level", 0, 1)
+  if (nrow(x) == 0) {
+    abort("There is no estimate to draw: the fits have no parameters.", "elbo_error_not_available")
+  }
   terms <- unique(x$term)
   labels <- comparison_labels(x)
   roles <- labelled(terms, attr(x, "roles"))

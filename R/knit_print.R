@@ -46,7 +46,8 @@ knit_print.elbo_comparison <- function(x, options, ...) {
   knit_markdown(
     x, table_markdown(facts_table(facts)),
     words_markdown(paste0(facts$fit, ": ", facts$integrated)),
-    "Estimates (standard errors):", lapply(comparison_tables(x), table_markdown)
+    if (nrow(x) == 0) "No parameter is estimated." else "Estimates (standard errors):",
+    if (nrow(x) > 0) lapply(comparison_tables(x), table_markdown)
   )
 }
 

@@ -119,7 +119,9 @@ draw_curves <- function(curves, arms) {
     one <- curves[curves$arm == arm, ]
     graphics::polygon(c(one$x, rev(one$x)), c(one$low, rev(one$high)), border = NA,
                       col = grDevices::adjustcolor(colour[arm], 0.35))
-    graphics::matlines(one$x, one[c("low", "high")], col = colour[arm], lwd = 0.7, lty = 1)
+    for (edge in c("low", "high")) { # not there without standard errors
+      graphics::lines(one$x, one[[edge]], col = colour[arm], lwd = 0.7)
+    }
   }
   for (arm in seq_along(arms)) {
     one <- curves[curves$arm == arm, ]

@@ -187,11 +187,14 @@ lattice_t <- function(n, proposal) {
   z <- normal[, -1, drop = FALSE] * width * sqrt((proposal_df - 2) / chisq_of_normal(normal[, 1]))
   square <- rowSums(z^2)
   density <- vapply(proposal_width, function(width) {
-    width^-d * (1 + square / (proposal_df - 2) / width^2)^(-0.5 * (proposal_df + d))
+    -d * log(width) - 0.5 * (proposal_df + d) * log1p(square / (proposal_df - 2) / width^2)
   }, square)
+  density <- matrix(density, n)
+  largest <- do.call(pmax, as.data.frame(density))
   constant <- lgamma((proposal_df + d) / 2) - lgamma(proposal_df / 2) -
     0.5 * d * log((proposal_df - 2) * pi) - sum(log(diag(proposal$root)))
-  cbind(constant + log(rowMeans(density)), z %*% proposal$root + rep(proposal$mean, each = n))
+  cbind(constant + largest + log(rowMeans(exp(density - largest))),
+        z %*% proposal$root + rep(proposal$mean, each = n))
 }
 
 # The quantile of chi-squared at the probability of a standard normal number, within 1e-8 of

@@ -147,3 +147,13 @@ test_that("an interval that is not finite is drawn as a point, and is no part of
     expect_true(all(is.finite(c(drawn$table$low, drawn$range))))
   }
 })
+
+test_that("fits without parameters are compared by their facts", {
+  d <- data.frame(y = c(0.3, -1, 0.8), s = c(1, 2, 1))
+  none <- compare_fits(known = fit_glmm(y ~ 0, d, se = s))
+  expect_identical(nrow(none), 0L)
+  expect_equal(attr(none, "facts")$log_likelihood, sum(dnorm(d$y, 0, d$s, log = TRUE)))
+  expect_output(print(none), "No parameter is estimated")
+  expect_error(plot(none), class = "elbo_error_not_available")
+  expect_silent(text <- knitr::knit_print(none))
+})

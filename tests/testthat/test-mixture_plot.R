@@ -230,3 +230,12 @@ test_that("deviations have their distance also where the residual variance is ne
   expect_equal(deviation_distances(fit)$distance, tolerance = 1e-10, ignore_attr = TRUE,
                as.vector(u^2) / curve_covariances(fit)[unit_component(fit), 1, 1])
 })
+
+test_that("curves without standard errors are drawn without a word", {
+  set.seed(1)
+  d <- data.frame(g = gl(8, 1), t = 1:8, y = rnorm(8))
+  fit <- suppressWarnings(fit_mixture(y ~ t + (1 | g), d, k = 3, unit = ~g, method = "joint"))
+  grDevices::pdf(NULL)
+  withr::defer(grDevices::dev.off())
+  expect_silent(plot(fit, type = "curves"))
+})

@@ -147,6 +147,18 @@ test_that("proposals have the density and the moments they are said to have", {
   normal <- function(row) log_normal(row - c(1, -2), crossprod(proposal$root))
   f <- apply(x[1:2^13, ], 1, normal)
   expect_equal(mean(exp(f - draws[1:2^13, 1])), 1, tolerance = 0.01)
+  # In 500 dimensions densities are no numbers, their logarithms are: of t with 5 degrees of freedom
+  # and as often of one twice as wide.
+  many <- list(mean = numeric(500), root = diag(500))
+  draws <- elbo:::with_seed(1, elbo:::lattice_t(8, many))
+  log_t <- function(z, width) {
+    lgamma(505 / 2) - lgamma(5 / 2) - 250 * log(3 * pi) - 500 * log(width) -
+      505 / 2 * log1p(sum(z^2) / 3 / width^2)
+  }
+  exact <- apply(draws[, -1], 1, function(z) {
+    log_sum_exp(c(log_t(z, 1), log_t(z, 2))) - log(2)
+  })
+  expect_equal(draws[, 1], exact)
 })
 
 test_that("Pareto k and smoothed weights are those of package loo", {
