@@ -225,3 +225,24 @@ test_that("joint: the mode of the density of theta and z, where the prior of the
   expect_error(logLik(fit), class = "elbo_error")
   expect_error(update(fit, prior = NULL), class = "elbo_error_unbounded")
 })
+
+# glm.nb() and polr() stop where their criterion changes by 1e-8 of itself.
+test_that("without random effects it is MASS::glm.nb() and MASS::polr()", {
+  skip_if_not_installed("MASS")
+  counts <- fit_glmm(y ~ lbase + trt, MASS::epil, family = negative_binomial())
+  by_mass <- MASS::glm.nb(y ~ lbase + trt, MASS::epil)
+  expect_equal(unname(coef(counts)), unname(coef(by_mass)), tolerance = 1e-5, ignore_attr = TRUE)
+  expect_equal(theta(counts)[["size"]], by_mass$theta, tolerance = 1e-5)
+  expect_equal(as.numeric(logLik(counts)), as.numeric(logLik(by_mass)), tolerance = 1e-9)
+
+  rows <- rep(seq_len(nrow(MASS::housing)), MASS::housing$Freq)
+  houses <- MASS::housing[rows, ]
+  for (link in c("logit", "probit")) {
+    ordered <- fit_glmm(Sat ~ Infl + Cont, houses, family = cumulative(link))
+    method <- if (link == "logit") "logistic" else "probit"
+    by_mass <- MASS::polr(Sat ~ Infl + Cont, houses, method = method)
+    expect_equal(as.vector(theta(ordered)), unname(c(coef(by_mass), by_mass$zeta)),
+                 tolerance = 1e-4)
+    expect_equal(as.numeric(logLik(ordered)), as.numeric(logLik(by_mass)), tolerance = 1e-8)
+  }
+})
