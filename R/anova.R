@@ -175,6 +175,22 @@ bootstrap_ratio.elbo_glmm <- function(small, large, statistic, nsim, seed) {
        law = sprintf("bootstrap of %d", nsim))
 }
 
+# Priors take no part in the ratio.
+#' @exportS3Method
+bootstrap_ratio.elbo_general <- function(small, large, statistic, nsim, seed) {
+  nsim <- if (is.null(nsim)) 1000L else as.integer(nsim)
+  Y <- with_seed(seed, counted_draws(small, nsim))
+  evidence <- function(fit) {
+    refits <- general_refits(fit, Y)
+    refits[, "objective"] - apply(refits[, -ncol(refits), drop = FALSE], 1,
+                                  function(theta) log_prior(priors_of(fit), theta, 1L))
+  }
+  ratio <- 2 * (evidence(large) - evidence(small))
+  ratio <- ratio[!is.na(ratio)]
+  list(p = (1 + sum(ratio >= statistic - 1e-8)) / (1 + length(ratio)),
+       law = sprintf("bootstrap of %d", nsim))
+}
+
 # Likelihood ratios of draws from the smaller model, made in the statistics of the larger one.
 ratios_within <- function(small, large, place, nsim) {
   draw <- draw_within(small, large, place)

@@ -70,13 +70,24 @@ model_info.elbo_fit <- function(x, verbose = TRUE, ...) {
 plain_model_info <- function(family) {
   if (is.null(family)) return(utils::modifyList(plain_model_info(stats::gaussian()),
                                                 list(is_linear = FALSE, family = "unknown")))
+  own <- switch(family$family,
+    negative_binomial = list(is_count = TRUE, is_poisson = FALSE, is_negbin = TRUE),
+    cumulative = list(is_binomial = FALSE, is_bernoulli = FALSE, is_logit = family$link == "logit",
+                      is_ordinal = TRUE, is_cumulative = TRUE)
+  )
+  if (!is.null(own)) {
+    near <- if (family$family == "cumulative") stats::binomial(family$link) else stats::poisson()
+    return(utils::modifyList(plain_model_info(near), c(own, family = family$family)))
+  }
   plain <- data.frame(y = c(0, 1, 1, 0))
   model <- if (family$family == "gaussian") stats::lm(y ~ 1, plain)
            else stats::glm(y ~ 1, family, plain)
   insight::model_info(model, verbose = FALSE)
 }
 
-has_trials <- function(fit) !is.null(design_of(fit)$trials)
+has_trials <- function(fit) {
+  !is.null(design_of(fit)$trials) || !is.null(design_of(fit)$response$size)
+}
 
 #' @exportS3Method insight::get_data
 get_data.elbo_glmm <- function(x, effects = c("all", "fixed", "random"), ...) {

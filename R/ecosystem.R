@@ -32,7 +32,16 @@ emm_basis.elbo_glmm <- function(object, trms, xlev, grid, ...) {
     dffun <- function(k, dfargs) Inf # as predict()
   }
   list(X = X, bhat = unname(coefficients), nbasis = nbasis, V = all_coefficients_cov(object),
-       dffun = dffun, dfargs = list(object = object, fit_df = fit_df), misc = list())
+       dffun = dffun, dfargs = list(object = object, fit_df = fit_df),
+       misc = link_words(object))
+}
+
+# Coefficients of ordered categories are told on the scale of the link only; emmeans knows counts by
+# the Poisson family.
+link_words <- function(fit) {
+  family <- switch(family(fit)$family, binomial = family(fit), poisson = ,
+                   negative_binomial = stats::poisson())
+  if (is.null(family)) list() else emmeans::.std.link.labels(family, list())
 }
 
 # Orthonormal directions of the coefficients in which no mean of the data moves; NA if there are

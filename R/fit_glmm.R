@@ -13,7 +13,9 @@
 #'   without any `( | )` the model is the ordinary linear one. `offset()` is allowed, and `bs()`,
 #'   `ns()`, `poly()` predict correctly. `s(x)` is a smooth curve, see below.
 #' @param data A data frame. Variables not found in it are looked up where the formula was made.
-#' @param family Only [stats::gaussian()] with identity link in this version.
+#' @param family [stats::gaussian()] with identity link, [stats::binomial()] (logit, probit,
+#'   cloglog), [stats::poisson()], [negative_binomial()] or [cumulative()]: a family, a function or
+#'   its name. See below for responses that are not gaussian.
 #' @param method What is integrated and what is a point:
 #'   \describe{
 #'   \item{`"joint"`}{nothing is integrated: latent variables and parameters are maximised
@@ -67,6 +69,23 @@
 #' The fit is refused, with the reason, where the objective has no bound: points on the latent
 #' variables with a free standard deviation, latent variables without a law that fit every row,
 #' or a residual standard deviation whose rows are fitted without error.
+#'
+#' @section Responses that are not gaussian:
+#' The linear predictor \eqn{x_i'\beta+z_i'u_{g(i)}}{x_i'beta + z_i'u_g(i)} is then the link of the
+#' mean. A binomial response is 0 and 1, `TRUE` and `FALSE`, a factor of two levels (the first is
+#' failure), `cbind(successes, failures)`, or proportions with the numbers of trials as `weights`;
+#' counts take `offset(log(exposure))`; [cumulative()] takes an ordered factor. Other weights
+#' multiply the log density of a row.
+#'
+#' With one grouping factor `"em"` integrates the latent variables by adaptive Gauss-Hermite
+#' quadrature, whose nodes grow until the log-likelihood and the estimates stop moving, or are as
+#' many as [elbo_control()] says; one node is Laplace's method, which is also that of several
+#' factors. Without `( | )` the fit is that of [stats::glm()]. Tests are z tests, and there is no
+#' restricted likelihood.
+#'
+#' Where a combination of the coefficients separates the responses (all of one level of a factor are
+#' 0, say) the likelihood rises without end along it: such a fit is refused, by an exact test, and
+#' the message names the coefficients. A normal prior of these coefficients is a remedy.
 #'
 #' @section Smooth terms:
 #' `s(x, k = 10, by = NULL)` adds a natural cubic spline \eqn{f(x)} with `k` knots at quantiles of

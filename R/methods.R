@@ -22,7 +22,11 @@
 #' @param fixed.only whether to return the fixed part only.
 #' @param type of residuals: `"response"` (\eqn{y-\hat y}{y minus fitted}) or `"pearson"`
 #'   (divided by the residual standard deviation of the row). Of a model matrix: `"fixed"`
-#'   (\eqn{X}) or `"random"` (\eqn{Z}, a column for each term). Of weights: only `"prior"`.
+#'   (\eqn{X}) or `"random"` (\eqn{Z}, a column for each term). Of weights: only `"prior"`. Of
+#'   responses that are not gaussian also `"deviance"` (the default) and `"working"`, as of
+#'   [stats::glm()] at the fitted values, and `"quantile"`, randomised as by Dunn and Smyth (1996):
+#'   standard normal if the model is true, and drawn from the session's generator. Ordered
+#'   categories are numbered from one for `"response"` and `"pearson"`.
 #' @param fit,scale,k as in [stats::extractAIC()]; `fit` is the fit, `scale` is not used.
 #' @param scope,test,trace as in [stats::drop1()], of terms of the fixed part: labels, or a formula
 #'   such as `~ . + x`.
@@ -41,8 +45,13 @@
 #' * `formula()`: the whole formula or its fixed part; `terms()`: of the fixed part.
 #' * `model.frame()`: data frame of every variable used. `model.matrix()`: numeric matrix.
 #' * `weights()`: numeric vector of precision weights, ones when none were given.
-#' * `fitted()`, `residuals()`: numeric vector named by the rows.
+#' * `fitted()`, `residuals()`: numeric vector named by the rows. Of responses that are not gaussian
+#'   the mean of the response, averaged over the posterior of the latent variables of its group; of
+#'   ordered categories a matrix of their probabilities.
 #' * `deviance()`: a number. `extractAIC()`: number of parameters and AIC.
+#' @references
+#' Dunn, P. K. and Smyth, G. K. (1996). Randomized quantile residuals. *Journal of Computational and
+#' Graphical Statistics* 5, 236--244. \doi{10.1080/10618600.1996.10474708}
 #' @seealso [theta()] for all parameters, [latent()] for the latent variables.
 #' @family what a fit answers
 #' @examples

@@ -16,7 +16,8 @@
 #'
 #' @param object A fit made by [fit_glmm()].
 #' @param newdata A data frame with the variables of the model; `NULL` for the rows of the fit.
-#' @param type `"link"` or `"response"`; the same for Gaussian models.
+#' @param type `"link"`, the linear predictor, or `"response"`, the mean of the response; the same
+#'   for Gaussian models.
 #' @param re.form `NULL` for predictions with the latent variables of each group, at their
 #'   posterior means; `NA` or `~ 0` for the population; a formula of random terms, as
 #'   `~ (1 | group)`, for these alone.
@@ -65,6 +66,14 @@
 #'
 #' A row of `newdata` whose mean the data do not identify, as that of a combination of factor levels
 #' without observations, is `NA`, with a warning that names it.
+#'
+#' The mean of a response that is not gaussian is averaged over the latent variables: with
+#' `re.form = NA` over their law, which is the mean of the population (as marginal models have it),
+#' and not that of a group whose latent variables are zero, the inverse link of `type = "link"`; for
+#' known groups over their posterior, taken for normal. Standard errors are by the delta method,
+#' those of the population with the uncertainty of the standard deviations in them, and limits are
+#' set on the scale of the link. Of ordered categories the answer is a matrix of probabilities,
+#' without errors. There are no prediction intervals: take quantiles of [simulate()].
 #'
 #' Prediction intervals add the residual variance. If the fit has `weights` or `se`, these are
 #' evaluated in `newdata`, and so is an `offset`.

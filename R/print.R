@@ -513,6 +513,7 @@ few_groups_words <- function(fit) {
   if (method_of(fit) == "vb") return(NULL) # the verdict on linear response says it
   paste0("Only ", paste(count_words_each(few), collapse = ", "), ": ",
          if (method_of(fit) != "em") "the sds between them are poorly known. "
+         else if (!is_gaussian(fit)) "variances are then too small, and standard errors with them. "
          else paste("variances by \"em\" are then too small, and standard errors with them;",
                     "update(fit, method = \"reml\") corrects it. "),
          "See confint(type = \"profile\") and bootstrap().")

@@ -189,3 +189,35 @@ weights.elbo_general <- function(object, type = "prior", ...) {
   check_choice(type, "type", "prior")
   stats::naresid(attr(frame_of(object), "na.action"), response_weights(object))
 }
+
+# ---- overdispersion and zeros ------------------------------------------------------------
+
+# What the rows say against the law: Pearson's chi-square and the number of zeros, beside what the
+# fit expects. Fitted values are shrunk towards the rows, so that neither is found too often.
+dispersion_words <- function(fit) {
+  if (!response_law_of(fit) %in% c("poisson", "binomial") || nobs(fit) <= n_free(fit)) return()
+  remedy <- if (response_law_of(fit) == "poisson") "family = negative_binomial()"
+            else "a random term of rows, (1 | row)"
+  ratio <- sum(general_residuals(fit, "pearson")^2)
+  df <- df.residual(fit)
+  over <- stats::pchisq(ratio, df, lower.tail = FALSE) < 0.001
+  # Single trials cannot be overdispersed.
+  if (!over || max(response_weights(fit)) == 1 && response_law_of(fit) == "binomial") return()
+  sprintf(paste("The responses vary more than the family allows: Pearson's chi-square is %s on %s",
+                "df. Standard errors are too small; see %s."), fixed_text(ratio, 0),
+          fixed_text(df, 0), remedy)
+}
+
+zero_words <- function(fit) {
+  if (response_law_of(fit) != "poisson") return()
+  zero <- exp(-unname(general_fitted(fit)))
+  found <- sum(design_of(fit)$response$y == 0)
+  if (found < sum(zero) + 4 * sqrt(sum(zero * (1 - zero)))) return()
+  sprintf("There are %d zeros, where the fit expects %s: see family = negative_binomial().", found,
+          fixed_text(sum(zero), 0))
+}
+
+#' @exportS3Method
+summary_words.elbo_general <- function(fit, summary) {
+  list(answer = c(dispersion_words(fit), zero_words(fit)), search = list())
+}

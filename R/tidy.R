@@ -253,21 +253,24 @@ augment.elbo_glmm <- function(x, data = augmented_data(x), newdata = NULL, se_fi
   check_dots_empty(..., .but = passed_along$augment)
   check_flag(se_fit, "se_fit")
   interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))
+  # Of ordered categories, whose means are matrices, the linear predictor.
+  type <- if (family(x)$family == "cumulative") "link" else "response"
   if (is.null(newdata)) {
-    fitted <- fitted(x)
+    fitted <- if (type == "link") predict(x) else fitted(x)
     check_data_frame(data, "data")
     data <- data[row.names(data) %in% names(fitted), , drop = FALSE]
     rows <- match(row.names(data), names(fitted))
-    columns <- list(.fitted = fitted[rows], .resid = residuals(x)[rows],
-                    .fixed = predict(x, re.form = NA)[rows])
+    columns <- list(.fitted = fitted[rows], .resid = residuals(x, "response")[rows],
+                    .fixed = predict(x, type = type, re.form = NA)[rows])
   } else {
     data <- check_data_frame(newdata, "newdata")
     rows <- seq_len(nrow(data))
-    columns <- list(.fitted = predict(x, newdata), .fixed = predict(x, newdata, re.form = NA))
+    columns <- list(.fitted = predict(x, newdata, type),
+                    .fixed = predict(x, newdata, type, re.form = NA))
   }
-  if (se_fit) columns$.se.fit <- predict(x, newdata, se.fit = TRUE)$se.fit[rows]
+  if (se_fit) columns$.se.fit <- predict(x, newdata, type, se.fit = TRUE)$se.fit[rows]
   if (interval != "none") {
-    limits <- predict(x, newdata, interval = interval)
+    limits <- predict(x, newdata, type, interval = interval)
     columns$.lower <- limits[rows, "lwr"]
     columns$.upper <- limits[rows, "upr"]
   }

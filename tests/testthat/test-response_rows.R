@@ -88,3 +88,32 @@ test_that("quantile residuals are normal under the model", {
   poisson <- fit_glmm(count ~ x + (1 | g), data, poisson())
   expect_gt(stats::var(residuals(poisson, "quantile")), 1.3)
 })
+
+test_that("overdispersion and zeros are said", {
+  skip_if_not_installed("MASS")
+  fit <- fit_glmm(y ~ lbase + (1 | subject), MASS::epil, poisson())
+  expect_output(print(summary(fit)), "vary more than the family")
+  expect_no_match(capture.output(summary(update(fit, family = negative_binomial()))), "vary more")
+  zeros <- data.frame(y = rep(c(0, 4), c(30, 30)), g = gl(6, 10))
+  many <- fit_glmm(y ~ 1, zeros, poisson())
+  expect_output(print(summary(many)), "30 zeros, where the fit expects")
+})
+
+test_that("what is for gaussian responses only is refused by name", {
+  fit <- fit_glmm(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp_data(), binomial())
+  for (f in list(hatvalues, rstandard, cooks.distance, influence, sensitivity)) {
+    expect_error(f(fit), "not for mixed models of responses that are not gaussian",
+                 class = "elbo_error_not_available")
+  }
+})
+
+test_that("augment() is on the scale of the response, emmeans on that of the link", {
+  fit <- fit_glmm(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp_data(), binomial())
+  rows <- augment(fit)
+  expect_equal(rows$.fitted, unname(fitted(fit)))
+  expect_equal(rows$.fixed, unname(predict(fit, type = "response", re.form = NA)))
+  skip_if_not_installed("emmeans")
+  means <- as.data.frame(emmeans::emmeans(fit, ~ period, type = "response"))
+  expect_equal(means$prob, stats::plogis(coef(fit)[[1]] + c(0, coef(fit)[2:4])),
+               ignore_attr = TRUE)
+})

@@ -1,0 +1,64 @@
+# Generics whose methods for mixed models are those of gaussian responses, and would compute
+# something else for others.
+
+general_instead <- list(
+  rows = "residuals(fit, type = \"quantile\") are for pictures of the residuals.",
+  sandwich = "bootstrap(fit) has standard errors that need no information matrix.",
+  r2 = "Fits are compared by anova() and AIC().",
+  refit = "Use update() with the response in `data`, or bootstrap()."
+)
+
+#' @rdname influence.elbo_glmm
+#' @export
+hatvalues.elbo_general <- refusal("general", "hatvalues()", general_instead$rows, "model")
+
+#' @rdname influence.elbo_glmm
+#' @export
+rstandard.elbo_general <- refusal("general", "rstandard()", general_instead$rows, "model")
+
+#' @rdname influence.elbo_glmm
+#' @export
+rstudent.elbo_general <- refusal("general", "rstudent()", general_instead$rows, "model")
+
+#' @rdname influence.elbo_glmm
+#' @export
+cooks.distance.elbo_general <- refusal("general", "cooks.distance()", general_instead$rows, "model")
+
+#' @rdname influence.elbo_glmm
+#' @export
+influence.elbo_general <- refusal("general", "influence()", general_instead$rows, "model")
+
+#' @rdname sensitivity
+#' @export
+sensitivity.elbo_general <- refusal("general", "sensitivity()", general_instead$rows, "object")
+
+#' @exportS3Method sandwich::estfun elbo_general
+estfun.elbo_general <- refusal("general", "estfun()", general_instead$sandwich)
+
+#' @exportS3Method sandwich::bread elbo_general
+bread.elbo_general <- refusal("general", "bread()", general_instead$sandwich)
+
+#' @exportS3Method clubSandwich::vcovCR
+vcovCR.elbo_general <- refusal("general", "vcovCR()", general_instead$sandwich, "obj")
+
+#' @exportS3Method insight::get_variance
+get_variance.elbo_general <- refusal("general", "Variance components",
+                                     "Those of the random effects are VarCorr(fit).")
+
+#' @exportS3Method performance::r2
+r2.elbo_general <- refusal("general", "R2", general_instead$r2, "model")
+
+#' @exportS3Method performance::check_heteroscedasticity
+check_heteroscedasticity.elbo_general <- refusal("general", "check_heteroscedasticity()",
+                                                 general_instead$rows)
+
+#' @exportS3Method performance::check_model
+check_model.elbo_general <- refusal("general", "check_model()", general_instead$rows)
+
+#' @exportS3Method lme4::refit elbo_general
+refit.elbo_general <- refusal("general", "refit()", general_instead$refit, "object")
+
+#' @exportS3Method lme4::getME
+getME.elbo_general <- refusal("general", "getME()",
+                              "model.matrix(), theta(), latent() and VarCorr() have the parts.",
+                              "object")
