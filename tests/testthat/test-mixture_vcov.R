@@ -170,3 +170,19 @@ test_that("a component without members has no standard errors", {
   expect_true(all(is.na(se[3:4])))
   expect_output(print(fit), "Not identified")
 })
+
+# Louis's formula against numDeriv::hessian() of the log-likelihood in theta itself: 5e-10 of a
+# standard error.
+test_that("standard errors of normal components are those of the log-likelihood", {
+  skip_if_not_installed("numDeriv")
+  fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV")
+  free <- names(theta(fit)) != "weight|2"
+  log_likelihood <- function(x) {
+    at <- replace(theta(fit), free, x)
+    at[["weight|2"]] <- 1 - at[["weight|1"]]
+    elbo(fit, theta = at)
+  }
+  H <- numDeriv::hessian(log_likelihood, unname(c(theta(fit)[free])), method.args = list(r = 6))
+  expected <- sqrt(diag(solve(-H)))
+  expect_equal(unname(sqrt(diag(vcov(fit, full = TRUE)))[free]), expected, tolerance = 1e-8)
+})
