@@ -155,7 +155,6 @@ prior_summary.elbo_fit <- function(object, ...) {
 passed_by_bayesians <- c("XZ", "fun", "dpar", "resp", "sort", "summary")
 
 check_posterior <- function(fit, what, ndraws) {
-  posterior_not_for_crossed(fit, what)
   if (method_of(fit) != "vb") {
     abort(c(sprintf("%s: a fit by method \"%s\" has no posterior to draw from.", what,
                     method_of(fit)),
@@ -224,10 +223,10 @@ posterior_rows <- function(fit, newdata, latent, n, allow, prediction = FALSE,
   latent <- latent && has_groups(fit)
   data <- row_data(fit, newdata, na.pass, latent || grouped, prediction)
   group <- if (latent) group_index(fit, data, allow)
-  new <- which(group == 0)
+  new <- lapply(if (is.list(group)) group else list(group), `%in%`, 0)
   rows <- lapply(posterior_fits(fit, n, latent), function(one) {
     mean <- row_mean(one, data, group)
-    if (length(new) > 0) mean[new] <- mean[new] + latent_sampler(one, data)()[new]
+    if (any(unlist(new))) mean <- mean + latent_sampler(one, data, new)()
     add(one, data, mean)
   })
   do.call(rbind, rows)

@@ -43,7 +43,6 @@ check_crossed <- function(design, held, method, prior) {
     abort(c(sprintf("With several grouping factors (%s) %s.", groups, what), remedy),
           "elbo_error_not_available")
   }
-  if (method == "vb") refuse("`method` = \"vb\" is not built yet", "Use \"em\" or \"reml\".")
   if (any(is.infinite(held$constant))) {
     refuse("latent variables need a law", "Leave constant(Inf) out, or keep one factor.")
   }
@@ -69,10 +68,4 @@ not_for_crossed <- function(fit, what, remedy = "Fits with one grouping factor h
   if (!is_crossed(design_of(fit))) return(invisible())
   abort(c(sprintf("%s is not built yet for several grouping factors (%s).", what,
                   quote_names(group_names(design_of(fit)))), remedy), "elbo_error_not_available")
-}
-
-# What only a posterior of theta has, before the advice to take method "vb".
-posterior_not_for_crossed <- function(fit, what) {
-  not_for_crossed(fit, paste0("method \"vb\", which ", what, " needs,"),
-                  "bootstrap() has the law of the estimates, simulate() that of the response.")
 }

@@ -37,7 +37,7 @@ level_model <- function(fit) {
   model
 }
 
-level_products <- function(fit, B, inverse, parts = theta_parts(fit)) {
+level_products <- function(fit, B, inverse, parts = scales_of(fit)) {
   parts["beta"] <- list(NULL)
   .Call(C_glmm_levels, level_model(fit), parts, B, inverse)
 }
@@ -164,6 +164,7 @@ crossed_mean_variance <- function(object, data, X, group) {
   Z <- row_random(object, data)
   place <- level_places(design_of(object), group, nrow(Z))
   variance <- level_variance(X, Z, place, known_scales(object))
+  if (method_of(object) == "vb") variance <- variance + crossed_scale_variance(object, X, Z, place)
   seen <- which(!is_new(group, nrow(Z)))
   excess <- if (length(seen) > 0) scale_excess(object)
   if (!is.null(excess)) {
@@ -182,7 +183,9 @@ new_level_variance <- function(object, Z, place) {
 
 # What is known where the variances are.
 known_levels <- function(fit) {
-  list(C = coefficient_cov(fit), gain = level_gains(latent_parts(fit)), each = 1,
+  vb <- method_of(fit) == "vb"
+  list(C = if (vb) conditional_cov(fit) else coefficient_cov(fit),
+       gain = level_gains(if (vb) exact_parts(fit) else latent_parts(fit)), each = 1,
        times = function(E) level_products(fit, E, TRUE))
 }
 
@@ -202,4 +205,15 @@ crossed_rows_given <- function(fit, state) {
   times <- function(E) level_products(fit, E, TRUE, scales)
   spread <- level_forms(times, place, design$Z, nrow(gains))
   list(mean = mean, gain = gain, spread = replace(spread, is.na(mean), NA))
+}
+
+# As scale_variance().
+crossed_scale_variance <- function(fit, X, Z, place) {
+  info <- information_of(fit)
+  response <- level_gains(lapply(latent_responses(fit), function(gain) list(gain = gain)))
+  moved <- X %*% coefficient_response(fit)
+  for (k in seq_len(ncol(Z))) {
+    moved <- moved + Z[, k] * rbind(0, response)[place[, k] + 1L, , drop = FALSE]
+  }
+  quadratic_rows(moved, info$eta_cov[info$moves, info$moves, drop = FALSE])
 }

@@ -27,8 +27,9 @@
 #' @param x a fit by method `"vb"`.
 #' @param ndraws number of draws.
 #' @param type `"linear_response"` or `"mean_field"`.
-#' @param latent whether to draw the latent variables too, in columns `u[LEVEL,TERM]`
-#'   (of smooth terms the number of the coefficient and `s(x)`).
+#' @param latent whether to draw the latent variables too, in columns `u[LEVEL,TERM]`, with several
+#'   grouping factors `u[LEVEL,TERM|GROUP]` (of smooth terms the number of the coefficient and
+#'   `s(x)`).
 #' @param seed `NULL` to draw from the session's generator, or a whole number, which gives the
 #'   same draws each time and leaves the session's generator as it was.
 #' @param ... not used.
@@ -70,7 +71,6 @@ as_draws.elbo_fit <- function(x, ndraws = 1000L, seed = NULL, ...) {
 
 check_draws <- function(fit) {
   if (method_of(fit) == "vb") return(invisible(fit))
-  posterior_not_for_crossed(fit, "drawing theta")
   abort(c(sprintf("Method \"%s\" has no posterior of theta to draw from.", method_of(fit)),
           "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
 }
@@ -125,13 +125,18 @@ share_groups <- function(fit) {
   groups[lengths(groups) > 0]
 }
 
-# m x q x n to n x (m q), a level after another.
+# m x q x n of each factor to n x (m q), a level after another.
 latent_columns <- function(fit, latent) {
-  names <- outer(rownames(moments_of(fit)$mean), colnames(moments_of(fit)$mean),
-                 function(level, term) sprintf("u[%s,%s]", level, term))
-  out <- t(matrix(aperm(latent, c(2, 1, 3)), length(names)))
-  colnames(out) <- t(names)
-  out
+  crossed <- is_crossed(design_of(fit))
+  columns <- Map(function(part, draws) {
+    group <- if (crossed) paste0("|", part$name)
+    names <- outer(rownames(part$mean), colnames(part$mean),
+                   function(level, term) paste0("u[", level, ",", term, group, "]"))
+    out <- t(matrix(aperm(draws, c(2, 1, 3)), length(names)))
+    colnames(out) <- t(names)
+    out
+  }, unname(latent_parts(fit)), latent)
+  do.call(cbind, columns)
 }
 
 curve_columns <- function(fit, draws) {
@@ -141,7 +146,7 @@ curve_columns <- function(fit, draws) {
   structure(draws$curves, dimnames = list(NULL, sprintf("u[%d,%s]", level, labels)))
 }
 
-# list(theta n x parameters, latent m x q x n or NULL, curves n x K or NULL)
+# list(theta n x parameters, latent m x q x n of each factor or NULL, curves n x K or NULL)
 posterior_draws <- function(fit, n, type = "linear_response", latent = FALSE) {
   sample <- if (type == "mean_field") mean_field_draws else response_draws
   sample(fit, n, latent)
@@ -205,19 +210,41 @@ bend_margin <- function(z, mean, sd, role) {
 }
 
 response_latent <- function(fit, e1, e2) {
-  subtract_moves(subtract_moves(latent_noise(fit, nrow(e1)), -latent_response(fit), e1),
-              posterior_gain(fit), e2)
+  noise <- if (is_crossed(design_of(fit))) crossed_noise(fit, nrow(e1))
+           else lapply(latent_parts(fit), latent_noise, nrow(e1))
+  Map(function(noise, response, part) {
+    subtract_moves(subtract_moves(noise, -response, e1), part$gain, e2)
+  }, noise, latent_responses(fit), exact_parts(fit))
 }
 
-# m x q x n from N(E[u_g], S_g).
-latent_noise <- function(fit, n) {
-  mean <- moments_of(fit)$mean
+# m x q x n from N(E[u_g], S_g), levels apart.
+latent_noise <- function(part, n) {
+  mean <- part$mean
   out <- array(mean, c(dim(mean), n))
   for (g in seq_len(nrow(mean))) {
-    S <- matrix(moments_of(fit)$cov[, , g], ncol(mean))
+    S <- matrix(part$cov[, , g], ncol(mean))
     out[g, , ] <- out[g, , ] + t(normal_draws(n, S))
   }
   out
+}
+
+# Of several factors the same with all levels as they are given the scales and beta: u of the law
+# less what is predicted of it from its own response, the classical draw by conditioning.
+crossed_noise <- function(fit, n) {
+  design <- design_of(fit)
+  scales <- scales_of(fit)
+  s2 <- residual_variance(fit, scales$sigma)
+  u <- do.call(rbind, lapply(names(design$groups), function(name) {
+    k <- columns_of_group(design, name)
+    draws <- normal_draws(n * nlevels(design$groups[[name]]), scales$Sigma[k, k, drop = FALSE])
+    matrix(t(draws), ncol = n)
+  }))
+  y <- level_rows(design, u) + sqrt(s2) * matrix(stats::rnorm(length(s2) * n), ncol = n)
+  u <- u - level_products(fit, level_sums(design, y / s2), TRUE, scales)
+  moved <- lapply(seq_len(n), function(i) by_factor(design, u[, i]))
+  Map(function(part, f) {
+    array(unlist(lapply(moved, `[[`, f)), c(dim(part$mean), n)) + as.vector(part$mean)
+  }, latent_parts(fit), seq_along(design$groups))
 }
 
 # d E_q[theta] / d eta, a row a parameter.
@@ -230,10 +257,8 @@ theta_response <- function(fit) {
   response
 }
 
-# -d E[u_g] / d beta given the scales, which q has only where it is structured.
-posterior_gain <- function(fit) {
-  if (factorization_of(fit) == "structured") moments_of(fit)$gain else vb_gain(fit)
-}
+# -d E[u_g] / d beta given the scales.
+posterior_gain <- function(fit) exact_parts(fit)[[1]]$gain
 
 # What the uncertainty of the scales adds to the variance of x'beta + z'u_g: X of the
 # coefficients that are free, `group` as in row_mean().
@@ -273,10 +298,23 @@ posterior_fits <- function(fit, n, latent) {
   draws <- posterior_draws(fit, n, latent = latent)
   lapply(seq_len(n), function(i) {
     theta(fit)[] <- draws$theta[i, ]
-    if (latent) moments_of(fit)$mean[] <- draws$latent[, , i]
+    if (latent) fit <- with_latent(fit, lapply(draws$latent, function(u) u[, , i]))
     if (has_curves(fit)) smooth_of(fit)$mean[] <- draws$curves[i, ]
     fit
   })
+}
+
+# With other means of the latent variables, of each factor.
+with_latent <- function(fit, means) {
+  if (!is_crossed(design_of(fit))) {
+    moments_of(fit)$mean[] <- means[[1]]
+    return(fit)
+  }
+  moments_of(fit)$parts <- Map(function(part, mean) {
+    part$mean[] <- mean
+    part
+  }, moments_of(fit)$parts, means)
+  fit
 }
 
 # n x k from N(0, cov), also where cov is singular.
@@ -300,10 +338,16 @@ mean_field_draws <- function(fit, n, latent) {
   for (block in scale_shape(fit)$blocks) {
     theta[, first + c(block$sd, block$cor)] <- inverse_wishart_draws(n, block$d, block$S)
   }
-  gain <- if (factorization_of(fit) == "structured") moments_of(fit)$gain
-          else 0 * moments_of(fit)$gain
-  list(theta = theta, latent = if (latent) subtract_moves(latent_noise(fit, n), gain, move),
+  list(theta = theta, latent = if (latent) mean_field_latent(fit, n, move),
        curves = if (has_curves(fit)) curve_draws(fit, move))
+}
+
+# The gains of q, zero where beta is apart. With several factors apart so are all levels; else their
+# covariance under q is the one that they have given the scales.
+mean_field_latent <- function(fit, n, move) {
+  joint <- is_crossed(design_of(fit)) && factorization_of(fit) != "by_factor"
+  noise <- if (joint) crossed_noise(fit, n) else lapply(latent_parts(fit), latent_noise, n)
+  Map(function(noise, part) subtract_moves(noise, part$gain, move), noise, latent_parts(fit))
 }
 
 # u_g less K_g times moves (n x k).

@@ -39,8 +39,10 @@
 #' @param se Known standard errors of the response, as in a meta-analysis: no residual standard
 #'   deviation is estimated.
 #' @param subset,na.action As in [stats::lm()].
-#' @param factorization For `"vb"`: `"structured"`, q(beta, u), or `"mean_field"`, q(beta) q(u),
-#'   which shows what the independence of the two costs.
+#' @param factorization For `"vb"`: `"structured"`, q(beta, u); or, to show what independence
+#'   costs, `"mean_field"`, q(beta) q(u), or `"by_factor"`, q(beta) and a q(u) for each grouping
+#'   factor. With several factors the last is what others call mean field: its standard deviations
+#'   collapse as the factors' levels grow in number (Goplerud, Papaspiliopoulos and Zanella 2025).
 #' @param control Settings made by [elbo_control()].
 #' @param contrasts Codings of the factors of the fixed part, as in [stats::lm()]:
 #'   `list(f = "contr.sum")`.
@@ -133,6 +135,10 @@
 #' Wood, S. N. (2017). *Generalized Additive Models: An Introduction with R*, 2nd edition. Chapman
 #' and Hall. \doi{10.1201/9781315370279}
 #'
+#' Goplerud, M., Papaspiliopoulos, O. and Zanella, G. (2025). Partially factorized variational
+#' inference for high-dimensional mixed models. *Biometrika* 112.
+#' \url{https://arxiv.org/abs/2312.13148}
+#'
 #' Giordano, R., Broderick, T. and Jordan, M. I. (2018). Covariances, robustness, and variational
 #' Bayes. *Journal of Machine Learning Research* 19(51), 1--49.
 #'
@@ -170,7 +176,7 @@
 #' @export
 fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml", "vb", "joint"),
                      prior = NULL, weights = NULL, offset = NULL, sigma = ~ 1, se = NULL, subset,
-                     na.action, factorization = c("structured", "mean_field"),
+                     na.action, factorization = c("structured", "mean_field", "by_factor"),
                      control = elbo_control(), contrasts = NULL, REML = NULL, ...) {
   started <- proc.time()[["elapsed"]]
   call <- match.call()
@@ -179,14 +185,16 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   method <- glmm_method(method, REML)
   if (!is.null(REML)) call$method <- method
   call$REML <- NULL
-  factorization <- check_choice(factorization, "factorization", c("structured", "mean_field"))
+  factorization <- check_choice(factorization, "factorization",
+                                c("structured", "mean_field", "by_factor"))
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
 
   parts <- glmm_frame(call, parent.frame(), family)
   design <- parts$design
   if (is_gaussian_family(family)) check_glmm_magnitudes(design, names(parts$frame)[1])
-  if (method == "vb" && factorization == "mean_field") {
-    check_no_curves(design, "`factorization` = \"mean_field\"", "Use \"structured\".")
+  if (method == "vb" && factorization != "structured") {
+    check_no_curves(design, sprintf("`factorization` = \"%s\"", factorization),
+                    "Use \"structured\".")
   }
   held <- glmm_constants(prior, design, method)
   answer <- if (is_gaussian_family(family)) {

@@ -151,14 +151,14 @@ entropy <- function(fit, q, Sigma) {
 
 # ---- the scales, as the engine moves them --------------------------------------------------
 
-# eta of the fit: S and v in place of Sigma and sigma under vb.
+# S and v in place of Sigma and sigma under vb.
+scales_of <- function(fit) {
+  if (method_of(fit) != "vb") return(theta_parts(fit)[c("Sigma", "smooth", "sigma")])
+  list(Sigma = factors_of(fit)$S, smooth = factors_of(fit)$smooth, sigma = factors_of(fit)$root_v)
+}
+
 eta_of <- function(fit) {
-  scales <- if (method_of(fit) == "vb") {
-    list(Sigma = factors_of(fit)$S, smooth = factors_of(fit)$smooth, sigma = factors_of(fit)$root_v)
-  } else {
-    theta_parts(fit)[c("Sigma", "smooth", "sigma")]
-  }
-  check_state(.Call(C_glmm_at, model_of(fit), c(scales, list(beta = NULL))))$eta
+  check_state(.Call(C_glmm_at, model_of(fit), c(scales_of(fit), list(beta = NULL))))$eta
 }
 
 # What the model is at eta, coefficients at their best: objective, its derivatives by eta (score;

@@ -96,8 +96,11 @@ latent.elbo_glmm <- function(object, type = NULL, ...) {
 latent_sd <- function(fit, type = NULL) {
   if (!is_gaussian(fit)) return(general_latent_sd(fit, type))
   type <- latent_type(fit, type)
+  if (method_of(fit) == "vb") {
+    sds <- lapply(vb_latent_variance(fit, type), sqrt)
+    return(if (is_crossed(design_of(fit)) || !has_groups(fit)) sds else sds[[1]])
+  }
   if (is_crossed(design_of(fit))) return(crossed_sd(fit, type))
-  if (method_of(fit) == "vb") return(sqrt(vb_latent_variance(fit, type)))
   integrated <- method_of(fit) == "reml" || has_curves(fit) || type == "total"
   C <- if (integrated) latent_coefficient_cov(fit, type)
   parts <- list(c(moments_of(fit)[c("cov", "gain")], list(C = C)),
@@ -116,9 +119,9 @@ latent_sd <- function(fit, type = NULL) {
 
 latent_type <- function(fit, type) {
   if (method_of(fit) == "joint") return("conditional")
-  types <- if (method_of(fit) == "vb") c("linear_response", "mean_field")
-           else c("total", "conditional")
-  if (is.null(type) && is_crossed(design_of(fit))) return("conditional")
+  vb <- method_of(fit) == "vb"
+  types <- if (vb) c("linear_response", "mean_field") else c("total", "conditional")
+  if (is.null(type) && is_crossed(design_of(fit)) && !vb) return("conditional")
   check_choice(if (is.null(type)) types else type, "type", types)
 }
 

@@ -39,7 +39,8 @@
 #'   effective number of parameters, coefficients and latent variables included) and `looic`,
 #'   `pointwise` by row, and `diagnostics` with the Pareto k of each row.
 #' @section Errors: class `elbo_error_method` for fits by other methods,
-#'   `elbo_error_not_available` where no standard deviation is free.
+#'   `elbo_error_not_available` where no standard deviation is free, or with several grouping
+#'   factors.
 #' @references
 #' Vehtari, A., Mononen, T., Tolvanen, V., Sivula, T. and Winther, O. (2016). Bayesian
 #' leave-one-out cross-validation approximations for Gaussian latent variable models. *Journal of
@@ -56,7 +57,7 @@
 #' @exportS3Method loo::loo
 loo.elbo_glmm <- function(x, ndraws = 1000L, seed = NULL, ...) {
   check_dots_empty(..., .but = passed_along$loo)
-  posterior_not_for_crossed(x, "loo()")
+  not_for_crossed(x, "loo()")
   if (method_of(x) != "vb") {
     abort(c(sprintf("loo() is for fits by method \"vb\", not \"%s\".", method_of(x)),
             "Use update(fit, method = \"vb\")."), "elbo_error_method")
@@ -81,7 +82,8 @@ loo.elbo_glmm <- function(x, ndraws = 1000L, seed = NULL, ...) {
 # Log density of each row at each draw of the scales, a row a draw: given the other rows
 # (left_out), and of a new observation given all rows (kept).
 row_densities <- function(fit, x) {
-  priors_of(fit)$told$mean_field <- 0L # the model, not an approximation to it
+  factors <- told_factors("structured") # the model, not an approximation to it
+  priors_of(fit)$told[names(factors)] <- factors
   scales <- constrain_scales(x, scale_shape(fit))
   model <- replace(model_of(fit), "scales_given", TRUE)
   rows <- lapply(seq_len(nrow(x)), function(i) {

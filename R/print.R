@@ -299,7 +299,8 @@ integrated_words.elbo_glmm <- function(fit) {
       joint = "z and theta points, nothing integrated",
       vb = switch(factorization_of(fit),
         structured = "everything integrated, q(z, beta) apart from q of the variances",
-        mean_field = "everything integrated, all factors of q apart"
+        mean_field = "everything integrated, all factors of q apart",
+        by_factor = "everything integrated, q(beta) and the q(z) of each factor apart"
       )
     )
   } else {

@@ -14,6 +14,7 @@
 #   column_groups(design)       the factor of each column of Z
 #   column_blocks(design)       and the covariance that it is in, by number
 #   n_blocks(design)            how many these are
+#   levels_of_column(design)    the levels that each column of Z has
 #   law_groups(design)          the factor of each covariance
 
 build_random <- function(bars, described, frame) {
@@ -99,6 +100,11 @@ n_blocks <- function(design) max(0L, column_blocks(design))
 
 # As VarCorr() has them.
 law_groups <- function(design) column_groups(design)[!duplicated(column_blocks(design))]
+
+# The levels that each column of Z has.
+levels_of_column <- function(design) {
+  vapply(design$groups[column_groups(design)], nlevels, 0L, USE.NAMES = FALSE)
+}
 
 # The columns of Z that belong to a factor.
 columns_of_group <- function(design, name) which(column_groups(design) == name)

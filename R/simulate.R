@@ -68,8 +68,8 @@ simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re
 }
 
 # A function that draws the latent part of each row: u_g = root of Sigma, times standard
-# normals.
-latent_sampler <- function(object, data) {
+# normals; `rows`: of each factor, those that it is about.
+latent_sampler <- function(object, data, rows = TRUE) {
   law <- latent_law(object)
   if (any(is.infinite(law))) {
     abort(c("Latent variables without a law cannot be drawn.",
@@ -77,15 +77,15 @@ latent_sampler <- function(object, data) {
   }
   Z <- row_random(object, data)
   names <- names(design_of(object)$groups)
-  parts <- lapply(names, function(name) {
+  parts <- Map(function(name, rows) {
     columns <- which(column_groups(design_of(object)) == name)
     list(Z = Z[, columns, drop = FALSE], group = row_group(object, data, name),
-         root = covariance_factor(law[columns, columns, drop = FALSE]))
-  })
+         root = covariance_factor(law[columns, columns, drop = FALSE]), rows = rows)
+  }, names, rows)
   one <- function(part) {
     q <- ncol(part$Z)
     u <- matrix(stats::rnorm(nlevels(part$group) * q), nlevels(part$group)) %*% part$root
-    rowSums(part$Z * u[part$group, , drop = FALSE])
+    rowSums(part$Z * u[part$group, , drop = FALSE]) * part$rows
   }
   function() Reduce(`+`, lapply(parts, one))
 }

@@ -143,46 +143,74 @@ vb_information <- function(result, natural, parameters) {
 }
 
 # The response of E_q[u_g] to the scales, for linear response: a q x n_eta x m array, by central
-# differences of the exact posterior in eta (the steps are 1e-4 of a standard error).
-latent_response <- function(fit) {
+# differences of the exact posterior in eta (the steps are 1e-4 of a standard error). Of each factor
+# one: latent_response() is that of a model with one.
+latent_responses <- function(fit) {
   info <- information_of(fit)
   eta <- eta_of(fit)
-  out <- array(0, c(ncol(moments_of(fit)$mean), length(info$moves), nrow(moments_of(fit)$mean)))
-  for (k in seq_along(info$moves)) {
-    step <- 1e-4 * sqrt(diag(info$eta_cov)[info$moves[k]])
-    move <- replace(0 * eta, info$moves[k], step)
-    out[, k, ] <- t(at_eta(fit, eta + move)$mean - at_eta(fit, eta - move)$mean) / (2 * step)
-  }
-  out
+  slopes <- lapply(info$moves, function(move) {
+    step <- 1e-4 * sqrt(diag(info$eta_cov)[move])
+    means <- lapply(c(1, -1), function(side) {
+      lapply(at_eta_parts(fit, replace(eta, move, eta[move] + side * step)), `[[`, "mean")
+    })
+    Map(function(up, down) t(up - down) / (2 * step), means[[1]], means[[2]])
+  })
+  lapply(seq_along(latent_parts(fit)), function(f) {
+    mean <- latent_parts(fit)[[f]]$mean
+    of_factor <- lapply(slopes, `[[`, f)
+    slope <- array(as.double(unlist(of_factor)), c(ncol(mean), nrow(mean), length(slopes)))
+    aperm(slope, c(1, 3, 2))
+  })
 }
 
-# Variances of latent variables, m x q: linear response, or those of q.
+latent_response <- function(fit) latent_responses(fit)[[1]]
+
+# Means, covariances and gains of the latent variables of each factor at eta, with q(u | beta) in
+# full whatever factorization the fit has.
+at_eta_parts <- function(fit, eta = eta_of(fit)) {
+  priors_of(fit)$told$by_factor <- 0L
+  state <- at_eta(fit, eta)
+  if (is_crossed(design_of(fit))) state$latent else list(state)
+}
+
+# latent_parts() with covariance and gain as they are given the scales, which q has only where it is
+# structured.
+exact_parts <- function(fit) {
+  if (factorization_of(fit) == "structured") return(latent_parts(fit))
+  Map(function(part, at) {
+    part$cov[] <- at$cov
+    part$gain[] <- at$gain
+    part
+  }, latent_parts(fit), at_eta_parts(fit))
+}
+
+# Variances of latent variables, of each factor m x q: linear response, or those of q. Given the
+# scales linear response is exact, whatever q leaves out between beta and u.
 vb_latent_variance <- function(fit, type = "linear_response") {
-  q <- ncol(moments_of(fit)$mean)
-  m <- nrow(moments_of(fit)$mean)
   info <- information_of(fit)
-  C <- if (factorization_of(fit) == "mean_field" && type == "mean_field") NULL
-       else conditional_cov(fit)
-  gain <- if (factorization_of(fit) == "structured") moments_of(fit)$gain else vb_gain(fit)
-  response <- if (type == "linear_response") latent_response(fit)
+  exact <- type == "linear_response"
+  structured <- factorization_of(fit) == "structured"
+  C <- if (exact || structured) conditional_cov(fit)
+  parts <- if (exact) exact_parts(fit) else latent_parts(fit)
+  response <- if (exact) latent_responses(fit) else vector("list", length(parts))
   A <- info$eta_cov[info$moves, info$moves, drop = FALSE]
-  out <- matrix(0, m, q, dimnames = dimnames(moments_of(fit)$mean))
-  for (j in seq_len(q)) {
-    out[, j] <- moments_of(fit)$cov[j, j, ]
-    if (!is.null(C) && nrow(C) > 0) {
-      k <- matrix(gain[j, , ], nrow(C), m)
-      out[, j] <- out[, j] + colSums(k * (C %*% k))
-    }
-    if (!is.null(response) && nrow(A) > 0) {
-      r <- matrix(response[j, , ], nrow(A), m)
-      out[, j] <- out[, j] + colSums(r * (A %*% r))
-    }
-  }
-  out
+  Map(function(part, response) {
+    own <- structure(matrix(apply(part$cov, 3, diag), nrow(part$mean), byrow = TRUE),
+                     dimnames = dimnames(part$mean))
+    own + moved_variance(part$gain, C) + if (exact) moved_variance(response, A) else 0
+  }, parts, response)
 }
 
-# -d E[u] / d beta, which the mean field leaves out of q.
-vb_gain <- function(fit) at_eta(fit, eta_of(fit))$gain
+# What variables add whose means move by `by` (q x k x m) with what has the covariance cov (k x k),
+# m x q; NULL: with nothing.
+moved_variance <- function(by, cov) {
+  if (length(cov) == 0) return(0)
+  out <- vapply(seq_len(dim(by)[1]), function(j) {
+    along <- matrix(by[j, , ], nrow(cov))
+    colSums(along * (cov %*% along))
+  }, numeric(dim(by)[3]))
+  matrix(out, dim(by)[3])
+}
 
 #' The optimal approximating distribution
 #'
@@ -196,8 +224,11 @@ vb_gain <- function(fit) at_eta(fit, eta_of(fit))$gain
 #'   each q(sigma^2) `family`, `shape` and `scale` of the inverse gamma distribution. The auxiliary
 #'   variables of the half-t priors (Huang and Wand 2013) are inverse gamma, the best ones given
 #'   the others. Under `factorization = "mean_field"` there are a factor `beta` and a factor `u`
-#'   in place of `` `beta, u` ``. Factors are found by their whole names. Such a list with other
-#'   numbers has an ELBO too: `elbo(fit, q = )`.
+#'   in place of `` `beta, u` ``, under `"by_factor"` a `u|GROUP` for each grouping factor. Of
+#'   several grouping factors `latent` is a list with an element each, and a covariance is called
+#'   `Sigma|GROUP` (of each level the covariance of its own terms is told; levels of different
+#'   factors are correlated, unless it is by factor). Factors are found by their whole names. Such a
+#'   list with other numbers has an ELBO too, with one grouping factor: `elbo(fit, q = )`.
 #' @references
 #' Huang, A. and Wand, M. P. (2013). Simple marginally noninformative prior distributions for
 #' covariance matrices. *Bayesian Analysis* 8, 439--452. \doi{10.1214/13-BA815}
@@ -223,16 +254,13 @@ variational.elbo_glmm <- function(object, ...) {
   names <- names(coef(object))
   cov <- information_of(object)$mean_field[names, names, drop = FALSE]
   normal <- list(family = "normal", mean = all_coefficients(object),
-                 cov = if (has_curves(object)) with_held(object, smooth_of(object)$q_cov) else cov,
-                 latent = moments_of(object),
-                 dimension = length(information_of(object)$free_beta) +
-                   length(smooth_of(object)$mean) + length(moments_of(object)$mean))
-  joint <- factorization_of(object) == "structured"
-  out <- if (joint) list(`beta, u` = normal) else list(
-    beta = c(normal[c("family", "mean", "cov")],
-             dimension = length(information_of(object)$free_beta)),
-    u = list(family = "normal", latent = moments_of(object),
-             dimension = length(moments_of(object)$mean)))
+                 cov = if (has_curves(object)) with_held(object, smooth_of(object)$q_cov) else cov)
+  n_beta <- length(information_of(object)$free_beta) + length(smooth_of(object)$mean)
+  u <- latent_factor(object)
+  out <- switch(factorization_of(object),
+    structured = list(`beta, u` = c(normal, u["latent"], dimension = n_beta + u$dimension)),
+    mean_field = list(beta = c(normal, dimension = n_beta), u = u),
+    by_factor = c(list(beta = c(normal, dimension = n_beta)), latent_factors(object)))
   terms <- colnames(design_of(object)$Z)
   for (scale in scale_shape(object)$blocks) {
     B <- scale$d * scale$S
@@ -244,6 +272,21 @@ variational.elbo_glmm <- function(object, ...) {
     }
   }
   structure(out, class = "elbo_variational")
+}
+
+# q(u), and of each grouping factor.
+latent_factor <- function(fit) {
+  crossed <- is_crossed(design_of(fit))
+  list(family = "normal", latent = if (crossed) moments_of(fit)$parts else moments_of(fit),
+       dimension = sum(levels_of_column(design_of(fit))))
+}
+
+latent_factors <- function(fit) {
+  if (!is_crossed(design_of(fit))) return(list(u = latent_factor(fit)))
+  parts <- moments_of(fit)$parts
+  stats::setNames(lapply(parts, function(part) {
+    list(family = "normal", latent = part, dimension = length(part$mean))
+  }), sprintf("u|%s", names(parts)))
 }
 
 # Factors by their whole names: `beta` is not the beginning of `beta, u`.

@@ -12,7 +12,9 @@
 # shifted lattice, so that the comparison costs some thousand evaluations, each linear in the
 # number of groups.
 
-vb_check_size <- 2000 # groups times terms up to which fits are checked without being asked
+# Latent variables up to which fits are checked without being asked, in all and beside those of the
+# largest factor, whose normal equations are dense.
+vb_check_size <- c(all = 2000, beside = 60)
 vb_check_batches <- 8L # randomisations of the lattice, from which the Monte Carlo error
 
 # ---- the verdict -------------------------------------------------------------------------
@@ -30,14 +32,19 @@ posterior_verdict.elbo_glmm <- function(fit, always = FALSE) {
     if (priors_of(fit)$told$mean_field == 0) exact$log_evidence <- objective_of(fit)
     return(exact)
   }
-  size <- nlevels(the_group(design_of(fit))) * ncol(design_of(fit)$Z)
-  if (size > vb_check_size && !always) {
+  if (!always && is_long_to_check(design_of(fit))) {
+    groups <- design_of(fit)$groups
     return(no_verdict(sprintf(
       "Linear response not checked: %s. convergence(fit, check = TRUE) does.",
-      count_words(nlevels(the_group(design_of(fit))), group_names(design_of(fit))))))
+      toString(mapply(count_words, lapply(groups, nlevels), names(groups))))))
   }
   sd <- sqrt(diag(information_of(fit)$linear_response))[free]
   judge_linear_response(vb_target(fit), parameter_labels(fit)[free], unname(theta(fit))[free], sd)
+}
+
+is_long_to_check <- function(design) {
+  size <- vapply(split(levels_of_column(design), column_groups(design)), sum, 0L)
+  sum(size) > vb_check_size[["all"]] || sum(size) - max(size, 0L) > vb_check_size[["beside"]]
 }
 
 no_verdict <- function(words) {
@@ -294,10 +301,11 @@ scale_shape <- function(fit) {
   mode[free] <- at_S[free]
   design <- design_of(fit)
   laws <- lapply(unname(priors_of(fit)$stated)[parameters_of(fit)$block != "beta"], sd_law)
-  size <- list(block = nlevels(the_group(design)), smooth = smooth_sizes(design$curves),
+  size <- list(block = levels_of_column(design)[!duplicated(column_blocks(design))],
+               smooth = smooth_sizes(design$curves),
                sigma = vb_rows(design))
   scale <- function(kind, i, name, sd, S, ...) {
-    block <- list(name = name, sd = sd, S = as.matrix(S), n = rep_len(size[[kind]], i)[i],
+    block <- list(name = name, sd = sd, S = as.matrix(S), n = size[[kind]][i],
                   laws = laws[sd], d = factors_of(fit)$df[[kind]][i], lkj = NA_real_)
     utils::modifyList(c(block, list(cor = integer(), terms = integer(), level = integer(),
                                     curve = integer())), list(...))
@@ -305,7 +313,7 @@ scale_shape <- function(fit) {
   n_block <- n_blocks(design)
   blocks <- lapply(seq_len(n_block), function(b) {
     terms <- which(column_blocks(design) == b)
-    scale("block", b, if (n_block == 1) "Sigma" else sprintf("Sigma[%d]", b), terms,
+    scale("block", b, covariance_names(design)[b], terms,
           S[terms, terms, drop = FALSE], terms = terms,
           cor = which(kind == "cor")[cor_blocks(column_blocks(design)) == b],
           lkj = priors_of(fit)$told$prior_lkj[b])
@@ -321,6 +329,15 @@ scale_shape <- function(fit) {
   blocks <- Filter(function(block) free[block$sd[1]], c(blocks, curves, levels))
   list(kind = kind, free = free, mode = mode, Sigma = S, sigma = factors_of(fit)$root_v,
        blocks = blocks)
+}
+
+# Sigma; Sigma[1] and so on of several; with several factors of each Sigma|GROUP, Sigma[1]|GROUP.
+covariance_names <- function(design) {
+  groups <- law_groups(design)
+  place <- stats::ave(seq_along(groups), groups, FUN = seq_along)
+  alone <- table(groups)[groups] == 1
+  paste0("Sigma", ifelse(alone, "", sprintf("[%d]", place)),
+         if (is_crossed(design)) paste0("|", groups))
 }
 
 # Rows of x (the free scales) to list(value, Sigma (q^2 x n), sigma (levels x n), smooth (curves x

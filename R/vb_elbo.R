@@ -7,6 +7,7 @@
 # (glmm_objective.R), but for what E log|Sigma| exceeds log|S| by.
 
 variational_elbo <- function(fit, q) {
+  not_for_crossed(fit, "elbo() at another q")
   check_variational(q, fit)
   normal <- normal_factor_of(q, fit)
   parts <- list(Sigma = factors_of(fit)$S, smooth = factors_of(fit)$smooth,

@@ -3,7 +3,8 @@
 #
 #   glmm_vb(prior, design, held, factorization)   list of stated (the prior of each entry of theta),
 #                                                 default (whether it is one), told (what C takes)
-#   vb_told(stated, design, held, mean_field)     the latter from the former
+#   vb_told(stated, design, held, factorization)  the latter from the former
+#   told_factors(factorization)                   what of it says which factors of q are apart
 #   improper_parameters(fit)                      names of those under a flat prior
 
 glmm_default_priors <- function(design, held) {
@@ -28,14 +29,18 @@ glmm_vb <- function(prior, design, held, factorization) {
   check_shared_lkj(design, held, stated)
   stated[held$block == "cor"] <- vb_cor_priors(design, held, stated)
   check_enough_units(design, held, stated)
-  mean_field <- as.integer(factorization == "mean_field")
   list(stated = stated, default = default, block = held$block,
-       cor_block = cor_blocks(column_blocks(design)), mean_field = mean_field,
-       told = vb_told(stated, design, held, mean_field))
+       cor_block = cor_blocks(column_blocks(design)), factorization = factorization,
+       told = vb_told(stated, design, held, factorization))
 }
 
-vb_told <- function(stated, design, held, mean_field) {
-  c(told_priors(stated, design, held), list(mean_field = mean_field))
+vb_told <- function(stated, design, held, factorization) {
+  c(told_priors(stated, design, held), told_factors(factorization))
+}
+
+told_factors <- function(factorization) {
+  list(mean_field = as.integer(factorization != "structured"),
+       by_factor = as.integer(factorization == "by_factor"))
 }
 
 # Correlations of which nothing is said have the prior that half-t priors of one df give them
@@ -69,7 +74,7 @@ check_vb_blocks <- function(design, held) {
 check_enough_units <- function(design, held, stated) {
   size <- tabulate(column_blocks(design), n_blocks(design))[column_blocks(design)]
   needed <- list(sd = ifelse(size > 1, size + 2, 3), smooth = 3, sigma = 3)
-  units <- list(sd = nlevels(the_group(design)), smooth = smooth_sizes(design$curves),
+  units <- list(sd = levels_of_column(design), smooth = smooth_sizes(design$curves),
                 sigma = if (design$known_se) integer() else vb_rows(design))
   for (block in names(needed)) {
     rows <- which(held$block == block)
@@ -77,7 +82,7 @@ check_enough_units <- function(design, held, stated) {
     has <- rep_len(units[[block]], length(rows))
     short <- which(flat & has < rep_len(needed[[block]], length(rows)))
     if (length(short) == 0) next
-    what <- switch(block, sd = sprintf("levels of `%s`", group_names(design)),
+    what <- switch(block, sd = sprintf("levels of `%s`", held$group[rows[short[1]]]),
                    smooth = "coefficients of the curve", "rows")
     abort(c(sprintf("Under the prior flat() of `%s` the posterior is improper with %d %s:",
                     held$name[rows[short[1]]], has[short[1]], what),

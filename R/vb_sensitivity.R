@@ -103,7 +103,7 @@ at_priors <- function(fit, alpha, step) {
     priors_of(fit)$stated[[i]]$parameters[[alpha$number]] <- alpha$value + step
   }
   priors_of(fit)$told <- vb_told(priors_of(fit)$stated, design_of(fit), held_of(fit),
-                                 priors_of(fit)$mean_field)
+                                 priors_of(fit)$factorization)
   at <- at_eta(fit, eta)
   theta <- c(theta(fit))
   attr(theta, "fixed") <- NULL

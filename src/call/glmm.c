@@ -64,6 +64,7 @@ static void open_model(SEXP model, lmm_fit *f) {
 static void set_prior(SEXP model, lmm_fit *f, int scales_given) {
   if (call_element(model, "prior_scale") == R_NilValue) return;
   const int p = f->stats.p, q = f->stats.q, n_level = f->stats.n_level, n_smooth = f->law.n_smooth;
+  const int apart = f->law.method == LMM_VB && !scales_given; /* given them q is exact */
   const elbo_memory memory = call_memory();
   lmm_user_prior prior = {
       .family = call_ints(model, "prior_family", q + n_level, 0),
@@ -74,7 +75,8 @@ static void set_prior(SEXP model, lmm_fit *f, int scales_given) {
       .sigma_scale = call_doubles(model, "prior_sigma_scale", n_level, 0),
       .beta_mean = call_doubles(model, "prior_beta_mean", p, 0),
       .beta_sd = call_doubles(model, "prior_beta_sd", p, 0),
-      .mean_field = f->law.method == LMM_VB && call_int(model, "mean_field", 0, 1),
+      .mean_field = apart && call_int(model, "mean_field", 0, 1),
+      .by_factor = apart && call_int(model, "by_factor", 0, 1),
       .scales_given = scales_given,
   };
   if (n_smooth > 0) {
@@ -348,7 +350,6 @@ SEXP call_glmm_evaluate(SEXP model, SEXP at) {
   open_model(model, &f);
   if (f.law.method != LMM_VB) Rf_error("internal error: only for method vb");
   set_prior(model, &f, 1);
-  f.prior.mean_field = 0; /* the model, not an approximation to it */
   const int q = f.stats.q, p = f.stats.p, n_at = q * q + f.stats.n_level + f.law.n_smooth;
   if (TYPEOF(at) != REALSXP || call_dimension(at, 0, "at") != n_at)
     Rf_error("internal error: `at` must have %d rows", n_at);

@@ -70,6 +70,22 @@ static elbo_status factor(void *state, const glmm_theta *at) {
   return c->nothing ? ELBO_OK : crossed_factor(c);
 }
 
+static void separate(void *state, int apart) { ((crossed *)state)->apart = apart; }
+
+static void objective(void *state, double *cross, double *log_det) {
+  crossed *c = (crossed *)state;
+  crossed_objective(state, cross, log_det);
+  if (c->apart && !c->nothing) *log_det += crossed_apart_log_det(c) - c->log_det;
+}
+
+static void derivatives(void *state, const lmm_point *point, lmm_derivatives *out) {
+  const crossed *c = (const crossed *)state;
+  lmm_point of_data = *point;
+  if (c->apart) of_data.log_det = of_data.average = 0;
+  crossed_derivatives(state, &of_data, out);
+  if (c->apart && point->log_det) crossed_apart_derivatives(c, point, out);
+}
+
 /* ---- q --------------------------------------------------------------------------------------- */
 
 /* Means (n) and gains (n x p, by row) by place, roots of the covariances of levels (n_node blocks),
@@ -129,8 +145,12 @@ static void posterior(void *state, const double *beta, double spread, int moves,
     for (int j = 0; j < p; j++) s.mean[i] -= e[j] * (beta[j] - c->origin[j]);
     if (moves) memcpy(s.gain + (size_t)p * (size_t)i, e, (size_t)p * sizeof(double));
   }
-  *log_det = c->log_det; /* which crossed_solve() has found */
-  if (spread > 0.0) spread_levels(c, &s);
+  *log_det = c->apart ? crossed_apart_log_det(c) : c->log_det; /* crossed_solve() has found it */
+  if (spread == 0.0) return;
+  if (c->apart)
+    crossed_apart_spread(c, s.root, s.second, s.trace);
+  else
+    spread_levels(c, &s);
 }
 
 /* second += sum over levels of sum_jk B_aj C_jk B_bk, B n x p by row, by term. */
@@ -331,8 +351,9 @@ void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
                           .state = c,
                           .move = move,
                           .factor = factor,
-                          .objective = crossed_objective,
-                          .derivatives = crossed_derivatives,
+                          .separate = separate,
+                          .objective = objective,
+                          .derivatives = derivatives,
                           .posterior = posterior,
                           .moments = moments,
                           .divergence = divergence,

@@ -37,6 +37,7 @@ typedef struct {
   double *by_n[2];          /* n each */
   double *hessian, *traces; /* space of second derivatives; tr(V^{-1} dV_i V^{-1} dV_j) */
   int n_pair;
+  int apart; /* levels are independent under q */
 } crossed;
 
 /* Z'D^{-1}Z from that by level; Z'D^{-1}[X r] and [X r]'D^{-1}[X r]. */
@@ -95,5 +96,10 @@ void crossed_volume_gradient(crossed *c, const lmm_point *point, const crossed_t
 size_t crossed_hessian_size(int q, int n_pair, int n_level);
 /* tr(V^{-1} dV_i V^{-1} dV_j) into T (n x n). */
 void crossed_second_traces(crossed *c, const lmm_point *point, const crossed_terms *t, double *T);
+/* Where levels are independent under q (glmm/blocked_apart.c): log |M|, the parts of a posterior
+ * that its covariance is in (added to), and the derivatives of log |V| (added to). */
+double crossed_apart_log_det(const crossed *c);
+void crossed_apart_spread(const crossed *c, double *root, double *second, double *trace);
+void crossed_apart_derivatives(const crossed *c, const lmm_point *point, lmm_derivatives *out);
 
 #endif

@@ -166,6 +166,7 @@ void lmm_fit_set_prior(lmm_fit *f, const lmm_user_prior *user, const elbo_memory
   prior->n_unit = n_unit;
   prior->n_rows = f->stats.n_rows;
   prior->mean_field = user->mean_field;
+  prior->by_factor = user->by_factor;
   prior->cross = elbo_doubles(mem, square(p + 1));
   if (user->scales_given)
     lmm_prior_beta_only(prior);

@@ -21,7 +21,7 @@ typedef struct {
   const double *df, *scale, *lkj, *sigma_df, *sigma_scale;
   const double *beta_mean, *beta_sd;
   const double *smooth_df, *smooth_scale;
-  int mean_field;
+  int mean_field, by_factor;
   int scales_given; /* the scales are looked at as points: their priors are left out */
 } lmm_user_prior;
 

@@ -60,6 +60,10 @@ typedef struct {
   /* All that follows is asked at this point, whose arrays are borrowed and stay as they are until
    * the next call.  A back end that sees the point it has already does nothing. */
   elbo_status (*factor)(void *state, const glmm_theta *at);
+  /* From here on (NULL: of one factor, where it changes nothing) the levels of all factors are
+   * independent under q: log |V|, its derivatives and the posterior's covariance, with log_det, are
+   * those of the best such q. */
+  void (*separate)(void *state, int apart);
   /* Added to: cross ((p + 1) x (p + 1), lower), [X r]'V^{-1}[X r], and log |V|. */
   void (*objective)(void *state, double *cross, double *log_det);
   /* Set, not added to. */

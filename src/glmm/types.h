@@ -10,6 +10,7 @@
  * blocked, blocked_derivatives
  *                 the solver of several factors: the normal matrix of all levels in blocks
  * blocked_product products with all its levels
+ * blocked_apart   the same where q has the factors apart
  * groups, plain, avx2, avx512
  *                 the solver of one factor: every group, eight at a time (kernels.h), and its q
  * survey          what a first look at the rows says of the columns
@@ -169,6 +170,7 @@ struct lmm_prior {
   const double *n_unit; /* n_block: levels that have its terms */
   const double *n_rows; /* n_level */
   int mean_field;       /* q(beta) q(u) instead of q(beta, u) */
+  int by_factor;        /* and prod_f q(u_f) instead of q(u) */
   double *cross;        /* (p + 1) x (p + 1), lower: normal prior of beta as rows of [X y] */
   double constant;      /* its normalising constant */
 };

@@ -109,6 +109,7 @@ void lmm_set_prior(lmm_work *w, const lmm_prior *prior) {
   w->prior = prior;
   lmm_set_origin(w, w->origin);
   w->constant += prior->constant;
+  if (w->solver.separate) w->solver.separate(w->solver.state, prior->by_factor);
   if (prior->mean_field) sum_levels(w);
 }
 

@@ -445,6 +445,137 @@ static void test_posterior(problem *m) {
   test_divergence(m, posterior, mean, cov, gain, C, C_root);
 }
 
+/* ---- levels independent under q -------------------------------------------------------------- */
+
+/* The precision of b in full, and in place of it the inverse of its diagonal blocks by level; the
+ * log-determinant of these blocks. */
+static double full_apart(const problem *m, double *cov) {
+  const int n_z = m->n_z;
+  const double beta[P] = {0.0, 0.0};
+  double *gain = new_doubles(n_z * P), *ZR = new_doubles(N * n_z), *mean = new_doubles(n_z);
+  double log_det = 0.0;
+  full_posterior(m, beta, mean, cov, gain, ZR);
+  CHECK(la_chol(cov, n_z) == ELBO_OK && la_inverse_from_chol(cov, n_z) == ELBO_OK);
+  for (int a = 0; a < n_z; a++)
+    for (int b = 0; b < n_z; b++)
+      if (!same_level(m, a, b)) cov[a + n_z * b] = 0.0;
+  CHECK(la_chol(cov, n_z) == ELBO_OK);
+  log_det = la_log_det_from_chol(cov, n_z);
+  CHECK(la_inverse_from_chol(cov, n_z) == ELBO_OK);
+  return log_det;
+}
+
+/* Where parameter e (an entry of Sigma, or a residual variance) has moved by step: log |V| of such
+ * a q; and, where not NULL, its derivatives times -1/2, those of the objective less those of the
+ * data. */
+static double apart_at(problem *m, int e, double step, const lmm_point *point, double *gradient,
+                       double *hessian) {
+  double old_v[MOST_LEVELS];
+  const int n = m->n_pair + m->rows.n_level;
+  double Sigma[MOST_Q * MOST_Q], old_root[MOST_Q * MOST_Q], cross[P1 * P1] = {0}, log_det = 0.0;
+  memcpy(old_root, m->root, sizeof old_root);
+  memcpy(old_v, m->v, sizeof old_v);
+  la_multiply_t(m->root, m->root, m->q, m->q, m->q, Sigma);
+  if (e >= m->n_pair) {
+    m->v[e - m->n_pair] += step;
+  } else {
+    const int a = m->pair_a[e], b = m->pair_b[e];
+    Sigma[a + m->q * b] += step;
+    if (a != b) Sigma[b + m->q * a] += step;
+    CHECK(la_chol(Sigma, m->q) == ELBO_OK);
+    memcpy(m->root, Sigma, sizeof Sigma);
+  }
+  CHECK(put(m) == ELBO_OK);
+  m->solver.objective(m->solver.state, cross, &log_det);
+  if (gradient) {
+    double more[900], spread[30 * P * P], of_x[30 * P], less[30];
+    lmm_point of_data = *point;
+    lmm_derivatives d = {gradient, hessian, of_x, spread}, data = {less, more, of_x, spread};
+    of_data.log_det = 0;
+    m->solver.derivatives(m->solver.state, point, &d);
+    m->solver.derivatives(m->solver.state, &of_data, &data);
+    for (int i = 0; i < n; i++) {
+      gradient[i] -= less[i];
+      for (int j = 0; j <= i; j++) hessian[i + n * j] -= more[i + n * j];
+    }
+  }
+  memcpy(m->root, old_root, sizeof old_root);
+  memcpy(m->v, old_v, sizeof old_v);
+  CHECK(put(m) == ELBO_OK);
+  return log_det;
+}
+
+/* Derivatives against differences of fourth order, which are right to some 1e-9. */
+static void test_apart_derivatives(problem *m) {
+  const int n = m->n_pair + m->rows.n_level;
+  const double beta[P] = {0.1, 0.3}, h = 1e-3, step[] = {h, -h, 2.0 * h, -2.0 * h};
+  const double part[] = {2.0 / 3.0, -2.0 / 3.0, -1.0 / 12.0, 1.0 / 12.0};
+  const lmm_point point = {.beta = beta,
+                           .log_det = 1,
+                           .n_pair = m->n_pair,
+                           .pair_a = m->pair_a,
+                           .pair_b = m->pair_b};
+  double gradient[30], hessian[900], other[30], ignored[900];
+  apart_at(m, m->n_pair, 0.0, &point, gradient, hessian);
+  for (int e = 0; e < n; e++) {
+    double slope = 0.0, slopes[30] = {0};
+    for (int i = 0; i < 4; i++) {
+      slope -= 0.5 * part[i] / h * apart_at(m, e, step[i], &point, other, ignored);
+      for (int f = 0; f < n; f++) slopes[f] += part[i] / h * other[f];
+    }
+    CHECK_CLOSE(gradient[e], slope, 1e-7);
+    for (int f = 0; f < n; f++)
+      CHECK_CLOSE(hessian[e > f ? e + n * f : f + n * e], slopes[f], 1e-7);
+  }
+}
+
+static void test_apart(problem *m) {
+  const int n_z = m->n_z, q = m->q;
+  const double beta[P] = {0.1, 0.3};
+  double *cov = new_doubles(n_z * n_z), *mean = new_doubles(n_z), *gain = new_doubles(n_z * P);
+  double *exact = new_doubles(n_z * n_z), *ZR = new_doubles(N * n_z), log_det;
+  double *posterior = new_doubles((int)m->solver.q_size);
+  const double expected_log_det = full_apart(m, cov);
+  m->solver.separate(m->solver.state, 1);
+  CHECK(put(m) == ELBO_OK);
+  m->solver.posterior(m->solver.state, beta, 1.0, 0, posterior, &log_det);
+  CHECK_CLOSE(log_det, expected_log_det, 1e-11);
+  const double volume = apart_at(m, m->n_pair, 0.0, NULL, NULL, NULL);
+  double expected_volume = expected_log_det, rest[MOST_LEVELS] = {0};
+  for (int i = 0; i < N; i++) expected_volume += log(m->v[level_of(m, i)]);
+  CHECK_CLOSE(volume, expected_volume, 1e-11);
+  full_posterior(m, beta, mean, exact, gain, ZR);
+  double second[MOST_Q * MOST_Q], residual[MOST_LEVELS * P1 * P1], trace[MOST_LEVELS];
+  double expected[MOST_Q * MOST_Q] = {0};
+  m->solver.moments(m->solver.state, posterior, m->root, NULL, NULL, second, residual, trace);
+  int at = 0;
+  for (int f = 0; f < m->rows.n_factor; f++)
+    for (int l = 0; l < m->n_unit[f]; l++) {
+      const int k = m->first[f + 1] - m->first[f];
+      double own[MOST_Q], root[MOST_Q * MOST_Q], slope[MOST_Q * P], S[MOST_Q * MOST_Q];
+      m->solver.level(m->solver.state, posterior, f, l, own, root, slope);
+      la_multiply_t(root, root, k, k, k, S);
+      for (int a = 0; a < k; a++) {
+        CHECK_CLOSE(own[a], mean[at + a], 1e-11);
+        CHECK(slope[a * P] == 0.0 && slope[a * P + 1] == 0.0);
+        for (int b = 0; b < k; b++) {
+          CHECK_CLOSE(S[a + k * b], cov[at + a + n_z * (at + b)], 1e-11);
+          expected[m->first[f] + a + q * (m->first[f] + b)] +=
+              cov[at + a + n_z * (at + b)] + mean[at + a] * mean[at + b];
+        }
+      }
+      at += k;
+    }
+  CHECK(distance(second, expected, q * q) < 1e-11);
+  for (int i = 0; i < N; i++)
+    for (int a = 0; a < n_z; a++)
+      for (int b = 0; b < n_z; b++)
+        rest[level_of(m, i)] += m->w[i] * ZR[i + N * a] * cov[a + n_z * b] * ZR[i + N * b];
+  for (int l = 0; l < m->rows.n_level; l++) CHECK_CLOSE(trace[l], rest[l], 1e-11);
+  test_apart_derivatives(m);
+  m->solver.separate(m->solver.state, 0);
+}
+
 static void test_problem(int n_factor, const int *levels, const int *terms, int weighted,
                          int n_level) {
   problem m;
@@ -456,6 +587,7 @@ static void test_problem(int n_factor, const int *levels, const int *terms, int 
     test_derivatives(&m, reml, 0, 1e-10);
   }
   test_posterior(&m);
+  test_apart(&m);
   test_free();
 }
 

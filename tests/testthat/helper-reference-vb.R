@@ -1,5 +1,5 @@
-# A slow, obvious and independent reference for variational Bayes of a mixed model with one
-# grouping factor: dense matrices, every factor of p and of q from its definition.
+# A slow, obvious and independent reference for variational Bayes of a mixed model: dense matrices,
+# every factor of p and of q from its definition.
 #
 #   y = X beta + W u + e,  e ~ N(0, diag(sigma_l^2 / w)),  u_g ~ N(0, Sigma), Sigma of blocks,
 #   beta_j ~ N(mean_j, sd_j^2),
@@ -15,18 +15,54 @@ vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NUL
   design <- design_of(fit)
   n <- length(design$y)
   q <- ncol(design$Z)
-  m <- nlevels(the_group(design))
-  W <- matrix(0, n, m * q)
-  for (i in seq_len(n)) {
-    for (k in seq_len(q)) W[i, (as.integer(the_group(design))[i] - 1) * q + k] <- design$Z[i, k]
-  }
+  terms <- lapply(latent_parts(fit), `[[`, "columns") # of each factor
+  m <- vapply(latent_parts(fit), function(part) nlevels(part$group), 0L,
+              USE.NAMES = FALSE)
+  # Columns of W: the factors, of each its levels, of each its terms.
+  W <- do.call(cbind, c(list(matrix(0, n, 0)), lapply(latent_parts(fit), function(part) {
+    k <- length(part$columns)
+    W <- matrix(0, n, nlevels(part$group) * k)
+    at <- (as.integer(part$group) - 1) * k
+    for (j in seq_len(k)) W[cbind(seq_len(n), at + j)] <- design$Z[, part$columns[j]]
+    W
+  })))
   level <- if (is.null(design$level)) rep(1L, n) else as.integer(design$level)
-  list(X = design$X, y = design$y - design$offset, W = W, q = q, m = m, level = level,
+  list(X = design$X, y = design$y - design$offset, W = W, q = q, m = c(m, 0L)[1], level = level,
+       terms = terms, n_unit = m,
        n_level = if (design$known_se) 0L else max(level),
        w = if (is.null(design$weights)) rep(1, n) else design$weights, power = rep(1, n),
        blocks = unname(split(seq_len(q), column_blocks(design))),
        beta_mean = beta_mean, beta_sd = beta_sd, nu = nu, A = A, sigma_nu = sigma_nu,
-       sigma_A = sigma_A, mean_field = factorization_of(fit) == "mean_field")
+       sigma_A = sigma_A, factorization = factorization_of(fit))
+}
+
+# The precision of u under its law.
+law_precision <- function(problem, S) {
+  sizes <- lengths(problem$terms) * problem$n_unit
+  out <- matrix(0, sum(sizes), sum(sizes))
+  for (f in seq_along(sizes)) {
+    at <- sum(sizes[seq_len(f - 1)]) + seq_len(sizes[f])
+    k <- problem$terms[[f]]
+    out[at, at] <- kronecker(diag(problem$n_unit[f]), solve(S[k, k]))
+  }
+  out
+}
+
+# Levels that the terms of block b have.
+levels_of_block <- function(problem, b) {
+  has <- vapply(problem$terms, function(k) problem$blocks[[b]][1] %in% k, NA)
+  problem$n_unit[has]
+}
+
+# The coordinates of (beta, u) that are together in q.
+q_factors <- function(problem) {
+  p <- ncol(problem$X)
+  u <- seq_len(ncol(problem$W))
+  switch(problem$factorization,
+    structured = list(seq_len(p + length(u))),
+    mean_field = list(seq_len(p), p + u),
+    by_factor = c(list(seq_len(p)), unname(split(
+      p + u, rep(seq_along(problem$terms), lengths(problem$terms) * problem$n_unit)))))
 }
 
 # Log densities ----------------------------------------------------------------------------
@@ -122,7 +158,7 @@ draw_normal <- function(normal) {
 
 # The inverse Wishart factors, an inverse gamma as the 1 x 1 case.
 scale_factors <- function(q) {
-  lapply(q[!names(q) %in% c("beta, u", "beta", "u")], function(f) {
+  lapply(q[grepl("^[Ss]igma", names(q))], function(f) {
     if (f$family == "inverse gamma") list(df = 2 * f$shape, scale = as.matrix(2 * f$scale)) else f
   })
 }
@@ -173,7 +209,7 @@ reference_vb_elbo <- function(psi, problem, tilt = 0, scale_tilt = 0) {
   value <- best_normal(problem, at, tilt)$value
   for (b in seq_along(problem$blocks)) {
     rows <- problem$blocks[[b]]
-    value <- value - problem$m / 2 * mean_log_excess(at$d[b], length(rows)) +
+    value <- value - levels_of_block(problem, b) / 2 * mean_log_excess(at$d[b], length(rows)) +
       scale_terms(at$S[rows, rows, drop = FALSE], at$d[b], problem$nu[b], problem$A[rows])
   }
   for (l in seq_len(problem$n_level)) {
@@ -217,14 +253,14 @@ scale_terms <- function(S, d, nu, A) {
     sum(lgamma(shape) - shape * log(rate) - lgamma(1 / 2) - log(A))
 }
 
-# The best q(beta, u), or q(beta) q(u), at E[Sigma^-1] = S^-1 and E[sigma^-2] = 1 / v: the
+# The best q(beta, u), or product of factors, at E[Sigma^-1] = S^-1 and E[sigma^-2] = 1 / v: the
 # value of the quadratic log density, constants included, at its mode with the entropy, the
 # mode and the exact covariance.
 best_normal <- function(problem, at, tilt = 0) {
   p <- ncol(problem$X)
   variance <- (if (problem$n_level > 0) at$v[problem$level] else 1) / problem$w
   D <- cbind(problem$X, problem$W)
-  law <- if (problem$q > 0) kronecker(diag(problem$m), solve(at$S)) else matrix(0, 0, 0)
+  law <- law_precision(problem, at$S)
   prior <- matrix(0, ncol(D), ncol(D))
   prior[seq_len(p), seq_len(p)] <- diag(1 / problem$beta_sd^2, p)
   prior[-seq_len(p), -seq_len(p)] <- law
@@ -241,9 +277,9 @@ best_normal <- function(problem, at, tilt = 0) {
     sum(stats::dnorm(problem$y, D %*% mode, sqrt(variance), log = TRUE)) -
     sum(log(problem$beta_sd)) + 0.5 * log_determinant(law) - length(r) / 2 * log(2 * pi) -
     0.5 * sum(r * (prior %*% r)) + sum(tilt * mode)
-  halves <- list(seq_along(r))
-  if (problem$mean_field) halves <- list(seq_len(p), p + seq_len(ncol(problem$W)))
-  log_det <- sum(vapply(halves, function(i) log_determinant(precision[i, i, drop = FALSE]), 0))
+  log_det <- sum(vapply(q_factors(problem), function(i) {
+    log_determinant(precision[i, i, drop = FALSE])
+  }, 0))
   list(value = log_density + length(r) / 2 * log(2 * pi) - 0.5 * log_det, mode = mode,
        cov = solve(precision))
 }

@@ -111,7 +111,7 @@ test_that("the exact evidence at given scales, which the check of q samples, is 
     at <- .Call(C_glmm_evaluate, model_of(fit), matrix(c(Sigma, sigma)))
     expect_equal(at[1], log_evidence_given(problem, Sigma, sigma^2), tolerance = 1e-10,
                  label = name)
-    normal <- best_normal(replace(problem, "mean_field", FALSE),
+    normal <- best_normal(replace(problem, "factorization", "structured"),
                           list(S = Sigma, v = sigma^2))
     expect_equal(at[2:3], unname(normal$mode[1:2]), tolerance = 1e-8)
     expect_equal(matrix(at[4:7], 2), unname(normal$cov[1:2, 1:2]), tolerance = 1e-8)
@@ -243,7 +243,7 @@ test_that("of a model with nothing to approximate, linear response is exact", {
   # inverse.
   own <- solve(crossprod(D[, 1:2]) / 0.49 + diag(1 / 16, 2))
   expect_equal(unname(vcov(fit, type = "mean_field")), own, tolerance = 1e-8)
-  expect_equal(unname(sqrt(vb_latent_variance(fit, "mean_field")[, 1])),
+  expect_equal(unname(sqrt(vb_latent_variance(fit, "mean_field")[[1]][, 1])),
                1 / sqrt(diag(solve(posterior)))[-(1:2)], tolerance = 1e-7)
 })
 
