@@ -313,7 +313,7 @@ scale_shape <- function(fit) {
   n_block <- n_blocks(design)
   blocks <- lapply(seq_len(n_block), function(b) {
     terms <- which(column_blocks(design) == b)
-    scale("block", b, covariance_names(design)[b], terms,
+    scale("block", b, latent_scale_names(design)[b], terms,
           S[terms, terms, drop = FALSE], terms = terms,
           cor = which(kind == "cor")[cor_blocks(column_blocks(design)) == b],
           lkj = priors_of(fit)$told$prior_lkj[b])
@@ -332,7 +332,7 @@ scale_shape <- function(fit) {
 }
 
 # Sigma; Sigma[1] and so on of several; with several factors of each Sigma|GROUP, Sigma[1]|GROUP.
-covariance_names <- function(design) {
+latent_scale_names <- function(design) {
   groups <- law_groups(design)
   place <- stats::ave(seq_along(groups), groups, FUN = seq_along)
   alone <- table(groups)[groups] == 1
