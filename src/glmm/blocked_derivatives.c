@@ -43,17 +43,6 @@ static void find_scores(crossed *c) {
   crossed_level_forms(c, c->U, c->product, c->form, NULL);
 }
 
-/* P root = S J, by the columns of the root from the last. */
-static void find_P(const crossed *c, double *P) {
-  const int q = c->stats->q;
-  for (int k = q - 1; k >= 0; k--)
-    for (int i = 0; i < q; i++) {
-      double sum = c->factor_sum[i + q * k] * c->unit[k];
-      for (int a = k + 1; a < q; a++) sum -= P[i + q * a] * c->root[a + q * k];
-      P[i + q * k] = sum / c->root[k * (q + 1)];
-    }
-}
-
 static void find_first(crossed *c, const lmm_point *point, crossed_terms *t) {
   const lmm_crossed *d = c->cells;
   const int q = c->stats->q, p1 = c->p1, p = p1 - 1;
@@ -74,22 +63,6 @@ static void find_first(crossed *c, const lmm_point *point, crossed_terms *t) {
       }
     }
   }
-}
-
-void crossed_volume_gradient(crossed *c, const lmm_point *point, const crossed_terms *t,
-                             double *out) {
-  const int q = c->stats->q, n_pair = point->n_pair;
-  memset(out, 0, (size_t)(n_pair + c->n_level) * sizeof(double));
-  if (!point->log_det) return;
-  la_multiply_t(c->root, c->root, q, q, q, t->Sigma);
-  crossed_level_traces(c, t->trace); /* and factor_sum */
-  find_P(c, t->P);
-  for (int e = 0; e < n_pair; e++) {
-    const int a = point->pair_a[e], b = point->pair_b[e];
-    out[e] = -(a == b ? 0.25 : 0.5) * (t->P[a + q * b] + t->P[b + q * a]);
-  }
-  for (int l = 0; l < c->n_level; l++)
-    out[n_pair + l] = -0.5 * (c->stats->n_rows[l] - t->trace[l] / c->variance[l]) / c->variance[l];
 }
 
 /* x'F x, x p1. */
