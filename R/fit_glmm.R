@@ -437,7 +437,10 @@ ascend_glmm <- function(design, held, method, control, make_priors = function(..
     priors <- make_priors(design, held)
     law <- glmm_law(design, held, method, full_rank, priors, solver_threads(control))
     passes <- passes + is.null(stats)
-    if (is.null(stats)) stats <- glmm_stats(design, law, control)
+    if (is.null(stats)) {
+      stats <- glmm_stats(design, law, control)
+      if (is_crossed(design)) check_cost(design, c(law, list(stats = stats)))
+    }
     result <- .Call(C_glmm_fit, c(law, list(stats = stats)), ascend_control(control, design),
                     progress_reporter(control))
     result$passes <- passes

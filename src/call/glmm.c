@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "call/glmm_stats.h"
+#include "glmm/blocked.h"
 #include "glmm/blocked_product.h"
 #include "glmm/bound.h"
 #include "glmm/e_step.h"
@@ -277,6 +278,31 @@ SEXP call_glmm_at_eta(SEXP model, SEXP eta) {
     add_q_beta(&out, &f, f.prior.mean_field ? w->q_next_C : w->C);
     add_posterior(&out, &f);
   }
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* Bytes and seconds that a fit of several factors takes, before it takes them. */
+SEXP call_glmm_cost(SEXP model) {
+  const elbo_memory memory = call_memory();
+  const double *flat = call_flat(call_element(model, "stats"), 1);
+  const int p = (int)flat[FLAT_P], q = (int)flat[FLAT_Q];
+  lmm_basis basis;
+  lmm_law law;
+  lmm_stats stats;
+  int n_pair = 0;
+  unpack_basis(model, p, q, &basis);
+  call_law(model, basis.map ? basis.n : p, q, (int)flat[FLAT_LEVELS], &law);
+  double *origin = scratch((size_t)p);
+  if (flat[FLAT_FACTORS] < 1 ||
+      lmm_stats_close(flat, &law, &basis, &stats, origin, &memory) != ELBO_OK)
+    Rf_error("internal error: no statistics of several factors");
+  for (int k = 0; k < q; k++)
+    for (int l = 0; l <= k; l++) n_pair += law.block[k] == law.block[l];
+  call_list out = call_list_new(2);
+  double *bytes = call_list_doubles(&out, "bytes", (const int[]){1}, 1);
+  lmm_blocked_cost(&stats, n_pair, bytes, call_list_doubles(&out, "seconds", (const int[]){1}, 1),
+                   &memory);
   UNPROTECT(2);
   return out.list;
 }

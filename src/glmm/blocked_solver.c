@@ -297,15 +297,35 @@ static size_t cell_values(const lmm_crossed *d) {
   return n;
 }
 
+static blocked_pattern pattern_of(const lmm_crossed *d) {
+  const blocked_pattern pattern = {
+      d->n_node, d->n_unit[d->factor_of[0]], d->size, d->n_cell, d->cell_i, d->cell_j};
+  return pattern;
+}
+
+void lmm_blocked_cost(const lmm_stats *stats, int n_pair, double *bytes, double *seconds,
+                      const elbo_memory *mem) {
+  /* Evaluations in a fit; multiplications a second, by tiles and entry by entry. */
+  enum { EVALUATIONS = 7 };
+  static const double BY_TILES = 1e10, BY_ENTRY = 5e8;
+  const lmm_crossed *d = stats->crossed;
+  const blocked_pattern pattern = pattern_of(d);
+  const int n_par = n_pair + stats->n_level, wide = larger(stats->p + 1, n_par);
+  blocked_cost cost;
+  blocked_measure(&pattern, &cost, mem);
+  *bytes = 8.0 * (cost.entries * (n_par + 1) + cost.space + 5.0 * d->n * wide +
+                  2.0 * (double)(own_rows(d) + cell_values(d)));
+  *seconds = (EVALUATIONS + n_par - 1) * (cost.wide / BY_TILES + cost.narrow / BY_ENTRY);
+}
+
 void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
                         const elbo_memory *mem) {
   lmm_crossed *d = stats->crossed;
   crossed *c = (crossed *)mem->get(mem->ctx, sizeof *c);
-  const int q = stats->q, p1 = stats->p + 1, leaf = d->factor_of[0], n_level = stats->n_level;
+  const int q = stats->q, p1 = stats->p + 1, n_level = stats->n_level;
   const int n_par = n_pair + n_level;
   memset(c, 0, sizeof *c);
-  const blocked_pattern pattern = {d->n_node, d->n_unit[leaf], d->size,
-                                   d->n_cell, d->cell_i,       d->cell_j};
+  const blocked_pattern pattern = pattern_of(d);
   blocked_plan(&c->b, &pattern, d->threads, mem);
   orient_cells(d, &c->b);
   c->stats = stats;

@@ -15,8 +15,8 @@ int lmm_lost_digits(lmm_work *work);
 /* The first n_starts (at most LMM_STARTS) starting points from moments, eta (n_eta x n_starts), and
  * their objectives, -Inf where there is none.  LMM_STARTS_SIMPLE of them differ in the ratio of
  * variances only; a single one is where the solver finds it by moments, if it does.
- *With a residual variance for each level the likelihood has local maxima, so that
- * more than one is worth climbing. */
+ * With a residual variance for each level the likelihood has local maxima, so that more than one
+ * is worth climbing. */
 enum { LMM_STARTS = 18, LMM_STARTS_SIMPLE = 3 };
 elbo_status lmm_starts(lmm_work *work, int n_starts, double *eta, double *objective);
 

@@ -11,6 +11,8 @@
  *                 the solver of several factors: the normal matrix of all levels in blocks
  * blocked_product products with all its levels
  * blocked_apart   the same where q has the factors apart
+ * blocked_sums, blocked_hessian, blocked_start
+ *                 its traces by level, second derivatives, variances to start from
  * groups, plain, avx2, avx512
  *                 the solver of one factor: every group, eight at a time (kernels.h), and its q
  * survey          what a first look at the rows says of the columns

@@ -42,6 +42,13 @@ typedef struct {
   product_work work;
 } blocked;
 
+/* What a pattern costs, before anything is laid out: entries of the factor, numbers of space, and
+ * multiplications of factor and inverse together, in panels that are wide and narrow. */
+typedef struct {
+  double entries, space, wide, narrow;
+} blocked_cost;
+
+void blocked_measure(const blocked_pattern *pattern, blocked_cost *cost, const elbo_memory *mem);
 void blocked_plan(blocked *b, const blocked_pattern *pattern, int threads, const elbo_memory *mem);
 
 /* Where blocks are: that of node i on the diagonal (its lower triangle counts), and that of cell c

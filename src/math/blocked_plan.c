@@ -254,17 +254,23 @@ static void tile_columns(blocked *b, int threads, const elbo_memory *mem) {
   }
 }
 
-void blocked_plan(blocked *b, const blocked_pattern *P, int threads, const elbo_memory *mem) {
+/* What the plan is made from, and where nodes and supernodes are; nothing is laid out yet. */
+typedef struct {
   order_graph g;
   order_steps steps;
   joined_steps j;
   size_t *which;
+  int *super_of;
+} plan_parts;
+
+static void find_structure(blocked *b, const blocked_pattern *P, plan_parts *plan,
+                           const elbo_memory *mem) {
   const int n_node = P->n_node;
   int n = 0;
   for (int i = 0; i < n_node; i++) n += P->size[i];
-  rest_graph(P, &g, &which, mem);
-  order_minimum_degree(&g, &steps, mem);
-  join_steps(&j, &g, &steps, mem);
+  rest_graph(P, &plan->g, &plan->which, mem);
+  order_minimum_degree(&plan->g, &plan->steps, mem);
+  join_steps(&plan->j, &plan->g, &plan->steps, mem);
   memset(b, 0, sizeof *b);
   b->n_node = n_node;
   b->n_leaf = P->n_leaf;
@@ -276,14 +282,33 @@ void blocked_plan(blocked *b, const blocked_pattern *P, int threads, const elbo_
   b->panel = sizes(mem, (size_t)n_node + 1);
   b->first_below = sizes(mem, (size_t)n_node + 1);
   b->cell = sizes(mem, P->n_cell);
-  int *super_of = integers(mem, (size_t)j.n);
-  place_nodes(b, &g, &steps, &j, super_of, mem);
-  measure_panels(b, &g, &j, super_of);
+  plan->super_of = integers(mem, (size_t)plan->j.n);
+  place_nodes(b, &plan->g, &plan->steps, &plan->j, plan->super_of, mem);
+  measure_panels(b, &plan->g, &plan->j, plan->super_of);
+}
+
+void blocked_measure(const blocked_pattern *P, blocked_cost *cost, const elbo_memory *mem) {
+  blocked b;
+  plan_parts plan;
+  find_structure(&b, P, &plan, mem);
+  memset(cost, 0, sizeof *cost);
+  cost->entries = (double)b.panel[b.n_super];
+  cost->space = (double)space_size(&b, 1);
+  for (int J = 0; J < b.n_super; J++) {
+    const double c = b.start[J + 1] - b.start[J], m = b.n_row[J] - c;
+    const double products = c * c * c + 2.0 * c * c * m + 3.0 * c * m * m;
+    *(c <= BLOCKED_NARROW ? &cost->narrow : &cost->wide) += products;
+  }
+}
+
+void blocked_plan(blocked *b, const blocked_pattern *P, int threads, const elbo_memory *mem) {
+  plan_parts plan;
+  find_structure(b, P, &plan, mem);
   b->below = integers(mem, b->first_below[b->n_super]);
-  leaf_rows(b, &g, which, mem);
-  rest_rows(b, &g, &steps, &j, super_of);
+  leaf_rows(b, &plan.g, plan.which, mem);
+  rest_rows(b, &plan.g, &plan.steps, &plan.j, plan.super_of);
   rest_cells(b, P);
-  threads = threads_for(threads, n);
+  threads = threads_for(threads, b->n);
   for (int i = 0; i < P->n_leaf; i++) /* wide panels share one workspace */
     if (P->size[i] > BLOCKED_NARROW) b->wide_leaves = 1;
   tile_columns(b, threads, mem);

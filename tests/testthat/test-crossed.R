@@ -342,3 +342,17 @@ test_that("little is lost where X explains nearly all of the response", {
   expect_equal(far$log_evidence, near$log_evidence, tolerance = 1e-8)
   expect_equal(theta(far)[-(1:2)], theta(near)[-(1:2)], tolerance = 1e-5, ignore_attr = TRUE)
 })
+
+test_that("what a large fit takes is known before it starts, and refused without the memory", {
+  set.seed(75)
+  d <- data.frame(y = rnorm(9000), a = factor(sample(6000, 9000, TRUE)),
+                  b = factor(sample(6000, 9000, TRUE)), x = factor(sample(1500, 9000, TRUE)))
+  call <- quote(fit_glmm(formula = y ~ 1 + (1 | a) + (1 | b) + (1 | x), data = d))
+  design <- glmm_frame(call, environment())$design
+  law <- glmm_law(design, glmm_constants(NULL, design), "em")
+  model <- c(law, list(stats = glmm_stats(design, law, elbo_control())))
+  error <- expect_error(check_cost(design, model, memory = 1e6), "`a`, `b` and `x`",
+                        class = "elbo_error_memory")
+  expect_gt(error$bytes, 1e6)
+  expect_gt(error$seconds, 0)
+})
