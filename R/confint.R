@@ -255,14 +255,17 @@ profile_table <- function(fit, parm, level) {
 # correlations are alike.
 may_vanish <- function(fit, name) {
   row <- match(name, parameters_of(fit)$name)
-  if (parameters_of(fit)$block[row] != "cor") return(FALSE)
-  at <- sum(parameters_of(fit)$block[seq_len(row)] == "cor")
-  pair <- covariance_pairs(column_blocks(design_of(fit)))[at, ]
-  sds <- which(parameters_of(fit)$block == "sd")[pair]
+  if (parameters_of(fit)$role[row] != "cor") return(FALSE)
+  shape <- law_shape(design_of(fit))
+  pair <- covariance_pairs(column_blocks(design_of(fit)))[shape$has_cor[cor_number(fit, row)], ]
+  sds <- which(parameters_of(fit)$block == "sd")[unique(shape$sd[pair])]
   se <- sqrt(diag(var_cov_of(fit)))[parameters_of(fit)$name[sds]]
   free <- !parameters_of(fit)$fixed[sds]
   any(is.na(se[free])) || any(theta(fit)[sds][free] < 4 * se[free])
 }
+
+# Which of the correlations a parameter is.
+cor_number <- function(fit, row) sum(in_block(parameters_of(fit), "cor")[seq_len(row)])
 
 profile_ends <- function(fit, parm, least) {
   rows <- match(parm, parameters_of(fit)$name)
@@ -279,8 +282,12 @@ profile_place <- function(fit, row) {
   parameters <- parameters_of(fit)
   block <- parameters$block[row]
   at <- sum(parameters$block[seq_len(row)] == block)
-  kind <- match(block, c("sd", "cor", "sigma", "smooth", "beta"))
-  if (block == "cor") at <- covariance_pairs(column_blocks(design_of(fit)))[at, ]
+  shape <- law_shape(design_of(fit))
+  kind <- match(if (block == "rho") "cor" else block, c("sd", "cor", "sigma", "smooth", "beta"))
+  if (block == "sd") at <- shape$has_sd[at]
+  if (block %in% c("cor", "rho")) {
+    at <- covariance_pairs(column_blocks(design_of(fit)))[shape$has_cor[cor_number(fit, row)], ]
+  }
   # C has the coefficients that are free.
   if (block == "beta") at <- sum(!parameters$fixed[seq_len(row)]) # beta come first
   as.integer(c(kind, rep(at, length.out = 2)) - 1L)
@@ -303,7 +310,7 @@ profile_limits <- function(fit, name, level, sides = 1:2) {
   }
   # Correlations are held up to 1 - 1e-10: nearer ones cannot be told from one.
   if (excess(estimate) > 0) {
-    on_edge <- block == "cor" && abs(estimate) > 1 - 1e-9
+    on_edge <- block %in% c("cor", "rho") && abs(estimate) > 1 - 1e-9
     return(rep(if (on_edge) estimate else NA_real_, length(sides)))
   }
   vapply(sides, function(side) {
@@ -313,7 +320,7 @@ profile_limits <- function(fit, name, level, sides = 1:2) {
 
 # The first step where the information gives none: on the boundary.
 profile_step <- function(fit, block) {
-  if (block == "cor") return(0.5)
+  if (block %in% c("cor", "rho")) return(0.5)
   # A curve that varies by half the residual sd a row.
   if (block == "smooth") return(0.5 * max(sigma(fit)) / min(curve_extents(design_of(fit))))
   0.5 * max(sigma(fit), theta(fit)[parameters_of(fit)$block == "sd"])
@@ -352,7 +359,7 @@ crossing_of <- function(excess, range, tol) {
 reorder_terms <- function(fit, name) {
   cors <- which(parameters_of(fit)$block == "cor")
   which_cor <- match(name, parameters_of(fit)$name[cors])
-  if (is.na(which_cor)) return(fit)
+  if (is.na(which_cor) || has_structure(design_of(fit))) return(fit)
   pair <- covariance_pairs(column_blocks(design_of(fit)))[which_cor, ]
   block <- column_blocks(design_of(fit))
   first <- match(block[pair[1]], block)

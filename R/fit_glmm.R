@@ -89,6 +89,16 @@
 #' 0, say) the likelihood rises without end along it: such a fit is refused, by an exact test, and
 #' the message names the coefficients. A normal prior of these coefficients is a remedy.
 #'
+#' @section Laws of random terms:
+#' `(0 + f | g)` has any covariance of the levels of `f`. As in lme4 and glmmTMB there are
+#' `diag(0 + f | g)`, without correlations, `cs(0 + f | g)`, compound symmetry, one correlation of
+#' any two columns, `cor__|g`, at least \eqn{-1/(q-1)}{-1 / (q - 1)}; and `ar1(0 + f | g)`,
+#' whose columns `i` and `j` have the correlation \eqn{\rho^{|i-j|}}{rho^|i - j|}, in the order
+#' of the levels, `rho__|g`. Each has a standard deviation for each column (`hom = FALSE`) or one in
+#' common, `sd__|g` (`hom = TRUE`, the default of `ar1()` alone). With one row for each level of `f`
+#' in a group `cs(hom = TRUE)` and the residuals cannot be told apart. Methods `"em"`, `"reml"` and
+#' `"joint"` have them.
+#'
 #' @section Smooth terms:
 #' `s(x, k = 10, by = NULL)` adds a natural cubic spline \eqn{f(x)} with `k` knots at quantiles of
 #' the distinct values of `x`. Its integrated squared second derivative is penalised, which is a law
@@ -196,6 +206,8 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
     check_no_curves(design, sprintf("`factorization` = \"%s\"", factorization),
                     "Use \"structured\".")
   }
+  if (method == "vb") check_structure(design, "`method` = \"vb\"")
+  if (!is_gaussian_family(family)) check_structure(design, "A `family` other than gaussian()")
   held <- glmm_constants(prior, design, method)
   answer <- if (is_gaussian_family(family)) {
     fit_gaussian(design, held, method, prior, factorization, control)
@@ -259,24 +271,19 @@ check_glmm_magnitudes <- function(design, name) {
 glmm_constants <- function(prior, design, method = "em") {
   parameters <- glmm_parameters(design)
   resolved <- resolve_priors(prior, parameters, group_names(design))
-  covariance <- covariance_index(parameters, column_blocks(design))
+  covariance <- covariance_index(parameters, design)
   check_constants(resolved, parameters, covariance)
   parameters$constant <- constant_values(resolved)
   # Where there is no law there is no correlation to estimate.
   lawless <- covariance[is.infinite(parameters$constant)]
-  parameters$constant[parameters$block == "cor" & covariance %in% lawless] <- 0
+  parameters$constant[parameters$role == "cor" & covariance %in% lawless] <- 0
   parameters
 }
 
 glmm_parameters <- function(design) {
-  terms <- split(as.character(colnames(design$Z)), column_blocks(design))
-  # Down the columns of the lower triangle.
-  pairs <- do.call(cbind, lapply(terms[lengths(terms) > 1], utils::combn, 2))
-  of_pairs <- column_groups(design)[covariance_pairs(column_blocks(design))[, 1]]
   rbind(
     parameter_rows("beta", colnames(design$X)),
-    parameter_rows("sd", colnames(design$Z), group = column_groups(design)),
-    parameter_rows("cor", pairs[1, ], pairs[2, ], group = of_pairs),
+    law_parameters(design),
     parameter_rows("smooth", curve_labels(design$curves)),
     if (!design$known_se && is.null(design$response)) {
       parameter_rows("sigma", if (is.null(design$level)) NA else levels(design$level))
@@ -285,7 +292,12 @@ glmm_parameters <- function(design) {
   )
 }
 
-held_values <- function(held, block) held$constant[held$block == block]
+held_values <- function(held, block) held$constant[in_block(held, block)]
+
+# The rho of ar1() is one of the correlations.
+in_block <- function(parameters, block) {
+  parameters$block == block | (block == "cor" & parameters$block == "rho")
+}
 
 # Where the objective has no maximum --------------------------------------------------------------
 
@@ -294,7 +306,7 @@ check_bounded <- function(design, held, method) {
   q <- ncol(design$Z)
   if (q == 0 && method == "joint") check_joint(design, held)
   if (q == 0) return()
-  sd <- held_values(held, "sd")
+  sd <- law_sds(design, held_values(held, "sd"))
   free <- is.na(sd)
   if (any(free) && method != "vb") {
     groups <- design$groups
@@ -325,11 +337,11 @@ check_bounded <- function(design, held, method) {
 # Points on z pile up at zero, or in the subspace of a singular covariance, where their density
 # has no bound.
 check_joint <- function(design, held) {
-  free <- held[held$block %in% c("sd", "cor", "smooth") & is.na(held$constant), ]
+  free <- held[held$block %in% c("sd", "cor", "rho", "smooth") & is.na(held$constant), ]
   if (nrow(free) == 0) return()
   remedy <- switch(free$block[1],
     sd = sprintf("Hold it, as by prior = priors(%s = constant(1)),", group_names(design)),
-    cor = "Write `||`, or hold it too, as by priors(cor = constant(0)),",
+    cor = , rho = "Write `||`, or hold it too, as by priors(cor = constant(0)),",
     smooth = sprintf("Hold it, as by prior = priors(`%s` = constant(1)),", free$name[1])
   )
   abort(c(sprintf("`method` = \"joint\" has no maximum while `%s` is free:", free$name[1]),
@@ -348,7 +360,7 @@ lawless_rank <- function(design, lawless) {
 # A fit through every row leaves nothing for the variances.
 check_rows_left <- function(design, held, method) {
   n <- length(design$y)
-  learns <- if (method %in% c("reml", "vb")) c("sd", "cor", "smooth", "sigma") else "sigma"
+  learns <- if (method %in% c("reml", "vb")) c("sd", "cor", "rho", "smooth", "sigma") else "sigma"
   if (n > ncol(design$X) || !anyNA(held$constant[held$block %in% learns])) return()
   if (n > qr(design$X[, is.na(held_values(held, "beta")), drop = FALSE])$rank) return()
   abort(c(sprintf("There are no more rows (%d) than fixed effects to fit them with, so that", n),
@@ -380,10 +392,11 @@ glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL, thr
   size <- tabulate(column_blocks(design), n_blocks(design))
   cor <- rep(NA_real_, length(size)) # of the first two terms of each block
   pairs <- size * (size - 1) / 2
-  cor[size > 1] <- held_values(held, "cor")[(cumsum(pairs) - pairs + 1)[size > 1]]
+  first <- law_cors(design, held_values(held, "cor"))[(cumsum(pairs) - pairs + 1)[size > 1]]
+  cor[size > 1] <- first
   law <- list(
     block = as.integer(column_blocks(design)) - 1L, n_block = length(size), order = design$order,
-    sd = as.double(held_values(held, "sd")), cor = cor,
+    sd = as.double(law_sds(design, held_values(held, "sd"))), cor = as.double(cor),
     sigma = if (design$known_se) 1 else as.double(held_values(held, "sigma")),
     smooth_size = smooth_sizes(design$curves),
     smooth_sd = as.double(held_values(held, "smooth")),
@@ -391,7 +404,7 @@ glmm_law <- function(design, held, method, full_rank = FALSE, priors = NULL, thr
     full_rank = as.integer(full_rank), threads = as.integer(threads),
     scales_given = NULL # TRUE: looked at without their law
   )
-  law <- c(law, free_basis(held_values(held, "beta"), sum(law$smooth_size)))
+  law <- c(law, law_codes(design), free_basis(held_values(held, "beta"), sum(law$smooth_size)))
   c(law, if (is.null(priors)) list(prior_scale = NULL) else told_of_smooth(priors$told, law))
 }
 

@@ -4,7 +4,8 @@
 #     formula    as given, with `.` expanded to the columns of `data`
 #     fixed      the formula without its random terms
 #     bars       list with an element for each random term: list(terms = ~ 1 + x,
-#                group = expression, group_name = "site", split = FALSE, law = "us")
+#                group = expression, group_name = "site", split = FALSE, law = "us",
+#                common = FALSE)
 #   find_bars(expr), drop_bars(expr)      random terms of an expression; the rest, or NULL
 #   bar_as_term(bar)                          what find_bars() found as a term of a sum again
 #   group_label(expr)                     "site", "a:b"
@@ -137,29 +138,32 @@ read_bar <- function(bar, env) {
   bars <- lapply(groups, function(group) {
     lapply(terms, function(term) {
       list(terms = term, group = group, group_name = group_label(group), split = split,
-           law = law)
+           law = law$law, common = law$common)
     })
   })
   unlist(bars, recursive = FALSE)
 }
 
+# The law, and whether one sd is common to its terms: by default of ar1() alone, as in lme4.
 bar_law <- function(bar, text) {
-  if (!has_law_word(bar)) return("us")
+  if (!has_law_word(bar)) return(list(law = "us", common = FALSE))
   law <- as.character(bar[[1]])
-  if (!law %in% c("us", "diag")) {
-    abort(c(sprintf("%s: the law %s() comes in a later version;", text, law),
-            "there are ( | ), `||`, us() and diag()."), "elbo_error_formula")
-  }
+  common <- law == "ar1"
   if (length(bar) > 2) {
-    abort(c(sprintf("%s: %s() takes ( terms | group ) and no other argument,", text, law),
-            sprintf("as %s(%s).", law, deparse_line(bar[[2]]))), "elbo_error_formula")
+    common <- bar[["hom"]]
+    if (length(bar) > 3 || law == "us" || !(isTRUE(common) || isFALSE(common))) {
+      abort(c(sprintf("%s: %s() takes ( terms | group ) and %s,", text, law,
+                      if (law == "us") "no other argument" else "hom = TRUE or FALSE"),
+              sprintf("as %s(%s%s).", law, deparse_line(bar[[2]]),
+                      if (law == "us") "" else ", hom = TRUE")), "elbo_error_formula")
+    }
   }
   if (is_call_to(bar[[2]], "||")) {
     abort(c(sprintf("%s has two words for its law; write diag(%s | %s), or `||` alone.", text,
                     deparse_line(bar[[2]][[2]]), deparse_line(bar[[2]][[3]]))),
           "elbo_error_formula")
   }
-  law
+  list(law = law, common = common)
 }
 
 bar_terms <- function(expr, text, env) {

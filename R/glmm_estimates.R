@@ -70,7 +70,6 @@ natural_parameters <- function(result, design, held) {
   slope <- result$Sigma_slope
   n_eta <- length(result$eta)
   q <- ncol(Sigma)
-  constant <- list(sd = held_values(held, "sd"), cor = held_values(held, "cor"))
   at <- function(i, j) matrix(slope, q * q)[i + q * (j - 1), ]
 
   sd <- sqrt(pmax(diag(Sigma), 0))
@@ -78,10 +77,9 @@ natural_parameters <- function(result, design, held) {
   for (j in seq_len(q)) if (sd[j] > 0) sd_slope[j, ] <- at(j, j) / (2 * sd[j])
 
   pairs <- covariance_pairs(column_blocks(design))
-  n_cor <- nrow(pairs)
-  cor <- rep(NaN, n_cor)
-  cor_slope <- matrix(0, n_cor, n_eta)
-  for (k in seq_len(n_cor)) {
+  cor <- rep(NaN, nrow(pairs))
+  cor_slope <- matrix(0, nrow(pairs), n_eta)
+  for (k in seq_along(cor)) {
     i <- pairs[k, 1]
     j <- pairs[k, 2]
     if (sd[i] == 0 || sd[j] == 0) next
@@ -89,29 +87,40 @@ natural_parameters <- function(result, design, held) {
     cor_slope[k, ] <- at(i, j) / (sd[i] * sd[j]) -
       cor[k] * (sd_slope[i, ] / sd[i] + sd_slope[j, ] / sd[j])
   }
+  shape <- law_shape(design) # what several share is told once
+  sd <- sd[shape$has_sd]
+  sd_slope <- sd_slope[shape$has_sd, , drop = FALSE]
+  cor <- cor[shape$has_cor]
+  cor_slope <- cor_slope[shape$has_cor, , drop = FALSE]
   one <- which(abs(cor) > 1 - 1e-10)
-  lost <- is.nan(cor) | seq_len(n_cor) %in% one
+  lost <- is.nan(cor) | seq_along(cor) %in% one | cor < cor_bounds(design) + 1e-10
   cor[one] <- sign(cor[one])
 
   smooth_sd <- result$smooth_sd
   held_smooth <- !is.na(held_values(held, "smooth"))
 
-  n_sigma <- if (design$known_se) 0L else length(result$sigma)
-  sigma <- result$sigma[seq_len(n_sigma)]
-  sigma_slope <- matrix(0, n_sigma, n_eta)
-  for (l in which(result$eta_of_sigma[seq_len(n_sigma)] > 0)) {
-    sigma_slope[l, result$eta_of_sigma[l]] <- sigma[l]
-  }
-  held_sd <- !is.na(constant$sd)
-  sd[held_sd] <- constant$sd[held_sd]
-  held_cor <- !is.na(constant$cor)
-  cor[held_cor] <- constant$cor[held_cor]
+  sigma <- if (design$known_se) numeric() else result$sigma
+  at_sd <- held_values(held, "sd")
+  held_sd <- !is.na(at_sd)
+  sd[held_sd] <- at_sd[held_sd]
+  at_cor <- held_values(held, "cor")
+  held_cor <- !is.na(at_cor)
+  cor[held_cor] <- at_cor[held_cor]
   list(
     value = c(sd, cor, smooth_sd, sigma),
-    slope = rbind(sd_slope, cor_slope, smooth_slope(result, n_eta), sigma_slope),
+    slope = rbind(sd_slope, cor_slope, smooth_slope(result, n_eta),
+                  sigma_slope(result, sigma, n_eta)),
     boundary = c(!held_sd & sd == 0, !held_cor & lost, !held_smooth & smooth_sd == 0,
-                 logical(n_sigma))
+                 logical(length(sigma)))
   )
+}
+
+sigma_slope <- function(result, sigma, n_eta) {
+  slope <- matrix(0, length(sigma), n_eta)
+  for (l in which(result$eta_of_sigma[seq_along(sigma)] > 0)) {
+    slope[l, result$eta_of_sigma[l]] <- sigma[l]
+  }
+  slope
 }
 
 smooth_slope <- function(result, n_eta) {
@@ -119,6 +128,14 @@ smooth_slope <- function(result, n_eta) {
   moved <- which(result$eta_of_smooth > 0)
   slope[cbind(moved, result$eta_of_smooth[moved])] <- result$smooth_slope[moved]
   slope
+}
+
+# The least value of each correlation: of compound symmetry of q terms -1 / (q - 1).
+cor_bounds <- function(design) {
+  shape <- law_shape(design)
+  block <- column_blocks(design)[covariance_pairs(column_blocks(design))[shape$has_cor, 1]]
+  size <- tabulate(column_blocks(design), n_blocks(design))[block]
+  ifelse(shape$law[block] == "cs", -1 / (size - 1), -1)
 }
 
 # Covariances at the optimum. A direction of eta that moves no parameter (the diagonal of L at

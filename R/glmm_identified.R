@@ -17,7 +17,7 @@ few_rows <- function(design) {
 }
 
 check_identified <- function(design, held) {
-  scales <- held[held$block %in% c("sd", "cor", "sigma"), ]
+  scales <- held[held$block %in% c("sd", "cor", "rho", "sigma"), ]
   if (!few_rows(design) || !anyNA(scales$constant[scales$block == "sd"])) return()
   if (any(is.infinite(scales$constant))) return() # no law: see check_bounded()
   if (full_rank(design, scales, 1e4) || full_rank(design, scales, Inf)) return()
@@ -44,22 +44,26 @@ covariance_slopes <- function(design, scales, most) {
   pair <- row_pairs(the_group(design), most)
   free <- is.na(scales$constant)
   value <- scales$constant
-  value[free] <- ifelse(scales$block[free] == "cor", 0.25, 1 + seq_len(sum(free)) / 7)
-  sd <- value[scales$block == "sd"]
-  R <- diag(q)
+  value[free] <- ifelse(scales$role[free] == "cor", 0.25, 1 + seq_len(sum(free)) / 7)
+  shape <- law_shape(design)
+  sd <- law_sds(design, value[scales$block == "sd"])
+  cor <- value[in_block(scales, "cor")]
+  R <- law_matrix(design, rep(1, max(0L, shape$sd)), cor)
   pairs <- covariance_pairs(column_blocks(design))
-  R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- value[scales$block == "cor"]
   by_entry <- function(dSigma) {
     rowSums((Z[pair$i, , drop = FALSE] %*% dSigma) * Z[pair$j, , drop = FALSE])
   }
   by_sd <- function(k) {
     d <- matrix(0, q, q)
-    d[k, ] <- R[k, ] * sd
+    own <- shape$sd == k
+    d[own, ] <- R[own, ] * rep(sd, each = sum(own))
     by_entry(d + t(d))
   }
   by_cor <- function(k) {
     d <- matrix(0, q, q)
-    d[pairs[k, 1], pairs[k, 2]] <- sd[pairs[k, 1]] * sd[pairs[k, 2]]
+    own <- pairs[shape$cor == k, , drop = FALSE]
+    lag <- shape$lag[shape$cor == k]
+    d[own] <- sd[own[, 1]] * sd[own[, 2]] * lag * cor[k]^(lag - 1)
     by_entry(d + t(d))
   }
   variance <- if (is.null(design$weights)) 1 else max(design$weights) / design$weights
@@ -67,7 +71,7 @@ covariance_slopes <- function(design, scales, most) {
   by_sigma <- function(l) {
     if (is.null(design$level)) variance else variance * (as.integer(design$level)[pair$i] == l)
   }
-  is_free <- function(block) which(free[scales$block == block])
+  is_free <- function(block) which(free[in_block(scales, block)])
   slopes <- c(lapply(is_free("sd"), by_sd), lapply(is_free("cor"), by_cor),
               lapply(is_free("sigma"), by_sigma))
   slopes <- do.call(cbind, slopes)
@@ -80,12 +84,13 @@ covariance_slopes <- function(design, scales, most) {
 identified_basis <- function(design, scales) {
   Z <- design$Z
   free <- is.na(scales$constant)
-  index <- covariance_index(scales, column_blocks(design))
+  index <- covariance_index(scales, design)
+  law <- law_shape(design)$law
   for (b in unique(column_blocks(design))) {
     columns <- column_blocks(design) == b
     z <- Z[, columns, drop = FALSE]
     z <- z / rep(pmax(apply(abs(z), 2, max), .Machine$double.xmin), each = nrow(z))
-    if (all(free[index %in% b]) && ncol(z) > 1) {
+    if (law[b] == "us" && all(free[index %in% b]) && ncol(z) > 1) {
       basis <- qr(z, tol = 1e-10)
       if (basis$rank == ncol(z)) z <- qr.Q(basis) * sqrt(nrow(z))
     }

@@ -22,17 +22,11 @@ theta_parts <- function(fit, theta = theta_of(fit)) {
     abort(sprintf("`theta` must be a vector of %d numbers like theta(fit), not %s.",
                   nrow(parameters), describe_value(theta)), "elbo_error_argument")
   }
-  sd <- unname(theta[parameters$block == "sd"])
-  sd[is.infinite(sd)] <- 0 # no law: told to C by the constants
-  cor <- unname(theta[parameters$block == "cor"])
-  cor[is.nan(cor)] <- 0
-  R <- diag(length(sd))
-  pairs <- covariance_pairs(column_blocks(design_of(fit)))
-  R[pairs] <- R[pairs[, 2:1, drop = FALSE]] <- cor
   beta <- as.double(theta[parameters$block == "beta" & !parameters$fixed])
   list(
     beta = c(beta, numeric(sum(smooth_sizes(design_of(fit)$curves)))), # b is found at its best
-    Sigma = R * outer(sd, sd),
+    Sigma = law_matrix(design_of(fit), theta[parameters$block == "sd"],
+                       theta[in_block(parameters, "cor")]),
     smooth = as.double(theta[parameters$block == "smooth"]),
     sigma = if (design_of(fit)$known_se) 1 else as.double(theta[parameters$block == "sigma"])
   )
@@ -118,10 +112,12 @@ refit_table <- function(fit, table) {
                   drop = FALSE]
   theta <- matrix(theta(fit), nrow(parameters), ncol(table))
   free <- !parameters$fixed
-  rows <- function(block) free & parameters$block == block
+  rows <- function(block) free & in_block(parameters, block)
   theta[rows("beta"), ] <- table[of_beta, ]
-  theta[rows("sd"), ] <- sd[free[parameters$block == "sd"], ]
-  theta[rows("cor"), ] <- pmax(pmin(cor, 1), -1)[free[parameters$block == "cor"], ]
+  shape <- law_shape(design_of(fit))
+  theta[rows("sd"), ] <- sd[shape$has_sd[free[parameters$block == "sd"]], ]
+  theta[rows("cor"), ] <-
+    pmax(pmin(cor, 1), -1)[shape$has_cor[free[in_block(parameters, "cor")]], ]
   theta[rows("smooth"), ] <- smooth[free[parameters$block == "smooth"], ]
   theta[rows("sigma"), ] <- sigma[free[parameters$block == "sigma"], ]
   found <- table[nrow(table), ] >= 0
@@ -156,7 +152,7 @@ refit_held <- function(fit, name, value) {
   fit <- reorder_terms(fit, name)
   held <- held_of(fit)
   # At a correlation of one the latent variables live on a line that EM could not turn.
-  is_cor <- parameters_of(fit)$block[parameters_of(fit)$name == name] == "cor"
+  is_cor <- parameters_of(fit)$role[parameters_of(fit)$name == name] == "cor"
   if (is_cor) value <- max(min(value, 1 - 1e-10), -1 + 1e-10)
   held$constant[held$name == name] <- value
   if (!is_gaussian(fit)) return(general_refit(fit, design_of(fit), held)[[nrow(held) + 1]])

@@ -17,6 +17,7 @@ place_within <- function(small, large) {
 # What the statistics have of the rows beside X, Z and the response.
 same_rows <- function(small, large) {
   if (is_crossed(small) || is_crossed(large)) return(FALSE)
+  if (has_structure(small) || has_structure(large)) return(FALSE)
   same <- c("weights", "offset", "known_se", "level", "B")
   identical(small[same], large[same]) &&
     (ncol(small$Z) == 0 || identical(the_group(small), the_group(large)))

@@ -29,6 +29,7 @@ variance_labels <- function(variances) {
 # "sd age", "cor (Intercept), age", "sigma", "sigma Female": where one group is understood.
 variance_label <- function(variances) {
   terms <- with(variances, ifelse(is.na(var2), var1, paste0(var1, ", ", var2)))
+  terms[terms %in% ""] <- NA
   kind <- ifelse(variances$kind == "smooth", "sd", variances$kind)
   ifelse(is.na(terms), kind, paste(kind, terms))
 }

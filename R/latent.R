@@ -247,14 +247,16 @@ VarCorr.elbo_glmm <- function(x, sigma = 1, ...) {
 }
 
 block_covariance <- function(fit, block) {
-  of_block <- column_blocks(design_of(fit)) == block
-  terms <- colnames(design_of(fit)$Z)[of_block]
-  group <- column_groups(design_of(fit))[of_block][1]
-  sd <- stats::setNames(theta(fit)[which_parameters(fit, "sd", terms, group = group)], terms)
+  design <- design_of(fit)
+  of_block <- column_blocks(design) == block
+  terms <- colnames(design$Z)[of_block]
+  sd <- stats::setNames(term_sds(fit)[of_block], terms)
   cor <- diag(length(terms))
   dimnames(cor) <- list(terms, terms)
   if (length(terms) > 1) {
-    cor[lower.tri(cor)] <- theta(fit)[which_parameters(fit, "cor", terms, terms, group = group)]
+    of_pair <- column_blocks(design)[covariance_pairs(column_blocks(design))[, 1]] == block
+    cors <- law_cors(design, unname(theta(fit)[in_block(parameters_of(fit), "cor")]))
+    cor[lower.tri(cor)] <- cors[of_pair]
     cor[upper.tri(cor)] <- t(cor)[upper.tri(cor)]
   }
   cov <- cor * outer(sd, sd)
@@ -265,11 +267,16 @@ block_covariance <- function(fit, block) {
   structure(cov, stddev = sd, correlation = cor)
 }
 
+# The sd of each column of Z.
+term_sds <- function(fit) {
+  law_sds(design_of(fit), unname(theta(fit)[parameters_of(fit)$block == "sd"]))
+}
+
 # The standard deviations and correlations of a fit as summary() shows them, those of each ( | )
 # together.
 variance_parameters <- function(fit) {
   parameters <- parameters_of(fit)
-  bar <- covariance_index(parameters, column_blocks(design_of(fit)))
+  bar <- covariance_index(parameters, design_of(fit))
   rows <- order(bar)
   rows <- rows[parameters$role[rows] %in% c("sd", "cor")]
   with(parameters[rows, ], data.frame(

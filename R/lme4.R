@@ -176,7 +176,7 @@ n_groups <- function(fit) {
 # As lme4 names them: "Days | Subject".
 bar_labels <- function(fit) {
   labels <- lapply(design_of(fit)$random, function(term) {
-    blocks <- if (term$law == "diag") length(term$columns) else 1L
+    blocks <- if (term$law == "diag" && !isTRUE(term$common)) length(term$columns) else 1L
     rep(paste(deparse_line(formula(term$terms)[[2]]), "|", term$group), blocks)
   })
   as.character(unlist(labels))

@@ -20,7 +20,8 @@ glmm_map <- function(prior, design, held) {
   stated[vague] <- list(NULL)
   names(stated) <- held$name
   list(stated = stated, default = logical(length(stated)), block = held$block,
-       cor_block = cor_blocks(column_blocks(design)), told = told_priors(stated, design, held))
+       cor_block = cor_blocks(column_blocks(design))[law_shape(design)$has_cor],
+       told = told_priors(stated, design, held))
 }
 
 # A prior that is not there, or flat, has family 0, or of coefficients an infinite sd.
@@ -28,13 +29,14 @@ told_priors <- function(stated, design, held) {
   of <- function(block) stated[held$block == block]
   free_beta <- is.na(held_values(held, "beta"))
   sigma <- if (design$known_se) list(NULL) else of("sigma")
+  sds <- of("sd")[law_shape(design)$sd] # of each column
   list(
     prior_beta_mean = prior_field(of("beta"), "mean", 0)[free_beta],
     prior_beta_sd = prior_field(of("beta"), "sd", Inf)[free_beta],
-    prior_df = prior_df(of("sd")), prior_scale = prior_scale(of("sd")),
-    prior_lkj = block_lkj(of("cor"), column_blocks(design)),
+    prior_df = prior_df(sds), prior_scale = prior_scale(sds),
+    prior_lkj = block_lkj(stated[in_block(held, "cor")], design),
     prior_sigma_df = prior_df(sigma), prior_sigma_scale = prior_scale(sigma),
-    prior_family = c(prior_family(of("sd")), prior_family(sigma)),
+    prior_family = c(prior_family(sds), prior_family(sigma)),
     prior_smooth_df = prior_df(of("smooth")), prior_smooth_scale = prior_scale(of("smooth")),
     prior_smooth_family = prior_family(of("smooth"))
   )
@@ -51,8 +53,9 @@ prior_field <- function(priors, field, otherwise) {
 cor_blocks <- function(block) block[covariance_pairs(block)[, 1]]
 
 # eta of the correlations of each covariance block, NA where nothing is said.
-block_lkj <- function(priors, block) {
-  of_pair <- cor_blocks(block)
+block_lkj <- function(priors, design) {
+  block <- column_blocks(design)
+  of_pair <- cor_blocks(block)[law_shape(design)$has_cor]
   eta <- vapply(priors, function(p) {
     switch(if (is.null(p)) "" else p$distribution, lkj = p$parameters$eta, flat = 1, NA_real_)
   }, 0)
@@ -91,7 +94,7 @@ log_density <- function(prior, x, block) {
   if (block == "beta") {
     return(stats::dnorm(x, prior$parameters$mean, prior$parameters$sd, log = TRUE))
   }
-  if (block == "cor") return(0 * x)
+  if (block %in% c("cor", "rho")) return(0 * x)
   sd_log_density(sd_law(prior), x)
 }
 
@@ -134,7 +137,7 @@ log_prior <- function(priors, theta, method) {
 
 log_prior_cor <- function(priors, theta) {
   eta <- priors$told$prior_lkj
-  cors <- theta[priors$block == "cor"]
+  cors <- theta[priors$block %in% c("cor", "rho")]
   sum(vapply(which(!is.na(eta)), function(b) {
     of <- which(priors$cor_block == b)
     q <- (1 + sqrt(1 + 8 * length(of))) / 2
@@ -152,10 +155,10 @@ scale_distributions <- c("half_t", "half_cauchy", "half_normal", "exponential", 
 
 check_glmm_prior <- function(prior, name, block) {
   if (is.null(prior) || is_constant(prior)) return()
-  allowed <- switch(block, beta = c("normal", "flat"), cor = c("lkj", "flat"), size = ,
+  allowed <- switch(block, beta = c("normal", "flat"), cor = c("lkj", "flat"), rho = , size = ,
                     threshold = "flat", scale_distributions)
   if (!prior$distribution %in% allowed) {
-    what <- switch(block, beta = "coefficients take", cor = "correlations take",
+    what <- switch(block, beta = "coefficients take", cor = , rho = "correlations take",
                    size = "sizes take", threshold = "thresholds take", "standard deviations take")
     words <- paste0(c(allowed, "constant"), "()")
     abort(c(sprintf("The prior %s cannot be used for `%s`:", format(prior), name),
@@ -179,8 +182,8 @@ check_lkj_mode <- function(prior, name) {
 
 # lkj() is a law of the whole correlation matrix.
 check_shared_lkj <- function(design, held, stated) {
-  of_pair <- cor_blocks(column_blocks(design))
-  words <- vapply(stated[held$block == "cor"], function(p) if (is.null(p)) "" else format(p), "")
+  of_pair <- cor_blocks(column_blocks(design))[law_shape(design)$has_cor]
+  words <- vapply(stated[in_block(held, "cor")], function(p) if (is.null(p)) "" else format(p), "")
   for (b in unique(of_pair)) {
     if (length(unique(words[of_pair == b])) > 1) {
       abort(c(sprintf("The correlations of one ( | ) share their prior, but have %s.",

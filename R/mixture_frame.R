@@ -121,7 +121,14 @@ has_terms <- function(formula) {
 
 parse_mixture <- function(formula, data) {
   for (law in all_laws()) formula <- law$expand(formula, names(data))
-  parse_formula(formula, data)
+  parsed <- parse_formula(formula, data)
+  for (bar in parsed$bars) {
+    if (!bar$law %in% c("cs", "ar1") && !bar$common) next
+    abort(c(sprintf("The law %s() of a random term is for mixed models; the deviations of units",
+                    bar$law), "have any covariance, `||`, or `random_covariance`."),
+          "elbo_error_formula")
+  }
+  parsed
 }
 
 # One residual standard deviation, or one for each component.

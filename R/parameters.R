@@ -50,11 +50,12 @@ role_of <- function(parameters, what) {
 # Blocks that several models have; another one says its role itself.
 block_roles <- c(beta = "coefficient", membership = "coefficient", mean = "mean",
                  latent = "coefficient", prob = "probability", weight = "weight", sd = "sd",
-                 smooth = "sd", sigma = "sd", cor = "cor", size = "size", threshold = "threshold")
+                 smooth = "sd", sigma = "sd", cor = "cor", rho = "cor",
+                 size = "size", threshold = "threshold")
 
 # What stands before the terms in a name, and the word for it.
 block_words <- c(membership = "membership", mean = "mean", prob = "prob", sd = "sd", smooth = "sd",
-                 cor = "cor", threshold = "threshold")
+                 cor = "cor", rho = "rho", threshold = "threshold")
 
 parameter_rows <- function(block, term1 = NA_character_, term2 = NA_character_,
                            group = NA_character_, component = NA_integer_, fixed = FALSE,
@@ -122,11 +123,11 @@ inner_terms <- function(parameters) {
 # As people read them, without group and component: "age", "sd age", "cor (Intercept), age",
 # "prob colour.red", "sigma Female", "weight".
 readable_stems <- function(parameters) {
-  pair <- parameters$role == "cor"
+  pair <- parameters$role == "cor" & !is.na(parameters$term2)
   terms <- inner_terms(parameters)
   terms[pair] <- paste0(parameters$term1[pair], ", ", parameters$term2[pair])
   word <- block_words[parameters$block]
   word[parameters$block == "sigma"] <- "sigma"
   ifelse(is.na(parameters$term1), parameters$block,
-         ifelse(is.na(word), terms, paste(word, terms)))
+         ifelse(is.na(word), terms, trimws(paste(word, terms))))
 }

@@ -163,7 +163,8 @@ latent_data <- function(fit, term, level, group) {
 
 # The standard deviation of the law posited, Inf where there is none.
 law_sd <- function(fit, term, group) {
-  theta(fit)[[which_parameters(fit, "sd", term, group = group)]]
+  design <- design_of(fit)
+  term_sds(fit)[colnames(design$Z) == term & column_groups(design) == group]
 }
 
 thin <- function(table, most) {

@@ -460,7 +460,7 @@ boundary_words <- function(fit) {
   variances <- variances[variances$boundary & !is.na(variances$estimate), ]
   sds <- variances[variances$kind == "sd", ]
   smooth <- variances[variances$kind == "smooth", ]
-  cors <- variances[variances$kind == "cor", ]
+  cors <- variances[variances$kind %in% c("cor", "rho"), ]
   singular <- if (!any(variances$kind != "smooth")) singular_blocks(fit)
   remedy <- "use anova(), or confint(type = \"profile\")."
   c(
@@ -482,8 +482,7 @@ boundary_words <- function(fit) {
 
 # Blocks whose correlation matrix has lost rank, though no sd is 0 and no correlation 1.
 singular_blocks <- function(fit) {
-  lawless <- is.infinite(theta(fit)[parameters_of(fit)$block == "sd"])
-  blocks <- unique(column_blocks(design_of(fit))[!lawless])
+  blocks <- unique(column_blocks(design_of(fit))[!is.infinite(term_sds(fit))])
   unlist(lapply(blocks, function(block) {
     correlation <- attr(block_covariance(fit, block), "correlation")
     smallest <- min(eigen(correlation, symmetric = TRUE, only.values = TRUE)$values)
@@ -546,10 +545,11 @@ variance_text <- function(fit) {
   if (nrow(variances) == 0) return(character())
   decimals <- shown_decimals(variances$estimate, standard_errors(fit)[variances$name])
   is_sd <- variances$kind %in% c("sd", "smooth")
-  is_cor <- variances$kind == "cor"
+  is_cor <- variances$kind %in% c("cor", "rho")
   named <- if (is_crossed(design_of(fit))) variance_labels else variance_label
   label <- named(variances)
-  if (sum(is_cor) == 1 && !is_crossed(design_of(fit))) label[is_cor] <- "cor"
+  alone <- sum(is_cor) == 1 && !is_crossed(design_of(fit))
+  if (alone) label[is_cor] <- variances$kind[is_cor]
   column <- function(rows) {
     if (!any(rows)) return(character())
     value <- decimal_text(variances$estimate[rows], decimals[rows])

@@ -5,7 +5,7 @@
 #                                     list: the prior of each row of `parameters` (name, block)
 #                                     or NULL where nothing was said
 #   constant_values(resolved)         numeric: the constant, NA where there is none
-#   covariance_index(parameters, block)
+#   covariance_index(parameters, design)
 #                                     covariance block of each sd and cor, else NA
 #   check_constants(resolved, parameters, covariance)
 #                                     refuses what a fit with theta as points cannot hold
@@ -288,7 +288,8 @@ print.elbo_priors <- function(x, ...) {
 
 # The prior of each parameter -----------------------------------------------------------------
 
-prior_blocks <- c("beta", "sd", "cor", "smooth", "sigma", "weight", "membership", "covariance",
+prior_blocks <- c("beta", "sd", "cor", "rho", "smooth", "sigma", "weight", "membership",
+                  "covariance",
                   "prob")
 
 # `parameters` has a row for each entry of theta, with its name and block. The answer has an
@@ -352,13 +353,12 @@ constant_values <- function(resolved) {
 
 is_constant <- function(prior) identical(prior$distribution, "constant")
 
-# Parameters are in the order of theta(): the k-th sd belongs to the k-th column of Z, whose
-# covariance block is block[k]; a block of q terms then has q (q - 1) / 2 correlations.
-covariance_index <- function(parameters, block) {
+# The covariance block of each sd and correlation.
+covariance_index <- function(parameters, design) {
+  shape <- law_shape(design)
   index <- rep(NA_integer_, nrow(parameters))
-  index[parameters$block == "sd"] <- block
-  size <- tabulate(block, max(0L, block))
-  index[parameters$block == "cor"] <- rep(seq_along(size), size * (size - 1) / 2)
+  index[parameters$block == "sd"] <- column_blocks(design)[shape$has_sd]
+  index[in_block(parameters, "cor")] <- cor_blocks(column_blocks(design))[shape$has_cor]
   index
 }
 
@@ -378,13 +378,14 @@ check_constant <- function(value, name, block) {
     beta = is.finite(value),
     sd = value > 0,
     smooth = value > 0 && is.finite(value),
-    cor = abs(value) < 1,
+    cor = , rho = abs(value) < 1,
     sigma = value > 0 && is.finite(value),
     TRUE
   )
   if (allowed) return()
   what <- c(beta = "a finite number", sd = "a positive number, or Inf for no law",
             smooth = "a positive finite number", cor = "a number between -1 and 1",
+            rho = "a number between -1 and 1",
             sigma = "a positive finite number")
   remedy <- if (block == "sd" && value == 0) {
     "To have no such effect, drop it in `formula`."
@@ -410,8 +411,9 @@ check_lawless_blocks <- function(constants, parameters, covariance) {
 }
 
 check_constant_cors <- function(constants, parameters, covariance) {
-  held <- parameters$block == "cor" & !is.na(constants)
-  size <- tabulate(covariance[parameters$block == "cor"])
+  cors <- in_block(parameters, "cor")
+  held <- cors & !is.na(constants)
+  size <- tabulate(covariance[cors])
   large <- held & size[covariance] > 1
   if (any(large)) {
     abort(c(sprintf("`%s` can be held only where two terms share a ( | ).",

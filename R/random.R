@@ -1,7 +1,7 @@
 # Random terms of a mixed model: a list, of which every ( | ) has an element for each of its
 # grouping factors. A design holds
 #
-#   random   the terms: list(group = name of its factor, columns = which of Z, law = "us",
+#   random   the terms: list(group = name of its factor, columns = which of Z, law = "us", common,
 #            terms, xlevels, contrasts, assign), the last four as a model matrix is made of them
 #   groups   the factors, by name, in the order of the formula
 #   Z        the columns of all terms, those of a factor side by side
@@ -26,7 +26,8 @@ build_random <- function(bars, described, frame) {
   size <- vapply(Z, ncol, 0L)
   check_latent_size(sum(size))
   random <- Map(function(bar, term, z, last) {
-    c(list(group = bar$group_name, columns = seq_len(ncol(z)) + last - ncol(z), law = bar$law),
+    c(list(group = bar$group_name, columns = seq_len(ncol(z)) + last - ncol(z), law = bar$law,
+           common = bar$common),
       term, attributes(z)[intersect(c("contrasts", "assign"), names(attributes(z)))])
   }, bars, described, Z, cumsum(size))
   names <- vapply(bars, `[[`, "", "group_name")
@@ -90,7 +91,8 @@ column_groups <- function(design) {
 # A covariance of its own for each term, and for each column of a diagonal one.
 column_blocks <- function(design) {
   of_term <- lapply(design$random, function(term) {
-    if (term$law == "diag") seq_along(term$columns) else rep(1L, length(term$columns))
+    apart <- term$law == "diag" && !isTRUE(term$common)
+    if (apart) seq_along(term$columns) else rep(1L, length(term$columns))
   })
   last <- cumsum(c(0L, vapply(of_term, max, 0L)))
   as.integer(unlist(Map(`+`, of_term, last[seq_along(of_term)])))

@@ -71,8 +71,8 @@ steady_information <- function(fit) {
     d <- info$at$directions[[k]]
     if (d$kind == "smooth") there$smooth[d$curve] <- max(parts$smooth[d$curve], sqrt(se[k]))
     if (d$kind != "latent" || d$entry[1] != d$entry[2]) next
-    i <- d$entry[1]
-    there$Sigma[i, i] <- max(parts$Sigma[i, i], se[k])
+    own <- which(diag(d$G) == 1)
+    there$Sigma[cbind(own, own)] <- max(parts$Sigma[own[1], own[1]], se[k])
   }
   if (identical(parts, there)) return(info)
   if (is_crossed(design_of(fit))) {
@@ -126,26 +126,40 @@ scale_directions <- function(fit) {
   )
 }
 
-# dSigma by each entry that is free. A correlation that is held ties an entry to its variances.
+# dSigma by each variance that is free, and by each entry between two terms, or each correlation
+# that several share. A correlation that is held or shared ties the entries to their variances.
 covariance_directions <- function(fit) {
+  design <- design_of(fit)
   Sigma <- latent_law(fit)
   q <- nrow(Sigma)
   fixed <- parameters_of(fit)$fixed
-  pairs <- covariance_pairs(column_blocks(design_of(fit)))
-  held <- fixed[parameters_of(fit)$block == "cor"]
-  cor <- theta(fit)[parameters_of(fit)$block == "cor"]
-  unit <- function(i, j) replace(matrix(0, q, q), cbind(c(i, j), c(j, i)), 1)
+  shape <- law_shape(design)
+  pairs <- covariance_pairs(column_blocks(design))
+  own <- shape$law[column_blocks(design)[pairs[, 1]]] == "us" # an entry of its own
+  held <- fixed[in_block(parameters_of(fit), "cor")]
+  tied <- !own | c(held, TRUE)[ifelse(shape$cor == 0, length(held) + 1, shape$cor)]
   variances <- lapply(which(!fixed[parameters_of(fit)$block == "sd"]), function(i) {
-    G <- unit(i, i)
-    for (k in which(held & rowSums(pairs == i) > 0)) {
-      j <- sum(pairs[k, ]) - i
-      if (Sigma[i, i] == 0 || cor[k] == 0) next
-      G <- G + unit(i, j) * cor[k] / 2 * sqrt(Sigma[j, j] / Sigma[i, i])
+    columns <- which(shape$sd == i)
+    G <- diag(as.numeric(seq_len(q) %in% columns), q)
+    for (k in which(tied)) {
+      ends <- pairs[k, ]
+      entry <- Sigma[ends[1], ends[2]]
+      if (entry == 0) next
+      share <- sum(ends %in% columns) / 2
+      G[rbind(ends, rev(ends))] <- share * entry / Sigma[columns[1], columns[1]]
     }
-    list(kind = "latent", entry = c(i, i), G = G)
+    list(kind = "latent", entry = columns[c(1, 1)], G = G)
   })
+  sd <- sqrt(diag(Sigma))
+  cor <- unname(theta(fit)[in_block(parameters_of(fit), "cor")])
   c(variances, lapply(which(!held), function(k) {
-    list(kind = "latent", entry = pairs[k, ], G = unit(pairs[k, 1], pairs[k, 2]))
+    of <- pairs[shape$cor == k, , drop = FALSE]
+    lag <- shape$lag[shape$cor == k]
+    entry <- if (own[shape$has_cor[k]]) 1
+             else sd[of[, 1]] * sd[of[, 2]] * lag * c(cor[k], 0)[1]^(lag - 1)
+    G <- matrix(0, q, q)
+    G[rbind(of, of[, 2:1, drop = FALSE])] <- c(entry, entry)
+    list(kind = "latent", entry = of[1, ], G = G)
   }))
 }
 

@@ -13,6 +13,13 @@ power_of_two <- function(size) ifelse(size > 0, 2^floor(log2(pmax(size, .Machine
 
 column_units <- function(X) power_of_two(.Call(C_column_sizes, X))
 
+# Columns that share an sd have one unit.
+term_units <- function(design) {
+  units <- column_units(design$Z)
+  if (length(units) == 0) return(units)
+  stats::ave(units, law_shape(design)$sd, FUN = max)
+}
+
 # Columns of a curve have one unit, since they have one law.
 curve_units <- function(fit) {
   if (!has_curves(fit)) return(numeric())
@@ -26,7 +33,7 @@ design_units <- function(fit) {
   curve <- curve_units(fit)
   list(
     response = response, weight = if (is.null(design$weights)) 1 else column_units(design$weights),
-    X = column_units(design$X), Z = column_units(design$Z),
+    X = column_units(design$X), Z = term_units(design),
     B = if (length(curve) > 0) curve[smooth_rows(fit)], smooth = response / curve
   )
 }
@@ -40,7 +47,8 @@ standard_fit <- function(fit) {
   design_of(fit) <- standard_design(design_of(fit), by)
   block <- parameters_of(fit)$block
   theta(fit)[block == "beta"] <- theta(fit)[block == "beta"] / (by$response / by$X)
-  theta(fit)[block == "sd"] <- theta(fit)[block == "sd"] / units$latent
+  theta(fit)[block == "sd"] <-
+    theta(fit)[block == "sd"] / units$latent[law_shape(design_of(fit))$has_sd]
   theta(fit)[block == "smooth"] <- theta(fit)[block == "smooth"] / units$smooth
   theta(fit)[block == "sigma"] <- theta(fit)[block == "sigma"] / by$response / sqrt(by$weight)
   moments_of(fit) <- standard_moments(fit, units)

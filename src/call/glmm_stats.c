@@ -97,6 +97,11 @@ void call_law(SEXP model, int p, int q, int n_level, lmm_law *law) {
   law->sd = call_doubles(model, "sd", q, 0);
   law->cor = call_doubles(model, "cor", law->n_block, 0);
   law->sigma = call_doubles(model, "sigma", n_level, 0);
+  law->kind = call_ints(model, "kind", law->n_block, 0);
+  law->common = call_ints(model, "common", law->n_block, 0);
+  for (int b = 0; b < law->n_block; b++)
+    if (law->kind[b] < LATENT_FREE || law->kind[b] > LATENT_AR1)
+      Rf_error("internal error: `kind` is no law");
   const SEXP sizes = call_element(model, "smooth_size");
   law->n_smooth = (int)Rf_xlength(sizes);
   law->smooth_size = call_ints(model, "smooth_size", law->n_smooth, 0);

@@ -31,6 +31,7 @@ static double power_of_two(double largest) {
  * shift of the other terms; a block with constants is not. */
 static int absorbing_term(const lmm_flat *f, const lmm_law *law, const int *z, int k) {
   int intercept = -1;
+  if (law->kind && law->kind[law->block[k]] != LATENT_FREE) return -1;
   for (int l = 0; l < f->shape.q; l++) {
     if (law->block[l] != law->block[k]) continue;
     if (!isnan(law->sd[l]) || !isnan(law->cor[law->block[l]])) return -1;

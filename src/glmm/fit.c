@@ -130,6 +130,12 @@ elbo_status lmm_fit_summarise(const lmm_rows *rows, const lmm_law *law, double *
 
 /* ---- priors ---------------------------------------------------------------------------------- */
 
+/* Of an sd that terms share the first one's. */
+static int counts_sd(const lmm_parameters *par, int k) {
+  const int b = lmm_block_of(par, k);
+  return !par->law[b].common || k == par->start[b];
+}
+
 /* Densities of scaled sds to those of sds in the caller's units. */
 static double log_jacobian(const lmm_fit *f) {
   const lmm_parameters *par = &f->work.par;
@@ -138,7 +144,8 @@ static double log_jacobian(const lmm_fit *f) {
   /* By variational Bayes densities are those of the prior in scaled units; a flat one is not. */
   const int vb = f->law.method == LMM_VB;
   for (int k = 0; k < q; k++)
-    if ((f->prior.family[k] == SD_FLAT) == vb && (!vb || par->kind[k] == LATENT_ROW_FREE))
+    if (counts_sd(par, k) && (f->prior.family[k] == SD_FLAT) == vb &&
+        (!vb || par->kind[k] == LATENT_ROW_FREE))
       sum += (vb ? -1.0 : 1.0) * log(par->T[k + q * k]);
   for (int l = 0; l < f->stats.n_level; l++)
     if ((f->prior.family[q + l] == SD_FLAT) == vb && (!vb || par->eta_of_sigma[l] >= 0))

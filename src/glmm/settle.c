@@ -39,6 +39,30 @@ static int move_row(lmm_work *w, int r, double small) {
   return 1;
 }
 
+/* The sd of term r of a law whose terms share parameters. */
+static int move_shared_sd(lmm_work *w, int r, double small) {
+  const int b = lmm_block_of(&w->par, r), i = r - w->par.start[b];
+  const latent_law *law = w->par.law + b;
+  if (law->kind == LATENT_FREE || law->eta_of_sd[i] < 0 || (law->common && i > 0)) return 0;
+  double *x = w->eta + w->par.eta_of_block[b] + law->eta_of_sd[i];
+  const double sd = law->unit[i] * (law->squared ? *x * *x : fabs(*x));
+  if (*x == 0.0 || sd >= small * residual_sd(w)) return 0;
+  *x = 0.0;
+  return 1;
+}
+
+/* The correlation of such a law, which has its bounds at odd multiples of pi / 2. */
+static int move_shared_cor(lmm_work *w, int b, double small) {
+  const latent_law *law = w->par.law + b;
+  const double pi = acos(-1.0);
+  if (law->eta_of_cor < 0) return 0;
+  double *x = w->eta + w->par.eta_of_block[b] + law->eta_of_cor;
+  const double nearest = pi * (nearbyint(*x / pi - 0.5) + 0.5);
+  if (*x == nearest || !(fabs(*x - nearest) < small)) return 0;
+  *x = nearest;
+  return 1;
+}
+
 static int move_smooth(lmm_work *w, int k, double small) {
   const lmm_smooth *s = &w->smooth;
   const double sd = fabs(s->sd[k]);
@@ -50,9 +74,13 @@ static int move_smooth(lmm_work *w, int k, double small) {
 int lmm_propose(void *work, int from) {
   lmm_work *w = (lmm_work *)work;
   const double small = scalbn(1.0, SMALL_EXPONENT);
-  const int q = w->par.q, n = q + (has_smooth(w) ? w->smooth.n : 0);
+  const int q = w->par.q, after = q + w->par.n_block;
+  const int n = after + (has_smooth(w) ? w->smooth.n : 0);
   for (int at = from; at < n; at++) {
-    if (!(at < q ? move_row(w, at, small) : move_smooth(w, at - q, small))) continue;
+    const int moved = at >= after ? move_smooth(w, at - after, small)
+                      : at >= q   ? move_shared_cor(w, at - q, small)
+                                  : move_row(w, at, small) || move_shared_sd(w, at, small);
+    if (!moved) continue;
     lmm_set_eta(w);
     return at;
   }

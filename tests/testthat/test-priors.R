@@ -3,9 +3,16 @@ slopes <- data.frame(
            "sigma"),
   block = c("beta", "beta", "sd", "sd", "cor", "sigma")
 )
+# A design of random terms of so many columns.
+terms_of <- function(...) {
+  size <- c(...)
+  list(random = Map(function(n, last) list(law = "us", columns = last - n + seq_len(n)), size,
+                    cumsum(size)))
+}
+
 check_slopes <- function(prior) {
   resolved <- resolve_priors(prior, slopes, "site")
-  check_constants(resolved, slopes, covariance_index(slopes, block = c(1L, 1L)))
+  check_constants(resolved, slopes, covariance_index(slopes, terms_of(2)))
 }
 
 test_that("distributions are found inside priors() only", {
@@ -102,7 +109,7 @@ test_that("constants that a fit cannot hold are refused", {
   expect_null(check_slopes(NULL))
   apart <- slopes[-5, ]
   lawless <- resolve_priors(priors(`sd__x|site` = constant(Inf)), apart, "site")
-  expect_null(check_constants(lawless, apart, covariance_index(apart, c(1L, 2L))))
+  expect_null(check_constants(lawless, apart, covariance_index(apart, terms_of(1, 1))))
   expect_snapshot({
     refusal(check_slopes(priors(sd = constant(0))))
     refusal(check_slopes(priors(sd = constant(-1))))
@@ -118,7 +125,7 @@ test_that("a single correlation of three terms cannot be held", {
     name = c("sd__a|g", "sd__b|g", "sd__c|g", "cor__a.b|g", "cor__a.c|g", "cor__b.c|g"),
     block = rep(c("sd", "cor"), each = 3)
   )
-  index <- covariance_index(three, c(1L, 1L, 1L))
+  index <- covariance_index(three, terms_of(3))
   expect_equal(index, rep(1L, 6))
   resolved <- resolve_priors(priors(cor = constant(0)), three, "g")
   expect_snapshot(refusal(check_constants(resolved, three, index)))
@@ -126,7 +133,7 @@ test_that("a single correlation of three terms cannot be held", {
 
 test_that("the covariance block of each parameter follows from the columns of Z", {
   parameters <- data.frame(block = c("beta", "sd", "sd", "sd", "cor", "sigma", "sigma"))
-  expect_equal(covariance_index(parameters, c(1L, 2L, 2L)), c(NA, 1, 2, 2, 2, NA, NA))
+  expect_equal(covariance_index(parameters, terms_of(1, 2)), c(NA, 1, 2, 2, 2, NA, NA))
 })
 
 # The numbers of the help page, section Mixtures.
