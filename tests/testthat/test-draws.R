@@ -31,7 +31,7 @@ test_that("draws of the mean field are draws from q", {
     expect_lt(max(abs(colMeans(theta) - theta(fit)) / sd), 4 / sqrt(20000))
     expect_equal(apply(theta, 2, stats::sd), sd, tolerance = 0.03)
     latent <- draws[, -seq_along(sd)]
-    sds <- sqrt(elbo:::vb_latent_variance(fit, "mean_field"))
+    sds <- sqrt(elbo:::vb_latent_variance(fit, "mean_field")[[1]])
     expect_equal(unname(apply(latent, 2, stats::sd)), as.vector(t(sds)), tolerance = 0.03)
   }
 })
