@@ -109,7 +109,7 @@ general_description <- function(design, held, method, control, full_rank = FALSE
 
 ascend_general <- function(design, held, method, control, make_priors = function(...) NULL) {
   settings <- ascend_control(control, design)
-  settings$threads <- if (is.null(control$threads)) 1L else as.integer(control$threads)
+  settings$threads <- as.integer(solver_threads(control))
   climb <- function(design, held, full_rank) {
     priors <- make_priors(design, held)
     model <- general_description(design, held, method, control, full_rank, priors = priors)
@@ -156,9 +156,20 @@ general_estimates <- function(answer) {
     priors = answer$priors,
     objective = result$objective,
     trace = ascent_trace(result$trace),
-    convergence = c(ascent_convergence(result), result[c("nodes", "laplace")]),
+    convergence = c(general_convergence(result), result[c("nodes", "laplace", "accuracy")]),
     df_parameters = sum(!fixed)
   )
+}
+
+# Nodes run out where posteriors have edges, as where subjects are nearly separated.
+general_convergence <- function(result) {
+  convergence <- ascent_convergence(result)
+  if (!isTRUE(result$accuracy > 1e-5)) return(convergence)
+  convergence$message <- paste(convergence$message, sprintf(
+    paste("Of that many nodes the log-likelihood is right to about %.1g: within groups the",
+          "responses are nearly separated, and a prior of the sd would help."), result$accuracy
+  ))
+  convergence
 }
 
 # Of one factor list(mean, cov), of several a list of them, `parts`; points have no spread.
@@ -224,7 +235,12 @@ integrated_words.elbo_general <- function(fit) {
 # The ELBO of Laplace's q is another number: elbo().
 #' @exportS3Method
 objective_words.elbo_general <- function(fit) {
-  if (!has_latent(fit) || !is_laplace(fit)) return(objective_words.elbo_fit(fit))
+  if (!has_latent(fit) || !is_laplace(fit)) {
+    # Of a given number of nodes the value is the quadrature's own, which has no divergence.
+    known <- !is.na(utils::tail(elbo_trace(fit)$kl, 1)) || method_of(fit) == "joint"
+    if (known || informed(fit)) return(objective_words.elbo_fit(fit))
+    return(sprintf("log-likelihood %s", fixed_text(log_evidence_of(fit), 1)))
+  }
   sprintf("Laplace approximation of the log-likelihood: %s", fixed_text(log_evidence_of(fit), 1))
 }
 

@@ -187,11 +187,14 @@ general_refits <- function(fit, Y) {
 # theta and objective, NA where there is no maximum.
 general_refit <- function(fit, design, held) {
   priors <- priors_of(fit)
-  model <- general_description(design, held, control_of(fit), full_rank = TRUE, priors = priors)
+  method <- method_of(fit)
+  model <- general_description(design, held, method, control_of(fit), full_rank = TRUE,
+                               priors = priors)
   settings <- ascend_control(refit_control(fit), design)
+  settings$threads <- as.integer(solver_threads(control_of(fit)))
   result <- .Call(C_general_fit, model, settings, NULL)
   if (result$status < 0) return(rep(NA_real_, nrow(held) + 1))
-  answer <- list(result = result, design = design, held = held, priors = priors)
+  answer <- list(result = result, design = design, held = held, priors = priors, method = method)
   estimates <- general_estimates(answer)
   c(estimates$theta, estimates$objective)
 }

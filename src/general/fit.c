@@ -193,7 +193,7 @@ static elbo_status climb_roughly(general_work *w, const elbo_control *control,
   model.schedule.em_first = 0;
   model.propose = NULL;
   status = elbo_ascend(&model, w, &settings, &untold, memory, &result);
-  if (status >= 0) status = general_grow_nodes(w);
+  if (status >= 0 || status == ELBO_E_DESCENT) status = general_grow_nodes(w);
   if (status != ELBO_OK || !by_em) return status;
   memcpy(w->theta, start, (size_t)n * sizeof(double));
   return general_set_theta(w, w->theta);
@@ -216,7 +216,15 @@ elbo_status general_climb(general_work *w, int nodes, const elbo_control *contro
     before = *result;
     rest.before = result->iterations;
     settings.max_iter = larger(control->max_iter - result->iterations, 1);
-    if (nodes > 0 || status != ELBO_OK) break;
+    if (nodes > 0) break;
+    if (status == ELBO_E_DESCENT && !w->few) {
+      /* An M-step raises the ELBO up to what the nodes miss, which was more than rounding: go on
+       * by the quadrature's own value and its exact gradient. */
+      w->few = w->differences = 1;
+      status = ELBO_OK;
+      continue;
+    }
+    if (status != ELBO_OK) break;
     const elbo_status checked = nodes_suffice(w, &suffice);
     if (checked != ELBO_OK) return checked;
   }

@@ -246,3 +246,24 @@ test_that("without random effects it is MASS::glm.nb() and MASS::polr()", {
     expect_equal(as.numeric(logLik(ordered)), as.numeric(logLik(by_mass)), tolerance = 1e-8)
   }
 })
+
+test_that("nearly separated subjects, whose posteriors have edges, are fitted all the same", {
+  # Steep within a subject, so that normal nodes converge slowly: an M-step may then lower the
+  # quadrature's ELBO by more than rounding.
+  d <- transform(nlme::Orthodont, tall = distance > 24)
+  fit <- fit_glmm(tall ~ age + (1 | Subject), d, family = binomial())
+  at <- theta(fit)
+  exact <- sum(vapply(split(d, d$Subject, drop = TRUE), function(one) {
+    f <- function(z) vapply(z, function(z) {
+      eta <- at[[1]] + at[[2]] * one$age + at[[3]] * z
+      prod(plogis(ifelse(one$tall, eta, -eta)))
+    }, 0) * dnorm(z)
+    log(sum(vapply(seq(-8, 7.5, 0.5), function(low) integrate(f, low, low + 0.5)$value, 0)))
+  }, 0))
+  # It says how far to believe itself.
+  accuracy <- convergence(fit)$accuracy
+  expect_gt(accuracy, 1e-5)
+  expect_lt(abs(as.numeric(logLik(fit)) - exact), 3 * accuracy)
+  expect_match(convergence(fit)$message, "nearly separated")
+  expect_gt(at[[3]], 10)
+})
