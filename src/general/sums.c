@@ -144,9 +144,9 @@ static general_point point_of(const general_work *w) {
 }
 
 static elbo_status over_groups(general_work *w, const general_point *at, general_order order) {
-  const int n = w->par.n_inner, q = w->rows.q, threads = w->threads;
+  const int n = w->par.n_inner, q = w->rows.q;
   int worst = ELBO_OK;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
+#pragma omp parallel for num_threads(w->threads) schedule(dynamic) reduction(min : worst)
   for (int k = 0; k < w->n_slot; k++) {
     general_sums *sums = w->of_slot + k;
     sums_clear(sums, n, q, order);
@@ -246,10 +246,9 @@ elbo_status general_group_moves(general_work *w, int g, double *mean, double *co
 
 elbo_status general_posteriors(general_work *w, double *mean, double *cov, double *laplace) {
   const size_t q = (size_t)w->rows.q;
-  const int threads = w->threads;
   const general_point at = point_of(w);
   int worst = ELBO_OK;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
+#pragma omp parallel for num_threads(w->threads) schedule(dynamic) reduction(min : worst)
   for (int k = 0; k < w->n_slot; k++) {
     double sum = 0.0;
     for (int g = w->slot[k]; g < w->slot[k + 1]; g++) {
@@ -269,10 +268,10 @@ elbo_status general_posteriors(general_work *w, double *mean, double *cov, doubl
 }
 
 elbo_status general_change(general_work *w, double *change) {
-  const int q = w->rows.q, threads = w->threads;
+  const int q = w->rows.q;
   const general_point to = point_of(w), from = {w->q_theta, w->q_L, &w->q_par.response};
   int worst = ELBO_OK;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : worst)
+#pragma omp parallel for num_threads(w->threads) schedule(dynamic) reduction(min : worst)
   for (int k = 0; k < w->n_slot; k++) {
     w->of_slot[k].value = 0.0;
     for (int g = w->slot[k]; g < w->slot[k + 1]; g++) {
