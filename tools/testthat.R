@@ -21,8 +21,10 @@ run_file <- function(file) {
     folder, package = "elbo", load_package = "installed", filter = exactly,
     reporter = testthat::CheckReporter, stop_on_failure = FALSE
   )))
-  list(counts = c(sum(found$passed), sum(found$failed) + sum(found$error), sum(found$skipped)),
-       printed = printed, seconds = sum(found$real))
+  counts <- c(sum(found$passed), sum(found$failed) + sum(found$error), sum(found$skipped))
+  cat(sprintf("%-44s %5d passed %3d failed %3d skipped %5.0f s\n", file, counts[1], counts[2],
+              counts[3], sum(found$real)))
+  list(counts = counts, printed = printed)
 }
 
 # A process that died leaves no answer.
@@ -33,12 +35,10 @@ total <- c(0, 0, 0)
 for (i in seq_along(files)) {
   answer <- answers[[i]]
   if (!is.list(answer)) {
-    answer <- list(counts = c(0, 1, 0), seconds = NA,
-                   printed = c("the process died", as.character(unlist(answer))))
+    answer <- list(counts = c(0, 1, 0),
+                   printed = c("The process died.", as.character(unlist(answer))))
   }
-  cat(sprintf("%-44s %5d passed %3d failed %3d skipped %5.0f s\n", files[i], answer$counts[1],
-              answer$counts[2], answer$counts[3], answer$seconds))
-  if (answer$counts[2] > 0) writeLines(answer$printed)
+  if (answer$counts[2] > 0) writeLines(c("", files[i], answer$printed))
   total <- total + answer$counts
 }
 cat(sprintf("\n%d passed, %d failed, %d skipped\n", total[1], total[2], total[3]))
