@@ -258,7 +258,10 @@ theta_response <- function(fit) {
 }
 
 # -d E[u_g] / d beta given the scales.
-posterior_gain <- function(fit) exact_parts(fit)[[1]]$gain
+posterior_gain <- function(fit) {
+  parts <- exact_parts(fit)
+  if (length(parts) == 0) moments_of(fit)$gain else parts[[1]]$gain
+}
 
 # What the uncertainty of the scales adds to the variance of x'beta + z'u_g: X of the
 # coefficients that are free, `group` as in row_mean().

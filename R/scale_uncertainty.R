@@ -345,7 +345,7 @@ boundary_df <- function(fit, L) {
   vapply(seq_len(nrow(L)), function(i) {
     l <- drop(C %*% c(L[i, ], numeric(nrow(C) - ncol(L))))
     g <- vapply(info$M, function(M) sum(l * (M %*% l)), 0)
-    if (any(abs(g[info$lost]) > 0)) return(NA_real_)
+    if (!isTRUE(all(g[info$lost] == 0))) return(NA_real_)
     satterthwaite_df(sum(l[seq_len(ncol(L))] * L[i, ]), g, info$A)
   }, 0)
 }

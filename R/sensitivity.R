@@ -98,7 +98,6 @@ sensitivity.elbo_glmm <- function(object, to = c("prior", "data"), level = 0.95,
   check_between(level, "level", 0, 1)
   check_dots_empty(...)
   if (to == "prior") return(prior_sensitivity(object))
-  not_for_crossed(object, "sensitivity(to = \"data\")")
   check_row_sensitivity(object)
   influence <- row_influence(object)
   estimates <- interval_parameters(parm, names(influence$value))

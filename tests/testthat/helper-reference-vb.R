@@ -158,7 +158,7 @@ draw_normal <- function(normal) {
 
 # The inverse Wishart factors, an inverse gamma as the 1 x 1 case.
 scale_factors <- function(q) {
-  lapply(q[grepl("^[Ss]igma", names(q))], function(f) {
+  lapply(q[grepl("^([Ss]igma|sd)", names(q))], function(f) {
     if (f$family == "inverse gamma") list(df = 2 * f$shape, scale = as.matrix(2 * f$scale)) else f
   })
 }

@@ -243,7 +243,9 @@ vb_curve <- function(...) {
   fit <- fit_glmm(y ~ s(x), wiggly, method = "vb", prior = law, ...)
   problem <- vb_problem(fit, beta_mean = c(1, 1), beta_sd = c(4, 4), nu = 3, A = 20, sigma_nu = 2,
                         sigma_A = 1.5)
-  problem[c("W", "q", "m", "blocks")] <- list(design_of(fit)$B, 1, ncol(design_of(fit)$B), list(1))
+  m <- ncol(design_of(fit)$B)
+  problem[c("W", "q", "m", "n_unit", "terms", "blocks")] <-
+    list(design_of(fit)$B, 1, m, m, list(1), list(1))
   list(fit = fit, problem = problem)
 }
 
