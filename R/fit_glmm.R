@@ -230,6 +230,7 @@ fit_gaussian <- function(design, held, method, prior, factorization, control) {
   check_no_quadrature(control)
   check_crossed(design, held, method, prior)
   check_bounded(design, held, method)
+  check_restricted(design, held, method, prior)
   answer <- ascend_glmm(design, held, method, control, function(design, held) {
     said <- without_priors(prior, design$aliased)
     if (method == "vb") glmm_vb(said, design, held, factorization)

@@ -8,6 +8,8 @@
 # (0 + x | g).
 #
 #   check_identified(design, held)   for fits that estimate them; refuses with the reason
+#   check_restricted(design, held, method, prior)  the same of the restricted likelihood, whose
+#                                    coefficients may leave nothing to the levels of a factor
 #   few_rows(design)                 no group has more rows than random terms, so that there is
 #                                    doubt
 
@@ -28,6 +30,32 @@ check_identified <- function(design, held) {
           what, "cannot be told apart.",
           if (design$known_se) "Drop a random term."
           else "Drop a random term, or give the standard errors as `se`."), "elbo_error_data")
+}
+
+# Where coefficients reach every level of a term, as in y ~ f + (1 | f), the projection that the
+# restricted likelihood is made of annihilates its columns, and the likelihood is flat in its sd.
+check_restricted <- function(design, held, method, prior) {
+  if (method != "reml" || ncol(design$Z) == 0) return()
+  sds <- which(held$block == "sd")
+  stated <- lengths(resolve_priors(prior, held, group_names(design)))[sds] > 0
+  free <- law_sds(design, is.na(held$constant[sds]) & !stated)
+  for (k in which(free)) {
+    name <- names(design$groups)[factor_of_column(design)[k]]
+    if (!is_spanned(design$Z[, k], design$groups[[name]], design$X)) next
+    abort(c(sprintf("By \"reml\" nothing is left of the data for `%s`: the fixed effects have a",
+                    held$name[sds[law_shape(design)$sd[k]]]),
+            sprintf("coefficient for each of the %d levels of `%s` already. Leave one of the two",
+                    nlevels(design$groups[[name]]), name),
+            "out of the formula, or give that sd a prior."), "elbo_error_formula")
+  }
+}
+
+# Whether the column z, level by level, is a combination of the columns of X.
+is_spanned <- function(z, group, X) {
+  if (nlevels(group) > ncol(X)) return(FALSE)
+  levels <- matrix(0, length(z), nlevels(group))
+  levels[cbind(seq_along(z), as.integer(group))] <- z
+  max(abs(qr.resid(qr(X), levels))) <= 1e-8 * max(abs(z))
 }
 
 # Of the covariances of the first so many groups.

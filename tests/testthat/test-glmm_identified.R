@@ -71,3 +71,23 @@ test_that("what is not identified is refused", {
   refused(fit_glmm(y ~ 1 + (b | g), d, se = se))
   refused(fit_glmm(y ~ 1 + (0 + b | g), d, sigma = ~ b))
 })
+
+test_that("a factor both fixed and random leaves reml nothing to estimate its sd from", {
+  set.seed(3)
+  d <- expand.grid(g = factor(1:6), f = factor(letters[1:3]), r = 1:3)
+  d$x <- rnorm(54)
+  d$y <- rnorm(54) + as.integer(d$f) + rnorm(6)[d$g]
+  for (formula in list(y ~ f + (1 | g) + (1 | f), y ~ x * f + (x | f), y ~ g * f + (1 | g:f))) {
+    expect_error(fit_glmm(formula, d, method = "reml"), "nothing is left of the data for `sd__",
+                 class = "elbo_error_formula")
+  }
+  # By maximum likelihood it is zero, and with a prior the prior's.
+  ml <- fit_glmm(y ~ f + (1 | g) + (1 | f), d)
+  expect_identical(theta(ml)[["sd__(Intercept)|f"]], 0)
+  held <- fit_glmm(y ~ f + (1 | g) + (1 | f), d, method = "reml", prior = priors(f = constant(1)))
+  without <- fit_glmm(y ~ f + (1 | g), d, method = "reml")
+  expect_equal(theta(held)[["sd__(Intercept)|g"]], theta(without)[["sd__(Intercept)|g"]],
+               tolerance = 1e-6)
+  # Contrasts between levels are not the levels themselves.
+  expect_no_error(fit_glmm(y ~ x + (1 | f), d, method = "reml"))
+})
