@@ -438,15 +438,15 @@ warp_fit <- function(columns, seen) {
     used <- found$squares < 25
     if (sum(used) < 3 * length(columns)) return(list(criterion = Inf))
   }
-  c(solve_at(scatter), scatter = scatter,
-    criterion = solve_at(scatter)$value + sum(!used) * 25 +
-      3 * length(columns) * log(3 * length(V)))
+  found <- solve_at(scatter)
+  c(found, criterion = found$value + sum(!used) * 25 + 3 * length(columns) * log(3 * length(V)))
 }
+
+# Where no stars tell it.
+usual_doubt <- 0.03
 
 # By which share the model of the light of sources is off, image by image: of bright stars, by how
 # much the squared residuals exceed what photons alone would give, over the squared light.
-usual_doubt <- 0.03
-
 sky_doubt <- function(field, half = 4) {
   means <- .Call(C_sky_mean, sky_model(field))$mean
   for (b in seq_along(field$images)) {
