@@ -70,6 +70,8 @@ standard_units_of <- element("units") # those of a fit made by standard_fit()
 `standard_units_of<-` <- set_element("units")
 factors_of <- element("vb") # q of the variances, for method "vb"
 factorization_of <- element("factorization")
+kept_of <- element("kept") # which latent terms take part in a prediction; NULL: all
+`kept_of<-` <- set_element("kept")
 
 # ---- of mixtures -------------------------------------------------------------------------
 

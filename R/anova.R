@@ -166,29 +166,33 @@ ratio_law.elbo_glmm <- function(small, large) {
 #' @exportS3Method
 bootstrap_ratio.elbo_glmm <- function(small, large, statistic, nsim, seed) {
   nsim <- if (is.null(nsim)) 1000L else as.integer(nsim)
-  check_simulates(small, "The bootstrap")
-  place <- place_within(small, large)
-  ratio <- with_seed(seed, if (is.null(place)) ratios_by_rows(small, large, nsim)
-                           else ratios_within(small, large, place, nsim))
+  ratio <- with_seed(seed, drawn_ratios(small, large, nsim))
   ratio <- ratio[!is.na(ratio)]
   list(p = (1 + sum(ratio >= statistic - 1e-8)) / (1 + length(ratio)),
        law = sprintf("bootstrap of %d", nsim))
 }
 
+# Likelihood ratios of draws from the smaller model, NA where there is no maximum.
+drawn_ratios <- function(small, large, nsim) UseMethod("drawn_ratios")
+
+#' @exportS3Method
+drawn_ratios.elbo_glmm <- function(small, large, nsim) {
+  check_simulates(small, "The bootstrap")
+  place <- place_within(small, large)
+  if (is.null(place)) ratios_by_rows(small, large, nsim)
+  else ratios_within(small, large, place, nsim)
+}
+
 # Priors take no part in the ratio.
 #' @exportS3Method
-bootstrap_ratio.elbo_general <- function(small, large, statistic, nsim, seed) {
-  nsim <- if (is.null(nsim)) 1000L else as.integer(nsim)
-  Y <- with_seed(seed, counted_draws(small, nsim))
+drawn_ratios.elbo_general <- function(small, large, nsim) {
+  Y <- counted_draws(small, nsim)
   evidence <- function(fit) {
     refits <- general_refits(fit, Y)
     refits[, "objective"] - apply(refits[, -ncol(refits), drop = FALSE], 1,
                                   function(theta) log_prior(priors_of(fit), theta, 1L))
   }
-  ratio <- 2 * (evidence(large) - evidence(small))
-  ratio <- ratio[!is.na(ratio)]
-  list(p = (1 + sum(ratio >= statistic - 1e-8)) / (1 + length(ratio)),
-       law = sprintf("bootstrap of %d", nsim))
+  2 * (evidence(large) - evidence(small))
 }
 
 # Likelihood ratios of draws from the smaller model, made in the statistics of the larger one.

@@ -17,10 +17,11 @@
 #' @param ... Not used.
 #' @return An object of class `elbo_bootstrap`: a list of `theta` (nsim x parameters), `objective`
 #'   (nsim), `estimate` ([theta()] of the fit), `failed` (number of refits without an answer,
-#'   whose rows are `NA`) and `boundary` (names of parameters estimated on the boundary of their
-#'   range, of which the refits, drawn from there, say little). `print` shows bias and standard
-#'   errors, `confint` gives percentile intervals, `vcov` the covariance of the refits (`NA` of what
-#'   some refits put at infinity), `as.data.frame` the draws.
+#'   whose rows are `NA`), `boundary` (names of parameters estimated on the boundary of their
+#'   range, of which the refits, drawn from there, say little), and `profiles`, whether the fit has
+#'   profile intervals. `print` shows bias and standard errors, `confint` gives percentile
+#'   intervals, `vcov` the covariance of the refits (`NA` of what some refits put at infinity),
+#'   `as.data.frame` the draws.
 #' @references
 #' Efron, B. and Tibshirani, R. (1993). *An Introduction to the Bootstrap*. Chapman and Hall.
 #' @family what a fit answers
@@ -37,13 +38,27 @@ bootstrap <- function(object, nsim = 1000L, seed = NULL, ...) UseMethod("bootstr
 bootstrap.elbo_glmm <- function(object, nsim = 1000L, seed = NULL, ...) {
   check_dots_empty(...)
   nsim <- check_count(nsim, "nsim")
-  check_simulates(object, "bootstrap()")
-  refits <- refit_table(object, with_seed(seed, bootstrap_table(object, nsim)))
+  new_bootstrap(object, with_seed(seed, drawn_refits(object, nsim)))
+}
+
+# A row a draw: theta and objective, NA where there is no maximum.
+drawn_refits <- function(fit, nsim) UseMethod("drawn_refits")
+
+#' @exportS3Method
+drawn_refits.elbo_glmm <- function(fit, nsim) {
+  check_simulates(fit, "bootstrap()")
+  refit_table(fit, bootstrap_table(fit, nsim))
+}
+
+new_bootstrap <- function(fit, refits) {
+  objective <- unname(refits[, ncol(refits)])
   theta <- refits[, -ncol(refits), drop = FALSE]
-  structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = theta(object),
-                 failed = sum(is.na(refits[, ncol(refits)])), method = method_of(object),
-                 labels = parameter_labels(object),
-                 boundary = parameters_of(object)$name[parameters_of(object)$boundary]),
+  colnames(theta) <- names(theta(fit))
+  structure(list(theta = theta, objective = objective, estimate = theta(fit),
+                 failed = sum(is.na(objective)), method = method_of(fit),
+                 labels = parameter_labels(fit),
+                 boundary = parameters_of(fit)$name[parameters_of(fit)$boundary],
+                 profiles = "profile" %in% interval_types(fit)),
             class = "elbo_bootstrap")
 }
 
@@ -112,8 +127,8 @@ bootstrap_words <- function(x) {
 bootstrap_boundary_words <- function(x) {
   if (length(x$boundary) == 0) return()
   sprintf(paste("On the boundary of its range in the fit: %s. The refits are of data drawn there,",
-                "so that their spread is not how far off the estimate may be; see confint(fit,",
-                "type = \"profile\")."), quote_names(x$boundary))
+                "so that their spread is not how far off the estimate may be%s."),
+          quote_names(x$boundary), if (x$profiles) "; see confint(fit, type = \"profile\")" else "")
 }
 
 # A row for each parameter.

@@ -12,13 +12,8 @@ bootstrap.elbo_mixture <- function(object, nsim = 1000L, seed = NULL, ...) {
   latent <- latent_parameters(object)
   refits <- repeated(nsim, function() refit_draw(object, latent), seed, control_of(object),
                      "Refits")
-  theta <- do.call(rbind, lapply(refits, `[[`, "theta"))
-  colnames(theta) <- names(theta(object))
-  objective <- vapply(refits, `[[`, 0, "objective")
-  structure(list(theta = theta, objective = objective, estimate = theta(object),
-                 failed = sum(is.na(objective)), method = method_of(object),
-                 labels = parameter_labels(object)),
-            class = "elbo_bootstrap")
+  rows <- vapply(refits, function(refit) c(refit$theta, refit$objective), c(theta(object), 0))
+  new_bootstrap(object, t(rows))
 }
 
 # A list of what `draw` returns n times, with a bar where progress is shown.

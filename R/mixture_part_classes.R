@@ -365,7 +365,7 @@ class_factors <- function(fit) {
       list(family = "Dirichlet", alpha = stats::setNames(alpha, variables$levels[[v]]))
     })
     what <- if (discrete[v]) "prob__" else "mean, sigma^2__"
-    stats::setNames(of_component, factor_names(paste0(what, variables$name[v]), fit))
+    factors_by_component(of_component, paste0(what, variables$name[v]), seq_along(of_component))
   })
   unlist(factors, recursive = FALSE)
 }

@@ -7,8 +7,8 @@ curve_factors <- function(fit) {
   deviations <- lapply(deviation_laws(design, state), function(group) {
     matrices <- vapply(group$laws, function(f) f$family == "inverse Wishart", NA)
     what <- ifelse(matrices, "Sigma__", "sd^2__")
-    names <- append_part(paste0(what, label), group$component)
-    stats::setNames(group$laws, names)[is.finite(group$df)]
+    component <- rep(group$component, length(label))
+    factors_by_component(group$laws, paste0(what, label), component)[is.finite(group$df)]
   })
   c(coefficient_factors(fit, state), smooth_factors(fit, state),
     unlist(deviations, recursive = FALSE), sigma_factors(fit, state))
@@ -33,15 +33,15 @@ curve_blocks <- function(fit) {
 
 smooth_factors <- function(fit, state) {
   labels <- paste0("sd^2__", curve_labels(design_of(fit)$curves), recycle0 = TRUE)
-  names <- as.vector(outer(labels, seq_len(n_components(fit)), paste, sep = "|"))
-  variance_factors(state$smooth_shape, state$smooth_rate, names)
+  component <- rep(seq_len(n_components(fit)), each = length(labels))
+  variance_factors(state$smooth_shape, state$smooth_rate, rep(labels, n_components(fit)), component)
 }
 
 # Of each covariance matrix of deviations: its component (NA where they share it), and the df and
 # the laws of the blocks on its diagonal.
 deviation_laws <- function(design, state) {
   k <- ncol(state$mean)
-  component <- if (design$random$common) NA else seq_len(k)
+  component <- if (design$random$common) NA_integer_ else seq_len(k)
   q <- ncol(design$Z)
   lapply(seq_along(component), function(g) {
     df <- matrix(state$df, ncol = length(component))[, g]

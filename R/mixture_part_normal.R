@@ -337,9 +337,9 @@ covariance_prior_text <- function(design, k) {
 
 # As a mixture of regressions without covariates is a normal one.
 normal_renamed <- function(object, call, kind) {
-  kept <- identical(call$covariance, object$call$covariance)
+  kept <- identical(call$covariance, call_of(object)$covariance)
   if (kind() != "regression" || !kept) return(call)
-  if (identical(object$covariance, "E") && is.null(call$sigma)) call$sigma <- quote(~ 1)
+  if (identical(covariance_model(object), "E") && is.null(call$sigma)) call$sigma <- quote(~ 1)
   call$covariance <- NULL
   call
 }

@@ -16,8 +16,7 @@ normal_factors <- function(fit) {
     c(law, list(mean = stats::setNames(state$mean[, j], variables), kappa = state$kappa[[j]]))
   })
   scale <- if (full) "Sigma" else "sigma^2"
-  names(factors) <- paste0("mean, ", scale, "|", seq_len(n_components(fit)))
-  factors
+  factors_by_component(factors, paste0("mean, ", scale), seq_along(factors))
 }
 
 normal_mean_field <- function(fit) {

@@ -240,10 +240,10 @@ shared_sigma <- function(design, covariance) {
 
 # Without covariates it is a normal mixture, whose variances have other words.
 regression_renamed <- function(object, call, kind) {
-  spec <- object$design$spec
-  kept <- identical(call$sigma, object$call$sigma)
+  spec <- design_of(object)$spec
+  kept <- identical(call$sigma, call_of(object)$sigma)
   if (!has_residual(spec$family) || kind() != "normal" || !kept) return(call)
-  same <- if (spec$common_sigma || object$k == 1) "E" else "V"
+  same <- if (spec$common_sigma || n_components(object) == 1) "E" else "V"
   if (is.null(call$covariance)) call$covariance <- same
   call$sigma <- NULL
   call
@@ -344,21 +344,21 @@ coefficient_factors <- function(fit, state) {
     list(family = "normal", mean = stats::setNames(state$mean[, j], terms),
          cov = matrix(cov, length(terms), dimnames = list(terms, terms)), dimension = length(terms))
   })
-  stats::setNames(beta, factor_names("beta", fit))
+  factors_by_component(beta, "beta", seq_along(beta))
 }
 
 # Counts and shares have none.
 sigma_factors <- function(fit, state) {
   if (is.null(state$shape)) return(list())
-  names <- if (design_of(fit)$spec$common_sigma) "sigma^2" else factor_names("sigma^2", fit)
-  variance_factors(state$shape, state$rate, names)
+  component <- if (design_of(fit)$spec$common_sigma) NA_integer_ else seq_len(n_components(fit))
+  variance_factors(state$shape, state$rate, "sigma^2", component)
 }
 
 # Inverse gamma; of those held there are none.
-variance_factors <- function(shape, rate, names) {
+variance_factors <- function(shape, rate, stem, component) {
   factors <- Map(function(shape, rate) list(family = "inverse gamma", shape = shape, scale = rate),
                  as.vector(shape), as.vector(rate))
-  stats::setNames(factors, names)[is.finite(shape)]
+  factors_by_component(factors, stem, component)[is.finite(shape)]
 }
 
 # Of the sds in these rows of theta, whose variances are inverse gamma; those held have no law.

@@ -15,7 +15,7 @@
 #' variance alone, and so for the smooth terms of a component, whose coefficients are the last of
 #' `beta|1` (the deviations themselves are normal given the rest, and `ranef()` has their means); of
 #' categories `prob__x|1`, Dirichlet; and last `z`, categorical, with the `probability` of each
-#' unit. What components share has no number.
+#' unit. Factors of a component hold its number as `component`; what components share has none.
 #' @export
 variational.elbo_mixture <- function(object, ...) {
   check_dots_empty(...)
@@ -30,7 +30,11 @@ variational.elbo_mixture <- function(object, ...) {
             class = c("elbo_mixture_variational", "elbo_variational"))
 }
 
-factor_names <- function(name, fit) paste0(name, "|", seq_len(n_components(fit)))
+# Names of factors, each of which knows its component; NA, and no number: all share it.
+factors_by_component <- function(factors, stem, component) {
+  named <- stats::setNames(factors, append_part(stem, component))
+  Map(function(f, j) if (is.na(j)) f else c(f, list(component = j)), named, component)
+}
 
 # ---- covariance under q ------------------------------------------------------------------
 
@@ -71,7 +75,7 @@ inverse_gamma_sd_variance <- function(shape, scale) {
 #' @export
 print.elbo_mixture_variational <- function(x, ...) {
   check_dots_empty(..., .but = passed_along$print)
-  component <- sub("^.*[|]([0-9]+)$", "\\1", names(x))
+  component <- vapply(x, function(f) if (is.null(f$component)) NA_integer_ else f$component, 0L)
   empty <- attr(x, "empty")
   shown <- x[!component %in% empty]
   lines <- sprintf("q(%s) = %s", names(shown), vapply(shown, factor_words, ""))

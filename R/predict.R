@@ -113,35 +113,51 @@ predict.elbo_glmm <- function(object, newdata = NULL, type = c("link", "response
                               na.action = na.pass, ..., REForm, ReForm, REform) {
   check_dots_empty(...)
   if (missing(re.form)) re.form <- re_form(re.form, REForm, ReForm, REform)
-  check_choice(type, "type", c("link", "response"))
-  interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))
+  asked <- list(type = check_choice(type, "type", c("link", "response")),
+                interval = check_choice(interval, "interval",
+                                        c("none", "confidence", "prediction")),
+                se = check_flag(se.fit, "se.fit"), level = check_between(level, "level", 0, 1))
   check_flag(allow.new.levels, "allow.new.levels")
-  check_flag(se.fit, "se.fit")
-  check_between(level, "level", 0, 1)
   object <- keep_terms(object, re.form)
-  latent <- includes_latent(re.form) && any(kept_terms(object))
+  asked$latent <- includes_latent(re.form) && any(kept_terms(object))
+  check_prediction(object, asked)
+  data <- row_data(object, newdata, na.action, asked$latent, needs_law(object, asked))
+  group <- if (asked$latent) group_index(object, data, allow.new.levels)
+  answer <- row_predictions(object, data, group, asked)
+  fit <- pad_prediction(object, data, answer$fit)
+  if (!se.fit) return(fit)
+  list(fit = fit, se.fit = pad_prediction(object, data, answer$se),
+       residual.scale = answer$scale)
+}
 
-  data <- row_data(object, newdata, na.action, latent, prediction = interval == "prediction")
-  group <- if (latent) group_index(object, data, allow.new.levels)
-  mean <- row_mean(object, data, group)
-  fit <- mean
+# What differs by the law of the responses, `asked` being type, interval, se, level and latent: what
+# there is not; whether columns that only the law of a row needs are read; and the answer, `fit`
+# (with its limits), `se` and the residual `scale`.
+check_prediction <- function(object, asked) UseMethod("check_prediction")
+needs_law <- function(object, asked) UseMethod("needs_law")
+row_predictions <- function(object, data, group, asked) UseMethod("row_predictions")
+
+#' @exportS3Method
+check_prediction.elbo_glmm <- function(object, asked) invisible()
+
+#' @exportS3Method
+needs_law.elbo_glmm <- function(object, asked) asked$interval == "prediction"
+
+#' @exportS3Method
+row_predictions.elbo_glmm <- function(object, data, group, asked) {
+  mean <- fit <- row_mean(object, data, group)
+  if (!asked$se && asked$interval == "none") return(list(fit = fit))
   spread <- if (method_of(object) == "vb") root_mean_squares(object) else object
-  if (se.fit || interval != "none") {
-    variance <- known_variance(mean_variance(spread, data, group), object, data)
-  }
-  if (interval != "none") {
+  variance <- known_variance(mean_variance(spread, data, group), object, data)
+  if (asked$interval != "none") {
     total <- variance
-    if (interval == "prediction") {
-      total <- total + row_sd(spread, data)^2 + left_out_variance(spread, data, latent)
+    if (asked$interval == "prediction") {
+      total <- total + row_sd(spread, data)^2 + left_out_variance(spread, data, asked$latent)
     }
-    df <- mean_df(object, data, group)
-    half <- sqrt(total) * stats::qt((1 + level) / 2, df)
+    half <- sqrt(total) * stats::qt((1 + asked$level) / 2, mean_df(object, data, group))
     fit <- cbind(fit = mean, lwr = mean - half, upr = mean + half)
   }
-  fit <- pad_prediction(object, data, fit)
-  if (!se.fit) return(fit)
-  list(fit = fit, se.fit = pad_prediction(object, data, sqrt(variance)),
-       residual.scale = sigma(object))
+  list(fit = fit, se = sqrt(variance), scale = sigma(object))
 }
 
 # lme4 has had other spellings of `re.form`.
@@ -162,7 +178,7 @@ includes_latent <- function(re.form) {
 # Which latent terms take part, all where nothing is said; and the fit that keeps those of a
 # formula of bars.
 kept_terms <- function(object) {
-  if (is.null(object$kept)) rep(TRUE, ncol(design_of(object)$Z)) else object$kept
+  if (is.null(kept_of(object))) rep(TRUE, ncol(design_of(object)$Z)) else kept_of(object)
 }
 
 keep_terms <- function(object, re.form) {
@@ -183,12 +199,12 @@ keep_terms <- function(object, re.form) {
     }
     kept <- kept | found
   }
-  object$kept <- kept
+  kept_of(object) <- kept
   object
 }
 
 with_all_terms <- function(object) {
-  object$kept <- NULL
+  kept_of(object) <- NULL
   object
 }
 
@@ -203,7 +219,7 @@ term_labels_of <- function(design) {
 left_out_variance <- function(object, data, latent) {
   kept <- kept_terms(object)
   if (latent && all(kept)) return(0)
-  object$kept <- if (latent) !kept else rep(TRUE, length(kept))
+  kept_of(object) <- if (latent) !kept else rep(TRUE, length(kept))
   law_variance(object, data)
 }
 
@@ -445,7 +461,7 @@ row_smooth <- function(object, data) {
 # Columns of terms that take no part are zero.
 row_random <- function(object, data) {
   Z <- if (is.null(data)) design_of(object)$Z else new_random_rows(object, data)
-  if (!is.null(object$kept)) Z[, !object$kept] <- 0
+  if (!is.null(kept_of(object))) Z[, !kept_of(object)] <- 0
   Z
 }
 

@@ -257,11 +257,17 @@ write_head <- function(fit) {
 }
 
 # The formula, or the call of a model that has none.
-model_words <- function(fit) {
+model_words <- function(fit) UseMethod("model_words")
+
+#' @exportS3Method
+model_words.elbo_fit <- function(fit) {
   formula <- formula(fit)
-  words <- deparse_line(if (is.null(formula)) call_of(fit) else formula)
-  if (!inherits(fit, "elbo_general")) return(words)
-  sprintf("%s, %s(%s)", words, family(fit)$family, family(fit)$link)
+  deparse_line(if (is.null(formula)) call_of(fit) else formula)
+}
+
+#' @exportS3Method
+model_words.elbo_general <- function(fit) {
+  sprintf("%s, %s(%s)", NextMethod(), family(fit)$family, family(fit)$link)
 }
 
 write_notes <- function(fit) {

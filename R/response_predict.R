@@ -1,51 +1,37 @@
 # Predictions, draws and refits of models of responses that are not gaussian.
 
-#' @rdname predict.elbo_glmm
-#' @export
-predict.elbo_general <- function(object, newdata = NULL, type = c("link", "response"),
-                                 re.form = NULL, allow.new.levels = FALSE, se.fit = FALSE,
-                                 interval = c("none", "confidence", "prediction"), level = 0.95,
-                                 na.action = na.pass, ..., REForm, ReForm, REform) {
-  check_dots_empty(...)
-  if (missing(re.form)) re.form <- re_form(re.form, REForm, ReForm, REform)
-  type <- check_choice(type, "type", c("link", "response"))
-  interval <- check_choice(interval, "interval", c("none", "confidence", "prediction"))
-  check_flag(allow.new.levels, "allow.new.levels")
-  check_flag(se.fit, "se.fit")
-  check_between(level, "level", 0, 1)
-  object <- keep_terms(object, re.form)
-  latent <- includes_latent(re.form) && any(kept_terms(object))
-  check_general_prediction(object, type, se.fit, interval, latent)
-
-  data <- row_data(object, newdata, na.action, latent, prediction = type == "response")
-  group <- if (latent) group_index(object, data, allow.new.levels)
+#' @exportS3Method
+row_predictions.elbo_general <- function(object, data, group, asked) {
   x <- row_mean(object, data, group)
-  uncertain <- se.fit || interval != "none"
-  answer <- if (type == "link") link_prediction(object, data, group, x, uncertain)
+  uncertain <- asked$se || asked$interval != "none"
+  answer <- if (asked$type == "link") link_prediction(object, data, group, x, uncertain)
             else response_prediction(object, data, group, x, uncertain)
   fit <- answer$fit
-  if (interval != "none") {
-    half <- answer$se_at * stats::qnorm((1 + level) / 2)
-    limit <- if (type == "link") identity else family(object)$linkinv
+  if (asked$interval != "none") {
+    half <- answer$se_at * stats::qnorm((1 + asked$level) / 2)
+    limit <- if (asked$type == "link") identity else family(object)$linkinv
     fit <- cbind(fit = fit, lwr = limit(answer$at - half), upr = limit(answer$at + half))
   }
-  fit <- pad_prediction(object, data, fit)
-  if (!se.fit) return(fit)
-  list(fit = fit, se.fit = pad_prediction(object, data, answer$se), residual.scale = 1)
+  list(fit = fit, se = answer$se, scale = 1)
 }
 
-check_general_prediction <- function(object, type, se.fit, interval, latent) {
+#' @exportS3Method
+needs_law.elbo_general <- function(object, asked) asked$type == "response"
+
+#' @exportS3Method
+check_prediction.elbo_general <- function(object, asked) {
   refuse <- function(...) abort(c(...), "elbo_error_not_available")
-  if (interval == "prediction") {
+  if (asked$interval == "prediction") {
     refuse("Prediction intervals are for gaussian responses: others have few values.",
            "Use quantiles of simulate(fit, 1000).")
   }
-  if (!se.fit && interval == "none") return()
-  if (type == "response" && response_law_of(object) == "cumulative") {
+  if (!asked$se && asked$interval == "none") return()
+  if (asked$type == "response" && response_law_of(object) == "cumulative") {
     refuse("Probabilities of ordered categories come without standard errors.",
            "Use type = \"link\", or bootstrap().")
   }
-  if (latent && (is_crossed(design_of(object)) || (is_laplace(object) && has_groups(object)))) {
+  if (asked$latent && (is_crossed(design_of(object)) ||
+                       (is_laplace(object) && has_groups(object)))) {
     refuse("Under Laplace's method predictions for known groups come without standard errors.",
            "Use re.form = NA for the population.")
   }
@@ -112,25 +98,11 @@ by_variance_slope <- function(fit, x, variance) {
 
 # ---- draws -------------------------------------------------------------------------------
 
-#' @rdname simulate.elbo_glmm
-#' @export
-simulate.elbo_general <- function(object, nsim = 1, seed = NULL, newdata = NULL, re.form = NA,
-                                  ..., use.u = NULL, allow.new.levels = FALSE, REForm, ReForm,
-                                  REform) {
-  check_dots_empty(...)
-  if (missing(re.form)) re.form <- re_form(re.form, REForm, ReForm, REform)
-  if (!is.null(use.u)) re.form <- if (!check_flag(use.u, "use.u")) NA
-  check_flag(allow.new.levels, "allow.new.levels")
-  nsim <- check_count(nsim, "nsim")
-  object <- keep_terms(object, re.form)
-  state <- generator_state(seed)
-  Y <- with_seed(seed, counted_draws(object, nsim, newdata, includes_latent(re.form)))
+#' @exportS3Method
+row_draws.elbo_general <- function(object, nsim, newdata, given) {
+  Y <- counted_draws(object, nsim, newdata, given)
   size <- row_trials(object, row_data(object, newdata, na.pass, FALSE, prediction = TRUE), newdata)
-  responses <- lapply(seq_len(nsim), function(i) written_response(object, Y[, i], size))
-  out <- data.frame(row.names = row_names(object, newdata))
-  for (i in seq_len(nsim)) out[[paste0("sim_", i)]] <- responses[[i]]
-  if (is.null(newdata)) out <- stats::naresid(attr(frame_of(object), "na.action"), out)
-  structure(out, seed = state)
+  lapply(seq_len(nsim), function(i) written_response(object, Y[, i], size))
 }
 
 # As the law counts them, a column a draw.
@@ -200,24 +172,16 @@ general_refit <- function(fit, design, held) {
 }
 
 # Draws that a direction separates, or that have fewer categories, have no maximum.
-#' @rdname bootstrap
-#' @export
-bootstrap.elbo_general <- function(object, nsim = 1000L, seed = NULL, ...) {
-  check_dots_empty(...)
-  nsim <- check_count(nsim, "nsim")
-  Y <- with_seed(seed, counted_draws(object, nsim))
-  refits <- general_refits(object, Y)
-  design <- design_of(object)
-  n_threshold <- sum(parameters_of(object)$block == "threshold")
-  X <- design$X[, information_of(object)$free_beta, drop = FALSE]
+#' @exportS3Method
+drawn_refits.elbo_general <- function(fit, nsim) {
+  Y <- counted_draws(fit, nsim)
+  refits <- general_refits(fit, Y)
+  design <- design_of(fit)
+  n_threshold <- sum(parameters_of(fit)$block == "threshold")
+  X <- design$X[, information_of(fit)$free_beta, drop = FALSE]
   for (i in seq_len(nsim)) {
     response <- replace(design$response, "y", list(Y[, i]))
     if (!is.null(separating_direction(response, X, n_threshold))) refits[i, ] <- NA
   }
-  theta <- refits[, -ncol(refits), drop = FALSE]
-  structure(list(theta = theta, objective = refits[, ncol(refits)], estimate = theta(object),
-                 failed = sum(is.na(refits[, ncol(refits)])), method = method_of(object),
-                 labels = parameter_labels(object),
-                 boundary = parameters_of(object)$name[parameters_of(object)$boundary]),
-            class = "elbo_bootstrap")
+  refits
 }

@@ -37,34 +37,37 @@ simulate.elbo_glmm <- function(object, nsim = 1, seed = NULL, newdata = NULL, re
   if (!is.null(use.u)) re.form <- if (!check_flag(use.u, "use.u")) NA
   check_flag(allow.new.levels, "allow.new.levels")
   nsim <- check_count(nsim, "nsim")
-  given <- includes_latent(re.form)
-  latent <- ncol(design_of(object)$Z) > 0
   object <- keep_terms(object, re.form)
-  data <- row_data(object, newdata, na.pass, latent, prediction = TRUE)
+  state <- generator_state(seed)
+  draws <- with_seed(seed, row_draws(object, nsim, newdata, includes_latent(re.form)))
+  names <- row_names(object, newdata)
+  pad <- if (is.null(newdata)) function(x) pad_prediction(object, NULL, x) else identity
+  out <- data.frame(row.names = names(pad(stats::setNames(seq_along(names), names))))
+  out[paste0("sim_", seq_len(nsim))] <- lapply(draws, pad)
+  structure(out, seed = state)
+}
 
+# Responses of all rows, a list of nsim; `given`: with the latent variables as they are known.
+row_draws <- function(object, nsim, newdata, given) UseMethod("row_draws")
+
+#' @exportS3Method
+row_draws.elbo_glmm <- function(object, nsim, newdata, given) {
+  latent <- ncol(design_of(object)$Z) > 0
+  data <- row_data(object, newdata, na.pass, latent, prediction = TRUE)
   group <- if (latent && given) group_index(object, data, allow = FALSE)
   draw_of <- function(fit) {
-    mean <- row_mean(fit, data, group)
+    mean <- unname(row_mean(fit, data, group))
     sd <- row_sd(fit, data)
     draw_latent <- if (latent && !given) latent_sampler(fit, data) else function() 0
     draw_curves <- if (has_curves(fit) && !given) curve_sampler(fit, data) else function() 0
-    function() {
-      noise <- draw_curves() + draw_latent() + sd * stats::rnorm(length(mean))
-      pad_prediction(fit, data, mean + noise)
-    }
+    function() mean + (draw_curves() + draw_latent() + sd * stats::rnorm(length(mean)))
   }
-  draw <- function() {
-    if (method_of(object) == "vb") {
-      fits <- posterior_fits(object, nsim, latent && given)
-      return(lapply(fits, function(fit) draw_of(fit)()))
-    }
-    one <- draw_of(object)
-    lapply(seq_len(nsim), function(i) one())
+  if (method_of(object) == "vb") {
+    fits <- posterior_fits(object, nsim, latent && given)
+    return(lapply(fits, function(fit) draw_of(fit)()))
   }
-  state <- generator_state(seed)
-  responses <- with_seed(seed, draw())
-  names(responses) <- paste0("sim_", seq_len(nsim))
-  structure(as.data.frame(responses), seed = state)
+  one <- draw_of(object)
+  lapply(seq_len(nsim), function(i) one())
 }
 
 # A function that draws the latent part of each row: u_g = root of Sigma, times standard

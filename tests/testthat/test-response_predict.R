@@ -5,6 +5,19 @@ herds <- function(...) {
   fit_glmm(cbind(incidence, size - incidence) ~ period + (1 | herd), lme4::cbpp, binomial(), ...)
 }
 
+test_that("rows that were left out are padded, of two columns too", {
+  skip_if_not_installed("lme4")
+  gaps <- lme4::cbpp
+  gaps$period[c(2, 9)] <- NA
+  fit <- fit_glmm(cbind(incidence, size - incidence) ~ period + (1 | herd), gaps, binomial(),
+                  na.action = na.exclude)
+  drawn <- simulate(fit, 2, seed = 1)
+  expect_identical(row.names(drawn), row.names(gaps))
+  expect_equal(unname(which(is.na(drawn$sim_2[, 1]))), c(2, 9))
+  expect_equal(unname(rowSums(drawn$sim_1))[-c(2, 9)], gaps$size[-c(2, 9)])
+  expect_equal(which(is.na(predict(fit))), c(`2` = 2, `9` = 9))
+})
+
 # Delta method with derivatives by differences of theta, and vcov() of all of theta.
 test_that("standard errors for the population have the uncertainty of the sd in them", {
   fit <- herds()
