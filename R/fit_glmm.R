@@ -97,7 +97,7 @@
 #' of the levels, `rho__|g`. Each has a standard deviation for each column (`hom = FALSE`) or one in
 #' common, `sd__|g` (`hom = TRUE`, the default of `ar1()` alone). With one row for each level of `f`
 #' in a group `cs(hom = TRUE)` and the residuals cannot be told apart. Methods `"em"`, `"reml"` and
-#' `"joint"` have them.
+#' `"joint"` have them, for every `family`.
 #'
 #' @section Smooth terms:
 #' `s(x, k = 10, by = NULL)` adds a natural cubic spline \eqn{f(x)} with `k` knots at quantiles of
@@ -207,7 +207,6 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
                     "Use \"structured\".")
   }
   if (method == "vb") check_structure(design, "`method` = \"vb\"")
-  if (!is_gaussian_family(family)) check_structure(design, "A `family` other than gaussian()")
   held <- glmm_constants(prior, design, method)
   answer <- if (is_gaussian_family(family)) {
     fit_gaussian(design, held, method, prior, factorization, control)

@@ -90,8 +90,9 @@ natural_parameters <- function(result, design, held) {
   shape <- law_shape(design) # what several share is told once
   sd <- sd[shape$has_sd]
   sd_slope <- sd_slope[shape$has_sd, , drop = FALSE]
-  cor <- cor[shape$has_cor]
-  cor_slope <- cor_slope[shape$has_cor, , drop = FALSE]
+  told <- told_pairs(shape, cor)
+  cor_slope <- (power_slope(cor, 1 / shape$lag) * cor_slope)[told, , drop = FALSE]
+  cor <- signed_power(cor, 1 / shape$lag)[told]
   one <- which(abs(cor) > 1 - 1e-10)
   lost <- is.nan(cor) | seq_along(cor) %in% one | cor < cor_bounds(design) + 1e-10
   cor[one] <- sign(cor[one])
@@ -114,6 +115,19 @@ natural_parameters <- function(result, design, held) {
                  logical(length(sigma)))
   )
 }
+
+# The pair that tells each correlation: of those whose sds are not zero the nearest, since of ar1 a
+# pair has the power of its lag.
+told_pairs <- function(shape, cor) {
+  vapply(seq_along(shape$has_cor), function(k) {
+    pairs <- which(shape$cor == shape$cor[shape$has_cor[k]])
+    pairs[order(is.nan(cor[pairs]), shape$lag[pairs])[1]]
+  }, 0L)
+}
+
+signed_power <- function(x, power) sign(x) * abs(x)^power
+
+power_slope <- function(x, power) ifelse(power == 1, 1, power * abs(x)^(power - 1))
 
 sigma_slope <- function(result, sigma, n_eta) {
   slope <- matrix(0, length(sigma), n_eta)

@@ -83,6 +83,7 @@ law_codes <- function(design) {
        common = as.integer(shape$common))
 }
 
+# What is not built for laws whose terms share parameters.
 check_structure <- function(design, what) {
   if (!has_structure(design)) return()
   abort(c(sprintf("%s is not built yet for the laws cs(), ar1() and hom = TRUE of a random term.",

@@ -88,10 +88,15 @@ static void unpack_input(SEXP model, general_input *in) {
   in->block = call_ints(model, "block", in->q, 0);
   in->sd = call_doubles(model, "sd", in->q, 0);
   in->cor = call_doubles(model, "cor", in->n_block, 0);
+  in->kind = call_ints(model, "kind", in->n_block, 0);
+  in->common = call_ints(model, "common", in->n_block, 0);
   for (int k = 0; k < in->q; k++)
     if (in->block[k] < 0 || in->block[k] >= in->n_block ||
         (k > 0 && in->block[k] < in->block[k - 1]))
       Rf_error("internal error: no such `block`");
+  for (int b = 0; b < in->n_block; b++)
+    if (in->kind[b] < LATENT_FREE || in->kind[b] >= LATENT_MULTIPLE)
+      Rf_error("internal error: no such `kind`");
   check_rows(in);
   unpack_factors(model, in);
 }

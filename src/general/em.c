@@ -127,7 +127,8 @@ static elbo_status expand(general_work *w, const double *second) {
   double block[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
   memset(T, 0, square(q) * sizeof(double));
   for (int b = 0; b < par->n_block; b++) {
-    const int first = par->start[b], n = par->law[b].q, free = latent_law_closed(par->law + b);
+    const int first = par->start[b], n = par->law[b].q, closed = latent_law_closed(par->law + b);
+    const int free = closed && par->law[b].kind == LATENT_FREE;
     for (int j = 0; j < n; j++)
       for (int i = 0; i < n; i++)
         S[i + n * j] = !free

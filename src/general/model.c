@@ -97,30 +97,15 @@ static elbo_status metric(void *work, double *out) {
 
 enum { SMALL_EXPONENT = -17 }; /* 2^-17 = 7.6e-6 of the predictor, or of the row */
 
-/* A variance within rounding of zero goes there, a covariance to singular; 1 if row r moved. */
-static int move_row(const latent_law *law, int r, double *eta) {
-  const int size = latent_law_row_size(law, r);
-  const double small = scalbn(1.0, SMALL_EXPONENT);
-  double *x = eta + law->eta_of_row[r], length = 0.0;
-  if (size == 0 || law->row[r] == LATENT_ROW_LENGTH) return 0;
-  for (int c = 0; c < size; c++) length = hypot(length, x[c]);
-  if (length > 0.0 && length < small) {
-    memset(x, 0, (size_t)size * sizeof(double));
-    return 1;
-  }
-  if (size < 2 || x[size - 1] == 0.0 || !(fabs(x[size - 1]) < small * length)) return 0;
-  x[size - 1] = 0.0;
-  return 1;
-}
-
 static int propose(void *work, int from) {
   general_work *w = (general_work *)work;
   const general_parameters *par = &w->par;
-  for (int at = from; at < par->q; at++) {
+  const double small = scalbn(1.0, SMALL_EXPONENT);
+  for (int at = from; at < par->q + par->n_block; at++) { /* of each block its terms, and rho */
     int b = 0;
-    while (par->start[b + 1] <= at) b++;
+    while (at >= par->start[b + 1] + b + 1) b++;
     double *eta = w->theta + par->p + par->eta_of_block[b];
-    if (!move_row(par->law + b, at - par->start[b], eta)) continue;
+    if (!latent_law_settle(par->law + b, at - par->start[b] - b, small, small, eta)) continue;
     w->q_exact = 0;
     return general_set_theta(w, w->theta) == ELBO_OK ? at : -1;
   }

@@ -10,9 +10,15 @@
 static void init_law(general_parameters *par, const general_input *in, int b,
                      const elbo_memory *mem) {
   const int first = par->start[b], q = par->start[b + 1] - first;
-  double sd[GENERAL_MAX_TERMS];
-  for (int k = 0; k < q; k++) sd[k] = in->sd[first + k] / par->z_scale[first + k];
-  const latent_terms terms = {.q = q, .sd = sd, .cor = in->cor[b]};
+  const double *scale = par->z_scale + first;
+  double sd[GENERAL_MAX_TERMS], unit[GENERAL_MAX_TERMS];
+  latent_terms terms = {.q = q, .sd = sd, .cor = in->cor[b], .unit = unit};
+  if (in->kind) terms.kind = (latent_kind)in->kind[b];
+  if (in->common) terms.common = in->common[b];
+  for (int k = 0; k < q; k++) {
+    unit[k] = terms.common ? scale[0] / scale[k] : 1.0;
+    sd[k] = in->sd[first + k] / scale[terms.common ? 0 : k];
+  }
   latent_law_init(par->law + b, &terms, mem);
   par->eta_of_block[b] = par->n_eta;
   par->n_eta += par->law[b].n_eta;
@@ -48,7 +54,7 @@ elbo_status general_parameters_set(general_parameters *par, const double *theta,
   memset(L, 0, square(q) * sizeof(double));
   for (int b = 0; b < par->n_block; b++) {
     const int first = par->start[b], n = par->law[b].q;
-    latent_law_root(par->law + b, theta + par->p + par->eta_of_block[b], block);
+    latent_law_analytic_root(par->law + b, theta + par->p + par->eta_of_block[b], block);
     for (int j = 0; j < n; j++)
       for (int i = j; i < n; i++) L[first + i + q * (first + j)] = block[i + n * j];
   }
@@ -74,13 +80,14 @@ void general_parameters_pack(const general_parameters *par, const double *L, dou
 static void root_slope(const general_parameters *par, const double *eta, int k, int l,
                        double *out) {
   int b = par->n_block - 1;
-  double row[GENERAL_MAX_TERMS];
+  double slope[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
   memset(out, 0, (size_t)par->n_root * sizeof(double));
   while (par->eta_of_block[b] > k) b--;
-  const int at = par->eta_of_block[b], first = par->start[b];
+  const int at = par->eta_of_block[b], first = par->start[b], q = par->law[b].q;
   if (l >= 0 && (l < at || l >= at + par->law[b].n_eta)) return;
-  const int r = latent_law_root_slope(par->law + b, eta + at, k - at, l < 0 ? -1 : l - at, row);
-  for (int c = 0; c <= r; c++) out[general_packed(first + r, first + c)] = row[c];
+  latent_law_root_slope(par->law + b, eta + at, k - at, l < 0 ? -1 : l - at, slope);
+  for (int r = 0; r < q; r++)
+    for (int c = 0; c <= r; c++) out[general_packed(first + r, first + c)] = slope[r + q * c];
 }
 
 /* J' of an inner vector, whose entries are `stride` apart: beta and psi as they are. */

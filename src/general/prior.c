@@ -25,7 +25,8 @@ static latent_prior open_block(const general_prior *prior, const general_paramet
                             .family = prior->family + first,
                             .df = prior->df + first,
                             .scale = prior->scale + first,
-                            .lkj = prior->lkj[b]};
+                            .lkj = prior->lkj[b],
+                            .common = par->law[b].common};
   return out;
 }
 

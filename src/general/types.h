@@ -40,14 +40,15 @@ enum {
 /* ---- data ------------------------------------------------------------------------------------ */
 
 /* As the caller has them, borrowed: X (n x p) and Z (n x q) by column, group in 1..m; size, weight
- * and offset may be NULL.  sd and cor: constants of the law in the caller's units, NaN where free;
- * block of each latent term, 0-based and not decreasing. */
+ * and offset may be NULL.  block of each latent term, 0-based and not decreasing; kind (latent_kind)
+ * and common (NULL: free covariances) of each block's law; sd and cor: its constants in the caller's
+ * units, NaN where free. */
 typedef struct {
   response_family family;
   response_link link;
   int n_own, n, p, q, m, n_block;
   const double *y, *size, *weight, *offset, *X, *Z;
-  const int *group, *block;
+  const int *group, *block, *kind, *common;
   const double *sd, *cor;
   /* Several grouping factors (n_factor > 1): the terms of factor f are first[f] .. first[f + 1] -
    * 1, its levels groups[f] in 1..n_unit[f]; all rows are then one `group`. */

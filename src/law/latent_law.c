@@ -48,7 +48,9 @@ void latent_law_init(latent_law *law, const latent_terms *terms, const elbo_memo
   law->unit = elbo_doubles(mem, (size_t)q);
   if (terms->kind == LATENT_MULTIPLE) {
     law->matrix = elbo_doubles(mem, square(q));
+    law->matrix_root = elbo_doubles(mem, square(q));
     memcpy(law->matrix, terms->matrix, square(q) * sizeof(double));
+    la_chol_semidefinite(law->matrix, q, 1e-14, law->matrix_root);
   }
   for (int r = 0; r < q; r++) {
     law->row[r] = row_kind(terms, r);
@@ -256,21 +258,84 @@ static void cor_of(const latent_law *law, const double *eta, int i, int j, doubl
   R[2] = second * slope * slope + first * bend;
 }
 
+/* ---- the root of R ---- */
+
+/* A function of the eta of rho, with its first and second derivative. */
+typedef struct {
+  double x, d, dd;
+} jet;
+
+static jet constant(double x) { return (jet){x, 0.0, 0.0}; }
+
+static jet add(double a, double b, jet y) { return (jet){a + b * y.x, b * y.d, b * y.dd}; }
+
+static jet times(jet a, jet b) {
+  return (jet){a.x * b.x, a.d * b.x + a.x * b.d, a.dd * b.x + 2.0 * a.d * b.d + a.x * b.dd};
+}
+
+/* y^power for y > 0, or a whole power that is not negative. */
+static jet power_of(jet y, double power) {
+  const double first = power == 0.0 ? 0.0 : power * pow(y.x, power - 1.0);
+  const double second = power * (power - 1.0) == 0.0 ? 0.0
+                                                     : power * (power - 1.0) * pow(y.x, power - 2.0);
+  return (jet){pow(y.x, power), first * y.d, second * y.d * y.d + first * y.dd};
+}
+
+/* size sin(angle), the angle moving at `speed` with eta; within rounding of zero it is zero. */
+static jet sine(double size, double angle, double speed) {
+  const double s = size * sin(angle), c = size * cos(angle);
+  return (jet){fabs(s) > 1e-7 * size ? s : 0.0, speed * c, -speed * speed * s};
+}
+
+/* Entry i >= j of Cholesky's root of R, analytic in the eta of rho where R is singular too, since
+ * with rho = centre + radius sin(phi) both sqrt(1 - rho) and sqrt(1 + (q - 1) rho), or sqrt(1 -
+ * rho^2), are sines. */
+static jet cor_root(const latent_law *law, const double *eta, int i, int j) {
+  const double quarter = atan(1.0), q = law->q;
+  if (law->matrix) return constant(law->matrix_root[i + law->q * j]);
+  if (law->q == 1 || law->kind == LATENT_DIAGONAL) return constant(i == j ? 1.0 : 0.0);
+  const int held = law->eta_of_cor < 0;
+  const double phi = held ? asin((law->cor - law->centre) / law->radius) : eta[law->eta_of_cor];
+  const double speed = held ? 0.0 : 1.0;
+  const jet rho = add(law->centre, law->radius, (jet){sin(phi), speed * cos(phi), -speed * sin(phi)});
+  if (law->kind == LATENT_AR1) {
+    const jet lag = power_of(rho, i - j);
+    return j == 0 ? lag : times(lag, sine(1.0, 2.0 * quarter - phi, -speed));
+  }
+  if (j == 0) return i == 0 ? constant(1.0) : rho;
+  const jet rest = sine(sqrt(2.0 * law->radius), quarter - 0.5 * phi, -0.5 * speed);
+  const jet before = power_of(add(1.0, j - 1.0, rho), -0.5);
+  if (i > j) return times(times(rho, rest), times(before, power_of(add(1.0, j, rho), -0.5)));
+  const jet pivot = j < law->q - 1 ? power_of(add(1.0, j, rho), 0.5)
+                                   : sine(sqrt(2.0 * law->radius * (q - 1.0)),
+                                          quarter + 0.5 * phi, 0.5 * speed);
+  return times(times(rest, pivot), before);
+}
+
 static void shared_root(const latent_law *law, const double *eta, double *L) {
   const int q = law->q;
-  double si[3], sj[3], R[3];
-  for (int j = 0; j < q; j++) { /* Cholesky's, a pivot within rounding of zero is zero */
-    sd_of(law, eta, j, sj);
-    for (int i = j; i < q; i++) {
-      sd_of(law, eta, i, si);
-      cor_of(law, eta, i, j, R);
-      double rest = si[0] * sj[0] * R[0];
-      const double all = rest;
-      for (int k = 0; k < j; k++) rest -= L[i + q * k] * L[j + q * k];
-      if (i == j)
-        L[j + q * j] = rest > 1e-14 * all ? sqrt(rest) : 0.0;
-      else
-        L[i + q * j] = L[j + q * j] > 0.0 ? rest / L[j + q * j] : 0.0;
+  double s[3];
+  memset(L, 0, square(q) * sizeof(double));
+  for (int i = 0; i < q; i++) {
+    if (law->row[i] == LATENT_ROW_NO_LAW) continue;
+    sd_of(law, eta, i, s);
+    for (int j = 0; j <= i; j++) L[i + q * j] = s[0] * cor_root(law, eta, i, j).x;
+  }
+}
+
+static void shared_root_slope(const latent_law *law, const double *eta, int k, int l,
+                              double *slope) {
+  const int q = law->q, by_cor = (k == law->eta_of_cor) + (l >= 0 && l == law->eta_of_cor);
+  const int by_sd = (l >= 0 ? 2 : 1) - by_cor;
+  double s[3];
+  for (int i = 0; i < q; i++) {
+    const int moved = law->eta_of_sd[i];
+    if (k != law->eta_of_cor && k != moved) continue;
+    if (l >= 0 && l != law->eta_of_cor && l != moved) continue;
+    sd_of(law, eta, i, s);
+    for (int j = 0; j <= i; j++) {
+      const jet C = cor_root(law, eta, i, j);
+      slope[i + q * j] = s[by_sd] * (by_cor == 0 ? C.x : by_cor == 1 ? C.d : C.dd);
     }
   }
 }
@@ -373,26 +438,46 @@ static void shared_pack(const latent_law *law, const double *L, double *eta) {
 
 /* ---- any kind -------------------------------------------------------------------------------- */
 
-void latent_law_root(const latent_law *law, const double *eta, double *L) {
+void latent_law_analytic_root(const latent_law *law, const double *eta, double *L) {
   const int q = law->q;
   double row[LATENT_MAX_TERMS];
-  memset(L, 0, square(q) * sizeof(double));
   if (law->kind != LATENT_FREE) {
     shared_root(law, eta, L);
     return;
   }
+  memset(L, 0, square(q) * sizeof(double));
   for (int r = 0; r < q; r++) {
     row_of_L(law, eta, r, -1, -1, row);
     for (int c = 0; c <= r; c++) L[r + q * c] = row[c];
   }
 }
 
-int latent_law_root_slope(const latent_law *law, const double *eta, int k, int l, double *row) {
+/* Where an sd is zero its column is left over, and Cholesky's root has it empty. */
+void latent_law_root(const latent_law *law, const double *eta, double *L) {
+  const int q = law->q;
+  double Sigma[LATENT_MAX_TERMS * LATENT_MAX_TERMS];
+  int vanished = 0;
+  latent_law_analytic_root(law, eta, L);
+  for (int i = 0; i < q && law->kind != LATENT_FREE; i++)
+    vanished |= L[i] == 0.0 && L[i * (q + 1)] == 0.0;
+  if (!vanished) return;
+  la_multiply_t(L, L, q, q, q, Sigma);
+  la_chol_semidefinite(Sigma, q, 1e-14, L);
+}
+
+void latent_law_root_slope(const latent_law *law, const double *eta, int k, int l, double *slope) {
+  const int q = law->q;
+  double row[LATENT_MAX_TERMS];
   int own, other = -1;
-  const int r = row_of_eta(law, k, &own), apart = l >= 0 && row_of_eta(law, l, &other) != r;
-  memset(row, 0, (size_t)law->q * sizeof(double));
-  if (!apart) row_of_L(law, eta, r, own, other, row);
-  return r;
+  memset(slope, 0, square(q) * sizeof(double));
+  if (law->kind != LATENT_FREE) {
+    shared_root_slope(law, eta, k, l, slope);
+    return;
+  }
+  const int r = row_of_eta(law, k, &own);
+  if (l >= 0 && row_of_eta(law, l, &other) != r) return;
+  row_of_L(law, eta, r, own, other, row);
+  for (int c = 0; c <= r; c++) slope[r + q * c] = row[c];
 }
 
 void latent_law_slope(const latent_law *law, const double *eta, int k, double *slope) {
@@ -421,6 +506,54 @@ void latent_law_canonical(const latent_law *law, double *eta) {
   }
   for (int k = 0; k < law->n_eta; k++)
     eta[k] = k == law->eta_of_cor ? asin(sin(eta[k])) : fabs(eta[k]);
+}
+
+/* Row r of a free root: its length, or its last entry or angle. */
+static int settle_row(const latent_law *law, int r, double small, double small_sd, double *eta) {
+  const double pi = acos(-1.0);
+  const int size = latent_law_row_size(law, r);
+  double *x = eta + law->eta_of_row[r], *last = x + size - 1, length = 0.0;
+  if (size == 0) return 0;
+  if (law->row[r] == LATENT_ROW_LENGTH) {
+    const double nearest = pi * nearbyint(*last / pi);
+    if (*last == nearest || !(fabs(*last - nearest) < small)) return 0;
+    *last = nearest;
+    return 1;
+  }
+  for (int c = 0; c < size; c++) length = hypot(length, x[c]);
+  if (length > 0.0 && length < small_sd) {
+    memset(x, 0, (size_t)size * sizeof(double));
+    return 1;
+  }
+  if (size < 2 || *last == 0.0 || !(fabs(*last) < small * length)) return 0;
+  *last = 0.0;
+  return 1;
+}
+
+static int settle_sd(const latent_law *law, int i, double small_sd, double *eta) {
+  if (law->eta_of_sd[i] < 0 || (law->common && i > 0)) return 0;
+  double *x = eta + law->eta_of_sd[i];
+  const double sd = law->unit[i] * (law->squared ? *x * *x : fabs(*x));
+  if (*x == 0.0 || sd >= small_sd) return 0;
+  *x = 0.0;
+  return 1;
+}
+
+/* rho has its bounds at odd multiples of pi / 2. */
+static int settle_cor(const latent_law *law, double small, double *eta) {
+  const double pi = acos(-1.0);
+  if (law->eta_of_cor < 0) return 0;
+  double *x = eta + law->eta_of_cor;
+  const double nearest = pi * (nearbyint(*x / pi - 0.5) + 0.5);
+  if (*x == nearest || !(fabs(*x - nearest) < small)) return 0;
+  *x = nearest;
+  return 1;
+}
+
+int latent_law_settle(const latent_law *law, int at, double small, double small_sd, double *eta) {
+  return at == law->q                ? settle_cor(law, small, eta)
+         : law->kind == LATENT_FREE ? settle_row(law, at, small, small_sd, eta)
+                                    : settle_sd(law, at, small_sd, eta);
 }
 
 int latent_law_closed(const latent_law *law) {

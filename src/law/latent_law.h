@@ -54,6 +54,7 @@ typedef struct {
   int eta_of_cor;        /* eta, or -1 */
   double *unit;          /* q */
   double *matrix;        /* q x q: R of a multiple, or NULL */
+  double *matrix_root;   /* and its root */
   double centre, radius; /* of rho */
 } latent_law;
 
@@ -73,9 +74,10 @@ int latent_law_row_size(const latent_law *law, int r);
 /* A lower triangular root L, rows of zeros where there is no law.  A zero on its diagonal has a
  * column of zeros (of the free kind after latent_law_round()). */
 void latent_law_root(const latent_law *law, const double *eta, double *L);
-/* Of a free covariance: eta_k moves one row of L alone, which is returned; row (q) is its
- * derivative by eta_k, or (l >= 0) by eta_k and eta_l. */
-int latent_law_root_slope(const latent_law *law, const double *eta, int k, int l, double *row);
+/* Such a root that is analytic in eta, where Sigma is singular too, without that property; and d L /
+ * d eta_k, or (l >= 0) by eta_k and eta_l: q x q, lower. */
+void latent_law_analytic_root(const latent_law *law, const double *eta, double *L);
+void latent_law_root_slope(const latent_law *law, const double *eta, int k, int l, double *slope);
 /* d Sigma / d eta_k. */
 void latent_law_slope(const latent_law *law, const double *eta, int k, double *slope);
 /* tr(G d^2 Sigma / d eta_j d eta_k), G symmetric, added to curvature[j + ld * k]. */
@@ -90,6 +92,10 @@ void latent_law_canonical(const latent_law *law, double *eta);
 /* A diagonal entry of L that is smaller than `small` becomes zero, and so does its column: L is
  * turned so that Sigma stays as it is. */
 void latent_law_round(const latent_law *law, double small, double *eta);
+/* What is within rounding of the boundary goes there, 1 if so: at < q: of term `at` its sd if below
+ * small_sd, or its correlation with those before to a singular one, if within `small`; at = q: rho.
+ * The objective is even about these points, so that Newton's method comes near but not onto them. */
+int latent_law_settle(const latent_law *law, int at, double small, double small_sd, double *eta);
 /* Whether packing a root of S / n maximises -(n log |Sigma| + tr(Sigma^{-1} S)) / 2: no constants,
  * and averaging is what maximising does. */
 int latent_law_closed(const latent_law *law);

@@ -61,6 +61,32 @@ static void slopes_at(void *ctx, const double *eta, double *out) {
   for (int k = 0; k < law->n_eta; k++) latent_law_slope(law, eta, k, out + law->q * law->q * k);
 }
 
+/* The root, and its slope by eta_k. */
+typedef struct {
+  const latent_law *law;
+  int k;
+} root_case;
+
+static void root_at(void *ctx, const double *eta, double *L) {
+  const root_case *of = (const root_case *)ctx;
+  if (of->k < 0)
+    latent_law_analytic_root(of->law, eta, L);
+  else
+    latent_law_root_slope(of->law, eta, of->k, -1, L);
+}
+
+static void check_root_slopes(const latent_law *law, const double *eta) {
+  const int q = law->q, n = law->n_eta;
+  double got[Q * Q], expected[Q * Q];
+  for (int k = 0; k < n; k++)
+    for (int l = -1; l < n; l++) {
+      root_case of = {law, l < 0 ? -1 : k};
+      differences(root_at, &of, eta, n, l < 0 ? k : l, 1e-2, expected, q * q);
+      latent_law_root_slope(law, eta, k, l, got);
+      CHECK(distance(got, expected, q * q) < 1e-8);
+    }
+}
+
 static double *random_eta(const latent_law *law) {
   double *eta = new_doubles(law->n_eta);
   for (int k = 0; k < law->n_eta; k++) eta[k] = 0.4 + 0.8 * random_uniform();
@@ -71,6 +97,7 @@ static void check_chain_rules(example *e) {
   const int q = e->law.q, n = e->law.n_eta;
   double *eta = random_eta(&e->law), *slopes = new_doubles(q * q * n), *curvature, G[Q * Q];
   double *expected = new_doubles(q * q * n), *G_slope = new_doubles(n);
+  check_root_slopes(&e->law, eta);
   slopes_at(&e->law, eta, slopes);
   for (int i = 0; i < q; i++)
     for (int j = 0; j <= i; j++) G[i + q * j] = G[j + q * i] = random_normal();
@@ -175,6 +202,7 @@ static void test_boundary(void) {
           for (int r = 0; r < Q; r++) CHECK(L[k * (Q + 1)] > 0.0 || L[r + Q * k] == 0.0);
         latent_law_slope(&e.law, eta, e.law.eta_of_cor, slope); /* stationary */
         CHECK(largest(slope, Q * Q) < 1e-15);
+        check_root_slopes(&e.law, eta); /* analytic there too */
         test_free();
       }
 }

@@ -163,3 +163,78 @@ test_that("labels, tables and refusals", {
   expect_error(fit_glmm(y ~ x + us(x | a, hom = TRUE), d), "no other argument",
                class = "elbo_error_formula")
 })
+
+counts_by_time <- function(seed) {
+  set.seed(seed)
+  d <- expand.grid(s = factor(1:40), i = factor(1:12))
+  d$t <- factor((as.integer(d$i) - 1) %/% 3 + 1)
+  d$x <- rnorm(nrow(d))
+  U <- matrix(rnorm(160), 40) %*% chol(0.8 * 0.6^abs(outer(1:4, 1:4, `-`)))
+  eta <- d$x / 2 + U[cbind(d$s, d$t)] + rnorm(12, 0, 0.4)[d$i]
+  d$bin <- rbinom(nrow(d), 1, plogis(eta))
+  d$count <- rpois(nrow(d), exp(eta / 2))
+  d$grade <- cut(eta + rlogis(nrow(d)), c(-Inf, -1, 1, Inf), ordered_result = TRUE)
+  d
+}
+
+test_that("other families have the laws, by Laplace as glmmTMB", {
+  # glmmTMB 1.1.5, nlminb at rel.tol = 1e-14: log-likelihood; first sd and correlation, which it
+  # leaves with errors of some 1e-5; standard errors.
+  peer <- rbind(
+    data.frame(law = "cs", more = "", log_lik = -642.424451601, sd = 0.6698483, cor = 0.661585,
+               se0 = 0.0920729, se1 = 0.0511048),
+    data.frame(law = "cs", more = "+ (1 | i)", log_lik = -640.304503792, sd = 0.6632738,
+               cor = 0.651091, se0 = 0.1048633, se1 = 0.0516507),
+    data.frame(law = "ar1", more = "", log_lik = -644.326292450, sd = 0.5704144, cor = 0.758548,
+               se0 = 0.0948649, se1 = 0.0500345),
+    data.frame(law = "ar1", more = "+ (1 | i)", log_lik = -641.618481431, sd = 0.5691660,
+               cor = 0.767451, se0 = 0.1087110, se1 = 0.0506314)
+  )
+  d <- counts_by_time(1)
+  for (i in seq_len(nrow(peer))) {
+    formula <- sprintf("count ~ x + %s(0 + t | s) %s", peer$law[i], peer$more[i])
+    fit <- fit_glmm(stats::as.formula(formula), d, family = poisson(),
+                    control = elbo_control(quadrature = 1L))
+    expect_equal(as.numeric(logLik(fit)), peer$log_lik[i], tolerance = 1e-10)
+    Sigma <- latent_law(fit)
+    expect_equal(sqrt(Sigma[1, 1]), peer$sd[i], tolerance = 1e-5)
+    expect_equal(stats::cov2cor(Sigma)[1, 2], peer$cor[i], tolerance = 3e-5)
+    expect_equal(unname(sqrt(diag(vcov(fit)))), c(peer$se0[i], peer$se1[i]), tolerance = 1e-5)
+  }
+})
+
+test_that("of two terms every law is the free one, under every family and by quadrature", {
+  d <- counts_by_time(2)
+  d$t <- factor(as.integer(d$t) > 2)
+  for (y in c("bin", "count", "grade")) {
+    family <- list(bin = binomial(), count = poisson(), grade = cumulative())[[y]]
+    of <- function(term) fit_glmm(stats::as.formula(paste(y, "~ x +", term)), d, family = family)
+    free <- of("(0 + t | s)")
+    for (term in c("cs(0 + t | s)", "ar1(0 + t | s, hom = FALSE)")) {
+      fit <- of(term)
+      expect_equal(fit$log_evidence, free$log_evidence, tolerance = 1e-9)
+      expect_equal(latent_law(fit), latent_law(free), tolerance = 1e-5)
+      expect_equal(vcov(fit), vcov(free), tolerance = 1e-5)
+    }
+  }
+  # A common sd of uncorrelated terms is one factor more.
+  apart <- fit_glmm(count ~ x + diag(0 + t | s, hom = TRUE), d, family = poisson())
+  inner <- fit_glmm(count ~ x + (1 | s:t), d, family = poisson())
+  expect_equal(apart$log_evidence, inner$log_evidence, tolerance = 1e-7) # of the nodes
+  # A held correlation, and a prior of what is shared.
+  held <- fit_glmm(count ~ x + ar1(0 + t | s), d, family = poisson(),
+                   prior = priors(`rho__|s` = constant(0.5)))
+  expect_identical(theta(held)[["rho__|s"]], 0.5)
+  mode <- fit_glmm(count ~ x + ar1(0 + t | s), d, family = poisson(),
+                   prior = priors(s = half_normal(0.1)))
+  expect_lt(mode$convergence$gradient, 1e-7)
+  expect_equal(mode$objective, mode$log_evidence + log(2) +
+                 dnorm(theta(mode)[["sd__|s"]], 0, 0.1, log = TRUE), tolerance = 1e-10)
+})
+
+test_that("a correlation is told by the pairs whose variances are not zero", {
+  shape <- list(cor = c(1, 1, 1), lag = c(1, 2, 1), has_cor = 1L)
+  expect_identical(told_pairs(shape, c(NaN, NaN, 0.3)), 3L)
+  expect_identical(told_pairs(shape, c(NaN, 0.25, NaN)), 2L)
+  expect_equal(signed_power(c(0.25, -0.125), c(1 / 2, 1 / 3)), c(0.5, -0.5))
+})
