@@ -88,8 +88,8 @@ natural_parameters <- function(result, design, held) {
       cor[k] * (sd_slope[i, ] / sd[i] + sd_slope[j, ] / sd[j])
   }
   shape <- law_shape(design) # what several share is told once
-  sd <- sd[shape$has_sd]
   sd_slope <- sd_slope[shape$has_sd, , drop = FALSE]
+  sd <- sd[shape$has_sd]
   told <- told_pairs(shape, cor)
   cor_slope <- (power_slope(cor, 1 / shape$lag) * cor_slope)[told, , drop = FALSE]
   cor <- signed_power(cor, 1 / shape$lag)[told]
@@ -99,7 +99,6 @@ natural_parameters <- function(result, design, held) {
 
   smooth_sd <- result$smooth_sd
   held_smooth <- !is.na(held_values(held, "smooth"))
-
   sigma <- if (design$known_se) numeric() else result$sigma
   at_sd <- held_values(held, "sd")
   held_sd <- !is.na(at_sd)

@@ -40,9 +40,9 @@ enum {
 /* ---- data ------------------------------------------------------------------------------------ */
 
 /* As the caller has them, borrowed: X (n x p) and Z (n x q) by column, group in 1..m; size, weight
- * and offset may be NULL.  block of each latent term, 0-based and not decreasing; kind (latent_kind)
- * and common (NULL: free covariances) of each block's law; sd and cor: its constants in the caller's
- * units, NaN where free. */
+ * and offset may be NULL.  block of each latent term, 0-based and not decreasing; of each its kind
+ * (latent_kind) and common of its law (NULL: free covariances); sd and cor: constants of the law in
+ * the caller's units, NaN where free. */
 typedef struct {
   response_family family;
   response_link link;

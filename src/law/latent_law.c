@@ -276,8 +276,8 @@ static jet times(jet a, jet b) {
 /* y^power for y > 0, or a whole power that is not negative. */
 static jet power_of(jet y, double power) {
   const double first = power == 0.0 ? 0.0 : power * pow(y.x, power - 1.0);
-  const double second = power * (power - 1.0) == 0.0 ? 0.0
-                                                     : power * (power - 1.0) * pow(y.x, power - 2.0);
+  const double bend = power * (power - 1.0);
+  const double second = bend == 0.0 ? 0.0 : bend * pow(y.x, power - 2.0);
   return (jet){pow(y.x, power), first * y.d, second * y.d * y.d + first * y.dd};
 }
 
@@ -297,7 +297,8 @@ static jet cor_root(const latent_law *law, const double *eta, int i, int j) {
   const int held = law->eta_of_cor < 0;
   const double phi = held ? asin((law->cor - law->centre) / law->radius) : eta[law->eta_of_cor];
   const double speed = held ? 0.0 : 1.0;
-  const jet rho = add(law->centre, law->radius, (jet){sin(phi), speed * cos(phi), -speed * sin(phi)});
+  const jet turn = {sin(phi), speed * cos(phi), -speed * sin(phi)};
+  const jet rho = add(law->centre, law->radius, turn);
   if (law->kind == LATENT_AR1) {
     const jet lag = power_of(rho, i - j);
     return j == 0 ? lag : times(lag, sine(1.0, 2.0 * quarter - phi, -speed));

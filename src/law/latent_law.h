@@ -74,8 +74,8 @@ int latent_law_row_size(const latent_law *law, int r);
 /* A lower triangular root L, rows of zeros where there is no law.  A zero on its diagonal has a
  * column of zeros (of the free kind after latent_law_round()). */
 void latent_law_root(const latent_law *law, const double *eta, double *L);
-/* Such a root that is analytic in eta, where Sigma is singular too, without that property; and d L /
- * d eta_k, or (l >= 0) by eta_k and eta_l: q x q, lower. */
+/* Such a root that is analytic in eta, where Sigma is singular too, without that property; and its
+ * derivative by eta_k, or (l >= 0) by eta_k and eta_l: q x q, lower. */
 void latent_law_analytic_root(const latent_law *law, const double *eta, double *L);
 void latent_law_root_slope(const latent_law *law, const double *eta, int k, int l, double *slope);
 /* d Sigma / d eta_k. */
@@ -94,7 +94,7 @@ void latent_law_canonical(const latent_law *law, double *eta);
 void latent_law_round(const latent_law *law, double small, double *eta);
 /* What is within rounding of the boundary goes there, 1 if so: at < q: of term `at` its sd if below
  * small_sd, or its correlation with those before to a singular one, if within `small`; at = q: rho.
- * The objective is even about these points, so that Newton's method comes near but not onto them. */
+ * The objective is even about these points: Newton's method comes near them, but not onto them. */
 int latent_law_settle(const latent_law *law, int at, double small, double small_sd, double *eta);
 /* Whether packing a root of S / n maximises -(n log |Sigma| + tr(Sigma^{-1} S)) / 2: no constants,
  * and averaging is what maximising does. */
