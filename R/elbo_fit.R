@@ -102,7 +102,8 @@ transform_covariance <- function(slope, cov) {
 
 ascent_trace <- function(rows) {
   rows[is.nan(rows)] <- NA # C has no NA
-  steps <- c("start", "E", "M", "squarem", "newton", "local", "global", "quasi-newton")
+  steps <- c("start", "E", "M", "squarem", "newton", "local", "global", "quasi-newton",
+             "anderson")
   data.frame(iteration = as.integer(rows[1, ]), step = steps[rows[2, ] + 1L], elbo = rows[3, ],
              log_evidence = rows[4, ], kl = rows[5, ])
 }
@@ -111,8 +112,8 @@ nothing_to_gain <- 1e-8 # of a log-likelihood
 
 ascent_convergence <- function(result, vb = FALSE) {
   status <- names(ascent_status)[match(result$status, ascent_status)]
-  count <- c(EM = result$em, SQUAREM = result$squarem, `quasi-Newton` = result$quasi_newton,
-             Newton = result$newton)
+  count <- c(EM = result$em, SQUAREM = result$squarem, extrapolated = result$anderson,
+             `quasi-Newton` = result$quasi_newton, Newton = result$newton)
   if (vb) names(count)[1] <- "coordinate"
   count <- count[count > 0]
   steps <- if (length(count) == 0) "at the start." else {
@@ -269,8 +270,8 @@ evidence_by.elbo_fit <- function(fit, REML) {
 #' @param object A fit.
 #' @param ... For methods.
 #' @return A data frame of class `elbo_trace`, one row a step: `iteration`; `step`, one of
-#'   `"start"`, `"E"`, `"M"` (by vb `"local"` and `"global"`), `"squarem"`, `"quasi-newton"`,
-#'   `"newton"`; `elbo`, the objective; `log_evidence` and
+#'   `"start"`, `"E"`, `"M"` (by vb `"local"` and `"global"`), `"squarem"`, `"anderson"`,
+#'   `"quasi-newton"`, `"newton"`; `elbo`, the objective; `log_evidence` and
 #'   `kl`, the log-likelihood and the Kullback-Leibler divergence of q from the exact posterior,
 #'   each computed by itself: their difference is the ELBO, and `kl` is zero after each E-step (Neal
 #'   and Hinton 1998). Both are `NA` for methods `"joint"` and `"vb"`.

@@ -19,7 +19,7 @@ drop_second_ascent <- function(types) {
 # How a step is drawn: the start, latent variables (E, local), parameters (M, global), and
 # whatever accelerates.
 step_kind <- function(step) {
-  kinds <- c(start = 1, E = 2, local = 2, M = 3, global = 3, squarem = 4, newton = 5,
+  kinds <- c(start = 1, E = 2, local = 2, M = 3, global = 3, squarem = 4, anderson = 4, newton = 5,
              `quasi-newton` = 5)
   unname(kinds[as.character(step)])
 }
@@ -32,7 +32,8 @@ step_symbol <- function(step) c(1, 19, 17, 18, 15)[step_kind(step)]
 
 # Steps as elbo_trace() has them, in words.
 step_words <- function(steps) {
-  named <- c(start = "at the start", squarem = "after SQUAREM", newton = "after Newton",
+  named <- c(start = "at the start", squarem = "after SQUAREM",
+             anderson = "after extrapolation", newton = "after Newton",
              `quasi-newton` = "after quasi-Newton")
   ifelse(steps %in% names(named), named[steps], paste("after", steps))
 }
@@ -54,7 +55,7 @@ decomposition_data <- function(fit, most = most_bars) {
 decomposition_title <- "log evidence (line) = ELBO + KL"
 
 step_letters <- function(steps) {
-  short <- c(squarem = "S", newton = "N", `quasi-newton` = "Q")
+  short <- c(squarem = "S", anderson = "A", newton = "N", `quasi-newton` = "Q")
   ifelse(steps %in% names(short), short[steps], as.character(steps))
 }
 

@@ -167,6 +167,7 @@ elbo_hooks call_hooks(call_trace *trace, SEXP progress) {
 void call_list_result(call_list *out, const elbo_result *result) {
   call_list_int(out, "em", result->em);
   call_list_int(out, "squarem", result->squarem);
+  call_list_int(out, "anderson", result->anderson);
   call_list_int(out, "quasi_newton", result->quasi_newton);
   call_list_int(out, "newton", result->newton);
   call_list_double(out, "passes", result->passes);

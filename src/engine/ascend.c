@@ -31,7 +31,7 @@ size_t elbo_ascend_size(const elbo_model *model) {
   const size_t matrices = has_matrices(model) ? 2 * n * n + la_eigen_size(model->n_eta) : 0;
   const size_t products =
       model->schedule.second_order == ELBO_SECOND_ORDER_PRODUCT ? newton_cg_size(model->n_eta) : 0;
-  return matrices + products + VECTORS * (n + 1);
+  return matrices + products + ascent_anderson_size(model) + VECTORS * (n + 1);
 }
 
 /* ---- products of the Hessian ----------------------------------------------------------------- */
@@ -112,8 +112,9 @@ static elbo_status climb_until(ascent *a, double enough, double closely) {
   const elbo_schedule *schedule = &a->model->schedule;
   const int most = closely < enough ? CYCLES_FIRST : INT_MAX;
   elbo_status status;
-  if (!a->model->objective.metric || a->control->accelerate != ELBO_ACCELERATE_AUTO)
-    return ascent_by_gain(a, enough, most);
+  const int accelerated = a->control->accelerate == ELBO_ACCELERATE_AUTO;
+  if (accelerated && schedule->memory > 0) return ascent_anderson(a, enough);
+  if (!accelerated || !a->model->objective.metric) return ascent_by_gain(a, enough, most);
   for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
     status = attempt == 0 ? ascent_em(a, schedule->em_first, a->control->tol)
                           : ascent_by_gain(a, enough, CYCLES_BETWEEN);
@@ -204,6 +205,8 @@ elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control 
   memset(result, 0, sizeof *result);
   for (size_t i = 0; i < VECTORS; i++, memory += n + 1) *vector[i] = memory;
   memset(a.size, 0, n * sizeof(double));
+  a.memory = memory;
+  memory += ascent_anderson_size(model);
   a.hessian = memory;
   a.vectors = has_matrices(model) ? memory + n * n : NULL;
   a.eigen_work = has_matrices(model) ? a.vectors + n * n : NULL;

@@ -18,11 +18,14 @@ typedef struct {
   double *gradient, *eta, *eta1, *eta2, *step, *rotated, *values, *size;
   /* n_eta x n_eta each, with second derivatives or a metric */
   double *hessian, *vectors, *eigen_work;
+  double *memory;   /* ascent_anderson_size(), with a memory of EM steps */
   double *products; /* newton_cg_size(n_eta), with products of the Hessian */
 } ascent;
 
 int ascent_stop_requested(const ascent *a);
 int ascent_exhausted(const ascent *a);
+/* The largest |x_j - y_j| relative to the largest |eta_j| that was seen. */
+double ascent_distance(ascent *a, const double *x, const double *y);
 /* The ELBO after a step, told to the trace; ELBO_E_DESCENT where it must rise and has fallen beyond
  * rounding. */
 elbo_status ascent_record(ascent *a, elbo_step step, int rises);
@@ -35,6 +38,10 @@ elbo_status ascent_em_step(ascent *a);
 elbo_status ascent_squarem(ascent *a);
 /* `steps` EM steps, or until no more than `enough` is to come. */
 elbo_status ascent_em(ascent *a, int steps, double enough);
+/* Of what elbo_ascend_size() gives, doubles for the next; and EM extrapolated from the last steps
+ * until eta moves by no more than `enough` of its size. */
+size_t ascent_anderson_size(const elbo_model *model);
+elbo_status ascent_anderson(ascent *a, double enough);
 /* EM, plain or by SQUAREM, until no more than `enough` is to come. */
 elbo_status ascent_by_gain(ascent *a, double enough, int most_cycles);
 

@@ -15,8 +15,7 @@ static void foresee(ascent *a, double progress, double rounding) {
   a->progress = progress;
 }
 
-/* The largest |x_j - y_j| relative to the largest |eta_j| that was seen. */
-static double distance(ascent *a, const double *x, const double *y) {
+double ascent_distance(ascent *a, const double *x, const double *y) {
   double most = 0.0;
   for (int j = 0; j < a->model->n_eta; j++) {
     a->size[j] = fmax(a->size[j], fmax(fabs(x[j]), fabs(y[j])));
@@ -38,7 +37,7 @@ elbo_status ascent_em_step(ascent *a) {
   if (status != ELBO_OK) return status;
   if (blind) {
     a->model->pack(a->work, a->rotated);
-    foresee(a, distance(a, a->step, a->rotated), 1e-14);
+    foresee(a, ascent_distance(a, a->step, a->rotated), 1e-14);
   } else {
     foresee(a, a->elbo - before, 1e-14 * (1.0 + fabs(a->elbo)));
   }

@@ -35,7 +35,8 @@ typedef enum {
   ELBO_STEP_NEWTON,
   ELBO_STEP_LOCAL,
   ELBO_STEP_GLOBAL,
-  ELBO_STEP_QUASI_NEWTON
+  ELBO_STEP_QUASI_NEWTON,
+  ELBO_STEP_ANDERSON
 } elbo_step;
 
 /* `poll` may not return (R_CheckUserInterrupt jumps); a non-zero answer stops the ascent.
@@ -71,12 +72,14 @@ typedef enum {
 } elbo_second_order;
 
 /* How an ascent goes about it: a few steps of EM leave a poor start; then come quasi-Newton steps
- * (where there is a metric) or SQUAREM, until no more than `em_until` is to be gained; then
- * Newton's method to the end, if it may.  em_until = HUGE_VAL: straight on to Newton's method,
+ * (where there is a metric), Anderson's extrapolation (where it may look back at `memory` EM steps)
+ * or SQUAREM, until no more than `em_until` is to be gained; then Newton's method to the end, if it
+ * may.  em_until = HUGE_VAL: straight on to Newton's method,
  * whose derivatives cost no more than a step of EM. */
 typedef struct {
   int em_first;
   double em_until;
+  int memory;
   elbo_second_order second_order;
 } elbo_schedule;
 
@@ -115,7 +118,7 @@ typedef struct {
 typedef struct {
   elbo_status status;
   /* Steps of each kind; iterations is their sum. */
-  int iterations, em, squarem, quasi_newton, newton;
+  int iterations, em, squarem, anderson, quasi_newton, newton;
   double passes;    /* times the data were read, by the model's own count */
   double objective; /* at the optimum */
   double gradient;  /* max_j |g_j| se_j, se by second derivatives or the metric; else NaN */
