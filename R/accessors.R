@@ -88,3 +88,13 @@ cache_of <- element("cache") # an environment: what was computed on demand
 candidates_of <- element("selection")
 starts_of <- element("starts")
 emptier_of <- element("emptier") # the best fit with fewer components, for method "vb"
+
+# ---- of users' own models ----------------------------------------------------------------
+
+pattern_of <- element("pattern") # shape, names and bounds of the parameters
+own_data <- element("data")
+own_functions <- element("functions")
+directions_of <- element("directions") # in which theta is free, in columns
+q_of <- element("q")
+q_family <- element("family_of_q")
+draws_of <- element("draws")

@@ -88,6 +88,7 @@
 #' sparse, and other variants. In *Learning in Graphical Models*, 355--368.
 #' \doi{10.1007/978-94-011-5014-9_12}
 #' @family teaching
+#' @seealso [fit_em()], which climbs with the same functions.
 #' @examples
 #' # Neyman and Scott's pairs: z_n ~ N(0, 1), and two observations of variance theta around it.
 #' set.seed(1)

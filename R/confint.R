@@ -200,18 +200,29 @@ interval_matrix <- function(limits, parm, level) {
 
 wald_intervals <- function(fit, parm, level) {
   at <- match(parm, parameters_of(fit)$name)
-  role <- parameters_of(fit)$role[at]
   estimate <- unname(theta(fit)[at])
   se <- standard_errors(fit)[at]
   df <- rep(Inf, nrow(parameters_of(fit)))
   df[is_coefficient(fit)] <- summary_df(fit)
   half <- stats::qt((1 + level) / 2, df[at])
   out <- matrix(NA_real_, length(at), 2)
-  for (name in unique(role)) {
-    rows <- role == name & !is.na(se)
-    out[rows, ] <- wald_limits(estimate[rows], half[rows] * se[rows], name)
-  }
+  known <- !is.na(se)
+  out[known, ] <- parameter_limits(fit, at[known], estimate[known], (half * se)[known])
   interval_matrix(out, parm, level)
+}
+
+# Limits of the parameters in rows `at` of the table, within the range of each.
+parameter_limits <- function(fit, at, estimate, half_width) UseMethod("parameter_limits")
+
+#' @exportS3Method
+parameter_limits.elbo_fit <- function(fit, at, estimate, half_width) {
+  role <- parameters_of(fit)$role[at]
+  out <- matrix(NA_real_, length(at), 2)
+  for (name in unique(role)) {
+    rows <- role == name
+    out[rows, ] <- wald_limits(estimate[rows], half_width[rows], name)
+  }
+  out
 }
 
 # Estimate plus and minus `half_width`, on the scale on which no limit leaves the range.

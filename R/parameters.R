@@ -39,6 +39,8 @@ parameter_roles <- list(
   threshold = new_role(identity, identity, function(x) 1, c(-Inf, Inf), "fixed", FALSE),
   size = new_role(log, exp, function(x) 1 / x, c(0, Inf), "fixed", FALSE),
   sd = new_role(log, exp, function(x) 1 / x, c(0, Inf), "ran_pars", FALSE),
+  positive = new_role(log, exp, function(x) 1 / x, c(0, Inf), "fixed", TRUE), # of users' models
+  bounded = number_role,
   cor = new_role(atanh, tanh, function(x) 1 / (1 - x^2), c(-1, 1), "ran_pars", FALSE)
 )
 
