@@ -106,9 +106,18 @@ confint.elbo_fit <- function(object, parm = NULL, level = 0.95,
   )
   # Where no profile would tell more, there is no remedy to name.
   if (!"profile" %in% interval_types(object)) return(limits)
-  held <- parameters_of(object)$fixed[match(parm, parameters_of(object)$name)]
-  warn_intervals(limits, replace(theta(object)[parm], held, NA), type)
+  rows <- parameters_of(object)[match(parm, parameters_of(object)$name), ]
+  unheld <- type == "profile" & rows$block %in% own_blocks
+  if (any(unheld)) warn_no_profile(parm[unheld])
+  warn_intervals(limits, replace(theta(object)[parm], rows$fixed | unheld, NA), type)
   limits
+}
+
+warn_no_profile <- function(parm) {
+  warn(c(sprintf("%s cannot be held at a value, so that no profile is followed.",
+                 quote_names(parm)),
+         "Limits by the information are confint(fit), by simulation type = \"bootstrap\"."),
+       "elbo_warning_interval")
 }
 
 interval_types <- function(fit) UseMethod("interval_types")
@@ -234,11 +243,14 @@ wald_limits <- function(estimate, half_width, role) {
 # Profile likelihood ------------------------------------------------------------------------------
 
 profile_intervals <- function(fit, parm, level) {
+  block <- parameters_of(fit)$block[match(parm, parameters_of(fit)$name)]
   # A restricted likelihood has no coefficients.
-  integrated <- method_of(fit) == "reml" &
-    parameters_of(fit)$block[match(parm, parameters_of(fit)$name)] == "beta"
+  integrated <- method_of(fit) == "reml" & block == "beta"
+  unheld <- block %in% own_blocks
   limits <- wald_intervals(fit, parm, level)
-  limits[!integrated, ] <- t(profile_table(fit, parm[!integrated], level))
+  limits[unheld, ] <- NA
+  profiled <- !integrated & !unheld
+  limits[profiled, ] <- t(profile_table(fit, parm[profiled], level))
   limits
 }
 

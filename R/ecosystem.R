@@ -31,9 +31,29 @@ emm_basis.elbo_glmm <- function(object, trms, xlev, grid, ...) {
     if (!anyNA(nbasis)) nbasis <- rbind(nbasis, matrix(0, ncol(X) - nrow(nbasis), ncol(nbasis)))
     dffun <- function(k, dfargs) Inf # as predict()
   }
-  list(X = X, bhat = unname(coefficients), nbasis = nbasis, V = all_coefficients_cov(object),
+  V <- all_coefficients_cov(object)
+  own <- mean_threshold(object)
+  if (!is.null(own)) {
+    coefficients[colnames(X) == "(Intercept)"] <- -own$mean
+    V <- own$cov
+  }
+  list(X = X, bhat = unname(coefficients), nbasis = nbasis, V = V,
        dffun = dffun, dfargs = list(object = object, fit_df = fit_df),
        misc = link_words(object))
+}
+
+# Means of ordered categories are on the scale of the latent response, from the average of the
+# thresholds, as emmeans has those of polr() and clmm(); with the covariance of coefficients beside
+# minus that average.
+mean_threshold <- function(fit) {
+  own <- parameters_of(fit)$name[parameters_of(fit)$block == "threshold"]
+  if (length(own) == 0) return(NULL)
+  V <- vcov(fit, full = TRUE)
+  beta <- names(coef(fit))
+  L <- matrix(0, 1 + length(beta), ncol(V), dimnames = list(NULL, colnames(V)))
+  L[1, own] <- -1 / length(own)
+  L[cbind(1 + seq_along(beta), match(beta, colnames(V)))] <- 1
+  list(mean = mean(theta(fit)[own]), cov = L %*% V %*% t(L))
 }
 
 # Coefficients of ordered categories are told on the scale of the link only; emmeans knows counts by
@@ -82,7 +102,11 @@ get_predict.elbo_glmm <- function(model, newdata = fit_data(model), type = "resp
   if ("re.form" %in% names(call) && is.null(call[["re.form"]])) re.form <- NULL
   estimate <- predict(model, newdata = newdata, type = if (is.null(type)) "response" else type,
                       re.form = re.form, allow.new.levels = allow.new.levels)
-  with_rowid(data.frame(estimate = unname(estimate)), newdata)
+  # Categories stand below each other.
+  by_category <- if (is.matrix(estimate)) rep(colnames(estimate), each = nrow(estimate))
+  predicted <- data.frame(estimate = as.vector(estimate))
+  predicted$group <- by_category
+  with_rowid(predicted, newdata)
 }
 
 with_rowid <- function(predicted, newdata) {

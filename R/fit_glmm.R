@@ -201,7 +201,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
 
   parts <- glmm_frame(call, parent.frame(), family)
   design <- parts$design
-  if (is_gaussian_family(family)) check_glmm_magnitudes(design, names(parts$frame)[1])
+  check_glmm_magnitudes(design, names(parts$frame)[1])
   if (method == "vb" && factorization != "structured") {
     check_no_curves(design, sprintf("`factorization` = \"%s\"", factorization),
                     "Use \"structured\".")
@@ -474,10 +474,11 @@ without_aliased <- function(answer) {
   held <- answer$held
   lawless <- any(is.infinite(answer$law$sd))
   X <- design$X[, is.na(held_values(held, "beta")), drop = FALSE]
-  aliased <- aliased_columns(X, answer$result$pivots[seq_len(ncol(X))], lawless)
+  aliased <- aliased_columns(beside_thresholds(X, design),
+                             answer$result$pivots[seq_len(ncol(X))], lawless)
   keep <- !colnames(design$X) %in% aliased
   if (!lawless) {
-    design$aliased_by <- aliased_by(design$X[, keep, drop = FALSE],
+    design$aliased_by <- aliased_by(beside_thresholds(design$X[, keep, drop = FALSE], design),
                                     design$X[, aliased, drop = FALSE])
   }
   design$X <- keep_columns(design$X, keep)
@@ -486,6 +487,11 @@ without_aliased <- function(answer) {
     message("Dropped from the design, since they say nothing new: ", quote_names(aliased), ".")
   }
   list(design = design, held = held[!(held$block == "beta" & held$name %in% aliased), ])
+}
+
+# With the intercept that thresholds stand for.
+beside_thresholds <- function(X, design) {
+  if (is.null(design$response$levels)) X else cbind(`(Intercept)` = rep(1, nrow(X)), X)
 }
 
 # lm()'s own judgement, where there is doubt; with latent variables without a law in the way, that

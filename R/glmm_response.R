@@ -118,13 +118,21 @@ ascend_general <- function(design, held, method, control, make_priors = function
     list(result = result, design = design, held = held, law = list(sd = model$sd),
          priors = priors, method = method)
   }
-  answer <- climb(design, held, FALSE)
-  if (answer$result$status == ascent_status[["rank"]]) {
+  deficient <- thresholds_reach(design, held)
+  answer <- if (deficient) list(design = design, held = held) else climb(design, held, FALSE)
+  if (deficient || answer$result$status == ascent_status[["rank"]]) {
     kept <- without_aliased(answer)
     answer <- climb(kept$design, kept$held, TRUE)
   }
   check_ascent(answer$result, answer$design, method)
   answer
+}
+
+# Whether a combination of the columns is an intercept, which the C code does not see.
+thresholds_reach <- function(design, held) {
+  if (is.null(design$response$levels)) return(FALSE)
+  X <- design$X[, is.na(held_values(held, "beta")), drop = FALSE]
+  length(aliased_columns(beside_thresholds(X, design), NULL, FALSE)) > 0
 }
 
 # ---- estimates ---------------------------------------------------------------------------

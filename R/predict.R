@@ -449,7 +449,8 @@ row_fixed <- function(object, data, tell = FALSE) {
   if (is.null(data)) return(design_of(object)$X)
   terms <- stats::delete.response(terms(object))
   X <- new_columns(terms, data, xlevels_of(object), contrasts_of(object))
-  kept_columns(X, object, data, tell)
+  # Thresholds take the place of an intercept.
+  kept_columns(X, object, data, tell)[, colnames(design_of(object)$X), drop = FALSE]
 }
 
 row_smooth <- function(object, data) {

@@ -154,11 +154,21 @@ tidy_rows.elbo_glmm <- function(fit, effects, limits, level) {
 tidy_fixed <- function(fit, limits, level) {
   table <- summary(fit)$coefficients
   statistic <- ncol(table) - 1
-  with_intervals(data.frame(
+  table <- with_intervals(data.frame(
     term = as.character(rownames(table)),
     estimate = table[, "Estimate"], std.error = table[, "Std. Error"],
     statistic = table[, statistic], p.value = table[, statistic + 1]
   ), fit, rownames(table), limits)
+  add_rows(table, tidy_own(fit, limits))
+}
+
+# What the law of the response has of its own: thresholds, or the size. No test is of interest.
+tidy_own <- function(fit, limits) {
+  own <- parameters_of(fit)[parameters_of(fit)$block %in% own_blocks, ]
+  with_intervals(data.frame(
+    term = own$name, estimate = unname(theta(fit)[own$name]),
+    std.error = unname(standard_errors(fit)[own$name])
+  ), fit, own$name, limits)
 }
 
 tidy_variances <- function(fit, limits, level) {

@@ -105,3 +105,15 @@ test_that("emmeans meets every kind of fit", {
   }, works = sexes)
   expect_tool("joint_tests()", emmeans::joint_tests, works = sexes)
 })
+
+test_that("means of ordered categories are from the average threshold, as of clmm()", {
+  skip_if_not_installed("ordinal")
+  set.seed(1)
+  d <- data.frame(x = rnorm(60), g = gl(6, 10), f = gl(3, 1, 60))
+  d$o <- cut(d$x + rnorm(6)[d$g] + rnorm(60), 3, labels = 1:3, ordered_result = TRUE)
+  fit <- fit_glmm(o ~ x + f + (1 | g), d, family = cumulative())
+  peer <- ordinal::clmm(o ~ x + f + (1 | g), d, nAGQ = 25) # stops some 1e-4 off
+  of <- function(fit) as.data.frame(emmeans::emmeans(fit, ~ f))
+  expect_equal(of(fit)$emmean, of(peer)$emmean, tolerance = 1e-3)
+  expect_equal(of(fit)$SE, of(peer)$SE, tolerance = 1e-2)
+})

@@ -113,3 +113,18 @@ test_that("vb has a verdict, or says that there is none, after one step and at a
     }
   }
 })
+
+test_that("covariates of counts and of ordered responses are checked like those of lm()", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(40), g = gl(8, 5), count = rpois(40, 2))
+  d$o <- factor(pmin(d$count, 2), ordered = TRUE)
+  for (unit in c(1e200, 1e-200)) {
+    off <- transform(d, x = x * unit)
+    expect_error(fit_glmm(count ~ x + (1 | g), off, family = poisson()), "divide `x`",
+                 class = "elbo_error_data")
+    expect_error(fit_glmm(count ~ 1 + (x | g), off, family = poisson()), "divide `x`",
+                 class = "elbo_error_data")
+    expect_error(fit_glmm(o ~ x + (1 | g), off, family = cumulative()), "divide `x`",
+                 class = "elbo_error_data")
+  }
+})

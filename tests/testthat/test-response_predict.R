@@ -100,3 +100,45 @@ test_that("what these models do not predict is refused", {
   laplace <- update(fit, control = elbo_control(quadrature = 1))
   expect_error(predict(laplace, se.fit = TRUE), "Laplace", class = "elbo_error_not_available")
 })
+
+stages <- function() {
+  set.seed(1)
+  d <- data.frame(x = rnorm(60), g = gl(6, 10), a = gl(2, 1, 60))
+  d$o <- cut(d$x + rnorm(6)[d$g] + rnorm(60), 3, labels = 1:3, ordered_result = TRUE)
+  d
+}
+
+test_that("ordered responses are predicted for new rows, without an intercept", {
+  d <- stages()
+  fit <- fit_glmm(o ~ x * a + (1 | g), d, family = cumulative())
+  for (type in c("link", "response")) {
+    expect_equal(predict(fit, d, type = type), predict(fit, type = type))
+  }
+  expect_identical(simulate(fit, seed = 1, newdata = d)$sim_1, simulate(fit, seed = 1)$sim_1)
+  new <- data.frame(x = c(NA, 1), a = factor(1, levels = 1:2), g = 9)
+  shares <- predict(fit, new, type = "response", allow.new.levels = TRUE)
+  expect_identical(is.na(shares[, 1]), c(`1` = TRUE, `2` = FALSE))
+  expect_equal(sum(shares[2, ]), 1)
+  expect_length(predict(fit, d[0, ]), 0)
+})
+
+test_that("columns that thresholds reach are dropped, and are told in new rows", {
+  d <- stages()
+  d <- transform(d, one = 7, first = as.numeric(a == 1), second = as.numeric(a == 2))
+  expect_message(fit <- fit_glmm(o ~ one + x + (1 | g), d, family = cumulative()), "`one`")
+  alone <- fit_glmm(o ~ x + (1 | g), d, family = cumulative())
+  expect_equal(theta(fit), theta(alone), tolerance = 1e-8)
+  expect_message(fit <- fit_glmm(o ~ first + second + (1 | g), d, family = cumulative()),
+                 "`second`")
+  expect_equal(predict(fit, d), predict(fit))
+  expect_warning(at <- predict(fit, data.frame(first = 1, second = 1), re.form = NA), "`second`",
+                 class = "elbo_warning_not_identified")
+  expect_true(is.na(at))
+})
+
+test_that("thresholds and sizes have no profile, which is said", {
+  fit <- fit_glmm(o ~ x + (1 | g), stages(), family = cumulative())
+  expect_warning(limits <- confint(fit, c("threshold__1|2", "x"), type = "profile"),
+                 "`threshold__1|2` cannot be held", fixed = TRUE, class = "elbo_warning_interval")
+  expect_identical(is.na(limits[, 1]), c("threshold__1|2" = TRUE, x = FALSE))
+})

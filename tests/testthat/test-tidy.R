@@ -126,3 +126,14 @@ test_that("coefficients tested by z have a row each", {
   expect_equal(table$statistic, mean * sqrt(sum(1 / d$s^2)))
   expect_equal(table$p.value, 2 * pnorm(-table$statistic))
 })
+
+test_that("tidy() has thresholds and sizes too", {
+  set.seed(1)
+  d <- data.frame(g = gl(6, 10), x = rnorm(60))
+  d$o <- cut(d$x + rnorm(6)[d$g] + rnorm(60), 3, labels = 1:3, ordered_result = TRUE)
+  fit <- fit_glmm(o ~ x + (1 | g), d, family = cumulative())
+  table <- tidy(fit, conf.int = TRUE)
+  expect_identical(table$term, c("x", "threshold__1|2", "threshold__2|3", "sd__(Intercept)"))
+  expect_equal(table$estimate[2:3], unname(c(theta(fit)[3:4])))
+  expect_equal(table$conf.low[2:3], unname(confint(fit, "theta_")[2:3, 1]))
+})
