@@ -42,8 +42,11 @@ check_contract <- function(x, class, env) {
   }
   missing <- setdiff(fit_elements, names(x))
   if (length(missing) > 0) wrong("has no %s.", quote_names(missing))
+  # Where the class is made its methods are at hand as a rule; a look at all that are registered is
+  # slow.
   has_method <- function(hook) {
-    any(vapply(class, function(one) {
+    exists_here <- function(one) exists(paste0(hook, ".", one), envir = env, mode = "function")
+    any(vapply(class, exists_here, NA)) || any(vapply(class, function(one) {
       !is.null(utils::getS3method(hook, one, optional = TRUE, envir = env))
     }, NA))
   }
@@ -104,8 +107,8 @@ ascent_trace <- function(rows) {
   rows[is.nan(rows)] <- NA # C has no NA
   steps <- c("start", "E", "M", "squarem", "newton", "local", "global", "quasi-newton",
              "anderson")
-  data.frame(iteration = as.integer(rows[1, ]), step = steps[rows[2, ] + 1L], elbo = rows[3, ],
-             log_evidence = rows[4, ], kl = rows[5, ])
+  table_of(list(iteration = as.integer(rows[1, ]), step = steps[rows[2, ] + 1L], elbo = rows[3, ],
+                log_evidence = rows[4, ], kl = rows[5, ]))
 }
 
 nothing_to_gain <- 1e-8 # of a log-likelihood

@@ -281,7 +281,7 @@ glmm_constants <- function(prior, design, method = "em") {
 }
 
 glmm_parameters <- function(design) {
-  rbind(
+  bind_parameters(
     parameter_rows("beta", colnames(design$X)),
     law_parameters(design),
     parameter_rows("smooth", curve_labels(design$curves)),

@@ -34,11 +34,9 @@ theta_parts <- function(fit, theta = theta_of(fit)) {
 
 # Row and column in Sigma of each correlation, in the order of theta().
 covariance_pairs <- function(block) {
-  pairs <- lapply(split(seq_along(block), block), function(rows) {
-    if (length(rows) > 1) t(utils::combn(rows, 2))
-  })
-  pairs <- do.call(rbind, pairs)
-  if (is.null(pairs)) matrix(0L, 0, 2) else pairs
+  later <- rev(seq_along(block)) - 1L # how many columns come after each
+  pairs <- cbind(rep(seq_along(block), later), sequence(later, seq_along(block) + 1L))
+  pairs[block[pairs[, 1]] == block[pairs[, 2]], , drop = FALSE]
 }
 
 # An answer that needs other optima climbs to them the quickest way, whatever the fit itself shows.

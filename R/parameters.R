@@ -11,6 +11,7 @@
 #   boundary      whether the estimate is at the end of its range
 #
 #   parameter_rows(block, ...)         rows of the table, names included
+#   bind_parameters(...)               tables one below the other, NULL for none
 #   of_components(rows, components)    the same rows for each component
 #   which_parameters(fit, block, ...)  numbers of the rows with these columns
 #   stem_names(parameters)             names without group and component: "sd__age"
@@ -65,11 +66,23 @@ parameter_rows <- function(block, term1 = NA_character_, term2 = NA_character_,
   columns <- list(block = block, role = unname(role), group = group, term1 = term1, term2 = term2,
                   component = component, fixed = fixed, boundary = FALSE)
   n <- if (any(lengths(columns) == 0)) 0L else max(lengths(columns))
-  rows <- as.data.frame(lapply(columns, rep_len, n))
+  columns <- lapply(columns, rep_len, n)
   for (name in c("block", "role", "group", "term1", "term2")) {
-    rows[[name]] <- as.character(rows[[name]])
+    columns[[name]] <- as.character(columns[[name]])
   }
-  cbind(name = parameter_names(rows), rows)
+  table_of(c(list(name = parameter_names(columns)), columns))
+}
+
+# A data frame of columns that are known to be alike. data.frame() and rbind(), which look into
+# everything, would take a third of the time of a small fit.
+table_of <- function(columns) {
+  structure(columns, class = "data.frame", row.names = .set_row_names(length(columns[[1]])))
+}
+
+bind_parameters <- function(...) {
+  tables <- Filter(length, list(...))
+  columns <- names(tables[[1]])
+  table_of(sapply(columns, function(name) unlist(lapply(tables, `[[`, name)), simplify = FALSE))
 }
 
 of_components <- function(rows, components) {
@@ -105,21 +118,30 @@ parameter_names <- function(parameters) append_part(term_names(parameters), para
 term_names <- function(parameters) append_part(stem_names(parameters), parameters$group)
 
 append_part <- function(name, part) {
-  paste0(name, ifelse(is.na(part), "", paste0("|", part)), recycle0 = TRUE)
+  known <- !is.na(part)
+  name[known] <- paste0(name[known], "|", part[known])
+  name
 }
 
 # "age", "sd__age", "cor__(Intercept).age", "prob__colour.red", "sigma|Female", "weight".
 stem_names <- function(parameters) {
-  terms <- inner_terms(parameters)
-  word <- block_words[parameters$block]
-  ifelse(is.na(parameters$term1), parameters$block,
-         ifelse(parameters$block == "sigma", paste0("sigma|", terms),
-                ifelse(is.na(word), terms, paste0(word, "__", terms))))
+  names <- inner_terms(parameters)
+  word <- unname(block_words[parameters$block])
+  said <- !is.na(word)
+  names[said] <- paste0(word[said], "__", names[said])
+  sigma <- parameters$block == "sigma"
+  names[sigma] <- paste0("sigma|", names[sigma])
+  alone <- is.na(parameters$term1)
+  names[alone] <- parameters$block[alone]
+  names
 }
 
 inner_terms <- function(parameters) {
-  first <- ifelse(is.na(parameters$term1), "", parameters$term1)
-  ifelse(is.na(parameters$term2), first, paste0(first, ".", parameters$term2))
+  terms <- parameters$term1
+  terms[is.na(terms)] <- ""
+  pair <- !is.na(parameters$term2)
+  terms[pair] <- paste0(terms[pair], ".", parameters$term2[pair])
+  terms
 }
 
 # As people read them, without group and component: "age", "sd age", "cor (Intercept), age",

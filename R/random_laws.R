@@ -18,13 +18,13 @@
 
 law_shape <- function(design) {
   block <- column_blocks(design)
-  terms <- lapply(unique(block), function(b) {
-    term <- Find(function(term) match(b, block) %in% term$columns, design$random)
-    if (sum(block == b) < 2 || is.null(term)) list(law = "us", common = FALSE)
-    else term[c("law", "common")]
-  })
+  term_of <- rep(seq_along(design$random), lengths(lapply(design$random, `[[`, "columns")))
+  terms <- design$random[term_of[!duplicated(block)]]
   law <- vapply(terms, `[[`, "", "law")
   common <- vapply(terms, function(term) isTRUE(term$common), NA)
+  single <- tabulate(block, length(terms)) < 2
+  law[single] <- "us"
+  common[single] <- FALSE
   pairs <- covariance_pairs(block)
   of_pair <- block[pairs[, 1]]
   cor_key <- ifelse(law[of_pair] == "us", paste(pairs[, 1], pairs[, 2]), paste("block", of_pair))
@@ -49,7 +49,7 @@ law_parameters <- function(design) {
   law <- shape$law[column_blocks(design)[pairs[, 1]]]
   own <- law == "us"
   block <- ifelse(law == "ar1", "rho", "cor")
-  rbind(
+  bind_parameters(
     parameter_rows("sd", ifelse(shape$common[column_blocks(design)], "", terms)[shape$has_sd],
                    group = groups[shape$has_sd]),
     parameter_rows(block, ifelse(own, terms[pairs[, 1]], ""),

@@ -142,7 +142,8 @@ straight_formula <- function(formula) {
 is_smooth <- function(expr) is_call_to(expr, "s")
 
 has_smooth <- function(expr) {
-  is_smooth(expr) || (is.call(expr) && any(vapply(as.list(expr), has_smooth, NA)))
+  "s" %in% all.names(expr) &&
+    (is_smooth(expr) || (is.call(expr) && any(vapply(as.list(expr), has_smooth, NA))))
 }
 
 # As random terms, smooth terms are terms of the sum that the right-hand side is.
