@@ -82,8 +82,10 @@
 #' With one grouping factor `"em"` integrates the latent variables by adaptive Gauss-Hermite
 #' quadrature, whose nodes grow until the log-likelihood and the estimates stop moving, or are as
 #' many as [elbo_control()] says; one node is Laplace's method, which is also that of several
-#' factors. Without `( | )` the fit is that of [stats::glm()]. Tests are z tests, and there is no
-#' restricted likelihood.
+#' factors. Where one latent term needs many nodes, they become those of the trapezoidal rule on a
+#' window around each posterior. The first steps of [elbo_trace()] are by few nodes; where their
+#' number grows a step `"E"` shows the log-likelihood anew. Without `( | )` the fit is that of
+#' [stats::glm()]. Tests are z tests, and there is no restricted likelihood.
 #'
 #' Where a combination of the coefficients separates the responses (all of one level of a factor are
 #' 0, say) the likelihood rises without end along it: such a fit is refused, by an exact test, and

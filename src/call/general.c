@@ -187,8 +187,9 @@ static void add_normal_elbo(call_list *out, general_work *w, const double *mean,
   call_list_double(out, "elbo_normal", value);
 }
 
-/* Of several factors a list, `latent`: by Laplace's method, so that modes are means. */
-static void add_crossed(call_list *out, general_work *w) {
+/* Of several factors a list, `latent`: by Laplace's method, so that modes are means; elbo: that of
+ * its q as well. */
+static void add_crossed(call_list *out, general_work *w, int elbo) {
   const general_crossed *crossed = w->crossed;
   if (general_evaluate(w, GENERAL_GRADIENT) != ELBO_OK)
     Rf_error("internal error: no posterior at an optimum");
@@ -211,11 +212,11 @@ static void add_crossed(call_list *out, general_work *w) {
   }
   call_list_add(out, "latent", latent);
   UNPROTECT(1);
-  add_normal_elbo(out, w, NULL, NULL);
+  if (elbo) add_normal_elbo(out, w, NULL, NULL);
 }
 
 /* Posterior means (m x q), covariances (q x q x m) and modes (m x q) of u. */
-static void add_latent(call_list *out, general_work *w) {
+static void add_latent(call_list *out, general_work *w, int elbo) {
   const int q = w->par.q, m = w->rows.m, d_m[2] = {m, q}, d_c[3] = {q, q, m};
   const size_t Q = (size_t)q;
   double *v_mean = (double *)R_alloc((size_t)m * Q + 1, 8), laplace;
@@ -234,7 +235,7 @@ static void add_latent(call_list *out, general_work *w) {
     for (int r = 0; r < q; r++) mean[g + (size_t)m * (size_t)r] = u[r];
   }
   call_list_double(out, "laplace", laplace);
-  if (w->rule.each == 1) add_normal_elbo(out, w, v_mean, v_cov);
+  if (elbo && w->rule.each == 1) add_normal_elbo(out, w, v_mean, v_cov);
 }
 
 /* How posterior means of u move with (beta, eta, psi), in the caller's units: q x n_theta x m.  By
@@ -311,7 +312,7 @@ SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
     call_list_double(&out, "log_evidence", w.at.value);
     add_derivatives(&out, &w);
     add_estimates(&out, &w);
-    (w.crossed ? add_crossed : add_latent)(&out, &w);
+    (w.crossed ? add_crossed : add_latent)(&out, &w, 0);
     call_list_int(&out, "nodes", w.rule.each);
     call_list_double(&out, "accuracy", w.accuracy);
   }
@@ -331,7 +332,7 @@ SEXP call_general_at(SEXP model, SEXP theta) {
   if (w.crossed || w.points) nodes = 1;
   if (status == ELBO_OK && nodes == 0) status = general_grow_nodes(&w);
   if (status == ELBO_OK && nodes > 0) {
-    w.few = w.differences = 1;
+    w.few = w.differences = nodes == 1 || call_int(model, "quadrature", 0, 1000) > 0;
     status = general_set_nodes(&w, nodes);
   }
   if (status == ELBO_OK) status = general_evaluate(&w, GENERAL_VALUE);
@@ -341,7 +342,7 @@ SEXP call_general_at(SEXP model, SEXP theta) {
     call_list_double(&out, "log_evidence", w.at.value);
     add_derivatives(&out, &w);
     add_estimates(&out, &w);
-    (w.crossed ? add_crossed : add_latent)(&out, &w);
+    (w.crossed ? add_crossed : add_latent)(&out, &w, 1);
     if (!w.crossed) add_scores(&out, &w);
     if (!w.crossed) add_moves(&out, &w);
     call_list_int(&out, "nodes", w.rule.each);

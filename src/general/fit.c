@@ -102,23 +102,31 @@ static double value_moves(const general_work *w) {
 }
 static const double ESTIMATE_MOVES = 1e-5;
 
-elbo_status general_grow_nodes(general_work *w) {
+/* Until the value moves by no more than that, from the number that there is. */
+static elbo_status grow_until(general_work *w, double enough) {
   double before, value;
-  w->few = w->differences = 0;
-  elbo_status status = general_set_nodes(w, FIRST_NODES);
-  if (status == ELBO_OK) status = general_log_evidence(w, &value);
+  elbo_status status = general_log_evidence(w, &value);
   for (int next = more_nodes(w); next > 0 && status == ELBO_OK; next = more_nodes(w)) {
     const general_kept kept = general_keep_nodes(w);
     before = value;
     status = general_set_nodes(w, next);
     if (status == ELBO_OK) status = general_log_evidence(w, &value);
-    w->accuracy = fabs(value - before);
-    if (status == ELBO_OK && w->accuracy <= value_moves(w)) {
+    const double moved = fabs(value - before), least = fmax(enough, value_moves(w));
+    w->accuracy = moved;
+    if (status == ELBO_OK && moved <= least) {
       general_put_back_nodes(w, &kept);
       break;
     }
+    /* Of equidistant nodes the error falls as a power of their number. */
+    if (kept.rule.fall > 0.0 && pow(moved, (double)next / kept.rule.each) <= 0.1 * least) break;
   }
   return status;
+}
+
+elbo_status general_grow_nodes(general_work *w) {
+  w->few = w->differences = 0;
+  const elbo_status status = general_set_nodes(w, FIRST_NODES);
+  return status == ELBO_OK ? grow_until(w, 0.0) : status;
 }
 
 /* Whether more nodes would move the value at theta, or the estimates; they are kept where so. */
@@ -128,9 +136,12 @@ static elbo_status nodes_suffice(general_work *w, int *suffice) {
   *suffice = 1;
   elbo_status status = general_log_evidence(w, &before);
   if (next == 0 || w->rows.q == 0 || status != ELBO_OK) return status;
+  status = general_hessian(w, &before, g, H);
+  if (status != ELBO_OK) return status;
   const general_kept kept = general_keep_nodes(w);
   status = general_set_nodes(w, next);
-  if (status == ELBO_OK) status = general_hessian(w, &value, g, H);
+  if (status == ELBO_OK) status = general_derivatives(w, g, NULL);
+  value = w->at.value;
   if (status == ELBO_OK) status = general_newton_step(H, g, n, step, work);
   if (status != ELBO_OK) return status;
   w->accuracy = fabs(value - before);
@@ -141,9 +152,11 @@ static elbo_status nodes_suffice(general_work *w, int *suffice) {
 
 /* ---- the climb ------------------------------------------------------------------------------- */
 
-enum { ROUGH_STEPS = 50 };
+enum { ROUND_STEPS = 4, ROUNDS = 12 };
 
-static const double ROUGH = 1e-2; /* of a standard error */
+static const double NEARLY = 1e-2; /* of the value */
+static const double HARDLY = 1e-3;
+static const double ROUGH = 1e-3; /* of a standard error */
 
 /* A climb with more nodes goes on where the last one ended: its start is an E-step with them. */
 typedef struct {
@@ -173,30 +186,45 @@ static void add_counts(elbo_result *to, const elbo_result *before) {
   to->newton += before->newton;
 }
 
-/* With few nodes, untold, to where the number of nodes is found; a climb by EM alone then starts
- * where it would have. */
-static elbo_status climb_roughly(general_work *w, const elbo_control *control,
-                                 const elbo_hooks *hooks, double *memory) {
-  const elbo_hooks untold = {hooks->poll, NULL, hooks->ctx};
-  const int n = w->par.n_theta, by_em = control->accelerate != ELBO_ACCELERATE_AUTO;
-  double *start = w->difference_space;
+/* With the first nodes, and more where these do not do, to where their number is found. */
+static elbo_status climb_roughly(general_work *w, const elbo_control *control, going_on *rest,
+                                 const elbo_hooks *hooks, double *memory, elbo_result *result) {
   elbo_control settings = *control;
-  elbo_result result;
-  memcpy(start, w->theta, (size_t)n * sizeof(double));
+  elbo_result before = {0};
   settings.accelerate = ELBO_ACCELERATE_AUTO;
   settings.tol = ROUGH;
-  settings.max_iter = ROUGH_STEPS;
-  w->few = 1;
+  w->few = w->differences = 0;
   elbo_status status = general_set_nodes(w, FIRST_NODES);
-  if (status != ELBO_OK) return status;
-  elbo_model model = general_model(w);
-  model.schedule.em_first = 0;
-  model.propose = NULL;
-  status = elbo_ascend(&model, w, &settings, &untold, memory, &result);
-  if (status >= 0 || status == ELBO_E_DESCENT) status = general_grow_nodes(w);
-  if (status != ELBO_OK || !by_em) return status;
+  for (int round = 0, near = 0; !near && status == ELBO_OK; round++) {
+    elbo_model model = general_model(w);
+    model.propose = NULL;
+    if (round > 0) model.schedule.em_first = 0;
+    settings.max_iter = smaller(ROUND_STEPS, larger(control->max_iter - rest->before, 1));
+    status = elbo_ascend(&model, w, &settings, hooks, memory, result);
+    add_counts(result, &before);
+    before = *result;
+    rest->before = result->iterations;
+    if (status < 0 && status != ELBO_E_DESCENT) return status;
+    near = status == ELBO_OK || round == ROUNDS - 1 || rest->before >= control->max_iter;
+    status = grow_until(w, near ? 0.0 : NEARLY);
+  }
+  return status;
+}
+
+/* A climb by EM alone starts anew, once it is known by how many nodes. */
+static elbo_status find_nodes(general_work *w, const elbo_control *control, going_on *rest,
+                              double *memory, elbo_result *before) {
+  const elbo_hooks told = {poll, trace, rest}, untold = {poll, NULL, rest};
+  const int n = w->par.n_theta;
+  double *start = w->difference_space;
+  elbo_result result;
+  if (control->accelerate == ELBO_ACCELERATE_AUTO)
+    return climb_roughly(w, control, rest, &told, memory, before);
+  memcpy(start, w->theta, (size_t)n * sizeof(double));
+  const elbo_status status = climb_roughly(w, control, rest, &untold, memory, &result);
+  rest->before = 0;
   memcpy(w->theta, start, (size_t)n * sizeof(double));
-  return general_set_theta(w, w->theta);
+  return status == ELBO_OK ? general_set_theta(w, w->theta) : status;
 }
 
 elbo_status general_climb(general_work *w, int nodes, const elbo_control *control,
@@ -206,25 +234,29 @@ elbo_status general_climb(general_work *w, int nodes, const elbo_control *contro
   going_on rest = {hooks, 0};
   const elbo_hooks told = {poll, trace, &rest};
   w->few = w->differences = nodes > 0;
-  elbo_status status =
-      nodes > 0 ? general_set_nodes(w, nodes) : climb_roughly(w, control, hooks, memory);
+  elbo_status status = nodes > 0 ? general_set_nodes(w, nodes)
+                                 : find_nodes(w, control, &rest, memory, &before);
+  /* Nodes do where they were found to, if that is near. */
+  int found = nodes == 0 && control->accelerate == ELBO_ACCELERATE_AUTO;
+  const double value = w->at.value;
   for (int suffice = 0; !suffice && status >= 0;) {
     elbo_model model = general_model(w);
     if (rest.before > 0) model.schedule.em_first = 0;
+    settings.max_iter = larger(control->max_iter - rest.before, 1);
     status = elbo_ascend(&model, w, &settings, &told, memory, result);
     add_counts(result, &before);
     before = *result;
     rest.before = result->iterations;
-    settings.max_iter = larger(control->max_iter - result->iterations, 1);
     if (nodes > 0) break;
     if (status == ELBO_E_DESCENT && !w->few) {
       /* An M-step raises the ELBO up to what the nodes miss, which was more than rounding: go on
        * by the quadrature's own value and its exact gradient. */
       w->few = w->differences = 1;
-      status = ELBO_OK;
+      status = general_set_nodes(w, w->rule.each);
       continue;
     }
-    if (status != ELBO_OK) break;
+    if (status != ELBO_OK || (found && w->at.value - value < HARDLY)) break;
+    found = 0;
     const elbo_status checked = nodes_suffice(w, &suffice);
     if (checked != ELBO_OK) return checked;
   }

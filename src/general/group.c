@@ -15,11 +15,29 @@ enum { MOST_STEPS = 200, MOST_HALVINGS = 60, CHUNK = 64, MOST_SPACE = 1 << 19 };
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-elbo_status general_rule_init(general_rule *rule, int each, int q, const elbo_memory *mem) {
-  double *node = elbo_doubles(mem, (size_t)each), *weight = elbo_doubles(mem, (size_t)each);
-  double *scaled = elbo_doubles(mem, (size_t)each), *work = elbo_doubles(mem, 2 * (size_t)each);
-  const elbo_status status = quadrature_normal(each, node, weight, scaled, work);
+enum { MOST_HERMITE = 11 };
+
+/* What is left out beyond has some 1e-11 of the mass; of several terms a window along their axes
+ * leaves out more. */
+static const double FALL = 24.0;
+
+static elbo_status one_dimension(general_rule *rule, double *node, double *scaled, double *work) {
+  const int each = rule->each;
+  if (rule->fall == 0.0) return quadrature_normal(each, node, work, scaled, work + each);
+  for (int k = 0; k < each; k++) {
+    node[k] = (2.0 * k - (each - 1)) / (each - 1);
+    scaled[k] = 2.0 / (each - 1);
+  }
+  return ELBO_OK;
+}
+
+elbo_status general_rule_init(general_rule *rule, int each, int few, int q,
+                              const elbo_memory *mem) {
+  double *node = elbo_doubles(mem, (size_t)each), *scaled = elbo_doubles(mem, (size_t)each);
+  double *work = elbo_doubles(mem, 3 * (size_t)each);
   rule->each = each;
+  rule->fall = few || q != 1 || each <= MOST_HERMITE ? 0.0 : FALL;
+  const elbo_status status = one_dimension(rule, node, scaled, work);
   rule->n_node = 1;
   for (int d = 0; d < q; d++) rule->n_node *= each;
   rule->padded = rows_padded(rule->n_node);
@@ -103,7 +121,8 @@ typedef struct {
   const general_point *at;
   int first, n, p, q;
   const double *y, *size, *weight, *X, *Z;
-  double h, log_det; /* at the mode; log |C| */
+  double h, log_det; /* at the mode; log |C|, less that of the half widths of a window */
+  double middle[GENERAL_MAX_TERMS], half[GENERAL_MAX_TERMS]; /* of the window, as z */
   double C[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS], inverse[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
 } group;
 
@@ -204,6 +223,50 @@ static elbo_status find_mode(group *G, double *mode, general_space *s) {
   return ELBO_E_NOT_FINITE;
 }
 
+/* ---- the window ------------------------------------------------------------------------------ */
+
+enum { MOST_LOOKS = 60 };
+
+/* t > 0 where h has fallen by `fall` from the mode along sign times direction d of z, near enough
+ * for windows not to jump with the parameters.  As far as the fall is a power of t a step of
+ * Newton's method in logarithms finds it at once. */
+static double falls_at(const group *G, const double *mode, int d, double sign, double fall,
+                       general_space *s) {
+  const int q = G->q;
+  double v[GENERAL_MAX_TERMS], t = sqrt(2.0 * fall);
+  for (int look = 0; look < MOST_LOOKS; look++) {
+    double slope = 0.0;
+    for (int c = 0; c < q; c++) v[c] = mode[c] + sign * t * G->inverse[d + q * c];
+    const double fallen = G->h - log_joint(G, v, s);
+    if (fabs(fallen - fall) < 1e-3 * fall) break;
+    for (int c = 0; c < q; c++) {
+      double by_v = v[c];
+      for (int i = 0; i < G->n; i++) by_v -= s->at_x[i] * s->a[q * i + c];
+      slope += sign * by_v * G->inverse[d + q * c];
+    }
+    const double power = t * slope / fallen;
+    if (isfinite(power) && fallen > 0.0)
+      t *= fmin(fmax(pow(fall / fallen, 1.0 / fmin(fmax(power, 1.0), 16.0)), 0.25), 4.0);
+    else
+      t *= 0.5;
+  }
+  return t;
+}
+
+/* z of the rule is middle + half times its nodes. */
+static void find_window(group *G, const double *mode, const general_rule *rule, general_space *s) {
+  for (int d = 0; d < G->q; d++) {
+    G->middle[d] = 0.0;
+    G->half[d] = 1.0;
+    if (rule->fall == 0.0) continue;
+    const double up = falls_at(G, mode, d, 1.0, rule->fall, s);
+    const double down = falls_at(G, mode, d, -1.0, rule->fall, s);
+    G->middle[d] = 0.5 * (up - down);
+    G->half[d] = 0.5 * (up + down);
+    G->log_det -= log(G->half[d]);
+  }
+}
+
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
 static double lanes(v8 x) {
@@ -231,12 +294,13 @@ static void add_lanes(double a, const double *x, double *y, int n) {
 static void at_nodes(const group *G, const general_rule *rule, const double *mode, int k0, int n,
                      general_space *s) {
   const int q = G->q;
+  for (int d = 0; d < q; d++)
+    for (int k = 0; k < n; k++)
+      s->z[n * d + k] = G->middle[d] + G->half[d] * rule->z[rule->padded * d + k0 + k];
   for (int c = 0; c < q; c++) {
     double *v = s->v + n * c;
     for (int k = 0; k < n; k++) v[k] = mode[c];
-    memcpy(s->z + n * c, rule->z + rule->padded * c + k0, (size_t)n * sizeof(double));
-    for (int d = c; d < q; d++)
-      add_lanes(G->inverse[d + q * c], rule->z + rule->padded * d + k0, v, n);
+    for (int d = c; d < q; d++) add_lanes(G->inverse[d + q * c], s->z + n * d, v, n);
   }
   memset(s->h, 0, (size_t)n * sizeof(double));
   for (int c = 0; c < q; c++)
@@ -453,7 +517,7 @@ static void add_row_hessian(const group *G, double scale, const general_space *s
 }
 
 static void add_group(const group *G, const node_sums *sum, const double *mode, int n_own,
-                      int points, general_order order, const general_space *s, general_sums *out) {
+                      int stay, general_order order, const general_space *s, general_sums *out) {
   const int p = G->p, q = G->q, N = p + q * (q + 1) / 2 + n_own, n_moment = general_n_moment(q);
   const double scale = 1.0 / sum->total;
   for (int c = 0; c < q; c++)
@@ -467,7 +531,7 @@ static void add_group(const group *G, const node_sums *sum, const double *mode, 
     out->score[a] += s->score[a];
     out->gradient[a] += s->score[a];
   }
-  if (!points) add_movement(G, sum, mode, n_own, s, out->gradient);
+  if (!stay) add_movement(G, sum, mode, n_own, s, out->gradient);
   if (order < GENERAL_HESSIAN) return;
   add_row_hessian(G, scale, s, N, out->complete);
   for (int b = 0; b < N; b++)
@@ -494,7 +558,7 @@ static void add_with_slope(int q, int n, int N, general_space *s, double *with_s
 }
 
 static void fill_posterior(const group *G, const node_sums *sum, int n_node, int N,
-                           const double *score, double constant, general_posterior *out) {
+                           const double *score, general_posterior *out) {
   const int q = G->q;
   for (int c = 0; c < q; c++) out->mean[c] = sum->v[c] / sum->total;
   for (int c = 0; c < q; c++)
@@ -508,7 +572,6 @@ static void fill_posterior(const group *G, const node_sums *sum, int n_node, int
     for (int c = 0; c < q; c++)
       out->with_slope[c + q * a] =
           out->with_slope[c + q * a] / sum->total - out->mean[c] * score[a];
-  out->laplace = constant + G->h - G->log_det;
 }
 
 elbo_status general_group(const general_rows *rows, const general_point *at,
@@ -521,6 +584,8 @@ elbo_status general_group(const general_rows *rows, const general_point *at,
   open_group(&G, rows, at, g, s);
   const elbo_status status = find_mode(&G, mode, s);
   if (status != ELBO_OK) return status;
+  const double log_det = G.log_det;
+  find_window(&G, mode, rule, s);
   if (order > GENERAL_VALUE) {
     memset(s->moment, 0, (size_t)(general_n_moment(q) * G.n) * sizeof(double));
     memset(s->score, 0, (size_t)N * sizeof(double));
@@ -548,10 +613,13 @@ elbo_status general_group(const general_rows *rows, const general_point *at,
     if (posterior && posterior->with_slope) add_with_slope(q, n, N, s, posterior->with_slope);
   }
   const double constant = n_own > 0 ? own_constant(&G) : 0.0;
+  /* A window's nodes are many enough for their movement not to matter. */
+  const int stay = rule->points || rule->fall > 0.0;
   const double integral = rule->points ? 0.0 : log(sum.total) - G.log_det;
   sums->value += constant + G.h + integral - 0.5 * q * LOG_2PI;
-  if (order > GENERAL_VALUE) add_group(&G, &sum, mode, n_own, rule->points, order, s, sums);
-  if (posterior) fill_posterior(&G, &sum, rule->n_node, N, s->score, constant, posterior);
+  if (order > GENERAL_VALUE) add_group(&G, &sum, mode, n_own, stay, order, s, sums);
+  if (posterior) fill_posterior(&G, &sum, rule->n_node, N, s->score, posterior);
+  if (posterior) posterior->laplace = constant + G.h - log_det;
   return isfinite(sums->value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
@@ -567,6 +635,7 @@ elbo_status general_group_change(const general_rows *rows, const general_point *
   open_group(&G, rows, from, g, s);
   const elbo_status status = find_mode(&G, mode, s);
   if (status != ELBO_OK) return status;
+  find_window(&G, mode, rule, s);
   double constant = n_own > 0 ? -own_constant(&G) : 0.0;
   for (int c = 0; c < q; c++) constant += log(fabs(inverse[c * (q + 1)]));
   for (int k0 = 0; k0 < rule->padded; k0 += s->chunk) {

@@ -4,7 +4,9 @@
 
 #include "general/types.h"
 
-elbo_status general_rule_init(general_rule *rule, int each, int q, const elbo_memory *mem);
+/* Gauss and Hermite's where few are meant, whose value has a derivative, or are enough, and of
+ * several terms. */
+elbo_status general_rule_init(general_rule *rule, int each, int few, int q, const elbo_memory *mem);
 void general_space_init(general_space *s, const general_rows *rows, int n_own,
                         const general_rule *rule, const elbo_memory *mem);
 /* Adds group g to the sums, to the order that is wanted.  mode (q) is where Newton's method starts,

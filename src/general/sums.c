@@ -107,7 +107,7 @@ elbo_status general_set_nodes(general_work *w, int each) {
     w->rule.each = each;
     return each == 1 ? ELBO_OK : ELBO_E_DIM;
   }
-  const elbo_status status = general_rule_init(&w->rule, each, w->rows.q, w->mem);
+  const elbo_status status = general_rule_init(&w->rule, each, w->few, w->rows.q, w->mem);
   w->rule.points = w->points;
   for (int k = 0; k < w->threads; k++)
     general_space_init(w->space + k, &w->rows, w->par.n_own, &w->rule, w->mem);

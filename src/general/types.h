@@ -9,7 +9,11 @@
  *   log int exp h(v) dv - q/2 log 2 pi,   h(v) = sum_i w_i log p(y_i | x_i) - v'v / 2,
  *
  * by adaptive Gauss-Hermite quadrature (Liu & Pierce 1994, Biometrika 81:624): nodes z are placed
- * at v = mode + C^{-T} z, C C' = H = -h''(mode); one node is Laplace's method.
+ * at v = mode + C^{-T} z, C C' = H = -h''(mode); one node is Laplace's method.  Where the
+ * posterior is far from normal many are needed, of which that rule wastes most in the tails: its
+ * error falls as exp(-c n^(1/2)), that of the trapezoidal rule on a window as exp(-c n) until the
+ * tails beyond the window show, which it is too wide for (Trefethen 2022, SIAM Review 64:132,
+ * section 5).
  *
  * From below up, each using only what stands above it here:
  *
@@ -89,10 +93,13 @@ typedef struct {
 /* ---- quadrature ------------------------------------------------------------------------------ */
 
 /* The product rule of `each` nodes a dimension: n_node, padded with weights 0.  z (q x padded) by
- * dimension, scaled as quadrature_normal() has it. */
+ * dimension, scaled as quadrature_normal() has it; or, where there are many, equidistant nodes in
+ * (-1, 1), with equal weights, between the points on either side of the mode where h has fallen by
+ * `fall`. */
 typedef struct {
   int each, n_node, padded;
   int points; /* with one node: nothing is integrated, v is a point at the mode */
+  double fall; /* 0: by Gauss and Hermite */
   double *z, *scaled;
 } general_rule;
 
