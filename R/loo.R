@@ -8,8 +8,8 @@
 #
 #   y_i | y_-i, psi ~ N(y_i - e_i / (1 - c_i / s_i), s_i / (1 - c_i / s_i)).
 #
-# Of several rows at once e_i are vectors, s_i and c_i matrices: s^{1/2} (I - s^{-1/2} c s^{-1/2})^{-1}
-# s^{1/2} in place of s_i / (1 - c_i / s_i).
+# Of several rows at once e_i are vectors, s_i and c_i matrices, and
+# s^{1/2} (I - s^{-1/2} c s^{-1/2})^{-1} s^{1/2} stands in place of s_i / (1 - c_i / s_i).
 #
 # What remains is to move psi from p(psi | y) to p(psi | y_-i), proportional to
 # p(psi | y) / p(y_i | y_-i, psi): importance sampling in a few dimensions (integrated importance
@@ -20,9 +20,9 @@
 #' The expected log predictive density of each row given all others, for package loo: to judge
 #' a model by, and to compare it with others through [loo::loo_compare()].
 #'
-#' What is left out is one row, or all rows of one level of a grouping factor: the first asks how well
-#' the model predicts a new row of a known group, `unit = ~ g` how well all rows of a new level of
-#' `g`. Where grouping factors cross, as students and teachers do, neither goes without saying.
+#' What is left out is one row, or all rows of one level of a grouping factor: the first asks how
+#' well the model predicts a new row of a known group, `unit = ~ g` how well all rows of a new level
+#' of `g`. Where grouping factors cross, as students and teachers do, neither goes without saying.
 #' Coefficients and
 #' latent variables are integrated exactly given the standard deviations and correlations;
 #' only these are drawn, from a multivariate t around their linear response moments that is
@@ -94,9 +94,9 @@ left_out_units <- function(fit, unit) {
   if (is.null(unit) && !factors_cross(groups)) return(rows)
   choices <- c("\"rows\"", paste("~", names(groups)))
   if (is.null(unit)) {
-    abort(c(sprintf("`unit` must be said, since the grouping factors %s cross: what is left out may",
+    abort(c(sprintf("`unit` must be said, since the grouping factors %s cross: what is left out",
                     quote_names(names(groups))),
-            sprintf("be a row, or all rows of a level: %s.",
+            sprintf("may be a row, or all rows of a level: %s.",
                     paste("unit =", choices, collapse = ", or "))), "elbo_error_argument")
   }
   if (identical(unit, "rows")) return(rows)

@@ -131,7 +131,7 @@ test_that("the law of the scales has no part in a row given the others", {
   expect_s3_class(suppressWarnings(loo::loo(narrow, seed = 1)), "psis_loo")
 })
 
-# Several factors, and levels of one ----------------------------------------------------------------
+# Several factors, and levels of one ---------------------------------------------------------------
 
 crossed_cases <- function() {
   d <- crossed_data(5, n = 60, levels = c(6, 5, 4))
@@ -163,7 +163,9 @@ test_that("given the scales units of several factors are as V in full has them",
         for (part in c("X", "W")) {
           twice[[part]] <- rbind(problem[[part]], problem[[part]][rows, , drop = FALSE])
         }
-        for (part in c("y", "w", "level")) twice[[part]] <- c(problem[[part]], problem[[part]][rows])
+        for (part in c("y", "w", "level")) {
+          twice[[part]] <- c(problem[[part]], problem[[part]][rows])
+        }
         expect_equal(density$kept[k], log_p(twice) - log_p(problem), tolerance = 1e-8)
       }
     }
