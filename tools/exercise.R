@@ -80,6 +80,7 @@ exercise_sky <- function() {
   residuals(fit)
   latent(fit, type = "pixels")
   fit_sky(image, start = truth(image), control = control)
+  fit_sky(image, "vb", control = control)
 }
 
 exercise <- function() {
