@@ -213,7 +213,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   answer <- if (is_gaussian_family(family)) {
     fit_gaussian(design, held, method, prior, factorization, control)
   } else {
-    fit_general(design, held, method, prior, family, control)
+    fit_general(design, held, method, prior, family, factorization, control)
   }
   fit <- c(list(call = call),
            parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],

@@ -74,15 +74,17 @@ elbo_status vb_set_nodes(vb_work *w, int each) {
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-static elbo_status e_step(void *work) {
-  vb_work *w = work;
+enum { FEW_STEPS = 3, MOST_STEPS = 500 };
+
+static elbo_status climb(vb_work *w, int most) {
   elbo_status status = ELBO_OK;
   if (w->best) return ELBO_OK;
   if (!w->started) status = vb_groups_start(w);
-  if (status == ELBO_OK) status = vb_groups_climb(w);
-  w->best = status == ELBO_OK;
-  return status;
+  return status == ELBO_OK ? vb_groups_climb(w, most) : status;
 }
+
+/* Better, not best: what follows is a coordinate step. */
+static elbo_status e_step(void *work) { return climb(work, FEW_STEPS); }
 
 static elbo_status m_step(void *work) {
   vb_work *w = work;
@@ -99,13 +101,13 @@ static elbo_status elbo(void *work, double *value) {
 }
 
 static elbo_status profile(void *work, double *value) {
-  const elbo_status status = e_step(work);
+  const elbo_status status = climb(work, MOST_STEPS);
   return status == ELBO_OK ? elbo(work, value) : status;
 }
 
 static elbo_status gradient(void *work, double *out) {
   vb_work *w = work;
-  const elbo_status status = e_step(work);
+  const elbo_status status = climb(work, MOST_STEPS);
   return status == ELBO_OK ? vb_scales_slopes(w, w->q.at.second, out, NULL) : status;
 }
 

@@ -12,7 +12,7 @@
 #include "math/small.h"
 #include "math/threads.h"
 
-enum { MOST_STEPS = 500, MOST_HALVINGS = 60, CHUNK = 64 };
+enum { MOST_HALVINGS = 60, CHUNK = 64 };
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -359,14 +359,15 @@ static void accept(vb_work *w) {
  * once it is small no longer. */
 static const double ENOUGH = 1e-22, SMALL = 1e-11;
 
-elbo_status vb_groups_climb(vb_work *w) {
+elbo_status vb_groups_climb(vb_work *w, int most) {
   elbo_status status = vb_scales_inverse(w, w->S_inverse, &w->log_det_S);
   if (status == ELBO_OK) status = vb_groups_here(w);
   double before = HUGE_VAL;
-  for (int n = 0; n < MOST_STEPS && status == ELBO_OK; n++) {
+  for (int n = 0; n <= most && status == ELBO_OK; n++) {
     const double change = w->q.change;
     if (!isfinite(change)) return ELBO_E_NOT_FINITE;
-    if (change < ENOUGH || (change < SMALL && change > 0.5 * before)) return ELBO_OK;
+    w->best = change < ENOUGH || (change < SMALL && change > 0.5 * before);
+    if (w->best || n == most) return ELBO_OK;
     before = change;
     double length = 1.0;
     int h = 0;
@@ -374,7 +375,8 @@ elbo_status vb_groups_climb(vb_work *w) {
       const double silent = change < SMALL ? 1e-12 * (1.0 + fabs(w->q.total)) : 0.0;
       if (try_step(w, length) == ELBO_OK && w->trial.total >= w->q.total - silent) break;
     }
-    if (h == MOST_HALVINGS) return ELBO_OK;
+    w->best = h == MOST_HALVINGS;
+    if (w->best) return ELBO_OK;
     accept(w);
   }
   return status;

@@ -1,6 +1,6 @@
 /* Variational Bayes of a generalised mixed model, written for one grouping factor: the best
  *
- *   q(beta, u) q(Sigma) q(psi),   q(beta, u) = N(beta; m, V) prod_g N(u_g; m_g + G_g (beta - m), C_g)
+ *   q(beta, u) q(Sigma),   q(beta, u) = N(beta; m, V) prod_g N(u_g; m_g + G_g (beta - m), C_g)
  *
  * (factors apart: G_g = 0).  Given S = E[Sigma^{-1}]^{-1} the first is the best normal one, at
  * which, with l the log density of a row and x its predictor, normal under q,
