@@ -89,9 +89,9 @@
 #'
 #' `"vb"` has the best normal q(beta, u), with all covariances of coefficients and latent variables:
 #' its precision is that of the prior and, for each row, the expected curvature of the log density
-#' (Opper and Archambeau 2009). Expectations are over the normal predictor of a row, by as many nodes
-#' as they take, or in closed form. `convergence()` judges linear response by importance sampling
-#' where latent variables are integrated by quadrature. Default priors: see [priors()].
+#' (Opper and Archambeau 2009). Expectations are over the normal predictor of a row, by as many
+#' nodes as they take, or in closed form. `convergence()` judges linear response by importance
+#' sampling, where latent variables are integrated by quadrature. Default priors: see [priors()].
 #'
 #' Where a combination of the coefficients separates the responses (all of one level of a factor are
 #' 0, say) the likelihood rises without end along it: such a fit is refused, by an exact test, and

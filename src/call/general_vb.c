@@ -87,7 +87,7 @@ static void add_response(call_list *out, vb_work *w) {
   double *moves = call_list_doubles(out, "moves", d_m, 3), *turned = doubles((size_t)(q * p));
   if (vb_shared_information(w, cov, own, moves) != ELBO_OK ||
       (n > 0 && (la_chol(cov, n) != ELBO_OK || la_inverse_from_chol(cov, n) != ELBO_OK)))
-    Rf_error("internal error: no linear response at an optimum");
+    for (size_t e = 0; e < square(n); e++) cov[e] = NA_REAL; /* no maximum yet */
   for (int side = 0; side < 2; side++) { /* rows, and by symmetry columns */
     for (int j = 0; j < n; j++)
       for (int i = 0; i < p; i++) {
@@ -144,9 +144,12 @@ SEXP call_general_vb(SEXP model, SEXP control, SEXP progress) {
     double *space = doubles(elbo_ascend_size(&shape));
     status = vb_climb(&w, nodes, &settings, &hooks, space, &result);
   }
-  call_list_int(&out, "status", status);
   call_list_int(&out, "level", 0);
   call_list_trace(&out, &trace);
+  double value;
+  if (status >= 0 && vb_model(&w).objective.value(&w, &value) != ELBO_OK)
+    status = ELBO_E_NOT_FINITE;
+  call_list_int(&out, "status", status);
   if (status >= 0) {
     call_list_result(&out, &result);
     add_estimates(&out, &w);

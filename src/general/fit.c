@@ -186,8 +186,9 @@ void general_add_counts(elbo_result *to, const elbo_result *before) {
 }
 
 /* With the first nodes, and more where these do not do, to where their number is found. */
-static elbo_status climb_roughly(general_work *w, const elbo_control *control, going_on *rest,
-                                 const elbo_hooks *hooks, double *memory, elbo_result *result) {
+static elbo_status climb_roughly(general_work *w, const elbo_control *control,
+                                 general_going_on *rest, const elbo_hooks *hooks, double *memory,
+                                 elbo_result *result) {
   elbo_control settings = *control;
   elbo_result before = {0};
   settings.accelerate = ELBO_ACCELERATE_AUTO;
@@ -200,7 +201,7 @@ static elbo_status climb_roughly(general_work *w, const elbo_control *control, g
     if (round > 0) model.schedule.em_first = 0;
     settings.max_iter = smaller(ROUND_STEPS, larger(control->max_iter - rest->before, 1));
     status = elbo_ascend(&model, w, &settings, hooks, memory, result);
-    add_counts(result, &before);
+    general_add_counts(result, &before);
     before = *result;
     rest->before = result->iterations;
     if (status < 0 && status != ELBO_E_DESCENT) return status;
@@ -211,8 +212,8 @@ static elbo_status climb_roughly(general_work *w, const elbo_control *control, g
 }
 
 /* A climb by EM alone starts anew, once it is known by how many nodes. */
-static elbo_status find_nodes(general_work *w, const elbo_control *control, going_on *rest,
-                              double *memory, elbo_result *before) {
+static elbo_status find_nodes(general_work *w, const elbo_control *control,
+                              general_going_on *rest, double *memory, elbo_result *before) {
   const elbo_hooks told = {poll, trace, rest}, untold = {poll, NULL, rest};
   const int n = w->par.n_theta;
   double *start = w->difference_space;
