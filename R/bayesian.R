@@ -359,6 +359,7 @@ estimate_density.elbo_fit <- posterior_method("estimate_density")
 #' @exportS3Method bayesplot::pp_check
 pp_check.elbo_glmm <- function(object, type = "dens_overlay", ndraws = NULL, group = NULL,
                                re.form = NULL, seed = NULL, ...) {
+  check_no_categories(object, "pp_check()")
   y <- observed_rows(object, NULL)
   shown <- bayesplot::available_ppc()
   type <- sub("^ppc_", "", type)
@@ -374,6 +375,13 @@ pp_check.elbo_glmm <- function(object, type = "dens_overlay", ndraws = NULL, gro
   arguments <- list(y = unname(y), yrep = unname(yrep), ...)
   if (!is.null(group)) arguments$group <- original_data(object)[[group]]
   do.call(draw, arguments)
+}
+
+check_no_categories <- function(fit, what) {
+  if (is.null(design_of(fit)$response$levels)) return(invisible())
+  abort(c(sprintf("%s draws numbers, and the response is of ordered categories.", what),
+          "table(simulate(fit)$sim_1) stands beside table() of the response."),
+        "elbo_error_not_available")
 }
 
 #' @exportS3Method bayesplot::pp_check

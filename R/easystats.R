@@ -165,6 +165,10 @@ get_predicted.elbo_glmm <- function(x, data = NULL, predict = "expectation", ci 
   random <- asks_for_groups(include_random) &&
     are_groups_known(x, data, setdiff(names(data), constant))
   table <- predicted_table(x, data, predict, ci, random)
+  if (!is.null(constant) && "Response" %in% names(table)) {
+    abort(c("ggeffects takes one mean a row, and this response has several numbers.",
+            "predict(fit, newdata, type = \"response\") has them."), "elbo_error_not_available")
+  }
   values <- if ("Response" %in% names(table)) table else table$Predicted
   limits <- setdiff(names(table), c("Row", "Response", "Predicted"))
   limits <- table[if (!is.null(ci)) limits]
@@ -198,9 +202,38 @@ predicted_table.elbo_glmm <- function(fit, data, predict, ci, random) {
   found <- predict(fit, data, re.form = if (!random) NA, allow.new.levels = TRUE, se.fit = TRUE,
                    level = if (is.null(ci)) 0.95 else ci,
                    interval = if (predict == "prediction") "prediction" else "confidence")
+  interval_table(found, ci)
+}
+
+interval_table <- function(found, ci) {
   table <- data.frame(Predicted = unname(found$fit[, "fit"]), SE = unname(found$se.fit))
   if (is.null(ci)) table
   else cbind(table, CI_low = unname(found$fit[, "lwr"]), CI_high = unname(found$fit[, "upr"]))
+}
+
+# Means of other responses, and their probabilities; without standard errors where predict() has
+# none.
+#' @exportS3Method
+predicted_table.elbo_general <- function(fit, data, predict, ci, random) {
+  if (predict %in% c("classification", "prediction")) {
+    abort(c(sprintf("`predict` = \"%s\" is not for this family: it is \"expectation\" or \"link\".",
+                    predict), "Quantiles of simulate(fit, 1000) are where new responses lie."),
+          "elbo_error_not_available")
+  }
+  attr(frame_of(fit), "na.action") <- NULL # the rows that were used
+  type <- if (predict == "link") "link" else "response"
+  at <- function(...) {
+    stats::predict(fit, data, type, re.form = if (!random) NA, allow.new.levels = TRUE, ...)
+  }
+  if (length(why_no_errors(fit, type, random)) > 0) return(long_predictions(as.matrix(at())))
+  interval_table(at(se.fit = TRUE, interval = "confidence", level = if (is.null(ci)) 0.95 else ci),
+                 ci)
+}
+
+#' @exportS3Method performance::check_predictions
+check_predictions.elbo_general <- function(object, ...) {
+  check_no_categories(object, "check_predictions()")
+  NextMethod()
 }
 
 #' @exportS3Method insight::get_variance
@@ -301,19 +334,20 @@ model_parameters.elbo_glmm <- function(model, ci = 0.95, effects = "all", expone
   table <- tidy(model, kinds, conf.int = !is.null(ci), conf.level = if (is.null(ci)) 0.95 else ci,
                 exponentiate = exponentiate)
   fixed <- table$effect == "fixed"
+  tested <- fixed & table$term %in% names(coef(model)) # no threshold, no size
   parameter <- c(table$term[fixed], if (any(!fixed)) variance_names(model))
   column <- function(name) if (name %in% names(table)) table[[name]] else NA
   columns <- data.frame(
     parameters_columns(table, parameter, ci), t = column("statistic"),
-    df_error = replace(rep(NA_real_, nrow(table)), fixed, if (any(fixed)) fit_df(model)),
+    df_error = replace(rep(NA_real_, nrow(table)), tested, if (any(fixed)) fit_df(model)),
     p = column("p.value"), Effects = ifelse(fixed, "fixed", "random"),
     Group = ifelse(fixed, "", column("group"))
   )
   if (all(fixed)) columns$Group <- NULL
   if (!is.null(vcov) || !is.null(options$method)) {
-    if (any(fixed)) columns$df_error[fixed] <- coefficient_df(model, method = options$method)
+    if (any(fixed)) columns$df_error[tested] <- coefficient_df(model, method = options$method)
     V <- named_covariance(model, vcov, as.list(vcov_args))
-    columns <- with_covariance(columns, which(fixed), coef(model), V, ci, exponentiate)
+    columns <- with_covariance(columns, which(tested), coef(model), V, ci, exponentiate)
   }
   parameters_model(model, chosen_rows(columns, options), ci, exponentiate, "t-statistic",
                    mixed_model = TRUE, ran_pars = TRUE, ignore_group = TRUE)
@@ -580,10 +614,25 @@ explained_variance <- function(fit) {
   Z <- design_of(fit)$Z
   fixed <- stats::var(fixed_rows(fit) - design_of(fit)$offset)
   random <- mean(rowSums(Z %*% latent_law(fit) * Z))
-  residual <- mean(residual_sd(fit)^2)
+  residual <- if (is_gaussian(fit)) mean(residual_sd(fit)^2) else observation_variance(fit)
   total <- fixed + random + residual
   c(marginal = fixed / total, conditional = (fixed + random) / total, fixed = fixed,
     random = random, residual = residual)
+}
+
+# On the scale of the link, of a law of the response given its mean (Nakagawa, Johnson & Schielzeth
+# 2017, table 1): of the latent response of categories, and of the logarithm of counts by that of
+# lognormal ones, at the mean of the data.
+observation_variance <- function(fit) {
+  link <- family(fit)$link
+  response <- design_of(fit)$response
+  weight <- if (is.null(response$weight)) rep(1, length(response$y)) else response$weight
+  dispersed <- parameters_of(fit)$block == "size"
+  switch(response$law,
+    binomial = , cumulative = c(logit = pi^2 / 3, probit = 1, cloglog = pi^2 / 6)[[link]],
+    poisson = , negative_binomial =
+      log1p(1 / stats::weighted.mean(response$y, weight) + sum(1 / theta(fit)[dispersed]))
+  )
 }
 
 # As lme4::isSingular(), for every method: a direction of the latent variables has no variance.

@@ -39,7 +39,10 @@
 #'   mclust writes them: volume, shape and orientation are equal (`E`), vary by component (`V`), or,
 #'   shape and orientation, are none (`I`); or the words `"spherical"` (VII), `"diagonal"` (VVI),
 #'   `"full"` (VVV), `"tied"` (EEE). A single response has `"E"` and `"V"`. `NULL` tries all that
-#'   there are, by `"vb"` those with a conjugate prior: EII, VII, EEI, VVI, EEE, VVV.
+#'   there are, by `"vb"` those with a conjugate prior: EII, VII, EEI, VVI, EEE, VVV. As in mclust,
+#'   spheres (EII, VII) and axes or shapes that are common where the other is not (EVE, VVE, EEV,
+#'   VEV) are so in the units at hand, and with another unit of one response they are another model:
+#'   bring the responses to comparable scales first. The other eight models do not depend on units.
 #' @param random_covariance For ( | ) terms, the covariance matrix of a unit's deviations: `"free"`,
 #'   `"diagonal"`, `"identity"` (a multiple of the identity for each ( | )), or a matrix to take a
 #'   multiple of, positive semidefinite. Each component has its own; with `"common"` too, as in

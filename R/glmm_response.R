@@ -154,7 +154,8 @@ general_estimates <- function(answer) {
   attr(theta, "fixed") <- fixed
   parameters <- held[names(held) != "constant"]
   parameters$fixed <- fixed
-  parameters$boundary <- c(logical(length(beta)), natural$boundary, logical(length(result$own)))
+  parameters$boundary <- c(logical(length(beta)), natural$boundary,
+                           no_dispersion(design$response, result$own))
   information <- general_information(result, natural, parameters)
   is_beta <- parameters$block == "beta"
   list(
@@ -199,6 +200,13 @@ general_posterior <- function(result, design, points) {
   list(parts = stats::setNames(parts, names(design$groups)))
 }
 
+# A size so large that the variance mu + mu^2 / size is the mean to the last digits that the
+# likelihood has: it climbs towards infinity, which is Poisson.
+no_dispersion <- function(response, own) {
+  if (response$law != "negative_binomial") return(logical(length(own)))
+  own > 1e6 * max(mean(response$y), 1)
+}
+
 # The inverse of the whole observed information of (free beta, eta that moves, psi), and what it is
 # of theta.  A direction of eta that moves no parameter belongs to the boundary.
 general_information <- function(result, natural, parameters) {
@@ -213,6 +221,7 @@ general_information <- function(result, natural, parameters) {
   slope[variances, p + seq_len(n_eta)] <- natural$slope
   own <- nrow(parameters) - n_own + seq_len(n_own)
   slope[own, p + n_eta + seq_len(n_own)] <- result$own_slope
+  slope[parameters$boundary, p + n_eta + seq_len(n_own)] <- 0
   moves <- colSums(abs(slope)) > 0
   cov <- matrix(0, ncol(slope), ncol(slope))
   cov[moves, moves] <- invert_information(result$information[moves, moves, drop = FALSE])

@@ -113,6 +113,8 @@ check_class_columns <- function(design) {
   check_constant_columns(design$Y)
   check_ids(design)
   numbers <- which(design$variables$type == "gaussian")
+  warn_of_collinear(collinear_columns(design$Y[, numbers, drop = FALSE]),
+                    "taken as independent given the class, they count the same twice.")
   values <- vapply(numbers, function(v) length(unique(stats::na.omit(design$Y[, v]))), 0L)
   few <- numbers[values <= 5]
   if (length(few) == 0) return()

@@ -64,7 +64,9 @@ column_names <- function(y, lhs) {
 
 check_normal_design <- function(design) {
   check_constant_columns(design$Y)
-  warn_of_collinear(design$flaws$collinear)
+  warn_of_collinear(design$flaws$collinear,
+                    c("covariance models with correlations are singular, and those without count",
+                      "the same twice."))
 }
 
 # A matrix of the responses, or a data frame of its columns, where the response of the fit is one.
@@ -85,11 +87,10 @@ normal_newdata <- function(newdata, fit) {
 
 # A response that is a linear combination of others says nothing new, and a covariance matrix with
 # it is singular.
-warn_of_collinear <- function(names) {
+warn_of_collinear <- function(names, consequence) {
   if (length(names) == 0) return()
-  warn(c(sprintf("%s %s a linear combination of the other responses: covariance models with",
-                 quote_names(names), if (length(names) == 1) "is" else "are each"),
-         "correlations are singular, and those without count the same twice. Leave it out."),
+  warn(c(sprintf("%s %s a linear combination of the other responses:", quote_names(names),
+                 if (length(names) == 1) "is" else "are each"), consequence, "Leave it out."),
        "elbo_warning_data")
 }
 
@@ -184,7 +185,9 @@ wishart_mean <- function(mean, d) {
 default_wishart <- function(Y) {
   d <- ncol(Y)
   spread <- unname(stats::cov(Y, use = if (anyNA(Y)) "pairwise.complete.obs" else "everything"))
-  if (!isTRUE(is_covariance(spread))) spread <- diag(apply(Y, 2, stats::var, na.rm = TRUE), d)
+  if (length(collinear_columns(Y)) > 0 || !isTRUE(is_covariance(spread))) {
+    spread <- diag(apply(Y, 2, stats::var, na.rm = TRUE), d)
+  }
   distributions$normal_inverse_wishart(
     mean = default_centre(colMeans(Y, na.rm = TRUE), sqrt(diag(spread))), kappa = 0.01, df = d + 2,
     scale = spread / 3^(2 / d)

@@ -474,6 +474,10 @@ boundary_words <- function(fit) {
                   "data show no variation in it between the levels of %s, which is not to say",
                   "that there is none: latent(), predict() and the df allow for some. Its",
                   "standard error is undefined: %s"), sds$var1, sds$group, sds$group, remedy),
+    if (any(parameters_of(fit)$boundary[parameters_of(fit)$block == "size"])) {
+      paste("size is as good as infinite: on the boundary of its range. The counts vary no more",
+            "than Poisson ones, of which update(fit, family = poisson()) is the model.")
+    },
     sprintf(paste("sd of %s is 0: on the boundary of its range. The fit is complete; the data",
                   "show no curvature, and the curve is a straight line. Its standard error is",
                   "undefined: %s"), smooth$var1, remedy),

@@ -12,7 +12,7 @@ row_predictions.elbo_general <- function(object, data, group, asked) {
     limit <- if (asked$type == "link") identity else family(object)$linkinv
     fit <- cbind(fit = fit, lwr = limit(answer$at - half), upr = limit(answer$at + half))
   }
-  list(fit = fit, se = answer$se, scale = 1)
+  list(fit = fit, se = if (uncertain) stats::setNames(as.vector(answer$se), names(x)), scale = 1)
 }
 
 #' @exportS3Method
@@ -25,16 +25,20 @@ check_prediction.elbo_general <- function(object, asked) {
     refuse("Prediction intervals are for gaussian responses: others have few values.",
            "Use quantiles of simulate(fit, 1000).")
   }
-  if (!asked$se && asked$interval == "none") return()
-  if (asked$type == "response" && response_law_of(object) == "cumulative") {
-    refuse("Probabilities of ordered categories come without standard errors.",
-           "Use type = \"link\", or bootstrap().")
+  reason <- why_no_errors(object, asked$type, asked$latent)
+  if (length(reason) > 0 && (asked$se || asked$interval != "none")) refuse(reason)
+}
+
+# Where predictions have no standard errors, and the remedy.
+why_no_errors <- function(object, type, latent) {
+  if (type == "response" && response_law_of(object) == "cumulative") {
+    return(c("Probabilities of ordered categories come without standard errors.",
+             "Use type = \"link\", or bootstrap()."))
   }
-  if (asked$latent && (is_crossed(design_of(object)) ||
-                       (is_laplace(object) && has_groups(object)))) {
-    refuse("Under Laplace's method predictions for known groups come without standard errors.",
-           "Use re.form = NA for the population.")
-  }
+  by_laplace <- is_crossed(design_of(object)) || (is_laplace(object) && has_groups(object))
+  if (!latent || !by_laplace) return()
+  c("Under Laplace's method predictions for known groups come without standard errors.",
+    "Use re.form = NA for the population.")
 }
 
 # `at` +- quantiles of `se_at` are limits on the scale of the link.

@@ -4,7 +4,6 @@
 general_instead <- list(
   rows = "residuals(fit, type = \"quantile\") are for pictures of the residuals.",
   sandwich = "bootstrap(fit) has standard errors that need no information matrix.",
-  r2 = "Fits are compared by anova() and AIC().",
   refit = "Use update() with the response in `data`, or bootstrap()."
 )
 
@@ -40,13 +39,6 @@ bread.elbo_general <- refusal("general", "bread()", general_instead$sandwich)
 
 #' @exportS3Method clubSandwich::vcovCR
 vcovCR.elbo_general <- refusal("general", "vcovCR()", general_instead$sandwich, "obj")
-
-#' @exportS3Method insight::get_variance
-get_variance.elbo_general <- refusal("general", "Variance components",
-                                     "Those of the random effects are VarCorr(fit).")
-
-#' @exportS3Method performance::r2
-r2.elbo_general <- refusal("general", "R2", general_instead$r2, "model")
 
 #' @exportS3Method performance::check_heteroscedasticity
 check_heteroscedasticity.elbo_general <- refusal("general", "check_heteroscedasticity()",

@@ -146,7 +146,8 @@ tidy_rows.elbo_glmm <- function(fit, effects, limits, level) {
                  ran_coefs = tidy_coefficients)
   Reduce(add_rows, lapply(effects, function(effect) {
     table <- makers[[effect]](fit, limits, level)
-    cbind(role = rep(if (effect == "fixed") "coefficient" else NA, nrow(table)),
+    coefficient <- effect == "fixed" & table$term %in% names(coef(fit))
+    cbind(role = ifelse(coefficient, "coefficient", NA_character_),
           effect = rep(effect, nrow(table)), table)
   }))
 }

@@ -263,3 +263,16 @@ test_that("nearly separated subjects, whose posteriors have edges, are fitted al
   expect_equal(as.numeric(logLik(fit)), exact, tolerance = 1e-9)
   expect_gt(at[[3]], 10)
 })
+
+test_that("a size that climbs to infinity is told as the boundary that it is", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(60), g = gl(6, 10), count = rbinom(60, 4, 0.5)) # less varied than Poisson
+  fit <- fit_glmm(count ~ x + (1 | g), d, family = negative_binomial())
+  poisson <- update(fit, family = poisson())
+  expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(poisson)), tolerance = 1e-6)
+  expect_equal(vcov(fit), vcov(poisson), tolerance = 1e-5)
+  expect_output(print(fit), "as good as infinite")
+  expect_identical(unname(is.na(confint(fit, "size")[1, ])), c(TRUE, TRUE))
+  varied <- fit_glmm(count ~ 1 + (1 | spray), InsectSprays, family = negative_binomial())
+  expect_false(anyNA(confint(varied)))
+})

@@ -179,3 +179,17 @@ test_that("no file but the laws' own asks which law a mixture has", {
   asks <- "[$]kind *(==|!=|%in%)|switch\\([a-z_]+[$]kind"
   expect_identical(grep(asks, text, value = TRUE), character())
 })
+
+test_that("a response that is twice another one is named, by every law and method", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(40), y = rnorm(40))
+  d$double <- 2 * d$y
+  few <- elbo_control(n_starts = 2)
+  expect_warning(fit_mixture(responses(x, y, double) ~ 1, d, k = 2, control = few),
+                 "`double` is a linear combination", class = "elbo_warning_data")
+  # Its default prior has the covariance of the data, which is no law here.
+  expect_warning(fit <- fit_mixture(cbind(x, y, double) ~ 1, d, k = 1, covariance = "VVV",
+                                    method = "vb", control = few),
+                 "`double`", class = "elbo_warning_data")
+  expect_true(is.finite(elbo(fit)))
+})
