@@ -31,6 +31,12 @@ example_of <- function(class) {
     elbo_general = fit_glmm(count ~ 1 + (1 | spray), InsectSprays, family = poisson()),
     elbo_mixture = normal(),
     elbo_sky = fit_sky(sim_sky(40, 36, n = 3, flux = c(2000, 9000), galaxies = 0)),
+    elbo_own = , elbo_em = fit_em(
+      c(rate = 1), function(theta, data) rep(1, length(data)),
+      function(z, data) c(rate = sum(z) / sum(data)), function(theta, data) {
+        sum(stats::dexp(data, theta, log = TRUE))
+      }, data = c(1, 2, 4)
+    ),
     elbo_bootstrap = bootstrap(sleep, 5, 1),
     elbo_influence = influence(sleep, "Subject"),
     VarCorr.elbo_fit = VarCorr(sleep),
