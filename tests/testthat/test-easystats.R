@@ -70,8 +70,9 @@ test_that("counts and categories are predicted on the scale of the response", {
 test_that("variances of other responses are those of Nakagawa, Johnson & Schielzeth (2017)", {
   skip_if_not_installed("performance")
   skip_if_not_installed("lme4")
-  fit <- fit_glmm(cbind(incidence, size - incidence) ~ period + (1 | herd), lme4::cbpp, binomial())
-  peer <- lme4::glmer(cbind(incidence, size - incidence) ~ period + (1 | herd), lme4::cbpp, binomial)
+  formula <- cbind(incidence, size - incidence) ~ period + (1 | herd)
+  fit <- fit_glmm(formula, lme4::cbpp, binomial())
+  peer <- lme4::glmer(formula, lme4::cbpp, binomial)
   # glmer has Laplace's estimates, whose sd is some percent off.
   expect_equal(unlist(insight::get_variance(fit)), unlist(insight::get_variance(peer)),
                tolerance = 0.02)

@@ -266,7 +266,8 @@ test_that("nearly separated subjects, whose posteriors have edges, are fitted al
 
 test_that("a size that climbs to infinity is told as the boundary that it is", {
   set.seed(1)
-  d <- data.frame(x = rnorm(60), g = gl(6, 10), count = rbinom(60, 4, 0.5)) # less varied than Poisson
+  # Less varied than Poisson.
+  d <- data.frame(x = rnorm(60), g = gl(6, 10), count = rbinom(60, 4, 0.5))
   fit <- fit_glmm(count ~ x + (1 | g), d, family = negative_binomial())
   poisson <- update(fit, family = poisson())
   expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(poisson)), tolerance = 1e-6)
