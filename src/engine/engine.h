@@ -111,6 +111,9 @@ typedef struct {
   int (*propose)(void *work, int from);
   void (*keep)(void *work);
   elbo_status (*put_back)(void *work);
+  /* Where the objective has an edge, as the density of an sd that falls from zero on, a step goes
+   * no further: moves `to` onto the edges that lie between.  NULL: there are none. */
+  void (*stop_at_edge)(const void *work, const double *from, double *to);
   /* How many times the data were read since the model was made.  NULL: never. */
   double (*passes)(const void *work);
 } elbo_model;

@@ -78,6 +78,7 @@ static elbo_status newton_step(ascent *a, double value, int *moved) {
   *moved = 0;
   for (int h = 0; h < HALVINGS && !*moved; h++, factor *= 0.5) {
     for (int i = 0; i < n; i++) a->eta1[i] = a->eta[i] + factor * a->step[i];
+    if (a->model->stop_at_edge) a->model->stop_at_edge(a->work, a->eta, a->eta1);
     if (ascent_move_to(a, a->eta1, &next) != ELBO_OK) continue;
     *moved = next > value;
     /* The last steps gain less than rounding shows; the whole step is right there. */

@@ -92,9 +92,8 @@ double lmm_rounding(void *work) {
   }
   if (w->prior) {
     const double *A = w->prior->cross;
-    double value = 0.0;
-    if (w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &value) == ELBO_OK)
-      added += fabs(value);
+    const double sizes = w->prior->size(w->prior, &w->par, w->Sigma, w->variance);
+    if (isfinite(sizes)) added += sizes;
     added += A[st->p * (st->p + 2)];
     for (int j = 0; j < st->p; j++) added += fabs(beta[j] * A[st->p + (st->p + 1) * j]);
   }

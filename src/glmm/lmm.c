@@ -56,6 +56,7 @@ elbo_model lmm_model(const lmm_work *w) {
                    .em_until = HUGE_VAL,
                    .second_order = ELBO_SECOND_ORDER_DENSE},
       .propose = lmm_propose,
+      .stop_at_edge = w->prior ? lmm_stop_at_edge : NULL,
   };
   return model;
 }

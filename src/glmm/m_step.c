@@ -29,27 +29,91 @@ static void add_prior_gradient(lmm_work *w, double *G) {
   }
 }
 
+/* What is raised, -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p). */
+static double value_of_Sigma(lmm_work *w, double *M) {
+  double value = 0.0, prior = 0.0;
+  lmm_whiten(w, w->q_root, w->root, M);
+  for (int f = 0; f < w->solver.n_factor; f++)
+    value += w->solver.n_unit[f] * lmm_log_det_whitened(w, M, f);
+  if (w->prior && w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK)
+    return -HUGE_VAL;
+  return value + prior - 0.5 * lmm_whitened_square(w, M);
+}
+
+/* Sigma^{-1} = Li'Li on the range of Sigma, Li the inverse of its root; and the derivative G by
+ * Sigma.  work: 2 q^2. */
+static void slope_of_Sigma(lmm_work *w, double *inverse, double *G, double *work) {
+  const int q = w->stats->q;
+  la_lower_inverse(w->L, q, work);
+  for (int i = 0; i < q; i++)
+    for (int j = 0; j < q; j++) {
+      inverse[i + q * j] = 0.0;
+      for (int k = 0; k < q; k++) inverse[i + q * j] += work[k + q * i] * work[k + q * j];
+    }
+  la_multiply(inverse, w->second_u, q, q, q, work);
+  la_multiply(work, inverse, q, q, q, G);
+  for (int i = 0; i < q * q; i++) G[i] = 0.5 * (G[i] - levels_of_term(w, i % q) * inverse[i]);
+  if (w->prior) add_prior_gradient(w, G);
+}
+
+/* Gradient by eta, Fisher's information of the law, and minus the Hessian of all: with D_j = d Sigma
+ * / d eta_j that is tr(Sigma^{-1} D_j Sigma^{-1} D_k (Sigma^{-1} second - m / 2)) less what the
+ * curvature of Sigma in eta and of the prior in Sigma add.  work: 4 q^2. */
+static void curvature_of_Sigma(lmm_work *w, const double *inverse, const double *G, int n,
+                               double *gradient, double *fisher, double *observed, double *work) {
+  const lmm_parameters *par = &w->par;
+  const int q = w->stats->q, n_d = par->n_pair + par->n_level;
+  double *A = work, *AA = A + square(q), *excess = AA + square(q), *between = excess + square(q);
+  memset(observed, 0, square(par->n_eta) * sizeof(double));
+  lmm_parameters_sigma_curvature(par, w->eta, G, observed);
+  for (int j = 0; j < n; j++) /* its rows are n_eta long */
+    for (int k = 0; k < n; k++) observed[k + n * j] = -observed[k + par->n_eta * j];
+  la_multiply(inverse, w->second_u, q, q, q, excess);
+  for (int j = 0; j < n; j++) {
+    const double *Dj = w->jacobian + square(q) * (size_t)j;
+    const int m = levels_of_term(w, par->start[lmm_block_of_eta(par, j)]);
+    gradient[j] = 0.0;
+    for (size_t i = 0; i < square(q); i++) gradient[j] += G[i] * Dj[i];
+    la_multiply(inverse, Dj, q, q, q, AA);
+    la_multiply(AA, inverse, q, q, q, A);
+    la_multiply(A, w->second_u, q, q, q, AA);
+    la_multiply(AA, inverse, q, q, q, between);
+    for (int k = 0; k < n; k++) {
+      const double *Dk = w->jacobian + square(q) * (size_t)k;
+      double law = 0.0, rest = 0.0;
+      for (size_t i = 0; i < square(q); i++) law += A[i] * Dk[i];
+      for (size_t i = 0; i < square(q); i++) rest += between[i] * Dk[i];
+      fisher[j + n * k] = 0.5 * m * law + (j == k ? 1e-10 * m : 0.0);
+      observed[j + n * k] += rest - 0.5 * m * law;
+    }
+  }
+  for (int e = 0; e < par->n_pair && w->prior; e++)
+    for (int f = 0; f < par->n_pair; f++) {
+      const double h = w->d.hessian[e >= f ? e + n_d * f : f + n_d * e];
+      const double *De = w->jacobian + par->pair_a[e] + q * par->pair_b[e];
+      const double *Df = w->jacobian + par->pair_a[f] + q * par->pair_b[f];
+      for (int j = 0; j < n && h != 0.0; j++)
+        for (int k = 0; k < n; k++)
+          observed[j + n * k] -= h * De[square(q) * (size_t)j] * Df[square(q) * (size_t)k];
+    }
+}
+
 /* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no
- * closed form, by Fisher scoring with halving, a generalised M-step (Dempster, Laird & Rubin
- * 1977, JRSS B 39:1). */
+ * closed form, by Newton's method with halving, where it is not concave by Fisher scoring: a
+ * generalised M-step (Dempster, Laird & Rubin 1977, JRSS B 39:1).  The last step is too short for
+ * the value to judge it, so that it has to be right, whatever the prior says beside the levels. */
 static elbo_status improve_Sigma(lmm_work *w) {
   const int q = w->stats->q;
   const int n = w->par.n_eta - w->par.n_sigma - w->par.n_smooth;
   double *M = w->scratch + square(q), *inverse = M + square(q), *G = inverse + square(q);
-  double *SJ = G + square(q), *info = SJ + square(q) * 2, *step = info + square(n),
-         *from = step + n;
+  double *work = G + square(q), *fisher = work + square(q) * 4, *step = fisher + square(n),
+         *from = step + n, *gradient = from + n, *observed = gradient + n;
   double best = -HUGE_VAL;
   int halvings = 0;
   memcpy(from, w->eta, (size_t)n * sizeof(double));
   for (int j = 0; j < n; j++) step[j] = 0.0;
   for (int iteration = 0; iteration < 20; iteration++) {
-    double value = 0.0, prior = 0.0;
-    lmm_whiten(w, w->q_root, w->root, M);
-    for (int f = 0; f < w->solver.n_factor; f++)
-      value += w->solver.n_unit[f] * lmm_log_det_whitened(w, M, f);
-    if (w->prior && w->prior->value(w->prior, &w->par, w->Sigma, w->variance, &prior) != ELBO_OK)
-      prior = -HUGE_VAL;
-    value += prior - 0.5 * lmm_whitened_square(w, M);
+    const double value = value_of_Sigma(w, M);
     if (!(value >= best)) { /* half the step */
       if (++halvings > 30) break;
       for (int j = 0; j < n; j++) {
@@ -62,46 +126,24 @@ static elbo_status improve_Sigma(lmm_work *w) {
     best = value;
     memcpy(from, w->eta, (size_t)n * sizeof(double));
     lmm_parameters_sigma_jacobian(&w->par, w->eta, w->jacobian);
-    /* Sigma^{-1} = Li'Li on the range of Sigma, Li the inverse of its root. */
-    la_lower_inverse(w->L, q, SJ);
-    for (int i = 0; i < q; i++)
-      for (int j = 0; j < q; j++) {
-        inverse[i + q * j] = 0.0;
-        for (int k = 0; k < q; k++) inverse[i + q * j] += SJ[k + q * i] * SJ[k + q * j];
-      }
-    la_multiply(inverse, w->second_u, q, q, q, SJ);
-    la_multiply(SJ, inverse, q, q, q, G);
-    for (int i = 0; i < q * q; i++)
-      G[i] = 0.5 * (G[i] - levels_of_term(w, i % q) * inverse[i]);
-    if (w->prior) add_prior_gradient(w, G);
-    for (int j = 0; j < n; j++) {
-      const double *Jj = w->jacobian + square(q) * (size_t)j;
-      const int m = levels_of_term(w, w->par.start[lmm_block_of_eta(&w->par, j)]);
-      step[j] = 0.0;
-      for (size_t i = 0; i < square(q); i++) step[j] += G[i] * Jj[i];
-      la_multiply(inverse, Jj, q, q, q, SJ + square(q));
-      la_multiply(SJ + square(q), inverse, q, q, q, SJ);
-      for (int k = 0; k < n; k++) {
-        const double *Jk = w->jacobian + square(q) * (size_t)k;
-        double sum = 0.0;
-        for (size_t i = 0; i < square(q); i++) sum += SJ[i] * Jk[i];
-        info[j + n * k] = 0.5 * m * sum + (j == k ? 1e-10 * m : 0.0);
-      }
-    }
-    if (la_chol(info, n) != ELBO_OK || la_inverse_from_chol(info, n) != ELBO_OK) break;
-    for (int j = 0; j < n; j++) {
-      double move = 0.0;
-      for (int k = 0; k < n; k++) move += info[j + n * k] * step[k];
-      w->eta[j] = from[j] + move;
+    slope_of_Sigma(w, inverse, G, work);
+    curvature_of_Sigma(w, inverse, G, n, gradient, fisher, observed, work);
+    const double *information = observed;
+    if (la_chol(observed, n) != ELBO_OK || la_inverse_from_chol(observed, n) != ELBO_OK) {
+      information = fisher;
+      if (la_chol(fisher, n) != ELBO_OK || la_inverse_from_chol(fisher, n) != ELBO_OK) break;
     }
     double largest = 0.0, length = 0.0;
     for (int j = 0; j < n; j++) {
+      double move = 0.0;
+      for (int k = 0; k < n; k++) move += information[j + n * k] * gradient[k];
+      w->eta[j] = from[j] + move;
       step[j] = w->eta[j] - from[j];
       largest = fmax(largest, fabs(step[j]));
       length = fmax(length, fabs(w->eta[j]));
     }
     lmm_set_eta(w);
-    if (largest < SMALL_STEP * length) { /* the value no longer tells steps apart */
+    if (largest < SMALL_STEP * length) {
       memcpy(from, w->eta, (size_t)n * sizeof(double));
       break;
     }
@@ -132,8 +174,10 @@ static void add_cross(const double *R, double variance, int p, double *A, double
   }
 }
 
-/* Raises -(n log v + square / v) / 2 + log p(v) in each free residual variance, by scoring in log
- * sigma with halving. */
+/* Raises -(n log v + square / v) / 2 + log p(v) in each free residual variance, by Newton's method
+ * in log sigma with halving; where that is convex, by the curvature without a prior.  The last
+ * step is too short to be told from the value, so that it has to be right: a prior that says more
+ * than the rows do has most of the curvature. */
 static elbo_status improve_variance(lmm_work *w) {
   const lmm_parameters *par = &w->par;
   const int n_d = par->n_pair + par->n_level;
@@ -156,7 +200,10 @@ static elbo_status improve_variance(lmm_work *w) {
       memset(w->d.hessian, 0, square(n_d) * sizeof(double));
       w->prior->derivatives(w->prior, par, w->Sigma, w->variance, w->d.gradient,
                             w->d.hessian);
-      step = (sum / v - n + 2.0 * v * w->d.gradient[par->n_pair + l]) / (2.0 * n);
+      const int place = par->n_pair + l;
+      const double by_v = w->d.gradient[place], by_vv = w->d.hessian[place * (n_d + 1)];
+      const double curvature = 2.0 * sum / v - 4.0 * v * (by_v + v * by_vv);
+      step = (sum / v - n + 2.0 * v * by_v) / (curvature > 0.0 ? curvature : 2.0 * n);
       step = step > 1.0 ? 1.0 : step < -1.0 ? -1.0 : step;
       w->variance[l] = from * exp(2.0 * step);
       if (fabs(step) < SMALL_STEP) { /* the value no longer tells steps apart */

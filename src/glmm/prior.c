@@ -56,6 +56,7 @@ static void find_places(const lmm_parameters *par, const scale *s, int *place) {
 
 /* What a scale has of the objective, and its derivatives: of a point, or of a factor of q. */
 typedef elbo_status scale_value(const latent_prior *, const double *S, double *value);
+typedef double scale_size(const latent_prior *, const double *S);
 typedef elbo_status scale_slopes(const latent_prior *, const double *S, const int *place, int ld,
                                  double *gradient, double *hessian);
 
@@ -73,6 +74,17 @@ static elbo_status sum_values(const lmm_prior *prior, const lmm_parameters *par,
     *value += part;
   }
   return ELBO_OK;
+}
+
+static double sum_sizes(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                        const double *variance, int free_only, scale_size *of) {
+  scale s;
+  double sum = 0.0;
+  for (int b = 0; b < n_scales(par); b++) {
+    get_scale(prior, par, Sigma, variance, b, &s);
+    if (!free_only || is_free(par, &s)) sum += of(&s.prior, s.S);
+  }
+  return sum;
 }
 
 static elbo_status sum_slopes(const lmm_prior *prior, const lmm_parameters *par,
@@ -104,8 +116,14 @@ static elbo_status map_derivatives(const lmm_prior *prior, const lmm_parameters 
   return sum_slopes(prior, par, Sigma, variance, 0, latent_prior_point_slopes, gradient, hessian);
 }
 
+static double map_size(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                       const double *variance) {
+  return sum_sizes(prior, par, Sigma, variance, 0, latent_prior_point_size);
+}
+
 void lmm_prior_map(lmm_prior *prior) {
   prior->value = map_value;
+  prior->size = map_size;
   prior->derivatives = map_derivatives;
   prior->update = NULL;
 }
@@ -121,6 +139,11 @@ static elbo_status vb_derivatives(const lmm_prior *prior, const lmm_parameters *
                                   const double *Sigma, const double *variance, double *gradient,
                                   double *hessian) {
   return sum_slopes(prior, par, Sigma, variance, 1, latent_prior_bound_slopes, gradient, hessian);
+}
+
+static double vb_size(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                      const double *variance) {
+  return sum_sizes(prior, par, Sigma, variance, 1, latent_prior_bound_size);
 }
 
 /* The coordinate step for q(Sigma) and q(sigma^2).  second: q x q; square: n_level, E |y - X beta -
@@ -159,6 +182,7 @@ static int all_closed(const lmm_prior *prior, const lmm_parameters *par) {
 
 void lmm_prior_vb(lmm_prior *prior, const lmm_parameters *par) {
   prior->value = vb_value;
+  prior->size = vb_size;
   prior->derivatives = vb_derivatives;
   prior->update = all_closed(prior, par) ? vb_update : NULL;
 }
@@ -185,6 +209,12 @@ static elbo_status no_value(const lmm_prior *prior, const lmm_parameters *par, c
   return ELBO_OK;
 }
 
+static double no_size(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                      const double *variance) {
+  (void)prior, (void)par, (void)Sigma, (void)variance;
+  return 0.0;
+}
+
 static elbo_status no_derivatives(const lmm_prior *prior, const lmm_parameters *par,
                                   const double *Sigma, const double *variance, double *gradient,
                                   double *hessian) {
@@ -194,6 +224,7 @@ static elbo_status no_derivatives(const lmm_prior *prior, const lmm_parameters *
 
 void lmm_prior_beta_only(lmm_prior *prior) {
   prior->value = no_value;
+  prior->size = no_size;
   prior->derivatives = no_derivatives;
   prior->update = NULL;
 }

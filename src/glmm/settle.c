@@ -7,6 +7,7 @@
 
 #include "glmm/parameters.h"
 #include "glmm/work.h"
+#include "law/sd_prior.h"
 
 enum { SMALL_EXPONENT = -17 }; /* 2^-17 = 7.6e-6 of the residual sd or of the row */
 
@@ -42,4 +43,21 @@ int lmm_propose(void *work, int from) {
     return at;
   }
   return -1;
+}
+
+static int has_edge(int family) { return family == SD_EXPONENTIAL || family == SD_NORMAL; }
+
+void lmm_stop_at_edge(const void *work, const double *from, double *to) {
+  const lmm_work *w = (const lmm_work *)work;
+  const lmm_parameters *par = &w->par;
+  const lmm_smooth *s = &w->smooth;
+  for (int b = 0; b < par->n_block; b++)
+    for (int r = 0; r < par->start[b + 1] - par->start[b]; r++)
+      if (w->prior->family && has_edge(w->prior->family[par->start[b] + r]))
+        latent_law_stop_at_zero(par->law + b, r, from + par->eta_of_block[b],
+                                to + par->eta_of_block[b]);
+  for (int k = 0; has_smooth(w) && s->family && k < s->n; k++) {
+    const int at = s->eta_of[k];
+    if (at >= 0 && has_edge(s->family[k]) && from[at] * to[at] < 0.0) to[at] = 0.0;
+  }
 }

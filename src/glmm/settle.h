@@ -6,5 +6,8 @@
 
 /* Variances and singular covariances as elbo_model's `propose`: rows of L, then sds of smooths. */
 int lmm_propose(void *work, int from);
+/* Sds whose prior has a slope at zero, as elbo_model's `stop_at_edge`: Newton's method would go
+ * from one side of zero to the other for ever. */
+void lmm_stop_at_edge(const void *work, const double *from, double *to);
 
 #endif

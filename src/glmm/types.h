@@ -156,6 +156,9 @@ typedef struct lmm_prior lmm_prior;
 struct lmm_prior {
   elbo_status (*value)(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
                        const double *variance, double *value);
+  /* The sizes of what is added up to it, whose rounding it has. */
+  double (*size)(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                 const double *variance);
   /* By the entries of Sigma in pairs (direction e_a e_b' + e_b e_a', or e_a e_a') and the residual
    * variances: added to gradient (n) and hessian (n x n, lower). */
   elbo_status (*derivatives)(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,

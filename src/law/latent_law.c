@@ -557,6 +557,15 @@ int latent_law_settle(const latent_law *law, int at, double small, double small_
                                     : settle_sd(law, at, small_sd, eta);
 }
 
+void latent_law_stop_at_zero(const latent_law *law, int r, const double *from, double *to) {
+  const int of_row = law->kind == LATENT_FREE;
+  if (of_row ? law->row[r] != LATENT_ROW_FREE : law->eta_of_sd[r] < 0 || law->squared) return;
+  const int first = of_row ? law->eta_of_row[r] : law->eta_of_sd[r];
+  const int size = of_row ? latent_law_row_size(law, r) : 1;
+  if (dot(from + first, to + first, size) < 0.0)
+    memset(to + first, 0, (size_t)size * sizeof(double));
+}
+
 int latent_law_closed(const latent_law *law) {
   int free = law->kind == LATENT_FREE || law->kind == LATENT_DIAGONAL ||
              law->kind == LATENT_MULTIPLE || (law->kind == LATENT_SYMMETRIC && law->common);

@@ -56,6 +56,19 @@ elbo_status latent_prior_point(const latent_prior *prior, const double *S, doubl
   return isfinite(*value) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
+double latent_prior_point_size(const latent_prior *prior, const double *S) {
+  const int q = prior->q;
+  double inverse[LATENT_MAX_TERMS * LATENT_MAX_TERMS], log_det, sum = 0.0;
+  for (int k = 0; k < own_sds(prior); k++) {
+    const sd_prior law = prior_of(prior, k);
+    sum += sd_prior_size(&law, S[k * (q + 1)]);
+  }
+  if (lkj_excess(prior) == 0.0 || invert(S, q, inverse, &log_det) != ELBO_OK) return sum;
+  sum += fabs(lkj_excess(prior) * log_det);
+  for (int k = 0; k < q; k++) sum += fabs(lkj_excess(prior) * log(S[k * (q + 1)]));
+  return sum;
+}
+
 /* (eta - 1) log |R|. */
 static elbo_status lkj_slopes(const latent_prior *prior, const double *S, const int *place, int n,
                               double *gradient, double *hessian) {
@@ -151,6 +164,17 @@ elbo_status latent_prior_bound(const latent_prior *prior, const double *S, doubl
   *value = half_t_constant(prior) - 0.5 * (nu + q - 1.0) * s.log_det;
   for (int k = 0; k < q; k++) *value -= 0.5 * (nu + q) * log(s.c[k]);
   return ELBO_OK;
+}
+
+double latent_prior_bound_size(const latent_prior *prior, const double *S) {
+  const int q = prior->q;
+  const double nu = prior->df[0];
+  scale s;
+  if (find_scale(prior, S, &s) != ELBO_OK) return 0.0;
+  if (!latent_prior_closed(prior)) return s.factor.size;
+  double sum = fabs(half_t_constant(prior)) + 0.5 * (nu + q - 1.0) * fabs(s.log_det);
+  for (int k = 0; k < q; k++) sum += 0.5 * (nu + q) * fabs(log(s.c[k]));
+  return sum;
 }
 
 /* Those of any prior: of by_log_det log |S|, and by the logarithms of the diagonal of S. */

@@ -38,10 +38,13 @@ typedef struct {
 } latent_prior;
 
 elbo_status latent_prior_point(const latent_prior *prior, const double *S, double *value);
+/* The sizes of what is added up to it; S has a log density. */
+double latent_prior_point_size(const latent_prior *prior, const double *S);
 elbo_status latent_prior_point_slopes(const latent_prior *prior, const double *S, const int *place,
                                       int n, double *gradient, double *hessian);
 
 elbo_status latent_prior_bound(const latent_prior *prior, const double *S, double *value);
+double latent_prior_bound_size(const latent_prior *prior, const double *S);
 elbo_status latent_prior_bound_slopes(const latent_prior *prior, const double *S, const int *place,
                                       int n, double *gradient, double *hessian);
 /* Whether q(Sigma) has its best in closed form given E sum u u' = second; and that S. */

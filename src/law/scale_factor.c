@@ -3,12 +3,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "math/digamma.h"
 #include "law/exponential_family.h"
+#include "math/digamma.h"
+#include "math/gamma_ratio.h"
 
-/* E f(log x), x inverse gamma(a, e^s), and derivatives by s and a. */
+/* E f(log x), x inverse gamma(a, e^s), and derivatives by s and a; size: of what is added up. */
 typedef struct {
-  double value, s, ss, a, aa, as;
+  double value, s, ss, a, aa, as, size;
 } expectation;
 
 static double log_beta(double a, double b) { return lgamma(a) + lgamma(b) - lgamma(a + b); }
@@ -26,9 +27,10 @@ double lkj_log_constant(int q, double eta) {
 /* Adds c E x^r = c e^{r s} gamma(a - r) / gamma(a). */
 static void add_power(double c, double r, double s, double a, expectation *e) {
   if (c == 0.0) return;
-  const double m = c * exp(r * s + lgamma(a - r) - lgamma(a));
+  const double m = c * exp(r * s) * math_gamma_ratio(a, -r);
   const double slope = math_digamma(a - r) - math_digamma(a);
   e->value += m;
+  e->size += fabs(m);
   e->s += r * m;
   e->ss += r * r * m;
   e->a += m * slope;
@@ -39,6 +41,7 @@ static void add_power(double c, double r, double s, double a, expectation *e) {
 /* Adds c E log x. */
 static void add_log(double c, double s, double a, expectation *e) {
   e->value += c * (s - math_digamma(a));
+  e->size += fabs(c * s) + fabs(c * math_digamma(a));
   e->s += c;
   e->a -= c * math_trigamma(a);
   e->aa -= c * math_tetragamma(a);
@@ -63,6 +66,7 @@ static void add_half_t(double c, double b, double s, double a, expectation *e) {
   for (int j = 1; j < 8; j++) sum[j] /= sum[0];
   const double f = sum[1], y = math_digamma(a) - mode, v = math_trigamma(a);
   e->value += c * f;
+  e->size += fabs(c * f);
   e->s += c * sum[2];
   e->ss += c * sum[3];
   e->a += c * (sum[5] - f * y);
@@ -76,6 +80,7 @@ static expectation expect_prior(const sd_prior *law, double more_log, double s, 
   double constant, by_log, coefficient[SD_POWERS];
   sd_prior_terms(law, &constant, &by_log, coefficient);
   e.value = constant;
+  e.size = fabs(constant);
   add_log(by_log + more_log, s, a, &e);
   for (int r = 0; r < SD_POWERS; r++) add_power(coefficient[r], sd_prior_power[r], s, a, &e);
   if (law->family == SD_HALF_T)
@@ -96,6 +101,7 @@ static double least_df(int q, const sd_prior *law) {
 
 typedef struct {
   double value, slope, curvature; /* phi and its derivatives by d */
+  double size;                    /* of what phi adds up */
   double by_log[SCALE_MAX_ORDER], by_log2[SCALE_MAX_ORDER], mixed[SCALE_MAX_ORDER];
 } profile;
 
@@ -112,13 +118,18 @@ static void evaluate(int q, double n, const sd_prior *law, double eta, double lo
   const double c = 0.5 * (d + q + 1.0 - n) + eta - 1.0;
   /* E log q is that of inverse Wishart: law_wishart_log_constant() is the logarithm of what its
    * density is multiplied by. */
-  p->value = -law_wishart_log_constant(q, d, q * log(d)) + 0.5 * d * q - q * log(2.0) +
-             lkj_log_constant(q, eta) + c * excess + (0.5 * (q + 1.0) + eta - 1.0) * log_det;
+  const double own = law_wishart_log_constant(q, d, q * log(d));
+  const double by_log_det = 0.5 * (q + 1.0) + eta - 1.0;
+  p->value = -own + 0.5 * d * q - q * log(2.0) + lkj_log_constant(q, eta) + c * excess +
+             by_log_det * log_det;
+  p->size = fabs(own) + 0.5 * d * q * (1.0 + fabs(log(d))) + fabs(c) * q * (1.0 + fabs(log_half)) +
+            fabs(by_log_det * log_det);
   p->slope = c * slope;
   p->curvature = 0.5 * slope + c * curvature;
   for (int k = 0; k < q; k++) {
     const expectation e = expect_prior(law + k, -(0.5 * q + eta - 1.0), log_S[k] + log_half, a);
     p->value += e.value;
+    p->size += e.size;
     p->slope += 0.5 * e.a + e.s / d;
     p->curvature += 0.25 * e.aa + e.as / d + (e.ss - e.s) / (d * d);
     p->by_log[k] = e.s;
@@ -152,6 +163,7 @@ elbo_status scale_factor_at(int q, double n, const sd_prior *law, double eta, do
   }
   out->d = least + exp(u);
   out->value = p.value;
+  out->size = p.size;
   out->by_log_det = 0.5 * (q + 1.0) + eta - 1.0;
   out->df_information = -p.curvature;
   for (int k = 0; k < q; k++) {

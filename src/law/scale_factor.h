@@ -23,6 +23,7 @@ enum { SCALE_MAX_ORDER = 64 };
 /* phi at the best d, and its derivatives by t = log |S| and l_k = log S_kk. */
 typedef struct {
   double d, value, by_log_det;
+  double size; /* of what is added up to the value */
   double by_log[SCALE_MAX_ORDER];
   double curvature[SCALE_MAX_ORDER]; /* d^2 phi / dl_k^2 at fixed d */
   double df_slope[SCALE_MAX_ORDER];  /* dd / dl_k: with it d^2 phi / dl_j dl_k, d at its best, is */

@@ -154,3 +154,14 @@ void sd_prior_terms(const sd_prior *prior, double *constant, double *by_log, dou
       break;
   }
 }
+
+double sd_prior_size(const sd_prior *prior, double x) {
+  double constant, by_log, coefficient[SD_POWERS];
+  sd_prior_terms(prior, &constant, &by_log, coefficient);
+  double sum = fabs(constant) + fabs(by_log * log(x));
+  for (int r = 0; r < SD_POWERS; r++)
+    if (coefficient[r] != 0.0) sum += fabs(coefficient[r] * pow(x, sd_prior_power[r]));
+  if (prior->family == SD_HALF_T)
+    sum += 0.5 * (prior->df + 1.0) * log1p(x / (prior->df * prior->scale * prior->scale));
+  return sum;
+}

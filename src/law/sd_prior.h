@@ -22,6 +22,8 @@ typedef struct {
 
 /* log p(sd) at x = sd^2; *by_x its derivative by x. */
 double sd_prior_log_density(const sd_prior *prior, double x, double *by_x);
+/* The sizes of what is added up to it. */
+double sd_prior_size(const sd_prior *prior, double x);
 /* Its second derivative by x. */
 double sd_prior_curvature(const sd_prior *prior, double x);
 /* The x that maximises -n/2 log x - S / (2 x) + log p(sqrt x). */

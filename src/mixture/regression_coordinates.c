@@ -26,6 +26,18 @@ static void scale_columns(regression *w, int intercept) {
   }
 }
 
+/* A prior that keeps the intercept this near its mean, beside the distance of the response from
+ * there, would be lost in the rounding of a difference from the response's own centre. */
+static const double NEAR = 1e-6;
+
+static double centre_of_response(const mixture_regression_spec *s, int intercept, double centre) {
+  if (intercept < 0 || s->linear.beta_sd == NULL) return centre;
+  const double value = s->X[(size_t)s->units.n_row * (size_t)intercept];
+  const double mean = value * s->linear.beta_mean[intercept];
+  const double sd = fabs(value) * s->linear.beta_sd[intercept];
+  return sd < NEAR * fabs(centre - mean) ? mean : centre;
+}
+
 static void scale_response(regression *w, int intercept) {
   const mixture_regression_spec *s = &w->spec;
   w->y_centre = 0.0;
@@ -33,7 +45,7 @@ static void scale_response(regression *w, int intercept) {
   if (s->family != REGRESSION_GAUSSIAN) return;
   const linear_units units =
       linear_response(s->y, s->offset, s->weights, s->units.n_row, intercept >= 0);
-  w->y_centre = units.centre;
+  w->y_centre = centre_of_response(s, intercept, units.centre);
   w->y_scale = units.scale;
   w->spread = units.spread;
 }

@@ -1,6 +1,7 @@
 /* phi(S, d) against its definition, for q(sd^2) by numerical integration, and its derivatives. */
 #include "law/exponential_family.h"
 #include "law/scale_factor.h"
+#include "math/gamma_ratio.h"
 #include "reference.h"
 
 static const sd_prior law[] = {{SD_FLAT, 0, 1},          {SD_HALF_T, 3, 2.5},
@@ -104,7 +105,23 @@ static void test_improper(void) {
   CHECK(scale_factor_at(1, 1.0, law, 1.0, log_S, &log_S, &f) == ELBO_E_NOT_FINITE);
 }
 
+/* gamma(a + 1/2) / gamma(a): of small a by tgamma(); the product of two is a; and at 1e4 and 1e8, by
+ * the square of it, a - 1/4 + 1/(32 a) + 1/(128 a^2) - ... (its own series, squared). */
+static void test_gamma_ratio(void) {
+  for (double a = 0.3; a < 60.0; a *= 1.3) {
+    CHECK_CLOSE(math_gamma_ratio(a, 0.5) * tgamma(a) / tgamma(a + 0.5), 1.0, 2e-14);
+    CHECK_CLOSE(math_gamma_ratio(a + 1.0, -0.5) * tgamma(a + 1.0) / tgamma(a + 0.5), 1.0, 2e-14);
+    CHECK_CLOSE(math_gamma_ratio(a, 0.5) * math_gamma_ratio(a + 0.5, 0.5) / a, 1.0, 1e-14); /* 80 factors */
+  }
+  for (double a = 1e4; a < 1e9; a *= 1e4) {
+    const double ratio = math_gamma_ratio(a, 0.5);
+    CHECK_CLOSE(ratio * ratio / (a - 0.25 + 1.0 / (32.0 * a) + 1.0 / (128.0 * a * a)), 1.0, 4e-15);
+  }
+  CHECK(math_gamma_ratio(7.5, 1.0) == 7.5 && math_gamma_ratio(9.0, -1.0) == 0.125);
+}
+
 int main(void) {
+  test_gamma_ratio();
   test_value();
   test_derivatives();
   test_lkj();

@@ -126,5 +126,15 @@ test_that("covariates of counts and of ordered responses are checked like those 
                  class = "elbo_error_data")
     expect_error(fit_glmm(o ~ x + (1 | g), off, family = cumulative()), "divide `x`",
                  class = "elbo_error_data")
+test_that("a prior that leaves nothing of a large response has its own mode", {
+  set.seed(3)
+  d <- data.frame(x = rnorm(60), f = gl(2, 1, 60))
+  for (size in c(1e20, 1e60, 1e119)) {
+    d$y <- (1 + d$x + rnorm(60)) * size
+    fit <- fit_mixture(y ~ x + f, d, k = 1, prior = priors(beta = normal(0, 10)))
+    # The score of N(0, 10) and of the rows at zero: beta = 100 X'y / sigma^2, sigma^2 = mean y^2.
+    X <- model.matrix(~ x + f, d)
+    expect_equal(unname(coef(fit)), drop(unname(100 * crossprod(X, d$y) / mean(d$y^2))),
+                 tolerance = 1e-6, ignore_attr = TRUE)
   }
 })

@@ -128,3 +128,17 @@ test_that("a mode on the boundary, where an exponential prior falls from zero on
     expect_identical(theta(fit)[["sd__(Intercept)|g"]], 0)
   }
 })
+
+test_that("steps never fall where a prior says far more than the levels and the rows do", {
+  set.seed(1)
+  d <- data.frame(g = gl(3, 2), y = rnorm(6))
+  for (shape in c(30, 1208, 5000)) {
+    for (method in c("em", "reml", "vb")) {
+      stated <- priors(sd = gamma_precision(shape, shape), sigma = gamma_precision(shape, 4 * shape))
+      fit <- fit_glmm(y ~ 1 + (1 | g), d, method = method, prior = stated,
+                      control = elbo_control(accelerate = "none", n_starts = 1))
+      # The mode of s^2 under gamma_precision(a, b) for s is b / (a + 1/2), and the data say little.
+      expect_equal(as.vector(theta(fit))[2:3]^2, c(1, 4), tolerance = 3 / shape + 0.01)
+    }
+  }
+})

@@ -392,3 +392,21 @@ test_that("curves are drawn beside covariates that are text", {
   same <- fit_glmm(y ~ s(x, k = 5) + arm, d)
   expect_equal(table, curve_data(same, same$design$curves[[1]], 0.95, n = 10))
 })
+
+test_that("a prior that falls from zero on has its edge at an sd of zero, beside a curve too", {
+  for (seed in c(2, 7, 9, 16)) {
+    set.seed(seed)
+    d <- data.frame(x = rnorm(12), g = gl(6, 2))
+    d$y <- d$x + rnorm(12)
+    fit <- fit_glmm(y ~ s(x) + (x | g), d, method = "reml", prior = priors(sd = exponential(1)),
+                    control = elbo_control(n_starts = 1))
+    expect_identical(convergence(fit)$status, "converged")
+    expect_lt(convergence(fit)$iterations, 60) # from one side of zero to the other: 9,995
+    at <- theta(fit)
+    for (sd in grep("^sd__|^sigma", names(at))) for (step in c(-1e-3, 1e-3)) {
+      beside <- at
+      beside[sd] <- max(0, at[sd] + step)
+      expect_lte(elbo(fit, theta = beside), elbo(fit) + 1e-9)
+    }
+  }
+})
