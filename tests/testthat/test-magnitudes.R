@@ -126,6 +126,9 @@ test_that("covariates of counts and of ordered responses are checked like those 
                  class = "elbo_error_data")
     expect_error(fit_glmm(o ~ x + (1 | g), off, family = cumulative()), "divide `x`",
                  class = "elbo_error_data")
+  }
+})
+
 test_that("a prior that leaves nothing of a large response has its own mode", {
   set.seed(3)
   d <- data.frame(x = rnorm(60), f = gl(2, 1, 60))
