@@ -56,9 +56,9 @@ static void slope_of_Sigma(lmm_work *w, double *inverse, double *G, double *work
   if (w->prior) add_prior_gradient(w, G);
 }
 
-/* Gradient by eta, Fisher's information of the law, and minus the Hessian of all: with D_j = d Sigma
- * / d eta_j that is tr(Sigma^{-1} D_j Sigma^{-1} D_k (Sigma^{-1} second - m / 2)) less what the
- * curvature of Sigma in eta and of the prior in Sigma add.  work: 4 q^2. */
+/* Gradient by eta, Fisher's information of the law, and minus the Hessian of all: that is, with
+ * D_j = d Sigma / d eta_j, tr(Sigma^{-1} D_j Sigma^{-1} D_k (Sigma^{-1} second - m / 2)) less what
+ * the curvature of Sigma in eta and of the prior in Sigma add.  work: 4 q^2. */
 static void curvature_of_Sigma(lmm_work *w, const double *inverse, const double *G, int n,
                                double *gradient, double *fisher, double *observed, double *work) {
   const lmm_parameters *par = &w->par;

@@ -5,8 +5,8 @@
 
 #include <math.h>
 
-/* gamma(a + 1/2) / gamma(a), a > 0: that of a + 1 times a / (a + 1/2) up to a >= 40, then the series
- * of Tricomi and Erdelyi (1951, Pacific J. Math. 1:133), whose rest is below 3e-17. */
+/* gamma(a + 1/2) / gamma(a), a > 0: that of a + 1 times a / (a + 1/2) up to a >= 40, then the
+ * series of Tricomi and Erdelyi (1951, Pacific J. Math. 1:133), whose rest is below 3e-17. */
 static inline double math_gamma_half(double a) {
   static const double b[8] = {1.0,           -1.0 / 8.0,        1.0 / 128.0,      5.0 / 1024.0,
                               -21.0 / 32768.0, -399.0 / 262144.0, 869.0 / 4194304.0,

@@ -134,7 +134,8 @@ test_that("steps never fall where a prior says far more than the levels and the 
   d <- data.frame(g = gl(3, 2), y = rnorm(6))
   for (shape in c(30, 1208, 5000)) {
     for (method in c("em", "reml", "vb")) {
-      stated <- priors(sd = gamma_precision(shape, shape), sigma = gamma_precision(shape, 4 * shape))
+      stated <- priors(sd = gamma_precision(shape, shape),
+                       sigma = gamma_precision(shape, 4 * shape))
       fit <- fit_glmm(y ~ 1 + (1 | g), d, method = method, prior = stated,
                       control = elbo_control(accelerate = "none", n_starts = 1))
       # The mode of s^2 under gamma_precision(a, b) for s is b / (a + 1/2), and the data say little.
