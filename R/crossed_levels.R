@@ -68,9 +68,10 @@ level_rows <- function(design, u) {
 
 # As many columns at a time as fit into some 160 MB.
 level_strips <- function(columns, N, each = 1) {
-  width <- max(64, floor(2e7 / (N * each)))
-  unname(split(columns, ceiling(seq_along(columns) / width)))
+  unname(split(columns, ceiling(seq_along(columns) / strip_width(N, each))))
 }
+
+strip_width <- function(N, each = 1) max(64, floor(2e7 / (N * each)))
 
 unit_columns <- function(N, columns) {
   E <- matrix(0, N, length(columns))
@@ -201,10 +202,23 @@ crossed_rows_given <- function(fit, state) {
     mean <- mean + design$Z[, k] * means[place[, k]]
     gain <- gain + design$Z[, k] * gains[place[, k], , drop = FALSE]
   }
-  scales <- list(Sigma = state$Sigma, smooth = state$smooth_sd, sigma = state$sigma)
-  times <- function(E) level_products(fit, E, TRUE, scales)
-  spread <- level_forms(times, place, design$Z, nrow(gains))
+  spread <- level_forms(state_products(fit, state), place, design$Z, nrow(gains))
   list(mean = mean, gain = gain, spread = replace(spread, is.na(mean), NA))
+}
+
+# S E at a state, of one factor too, whose S is its levels' covariances side by side.
+state_products <- function(fit, state) {
+  scales <- list(Sigma = state$Sigma, smooth = state$smooth_sd, sigma = state$sigma)
+  if (is_crossed(design_of(fit))) return(function(E) level_products(fit, E, TRUE, scales))
+  q <- ncol(design_of(fit)$Z)
+  function(E) {
+    out <- array(0, c(q, nrow(E) / q, ncol(E)))
+    E <- array(E, dim(out))
+    for (j in seq_len(q)) for (k in seq_len(q)) {
+      out[j, , ] <- out[j, , ] + state$cov[j, k, ] * E[k, , ]
+    }
+    matrix(out, q * dim(out)[2])
+  }
 }
 
 # As scale_variance().

@@ -148,7 +148,9 @@ curve_columns <- function(fit, draws) {
 
 # list(theta n x parameters, latent m x q x n of each factor or NULL, curves n x K or NULL)
 posterior_draws <- function(fit, n, type = "linear_response", latent = FALSE) {
-  sample <- if (type == "mean_field") mean_field_draws else response_draws
+  sample <- if (type == "mean_field") mean_field_draws
+            else if (is_gaussian(fit)) response_draws
+            else general_response_draws
   sample(fit, n, latent)
 }
 
@@ -171,17 +173,21 @@ response_draws <- function(fit, n, latent) {
   move[, beta] <- move[, beta] + e2[, seq_len(sum(beta))]
   rest <- V - response %*% info$eta_cov[moves, moves] %*% t(response)
   move[, !beta] <- move[, !beta] + normal_draws(n, rest[!beta, !beta, drop = FALSE])
-  theta <- matrix(theta(fit), n, length(theta(fit)), byrow = TRUE,
-                  dimnames = list(NULL, names(theta(fit))))
-  sd <- sqrt(diag(V))
-  for (i in seq_along(sd)) {
-    k <- which(free)[i]
-    role <- parameters_of(fit)$role[k]
-    theta[, k] <- bend_margin(move[, i] / sd[i], theta(fit)[[k]], sd[i], role)
-  }
-  list(theta = with_possible_correlations(fit, theta),
+  list(theta = bent_theta(fit, move, which(free), sqrt(diag(V))),
        latent = if (latent) response_latent(fit, e1, e2),
        curves = if (has_curves(fit)) curve_draws(fit, e1 %*% t(coefficient_response(fit)) + e2))
+}
+
+# theta, n x parameters, from the moves (n x free) of those that are free and their sds.
+bent_theta <- function(fit, move, free, sd) {
+  theta <- matrix(theta(fit), nrow(move), length(theta(fit)), byrow = TRUE,
+                  dimnames = list(NULL, names(theta(fit))))
+  for (i in seq_along(free)) {
+    k <- free[i]
+    theta[, k] <- bend_margin(move[, i] / sd[i], theta(fit)[[k]], sd[i],
+                              parameters_of(fit)$role[k])
+  }
+  with_possible_correlations(fit, theta)
 }
 
 # Coefficients of curves (n x K) from the moves of all coefficients that are free.
@@ -250,6 +256,9 @@ crossed_noise <- function(fit, n) {
 # d E_q[theta] / d eta, a row a parameter.
 theta_response <- function(fit) {
   info <- information_of(fit)
+  if (!is_gaussian(fit)) {
+    return(info$slope %*% info$cov[, info$eta, drop = FALSE] %*% inverse_covariance(info$eta_cov))
+  }
   beta <- parameters_of(fit)$block == "beta"
   response <- matrix(0, nrow(parameters_of(fit)), ncol(info$eta_cov))
   response[info$free_beta, ] <- info$conditional_cov %*% t(info$cross)

@@ -87,6 +87,12 @@
 #' number grows a step `"E"` shows the log-likelihood anew. Without `( | )` the fit is that of
 #' [stats::glm()]. Tests are z tests, and there is no restricted likelihood.
 #'
+#' `"vb"` has the best normal q(beta, u), with all covariances of coefficients and latent variables:
+#' its precision is that of the prior and, for each row, the expected curvature of the log density
+#' (Opper and Archambeau 2009). Expectations are over the normal predictor of a row, by as many
+#' nodes as they take, or in closed form. `convergence()` judges linear response by importance
+#' sampling, where latent variables are integrated by quadrature. Default priors: see [priors()].
+#'
 #' Where a combination of the coefficients separates the responses (all of one level of a factor are
 #' 0, say) the likelihood rises without end along it: such a fit is refused, by an exact test, and
 #' the message names the coefficients. A normal prior of these coefficients is a remedy.
@@ -156,6 +162,8 @@
 #'
 #' Huang, A. and Wand, M. P. (2013). Simple marginally noninformative prior distributions for
 #' covariance matrices. *Bayesian Analysis* 8, 439--452. \doi{10.1214/13-BA815}
+#' Opper, M. and Archambeau, C. (2009). The variational Gaussian approximation revisited. *Neural
+#' Computation* 21, 786--792. \doi{10.1162/neco.2008.08-07-592}
 #' @family models
 #' @examples
 #' fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
@@ -213,7 +221,7 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   answer <- if (is_gaussian_family(family)) {
     fit_gaussian(design, held, method, prior, factorization, control)
   } else {
-    fit_general(design, held, method, prior, family, control)
+    fit_general(design, held, method, prior, family, factorization, control)
   }
   fit <- c(list(call = call),
            parts[c("formula", "frame", "variables", "terms", "xlevels", "contrasts")],

@@ -25,6 +25,16 @@
 #' that warps it, of degree 0, 1 or 2 by BIC); its own uncertainty is in no standard error. Where
 #' further images look relative to the first is told by their world coordinates or origins and,
 #' for the rest of it, up to 40 pixels, by the bright sources that they share.
+#'
+#' Method `"vb"` goes on from there: a source is a star or a galaxy of one of three profiles with
+#' some probability and, given what it is, its log fluxes, its position and its shape have a joint
+#' normal distribution, q. Their prior is the law of sources, log-normal in the flux; the sky is a
+#' point. Of the log of the mean of a pixel the expectation is taken to second order, as Regier et
+#' al. (2019) do; over the distribution of one source by a cubature of degree three (Stroud 1957).
+#' Standard deviations are by linear response: q takes the sources for independent, which those that
+#' overlap are not. Fluxes in [catalog()] are posterior means; magnitudes are those of the mean log
+#' flux; [variational()] has q itself.
+#'
 #' The model of the light is never exact, which in the wings of bright stars is more than the noise
 #' of photons: by which share it is off is estimated from the stars, and the evidence allows for
 #' it.
@@ -32,7 +42,7 @@
 #' thin galaxy; where there are no galaxies, `galaxies = FALSE` tells them apart.
 #'
 #' @param images a [sky_image()], or a list of them: of the same sky, in one or several bands.
-#' @param method `"em"`. Method `"vb"` is not part of this version.
+#' @param method `"em"`, or `"vb"`: variational Bayes.
 #' @param start `NULL`: sources are searched for. Or a catalogue, a data frame as [catalog()] gives
 #'   it (`x`, `y`, `flux`, and of galaxies `p_galaxy`, `radius`, `axis_ratio`, `angle`): forced
 #'   photometry, in which positions and shapes are held and fluxes are estimated.
@@ -46,7 +56,7 @@
 #'   source has which pixel.
 #' @section Errors:
 #' `elbo_error_argument` for arguments that are none; `elbo_error_image` for images without a pixel
-#' to use; `elbo_error_method` for method `"vb"`.
+#' to use.
 #' @references
 #' Regier, J., Miller, A. C., Schlegel, D., Adams, R. P., McAuliffe, J. D. and Prabhat (2019).
 #' Approximate inference for constructing astronomical catalogs from images. *Annals of Applied
@@ -54,6 +64,8 @@
 #'
 #' Hogg, D. W. and Lang, D. (2013). Replacing standard galaxy profiles with mixtures of Gaussians.
 #' *Publications of the Astronomical Society of the Pacific* 125, 719--730. \doi{10.1086/671228}
+#' Stroud, A. H. (1957). Remarks on the disposition of points in numerical integration formulas.
+#' *Mathematical Tables and Other Aids to Computation* 11, 257--261. \doi{10.2307/2001945}
 #' @family models
 #' @family catalogues
 #' @examples
@@ -68,11 +80,6 @@ fit_sky <- function(images, method = c("em", "vb"), start = NULL, psf = NULL, ga
                     prior = NULL, control = elbo_control()) {
   began <- proc.time()[[3]]
   method <- check_choice(method, "method", c("em", "vb"))
-  if (method == "vb") {
-    abort(c("Catalogues are fitted by method \"em\" in this version, not by \"vb\".",
-            "Use method = \"em\": its `p_galaxy` is a posterior probability all the same."),
-          "elbo_error_method")
-  }
   check(is.null(prior), "prior", "NULL: the law of sources is learnt from the images", prior)
   check_flag(galaxies, "galaxies")
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
@@ -90,6 +97,11 @@ fit_sky <- function(images, method = c("em", "vb"), start = NULL, psf = NULL, ga
     if (length(kept$sources$type) == length(field$sources$type)) break
     found <- climb_sky(kept, control, tell)
     field <- where_climbed(kept, found)
+  }
+  if (method == "vb") {
+    best <- sky_variational(field, galaxies, control, tell)
+    field <- best$field
+    found <- best$found
   }
   new_sky_fit(field, found, list(call = match.call(), method = method, images = images,
                                  control = control, given_in = parent.frame(), began = began))
@@ -179,11 +191,9 @@ new_sky_fit <- function(field, found, facts) {
   about <- lapply(seq_along(field$images), function(b) {
     .Call(C_sky_information, sky_model(field), b)
   })
-  field$covariance <- about[[1]]$covariance
-  field$node_covariance <- about[[1]]$node_covariance
-  field$information_status <- about[[1]]$status
-  field$expected <- about[[1]]$expected == 1L
   field$quality <- lapply(about, `[[`, "quality")
+  uncertainty <- c("covariance", "node_covariance", "information_status", "expected")
+  field[uncertainty] <- (if (is.null(field$posterior)) about[[1]] else found)[uncertainty]
   field$dispersion <- dispersion(field)
   parameters <- sky_parameters(field)
   theta <- c(field$node, vapply(field$images, function(image) psf_sd(image$psf), 0))
@@ -193,7 +203,9 @@ new_sky_fit <- function(field, found, facts) {
                                    ncol(field$sources$theta))] > 0)
   fit <- list(call = facts$call, given_in = facts$given_in, method = facts$method,
               images = facts$images, field = field, theta = theta, parameters = parameters,
-              objective = objective, log_evidence = objective - log_law(field), trace = trace,
+              objective = objective,
+              log_evidence = if (is.null(field$posterior)) objective - log_law(field) else NA_real_,
+              trace = trace,
               convergence = ascent_convergence(found), control = facts$control,
               df_parameters = free + length(field$node), prior = NULL,
               priors = list(stated = list(), default = logical()),

@@ -158,6 +158,7 @@ scales_of <- function(fit) {
 }
 
 eta_of <- function(fit) {
+  if (!is_gaussian(fit)) return(factors_of(fit)$eta)
   check_state(.Call(C_glmm_at, model_of(fit), c(scales_of(fit), list(beta = NULL))))$eta
 }
 
@@ -165,6 +166,7 @@ eta_of <- function(fit) {
 # hessian and cross at fixed beta), Sigma, sigma, beta and the exact posterior of the latent
 # variables.
 at_eta <- function(fit, eta) {
+  if (!is_gaussian(fit)) return(check_state(general_vb_at(fit, eta)))
   check_state(.Call(C_glmm_at_eta, model_of(fit), eta))
 }
 

@@ -11,8 +11,9 @@ is_gaussian <- function(fit) is_gaussian_family(family(fit))
 
 # ---- before any work ---------------------------------------------------------------------
 
-fit_general <- function(design, held, method, prior, family, control) {
+fit_general <- function(design, held, method, prior, family, factorization, control) {
   check_general(design, held, method, prior, family, control$quadrature)
+  if (method == "vb") return(ascend_general_vb(design, held, prior, factorization, control))
   check_separated(design, held, prior)
   answer <- ascend_general(design, held, method, control, function(design, held) {
     glmm_map(without_priors(prior, design$aliased), design, held)
@@ -30,7 +31,7 @@ check_general <- function(design, held, method, prior, family, nodes) {
     refuse("there is no restricted likelihood: coefficients cannot be integrated exactly",
            "Use method = \"em\".", "elbo_error_argument")
   }
-  if (method == "vb") refuse("`method` = \"vb\" is not built yet", "Use \"em\".")
+  if (method == "vb") check_general_vb(design, held, refuse)
   if (method == "joint") check_joint(design, held[!vanishes_at_zero(prior, design, held), ])
   if (is_crossed(design) && !is.null(nodes) && nodes > 1) {
     refuse("several grouping factors are integrated by Laplace's method, without quadrature",
@@ -114,7 +115,9 @@ ascend_general <- function(design, held, method, control, make_priors = function
   climb <- function(design, held, full_rank) {
     priors <- make_priors(design, held)
     model <- general_description(design, held, method, control, full_rank, priors = priors)
-    result <- .Call(C_general_fit, model, settings, progress_reporter(control))
+    report <- progress_reporter(control)
+    result <- if (method == "vb") .Call(C_general_vb, model, settings, report)
+              else .Call(C_general_fit, model, settings, report)
     list(result = result, design = design, held = held, law = list(sd = model$sd),
          priors = priors, method = method)
   }
@@ -284,6 +287,7 @@ general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes) {
 # Given the estimates, or with what their uncertainty adds to it: means move with theta, see
 # C_general_at. Of several factors, and by Laplace's method, given the estimates; a list then.
 general_latent_sd <- function(fit, type) {
+  if (method_of(fit) == "vb") return(general_vb_latent_sd(fit, type))
   crossed <- is_crossed(design_of(fit))
   given <- crossed || convergence_of(fit)$nodes == 1L
   types <- if (given) "conditional" else c("total", "conditional")

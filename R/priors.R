@@ -124,8 +124,10 @@
 #'     of the mean square of a curve with standard deviation one;
 #'   - the residual standard deviation is `half_t(3, 2.5 s)`,
 #'
-#' all numbers rounded to three digits, but mean(y) to a tenth of s or finer, and s taken as 1 for a
-#' constant response. `summary()` of
+#' of responses that are not gaussian s is the standard deviation of the law of the link (logit
+#' 1.81, probit 1, cloglog 1.28; 1 under the logarithm), and in place of mean(y) stands the link of
+#' the mean response less the mean offset; all numbers rounded to three digits, but mean(y) to a
+#' tenth of s or finer, and s taken as 1 for a constant response. `summary()` of
 #' the fit prints them, marked as defaults. They take from the data only the order of magnitude;
 #' with few groups they matter all the same, so state your own, and see
 #' `sensitivity(fit, to = "prior")`.

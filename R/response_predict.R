@@ -71,14 +71,17 @@ predictor_variance <- function(fit, data, group) {
   V[is.na(V)] <- 0
   slopes <- cbind(X, matrix(0, nrow(X), nrow(V) - ncol(X)))
   if (is.null(group)) return(quadratic_rows(slopes, V))
-  moves <- general_at(fit, theta(fit))$moves
+  vb <- method_of(fit) == "vb"
+  moves <- if (vb) information_of(fit)$moves else general_at(fit, theta(fit))$moves
+  given <- if (vb) list(information_of(fit)$own_cov) else marginal_latent_cov(fit)
   slopes <- slopes + latent_rows(row_random(fit, data), moves, group)
-  quadratic_rows(slopes, V) + latent_variance(fit, data, group)
+  quadratic_rows(slopes, V) + latent_variance(fit, data, group, given)
 }
 
 # Delta method of E[mean] in (beta, eta): the derivative by the variance of the predictor is a
 # difference, of a function that is smooth in it.
 population_error <- function(fit, data, x, variance, slope) {
+  if (method_of(fit) == "vb") return(vb_population_error(fit, data, x, variance, slope))
   X <- row_fixed(fit, data)[, information_of(fit)$free_beta, drop = FALSE]
   V <- information_of(fit)$cov
   V[is.na(V)] <- 0
@@ -92,6 +95,27 @@ population_error <- function(fit, data, x, variance, slope) {
     }
   }
   unname(sqrt(quadratic_rows(slopes, V)))
+}
+
+# The same in theta, by linear response.
+vb_population_error <- function(fit, data, x, variance, slope) {
+  free <- which(!parameters_of(fit)$fixed)
+  X <- row_fixed(fit, data)
+  slopes <- matrix(0, nrow(X), nrow(parameters_of(fit)))
+  slopes[, seq_len(ncol(X))] <- X * slope
+  if (has_groups(fit) && any(variance > 0, na.rm = TRUE)) {
+    by_variance <- by_variance_slope(fit, x, variance)
+    Z <- row_random(fit, data)
+    for (k in setdiff(free, seq_len(ncol(X)))) {
+      step <- 1e-5 * c(-1, 1)
+      Sigma <- lapply(step, function(h) {
+        theta_parts(fit, replace(theta(fit), k, theta(fit)[[k]] + h))$Sigma
+      })
+      slopes[, k] <- by_variance * quadratic_rows(Z, (Sigma[[2]] - Sigma[[1]]) / diff(step))
+    }
+  }
+  V <- information_of(fit)$linear_response[free, free, drop = FALSE]
+  unname(sqrt(quadratic_rows(slopes[, free, drop = FALSE], V)))
 }
 
 by_variance_slope <- function(fit, x, variance) {
@@ -114,10 +138,18 @@ counted_draws <- function(object, nsim, newdata = NULL, given = FALSE) {
   latent <- has_groups(object)
   data <- row_data(object, newdata, na.pass, latent, prediction = TRUE)
   group <- if (latent && given) group_index(object, data, allow = FALSE)
-  x <- unname(row_mean(object, data, group))
   size <- row_trials(object, data, newdata)
-  draw_latent <- if (latent && !given) latent_sampler(object, data) else function() 0
-  vapply(seq_len(nsim), function(i) as.double(draw_response(object, x + draw_latent(), size)), x)
+  draw_of <- function(fit) {
+    x <- unname(row_mean(fit, data, group))
+    draw_latent <- if (latent && !given) latent_sampler(fit, data) else function() 0
+    function() as.double(draw_response(fit, x + draw_latent(), size))
+  }
+  if (method_of(object) == "vb") {
+    fits <- posterior_fits(object, nsim, latent && given)
+    return(do.call(cbind, lapply(fits, function(fit) draw_of(fit)())))
+  }
+  one <- draw_of(object)
+  do.call(cbind, lapply(seq_len(nsim), function(i) one()))
 }
 
 row_trials <- function(object, data, newdata) {
@@ -168,10 +200,12 @@ general_refit <- function(fit, design, held) {
                                priors = priors)
   settings <- ascend_control(refit_control(fit), design)
   settings$threads <- as.integer(solver_threads(control_of(fit)))
-  result <- .Call(C_general_fit, model, settings, NULL)
+  vb <- method == "vb"
+  result <- if (vb) .Call(C_general_vb, model, settings, NULL)
+            else .Call(C_general_fit, model, settings, NULL)
   if (result$status < 0) return(rep(NA_real_, nrow(held) + 1))
   answer <- list(result = result, design = design, held = held, priors = priors, method = method)
-  estimates <- general_estimates(answer)
+  estimates <- if (vb) general_vb_estimates(answer) else general_estimates(answer)
   c(estimates$theta, estimates$objective)
 }
 

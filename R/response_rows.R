@@ -76,6 +76,30 @@ response_cdf <- function(fit, y, x) {
   )
 }
 
+# Times the weights of the rows.
+response_log_density <- function(fit, x, y = design_of(fit)$response$y,
+                                 size = design_of(fit)$response$size,
+                                 weight = design_of(fit)$response$weight) {
+  density <- switch(response_law_of(fit),
+    binomial = binomial_log_density(y, if (is.null(size)) 1 else size, x, family(fit)$link),
+    poisson = y * x - exp(x) - lgamma(y + 1),
+    negative_binomial = stats::dnbinom(y, own_values(fit), mu = exp(x), log = TRUE),
+    cumulative = log(category_probabilities(fit, x)[cbind(seq_along(x), y + 1)])
+  )
+  if (is.null(weight)) density else weight * density
+}
+
+# Of y successes, by the logarithms of both probabilities, which no x takes to zero.
+binomial_log_density <- function(y, size, x, link) {
+  log_p <- switch(link,
+    logit = cbind(stats::plogis(x, log.p = TRUE), stats::plogis(-x, log.p = TRUE)),
+    probit = cbind(stats::pnorm(x, log.p = TRUE), stats::pnorm(-x, log.p = TRUE)),
+    cloglog = cbind(log(-expm1(-exp(x))), -exp(x))
+  )
+  lgamma(size + 1) - lgamma(y + 1) - lgamma(size - y + 1) +
+    ifelse(y > 0, y * log_p[, 1], 0) + ifelse(size > y, (size - y) * log_p[, 2], 0)
+}
+
 draw_response <- function(fit, x, size) {
   n <- length(x)
   switch(response_law_of(fit),
@@ -90,23 +114,30 @@ draw_response <- function(fit, x, size) {
 
 # z'Sz of each row: S that of the posterior of its group, of a group not seen before (0) and of the
 # population (NULL) the law. Levels of several factors are taken for independent.
-latent_variance <- function(fit, data, group = NULL) {
+latent_variance <- function(fit, data, group = NULL, cov = marginal_latent_cov(fit)) {
   if (!has_groups(fit)) return(0)
-  if (is.null(group)) return(law_variance(with_all_terms(fit), data))
+  law_of <- if (method_of(fit) == "vb") root_mean_squares(fit) else fit
+  if (is.null(group)) return(law_variance(with_all_terms(law_of), data))
   Z <- row_random(fit, data)
   if (!is.list(group)) group <- list(group)
-  law <- latent_law(fit)
-  parts <- Map(function(part, index) {
+  law <- latent_law(law_of)
+  parts <- Map(function(part, index, cov) {
     index <- rep_len(index, nrow(Z))
     columns <- part$columns
     Reduce(`+`, lapply(seq_along(columns), function(j) {
       Reduce(`+`, lapply(seq_along(columns), function(k) {
-        S <- c(law[columns[j], columns[k]], part$cov[j, k, ])
+        S <- c(law[columns[j], columns[k]], cov[j, k, ])
         Z[, columns[j]] * Z[, columns[k]] * S[index + 1]
       }))
     }))
-  }, latent_parts(fit), group)
+  }, latent_parts(fit), group, cov)
   pmax(Reduce(`+`, parts), 0)
+}
+
+# Posterior covariances of the levels of each factor.
+marginal_latent_cov <- function(fit) {
+  if (method_of(fit) == "vb") list(general_vb_latent_cov(fit))
+  else lapply(latent_parts(fit), `[[`, "cov")
 }
 
 # The mean of the response in the rows of the fit, the posterior of the latent variables averaged.

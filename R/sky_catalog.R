@@ -4,6 +4,8 @@
 #'
 #' @param object a fit by [fit_sky()].
 #' @param reference the band whose flux is `flux`, a word or a number.
+#' @param type of method `"vb"`, whose standard deviations: `"linear_response"` (the default) or
+#'   `"mean_field"`, those of q itself.
 #' @param ... nothing further.
 #' @return A data frame, a row for each source, the brightest first:
 #' \describe{
@@ -11,10 +13,12 @@
 #'   \item{`x`, `y`}{position in pixels of the first image: the centre of `counts[i, j]` is at
 #'     x = i, y = j, unless the image has another `origin`.}
 #'   \item{`flux`, `x_sd`, `y_sd`, `flux_sd`}{the flux in counts of the image (with a calibration in
-#'     its unit), and standard errors by the observed information; those of what is held are 0.}
+#'     its unit), and standard errors by the observed information, of method `"vb"` posterior means
+#'     and standard deviations; those of what is held are 0.}
 #'   \item{`p_galaxy`}{the probability that it is a galaxy and no star.}
 #'   \item{`radius`, `axis_ratio`, `angle`}{of galaxies: half-light radius along the major axis in
-#'     pixels, minor by major axis, and the major axis in degrees from the x axis; else `NA`.}
+#'     pixels, minor by major axis, and the major axis in degrees from the x axis; else `NA`. Of
+#'     method `"vb"` those at the mean of q.}
 #'   \item{`mag`, `mag_sd`}{magnitude and its standard error, `NA` without a zero point.}
 #'   \item{`ra`, `dec`}{where the first image has a world coordinate system.}
 #'   \item{`flags`}{a sum of bits: 1 a part of its light (5 \%) falls beyond the edge or on pixels
@@ -42,37 +46,58 @@ sky_bits <- c(edge = 1L, blended = 2L, poor = 4L, no_sd = 8L, saturated = 16L)
 
 #' @rdname catalog
 #' @export
-catalog.elbo_sky <- function(object, reference = 1, ...) {
+catalog.elbo_sky <- function(object, reference = 1, type = NULL, ...) {
   check_dots_empty(...)
   field <- field_of(object)
   band <- check_reference(reference, field$bands)
   B <- length(field$bands)
-  theta <- field$sources$theta
   origin <- images_of(object)[[1]]$origin
-  sd <- source_sds(field)
-  galaxy <- galaxy_probability_of(field)
+  known <- source_estimates(object, type)
+  flux <- known$flux
   shape <- galaxy_shapes(field)
   out <- data.frame(
-    id = seq_len(ncol(theta)), x = theta[B + 1, ] + origin[1] - 1,
-    y = theta[B + 2, ] + origin[2] - 1, flux = theta[band, ], x_sd = sd[B + 1, ],
-    y_sd = sd[B + 2, ], flux_sd = sd[band, ], p_galaxy = galaxy, shape[c("radius", "axis_ratio",
-                                                                         "angle")]
+    id = seq_along(known$p_galaxy), x = known$place$mean[1, ] + origin[1] - 1,
+    y = known$place$mean[2, ] + origin[2] - 1, flux = flux$mean[band, ],
+    x_sd = known$place$sd[1, ], y_sd = known$place$sd[2, ], flux_sd = flux$sd[band, ],
+    p_galaxy = known$p_galaxy, shape[c("radius", "axis_ratio", "angle")]
   )
   zero <- zero_points(object)
-  out$mag <- magnitude(out$flux, zero[band])
-  out$mag_sd <- ifelse(is.na(out$mag), NA, 2.5 / log(10) * out$flux_sd / out$flux)
+  mag <- function(b) magnitude(known$log_flux$mean[b, ], zero[b])
+  out$mag <- mag(band)
+  out$mag_sd <- ifelse(is.na(out$mag), NA, 2.5 / log(10) * known$log_flux$sd[band, ])
   out[c("ra", "dec")] <- world_columns(images_of(object)[[1]], out)
-  out <- cbind(out, quality_columns(object, sd[band, ]), dev_fraction = shape$dev_fraction)
+  out <- cbind(out, quality_columns(object, flux$sd[band, ]), dev_fraction = shape$dev_fraction)
   for (b in if (B > 1) seq_len(B)) {
-    out[[paste0("flux_", field$bands[b])]] <- theta[b, ]
-    out[[paste0("flux_sd_", field$bands[b])]] <- sd[b, ]
-    out[[paste0("mag_", field$bands[b])]] <- magnitude(theta[b, ], zero[b])
+    out[[paste0("flux_", field$bands[b])]] <- flux$mean[b, ]
+    out[[paste0("flux_sd_", field$bands[b])]] <- flux$sd[b, ]
+    out[[paste0("mag_", field$bands[b])]] <- mag(b)
   }
   out <- out[source_order(field), ]
   out$id <- seq_len(nrow(out))
   row.names(out) <- NULL
   attr(out, "bits") <- sky_bits
   out
+}
+
+# Of each source flux, log flux (B rows each) and place (2 rows), each list(mean, sd) with a column
+# a source, and p_galaxy.
+source_estimates <- function(object, type = NULL) {
+  field <- field_of(object)
+  types <- if (method_of(object) == "vb") c("linear_response", "mean_field") else "observed"
+  type <- if (is.null(type)) types[1] else check_choice(type, "type", types)
+  if (method_of(object) == "vb") {
+    galaxy <- colSums(field$posterior$probability[-1, , drop = FALSE])
+    return(c(posterior_moments(field, type), list(p_galaxy = galaxy)))
+  }
+  B <- length(field$bands)
+  theta <- field$sources$theta
+  sd <- source_sds(field)
+  part <- function(rows) {
+    list(mean = theta[rows, , drop = FALSE], sd = sd[rows, , drop = FALSE])
+  }
+  flux <- part(seq_len(B))
+  list(flux = flux, log_flux = list(mean = log(flux$mean), sd = flux$sd / flux$mean),
+       place = part(B + 1:2), p_galaxy = galaxy_probability_of(field))
 }
 
 check_reference <- function(reference, bands) {
@@ -116,8 +141,8 @@ zero_points <- function(object) {
   of_image[match(seq_along(field$bands), band)]
 }
 
-magnitude <- function(flux, zero) {
-  ifelse(flux > 0 & !is.na(zero), zero - 2.5 * log10(pmax(flux, 1e-300)), NA_real_)
+magnitude <- function(log_flux, zero) {
+  ifelse(is.finite(log_flux), zero - 2.5 / log(10) * log_flux, NA_real_)
 }
 
 world_columns <- function(image, catalog) {

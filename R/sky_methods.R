@@ -15,6 +15,15 @@ theta_covariance.elbo_sky <- function(fit, type) {
   V
 }
 
+#' @exportS3Method
+covariance_types.elbo_sky <- function(fit) {
+  if (method_of(fit) == "vb") "linear_response" else "observed"
+}
+
+# By either method theta, the sky and the point-spread function, is a point.
+#' @exportS3Method
+posterior_summary.elbo_sky <- function(fit) NULL
+
 # The point-spread function is estimated before the rest.
 #' @exportS3Method
 without_error.elbo_sky <- function(fit) parameters_of(fit)$block == "sd"
@@ -32,12 +41,17 @@ size_words.elbo_sky <- function(fit) {
 
 #' @exportS3Method
 integrated_words.elbo_sky <- function(fit) {
+  if (method_of(fit) == "vb") {
+    return("what each source is, where, how bright and of what shape integrated, the sky a point")
+  }
   "which photon is whose integrated exactly, sources and sky points"
 }
 
 # Shapes of galaxies have the law of sources as their prior.
 #' @exportS3Method
-informed.elbo_sky <- function(fit) abs(objective_of(fit) - log_evidence_of(fit)) > 0
+informed.elbo_sky <- function(fit) {
+  method_of(fit) != "vb" && abs(objective_of(fit) - log_evidence_of(fit)) > 0
+}
 
 #' @exportS3Method
 notes.elbo_sky <- function(fit) {
@@ -51,7 +65,7 @@ notes.elbo_sky <- function(fit) {
       paste("Pixels vary %s times as much as counts of photons: see that `gain` is electrons a",
             "count and that counts have their sky; standard errors are too small."),
       format(max(field$dispersion), digits = 2)),
-    if (field$expected) paste("The observed information is not positive definite:",
+    if (field$expected == 1L) paste("The observed information is not positive definite:",
                               "standard errors are by the expected one."),
     if (field$information_status < 0) "Some parameters are not identified: no standard errors.")
 }

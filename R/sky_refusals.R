@@ -118,8 +118,6 @@ pp_check.elbo_sky <- refusal("sky", "pp_check()", sky_instead$check, "object")
 
 # ---- draws from a posterior --------------------------------------------------------------------
 
-#' @exportS3Method
-variational.elbo_sky <- refusal("sky", "variational()", sky_instead$posterior, "object")
 #' @exportS3Method rstantools::posterior_epred elbo_sky
 posterior_epred.elbo_sky <- refusal("sky", "posterior_epred()", sky_instead$posterior, "object")
 #' @exportS3Method rstantools::posterior_linpred elbo_sky

@@ -547,7 +547,7 @@ without_doubtful <- function(field) {
   rigid <- field # how a galaxy's light is spread does not make it doubtful that there is some
   rigid$sources$held <- bitwOr(rigid$sources$held, 2L)
   about <- .Call(C_sky_information, sky_model(rigid), 1L)
-  if (about$status < 0) return(field)
+  if (about$information_status < 0) return(field)
   flux <- seq_len(B)
   place <- c(flux, B + 1:2)
   law <- field$law

@@ -8,6 +8,7 @@
 #   improper_parameters(fit)                      names of those under a flat prior
 
 glmm_default_priors <- function(design, held) {
+  if (!is.null(design$response)) return(general_default_priors(design, held))
   y <- design$y - design$offset
   unit <- default_unit(y)
   extents <- unname(sqrt(colMeans(design$Z^2))) # of what a term with sd one gives the rows

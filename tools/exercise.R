@@ -43,6 +43,9 @@ exercise_responses <- function() {
   latent(fit(up ~ x + (1 + x | site), binomial()))
   fit(count ~ x + (1 | site), poisson(), prior = priors(beta = normal(0, 2), sd = half_t(3, 1)))
   elbo(fit(count ~ x + (1 | site) + (1 | arm), poisson()))
+  bayes <- fit(up ~ x + (1 | site), binomial(), method = "vb")
+  convergence(bayes, check = TRUE)
+  sensitivity(bayes, to = "prior")
   few$quadrature <- 1L
   elbo(fit(up ~ x + (1 | site), binomial("probit")))
 }
@@ -80,6 +83,7 @@ exercise_sky <- function() {
   residuals(fit)
   latent(fit, type = "pixels")
   fit_sky(image, start = truth(image), control = control)
+  fit_sky(image, "vb", control = control)
 }
 
 exercise <- function() {

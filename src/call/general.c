@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "call/general.h"
 #include "call/support.h"
 #include "general/fit.h"
 #include "general/normal.h"
@@ -66,7 +67,7 @@ static void unpack_factors(SEXP model, general_input *in) {
   in->groups = group;
 }
 
-static void unpack_input(SEXP model, general_input *in) {
+void call_general_input(SEXP model, general_input *in) {
   const SEXP X = call_element(model, "X"), Z = call_element(model, "Z");
   memset(in, 0, sizeof *in);
   unpack_law(model, in);
@@ -101,25 +102,23 @@ static void unpack_input(SEXP model, general_input *in) {
   unpack_factors(model, in);
 }
 
-/* prior_scale NULL: none. */
-static void set_prior(SEXP model, general_work *w) {
-  if (call_element(model, "prior_scale") == R_NilValue) return;
-  const R_xlen_t p = w->par.p, q = w->par.q;
+const general_prior *call_general_prior(SEXP model, const general_input *in) {
+  if (call_element(model, "prior_scale") == R_NilValue) return NULL;
   general_prior *prior = (general_prior *)R_alloc(1, sizeof *prior);
-  prior->beta_mean = call_doubles(model, "prior_beta_mean", p, 0);
-  prior->beta_sd = call_doubles(model, "prior_beta_sd", p, 0);
-  prior->family = call_ints(model, "prior_family", q, 0);
-  prior->df = call_doubles(model, "prior_df", q, 0);
-  prior->scale = call_doubles(model, "prior_scale", q, 0);
-  prior->lkj = call_doubles(model, "prior_lkj", w->par.n_block, 0);
-  w->prior = prior;
+  prior->beta_mean = call_doubles(model, "prior_beta_mean", in->p, 0);
+  prior->beta_sd = call_doubles(model, "prior_beta_sd", in->p, 0);
+  prior->family = call_ints(model, "prior_family", in->q, 0);
+  prior->df = call_doubles(model, "prior_df", in->q, 0);
+  prior->scale = call_doubles(model, "prior_scale", in->q, 0);
+  prior->lkj = call_doubles(model, "prior_lkj", in->n_block, 0);
+  return prior;
 }
 
 static elbo_status open_model(SEXP model, int threads, const elbo_memory *memory, general_work *w) {
   general_input in;
-  unpack_input(model, &in);
+  call_general_input(model, &in);
   const elbo_status status = general_work_init(w, &in, threads, memory);
-  set_prior(model, w);
+  w->prior = call_general_prior(model, &in);
   w->points = call_int(model, "method", 0, 1) == 0;
   return status;
 }
@@ -349,6 +348,35 @@ SEXP call_general_at(SEXP model, SEXP theta) {
   }
   UNPROTECT(2);
   return out.list;
+}
+
+/* The log-likelihood by that many nodes a dimension at each column of theta = list(beta (p x k),
+ * Sigma (q^2 x k), own (n_own x k)); -Inf where it is not finite. */
+SEXP call_general_evaluate(SEXP model, SEXP theta, SEXP nodes) {
+  const elbo_memory memory = call_memory();
+  general_work w;
+  const int threads = call_int(model, "threads", 1, 1024), k = call_dimension(
+      call_element(theta, "beta"), 1, "beta");
+  elbo_status status = open_model(model, threads, &memory, &w);
+  if (status != ELBO_OK && status != ELBO_E_RANK) Rf_error("internal error: no model");
+  const R_xlen_t p = w.par.p, q = w.par.q, n_own = w.par.n_own;
+  const double *beta = call_doubles(theta, "beta", p * k, 0);
+  const double *Sigma = call_doubles(theta, "Sigma", q * q * k, 0);
+  const double *own = call_doubles(theta, "own", n_own * k, 0);
+  w.prior = NULL;
+  w.few = w.differences = 1;
+  if (general_set_nodes(&w, w.crossed ? 1 : Rf_asInteger(nodes)) != ELBO_OK)
+    Rf_error("internal error: no rule");
+  SEXP out = PROTECT(Rf_allocVector(REALSXP, k));
+  for (int i = 0; i < k; i++, beta += p, Sigma += q * q, own += n_own) {
+    general_from_natural(&w.par, beta, Sigma, own, w.theta);
+    status = general_set_theta(&w, w.theta);
+    if (status == ELBO_OK) status = general_evaluate(&w, GENERAL_VALUE);
+    REAL(out)[i] = status == ELBO_OK ? w.at.value : R_NegInf;
+    R_CheckUserInterrupt();
+  }
+  UNPROTECT(1);
+  return out;
 }
 
 /* E f(z), z ~ N(0, 1), is about the sum of weight f(node). */

@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "call/support.h"
+#include "math/small.h"
 #include "sky/detect.h"
 #include "sky/em.h"
 #include "sky/information.h"
 #include "sky/local.h"
 #include "sky/psf.h"
 #include "sky/quality.h"
+#include "sky/vb.h"
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
@@ -45,9 +47,8 @@ static sky_image unpack_image(SEXP list, int n_band) {
   if (!(image.affine[2] * image.affine[5] - image.affine[3] * image.affine[4] != 0.0))
     Rf_error("internal error: `affine` is singular");
   image.psf = unpack_psf(call_element(list, "psf"));
-  image.warp = call_element(list, "warp") == R_NilValue
-                   ? NULL
-                   : call_doubles(list, "warp", SKY_N_WARP, 0);
+  image.warp =
+      call_element(list, "warp") == R_NilValue ? NULL : call_doubles(list, "warp", SKY_N_WARP, 0);
   image.mesh_x = call_int(list, "mesh_x", 0, 32);
   image.mesh_y = call_int(list, "mesh_y", image.mesh_x > 0, image.mesh_x > 0 ? 32 : 0);
   return image;
@@ -124,6 +125,17 @@ static void add_types(call_list *out, const int *type, int n) {
   memcpy(INTEGER(types), type, (size_t)n * sizeof(int));
   call_list_add(out, "type", types);
   UNPROTECT(1);
+}
+
+/* q, by type and source. */
+static void add_q(call_list *out, const sky_vb *w) {
+  const int n = w->field.spec->n, N = w->n;
+  const int mean[3] = {N, SKY_N_TYPES, n}, root[4] = {N, N, SKY_N_TYPES, n};
+  const size_t size = (size_t)n * SKY_N_TYPES;
+  add_copy(out, "probability", w->probability, SKY_N_TYPES, n);
+  add_copy(out, "prior", w->prior, SKY_N_TYPES, n);
+  memcpy(call_list_doubles(out, "mean", mean, 3), w->mean, size * (size_t)N * sizeof(double));
+  memcpy(call_list_doubles(out, "root", root, 4), w->root, size * square(N) * sizeof(double));
 }
 
 static int image_number(SEXP x, const sky_spec *spec) {
@@ -248,10 +260,9 @@ SEXP call_sky_psf(SEXP model, SEXP image, SEXP stars, SEXP psf, SEXP iterations)
   double *covariance = call_list_doubles(&out, "covariance", dim, 2);
   memcpy(weight, start.weight, (size_t)start.n * sizeof(double));
   memcpy(covariance, start.covariance, 3 * (size_t)start.n * sizeof(double));
-  call_list_double(
-      &out, "value",
-      sky_psf_em(&f, b, star, n_star, start.n, INTEGER_RO(iterations)[0], weight, covariance,
-                 elbo_doubles(&mem, (size_t)n_star + 1)));
+  call_list_double(&out, "value",
+                   sky_psf_em(&f, b, star, n_star, start.n, INTEGER_RO(iterations)[0], weight,
+                              covariance, elbo_doubles(&mem, (size_t)n_star + 1)));
   add_copy(&out, "theta", f.theta, f.n_theta, in.spec.n);
   UNPROTECT(2);
   return out.list;
@@ -313,8 +324,72 @@ SEXP call_sky_information(SEXP model, SEXP image) {
   const int dim[3] = {f.n_theta, f.n_theta, in.spec.n}, nodes[2] = {f.n_node, f.n_node};
   double *covariance = call_list_doubles(&out, "covariance", dim, 3);
   double *of_nodes = call_list_doubles(&out, "node_covariance", nodes, 2);
-  call_list_int(&out, "status", sky_information(&f, covariance, of_nodes, &expected, &mem));
+  call_list_int(&out, "information_status",
+                sky_information(&f, NULL, covariance, of_nodes, &expected, &mem));
   call_list_int(&out, "expected", expected);
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* q of each source as each of the types allowed, and what it is by the evidence. */
+SEXP call_sky_vb_types(SEXP model, SEXP allowed) {
+  sky_input in;
+  sky_vb w;
+  const elbo_memory mem = call_memory();
+  unpack_input(model, &in);
+  const int n = in.spec.n, bits = call_int(allowed, "allowed", 0, (1 << SKY_N_TYPES) - 1);
+  if (in.spec.law == NULL) Rf_error("internal error: q needs a `law`");
+  sky_vb_open(&w, &in.spec, in.theta, in.node, NULL, &mem);
+  call_list out = call_list_new(8);
+  const int dim[2] = {SKY_N_TYPES, n}, about[2] = {SKY_N_TOLD, n};
+  double *evidence = call_list_doubles(&out, "evidence", dim, 2);
+  double *told = call_list_doubles(&out, "told", about, 2);
+  for (int s = 0; s < n; s++) {
+    if (s % 8 == 0) R_CheckUserInterrupt();
+    sky_vb_types(&w, s, bits, in.type, evidence + SKY_N_TYPES * s, told + SKY_N_TOLD * s);
+  }
+  add_q(&out, &w);
+  add_types(&out, in.type, n);
+  UNPROTECT(2);
+  return out.list;
+}
+
+/* The ascent from such a q, and covariances by linear response. */
+SEXP call_sky_vb(SEXP model, SEXP q, SEXP control, SEXP progress) {
+  sky_input in;
+  sky_vb w;
+  call_trace trace;
+  elbo_result result;
+  int expected = 0;
+  const elbo_memory mem = call_memory();
+  const elbo_control how = call_control(control);
+  const elbo_hooks hooks = call_hooks(&trace, progress);
+  unpack_input(model, &in);
+  const R_xlen_t n = in.spec.n, N = in.spec.n_band + SKY_N_SHAPE;
+  if (in.spec.law == NULL) Rf_error("internal error: q needs a `law`");
+  const sky_q start = {call_doubles(q, "probability", SKY_N_TYPES * n, 0),
+                       call_doubles(q, "prior", SKY_N_TYPES * n, 0),
+                       call_doubles(q, "mean", N * SKY_N_TYPES * n, 0),
+                       call_doubles(q, "root", N * N * SKY_N_TYPES * n, 0)};
+  sky_vb_open(&w, &in.spec, in.theta, in.node, &start, &mem);
+  const elbo_status status = sky_vb_ascend(&w, &how, &hooks, &mem, &result);
+  call_list out = call_list_new(24);
+  call_list_int(&out, "status", status);
+  call_list_trace(&out, &trace);
+  if (status >= 0) {
+    const int dim[3] = {(int)N, (int)N, (int)n}, nodes[2] = {w.field.n_node, w.field.n_node};
+    double *own = elbo_doubles(&mem, (size_t)n * square(SKY_MAX_FREE) + 1);
+    call_list_result(&out, &result);
+    add_q(&out, &w);
+    add_copy(&out, "node", w.field.node, w.field.n_node, 1);
+    sky_vb_precision(&w, own);
+    add_copy(&out, "theta", w.field.theta, (int)N, (int)n);
+    double *covariance = call_list_doubles(&out, "covariance", dim, 3);
+    double *of_nodes = call_list_doubles(&out, "node_covariance", nodes, 2);
+    call_list_int(&out, "information_status",
+                  sky_information(&w.field, own, covariance, of_nodes, &expected, &mem));
+    call_list_int(&out, "expected", 0);
+  }
   UNPROTECT(2);
   return out.list;
 }

@@ -158,27 +158,26 @@ static const double NEARLY = 1e-2; /* of the value */
 static const double HARDLY = 1e-3;
 static const double ROUGH = 1e-3; /* of a standard error */
 
-/* A climb with more nodes goes on where the last one ended: its start is an E-step with them. */
-typedef struct {
-  const elbo_hooks *hooks;
-  int before; /* iterations */
-} going_on;
-
 static int poll(void *ctx) {
-  const going_on *c = (const going_on *)ctx;
+  const general_going_on *c = (const general_going_on *)ctx;
   return c->hooks->poll ? c->hooks->poll(c->hooks->ctx) : 0;
 }
 
 static void trace(void *ctx, int iteration, elbo_step step, double elbo, double evidence,
                   double kl) {
-  const going_on *c = (const going_on *)ctx;
+  const general_going_on *c = (const general_going_on *)ctx;
   if (c->hooks->trace)
     c->hooks->trace(c->hooks->ctx, c->before + iteration,
                     step == ELBO_STEP_START && c->before > 0 ? ELBO_STEP_E : step, elbo, evidence,
                     kl);
 }
 
-static void add_counts(elbo_result *to, const elbo_result *before) {
+elbo_hooks general_hooks_going_on(general_going_on *rest) {
+  const elbo_hooks told = {poll, trace, rest};
+  return told;
+}
+
+void general_add_counts(elbo_result *to, const elbo_result *before) {
   to->iterations += before->iterations;
   to->em += before->em;
   to->squarem += before->squarem;
@@ -187,8 +186,9 @@ static void add_counts(elbo_result *to, const elbo_result *before) {
 }
 
 /* With the first nodes, and more where these do not do, to where their number is found. */
-static elbo_status climb_roughly(general_work *w, const elbo_control *control, going_on *rest,
-                                 const elbo_hooks *hooks, double *memory, elbo_result *result) {
+static elbo_status climb_roughly(general_work *w, const elbo_control *control,
+                                 general_going_on *rest, const elbo_hooks *hooks, double *memory,
+                                 elbo_result *result) {
   elbo_control settings = *control;
   elbo_result before = {0};
   settings.accelerate = ELBO_ACCELERATE_AUTO;
@@ -201,7 +201,7 @@ static elbo_status climb_roughly(general_work *w, const elbo_control *control, g
     if (round > 0) model.schedule.em_first = 0;
     settings.max_iter = smaller(ROUND_STEPS, larger(control->max_iter - rest->before, 1));
     status = elbo_ascend(&model, w, &settings, hooks, memory, result);
-    add_counts(result, &before);
+    general_add_counts(result, &before);
     before = *result;
     rest->before = result->iterations;
     if (status < 0 && status != ELBO_E_DESCENT) return status;
@@ -212,8 +212,8 @@ static elbo_status climb_roughly(general_work *w, const elbo_control *control, g
 }
 
 /* A climb by EM alone starts anew, once it is known by how many nodes. */
-static elbo_status find_nodes(general_work *w, const elbo_control *control, going_on *rest,
-                              double *memory, elbo_result *before) {
+static elbo_status find_nodes(general_work *w, const elbo_control *control,
+                              general_going_on *rest, double *memory, elbo_result *before) {
   const elbo_hooks told = {poll, trace, rest}, untold = {poll, NULL, rest};
   const int n = w->par.n_theta;
   double *start = w->difference_space;
@@ -231,8 +231,8 @@ elbo_status general_climb(general_work *w, int nodes, const elbo_control *contro
                           const elbo_hooks *hooks, double *memory, elbo_result *result) {
   elbo_result before = {0};
   elbo_control settings = *control;
-  going_on rest = {hooks, 0};
-  const elbo_hooks told = {poll, trace, &rest};
+  general_going_on rest = {hooks, 0};
+  const elbo_hooks told = general_hooks_going_on(&rest);
   w->few = w->differences = nodes > 0;
   elbo_status status = nodes > 0 ? general_set_nodes(w, nodes)
                                  : find_nodes(w, control, &rest, memory, &before);
@@ -244,7 +244,7 @@ elbo_status general_climb(general_work *w, int nodes, const elbo_control *contro
     if (rest.before > 0) model.schedule.em_first = 0;
     settings.max_iter = larger(control->max_iter - rest.before, 1);
     status = elbo_ascend(&model, w, &settings, &told, memory, result);
-    add_counts(result, &before);
+    general_add_counts(result, &before);
     before = *result;
     rest.before = result->iterations;
     if (nodes > 0) break;

@@ -13,4 +13,14 @@ elbo_status general_climb(general_work *w, int nodes, const elbo_control *contro
 /* More nodes until the value at theta stops moving. */
 elbo_status general_grow_nodes(general_work *w);
 
+/* A climb with more nodes goes on where the last one ended: its start is an E-step with them. */
+typedef struct {
+  const elbo_hooks *hooks;
+  int before; /* iterations */
+} general_going_on;
+/* Hooks that tell it so; rest is borrowed. */
+elbo_hooks general_hooks_going_on(general_going_on *rest);
+/* The steps of a climb and those before it. */
+void general_add_counts(elbo_result *to, const elbo_result *before);
+
 #endif

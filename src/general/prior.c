@@ -11,9 +11,8 @@
 
 enum { MOST_SQUARE = GENERAL_MAX_TERMS * GENERAL_MAX_TERMS };
 
-/* Of block b, S = D Sigma D in the caller's units. */
-static latent_prior open_block(const general_prior *prior, const general_parameters *par,
-                               const double *theta, int b, double *S) {
+latent_prior general_prior_block(const general_prior *prior, const general_parameters *par,
+                                 const double *theta, int b, double *S) {
   const int first = par->start[b], q = par->law[b].q;
   const double *scale = par->z_scale + first;
   double L[MOST_SQUARE];
@@ -41,7 +40,7 @@ elbo_status general_prior_value(const general_prior *prior, const general_parame
     *value -= 0.5 * (z * z + LOG_2PI) + log(prior->beta_sd[j]);
   }
   for (int b = 0; b < par->n_block && prior->family; b++) {
-    const latent_prior block = open_block(prior, par, theta, b, S);
+    const latent_prior block = general_prior_block(prior, par, theta, b, S);
     const elbo_status status = latent_prior_point(&block, S, &part);
     if (status != ELBO_OK) return status;
     *value += part;
@@ -75,10 +74,9 @@ static void beta_slopes(const general_prior *prior, const general_parameters *pa
   }
 }
 
-/* Derivatives by the entries of S, packed, to those by eta. */
-static void chain_block(const general_parameters *par, const double *theta, int b,
-                        const double *by_S, const double *by_SS, double *gradient,
-                        double *hessian) {
+void general_chain_block(const general_parameters *par, const double *theta, int b,
+                         const double *by_S, const double *by_SS, double *gradient,
+                         double *hessian) {
   const int first = par->start[b], q = par->law[b].q, n = (int)packed_size(q), N = par->n_theta;
   const int at = par->p + par->eta_of_block[b], n_eta = par->law[b].n_eta;
   const double *scale = par->z_scale + first;
@@ -114,13 +112,13 @@ elbo_status general_prior_slopes(const general_prior *prior, const general_param
   for (int e = 0; e < GENERAL_MAX_ROOT; e++) place[e] = e;
   beta_slopes(prior, par, theta, gradient, hessian, work);
   for (int b = 0; b < par->n_block && prior->family; b++) {
-    const latent_prior block = open_block(prior, par, theta, b, S);
+    const latent_prior block = general_prior_block(prior, par, theta, b, S);
     const int n = (int)packed_size(block.q);
     memset(by_S, 0, (size_t)n * sizeof(double));
     memset(by_SS, 0, square(n) * sizeof(double));
     const elbo_status status = latent_prior_point_slopes(&block, S, place, n, by_S, by_SS);
     if (status != ELBO_OK) return status;
-    chain_block(par, theta, b, by_S, by_SS, gradient, hessian);
+    general_chain_block(par, theta, b, by_S, by_SS, gradient, hessian);
   }
   return ELBO_OK;
 }

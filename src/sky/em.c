@@ -223,11 +223,8 @@ static elbo_status kl(void *work, double *value) {
 
 /* A sum of as many terms as pixels, each of the size of its rounding. */
 static double rounding(void *work) {
-  const sky_field *f = &((sky_em *)work)->field;
-  double sum = 0.0;
-  for (int b = 0; b < f->spec->n_image; b++)
-    sum += (double)f->spec->image[b].nx * f->spec->image[b].ny;
-  return 1e-9 + 1e-13 * (fabs(((sky_em *)work)->elbo) + sum);
+  const sky_em *w = work;
+  return 1e-9 + 1e-13 * (fabs(w->elbo) + sky_field_size(&w->field));
 }
 
 static void pack(void *work, double *eta) { sky_field_pack(&((sky_em *)work)->field, eta); }

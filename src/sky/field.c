@@ -278,10 +278,21 @@ static void value_task(sky_field *f, int b, int strip, int index, const double *
   f->strips[index] = sum;
 }
 
-elbo_status sky_field_value(sky_field *f, double *value) {
+double sky_field_pixels(sky_field *f) {
+  double sum = 0.0;
   over_strips(f, value_task, NULL);
-  *value = 0.0;
-  for (int t = 0; t < f->n_strip; t++) *value += f->strips[t];
+  for (int t = 0; t < f->n_strip; t++) sum += f->strips[t];
+  return sum;
+}
+
+double sky_field_size(const sky_field *f) {
+  double sum = 0.0;
+  for (int b = 0; b < f->spec->n_image; b++) sum += (double)pixels(f->spec->image + b);
+  return sum;
+}
+
+elbo_status sky_field_value(sky_field *f, double *value) {
+  *value = sky_field_pixels(f);
   for (int s = 0; s < f->spec->n; s++)
     *value += sky_law_value(f->spec->law, f->spec->n_band, sky_theta_of(f, s),
                             f->free + f->first[s], f->first[s + 1] - f->first[s], NULL, NULL, 1.0);

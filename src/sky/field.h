@@ -38,8 +38,10 @@ void sky_field_fill_source(sky_field *f, int source, int thread);
 void sky_field_mean(sky_field *f);
 void sky_field_ratio(sky_field *f);
 /* sum of count log(mu / count) + count - mu over pixels in use, the log-likelihood up to the
- * saturated one, and the law's log density of shapes.  ELBO_E_NOT_FINITE where a mean is not
- * positive. */
+ * saturated one. */
+double sky_field_pixels(sky_field *f);
+double sky_field_size(const sky_field *f); /* pixels of all images */
+/* That and the law's log density of shapes.  ELBO_E_NOT_FINITE where a mean is not positive. */
 elbo_status sky_field_value(sky_field *f, double *value);
 
 /* The slope of the mean of source s in image b in a parameter of its theta: a plane times factor.

@@ -53,18 +53,20 @@ static skyline lay_out(const sky_field *f, const elbo_memory *mem) {
   return A;
 }
 
-/* Minus the Hessian of the sources; `curved` with the second derivatives of the mean. */
-static void fill_information(const sky_field *f, skyline *A, int curved) {
+/* Minus the Hessian of the sources; own: its blocks, or NULL; `curved` with the second derivatives
+ * of the mean. */
+static void fill_information(const sky_field *f, const double *own, skyline *A, int curved) {
   memset(A->value, 0, A->start[A->n] * sizeof *A->value);
   for (int s = 0; s < f->spec->n; s++) {
     const int n = f->first[s + 1] - f->first[s];
     double gram[SKY_MAX_FREE * SKY_MAX_FREE];
     const double *H = f->curvature + (size_t)s * square(SKY_MAX_FREE);
-    sky_source_gram(f, s, f->scratch, gram);
+    if (own == NULL) sky_source_gram(f, s, f->scratch, gram);
     for (int i = 0; i < n; i++)
       for (int k = 0; k <= i; k++)
         *skyline_at(A, f->first[s] + i, f->first[s] + k) =
-            gram[i + n * k] - (curved ? H[i + n * k] : 0.0);
+            own != NULL ? own[square(SKY_MAX_FREE) * (size_t)s + (size_t)(i + n * k)]
+                        : gram[i + n * k] - (curved ? H[i + n * k] : 0.0);
     for (int t = 0; t < s; t++) {
       if (!neighbours(f, s, t)) continue;
       for (int i = f->first[s]; i < f->first[s + 1]; i++)
@@ -143,18 +145,18 @@ static void blocks(const sky_field *f, const skyline *Z, const double *X, const 
   }
 }
 
-elbo_status sky_information(sky_field *f, double *covariance, double *node_covariance,
-                            int *expected, const elbo_memory *mem) {
+elbo_status sky_information(sky_field *f, const double *own, double *covariance,
+                            double *node_covariance, int *expected, const elbo_memory *mem) {
   skyline A = lay_out(f, mem), Z = A;
   const size_t size = A.start[A.n] + 1, n = (size_t)A.n, m = (size_t)f->n_node;
   double *Y = elbo_doubles(mem, n * m + 1);
   Z.value = elbo_doubles(mem, size);
   sky_field_ratio(f);
-  sky_field_curvature(f);
+  if (own == NULL) sky_field_curvature(f);
   elbo_status status = ELBO_E_NOT_PD;
   for (*expected = 0; status != ELBO_OK && *expected < 2; ++*expected) {
     sky_field_weights(f);
-    fill_information(f, &A, !*expected);
+    fill_information(f, own, &A, !*expected);
     status = skyline_chol(&A);
     if (status == ELBO_OK) status = border(f, &A, Y, node_covariance);
   }

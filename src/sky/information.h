@@ -9,8 +9,13 @@
  * Only sources whose patches overlap have entries in the Hessian, so its factor is stored by rows
  * from the first neighbour on, and sources should come in the order of their positions; the nodes,
  * which touch all, are a border.  Where the observed information is not positive definite the
- * expected one takes its place: *expected says so. */
-elbo_status sky_information(sky_field *f, double *covariance, double *node_covariance,
-                            int *expected, const elbo_memory *mem);
+ * expected one takes its place: *expected says so.
+ *
+ * own: where not NULL, minus the Hessian of each source alone (square(SKY_MAX_FREE) a source, its
+ * first n_free columns of n_free), and the field has slopes as sky_vb_precision() makes them: then
+ * the covariances are those of linear response, (V^{-1} - H)^{-1} with V^{-1} = own and H the mixed
+ * second derivatives of the ELBO between sources. */
+elbo_status sky_information(sky_field *f, const double *own, double *covariance,
+                            double *node_covariance, int *expected, const elbo_memory *mem);
 
 #endif

@@ -20,7 +20,7 @@ typedef struct {
   double gradient[SKY_MAX_FREE], information[SKY_MAX_FREE * SKY_MAX_FREE];
 } local;
 
-static size_t source_pixels(const sky_field *f, int s) {
+size_t sky_source_pixels(const sky_field *f, int s) {
   size_t sum = 0;
   for (int b = 0; b < f->spec->n_image; b++) sum += patch_size(sky_patch_of(f, s, b));
   return sum;
@@ -29,14 +29,13 @@ static size_t source_pixels(const sky_field *f, int s) {
 size_t sky_local_size(const sky_field *f) {
   size_t most = 0, widest = 0;
   for (int s = 0; s < f->spec->n; s++)
-    if (source_pixels(f, s) > most) most = source_pixels(f, s);
+    if (sky_source_pixels(f, s) > most) most = sky_source_pixels(f, s);
   for (int b = 0; b < f->spec->n_image; b++)
     if ((size_t)f->spec->image[b].nx > widest) widest = (size_t)f->spec->image[b].nx;
   return SKY_MAX_PLANES * most + widest + 1;
 }
 
-/* kept = the mean without the source. */
-static void take_out(sky_field *f, int s) {
+void sky_take_out(sky_field *f, int s) {
   for (int b = 0; b < f->spec->n_image; b++) {
     const sky_patch *patch = sky_patch_of(f, s, b);
     const double flux = sky_theta_of(f, s)[f->spec->image[b].band];
@@ -144,22 +143,23 @@ static double log_normal(double x, double mean, double sd) {
   return -0.5 * z * z - log(sd) - 0.5 * LOG_2PI;
 }
 
+double sky_tempered(const sky_candidate *star, const sky_candidate *c) {
+  if (star == NULL || star == c) return c->likelihood / c->spread;
+  return star->likelihood / star->spread + (c->likelihood - star->likelihood) / star->misfit;
+}
+
 /* The rest of log p(theta) under the law, + n/2 log 2 pi - log det information / 2. */
 static double laplace(local *l) {
   const sky_law *law = l->f->spec->law;
   const int B = l->f->spec->n_band, galaxy = l->c->type != SKY_STAR;
   const sky_candidate *star = l->star;
-  double sum = l->law_value + log(law->density);
-  sum += star == NULL ? l->c->likelihood / l->c->spread
-                      : star->likelihood / star->spread +
-                            (l->c->likelihood - star->likelihood) / star->misfit;
+  double sum = l->law_value + log(law->density) + sky_tempered(star, l->c);
   double work[SKY_MAX_FREE * SKY_MAX_FREE];
   for (int b = 0; b < B; b++) {
     const double log_flux = log(l->c->theta[b]);
     sum += log_normal(log_flux, law->flux_mean[galaxy], law->flux_sd) - log_flux;
   }
-  /* A galaxy is a disc, a bulge or both with equal probability. */
-  sum += galaxy ? log(law->galaxies / 3.0) : log1p(-law->galaxies);
+  sum += galaxy ? log(law->galaxies) : log1p(-law->galaxies);
   if (galaxy) sum -= log(law->radius_sd) + 2.0 * log(law->shape_sd) + 1.5 * LOG_2PI;
   if (l->c->type == SKY_COMPOSITE) sum += log(6.0);
   /* Of a likelihood to the power of 1 / spread, beside the law. */
@@ -179,10 +179,10 @@ void sky_local_fit(sky_field *f, int s, const sky_candidate *star, sky_candidate
                    double *memory) {
   local l = {.f = f, .s = s, .c = c, .star = star};
   l.planes = memory;
-  l.row = memory + SKY_MAX_PLANES * source_pixels(f, s);
+  l.row = memory + SKY_MAX_PLANES * sky_source_pixels(f, s);
   l.n = sky_free_parameters(f->spec, c->type, f->spec->held[s], l.free);
   c->radius_var = NAN;
-  take_out(f, s);
+  sky_take_out(f, s);
   climb(&l, max_iter);
   c->evidence = laplace(&l);
 }
@@ -224,41 +224,54 @@ static void start_candidate(const sky_field *f, int s, sky_type type, const sky_
 /* By how much log-likelihood a galaxy of one profile must beat a star for the next to be tried. */
 static const double worth[SKY_N_TYPES] = {-HUGE_VAL, -HUGE_VAL, 1.0, 15.0};
 
+int sky_try_types(sky_field *f, int s, int allowed, int max_iter, sky_candidate *c,
+                  double *memory) {
+  const int was = f->spec->type[s];
+  const sky_candidate *star = NULL, *galaxy = NULL;
+  int tried = 0, galaxies = 0;
+  for (int t = 0; t < SKY_N_TYPES; t++) {
+    const double beside = star != NULL ? star->gain : -HUGE_VAL;
+    if (!(allowed & (1 << t)) && (allowed != 0 || t != was)) continue;
+    if (t != was && galaxy != NULL && galaxy->gain < beside + worth[t]) continue;
+    start_candidate(f, s, (sky_type)t, t != was ? galaxy : NULL, c + t);
+    sky_local_fit(f, s, star, c + t, max_iter, memory);
+    tried |= 1 << t;
+    galaxies += t != SKY_STAR;
+    if (t == SKY_STAR)
+      star = c + t;
+    else if (galaxy == NULL || c[t].gain > galaxy->gain)
+      galaxy = c + t;
+  }
+  for (int t = SKY_EXPONENTIAL; t < SKY_N_TYPES; t++)
+    if (tried & (1 << t)) c[t].evidence -= log(galaxies);
+  return tried;
+}
+
+void sky_tell(const sky_candidate *c, int tried, int n_band, int best, double *told) {
+  const sky_candidate *galaxy = NULL;
+  for (int t = SKY_EXPONENTIAL; t < SKY_N_TYPES; t++)
+    if (tried & (1 << t) && (galaxy == NULL || c[t].gain > galaxy->gain)) galaxy = c + t;
+  told[SKY_TOLD_RADIUS] = galaxy != NULL ? galaxy->theta[n_band + SKY_LOG_RADIUS] : NAN;
+  told[SKY_TOLD_RADIUS_VAR] = galaxy != NULL ? galaxy->radius_var : NAN;
+  told[SKY_TOLD_SPREAD] = c[best].spread;
+}
+
 void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int remove, int max_iter,
                int *type, double *evidence, double *told, double *memory) {
   for (int o = 0; o < n_order; o++) {
     const int s = order[o];
-    const sky_type was = (sky_type)type[s];
-    sky_candidate best, galaxy, star, c;
-    double star_gain = -HUGE_VAL;
-    int found = 0, extended = 0;
+    sky_candidate c[SKY_N_TYPES];
+    const int tried = sky_try_types(f, s, allowed, max_iter, c, memory);
+    int best = -1;
     for (int t = 0; t < SKY_N_TYPES; t++) {
-      evidence[t + SKY_N_TYPES * s] = -HUGE_VAL;
-      if (!(allowed & (1 << t)) && (allowed != 0 || t != (int)was)) continue;
-      if (t != (int)was && extended && galaxy.gain < star_gain + worth[t]) continue;
-      start_candidate(f, s, (sky_type)t, t != (int)was && extended ? &galaxy : NULL, &c);
-      sky_local_fit(f, s, t != SKY_STAR && star_gain > -HUGE_VAL ? &star : NULL, &c, max_iter,
-                    memory);
-      evidence[t + SKY_N_TYPES * s] = c.evidence;
-      if (t == SKY_STAR) {
-        star = c;
-        star_gain = c.gain;
-      }
-      if (t != SKY_STAR && (!extended || c.gain > galaxy.gain)) {
-        galaxy = c;
-        extended = 1;
-      }
-      if (found && !(c.evidence > best.evidence)) continue;
-      best = c;
-      found = 1;
+      const int here = tried & (1 << t);
+      evidence[t + SKY_N_TYPES * s] = here ? c[t].evidence : -HUGE_VAL;
+      if (here && (best < 0 || c[t].evidence > c[best].evidence)) best = t;
     }
-    if (!found) continue;
-    double *about = told + SKY_N_TOLD * s;
-    about[SKY_TOLD_RADIUS] = extended ? galaxy.theta[f->spec->n_band + SKY_LOG_RADIUS] : NAN;
-    about[SKY_TOLD_RADIUS_VAR] = extended ? galaxy.radius_var : NAN;
-    about[SKY_TOLD_SPREAD] = best.spread;
-    if (remove && !(best.evidence > 0.0))
-      for (int b = 0; b < f->spec->n_band; b++) best.theta[b] = 0.0;
-    put(f, s, &best, type);
+    if (best < 0) continue;
+    sky_tell(c, tried, f->spec->n_band, best, told + SKY_N_TOLD * s);
+    if (remove && !(c[best].evidence > 0.0))
+      for (int b = 0; b < f->spec->n_band; b++) c[best].theta[b] = 0.0;
+    put(f, s, c + best, type);
   }
 }

@@ -26,11 +26,22 @@ size_t sky_local_size(const sky_field *f);
  * as a star, which a galaxy's evidence is beside, or NULL. */
 void sky_local_fit(sky_field *f, int s, const sky_candidate *star, sky_candidate *candidate,
                    int max_iter, double *memory);
+/* Fits source s as each of the types in `allowed` (bits by type; 0: as what it is), into c
+ * (SKY_N_TYPES); a galaxy of one profile is tried where the other one beats a star, of both where
+ * that is beyond doubt.  A galaxy is a disc, a bulge or both with
+ * equal probability; what was not tried would be as likely as what was, so the types tried share
+ * it.  Returns their bits. */
+int sky_try_types(sky_field *f, int s, int allowed, int max_iter, sky_candidate *c, double *memory);
+/* The log-likelihood as the evidence counts it; star: the same source as a star, or NULL. */
+double sky_tempered(const sky_candidate *star, const sky_candidate *c);
+/* told: SKY_N_TOLD numbers of a source of which those types were tried. */
+void sky_tell(const sky_candidate *c, int tried, int n_band, int best, double *told);
+/* kept = the mean without source s. */
+void sky_take_out(sky_field *f, int s);
+size_t sky_source_pixels(const sky_field *f, int s); /* of its patches in all images */
 /* Goes through sources in this order, and gives each the type of the highest evidence among those
- * in `allowed` (bits by type), or refits that which it has; a galaxy of one profile is tried where
- * the other one beats a star, of both where that is beyond doubt.  A source whose evidence is below
- * 0 loses its flux where `remove`.  evidence: SKY_N_TYPES x n, -Inf of what was not tried; told:
- * SKY_N_TOLD x n.  type[] is written. */
+ * in `allowed`.  A source whose evidence is below 0 loses its flux where `remove`.  evidence:
+ * SKY_N_TYPES x n, -Inf of what was not tried; told: SKY_N_TOLD x n.  type[] is written. */
 void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int remove, int max_iter,
                int *type, double *evidence, double *told, double *memory);
 

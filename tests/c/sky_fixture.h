@@ -3,6 +3,7 @@
 #ifndef ELBO_SKY_FIXTURE_H
 #define ELBO_SKY_FIXTURE_H
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "sky/field.h"
@@ -73,6 +74,23 @@ static void fixture_make(sky_fixture *x, int threads) {
   }
   sky_spec spec = {FIX_N, FIX_B, 2, threads, x->image, x->type, x->held, x->reach, &fixture_law};
   x->spec = spec;
+}
+
+/* Counts about the mean at the truth of the fixture. */
+static inline void fixture_draw(sky_fixture *x) {
+  sky_field f;
+  unsigned state = 11;
+  sky_field_open(&f, &x->spec, x->theta, x->node, &fixture_memory);
+  for (int b = 0; b < 2; b++)
+    for (int p = 0; p < FIX_NX * FIX_NY; p++) {
+      double u = 0.0; /* nearly normal */
+      for (int k = 0; k < 12; k++) {
+        state = state * 1103515245u + 12345u;
+        u += (double)((state >> 16) & 32767) / 32768.0 - 0.5;
+      }
+      const double mu = f.mean[b][p];
+      x->count[b][p] = x->use[b][p] * floor(fmax(0.0, mu + sqrt(mu) * u) + 0.5);
+    }
 }
 
 #endif

@@ -6,23 +6,6 @@
 #include "harness.h"
 #include "sky/em.h"
 
-/* Counts about the mean at the truth of the fixture. */
-static void draw(sky_fixture *x) {
-  sky_field f;
-  unsigned state = 11;
-  sky_field_open(&f, &x->spec, x->theta, x->node, &fixture_memory);
-  for (int b = 0; b < 2; b++)
-    for (int p = 0; p < FIX_NX * FIX_NY; p++) {
-      double u = 0.0; /* nearly normal */
-      for (int k = 0; k < 12; k++) {
-        state = state * 1103515245u + 12345u;
-        u += (double)((state >> 16) & 32767) / 32768.0 - 0.5;
-      }
-      const double mu = f.mean[b][p];
-      x->count[b][p] = x->use[b][p] * floor(fmax(0.0, mu + sqrt(mu) * u) + 0.5);
-    }
-}
-
 typedef struct {
   int steps;
   double last, worst_kl, worst_fall;
@@ -41,7 +24,7 @@ static void look(void *ctx, int iteration, elbo_step step, double elbo, double l
 static void test_ascent(elbo_accelerate accelerate) {
   static sky_fixture x;
   fixture_make(&x, 2);
-  draw(&x);
+  fixture_draw(&x);
   double theta[FIX_THETA * FIX_N];
   memcpy(theta, x.theta, sizeof theta);
   for (int s = 0; s < FIX_N; s++) {

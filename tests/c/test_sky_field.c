@@ -202,7 +202,7 @@ static void test_information(void) {
   sky_field_open(&f, &x.spec, x.theta, x.node, &fixture_memory);
   for (int b = 0; b < 2; b++) /* counts at their mean: at a maximum */
     for (int p = 0; p < FIX_NX * FIX_NY; p++) x.count[b][p] = x.use[b][p] * f.mean[b][p];
-  CHECK(sky_information(&f, covariance, nodes, &expected, &fixture_memory) == ELBO_OK);
+  CHECK(sky_information(&f, NULL, covariance, nodes, &expected, &fixture_memory) == ELBO_OK);
   CHECK(expected == 0);
   for (int a = 0; a < N; a++) {
     memset(unit, 0, sizeof unit);

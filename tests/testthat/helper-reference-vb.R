@@ -36,14 +36,14 @@ vb_problem <- function(fit, beta_mean = NULL, beta_sd = NULL, nu = NULL, A = NUL
        sigma_A = sigma_A, factorization = factorization_of(fit))
 }
 
-# The precision of u under its law.
-law_precision <- function(problem, S) {
+# The precision of u under its law, or (inverse = identity) its covariance.
+law_precision <- function(problem, S, inverse = solve) {
   sizes <- lengths(problem$terms) * problem$n_unit
   out <- matrix(0, sum(sizes), sum(sizes))
   for (f in seq_along(sizes)) {
     at <- sum(sizes[seq_len(f - 1)]) + seq_len(sizes[f])
     k <- problem$terms[[f]]
-    out[at, at] <- kronecker(diag(problem$n_unit[f]), solve(S[k, k]))
+    out[at, at] <- kronecker(diag(problem$n_unit[f]), inverse(as.matrix(S[k, k])))
   }
   out
 }
@@ -194,7 +194,7 @@ log_evidence_given <- function(problem, Sigma, s2) {
   variance <- (if (problem$n_level > 0) s2[problem$level] else 1) / problem$w
   V <- diag(variance, length(variance)) +
     problem$X %*% (problem$beta_sd^2 * t(problem$X)) +
-    problem$W %*% kronecker(diag(problem$m), Sigma) %*% t(problem$W)
+    problem$W %*% law_precision(problem, Sigma, identity) %*% t(problem$W)
   log_gaussian(problem$y, mean, V)
 }
 

@@ -249,7 +249,6 @@ test_that("what is no call is refused", {
   image <- sky_image(matrix(7, 30, 30))
   expect_error(fit_sky(matrix(7, 30, 30)), class = "elbo_error_argument")
   expect_error(fit_sky(list()), class = "elbo_error_argument")
-  expect_error(fit_sky(image, method = "vb"), "\"em\"", class = "elbo_error_method")
   expect_error(fit_sky(image, method = "reml"), class = "elbo_error_argument")
   expect_error(fit_sky(image, prior = priors(beta = normal(0, 1))), class = "elbo_error_argument")
   expect_error(fit_sky(image, start = data.frame(x = 1)), class = "elbo_error_argument")

@@ -17,7 +17,7 @@ log_evidence_by_grid <- function(problem) {
   log_sum_exp(density) + log(0.25 * 0.15)
 }
 
-without_row <- function(problem, i) {
+without_rows <- function(problem, i) {
   for (part in c("X", "W")) problem[[part]] <- problem[[part]][-i, , drop = FALSE]
   for (part in c("y", "w", "power", "level")) problem[[part]] <- problem[[part]][-i]
   problem
@@ -31,7 +31,7 @@ test_that("it is what leaving each row out gives", {
   problem <- problem_of(fit)
   all <- log_evidence_by_grid(problem)
   exact <- vapply(seq_len(nobs(fit)), function(i) {
-    all - log_evidence_by_grid(without_row(problem, i))
+    all - log_evidence_by_grid(without_rows(problem, i))
   }, 0)
   expect_lt(max(abs(answer$pointwise[, "elpd_loo"] - exact)), 0.01)
   expect_equal(answer$estimates["elpd_loo", "Estimate"], sum(exact), tolerance = 1e-3)
@@ -48,12 +48,12 @@ test_that("given the scales it is the normal density of a row given the others",
     fit <- fits[[name]]
     problem <- problem_of(fit)
     x <- unconstrain_scales(scale_shape(fit))[scale_shape(fit)$free]
-    density <- row_densities(fit, matrix(x, 1))
+    density <- unit_densities(fit, matrix(x, 1))
     Sigma <- factors_of(fit)$S
     s2 <- factors_of(fit)$root_v^2
     log_p <- function(problem) log_evidence_given(problem, Sigma, s2)
     for (i in c(1, 7, nobs(fit))) {
-      expect_equal(density$left_out[i], log_p(problem) - log_p(without_row(problem, i)),
+      expect_equal(density$left_out[i], log_p(problem) - log_p(without_rows(problem, i)),
                    tolerance = 1e-8, label = name)
       # A second measurement of the same row: p(y_i twice) / p(y).
       twice <- problem
@@ -118,7 +118,7 @@ test_that("a row that is all that is known of its group is left out to all digit
   exact <- vapply(1:2, function(i) {
     stats::dnorm(e[i], slope * e[3 - i], sqrt(own + own * slope), log = TRUE)
   }, own)
-  expect_equal(row_densities(fit, x)$left_out, exact, tolerance = 1e-10, ignore_attr = TRUE)
+  expect_equal(unit_densities(fit, x)$left_out, exact, tolerance = 1e-10, ignore_attr = TRUE)
 })
 
 test_that("the law of the scales has no part in a row given the others", {
@@ -127,6 +127,80 @@ test_that("the law of the scales has no part in a row given the others", {
   plain <- fit_glmm(y ~ x + (1 | g), d, method = "vb")
   narrow <- fit_glmm(y ~ x + (1 | g), d, method = "vb", prior = priors(sd = inverse_gamma(2, 1)))
   x <- cbind(c(-4, -1, 0), c(0.1, 0.5, -0.2))
-  expect_equal(row_densities(narrow, x), row_densities(plain, x))
+  expect_equal(unit_densities(narrow, x), unit_densities(plain, x))
   expect_s3_class(suppressWarnings(loo::loo(narrow, seed = 1)), "psis_loo")
+})
+
+# Several factors, and levels of one ---------------------------------------------------------------
+
+crossed_cases <- function() {
+  d <- crossed_data(5, n = 60, levels = c(6, 5, 4))
+  d$h <- factor(rep(c("u", "v"), length.out = 60))
+  law <- priors(beta = normal(0.5, 3), sd = half_t(3, 2), sigma = half_t(2, 1.5))
+  list(
+    slopes = fit_glmm(y ~ x + (x | a) + (1 | b), d, method = "vb", prior = law, weights = w,
+                      sigma = ~ h),
+    nested = fit_glmm(y ~ x + (1 | a) + (1 | a:b), d, method = "vb", prior = law),
+    one = fit_glmm(y ~ x + (x | a), d, method = "vb", prior = law)
+  )
+}
+
+test_that("given the scales units of several factors are as V in full has them", {
+  for (fit in crossed_cases()) {
+    problem <- problem_of(fit)
+    x <- matrix(unconstrain_scales(scale_shape(fit))[scale_shape(fit)$free], 1)
+    log_p <- function(problem) {
+      log_evidence_given(problem, factors_of(fit)$S, factors_of(fit)$root_v^2)
+    }
+    for (unit in c("rows", "a")) {
+      units <- left_out_units(fit, if (unit == "a") ~ a else unit)
+      density <- unit_densities(fit, x, units)
+      for (k in c(1, 3, length(units))) {
+        rows <- units[[k]]
+        expect_equal(density$left_out[k], log_p(problem) - log_p(without_rows(problem, rows)),
+                     tolerance = 1e-8)
+        twice <- problem
+        for (part in c("X", "W")) {
+          twice[[part]] <- rbind(problem[[part]], problem[[part]][rows, , drop = FALSE])
+        }
+        for (part in c("y", "w", "level")) {
+          twice[[part]] <- c(problem[[part]], problem[[part]][rows])
+        }
+        expect_equal(density$kept[k], log_p(twice) - log_p(problem), tolerance = 1e-8)
+      }
+    }
+    # What is all but all that is known of itself, from statistics without it.
+    alone <- leave_out(fit, replace(model_of(fit), "scales_given", TRUE),
+                       constrain_scales(x, scale_shape(fit)), replace(density$left_out, 2, NA),
+                       units)
+    expect_equal(alone, density$left_out, tolerance = 1e-9)
+  }
+})
+
+test_that("where factors cross what is left out must be said", {
+  fits <- crossed_cases()
+  expect_error(loo::loo(fits$slopes), "unit = \"rows\", or unit = ~ a, or unit = ~ b",
+               class = "elbo_error_argument")
+  expect_error(loo::loo(fits$slopes, unit = ~ c), "`unit`", class = "elbo_error_argument")
+  expect_error(loo::loo(fits$slopes, unit = "a"), "~ a", class = "elbo_error_argument")
+  by_level <- suppressWarnings(loo::loo(fits$slopes, ndraws = 200, seed = 1, unit = ~ a))
+  expect_identical(dim(by_level), c(200L, 6L))
+  rows <- suppressWarnings(loo::loo(fits$slopes, ndraws = 200, seed = 1, unit = "rows"))
+  expect_identical(dim(rows), c(200L, 60L))
+  # Rows of known levels are easier to predict than whole levels.
+  expect_gt(rows$estimates["elpd_loo", "Estimate"], by_level$estimates["elpd_loo", "Estimate"])
+  nested <- suppressWarnings(loo::loo(fits$nested, ndraws = 200, seed = 1))
+  expect_identical(dim(nested), c(200L, 60L))
+})
+
+test_that("leaving levels out is what fits without them give", {
+  skip_on_cran()
+  d <- crossed_data(5, n = 60, levels = c(12, 5, 4))
+  fit <- fit_glmm(y ~ x + (1 | a), d, method = "vb")
+  answer <- loo::loo(fit, ndraws = 2000, seed = 1, unit = ~ a)
+  left <- vapply(left_out_units(fit, ~ a), function(rows) {
+    drop_rows(fit, rows)$convergence$log_evidence
+  }, 0)
+  # Both by importance sampling, with errors of some .003.
+  expect_lt(max(abs(convergence(fit)$log_evidence - left - answer$pointwise[, "elpd_loo"])), 0.02)
 })

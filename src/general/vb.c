@@ -1,0 +1,222 @@
+/* Variational Bayes of a generalised mixed model: what the engine sees, and the climb. */
+#include "general/vb.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "general/fit.h"
+#include "general/parameters.h"
+#include "general/vb_groups.h"
+#include "general/vb_hessian.h"
+#include "general/vb_rows.h"
+#include "general/vb_scales.h"
+#include "math/la.h"
+#include "math/simd.h"
+#include "math/small.h"
+
+/* ---- set-up ---------------------------------------------------------------------------------- */
+
+/* The normal prior of beta in coordinates R beta: precision and mean; and all that is constant. */
+static void set_prior(vb_work *w, const elbo_memory *mem) {
+  const general_parameters *par = &w->general.par;
+  const general_prior *prior = &w->prior;
+  const int p = par->p;
+  double *inverse = elbo_doubles(mem, square(larger(p, 1)));
+  w->P = elbo_doubles(mem, square(larger(p, 1)));
+  w->P_mean = elbo_doubles(mem, (size_t)p + 1);
+  memset(w->P, 0, square(p) * sizeof(double));
+  memset(inverse, 0, square(p) * sizeof(double));
+  w->prior_constant = w->general.constant;
+  for (int k = 0; k < p; k++)
+    for (int j = k; j >= 0; j--) {
+      double rest = j == k ? 1.0 : 0.0;
+      for (int l = j + 1; l <= k; l++) rest -= par->R[j + p * l] * inverse[l + p * k];
+      inverse[j + p * k] = rest / par->R[j + p * j];
+    }
+  for (int j = 0; j < p; j++) {
+    const double sd = prior->beta_sd[j];
+    w->P_mean[j] = 0.0;
+    for (int k = j; k < p; k++) w->P_mean[j] += par->R[j + p * k] * prior->beta_mean[k];
+    /* The entropy of beta is that of R beta less log |R|. */
+    w->prior_constant += 0.5 * (1.0 + LOG_2PI) - log(fabs(par->R[j + p * j]));
+    if (!isfinite(sd)) continue;
+    w->prior_constant -= 0.5 * LOG_2PI + log(sd);
+    for (int a = 0; a < p; a++)
+      for (int b = 0; b < p; b++)
+        w->P[a + p * b] += inverse[j + p * a] * inverse[j + p * b] / (sd * sd);
+  }
+  /* E log p(u) and the entropy: 2 pi cancels; u is scaled here. */
+  for (int k = 0; k < par->q; k++)
+    w->prior_constant += vb_units(w, k) * (0.5 + log(par->z_scale[k]));
+}
+
+elbo_status vb_init(vb_work *w, const general_input *in, const general_prior *prior, int apart,
+                    int threads, const elbo_memory *mem) {
+  memset(w, 0, sizeof *w);
+  w->prior = *prior;
+  w->apart = apart;
+  const elbo_status status = general_work_init(&w->general, in, threads, mem);
+  if (status != ELBO_OK && status != ELBO_E_RANK) return status;
+  set_prior(w, mem);
+  vb_groups_init(w, mem);
+  vb_hessian_init(w, mem);
+  w->space = mem->get(mem->ctx, (size_t)w->general.threads * sizeof *w->space);
+  return status;
+}
+
+elbo_status vb_set_nodes(vb_work *w, int each) {
+  const elbo_memory *mem = w->general.mem;
+  const elbo_status status = vb_rule_init(&w->rule, each, mem);
+  for (int k = 0; k < w->general.threads; k++) vb_row_space_init(w->space + k, &w->rule, mem);
+  w->best = 0;
+  return status;
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+enum { FEW_STEPS = 3, MOST_STEPS = 500 };
+
+static elbo_status climb(vb_work *w, int most) {
+  elbo_status status = ELBO_OK;
+  if (w->best) return ELBO_OK;
+  if (!w->started) status = vb_groups_start(w);
+  return status == ELBO_OK ? vb_groups_climb(w, most) : status;
+}
+
+/* Better, not best: what follows is a coordinate step. */
+static elbo_status e_step(void *work) { return climb(work, FEW_STEPS); }
+
+static elbo_status m_step(void *work) {
+  vb_work *w = work;
+  w->best = 0;
+  return vb_scales_step(w, w->q.at.second);
+}
+
+static elbo_status elbo(void *work, double *value) {
+  vb_work *w = work;
+  double scales;
+  const elbo_status status = vb_scales_value(w, w->q.at.second, &scales);
+  *value = w->q.value + scales;
+  return status;
+}
+
+static elbo_status profile(void *work, double *value) {
+  const elbo_status status = climb(work, MOST_STEPS);
+  return status == ELBO_OK ? elbo(work, value) : status;
+}
+
+static elbo_status gradient(void *work, double *out) {
+  vb_work *w = work;
+  const elbo_status status = climb(work, MOST_STEPS);
+  return status == ELBO_OK ? vb_scales_slopes(w, w->q.at.second, out, NULL) : status;
+}
+
+static elbo_status hessian(void *work, double *value, double *slope, double *out) {
+  vb_work *w = work;
+  elbo_status status = profile(work, value);
+  if (status == ELBO_OK) status = gradient(work, slope);
+  return status == ELBO_OK ? vb_profile_hessian(w, out) : status;
+}
+
+static double rounding(void *work) {
+  const vb_work *w = work;
+  return 1e-9 * (1.0 + fabs(w->q.total)) + 2e-15 * fabs(w->general.constant);
+}
+
+static void pack(void *work, double *eta) {
+  const vb_work *w = work;
+  memcpy(eta, w->general.theta + w->general.par.p,
+         (size_t)w->general.par.n_eta * sizeof(double));
+}
+
+static elbo_status unpack(void *work, const double *eta) {
+  vb_work *w = work;
+  memcpy(w->general.theta + w->general.par.p, eta,
+         (size_t)w->general.par.n_eta * sizeof(double));
+  w->best = 0;
+  return general_set_theta(&w->general, w->general.theta);
+}
+
+static double passes(const void *work) { return ((const vb_work *)work)->general.evaluations; }
+
+enum { EM_FIRST = 3 };
+
+elbo_model vb_model(const vb_work *w) {
+  const elbo_model model = {
+      .n_eta = w->general.par.n_eta,
+      .e_name = ELBO_STEP_LOCAL,
+      .m_name = ELBO_STEP_GLOBAL,
+      .e_step = e_step,
+      .m_step = m_step,
+      .elbo = elbo,
+      .rounding = rounding,
+      .pack = pack,
+      .unpack = unpack,
+      .objective = {.value = profile, .gradient = gradient, .hessian = hessian},
+      .schedule = {.em_first = EM_FIRST,
+                   .em_until = HUGE_VAL,
+                   .second_order = ELBO_SECOND_ORDER_DENSE},
+      .passes = passes,
+  };
+  return model;
+}
+
+/* ---- the climb ------------------------------------------------------------------------------- */
+
+enum { FIRST_NODES = 16, MOST_NODES = 400 };
+
+/* About 1.5 times as many, a multiple of SIMD_LANES. */
+static int more_nodes(int each) {
+  return (3 * each / 2 + SIMD_LANES - 1) / SIMD_LANES * SIMD_LANES;
+}
+
+static double value_moves(const vb_work *w) { return fmax(1e-8, 1e-12 * fabs(w->q.total)); }
+
+/* Whether more nodes would move the value; they are kept where so. */
+static elbo_status nodes_suffice(vb_work *w, int *suffice) {
+  const vb_rule rule = w->rule;
+  const double before = w->q.total;
+  const int next = more_nodes(rule.each);
+  *suffice = 1;
+  if (w->general.par.response.expect || next > MOST_NODES) return ELBO_OK;
+  elbo_status status = vb_set_nodes(w, next);
+  if (status == ELBO_OK) status = vb_groups_here(w);
+  w->accuracy = fabs(w->q.total - before);
+  *suffice = w->accuracy <= value_moves(w);
+  if (status != ELBO_OK || !*suffice) return status;
+  w->rule = rule; /* the memory of more nodes does for fewer */
+  status = vb_groups_here(w);
+  w->best = 1;
+  return status;
+}
+
+/* Of the eta that are the same S one. */
+static elbo_status canonical(vb_work *w, elbo_status ended) {
+  const general_parameters *par = &w->general.par;
+  for (int b = 0; b < par->n_block; b++)
+    latent_law_canonical(par->law + b, w->general.theta + par->p + par->eta_of_block[b]);
+  const elbo_status status = general_set_theta(&w->general, w->general.theta);
+  return status == ELBO_OK ? ended : status;
+}
+
+elbo_status vb_climb(vb_work *w, int nodes, const elbo_control *control, const elbo_hooks *hooks,
+                     double *memory, elbo_result *result) {
+  elbo_control settings = *control;
+  general_going_on rest = {hooks, 0};
+  const elbo_hooks told = general_hooks_going_on(&rest);
+  elbo_result before = {0};
+  elbo_status status = vb_set_nodes(w, nodes > 0 ? more_nodes(2 * nodes / 3) : FIRST_NODES);
+  for (int suffice = 0; !suffice && status >= 0;) {
+    elbo_model model = vb_model(w);
+    if (rest.before > 0) model.schedule.em_first = 0;
+    status = elbo_ascend(&model, w, &settings, &told, memory, result);
+    general_add_counts(result, &before);
+    before = *result;
+    rest.before = result->iterations;
+    settings.max_iter = larger(control->max_iter - result->iterations, 1);
+    if (status != ELBO_OK || nodes > 0) break;
+    const elbo_status checked = nodes_suffice(w, &suffice);
+    if (checked != ELBO_OK) return checked;
+  }
+  return status >= 0 ? canonical(w, status) : status;
+}
