@@ -18,7 +18,7 @@
 #include "engine/newton_cg.h"
 #include "math/la.h"
 
-enum { CYCLES_FIRST = 50, CYCLES_BETWEEN = 5, ATTEMPTS = 2, VECTORS = 8 };
+enum { CYCLES_FIRST = 50, CYCLES_BETWEEN = 5, ATTEMPTS = 2, VECTORS = 10 };
 
 static const double CONFIRMING = 0.25; /* of the passes so far */
 
@@ -28,7 +28,7 @@ static int has_matrices(const elbo_model *m) {
 
 size_t elbo_ascend_size(const elbo_model *model) {
   const size_t n = (size_t)model->n_eta;
-  const size_t matrices = has_matrices(model) ? 2 * n * n + la_eigen_size(model->n_eta) : 0;
+  const size_t matrices = has_matrices(model) ? 3 * n * n + la_eigen_size(model->n_eta) : 0;
   const size_t products =
       model->schedule.second_order == ELBO_SECOND_ORDER_PRODUCT ? newton_cg_size(model->n_eta) : 0;
   return matrices + products + ascent_anderson_size(model) + VECTORS * (n + 1);
@@ -199,9 +199,10 @@ elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control 
               .control = control,
               .hooks = hooks,
               .result = result,
-              .elbo = -HUGE_VAL};
-  double **vector[VECTORS] = {&a.gradient, &a.values, &a.eta,     &a.eta1,
-                              &a.eta2,     &a.step,   &a.rotated, &a.size};
+              .elbo = -HUGE_VAL,
+              .last_scaled = HUGE_VAL};
+  double **vector[VECTORS] = {&a.gradient, &a.values,  &a.eta,  &a.eta1,     &a.eta2,
+                              &a.step,     &a.rotated, &a.size, &a.last_eta, &a.last_gradient};
   memset(result, 0, sizeof *result);
   for (size_t i = 0; i < VECTORS; i++, memory += n + 1) *vector[i] = memory;
   memset(a.size, 0, n * sizeof(double));
@@ -209,8 +210,12 @@ elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control 
   memory += ascent_anderson_size(model);
   a.hessian = memory;
   a.vectors = has_matrices(model) ? memory + n * n : NULL;
-  a.eigen_work = has_matrices(model) ? a.vectors + n * n : NULL;
+  a.missing = has_matrices(model) ? a.vectors + n * n : NULL;
+  a.eigen_work = has_matrices(model) ? a.missing + n * n : NULL;
   a.products = has_matrices(model) ? a.eigen_work + la_eigen_size(model->n_eta) : memory;
+  if (has_matrices(model)) memset(a.missing, 0, n * n * sizeof(double));
+  memset(a.last_eta, 0, n * sizeof(double));
+  memset(a.last_gradient, 0, n * sizeof(double));
   result->gradient = result->movement = NAN;
 
   elbo_status status = model->e_step(work);

@@ -81,6 +81,7 @@ typedef struct {
   double em_until;
   int memory;
   elbo_second_order second_order;
+  int near_hessian; /* that of the objective is only near: what gradients say of it is added */
 } elbo_schedule;
 
 /* A model, as the engine sees it.  `work` is the model's own state: parameters and q. */

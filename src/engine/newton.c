@@ -14,6 +14,35 @@ static int all_finite(const double *x, int n) {
   return 1;
 }
 
+/* From gradients of FAR standard errors on the objective is not yet quadratic, below CLOSE their
+ * differences are rounding. */
+static const double FAR = 0.1, CLOSE = 1e-6;
+
+/* A Hessian that is only near is made exact in the direction of the last step, by what the gradient
+ * did there: symmetrically, of rank one (Conn, Gould & Toint 1991, Math. Program. 50:177). */
+static void correct_hessian(ascent *a) {
+  const int n = a->model->n_eta;
+  double *s = a->rotated, *r = a->eta1, rs = 0.0, rr = 0.0, ss = 0.0;
+  a->model->pack(a->work, a->eta);
+  for (int i = 0; i < n * n; i++) a->hessian[i] += a->missing[i];
+  for (int i = 0; i < n; i++) s[i] = a->eta[i] - a->last_eta[i];
+  for (int i = 0; i < n; i++) {
+    r[i] = a->gradient[i] - a->last_gradient[i];
+    for (int j = 0; j < n; j++) r[i] -= a->hessian[i + n * j] * s[j];
+    rs += r[i] * s[i];
+    rr += r[i] * r[i];
+    ss += s[i] * s[i];
+  }
+  for (int i = 0; i < n; i++) a->last_eta[i] = a->eta[i];
+  for (int i = 0; i < n; i++) a->last_gradient[i] = a->gradient[i];
+  if (!(a->last_scaled < FAR && a->last_scaled > CLOSE && fabs(rs) > 1e-8 * sqrt(rr * ss))) return;
+  for (int j = 0; j < n; j++)
+    for (int i = 0; i < n; i++) {
+      a->missing[i + n * j] += r[i] * r[j] / rs;
+      a->hessian[i + n * j] += r[i] * r[j] / rs;
+    }
+}
+
 /* Spectrum of the observed information at the current point; fills result->gradient and gain, and
  * says whether this is a maximum within tol. */
 elbo_status ascent_examine(ascent *a, double *value, int *at_maximum) {
@@ -22,6 +51,7 @@ elbo_status ascent_examine(ascent *a, double *value, int *at_maximum) {
   const elbo_status status = a->model->objective.hessian(a->work, value, a->gradient, a->hessian);
   if (status != ELBO_OK) return status;
   if (!all_finite(a->gradient, n) || !all_finite(a->hessian, n * n)) return ELBO_E_NOT_FINITE;
+  if (a->model->schedule.near_hessian) correct_hessian(a);
   for (int i = 0; i < n * n; i++) a->vectors[i] = -a->hessian[i];
   /* Units of eta differ (a slope's sd, a log sd), so the spectrum is taken with unit diagonal. */
   double *unit = a->step;
@@ -51,7 +81,7 @@ elbo_status ascent_examine(ascent *a, double *value, int *at_maximum) {
         variance += a->vectors[j + n * k] * a->vectors[j + n * k] / fabs(a->values[k]);
     scaled = fmax(scaled, fabs(a->gradient[j]) * unit[j] * sqrt(variance));
   }
-  a->result->gradient = scaled;
+  a->result->gradient = a->last_scaled = scaled;
   a->result->gain = gain;
   *at_maximum = !convex && scaled < a->control->tol;
   /* The step of Newton's method with the absolute spectrum (an ascent direction always); along a
@@ -101,8 +131,10 @@ elbo_status ascent_newton(ascent *a) {
     elbo_status status = ascent_examine(a, &value, &at_maximum);
     if (status != ELBO_OK) return status;
     /* One step more than tol asks for: convergence is quadratic, so it ends at rounding, and all of
-     * theta and q are at their best for eta.  Quasi-Newton steps have done so before. */
-    if (at_maximum && steps > 0 && (polished || a->result->gradient < 1e-13)) return ELBO_OK;
+     * theta and q are at their best for eta.  Quasi-Newton steps have done so before.  By a Hessian
+     * that is only near a step more is a digit or two. */
+    const double enough = a->model->schedule.near_hessian ? 0.1 * a->control->tol : 1e-13;
+    if (at_maximum && steps > 0 && (polished || a->result->gradient < enough)) return ELBO_OK;
     if (at_maximum && a->result->quasi_newton > 0) return ELBO_OK;
     polished = at_maximum;
     if (ascent_exhausted(a)) return ELBO_MAX_ITER;

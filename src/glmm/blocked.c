@@ -25,6 +25,11 @@ static void weigh_nodes(crossed *c) {
 static void weigh_cells(crossed *c) {
   const lmm_crossed *d = c->cells;
   double *to = c->value;
+  if (c->n_level == 1) { /* an entry a cell */
+    const double w = 1.0 / c->variance[0];
+    for (size_t i = 0; i < d->first_value[d->n_cell]; i++) to[i] = w * d->value[i];
+    return;
+  }
   for (size_t k = 0; k < d->n_cell; k++) {
     const size_t size = lmm_block(d, d->cell_i[k], d->cell_j[k]);
     const double *from = d->value + d->first_value[k];

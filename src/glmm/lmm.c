@@ -54,7 +54,8 @@ elbo_model lmm_model(const lmm_work *w) {
       .unpack = unpack,
       .schedule = {.em_first = w->stats->crossed ? EM_FIRST_CROSSED : EM_FIRST,
                    .em_until = HUGE_VAL,
-                   .second_order = ELBO_SECOND_ORDER_DENSE},
+                   .second_order = ELBO_SECOND_ORDER_DENSE,
+                   .near_hessian = w->stats->crossed != NULL}, /* average information */
       .propose = lmm_propose,
       .stop_at_edge = w->prior ? lmm_stop_at_edge : NULL,
   };
