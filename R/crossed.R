@@ -57,8 +57,8 @@ crossed_sd <- function(fit, type) {
   if (!is.null(C)) variance <- variance + quadratic_rows(level_gains(parts), C)
   excess <- if (type == "total") scale_excess(fit)
   if (!is.null(excess)) {
-    variance <- variance + quadratic_rows(excess$gain, excess$C) +
-      level_diagonal(excess$times, length(variance), excess$each)
+    each <- seq_along(variance)
+    variance <- variance + quadratic_rows(excess$gain, excess$C) + excess$entries(each, each)
   }
   lapply(by_factor(design_of(fit), variance), function(x) sqrt(pmax(x, 0)))
 }

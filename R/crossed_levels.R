@@ -6,9 +6,11 @@
 #   level_products(fit, B, inverse, parts)   S B, S = Var(u | y, beta), or Z'WZ B, W the residual
 #                                 precisions, at parameters `parts` as theta_parts() has them
 #   level_sums(design, a), level_rows(design, u)   Z'a and Z u, for matrices
-#   level_forms(times, place, Z, N), level_entries(times, i, j, N), level_diagonal(times, N)
-#                                 z'B z by row, entries and the diagonal of a symmetric B that is
-#                                 known by its products
+#   level_spread(fit, parts, i, j, excess)   entries of S, or of what it gains
+#                                 (glmm/blocked_spread.h), on the pattern of its factor, else NA
+#   level_forms(known, place, Z, N)   z'B z by row of a symmetric B, list(entries, times, each):
+#                                 entries(i, j) as level_spread() has them, and its products
+#   level_entries(times, i, j, N) entries of a B that is known by its products alone
 #   level_terms(design), level_pairs(design)   the column of Z of each, and pairs of one level
 #   level_gains(parts)            gains (N x p) of latent_parts()
 #   by_factor(design, value)      N numbers as m x q of each factor
@@ -40,6 +42,13 @@ level_model <- function(fit) {
 level_products <- function(fit, B, inverse, parts = scales_of(fit)) {
   parts["beta"] <- list(NULL)
   .Call(C_glmm_levels, level_model(fit), parts, B, inverse)
+}
+
+# `excess`: list(A, b), covariance and bias of the entries of Sigma in pairs and of the residual
+# variances.
+level_spread <- function(fit, parts, i, j, excess = list(A = NULL, b = NULL)) {
+  parts["beta"] <- list(NULL)
+  .Call(C_glmm_spread, level_model(fit), parts, as.integer(i), as.integer(j), excess$A, excess$b)
 }
 
 # In the order of glmm_traces: the pairs of Sigma, then the residual variances.
@@ -79,23 +88,23 @@ unit_columns <- function(N, columns) {
   E
 }
 
-# By the columns of B at the levels that rows have, of which there are fewer than rows.
-level_forms <- function(times, place, Z, N, each = 1) {
+# Where levels of a row have no row in common their entry is found from products.
+level_forms <- function(known, place, Z, N) {
   Z[is.na(place) | place == 0] <- 0
-  known <- which(Z != 0)
   place[Z == 0] <- 1L
   value <- numeric(nrow(Z))
-  for (strip in level_strips(sort(unique(place[known])), N, each)) {
-    B <- times(unit_columns(N, strip))
-    column <- match(place, strip)
-    dim(column) <- dim(place)
-    for (k in seq_len(ncol(Z))) {
-      rows <- which(!is.na(column[, k]) & Z[, k] != 0)
-      for (l in seq_len(ncol(Z))) {
-        entry <- B[cbind(place[rows, l], column[rows, k])]
-        value[rows] <- value[rows] + Z[rows, k] * Z[rows, l] * entry
-      }
-    }
+  pairs <- which(upper.tri(diag(ncol(Z)), diag = TRUE), arr.ind = TRUE)
+  at <- lapply(seq_len(nrow(pairs)), function(k) which(Z[, pairs[k, 1]] * Z[, pairs[k, 2]] != 0))
+  i <- place[cbind(unlist(at), rep(pairs[, 1], lengths(at)))]
+  j <- place[cbind(unlist(at), rep(pairs[, 2], lengths(at)))]
+  entry <- known$entries(i, j)
+  apart <- which(is.na(entry))
+  entry[apart] <- level_entries(known$times, i[apart], j[apart], N, known$each)
+  entry <- split(entry, rep(factor(seq_along(at)), lengths(at)))
+  for (k in seq_along(at)) {
+    rows <- at[[k]]
+    twice <- if (pairs[k, 1] == pairs[k, 2]) 1 else 2
+    value[rows] <- value[rows] + twice * Z[rows, pairs[k, 1]] * Z[rows, pairs[k, 2]] * entry[[k]]
   }
   value
 }
@@ -103,6 +112,7 @@ level_forms <- function(times, place, Z, N, each = 1) {
 # B at rows i and columns j.
 level_entries <- function(times, i, j, N, each = 1) {
   value <- numeric(length(i))
+  if (length(i) == 0) return(value)
   for (strip in level_strips(sort(unique(j)), N, each)) {
     B <- times(unit_columns(N, strip))
     column <- match(j, strip)
@@ -111,8 +121,6 @@ level_entries <- function(times, i, j, N, each = 1) {
   }
   value
 }
-
-level_diagonal <- function(times, N, each = 1) level_entries(times, seq_len(N), seq_len(N), N, each)
 
 level_gains <- function(parts) {
   do.call(rbind, lapply(parts, function(part) {
@@ -156,7 +164,7 @@ level_variance <- function(X, Z, place, known) {
   for (k in seq_len(ncol(Z))) {
     X <- X - Z[, k] * rbind(0, known$gain)[place[, k] + 1L, , drop = FALSE]
   }
-  quadratic_rows(X, known$C) + level_forms(known$times, place, Z, N, known$each)
+  quadratic_rows(X, known$C) + level_forms(known, place, Z, N)
 }
 
 # As mean_variance(): with the uncertainty of the law where levels of the fit are in it, and the law
@@ -187,6 +195,7 @@ known_levels <- function(fit) {
   vb <- method_of(fit) == "vb"
   list(C = if (vb) conditional_cov(fit) else coefficient_cov(fit),
        gain = level_gains(if (vb) exact_parts(fit) else latent_parts(fit)), each = 1,
+       entries = function(i, j) level_spread(fit, scales_of(fit), i, j),
        times = function(E) level_products(fit, E, TRUE))
 }
 
@@ -202,7 +211,10 @@ crossed_rows_given <- function(fit, state) {
     mean <- mean + design$Z[, k] * means[place[, k]]
     gain <- gain + design$Z[, k] * gains[place[, k], , drop = FALSE]
   }
-  spread <- level_forms(state_products(fit, state), place, design$Z, nrow(gains))
+  scales <- list(Sigma = state$Sigma, smooth = state$smooth_sd, sigma = state$sigma)
+  known <- list(times = state_products(fit, state), each = 1,
+                entries = function(i, j) level_spread(fit, scales, i, j))
+  spread <- level_forms(known, place, design$Z, nrow(gains))
   list(mean = mean, gain = gain, spread = replace(spread, is.na(mean), NA))
 }
 

@@ -41,7 +41,6 @@ covariance_scores <- function(fit, e, unit) {
 residual_scores <- function(fit, e) {
   design <- design_of(fit)
   variance <- residual_variance(fit)
-  spread <- level_forms(function(E) level_products(fit, E, TRUE), level_places(design), design$Z,
-                        level_count(design))
+  spread <- level_forms(known_levels(fit), level_places(design), design$Z, level_count(design))
   matrix(variance * (e^2 - (1 - spread / variance) / variance))
 }

@@ -3,7 +3,8 @@
 #
 #   crossed_marginal_rows(fit, directions, state)   as marginal_rows()
 #   crossed_scale_state(standard, parts)            as scale_state(), at other variances
-#   crossed_excess(info)                            as scale_excess(): list(C, gain, times, each)
+#   crossed_excess(info)                            as scale_excess(): list(C, gain, entries, times,
+#                                                   each)
 
 crossed_scale_state <- function(standard, parts) {
   parts["beta"] <- list(NULL)
@@ -15,14 +16,17 @@ crossed_scale_state <- function(standard, parts) {
 crossed_marginal_rows <- function(fit, directions, state) {
   design <- design_of(fit)
   s2 <- residual_variance(fit)
+  known <- level_traces(fit, state$parts)
   at <- list(
     X = cbind(design$X[, information_of(fit)$free_beta, drop = FALSE], design$B), Z = design$Z,
     group = lapply(factor_of_column(design), function(f) as.integer(design$groups[[f]])),
     C = state$C, gain = state$gain, directions = directions, design = design,
     times = function(B, inverse) level_products(fit, B, inverse, state$parts),
+    spread = function(i, j, excess) level_spread(fit, state$parts, i, j, excess),
     s2 = state$parts$sigma^2, level = design$level,
-    traces = direction_traces(fit, directions, state$parts)
+    moves = direction_moves(fit, directions, known)
   )
+  at$traces <- t(at$moves) %*% known$traces %*% at$moves
   at$times_level <- function(l, u) {
     if (is.null(design$level)) return(at$times(u, FALSE))
     level_sums(design, (as.integer(design$level) == l) / s2 * level_rows(design, u))
@@ -38,17 +42,15 @@ crossed_marginal_rows <- function(fit, directions, state) {
   at
 }
 
-# tr(V_0^-1 V_k V_0^-1 V_l) from those by the entries of Sigma.
-direction_traces <- function(fit, directions, parts) {
-  known <- level_traces(fit, parts)
+# By what directions move the entries of Sigma in pairs and the residual variances.
+direction_moves <- function(fit, directions, known) {
   pairs <- cbind(known$a, known$b)
-  n_pair <- nrow(pairs)
-  J <- vapply(directions, function(d) {
-    row <- numeric(nrow(known$traces))
-    switch(d$kind, latent = replace(row, seq_len(n_pair), d$G[pairs]),
-           residual = replace(row, n_pair + d$level, 1), smooth = NA * row)
-  }, numeric(nrow(known$traces)))
-  t(J) %*% known$traces %*% J
+  size <- nrow(known$traces)
+  vapply(directions, function(d) {
+    row <- numeric(size)
+    switch(d$kind, latent = replace(row, seq_len(nrow(pairs)), d$G[pairs]),
+           residual = replace(row, nrow(pairs) + d$level, 1), smooth = NA * row)
+  }, numeric(size))
 }
 
 # ---- what it adds --------------------------------------------------------------------------------
@@ -59,8 +61,13 @@ crossed_excess <- function(info) {
   units <- info$units
   latent <- 1 / units$latent[level_terms(at$design)]
   beta <- 1 / units$beta
+  known <- colSums(is.na(at$moves)) == 0 # not by curves, whose coefficients are given
+  law <- at$moves[, known, drop = FALSE]
+  of_law <- list(A = law %*% info$A[known, known, drop = FALSE] %*% t(law),
+                 b = drop(law %*% info$bias[known]))
   list(C = scale_cov(coefficient_excess(info), beta),
        gain = at$gain / latent * rep(beta, each = nrow(at$gain)),
+       entries = function(i, j) at$spread(i, j, of_law) / (latent[i] * latent[j]),
        times = function(E) excess_products(info, E / latent) / latent,
        each = 2 + length(at$directions))
 }

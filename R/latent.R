@@ -17,8 +17,7 @@
 #' \eqn{p(z\mid y,\hat\theta)}{p(z | y, theta)} itself, under `"reml"` with the coefficients
 #' integrated; [ranef.elbo_glmm()] has the one that is given the coefficients too, as lme4. Under
 #' `"joint"` latent variables are points, whose standard deviation is zero. With several grouping
-#' factors `"conditional"` is the default, since `"total"` solves the normal equations of all levels
-#' a dozen times for each level: some 30 seconds for 4,000 levels.
+#' factors `"conditional"` is the default, since `"total"` costs as much as several fits.
 #'
 #' @section Coverage:
 #' Share (%) of latent variables within mean +- 1.645 sd (nominally 90), `"total"` and in brackets

@@ -53,6 +53,7 @@ void call_list_trace(call_list *out, const call_trace *trace);
 #define CALL_3 SEXP, CALL_2
 #define CALL_4 SEXP, CALL_3
 #define CALL_5 SEXP, CALL_4
+#define CALL_6 SEXP, CALL_5
 #define ENTRY(name, arguments) SEXP call_##name(CALL_##arguments);
 #include "call/entries.h"
 #undef ENTRY

@@ -50,9 +50,8 @@ static const double SMALL = 1e-4;
 
 /* ---- directions ------------------------------------------------------------------------------ */
 
-/* E~ (q x q) of pair e. */
-static void pair_in_units(const crossed *c, const lmm_point *point, int e, const double *inverse,
-                          double *out) {
+void crossed_pair_in_units(const crossed *c, const lmm_point *point, int e, const double *inverse,
+                           double *out) {
   const int q = c->stats->q, a = point->pair_a[e], b = point->pair_b[e];
   for (int i = 0; i < q; i++)
     for (int j = 0; j < q; j++) {
@@ -75,12 +74,17 @@ static void put_pair(const crossed *c, int factor, const double *E, double *to) 
   }
 }
 
-static void put_level(const crossed *c, int level, double *to) {
+/* to (nj columns, ld apart) += block (ni x nj). */
+static void add_block(int ni, int nj, const double *block, double *to, int ld) {
+  for (int b = 0; b < nj; b++)
+    for (int a = 0; a < ni; a++) to[a + ld * b] += block[a + ni * b];
+}
+
+void crossed_add_level(const crossed *c, int level, double scale, double *to) {
   const lmm_crossed *d = c->cells;
   const int q = c->stats->q;
-  const double scale = 1.0 / (c->variance[level] * c->variance[level]);
   double full[LMM_MAX_TERMS * LMM_MAX_TERMS], block[LMM_MAX_TERMS * LMM_MAX_TERMS];
-  memset(to, 0, c->b.panel[c->b.n_super] * sizeof(double));
+  scale /= c->variance[level] * c->variance[level];
   for (size_t e = 0; e < d->n_own; e++) {
     int ld;
     if (d->own_level[e] != level) continue;
@@ -89,18 +93,18 @@ static void put_level(const crossed *c, int level, double *to) {
     double *at = to + blocked_diagonal(&c->b, i, &ld);
     crossed_own_block(d, e, full);
     crossed_sandwich(n, n, q, R, full, R, scale, block, n);
-    for (int b = 0; b < n; b++)
-      for (int a = b; a < n; a++) at[a + ld * b] = block[a + n * b];
+    add_block(n, n, block, at, ld);
   }
   for (size_t k = 0; k < d->n_cell; k++) {
-    const int i = d->cell_i[k], j = d->cell_j[k];
+    const int i = d->cell_i[k], j = d->cell_j[k], ni = d->size[i], nj = d->size[j];
     const size_t size = lmm_block(d, i, j);
     const double *B = d->value + d->first_value[k];
-    for (size_t e = d->first_entry[k]; e < d->first_entry[k + 1]; e++, B += size)
-      if (d->entry_level[e] == level)
-        crossed_sandwich(d->size[i], d->size[j], q, crossed_root(c, c->root, i), B,
-                         crossed_root(c, c->root, j), scale, to + c->b.cell[k],
-                         blocked_ld(&c->b, i, j));
+    for (size_t e = d->first_entry[k]; e < d->first_entry[k + 1]; e++, B += size) {
+      if (d->entry_level[e] != level) continue;
+      crossed_sandwich(ni, nj, q, crossed_root(c, c->root, i), B, crossed_root(c, c->root, j),
+                       scale, block, ni);
+      add_block(ni, nj, block, to + c->b.cell[k], blocked_ld(&c->b, i, j));
+    }
   }
 }
 
@@ -173,11 +177,14 @@ static void traces_here(crossed *c, const lmm_point *point, const crossed_terms 
   la_lower_inverse(c->root, q, inverse);
   sum_inverse(c, S);
   for (int e = 0; e < n_pair; e++) {
-    pair_in_units(c, point, e, inverse, E + square(q) * (size_t)e);
+    crossed_pair_in_units(c, point, e, inverse, E + square(q) * (size_t)e);
     put_pair(c, factor_of_term(d, point->pair_a[e]), E + square(q) * (size_t)e, c->direction[e]);
   }
   for (int l = 0, at = n_pair; l < c->n_level; l++)
-    if (l != left) put_level(c, l, c->direction[at++]);
+    if (l != left) {
+      memset(c->direction[at], 0, c->b.panel[c->b.n_super] * sizeof(double));
+      crossed_add_level(c, l, 1.0, c->direction[at++]);
+    }
   blocked_curvature(&c->b, n_direction, c->direction, c->there, K);
   for (int i = 0; i < n_direction; i++)
     for (int j = 0; j <= i; j++) {
@@ -200,7 +207,7 @@ static void traces_here(crossed *c, const lmm_point *point, const crossed_terms 
 
 /* ---- near the boundary ----------------------------------------------------------------------- */
 
-static int near_boundary(const crossed *c) {
+int crossed_near_boundary(const crossed *c) {
   const int q = c->stats->q;
   for (int k = 0; k < q; k++)
     if (c->unit[k] > 0.0 && c->root[k * (q + 1)] * c->root[k * (q + 1)] * c->weight[k] < SMALL)
@@ -208,8 +215,7 @@ static int near_boundary(const crossed *c) {
   return 0;
 }
 
-/* The root of Sigma + times delta; factored. */
-static elbo_status grow(crossed *c, const double *Sigma, double times) {
+elbo_status crossed_grow(crossed *c, const double *Sigma, double times) {
   const int q = c->stats->q;
   memcpy(c->root, Sigma, square(q) * sizeof(double));
   for (int k = 0; k < q; k++)
@@ -230,14 +236,14 @@ static void find_traces(crossed *c, const lmm_point *point, const crossed_terms 
   const int q = c->stats->q, n = point->n_pair + c->n_level;
   double *other = c->hessian, *kept = other + square(n), *Sigma = kept + square(q);
   double *space = Sigma + square(q);
-  if (!near_boundary(c)) {
+  if (!crossed_near_boundary(c)) {
     traces_here(c, point, t, T, space);
     return;
   }
   memcpy(kept, c->root, square(q) * sizeof(double));
   la_multiply_t(kept, kept, q, q, q, Sigma);
-  if (grow(c, Sigma, 2.0) == ELBO_OK) traces_here(c, point, t, other, space);
-  if (grow(c, Sigma, 1.0) == ELBO_OK) traces_here(c, point, t, T, space);
+  if (crossed_grow(c, Sigma, 2.0) == ELBO_OK) traces_here(c, point, t, other, space);
+  if (crossed_grow(c, Sigma, 1.0) == ELBO_OK) traces_here(c, point, t, T, space);
   for (size_t i = 0; i < square(n); i++) T[i] = 2.0 * T[i] - other[i];
   memcpy(c->root, kept, square(q) * sizeof(double));
   c->factored = 0;

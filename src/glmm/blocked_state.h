@@ -96,6 +96,14 @@ void crossed_volume_gradient(crossed *c, const lmm_point *point, const crossed_t
 size_t crossed_hessian_size(int q, int n_pair, int n_level);
 /* tr(V^{-1} dV_i V^{-1} dV_j) into T (n x n). */
 void crossed_second_traces(crossed *c, const lmm_point *point, const crossed_terms *t, double *T);
+/* Directions of M in units of the root: J root^{-1} E root'^{-1} J (q x q) of pair e of Sigma, with
+ * `inverse` the root's; and scale root'Z'WZ root / v^2 of the rows of a residual variance, added. */
+void crossed_pair_in_units(const crossed *c, const lmm_point *point, int e, const double *inverse,
+                           double *out);
+void crossed_add_level(const crossed *c, int level, double scale, double *to);
+/* Where Sigma is so small that these are large, and the root of Sigma + times delta; factored. */
+int crossed_near_boundary(const crossed *c);
+elbo_status crossed_grow(crossed *c, const double *Sigma, double times);
 /* Where levels are independent under q (glmm/blocked_apart.c): log |M|, the parts of a posterior
  * that its covariance is in (added to), and the derivatives of log |V| (added to). */
 double crossed_apart_log_det(const crossed *c);

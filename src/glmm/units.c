@@ -135,6 +135,26 @@ void lmm_units_traces(const lmm_units *units, const double *scaled, double *user
       for (int k = 0; k < n; k++) user[e + n * f] += step_of(par, k, e) * work[k + n * f];
 }
 
+void lmm_units_spread(const lmm_units *units, const level_entries *entries, double *out) {
+  lmm_blocked_spread(&units->work->solver, units->work->par.Ti, entries, out);
+}
+
+elbo_status lmm_units_excess(const lmm_units *units, const double *A, const double *b,
+                             const level_entries *entries, double *out, const elbo_memory *mem) {
+  const lmm_work *w = units->work;
+  const lmm_parameters *par = &w->par;
+  const int n = par->n_pair + par->n_level;
+  const lmm_point point = {.n_pair = par->n_pair, .pair_a = par->pair_a, .pair_b = par->pair_b};
+  double *step = elbo_doubles(mem, square(n)), *half = elbo_doubles(mem, square(n));
+  double *A_scaled = elbo_doubles(mem, square(n)), *b_scaled = elbo_doubles(mem, (size_t)n);
+  for (int e = 0; e < n; e++)
+    for (int f = 0; f < n; f++) step[e + n * f] = step_of(par, e, f);
+  la_multiply(step, A, n, n, n, half);
+  la_multiply_t(half, step, n, n, n, A_scaled);
+  la_multiply(step, b, n, n, 1, b_scaled);
+  return lmm_blocked_excess(&w->solver, &point, par->Ti, A_scaled, b_scaled, entries, out, mem);
+}
+
 void lmm_units_information(const lmm_units *units, double *cross, double *cov_slope) {
   const lmm_work *w = units->work;
   const int p = w->stats->p, n = w->par.n_eta;

@@ -38,6 +38,16 @@ static void update_column(const panel *p, const double *X, int i, const int *rel
   }
 }
 
+/* Columns r_i .. of K (in A) and a product of the rows from i on, made aside (lower). */
+static void add_strip(const blocked *b, const panel *p, int i, int columns, int K,
+                      const int *relative, const double *from, double *A) {
+  const int rows = p->n_below - i;
+  for (int c = 0; c < columns; c++, from += rows) {
+    double *to = panel_column(b, A, K, p->below[i + c]);
+    for (int a = c; a < rows; a++) to[relative[i + a]] += from[a];
+  }
+}
+
 /* The same for rows i .. end - 1, which belong to K, through a product made aside. */
 static void update_columns(blocked *b, const panel *p, const double *X, int i, int end, int K,
                            const int *relative) {
@@ -46,11 +56,7 @@ static void update_columns(blocked *b, const panel *p, const double *X, int i, i
     const product_view all = {X + i, 1, p->ld};
     memset(b->space, 0, (size_t)rows * (size_t)columns * sizeof(double));
     product_update(&b->work, 1, rows, columns, p->columns, -1.0, all, all, b->space, (size_t)rows);
-    for (int c = 0; c < columns; c++) {
-      double *to = panel_column(b, b->L, K, p->below[i + c]);
-      const double *from = b->space + (size_t)rows * (size_t)c;
-      for (int a = c; a < rows; a++) to[relative[i + a]] += from[a];
-    }
+    add_strip(b, p, i, columns, K, relative, b->space, b->L);
   }
 }
 
@@ -68,6 +74,35 @@ static void update_from(blocked *b, int J, int from, int to, int *relative) {
     else
       update_columns(b, &p, X, i, end, K, relative);
     i = end;
+  }
+}
+
+static void subtract_narrow(const panel *p, const double *F, const double *K, int i,
+                            const int *relative, double *column) {
+  for (int c = 0; c < p->columns; c++) {
+    const size_t at = p->ld * (size_t)c;
+    for (int a = i; a < p->n_below; a++) column[relative[a]] -= F[at + (size_t)a] * K[at + (size_t)i];
+  }
+}
+
+void panel_subtract(blocked *b, const panel *p, const double *F, const double *K, double *A,
+                    double *space) {
+  for (int i = 0, end; i < p->n_below; i = end) {
+    const int to = b->owner[p->below[i]];
+    end = panel_rows_until(p, i, b->start[to + 1]);
+    panel_relative(b, p, i, to, b->relative);
+    if (p->columns <= BLOCKED_NARROW) {
+      for (int j = i; j < end; j++)
+        subtract_narrow(p, F, K, j, b->relative, panel_column(b, A, to, p->below[j]));
+      continue;
+    }
+    for (int at = i; at < end; at += BLOCKED_STRIP) {
+      const int columns = smaller(BLOCKED_STRIP, end - at), rows = p->n_below - at;
+      const product_view f = {F + at, 1, p->ld}, k = {K + at, 1, p->ld};
+      memset(space, 0, (size_t)rows * (size_t)columns * sizeof(double));
+      product_update(&b->work, 1, rows, columns, p->columns, -1.0, f, k, space, (size_t)rows);
+      add_strip(b, p, at, columns, to, b->relative, space, A);
+    }
   }
 }
 

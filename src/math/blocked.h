@@ -65,6 +65,9 @@ static inline int blocked_ld(const blocked *b, int i, int j) {
   return b->n_row[b->owner[b->place[blocked_rows_are_first(b, i, j) ? j : i]]];
 }
 
+/* Where the entry of two columns, by place, is in L and Z; whether it is there. */
+int blocked_find(const blocked *b, int row, int column, size_t *at);
+
 void blocked_clear(blocked *b); /* A = 0 */
 /* A = L L' in place of A; log |A|. */
 elbo_status blocked_factor(blocked *b, double *log_det);
@@ -73,6 +76,11 @@ void blocked_forward(const blocked *b, int k, double *R);
 void blocked_backward(const blocked *b, int k, double *R);
 /* The inverse where the factor has entries. */
 void blocked_inverse(blocked *b);
+/* B and C, symmetric on the pattern of A and laid out as L is (lower), to the terms of t and t^2 of
+ * (A + t B + t^2 C)^{-1} where the factor has entries: -A^{-1} B A^{-1} and
+ * A^{-1} B A^{-1} B A^{-1} - A^{-1} C A^{-1}; after blocked_inverse(). */
+size_t blocked_second_size(const blocked *b); /* of space, in doubles */
+void blocked_second(blocked *b, double *B, double *C, double *space);
 /* tr(A^{-1} B_i A^{-1} B_j) into out (n x n, lower), B_i symmetric on the pattern of A, laid out as
  * L is (lower) and destroyed; after blocked_factor() and blocked_inverse().  there: 2 n
  * integers. */

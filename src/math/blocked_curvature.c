@@ -86,7 +86,7 @@ static void transform(blocked *b, int J, const panel *p, direction *d, double *s
       factor_solve_transposed(&b->work, m, c, L, p->ld, d->V, p->ld);
     for (int k = 0; k < c; k++)
       memcpy(d->U + n * (size_t)k, d->V + p->ld * (size_t)k, n * sizeof(double));
-    panel_inverse_product(b, p, d->V, b->relative, rest, d->W);
+    panel_inverse_product(b, b->Z, p, d->V, b->relative, rest, d->W);
   }
   memset(LX, 0, square(c) * sizeof(double));
   for (int k = 0; k < c; k++)

@@ -18,7 +18,8 @@ static void start_panel(blocked *b, int J, const panel *p, double *space) {
 }
 
 /* Y (n_below x columns) = Z_BB G, entry by entry. */
-static void narrow_product(blocked *b, const panel *p, const double *G, int *relative, double *Y) {
+static void narrow_product(blocked *b, double *Z, const panel *p, const double *G, int *relative,
+                           double *Y) {
   const int n = p->n_below, k = p->columns;
   memset(Y, 0, (size_t)n * (size_t)k * sizeof(double));
   for (int i = 0, end; i < n; i = end) {
@@ -26,7 +27,7 @@ static void narrow_product(blocked *b, const panel *p, const double *G, int *rel
     end = panel_rows_until(p, i, b->start[K + 1]);
     panel_relative(b, p, i, K, relative);
     for (int j = i; j < end; j++) {
-      const double *z = panel_column(b, b->Z, K, p->below[j]);
+      const double *z = panel_column(b, Z, K, p->below[j]);
       for (int c = 0; c < k; c++) {
         const double *g = G + p->ld * (size_t)c, own = g[j];
         double *y = Y + (size_t)n * (size_t)c, sum = z[relative[j]] * own;
@@ -42,31 +43,31 @@ static void narrow_product(blocked *b, const panel *p, const double *G, int *rel
 }
 
 /* The same through Z_BB, gathered into `full` (n_below x n_below). */
-static void wide_product(blocked *b, const panel *p, const double *G, int *relative, double *full,
-                         double *Y) {
+static void wide_product(blocked *b, double *Z, const panel *p, const double *G, int *relative,
+                         double *full, double *Y) {
   const int n = p->n_below;
   for (int i = 0, end; i < n; i = end) {
     const int K = b->owner[p->below[i]];
     end = panel_rows_until(p, i, b->start[K + 1]);
     panel_relative(b, p, i, K, relative);
     for (int j = i; j < end; j++) {
-      const double *z = panel_column(b, b->Z, K, p->below[j]);
+      const double *z = panel_column(b, Z, K, p->below[j]);
       double *to = full + (size_t)n * (size_t)j;
       for (int a = j; a < n; a++) to[a] = z[relative[a]];
     }
   }
   factor_mirror(n, full, (size_t)n);
   memset(Y, 0, (size_t)n * (size_t)p->columns * sizeof(double));
-  const product_view Z = {full, 1, (size_t)n}, transposed = {G, p->ld, 1};
-  product_update(&b->work, 0, n, p->columns, n, 1.0, Z, transposed, Y, (size_t)n);
+  const product_view all = {full, 1, (size_t)n}, transposed = {G, p->ld, 1};
+  product_update(&b->work, 0, n, p->columns, n, 1.0, all, transposed, Y, (size_t)n);
 }
 
-void panel_inverse_product(blocked *b, const panel *p, const double *G, int *relative,
-                           double *space, double *Y) {
+void panel_inverse_product(blocked *b, const double *Z, const panel *p, const double *G,
+                           int *relative, double *space, double *Y) {
   if (p->columns <= BLOCKED_NARROW)
-    narrow_product(b, p, G, relative, Y);
+    narrow_product(b, (double *)Z, p, G, relative, Y);
   else
-    wide_product(b, p, G, relative, space, Y);
+    wide_product(b, (double *)Z, p, G, relative, space, Y);
 }
 
 static void inverse_panel(blocked *b, int J, int *relative, double *space) {
@@ -75,7 +76,7 @@ static void inverse_panel(blocked *b, int J, int *relative, double *space) {
   const size_t n = (size_t)p.n_below, size = n * (size_t)p.columns;
   start_panel(b, J, &p, space);
   if (p.n_below == 0) return;
-  panel_inverse_product(b, &p, G, relative, space + size, Y);
+  panel_inverse_product(b, b->Z, &p, G, relative, space + size, Y);
   if (p.columns <= BLOCKED_NARROW) {
     for (int c = 0; c < p.columns; c++)
       for (int r = c; r < p.columns; r++)

@@ -53,9 +53,13 @@ static inline void panel_relative(const blocked *b, const panel *p, int i, int K
   }
 }
 
-/* Y (n_below x columns) = Z_BB G, G (ld apart) among the rows below a panel; space: n_below^2 where
- * the panel is wide. */
-void panel_inverse_product(blocked *b, const panel *p, const double *G, int *relative,
-                           double *space, double *Y);
+/* Y (n_below x columns) = Z_BB G, Z laid out as L is, G (ld apart) among the rows below a panel;
+ * space: n_below^2 where the panel is wide. */
+void panel_inverse_product(blocked *b, const double *Z, const panel *p, const double *G,
+                           int *relative, double *space, double *Y);
+/* A, laid out as L is, less F K' (lower) at the rows below a panel, F and K ld apart; space: n_below
+ * x BLOCKED_STRIP at most. */
+void panel_subtract(blocked *b, const panel *p, const double *F, const double *K, double *A,
+                    double *space);
 
 #endif

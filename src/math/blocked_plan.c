@@ -193,21 +193,25 @@ static void rest_rows(blocked *b, const order_graph *g, const order_steps *steps
   }
 }
 
-static void rest_cells(blocked *b, const blocked_pattern *P) {
-  for (size_t c = 0; c < P->n_cell; c++) {
-    if (smaller(P->cell_i[c], P->cell_j[c]) < P->n_leaf) continue;
-    const int i = b->place[P->cell_i[c]], j = b->place[P->cell_j[c]];
-    const int row = larger(i, j), column = smaller(i, j), J = b->owner[column];
-    const int columns = b->start[J + 1] - b->start[J];
-    int at = row - b->start[J];
-    if (at >= columns) {
-      const int *rows = b->below + b->first_below[J];
-      const int *found =
-          bsearch(&row, rows, (size_t)(b->n_row[J] - columns), sizeof(int), ascending);
-      at = columns + (int)(found - rows);
-    }
-    b->cell[c] = b->panel[J] + (size_t)at + (size_t)b->n_row[J] * (size_t)(column - b->start[J]);
+int blocked_find(const blocked *b, int row, int column, size_t *at) {
+  const int high = larger(row, column), low = smaller(row, column), J = b->owner[low];
+  const int columns = b->start[J + 1] - b->start[J];
+  size_t place = (size_t)(high - b->start[J]);
+  if (high >= b->start[J + 1]) {
+    const int *rows = b->below + b->first_below[J];
+    const int *found =
+        bsearch(&high, rows, (size_t)(b->n_row[J] - columns), sizeof(int), ascending);
+    if (found == NULL) return 0;
+    place = (size_t)columns + (size_t)(found - rows);
   }
+  *at = b->panel[J] + place + (size_t)b->n_row[J] * (size_t)(low - b->start[J]);
+  return 1;
+}
+
+static void rest_cells(blocked *b, const blocked_pattern *P) {
+  for (size_t c = 0; c < P->n_cell; c++)
+    if (smaller(P->cell_i[c], P->cell_j[c]) >= P->n_leaf)
+      blocked_find(b, b->place[P->cell_i[c]], b->place[P->cell_j[c]], b->cell + c);
 }
 
 /* Updates need a strip of what is below a panel, the inverse all of it, second derivatives two more

@@ -222,6 +222,45 @@ static void test_curvature(blocked *b, const blocked_pattern *P, const double *A
     }
 }
 
+/* The inverse of A + t B + t^2 C to second order, on the pattern, of random B and C; B of the leaves'
+ * own blocks alone where `own`. */
+static void test_second(blocked *b, const blocked_pattern *P, const double *A,
+                        const double *inverse, int n, const int *first, int own) {
+  double *full[2], *B[2], *ZB = new_doubles(n * n), *ZBZ = new_doubles(n * n);
+  double *second = new_doubles(n * n), *ZC = new_doubles(n * n), *ZCZ = new_doubles(n * n);
+  for (int k = 0; k < 2; k++) {
+    full[k] = new_doubles(n * n);
+    for (int i = 0; i < P->n_node; i++)
+      for (int j = 0; j < P->n_node; j++)
+        for (int r = 0; r < P->size[i]; r++)
+          for (int c = 0; c < P->size[j]; c++) {
+            const int row = first[i] + r, column = first[j] + c;
+            const int at = row + n * column, other = column + n * row;
+            if (other <= at && A[at] != 0.0 && (!own || i == j))
+              full[k][at] = full[k][other] = random_normal();
+          }
+    B[k] = new_doubles((int)b->panel[b->n_super]);
+    visit_blocks(b, P, full[k], n, first, B[k]);
+  }
+  la_multiply(inverse, full[0], n, n, n, ZB);
+  la_multiply(ZB, inverse, n, n, n, ZBZ);
+  la_multiply(ZB, ZBZ, n, n, n, second);
+  la_multiply(inverse, full[1], n, n, n, ZC);
+  la_multiply(ZC, inverse, n, n, n, ZCZ);
+  double most = 1.0;
+  for (int i = 0; i < n * n; i++) {
+    ZBZ[i] = -ZBZ[i];
+    second[i] -= ZCZ[i];
+    most = fmax(most, fabs(second[i]));
+  }
+  blocked_second(b, B[0], B[1], new_doubles((int)blocked_second_size(b)));
+  blocked of_one = *b, of_two = *b;
+  of_one.Z = B[0];
+  of_two.Z = B[1];
+  CHECK(visit_blocks(&of_one, P, ZBZ, n, first, NULL) < 1e-12 * most);
+  CHECK(visit_blocks(&of_two, P, second, n, first, NULL) < 1e-12 * most);
+}
+
 static void test_blocks(design d) {
   enum { K = 3 };
   blocked_pattern P;
@@ -240,6 +279,8 @@ static void test_blocks(design d) {
   CHECK(la_inverse_from_chol(inverse, n) == ELBO_OK);
   blocked_inverse(&b);
   CHECK(visit_blocks(&b, &P, inverse, n, first, NULL) < 1e-12);
+  test_second(&b, &P, A, inverse, n, first, 0);
+  test_second(&b, &P, A, inverse, n, first, 1);
 
   R = new_doubles(K * n);
   x = new_doubles(K * n);

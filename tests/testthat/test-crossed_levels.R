@@ -48,6 +48,42 @@ test_that("products of all levels are those of matrices in full", {
   expect_equal(traces$traces, expected, tolerance = 1e-6) # differences of first derivatives
 })
 
+test_that("entries on the pattern are those of products", {
+  # level_products() solves for whole columns, level_spread() knows the pattern alone.
+  agree <- function(fit, tolerance) {
+    N <- level_count(design_of(fit))
+    i <- rep(seq_len(N), N)
+    j <- rep(seq_len(N), each = N)
+    for (known in list(known_levels(fit), scale_excess(fit))) {
+      full <- known$times(diag(N))
+      entries <- known$entries(i, j)
+      expect_false(anyNA(entries[i == j]))
+      expect_lt(max(abs(entries - as.vector(full)), na.rm = TRUE), tolerance * max(abs(full)))
+    }
+  }
+  d <- crossed_data(95, 200)
+  d$x <- d$x + 2
+  d$f <- d$d
+  suppressWarnings({
+    agree(fit_glmm(y ~ x + (1 | a) + (1 | b), d), 1e-11)
+    agree(fit_glmm(y ~ x + (x | a) + (1 | b) + (1 | c), d, weights = w), 1e-10)
+    agree(fit_glmm(y ~ x + (x | a) + (1 | b), d, sigma = ~ f, method = "reml"), 1e-10)
+    agree(fit_glmm(y ~ x + s(x) + (1 | a) + (1 | b), d), 1e-10)
+  })
+})
+
+test_that("where a correlation is at its bound, entries are found beside it", {
+  # At Sigma and twice as far off by 1e-4 of the sampling variance: an error of its square.
+  d <- crossed_data(96, 150)
+  d$y <- d$x + rnorm(12)[d$a] * (1 + d$x) + rnorm(8)[d$b] + rnorm(150)
+  fit <- suppressWarnings(fit_glmm(y ~ x + (x | a) + (1 | b), d))
+  expect_equal(abs(theta(fit)[["cor__(Intercept).x|a"]]), 1)
+  N <- level_count(design_of(fit))
+  excess <- scale_excess(fit)
+  full <- excess$times(diag(N))
+  expect_lt(max(abs(excess$entries(seq_len(N), seq_len(N)) - diag(full))), 1e-6 * max(full))
+})
+
 test_that("standard errors of predictions have the covariances between factors in them", {
   skip_if_not_installed("Matrix")
   d <- crossed_data(92, 120)
@@ -137,7 +173,7 @@ test_that("what estimated variances add is the variance of moved predictions, by
   at <- info$at
   N <- level_count(design_of(fit))
   times <- function(E) excess_products(info, E)
-  G <- level_diagonal(times, N) / 2
+  G <- level_entries(times, seq_len(N), seq_len(N), N) / 2
   full <- full_levels(standard_fit(fit))
   V <- full$Z %*% full$Sigma %*% t(full$Z) + diag(residual_variance(standard_fit(fit)))
   W <- solve(V)
