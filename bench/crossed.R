@@ -103,14 +103,17 @@ cost_of <- function(formula, data) {
 }
 
 cost <- function() {
-  by_rows <- lapply(c(1e5, 2e5, 4e5, 8e5), function(n) list("rows", n, two, crossed(n, c(2e3, 200))))
+  by_rows <- lapply(c(1e5, 2e5, 4e5, 8e5), function(n) {
+    list("rows", n, two, crossed(n, c(2e3, 200)))
+  })
   by_levels <- lapply(c(1, 2, 4, 8), function(k) {
     list("levels of both factors, 2e5 rows", 1100 * k, two, crossed(2e5, k * c(1e3, 100)))
   })
   by_terms <- lapply(1:4, function(k) {
     terms <- paste(c("1", paste0("z", seq_len(k - 1))[-k]), collapse = " + ")
     formula <- stats::as.formula(sprintf("y ~ x + (%s | a) + (1 | b)", terms))
-    list("terms of the first factor, 1e5 rows", k, formula, crossed(1e5, c(2e3, 200), slopes = k - 1))
+    data <- crossed(1e5, c(2e3, 200), slopes = k - 1)
+    list("terms of the first factor, 1e5 rows", k, formula, data)
   })
   rows <- do.call(rbind, lapply(c(by_rows, by_levels, by_terms), function(one) {
     data.frame(by = one[[1]], size = one[[2]], seconds = cost_of(one[[3]], one[[4]]))

@@ -19,7 +19,8 @@ typedef struct {
   /* n_eta x n_eta each, with second derivatives or a metric */
   double *hessian, *vectors, *eigen_work;
   double *memory;   /* ascent_anderson_size(), with a memory of EM steps */
-  /* What a near Hessian lacks, n_eta x n_eta; where it was last: eta, gradient, in standard errors */
+  /* What a near Hessian lacks, n_eta x n_eta; where it was last, and the gradient in standard
+   * errors there */
   double *missing, *last_eta, *last_gradient, last_scaled;
   double *products; /* newton_cg_size(n_eta), with products of the Hessian */
 } ascent;

@@ -4,9 +4,9 @@
  *   Cov(du / dpsi_k, du / dpsi_l) = S Q_kl S - S R_k S R_l S,
  *   Q_kl = Sigma^{-1} E_k Sigma^{-1} E_l Sigma^{-1}  of two entries of Sigma,
  *          N_l / v_l^2  of a residual variance and itself, else 0,
- * so that with A = sum_m a_m a_m' and R_m = sum_k a_mk R_k the excess is the sum over m of -2 times the
- * term of t^2 of (S^{-1} + t R_m + t^2 Q)^{-1}, Q = sum_kl A_kl Q_kl + sum_k b_k R_k / 2 in one of
- * them: entries that math/blocked_second.c finds on the pattern of the factor. */
+ * so that with A = sum_m a_m a_m' and R_m = sum_k a_mk R_k the excess is the sum over m of -2 times
+ * the term of t^2 of (S^{-1} + t R_m + t^2 Q)^{-1}, Q = sum_kl A_kl Q_kl + sum_k b_k R_k / 2 in one
+ * of them: entries that math/blocked_second.c finds on the pattern of the factor. */
 #include "glmm/blocked_spread.h"
 
 #include <math.h>

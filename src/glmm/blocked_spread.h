@@ -10,8 +10,8 @@ typedef struct {
   const int *i, *j;
 } level_entries;
 
-/* T S T', S = Var(u | y, beta), T (q x q) among the terms of a level, where the solver is; NAN where
- * an entry is not on the pattern of the factor, as that of levels that have no row in common. */
+/* T S T', S = Var(u | y, beta), T (q x q) among the terms of a level, where the solver is; NAN
+ * where an entry is not on the pattern of the factor, as that of levels without a row in common. */
 void lmm_blocked_spread(const glmm_solver *solver, const double *T, const level_entries *entries,
                         double *out);
 /* What it adds that parameters psi are estimated: entries of Sigma in pairs and residual variances,

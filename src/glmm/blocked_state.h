@@ -97,7 +97,7 @@ size_t crossed_hessian_size(int q, int n_pair, int n_level);
 /* tr(V^{-1} dV_i V^{-1} dV_j) into T (n x n). */
 void crossed_second_traces(crossed *c, const lmm_point *point, const crossed_terms *t, double *T);
 /* Directions of M in units of the root: J root^{-1} E root'^{-1} J (q x q) of pair e of Sigma, with
- * `inverse` the root's; and scale root'Z'WZ root / v^2 of the rows of a residual variance, added. */
+ * `inverse` the root's; and scale root'Z'WZ root / v^2 of a residual variance's rows, added. */
 void crossed_pair_in_units(const crossed *c, const lmm_point *point, int e, const double *inverse,
                            double *out);
 void crossed_add_level(const crossed *c, int level, double scale, double *to);

@@ -28,8 +28,8 @@ void lmm_units_product(const lmm_units *units, int inverse, int k, const double 
 /* tr(V^{-1} dV V^{-1} dV) by the entries of Sigma in pairs and the residual variances (n x n,
  * lower), from those of the scaled data.  work: n x n. */
 void lmm_units_traces(const lmm_units *units, const double *scaled, double *user, double *work);
-/* Entries of Var(u | y, beta), and of what it gains (glmm/blocked_spread.h) from estimated entries of
- * Sigma in pairs and residual variances, of covariance A (n x n) and bias b (n). */
+/* Entries of Var(u | y, beta), and of what it gains (glmm/blocked_spread.h) from estimated entries
+ * of Sigma in pairs and residual variances, of covariance A (n x n) and bias b (n). */
 void lmm_units_spread(const lmm_units *units, const level_entries *entries, double *out);
 elbo_status lmm_units_excess(const lmm_units *units, const double *A, const double *b,
                              const level_entries *entries, double *out, const elbo_memory *mem);

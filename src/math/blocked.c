@@ -80,8 +80,8 @@ static void update_from(blocked *b, int J, int from, int to, int *relative) {
 static void subtract_narrow(const panel *p, const double *F, const double *K, int i,
                             const int *relative, double *column) {
   for (int c = 0; c < p->columns; c++) {
-    const size_t at = p->ld * (size_t)c;
-    for (int a = i; a < p->n_below; a++) column[relative[a]] -= F[at + (size_t)a] * K[at + (size_t)i];
+    const double *f = F + p->ld * (size_t)c, k = K[p->ld * (size_t)c + (size_t)i];
+    for (int a = i; a < p->n_below; a++) column[relative[a]] -= f[a] * k;
   }
 }
 

@@ -57,8 +57,8 @@ static inline void panel_relative(const blocked *b, const panel *p, int i, int K
  * space: n_below^2 where the panel is wide. */
 void panel_inverse_product(blocked *b, const double *Z, const panel *p, const double *G,
                            int *relative, double *space, double *Y);
-/* A, laid out as L is, less F K' (lower) at the rows below a panel, F and K ld apart; space: n_below
- * x BLOCKED_STRIP at most. */
+/* A, laid out as L is, less F K' (lower) at the rows below a panel, F and K ld apart; space:
+ * n_below x BLOCKED_STRIP at most. */
 void panel_subtract(blocked *b, const panel *p, const double *F, const double *K, double *A,
                     double *space);
 

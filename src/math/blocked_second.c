@@ -1,6 +1,6 @@
-/* The inverse of A + t B + t^2 C to second order in t, on the pattern of the factor alone.  Panel by
- * panel, J its own rows and R those below, with K what is left of the matrix for J, P = K_JJ^{-1} and
- * F = K_RJ P, all of them polynomials in t,
+/* The inverse of A + t B + t^2 C to second order in t, on the pattern of the factor alone.  Panel
+ * by panel, J its own rows and R those below, with K what is left of the matrix for J, P =
+ * K_JJ^{-1} and F = K_RJ P, all of them polynomials in t,
  *   K_RR - F K_RJ'  is left for the panels after,
  * and from the last panel, as in the selected inverse,
  *   Z_RJ = -Z_RR F,   Z_JJ = P - F'Z_RJ. */

@@ -222,7 +222,7 @@ static void test_curvature(blocked *b, const blocked_pattern *P, const double *A
     }
 }
 
-/* The inverse of A + t B + t^2 C to second order, on the pattern, of random B and C; B of the leaves'
+/* The inverse of A + t B + t^2 C to second order, on the pattern, of random B and C, of the nodes'
  * own blocks alone where `own`. */
 static void test_second(blocked *b, const blocked_pattern *P, const double *A,
                         const double *inverse, int n, const int *first, int own) {
