@@ -19,7 +19,8 @@
 #'   `logLik`, `AIC`, `BIC`, `Chisq`, `Df` and `Pr(>Chisq)`; the heading says which law the last
 #'   comes from. Fits by `"reml"` with different fixed effects are refitted by `"em"`, with a
 #'   message. A single fit gives F tests of its terms, by Satterthwaite's method as in lmerTest,
-#'   whose hypotheses of types 1 to 3 they have: `F value`, `NumDF`, `DenDF`, `Pr(>F)`.
+#'   whose hypotheses of types 1 to 3 they have: `F value`, `NumDF`, `DenDF`, `Pr(>F)`; of responses
+#'   that are not gaussian Wald's `Chisq`, `Df`, `Pr(>Chisq)`.
 #' @references
 #' Self, S. G. and Liang, K.-Y. (1987). Asymptotic properties of maximum likelihood estimators and
 #' likelihood ratio tests under nonstandard conditions. *JASA* 82, 605--610.

@@ -21,6 +21,17 @@ anova_terms.elbo_fit <- function(fit, type, ddf) {
           "Tests of single coefficients are in summary()."), "elbo_error_argument")
 }
 
+# Wald's chi-square, where nothing is judged by t.
+#' @exportS3Method
+anova_terms.elbo_general <- function(fit, type, ddf) {
+  table <- NextMethod()
+  chisq <- data.frame(Chisq = table[["F value"]] * table$NumDF, Df = table$NumDF,
+                      `Pr(>Chisq)` = table[["Pr(>F)"]], check.names = FALSE,
+                      row.names = rownames(table))
+  heading <- sub("F tests", "Wald tests", sub(" \\(.* df\\)", "", attr(table, "heading")))
+  structure(chisq, heading = heading, class = class(table))
+}
+
 #' @exportS3Method
 anova_terms.elbo_glmm <- function(fit, type, ddf) {
   hypotheses <- switch(type, sequential_hypotheses(fit), partial_hypotheses(fit),

@@ -176,9 +176,10 @@ refit_method <- function(fit, method) {
 }
 
 refit_design <- function(fit, design, held = held_of(fit), control = refit_control(fit)) {
-  answer <- ascend_glmm(design, held, method_of(fit), control,
-                        function(design, held) priors_of_held(fit, held))
-  estimates <- glmm_estimates(answer)
+  ascend <- if (is_gaussian(fit)) ascend_glmm else ascend_general
+  answer <- ascend(design, held, method_of(fit), control,
+                   function(design, held) priors_of_held(fit, held))
+  estimates <- if (is_gaussian(fit)) glmm_estimates(answer) else general_estimates(answer)
   design_of(fit) <- answer$design
   fit[names(estimates)] <- estimates
   with_verdict(fit)

@@ -236,10 +236,12 @@ general_information <- function(result, natural, parameters) {
 # ---- answers -----------------------------------------------------------------------------
 
 #' @exportS3Method
-covariance_types.elbo_general <- function(fit) "observed"
+covariance_types.elbo_general <- function(fit) c("observed", "sandwich")
 
 #' @exportS3Method
-theta_covariance.elbo_general <- function(fit, type) information_of(fit)$theta_cov
+theta_covariance.elbo_general <- function(fit, type) {
+  if (type == "sandwich") sandwich_of_general(fit) else information_of(fit)$theta_cov
+}
 
 is_laplace <- function(fit) method_of(fit) == "em" && convergence_of(fit)$nodes == 1L
 
@@ -274,10 +276,12 @@ evidence_by.elbo_general <- function(fit, REML) {
   abort("These models have no restricted likelihood: leave `REML` out.", "elbo_error_argument")
 }
 
-# At theta, on the scale of theta(fit): what C_general_at answers.
-general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes) {
+# At theta, on the scale of theta(fit): what C_general_at answers; `rows_apart`: of a model without
+# groups, each row being one.
+general_at <- function(fit, theta, nodes = convergence_of(fit)$nodes, rows_apart = FALSE) {
   model <- general_description(design_of(fit), held_of(fit), method_of(fit), control_of(fit),
                                full_rank = TRUE, priors = priors_of(fit))
+  if (rows_apart) model[c("group", "n_group")] <- list(seq_len(nobs(fit)), nobs(fit))
   own <- parameters_of(fit)$block %in% own_blocks
   at <- c(theta_parts(fit, theta)[c("beta", "Sigma")],
           list(own = as.double(theta[own]), nodes = as.integer(nodes)))

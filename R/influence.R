@@ -146,7 +146,7 @@ deletion_cases <- function(fit, groups) {
 # As lme4 names them: sigma^2, v[(Intercept)], C[Days,(Intercept)].
 variance_components <- function(fit) {
   laws <- lapply(unique(column_blocks(design_of(fit))), function(b) block_covariance(fit, b))
-  sigma <- if (!design_of(fit)$known_se) sigma(fit)^2
+  sigma <- if (is_gaussian(fit) && !design_of(fit)$known_se) sigma(fit)^2
   if (length(sigma) > 0) names(sigma) <- paste0("sigma^2", if (length(sigma) > 1) "|", names(sigma))
   several <- length(laws) > 1
   c(sigma, unlist(lapply(seq_along(laws), function(i) {

@@ -63,11 +63,12 @@ getME.elbo_glmm <- function(object, name, ...) {
           "elbo_error_not_available")
   }
   check(is.character(name) && length(name) > 0, "name", "the name of a piece, or several", name)
-  if (identical(name, "ALL")) name <- names(lme4_pieces)
-  unknown <- setdiff(name, names(lme4_pieces))
+  known <- setdiff(names(lme4_pieces), if (!is_gaussian(object)) gaussian_pieces)
+  if (identical(name, "ALL")) name <- known
+  unknown <- setdiff(name, known)
   if (length(unknown) > 0) {
     abort(c(sprintf("There is no piece \"%s\" of this fit.", unknown[1]),
-            sprintf("There are %s.", enumerate(sprintf("\"%s\"", names(lme4_pieces)), Inf))),
+            sprintf("There are %s.", enumerate(sprintf("\"%s\"", known), Inf))),
           "elbo_error_argument")
   }
   pieces <- lapply(name, function(one) lme4_pieces[[one]](object))
@@ -95,7 +96,10 @@ lme4_pieces <- list(
                     bar_labels(fit))
   },
   y = function(fit) design_of(fit)$y,
-  mu = function(fit) unname(fitted_rows(fit)),
+  mu = function(fit) {
+    x <- unname(fitted_rows(fit))
+    if (is_gaussian(fit)) x else response_mean(fit, x)
+  },
   u = function(fit) spherical_effects(fit),
   b = function(fit) {
     levels <- lapply(latent_parts(fit), function(part) {
@@ -155,6 +159,9 @@ lme4_pieces <- list(
   RX = function(fit) chol(inverse_covariance(vcov(fit))) * relative_scale(fit),
   devcomp = function(fit) deviance_parts(fit)
 )
+
+# Of the penalised least squares that other responses are not.
+gaussian_pieces <- c("u", "RX", "devcomp")
 
 fixef_values <- function(fit) structure(coef(fit), fixed = NULL)
 

@@ -3,7 +3,7 @@
 
 general_instead <- list(
   rows = "residuals(fit, type = \"quantile\") are for pictures of the residuals.",
-  sandwich = "bootstrap(fit) has standard errors that need no information matrix.",
+  sandwich = "By group there is sandwich::vcovCL(fit), or vcov(fit, type = \"sandwich\").",
   refit = "Use update() with the response in `data`, or bootstrap()."
 )
 
@@ -23,19 +23,9 @@ rstudent.elbo_general <- refusal("general", "rstudent()", general_instead$rows, 
 #' @export
 cooks.distance.elbo_general <- refusal("general", "cooks.distance()", general_instead$rows, "model")
 
-#' @rdname influence.elbo_glmm
-#' @export
-influence.elbo_general <- refusal("general", "influence()", general_instead$rows, "model")
-
 #' @rdname sensitivity
 #' @export
 sensitivity.elbo_general <- refusal("general", "sensitivity()", general_instead$rows, "object")
-
-#' @exportS3Method sandwich::estfun elbo_general
-estfun.elbo_general <- refusal("general", "estfun()", general_instead$sandwich)
-
-#' @exportS3Method sandwich::bread elbo_general
-bread.elbo_general <- refusal("general", "bread()", general_instead$sandwich)
 
 #' @exportS3Method clubSandwich::vcovCR
 vcovCR.elbo_general <- refusal("general", "vcovCR()", general_instead$sandwich, "obj")
@@ -49,8 +39,3 @@ check_model.elbo_general <- refusal("general", "check_model()", general_instead$
 
 #' @exportS3Method lme4::refit elbo_general
 refit.elbo_general <- refusal("general", "refit()", general_instead$refit, "object")
-
-#' @exportS3Method lme4::getME
-getME.elbo_general <- refusal("general", "getME()",
-                              "model.matrix(), theta(), latent() and VarCorr() have the parts.",
-                              "object")

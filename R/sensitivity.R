@@ -325,12 +325,15 @@ drop_rows <- function(fit, rows) {
   for (part in c("X", "Z")) design[[part]] <- design[[part]][-rows, , drop = FALSE]
   design$y <- design$y[-rows]
   design$weights <- design$weights[-rows]
+  by_row <- intersect(c("y", "size", "weight"), names(design$response))
+  design$response[by_row] <- lapply(design$response[by_row], function(x) x[-rows])
   if (length(design$offset) > 1) design$offset <- design$offset[-rows] # else 0 for all rows
   design$groups <- lapply(design$groups, function(group) droplevels(group[-rows]))
   if (!is.null(design$level)) design$level <- droplevels(design$level[-rows])
   held <- held_of(fit)
   held <- held[held$block != "sigma" | held$name %in% glmm_parameters(design)$name, ]
-  check_bounded(design, held, method_of(fit))
+  if (is_gaussian(fit)) check_bounded(design, held, method_of(fit))
+  else check_separated(design, held, prior_of(fit))
   refit_design(fit, design, held)
 }
 

@@ -101,7 +101,7 @@ test_that("overdispersion and zeros are said", {
 
 test_that("what is for gaussian responses only is refused by name", {
   fit <- fit_glmm(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp_data(), binomial())
-  for (f in list(hatvalues, rstandard, cooks.distance, influence, sensitivity)) {
+  for (f in list(hatvalues, rstandard, cooks.distance, sensitivity)) {
     expect_error(f(fit), "not for mixed models of responses that are not gaussian",
                  class = "elbo_error_not_available")
   }

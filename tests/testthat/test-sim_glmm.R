@@ -47,3 +47,21 @@ test_that("bad arguments are named", {
   refuse(cor = 2)
   refuse(sigma = NA)
 })
+
+test_that("other responses have the mean of their family", {
+  set.seed(4)
+  draw <- function(...) sim_glmm(groups = 4000, size = 5, beta = c(-0.5, 0.5), sd = 0, ...)
+  ordered <- draw(family = cumulative(), own = c(-1, 0.5))
+  expect_identical(names(truth(ordered)$theta),
+                   c("x", "sd__(Intercept)|group", "threshold__1|2", "threshold__2|3"))
+  near <- abs(ordered$x) < 0.1
+  expect_equal(mean(ordered$y[near] <= 1), plogis(-0.5), tolerance = 0.1)
+  expect_equal(mean(ordered$y[near] <= 2), plogis(1), tolerance = 0.1)
+  counts <- draw(family = negative_binomial(), own = 3)
+  mean <- mean(exp(-0.5 + 0.5 * counts$x))
+  expect_equal(mean(counts$y), mean, tolerance = 0.05)
+  expect_identical(truth(counts)$theta[["size"]], 3)
+  expect_true(all(draw(family = binomial())$y %in% 0:1))
+  expect_error(draw(family = poisson(), own = 1), class = "elbo_error_argument")
+  expect_error(draw(family = cumulative(), own = c(1, 0)), class = "elbo_error_argument")
+})
