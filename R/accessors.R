@@ -94,7 +94,12 @@ emptier_of <- element("emptier") # the best fit with fewer components, for metho
 pattern_of <- element("pattern") # shape, names and bounds of the parameters
 own_data <- element("data")
 own_functions <- element("functions")
+pointwise_of <- element("pointwise")
+free_covariance <- element("covariance") # of theta, by the observed information
 directions_of <- element("directions") # in which theta is free, in columns
 q_of <- element("q")
 q_family <- element("family_of_q")
-draws_of <- element("draws")
+draws_of <- element("draws") # that are held, d x n
+density_of <- element("density")
+inverse_of <- element("inverse") # of minus the Hessian in q's own parameters
+mean_slope_of <- element("response") # of theta's means, by those

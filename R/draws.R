@@ -75,8 +75,12 @@ check_draws <- function(fit) {
           "Use update(fit, method = \"vb\"), or bootstrap()."), "elbo_error_method")
 }
 
-# n x parameters: a Gaussian copula with the correlations of linear response.
-posterior_theta <- function(fit, n) {
+# n x parameters, drawn from the posterior.
+posterior_theta <- function(fit, n) UseMethod("posterior_theta")
+
+# A Gaussian copula with the correlations of linear response.
+#' @exportS3Method
+posterior_theta.elbo_fit <- function(fit, n) {
   V <- theta_covariance(fit, "linear_response")
   free <- which(!parameters_of(fit)$fixed & !is.na(diag(V)) & diag(V) > 0)
   sd <- sqrt(diag(V))[free]

@@ -401,7 +401,7 @@ em_convergence <- function(result, about, evidence) {
 
 #' @exportS3Method
 theta_covariance.elbo_em <- function(fit, type) {
-  if (type == "em_map") em_map_covariance(fit) else .subset2(fit, "covariance")
+  if (type == "em_map") em_map_covariance(fit) else free_covariance(fit)
 }
 
 #' @exportS3Method

@@ -277,7 +277,10 @@ write_notes <- function(fit) {
 # ---- the words ---------------------------------------------------------------------------
 
 # What the estimator is called, and what q integrates. Constants do not change its name.
-estimator_name <- function(fit) {
+estimator_name <- function(fit) UseMethod("estimator_name")
+
+#' @exportS3Method
+estimator_name.elbo_fit <- function(fit) {
   if (method_of(fit) == "vb") return("Variational Bayes")
   if (!has_latent(fit) && method_of(fit) != "reml" && !informed(fit)) return("Maximum likelihood")
   name <- switch(method_of(fit), em = "Marginal", reml = "Restricted", joint = "Joint")

@@ -54,27 +54,29 @@ no_verdict <- function(words) {
 
 # Whether sds (`sd`) are within `tolerance` of the exact ones, and means (`mean`) within
 # mean_tolerance sds, the Monte Carlo error of sds being brought below `doubt` if need be. `labels`
-# are named by the parameters.
+# are named by the parameters. Weights whose Pareto k is above `reliable` judge nothing.
 judge_linear_response <- function(target, labels, mean, sd, tolerance = 0.05, doubt = 0.01,
-                                  mean_tolerance = 0.2, draws = c(256L, 1024L, 4096L)) {
+                                  mean_tolerance = 0.2, draws = c(256L, 1024L, 4096L),
+                                  what = "Linear response", reliable = 0.7) {
   exact <- with_seed(1L, vb_importance(target, sd, tolerance, doubt, draws))
   if (!all(is.finite(exact$sd) & exact$sd > 0) || is.na(exact$khat)) {
     return(no_verdict(paste(
-      "Whether linear response can be trusted cannot be said: importance sampling of the exact",
+      "Whether", paste0(tolower(substr(what, 1, 1)), substring(what, 2)),
+      "can be trusted cannot be said: importance sampling of the exact",
       "posterior gave no moments. Rescale the variables to sizes near one, or simplify the",
       "model.")))
   }
   check <- vb_compare(exact, names(labels), mean, sd)
-  judged <- exact$khat <= 0.7
+  judged <- exact$khat <= reliable
   faults <- if (judged) vb_faults(check, tolerance, mean_tolerance, labels)
   verdict <- if (!judged) {
-    sprintf(paste("Linear response is not to be trusted: the exact posterior is too far from q",
-                  "to be judged by importance sampling (Pareto k %.2f)."), exact$khat)
+    sprintf(paste("%s is not to be trusted: the exact posterior is too far from q",
+                  "to be judged by importance sampling (Pareto k %.2f)."), what, exact$khat)
   } else if (length(faults) > 0) {
-    sprintf(paste("Linear response is not to be trusted: %s. Exact moments are in",
-                  "convergence(fit)$check."), paste(faults, collapse = ", "))
+    sprintf(paste("%s is not to be trusted: %s. Exact moments are in",
+                  "convergence(fit)$check."), what, paste(faults, collapse = ", "))
   } else {
-    sprintf("Linear response can be trusted: its sds are within %s of the exact ones.",
+    sprintf("%s can be trusted: its sds are within %s of the exact ones.", what,
             percent_text(max(abs(check$sd_error))))
   }
   list(trusted = judged && length(faults) == 0, khat = exact$khat,
@@ -136,7 +138,8 @@ settled <- function(moments, sd, tolerance, doubt) {
 # independent ones. (At the very moments of a normal target it is worth 0.91 in one dimension,
 # 0.78 in three.)
 vb_proposal <- function(target, enough = 0.75) {
-  proposal <- list(mean = target$centre, root = covariance_root(target$cov))
+  proposal <- list(mean = target$centre, root = covariance_root(target$cov),
+                   normal = isTRUE(target$normal))
   for (round in 1:3) {
     sample <- importance_sample(target, proposal, 128L)
     proposal <- moved_proposal(sample, proposal)
@@ -150,9 +153,8 @@ effective_size <- function(sample) sum(sample$weight)^2 / sum(sample$weight^2)
 # n draws in each batch, the logarithms of the target's density (unnormalised) and their own,
 # smoothed weights (of mean one) and what was evaluated there.
 importance_sample <- function(target, proposal, n) {
-  draws <- do.call(rbind, lapply(seq_len(vb_check_batches), function(batch) {
-    lattice_t(n, proposal)
-  }))
+  lattice <- if (isTRUE(proposal$normal)) lattice_normal else lattice_t
+  draws <- do.call(rbind, lapply(seq_len(vb_check_batches), function(batch) lattice(n, proposal)))
   x <- draws[, -1, drop = FALSE]
   at <- target$evaluate(x)
   ratio <- at$log_density - draws[, 1]
@@ -174,7 +176,7 @@ moved_proposal <- function(sample, proposal) {
   # Where few draws carry all the weight their covariance says nothing.
   if (!isTRUE(effective_size(sample) >= 10 * ncol(sample$x))) return(proposal)
   moments <- stats::cov.wt(sample$x, sample$weight / sum(sample$weight), method = "ML")
-  list(mean = moments$center, root = covariance_root(moments$cov))
+  list(mean = moments$center, root = covariance_root(moments$cov), normal = proposal$normal)
 }
 
 # Multivariate t with 5 degrees of freedom, every other draw from a wider one, so that no
@@ -186,11 +188,8 @@ proposal_width <- c(1, 2)
 # log density, then x, whose covariance is root'root where the proposal is not widened.
 lattice_t <- function(n, proposal) {
   d <- length(proposal$mean)
-  u <- outer(seq_len(n), sqrt(first_primes(d + 1))) + rep(stats::runif(d + 1), each = n)
-  u <- abs(2 * (u %% 1) - 1)
-  u <- pmin(pmax(u, 1e-12), 1 - 1e-12)
   width <- rep_len(proposal_width, n)
-  normal <- stats::qnorm(u)
+  normal <- stats::qnorm(shifted_lattice(n, d + 1))
   z <- normal[, -1, drop = FALSE] * width * sqrt((proposal_df - 2) / chisq_of_normal(normal[, 1]))
   square <- rowSums(z^2)
   density <- vapply(proposal_width, function(width) {
@@ -201,6 +200,19 @@ lattice_t <- function(n, proposal) {
   constant <- lgamma((proposal_df + d) / 2) - lgamma(proposal_df / 2) -
     0.5 * d * log((proposal_df - 2) * pi) - sum(log(diag(proposal$root)))
   cbind(constant + largest + log(rowMeans(exp(density - largest))),
+        z %*% proposal$root + rep(proposal$mean, each = n))
+}
+
+shifted_lattice <- function(n, d) {
+  u <- outer(seq_len(n), sqrt(first_primes(d))) + rep(stats::runif(d), each = n)
+  u <- abs(2 * (u %% 1) - 1)
+  pmin(pmax(u, 1e-12), 1 - 1e-12)
+}
+
+# The same of the normal law itself.
+lattice_normal <- function(n, proposal) {
+  z <- stats::qnorm(shifted_lattice(n, length(proposal$mean)))
+  cbind(rowSums(stats::dnorm(z, log = TRUE)) - sum(log(diag(proposal$root))),
         z %*% proposal$root + rep(proposal$mean, each = n))
 }
 

@@ -3,6 +3,9 @@
 
 em_gallery <- list()
 
+# Of the size of rounding, which differs from machine to machine.
+without_gradient <- function(lines) sub("gradient [0-9e.-]+", "gradient ...", lines)
+
 # Dempster, Laird and Rubin (1977), section 1: 197 animals in four cells, of which the first is a
 # mixture of two; the answer is the root of a quadratic, (15 + sqrt(53809)) / 394.
 em_gallery$linkage <- list(

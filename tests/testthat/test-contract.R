@@ -77,6 +77,7 @@ toy_calls <- list(
   summary_words = function(f, fit) f(fit, summary(fit)),
   tidy_rows = function(f, fit) f(fit, "fixed", NULL, 0.95),
   evidence_by = function(f, fit) f(fit, NULL),
+  posterior_theta = function(f, fit) f(fit, 5),
   parameter_limits = function(f, fit) f(fit, 1:2, theta(fit)[1:2], c(0.1, 0.1)),
   check_compared = function(f, fit) f(fit, list(fit, fit)),
   ratio_law = function(f, fit) f(fit, fit),
