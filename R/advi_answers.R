@@ -153,7 +153,7 @@ posterior_verdict.elbo_advi <- function(fit, always = FALSE) {
   sd <- sqrt(diag(theta_covariance(fit, "linear_response")))
   what <- if (q_family(fit) == "laplace") "Laplace's approximation" else "Linear response"
   judge_linear_response(advi_target(fit), parameter_labels(fit), as.vector(theta(fit)), sd,
-                        tolerance = 0.1, doubt = 0.03, draws = c(64L, 256L), what = what,
+                        tolerance = 0.1, doubt = 0.03, draws = c(64L, 256L, 1024L), what = what,
                         reliable = if (d > advi_check_size[["few"]]) 0.5 else 0.7)
 }
 
