@@ -1,7 +1,7 @@
 # fit_advi() on posteriors with references (tests/testthat/helper-posteriors.R: posteriordb, BUGS, a
-# grid): the largest error of a mean, in posterior sds, and of an sd by linear response and by q
-# itself, what it cost, and whether the verdict says so. Beside Stan's ADVI where rstan is present and
-# a model is written for it below.
+# grid): the largest error of a mean, in posterior sds, and of an sd by linear response, what it
+# cost, and whether the verdict says so. Beside Stan's ADVI where rstan is present and a model is
+# written for it below.
 #
 #   Rscript bench/advi.R [MODEL ...]    writes bench/advi.csv (all models) and bench/advi_stan.csv
 
@@ -59,8 +59,8 @@ stan_models <- list(
     })
 )
 
-# Iterations and evaluations of the ELBO are what vb() prints: a gradient an iteration, and 100 draws
-# each time the ELBO is looked at; adaptation takes 50 for each of its five trials.
+# Gradients: one an iteration, the number of which vb() prints, and 50 for each of five trial sizes
+# of steps; beside them it evaluates the density at 100 draws whenever it looks at the ELBO.
 stan_row <- function(name) {
   model <- own_posteriors[[name]]()
   data <- stan_models[[name]]$data(model$data)

@@ -1,5 +1,6 @@
-# How many EM maps: the gallery of textbook algorithms (tests/testthat/helper-em-gallery.R) by plain EM,
-# by fit_em() and by packages SQUAREM and daarem (where present), to a step of 1e-8, and where they end.
+# How many EM maps: the gallery of textbook algorithms (tests/testthat/helper-em-gallery.R) by
+# plain EM, by fit_em() and by packages SQUAREM and daarem (where present), to a step of 1e-8, and
+# where they end.
 #
 #   Rscript bench/em.R            writes bench/em.csv
 
@@ -8,13 +9,16 @@ source("tests/testthat/helper-em-gallery.R")
 
 # Two factors, for which EM is slow.
 em_gallery$two_factors <- em_gallery$factor
-em_gallery$two_factors$start <- list(loading = cbind(rep(0.5, 6), c(0.3, 0.5, 0.4, 0.1, -0.3, -0.2)),
-                                     noise = rep(0.5, 6))
+em_gallery$two_factors$start <- list(
+  loading = cbind(rep(0.5, 6), c(0.3, 0.5, 0.4, 0.1, -0.3, -0.2)), noise = rep(0.5, 6)
+)
 
 # Counts maps; a theta as a vector. Peers want the objective and a map of vectors.
 counted <- function(em) {
   maps <- 0
-  fold <- function(x) if (is.list(em$start)) utils::relist(x, em$start) else setNames(x, names(em$start))
+  fold <- function(x) {
+    if (is.list(em$start)) utils::relist(x, em$start) else setNames(x, names(em$start))
+  }
   list(start = unlist(em$start), maps = function() maps,
        map = function(x) {
          maps <<- maps + 1
@@ -70,7 +74,8 @@ rows <- lapply(names(em_gallery), function(name) {
   data.frame(model = name, em = m$maps(), fit_em = ours$maps, fit_em_blind = blind$maps,
              squarem = s[[1]], daarem = d[[1]], step = signif(ours$step, 2),
              log_likelihood = signif(best, 10), gained = signif(ours$value - best, 2),
-             gained_blind = signif(blind$value - best, 2), gained_squarem = signif(s[[2]] - best, 2),
+             gained_blind = signif(blind$value - best, 2),
+             gained_squarem = signif(s[[2]] - best, 2),
              gained_daarem = signif(d[[2]] - best, 2))
 })
 table <- do.call(rbind, rows)
