@@ -83,10 +83,11 @@ refit_settings <- function(fit) ascend_control(refit_control(fit), design_of(fit
 
 # Latent variables without a law cannot be drawn.
 check_simulates <- function(fit, what) {
-  if (!any(is.infinite(theta(fit)[parameters_of(fit)$block == "sd"]))) return()
-  abort(c(sprintf("%s draws latent variables, but those of `%s` have no law;", what,
-                  group_names(design_of(fit))), "give them one, as by priors() with constant(1)."),
-        "elbo_error_simulate")
+  lawless <- is.infinite(diag(latent_law(fit)))
+  if (!any(lawless)) return()
+  abort(c(sprintf("%s draws latent variables, but those of %s have no law;", what,
+                  quote_names(unique(column_groups(design_of(fit))[lawless]))),
+          "give them one, as by priors() with constant(1)."), "elbo_error_simulate")
 }
 
 # What a seed means: R's own default generators, so that the same numbers follow from it in every

@@ -5,7 +5,6 @@
 #                              gain): mean m x q, cov q x q x m, gain q x p x m, columns those of Z
 #   is_crossed(design)         whether there are several
 #   crossed_rows(design, ...)  the rows as the C code reads them
-#   check_crossed(parts, ...)  what is not built yet for several factors, in one place
 
 is_crossed <- function(design) length(design$groups) > 1
 
@@ -34,19 +33,6 @@ crossed_rows <- function(design, control) {
 solver_threads <- function(control) if (is.null(control$threads)) 1L else control$threads
 
 factor_of_column <- function(design) match(column_groups(design), names(design$groups))
-
-# What the solver of several factors does not do yet, before any work.
-check_crossed <- function(design, held, method, prior) {
-  if (!is_crossed(design)) return()
-  refuse <- function(what, remedy) {
-    groups <- quote_names(group_names(design))
-    abort(c(sprintf("With several grouping factors (%s) %s.", groups, what), remedy),
-          "elbo_error_not_available")
-  }
-  if (any(is.infinite(held$constant))) {
-    refuse("latent variables need a law", "Leave constant(Inf) out, or keep one factor.")
-  }
-}
 
 # As latent_sd(), of each factor.
 crossed_sd <- function(fit, type) {

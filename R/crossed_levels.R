@@ -186,8 +186,7 @@ crossed_mean_variance <- function(object, data, X, group) {
 # z'Sigma z of the terms whose levels are new.
 new_level_variance <- function(object, Z, place) {
   Z[place != 0] <- 0
-  law <- latent_law(object)
-  quadratic_rows(Z, law)
+  law_variance_of(object, Z)
 }
 
 # What is known where the variances are.

@@ -237,7 +237,6 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
 # Design, elements and class of the fit.
 fit_gaussian <- function(design, held, method, prior, factorization, control) {
   check_no_quadrature(control)
-  check_crossed(design, held, method, prior)
   check_bounded(design, held, method)
   check_restricted(design, held, method, prior)
   answer <- ascend_glmm(design, held, method, control, function(design, held) {
@@ -323,25 +322,39 @@ check_bounded <- function(design, held, method) {
     Map(check_group_levels, groups, names(groups))
   }
   if (method == "joint") check_joint(design, held)
-  if (is_crossed(design)) return()
-  lawless <- sum(is.infinite(sd))
-  size <- tabulate(the_group(design), nlevels(the_group(design)))
-  if (lawless > 0 && all(size <= lawless)) {
+  check_lawless(design, held, is.infinite(sd))
+  if (method != "vb" && !is_crossed(design)) check_identified(design, held)
+}
+
+# Without a law latent variables are what their factor's rows say of them.
+check_lawless <- function(design, held, lawless) {
+  if (!any(lawless)) return()
+  name <- unique(column_groups(design)[lawless])
+  if (length(name) > 1) {
+    abort(c(sprintf("Latent variables of %s have no law, and what one of them gains another may",
+                    quote_names(name)),
+            "lose, so that their integral is infinite. Give all but one factor a law."),
+          "elbo_error_unbounded")
+  }
+  group <- design$groups[[name]]
+  size <- tabulate(group, nlevels(group))
+  n <- sum(lawless)
+  if (all(size <= n)) {
     abort(c("The objective has no bound: without a law the latent variables fit every row, with",
-            sprintf("at most %d rows in each level of `%s` and %d latent terms.", max(size),
-                    group_names(design), lawless),
+            sprintf("at most %d rows in each level of `%s` and %d latent terms.", max(size), name,
+                    n),
             "Give them a law, as by constant(1), or leave their standard deviation free."),
           "elbo_error_unbounded")
   }
-  few <- if (lawless > 0) lawless_rank(design, is.infinite(sd)) < lawless
+  few <- lawless_rank(design$Z[, lawless, drop = FALSE], group) < n
   if (any(few)) {
     abort(c(sprintf("The rows of some levels of `%s` cannot tell %d latent terms without a law",
-                    group_names(design), lawless),
+                    name, n),
             sprintf("apart, so that their integral is infinite: %s. Leave them out, or give the",
-                    enumerate(levels(the_group(design))[few], 5)),
+                    enumerate(levels(group)[few], 5)),
             "terms a law."), "elbo_error_unbounded")
   }
-  if (method != "vb") check_identified(design, held)
+  check_left(design, held, lawless, group)
 }
 
 # Points on z pile up at zero, or in the subspace of a singular covariance, where their density
@@ -359,12 +372,27 @@ check_joint <- function(design, held) {
           "becomes singular.", remedy, "or use method = \"em\"."), "elbo_error_unbounded")
 }
 
-# Rank of the columns of Z without a law, level by level.
-lawless_rank <- function(design, lawless) {
-  Z <- design$Z[, lawless, drop = FALSE]
-  m <- nlevels(the_group(design))
-  if (ncol(Z) < 2) return(pmin(tabulate(the_group(design)[rowSums(Z != 0) > 0], m), ncol(Z)))
-  vapply(split(seq_len(nrow(Z)), the_group(design)), function(i) qr(Z[i, , drop = FALSE])$rank, 0L)
+# Rank of columns without a law, level by level.
+lawless_rank <- function(Z, group) {
+  if (ncol(Z) < 2) return(pmin(tabulate(group[rowSums(Z != 0) > 0], nlevels(group)), ncol(Z)))
+  vapply(split(seq_len(nrow(Z)), group), function(i) qr(Z[i, , drop = FALSE])$rank, 0L)
+}
+
+# Terms of a factor whose levels are unions of those without a law have nothing left to themselves
+# where they are combinations of these.
+check_left <- function(design, held, lawless, group) {
+  sds <- which(held$block == "sd")
+  free <- law_sds(design, is.na(held$constant[sds]))
+  for (k in which(free & !lawless)) {
+    outer <- design$groups[[column_groups(design)[k]]]
+    if (identical(outer, group) || !is.na(divided_level(group, outer))) next
+    Z <- design$Z[, lawless, drop = FALSE]
+    if (any(lawless_rank(cbind(Z, design$Z[, k]), group) > ncol(Z))) next
+    abort(c(sprintf("Nothing is left of the data for `%s`: its levels are made of those of `%s`,",
+                    held$name[sds[law_shape(design)$sd[k]]], column_groups(design)[lawless][1]),
+            "which have no law. Leave one of the two out of the formula, or give both a law."),
+          "elbo_error_formula")
+  }
 }
 
 # A fit through every row leaves nothing for the variances.

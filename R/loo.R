@@ -103,6 +103,11 @@ left_out_units <- function(fit, unit) {
   named <- inherits(unit, "formula") && length(unit) == 2
   name <- if (named) paste(deparse(unit[[2]]), collapse = "") else ""
   check(name %in% names(groups), "unit", paste(choices, collapse = " or "), unit)
+  if (any(is.infinite(diag(latent_law(fit))[columns_of_group(design_of(fit), name)]))) {
+    abort(c(sprintf("Nothing can be said of a level of `%s` without its rows: its latent", name),
+            "variables have no law. Use unit = \"rows\", or another factor."),
+          "elbo_error_argument")
+  }
   unname(split(seq_along(groups[[name]]), groups[[name]]))
 }
 

@@ -345,12 +345,12 @@ latent_rows <- function(Z, A, group) {
 
 # z' Sigma z: of the latent part of a group not seen before. Terms without a law say nothing
 # of it.
-law_variance <- function(object, data) {
-  Z <- row_random(object, data)
+law_variance <- function(object, data) law_variance_of(object, row_random(object, data))
+
+law_variance_of <- function(object, Z) {
   law <- latent_law(object)
   lawless <- is.infinite(diag(law))
-  variance <- rowSums((Z[, !lawless, drop = FALSE] %*% law[!lawless, !lawless]) *
-                        Z[, !lawless, drop = FALSE])
+  variance <- quadratic_rows(Z[, !lawless, drop = FALSE], law[!lawless, !lawless, drop = FALSE])
   variance[rowSums(Z[, lawless, drop = FALSE] != 0) > 0] <- Inf
   variance
 }

@@ -24,11 +24,19 @@ static int sweep_columns(double *A, int p, const double *before, double *pivots)
   return rank;
 }
 
+/* What columns are before what has no law is projected out of them: of several factors that leaves
+ * rounding of those in its span. */
 void lmm_column_pivots(lmm_work *w, double *pivots) {
-  const int p = w->stats->p, p1 = p + 1;
-  double ignored, *before = w->scratch;
-  lmm_evaluate(w, lmm_nothing_random(w), w->variance, &ignored);
+  const int p = w->stats->p, p1 = p + 1, q = w->stats->q, n = w->par.n_no_law;
+  double ignored, *before = w->scratch, *none = lmm_nothing_random(w);
+  for (int k = 0; k < n; k++) {
+    none[w->par.no_law[k] * (q + 1)] = 0.0;
+    w->unit[w->par.no_law[k]] = 1.0;
+  }
+  lmm_evaluate(w, none, w->variance, &ignored);
   for (int j = 0; j < p; j++) before[j] = w->cross[j + p1 * j];
+  for (int k = 0; k < n; k++) w->unit[w->par.no_law[k]] = 0.0;
+  if (n > 0) lmm_evaluate(w, lmm_nothing_random(w), w->variance, &ignored);
   sweep_columns(w->cross, p, before, pivots);
   for (int j = p - w->smooth.n_column; j < p; j++) pivots[j] = 1.0; /* their law tells them apart */
 }

@@ -225,13 +225,82 @@ test_that("profile, bootstrap and refits answer", {
                refit$objective, tolerance = 1e-9, ignore_attr = TRUE)
 })
 
-test_that("what is not built is refused by name", {
-  d <- crossed_data(71)
-  fit <- fit_glmm(y ~ x + (1 | a) + (1 | b), d)
-  refused <- function(expr) expect_error(expr, "several grouping factors",
-                                         class = "elbo_error_not_available")
-  refused(update(fit, prior = priors(a = constant(Inf))))
+test_that("points on latent variables with a free sd have no bound", {
+  fit <- fit_glmm(y ~ x + (1 | a) + (1 | b), crossed_data(71))
   expect_error(update(fit, method = "joint"), class = "elbo_error_unbounded")
+})
+
+# ---- without a law -------------------------------------------------------------------------------
+
+# log p(y) with the levels of `a` integrated by Lebesgue measure, as restricted likelihood does with
+# coefficients, and those of x by reml too.
+lawless_log_likelihood <- function(fit) {
+  d <- fit$frame
+  b <- outer(d$b, d$b, `==`)
+  V <- theta(fit)[["sd__(Intercept)|b"]]^2 * b + diag(theta(fit)[["sigma"]]^2, nrow(d))
+  W <- solve(V)
+  log_det <- function(M) as.numeric(determinant(M)$modulus)
+  Z <- model.matrix(~ 0 + a, d)
+  A <- crossprod(Z, W %*% Z)
+  P <- W - W %*% Z %*% solve(A, t(Z) %*% W)
+  B <- crossprod(d$x, P %*% d$x)
+  r <- d$y - d$x * drop(crossprod(d$x, P %*% d$y) / B)
+  reml <- fit$method == "reml"
+  -0.5 * (log_det(V) + log_det(A) + drop(crossprod(r, P %*% r)) +
+            (nrow(d) - ncol(Z) - reml) * log(2 * pi) + if (reml) log_det(B) else 0)
+}
+
+test_that("latent variables of one of several factors may have no law", {
+  d <- crossed_data(72)
+  d$u <- d$x - ave(d$x, d$a)
+  for (method in c("em", "reml")) {
+    fit <- suppressMessages(fit_glmm(y ~ x + (1 | a) + (1 | b), d, method = method,
+                                     prior = priors(a = constant(Inf))))
+    expect_identical(design_of(fit)$aliased, "(Intercept)")
+    expect_equal(fit$log_evidence, lawless_log_likelihood(fit), tolerance = 1e-10)
+    beside <- fit
+    for (name in c("sd__(Intercept)|b", "sigma")) for (by in c(0.99, 1.01)) {
+      beside$theta <- theta(fit)
+      beside$theta[[name]] <- by * beside$theta[[name]]
+      expect_lt(lawless_log_likelihood(beside), fit$log_evidence)
+    }
+  }
+  # By reml they are fixed effects, whose coefficients the restricted likelihood integrates too, and
+  # so they are predicted.
+  fixed <- fit_glmm(y ~ 0 + a + x + (1 | b), d, method = "reml")
+  expect_equal(fit$log_evidence, fixed$log_evidence, tolerance = 1e-10)
+  expect_equal(coef(fit)[["x"]], coef(fixed)[["x"]], tolerance = 1e-8)
+  levels <- latent(fit)[latent(fit)$group == "a", ]
+  expect_equal(levels$mean, unname(coef(fixed)[1:12]), tolerance = 1e-7)
+  expect_equal(levels$sd, unname(sqrt(diag(vcov(fixed)))[1:12]), tolerance = 1e-7)
+  given <- priors(a = constant(Inf), b = constant(0.7), sigma = constant(1.1))
+  both <- list(suppressMessages(update(fit, prior = given)),
+               update(fixed, prior = priors(b = constant(0.7), sigma = constant(1.1))))
+  both <- lapply(both, predict, newdata = d[1:9, ], se.fit = TRUE)
+  expect_equal(both[[1]][1:2], both[[2]][1:2], tolerance = 1e-8)
+  new <- predict(fit, transform(d[1:2, ], a = "new"), allow.new.levels = TRUE, se.fit = TRUE)
+  expect_identical(unname(new$se.fit), c(Inf, Inf))
+  points <- suppressMessages(update(fit, method = "joint",
+                                    prior = priors(a = constant(Inf), b = constant(1))))
+  expect_lt(points$convergence$gradient, 1e-8)
+})
+
+test_that("where nothing would be left without a law, the fit is refused with the reason", {
+  d <- crossed_data(73)
+  d$region <- factor(as.integer(d$a) %% 3)
+  expect_error(fit_glmm(y ~ x + (1 | a) + (1 | b), d,
+                        prior = priors(a = constant(Inf), b = constant(Inf))),
+               "all but one factor", class = "elbo_error_unbounded")
+  expect_error(fit_glmm(y ~ x + (1 | a) + (1 | region), d, prior = priors(a = constant(Inf))),
+               "Nothing is left of the data for `sd__(Intercept)|region`", fixed = TRUE,
+               class = "elbo_error_formula")
+  outer <- suppressMessages(fit_glmm(y ~ x + (1 | a) + (1 | region), d,
+                                     prior = priors(region = constant(Inf))))
+  expect_identical(convergence(outer)$status, "converged")
+  expect_error(bootstrap(outer, 2), "those of `region` have no law", class = "elbo_error_simulate")
+  skip_if_not_installed("loo")
+  vb <- suppressMessages(update(outer, method = "vb"))
+  expect_error(loo::loo(vb, unit = ~ region), "no law", class = "elbo_error_argument")
 })
 
 test_that("lme4's pieces of several factors are lmer's", {
@@ -284,8 +353,6 @@ test_that("what needs a posterior advises one", {
     expect_error(eval(ask), "update(fit, method = \"vb\")", fixed = TRUE,
                  class = "elbo_error_method")
   }
-  skip_if_not_installed("loo")
-  expect_error(loo::loo(fit), "several grouping factors", class = "elbo_error_not_available")
 })
 
 # ---- statistics --------------------------------------------------------------------------------
