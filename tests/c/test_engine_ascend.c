@@ -152,6 +152,35 @@ static void test_gain(void) {
   CHECK(w.x[0] == 30.0 && w.x[1] == 40.0);
 }
 
+/* The same with a Hessian that is only near. */
+static double quadratic_nearly(const double *x, double *gradient, double *hessian) {
+  const double value = quadratic(x, gradient, hessian);
+  hessian[0] = -3.3;
+  hessian[1] = hessian[2] = -0.9;
+  hessian[3] = -2.1;
+  return value;
+}
+
+/* Each step by the Hessian as it is leaves some tenth, one by one that gradients have corrected
+ * hardly anything: in two dimensions it is exact after two. */
+static void test_near_hessian(void) {
+  int steps[2];
+  for (int near = 0; near < 2; near++) {
+    plane w = {{1.0 + 0.03, -2.0 + 0.04}, quadratic_nearly, NULL, 0};
+    elbo_model model = plane_model;
+    elbo_result result;
+    model.schedule.em_first = 0;
+    model.schedule.near_hessian = near;
+    CHECK(run(&model, &w, ELBO_ACCELERATE_AUTO, 100, NULL, &result) == ELBO_OK);
+    CHECK_CLOSE(w.x[0], 1.0, 1e-9);
+    CHECK_CLOSE(w.x[1], -2.0, 1e-9);
+    CHECK(result.gradient < 1e-9);
+    steps[near] = result.newton;
+  }
+  CHECK(steps[0] >= 7);
+  CHECK(steps[1] <= 4);
+}
+
 /* x^2 / 2 - x^4 / 4 - y^2 / 2 has a saddle at 0 and its maxima, 1/4, at x = -1 and 1. */
 static double saddle(const double *x, double *gradient, double *hessian) {
   gradient[0] = x[0] - x[0] * x[0] * x[0];
@@ -524,6 +553,7 @@ static void test_nothing_free(void) {
 int main(void) {
   test_quadratic();
   test_gain();
+  test_near_hessian();
   test_saddle();
   test_halving();
   test_extrapolation_too_far();
