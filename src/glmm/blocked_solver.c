@@ -305,9 +305,10 @@ static blocked_pattern pattern_of(const lmm_crossed *d) {
 
 void lmm_blocked_cost(const lmm_stats *stats, int n_pair, double *bytes, double *seconds,
                       const elbo_memory *mem) {
-  /* Evaluations in a fit; multiplications a second, by tiles and entry by entry. */
-  enum { EVALUATIONS = 7 };
-  static const double BY_TILES = 1e10, BY_ENTRY = 5e8;
+  /* Evaluations in a fit; multiplications a second, by tiles and entry by entry: with AVX-512 about
+   * what it takes, with less about half of it. */
+  enum { EVALUATIONS = 5 };
+  static const double BY_TILES = 3e10, BY_ENTRY = 2e9;
   const lmm_crossed *d = stats->crossed;
   const blocked_pattern pattern = pattern_of(d);
   const int n_par = n_pair + stats->n_level, wide = larger(stats->p + 1, n_par);
