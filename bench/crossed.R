@@ -99,7 +99,7 @@ peers <- function(case) {
 
 cost_of <- function(formula, data) {
   control <- elbo_control(threads = 1L)
-  stats::median(replicate(3, cpu(function() fit_glmm(formula, data, control = control))))
+  stats::median(replicate(7, cpu(function() fit_glmm(formula, data, control = control))))
 }
 
 cost <- function() {
