@@ -33,8 +33,8 @@ test_that("partially crossed designs are never below lmer", {
   }
 })
 
-# The sd that the curvature of the profile log-likelihood gives: refits with the parameter held h and
-# 2 h standard errors away, extrapolated, so that the error is of order h^4.
+# The sd that the curvature of the profile log-likelihood gives: refits with the parameter held h
+# and 2 h standard errors away, extrapolated, so that the error is of order h^4.
 profile_sd <- function(fit, name, h = 0.1) {
   at <- theta(fit)[[name]]
   se <- sqrt(vcov(fit, full = TRUE)[name, name])
