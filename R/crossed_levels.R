@@ -156,13 +156,16 @@ by_factor <- function(design, value) {
 
 # ---- predictions -------------------------------------------------------------------------
 
+# A row of zeros, of new levels, above those of A: at index level + 1.
+below_zero <- function(A) rbind(matrix(0, 1, ncol(A)), A)
+
 # Variance of x'beta + z'u by row: u | beta has the covariance whose products are `times`, and its
 # mean moves by -gain with beta, of covariance C.
 level_variance <- function(X, Z, place, known) {
   N <- nrow(known$gain)
   Z[place == 0] <- 0
   for (k in seq_len(ncol(Z))) {
-    X <- X - Z[, k] * rbind(0, known$gain)[place[, k] + 1L, , drop = FALSE]
+    X <- X - Z[, k] * below_zero(known$gain)[place[, k] + 1L, , drop = FALSE]
   }
   quadratic_rows(X, known$C) + level_forms(known, place, Z, N)
 }
@@ -238,7 +241,7 @@ crossed_scale_variance <- function(fit, X, Z, place) {
   response <- level_gains(lapply(latent_responses(fit), function(gain) list(gain = gain)))
   moved <- X %*% coefficient_response(fit)
   for (k in seq_len(ncol(Z))) {
-    moved <- moved + Z[, k] * rbind(0, response)[place[, k] + 1L, , drop = FALSE]
+    moved <- moved + Z[, k] * below_zero(response)[place[, k] + 1L, , drop = FALSE]
   }
   quadratic_rows(moved, info$eta_cov[info$moves, info$moves, drop = FALSE])
 }

@@ -8,7 +8,7 @@
 
 crossed_scale_state <- function(standard, parts) {
   parts["beta"] <- list(NULL)
-  at <- .Call(C_glmm_at, level_model(standard), parts)
+  at <- .Call(C_glmm_at, model_of(standard), parts)
   if (at$status != 0L) return(NULL)
   list(parts = parts, gain = level_gains(at$latent), C = at$beta_cov)
 }

@@ -24,9 +24,10 @@ int lmm_blocked_levels(const glmm_solver *solver) { return ((const crossed *)sol
 
 void lmm_blocked_product(const glmm_solver *solver, int inverse, int k, const double *in,
                          double *out, double *work) {
-  const crossed *c = (const crossed *)solver->state;
+  crossed *c = (crossed *)solver->state;
   const size_t size = (size_t)c->n * (size_t)k;
   double *a = work, *b = work + size;
+  crossed_factor(c); /* which is put off where nothing is random */
   place_rows(c, 0, k, in, a);
   if (inverse) {
     crossed_by_root(c, c->root, 1, k, a, b);

@@ -227,3 +227,40 @@ test_that("degrees of freedom at a variance of zero are by the expected informat
   expect_equal(fit_df(fit), 2 * here$C^2 / drop(here$slope %*% here$A %*% here$slope),
                tolerance = 1e-6, ignore_attr = TRUE)
 })
+
+test_that("where no level varies, predictions have the standard errors of a model without levels", {
+  set.seed(5)
+  d <- data.frame(g = gl(6, 10), h = gl(10, 1, 60), y = rnorm(60))
+  d$y <- resid(lm(y ~ g + h, d))
+  fit <- fit_glmm(y ~ 1 + (1 | g) + (1 | h), d)
+  expect_identical(as.vector(theta(fit))[2:3], c(0, 0))
+  # The products of Var(u | y, beta) are zero, those of Z'WZ rows over the variance.
+  N <- level_count(design_of(fit))
+  expect_lt(max(abs(level_products(fit, diag(N), TRUE))), 1e-12)
+  expect_equal(level_products(fit, diag(N), FALSE)[cbind(1:N, 1:N)],
+               rep(c(10, 6), c(6, 10)) / sigma(fit)^2, tolerance = 1e-12)
+  expect_equal(predict(fit, re.form = NA, se.fit = TRUE)$se.fit[[1]], sigma(fit) / sqrt(60),
+               tolerance = 1e-10)
+  # Of a level, what it costs not to know that nothing varies is in it too.
+  expect_true(all(predict(fit, se.fit = TRUE)$se.fit > sigma(fit) / sqrt(60)))
+})
+
+test_that("coefficients that are held, or that there are none, leave predictions of levels alone", {
+  set.seed(5)
+  d <- data.frame(g = gl(6, 10), h = gl(10, 1, 60), x = rnorm(60))
+  d$y <- 2 * d$x + rnorm(6)[d$g] + rnorm(10)[d$h] + rnorm(60)
+  two <- priors(x = constant(2))
+  for (method in c("em", "reml")) {
+    pairs <- list(
+      list(fit_glmm(y ~ x + (1 | g) + (1 | h), d, method = method, prior = two),
+           fit_glmm(y ~ 1 + offset(2 * x) + (1 | g) + (1 | h), d, method = method)),
+      list(fit_glmm(y ~ 0 + x + (1 | g) + (1 | h), d, method = method, prior = two),
+           fit_glmm(y ~ 0 + offset(2 * x) + (1 | g) + (1 | h), d, method = method))
+    )
+    for (pair in pairs) {
+      expect_no_warning(held <- predict(pair[[1]], se.fit = TRUE))
+      expect_no_warning(offset <- predict(pair[[2]], se.fit = TRUE))
+      expect_equal(held, offset, tolerance = 1e-6)
+    }
+  }
+})
