@@ -163,7 +163,7 @@ foreign_words <- list(
     tolerance = "the word is `tol`",
     nstart = "the word is `n_starts`",
     nrep = "the word is `n_starts`",
-    nAGQ = "integrals over normal latent variables are exact, without quadrature",
+    nAGQ = "the word is `quadrature`; the number of nodes is found by default",
     verbose = "the word is `progress`",
     trace = "every step is recorded: elbo_trace(fit)",
     cores = "the word is `threads`",

@@ -93,10 +93,22 @@ evaluate_frame <- function(formula, extras, data, call, env) {
   frame_call$formula <- formula
   frame_call$data <- data
   frame_call$na.action <- quote(stats::na.pass)
+  check_subset(call[["subset"]], data, environment(formula))
   tryCatch(
     eval(frame_call, env),
     error = function(e) abort_frame(e, formula, data, call)
   )
+}
+
+# Text in `subset` names rows; a condition in quotation marks would be rows that are missing.
+check_subset <- function(subset, data, env) {
+  # What cannot be evaluated is told with the other variables.
+  chosen <- tryCatch(eval(subset, data, env), error = function(e) NULL)
+  if (!is.character(chosen) || all(chosen %in% row.names(data))) return()
+  unknown <- setdiff(chosen, row.names(data))[1]
+  abort(c(sprintf("`subset` is text, and \"%s\" is the name of no row of `data`.", unknown),
+          "Write a condition without quotation marks, as subset = age > 50."),
+        "elbo_error_argument")
 }
 
 frame_formula <- function(parsed, sigma) {

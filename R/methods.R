@@ -35,6 +35,7 @@
 #' @param REML as in lme4: `TRUE` or `FALSE` for the restricted or the marginal likelihood at the
 #'   estimates of the other method, the scale common to all variances at its best.
 #' @param random.only whether to return the random part only.
+#' @param add.dropped as in lme4: whether coefficients of columns that were dropped follow, as `NA`.
 #' @param scaled whether to divide by the residual standard deviation (`"pearson"` ones always are).
 #' @return
 #' * `coef()`, `fixef()`: named numeric vector of length p, those held constant included.
@@ -75,9 +76,11 @@ coef.elbo_fit <- function(object, ...) {
 
 #' @rdname elbo_fit-methods
 #' @export
-fixef.elbo_fit <- function(object, ...) {
+fixef.elbo_fit <- function(object, ..., add.dropped = FALSE) {
   check_dots_empty(...)
-  coef(object)
+  if (!check_flag(add.dropped, "add.dropped")) return(coef(object))
+  dropped <- design_of(object)$aliased
+  c(coef(object), stats::setNames(rep(NA_real_, length(dropped)), dropped))
 }
 
 #' @rdname elbo_fit-methods

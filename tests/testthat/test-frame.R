@@ -369,3 +369,13 @@ test_that("names of columns in quotation marks are told from the columns", {
   refused(fit_mixture(waiting ~ 1, transform(faithful, copies = 1), k = 2, freq = "copies"),
           "Write freq = copies, unquoted")
 })
+
+test_that("a condition of `subset` in quotation marks is told from names of rows", {
+  expect_error(fit_glmm(dist ~ speed, cars, subset = "speed > 9"), "without quotation marks",
+               class = "elbo_error_argument")
+  expect_error(fit_mixture(dist ~ speed, cars, k = 1, subset = "speed > 9"), "name of no row",
+               class = "elbo_error_argument")
+  expect_identical(nobs(fit_glmm(dist ~ speed, cars, subset = as.character(1:20))), 20L)
+  expect_error(fit_glmm(dist ~ speed, cars, subset = nosuch > 1), "'nosuch' not found",
+               class = "elbo_error_data")
+})

@@ -131,3 +131,10 @@ test_that("drop1() and add1() of a variable with missing values say that the row
   less <- update(fit, . ~ . - z)
   expect_error(add1(less, ~ . + z), "other rows", class = "elbo_error_data")
 })
+
+test_that("fixef() has what was dropped, where asked, as lme4", {
+  expect_message(fit <- fit_glmm(dist ~ speed + I(2 * speed), cars), "Dropped")
+  expect_identical(is.na(fixef(fit, add.dropped = TRUE)),
+                   c("(Intercept)" = FALSE, speed = FALSE, "I(2 * speed)" = TRUE))
+  expect_identical(fixef(fit), coef(fit))
+})
