@@ -147,7 +147,7 @@ void curves_sums(const curves *w, const double *stat, const double *r, int j, in
   memset(sums->H, 0, square(q) * sizeof(double));
   for (int d = 0; d < w->n_design; d++) {
     curves_cell(w, stat, r, d, j);
-    if (!(w->cell->n > 0.0)) continue;
+    if (w->cell->n == 0.0) continue; /* sums of scores may be of units that count less than none */
     if (which & OF_COEFFICIENTS) add_coefficients(w, w->design + d, j);
     if (which & OF_VARIANCES) add_variances(w, w->design + d, j);
   }

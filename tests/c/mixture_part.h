@@ -160,11 +160,11 @@ static inline void part_check_maximum(part_test *t, int m_steps, double h, doubl
 }
 
 /* em: the gradient is affine in the statistics, and so tells the scores of units: what it gains by
- * one row (or unit) more is that row's own, and they add up. */
+ * one row (or unit) more is that row's own, they add up, and less of a row is minus that. */
 static inline void part_check_affine(part_test *t) {
   const int n = t->part.n_eta, rows = t->n;
   double *total = new_doubles(n), *none = new_doubles(n), *one = new_doubles(n);
-  double *sum = new_doubles(n), *r = t->r, size = 1.0;
+  double *sum = new_doubles(n), *less = new_doubles(n), *r = t->r, size = 1.0;
   CHECK(t->part.gradient(t->part.work, t->stat, t->r, total) == ELBO_OK);
   t->r = new_doubles(rows * t->k);
   part_gather(t);
@@ -177,6 +177,10 @@ static inline void part_check_affine(part_test *t) {
       sum[a] += one[a] - none[a];
       size = fmax(size, fabs(one[a] - none[a]));
     }
+    for (size_t a = 0; a < t->part.n_stat; a++) t->stat[a] *= -1.0;
+    if (t->part.finish) t->part.finish(t->part.work, t->stat);
+    CHECK(t->part.gradient(t->part.work, t->stat, t->r, less) == ELBO_OK);
+    for (int a = 0; a < n; a++) CHECK(fabs(one[a] + less[a] - 2.0 * none[a]) < 1e-9 * size);
     for (int j = 0; j < t->k; j++) t->r[i + rows * j] = 0.0;
   }
   for (int a = 0; a < n; a++) CHECK(fabs(total[a] - none[a] - sum[a]) < 1e-9 * size * rows);
