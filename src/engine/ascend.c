@@ -18,7 +18,7 @@
 #include "engine/newton_cg.h"
 #include "math/la.h"
 
-enum { CYCLES_FIRST = 50, CYCLES_BETWEEN = 5, ATTEMPTS = 2, VECTORS = 10 };
+enum { CYCLES_FIRST = 50, CYCLES_BETWEEN = 5, ATTEMPTS = 2, VECTORS = 12 };
 
 static const double CONFIRMING = 0.25; /* of the passes so far */
 
@@ -31,7 +31,8 @@ size_t elbo_ascend_size(const elbo_model *model) {
   const size_t matrices = has_matrices(model) ? 3 * n * n + la_eigen_size(model->n_eta) : 0;
   const size_t products =
       model->schedule.second_order == ELBO_SECOND_ORDER_PRODUCT ? newton_cg_size(model->n_eta) : 0;
-  return matrices + products + ascent_anderson_size(model) + VECTORS * (n + 1);
+  const size_t pairs = model->objective.natural ? pairs_size(model->n_eta) : 0;
+  return matrices + products + pairs + ascent_anderson_size(model) + VECTORS * (n + 1);
 }
 
 /* ---- products of the Hessian ----------------------------------------------------------------- */
@@ -106,22 +107,36 @@ static elbo_status climb_by_em(ascent *a) {
   }
 }
 
+/* Scores tell more of the Hessian than the model's own steps do, but are no guide near the boundary
+ * of the parameter space, and are not known of every model. */
+static elbo_status by_metrics(ascent *a, double enough) {
+  const elbo_objective *f = &a->model->objective;
+  elbo_status status = ELBO_E_RANK;
+  a->by_pairs = 0;
+  if (f->metric) status = ascent_quasi_newton(a, enough);
+  if (status != ELBO_E_RANK) return status;
+  a->by_pairs = 1;
+  if (f->natural) status = ascent_quasi_newton(a, enough);
+  if (status == ELBO_E_RANK) a->result->gradient = NAN; /* by a metric that is no guide */
+  return status;
+}
+
 /* Until no more than `enough` is to be gained; by quasi-Newton steps, which end at rounding,
  * `closely`.  Where their metric is no guide SQUAREM goes on, and they are tried again. */
 static elbo_status climb_until(ascent *a, double enough, double closely) {
   const elbo_schedule *schedule = &a->model->schedule;
   const int most = closely < enough ? CYCLES_FIRST : INT_MAX;
   elbo_status status;
+  const elbo_objective *f = &a->model->objective;
   const int accelerated = a->control->accelerate == ELBO_ACCELERATE_AUTO;
   if (accelerated && schedule->memory > 0) return ascent_anderson(a, enough);
-  if (!accelerated || !a->model->objective.metric) return ascent_by_gain(a, enough, most);
+  if (!accelerated || (!f->metric && !f->natural)) return ascent_by_gain(a, enough, most);
   for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
     status = attempt == 0 ? ascent_em(a, schedule->em_first, a->control->tol)
                           : ascent_by_gain(a, enough, CYCLES_BETWEEN);
     if (status != ELBO_OK || (attempt > 0 && a->to_come <= enough)) return status;
-    status = ascent_quasi_newton(a, closely);
+    status = by_metrics(a, closely);
     if (status != ELBO_E_RANK) return status;
-    a->result->gradient = NAN; /* by a metric that is no guide */
   }
   return ascent_by_gain(a, enough, most);
 }
@@ -145,6 +160,7 @@ static elbo_status end_by_hessian(ascent *a) {
   if (a->result->gradient < a->control->tol)
     return worth_confirming(a) ? ascent_newton(a) : ELBO_OK;
   a->by_hessian = 1;
+  a->by_pairs = 0;
   const elbo_status status = ascent_quasi_newton(a, close_to(a));
   if (status == ELBO_E_RANK) return ascent_newton(a);
   return status == ELBO_OK && !(a->result->gradient < a->control->tol) ? ascent_newton(a) : status;
@@ -172,8 +188,7 @@ static elbo_status climb(ascent *a) {
   if (a->control->accelerate != ELBO_ACCELERATE_AUTO) {
     if (cheap && m->schedule.second_order == ELBO_SECOND_ORDER_DENSE) return climb_by_em(a);
     status = climb_until(a, a->control->tol, a->control->tol);
-    if (status == ELBO_OK && settle(a))
-      status = climb_until(a, a->control->tol, a->control->tol);
+    if (status == ELBO_OK && settle(a)) status = climb_until(a, a->control->tol, a->control->tol);
     return status;
   }
   if (cheap) {
@@ -201,8 +216,9 @@ elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control 
               .result = result,
               .elbo = -HUGE_VAL,
               .last_scaled = HUGE_VAL};
-  double **vector[VECTORS] = {&a.gradient, &a.values,  &a.eta,  &a.eta1,     &a.eta2,
-                              &a.step,     &a.rotated, &a.size, &a.last_eta, &a.last_gradient};
+  double **vector[VECTORS] = {&a.gradient, &a.values,        &a.eta,     &a.eta1,
+                              &a.eta2,     &a.step,          &a.rotated, &a.size,
+                              &a.last_eta, &a.last_gradient, &a.natural, &a.natural1};
   memset(result, 0, sizeof *result);
   for (size_t i = 0; i < VECTORS; i++, memory += n + 1) *vector[i] = memory;
   memset(a.size, 0, n * sizeof(double));
@@ -216,6 +232,9 @@ elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control 
   if (has_matrices(model)) memset(a.missing, 0, n * n * sizeof(double));
   memset(a.last_eta, 0, n * sizeof(double));
   memset(a.last_gradient, 0, n * sizeof(double));
+  a.pairs = a.products + (model->schedule.second_order == ELBO_SECOND_ORDER_PRODUCT
+                              ? newton_cg_size(model->n_eta)
+                              : 0);
   result->gradient = result->movement = NAN;
 
   elbo_status status = model->e_step(work);

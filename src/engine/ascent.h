@@ -15,7 +15,7 @@ typedef struct {
   double progress; /* of the last EM step: its gain, or without an objective how far it went */
   double to_come;  /* by the rate of the last EM steps: of all that would follow */
   int by_hessian;  /* minus the Hessian is the metric of quasi-Newton steps */
-  double *gradient, *eta, *eta1, *eta2, *step, *rotated, *values, *size;
+  double *gradient, *eta, *eta1, *eta2, *step, *rotated, *values, *size, *natural, *natural1;
   /* n_eta x n_eta each, with second derivatives or a metric */
   double *hessian, *vectors, *eigen_work;
   double *memory;   /* ascent_anderson_size(), with a memory of EM steps */
@@ -23,6 +23,9 @@ typedef struct {
    * errors there */
   double *missing, *last_eta, *last_gradient, last_scaled;
   double *products; /* newton_cg_size(n_eta), with products of the Hessian */
+  double *pairs;    /* pairs_size(n_eta), with a metric that is never formed */
+  int n_pairs;      /* how many were kept */
+  int by_pairs;     /* such a metric is that of quasi-Newton steps */
 } ascent;
 
 int ascent_stop_requested(const ascent *a);
@@ -56,5 +59,12 @@ elbo_status ascent_newton(ascent *a);
 /* Quasi-Newton steps until no more than `enough` is to be gained; ELBO_E_RANK where the metric is
  * no guide, things being as they were then. */
 elbo_status ascent_quasi_newton(ascent *a, double enough);
+
+/* Of a metric that is never formed: what the steps since then have shown of the curvature. */
+size_t pairs_size(int n);
+/* a->step = H g of the gradient and the natural step; 0 where it does not lead up. */
+int pairs_step(ascent *a);
+/* From eta to eta1, where the gradient is a->rotated and the natural step a->natural1. */
+void pairs_keep(ascent *a);
 
 #endif

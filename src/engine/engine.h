@@ -60,6 +60,9 @@ typedef struct {
    * the sum over units of the outer products of their scores is.  ELBO_E_RANK where there are too
    * few units for it. */
   elbo_status (*metric)(void *work, double *metric);
+  /* The gradient and A^{-1} gradient, for a metric A that is never formed: where the model's own
+   * step leads to, as that of EM, or under vb the natural gradient. */
+  elbo_status (*natural)(void *work, double *gradient, double *step);
   /* H v at the point of the last gradient, and M^{-1} v for an M near -H: see newton_cg.h. */
   elbo_status (*product)(void *work, const double *v, double *out);
   elbo_status (*precondition)(void *work, const double *v, double *out);
@@ -72,10 +75,10 @@ typedef enum {
 } elbo_second_order;
 
 /* How an ascent goes about it: a few steps of EM leave a poor start; then come quasi-Newton steps
- * (where there is a metric), Anderson's extrapolation (where it may look back at `memory` EM steps)
- * or SQUAREM, until no more than `em_until` is to be gained; then Newton's method to the end, if it
- * may.  em_until = HUGE_VAL: straight on to Newton's method,
- * whose derivatives cost no more than a step of EM. */
+ * (where there is a metric, formed or not), Anderson's extrapolation (where it may look back at
+ * `memory` EM steps) or SQUAREM, until no more than `em_until` is to be gained; then Newton's
+ * method to the end, if it may.  em_until = HUGE_VAL: straight on to Newton's method, whose
+ * derivatives cost no more than a step of EM. */
 typedef struct {
   int em_first;
   double em_until;

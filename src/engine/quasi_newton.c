@@ -2,8 +2,8 @@
  * products of its units' scores, which is near minus the Hessian at a maximum and positive definite
  * anywhere (Berndt, Hall, Hall & Hausman 1974), or near the end minus the Hessian itself; its
  * inverse is then bent by what each step shows of the curvature (BFGS: Nocedal & Wright 2006,
- * Numerical Optimization, 6.1).  A step costs one reading of the data, so what counts is that the
- * first step length, one, is right. */
+ * Numerical Optimization, 6.1).  Where no metric is formed, engine/pairs.c has the step.  A step
+ * costs one reading of the data, so what counts is that the first step length, one, is right. */
 #include <math.h>
 #include <string.h>
 
@@ -11,7 +11,8 @@
 #include "math/la.h"
 #include "math/small.h"
 
-enum { SHORTER = 12, MOST_STEPS = 80, MOST_SHORTENED = 20 };
+enum { SHORTER = 12, MOST_SHORTENED = 3, MOST_STEPS = 80, MOST_BY_PAIRS = 400 };
+enum { ENOUGH_PAIRS = 3 }; /* before which the gain is told by EM's own metric: too little */
 
 /* Of a metric whose diagonal is one: the data say nothing of directions with less. */
 static const double FLAT = 1e-10;
@@ -22,8 +23,7 @@ static const double damping[] = {0.0, 0.01, 0.1, 1.0};
 static elbo_status minus_hessian(ascent *a) {
   const int n = a->model->n_eta;
   double value;
-  const elbo_status status =
-      a->model->objective.hessian(a->work, &value, a->gradient, a->vectors);
+  const elbo_status status = a->model->objective.hessian(a->work, &value, a->gradient, a->vectors);
   for (int i = 0; i < n * n && status == ELBO_OK; i++) a->vectors[i] = -a->vectors[i];
   for (int j = 0; j < n && status == ELBO_OK; j++)
     if (!(a->vectors[j * (n + 1)] > 0.0)) return ELBO_E_RANK;
@@ -76,13 +76,38 @@ static elbo_status invert(ascent *a, double damped) {
   return status == ELBO_OK ? status : ELBO_E_RANK;
 }
 
-/* The step H g, what it promises, and the scaled gradient. */
+/* H at eta; ELBO_E_RANK where the metric is no guide. */
+static elbo_status begin(ascent *a) {
+  if (!a->by_pairs) {
+    const elbo_status status = find_metric(a);
+    return status == ELBO_OK ? invert(a, 0.0) : status;
+  }
+  if (a->model->anchor) a->model->anchor(a->work);
+  a->model->pack(a->work, a->eta);
+  a->n_pairs = 0;
+  return ELBO_OK;
+}
+
+static elbo_status find_gradient(ascent *a, double *gradient, double *natural) {
+  const elbo_objective *f = &a->model->objective;
+  return a->by_pairs ? f->natural(a->work, gradient, natural) : f->gradient(a->work, gradient);
+}
+
+/* The step H g, what it promises, and the scaled gradient, where there is H to tell it. */
 static void look_ahead(ascent *a) {
   const int n = a->model->n_eta;
   double scaled = 0.0;
-  la_multiply(a->hessian, a->gradient, n, n, 1, a->step);
-  for (int j = 0; j < n; j++)
-    scaled = fmax(scaled, fabs(a->gradient[j]) * sqrt(a->hessian[j + n * j]));
+  if (a->by_pairs) {
+    if (!pairs_step(a)) {
+      a->n_pairs = 0;
+      pairs_step(a);
+    }
+    scaled = NAN;
+  } else {
+    la_multiply(a->hessian, a->gradient, n, n, 1, a->step);
+    for (int j = 0; j < n; j++)
+      scaled = fmax(scaled, fabs(a->gradient[j]) * sqrt(a->hessian[j + n * j]));
+  }
   a->result->gradient = scaled;
   a->result->gain = 0.5 * dot(a->gradient, a->step, n);
 }
@@ -172,7 +197,7 @@ static elbo_status climb_one(ascent *a, stretch *s) {
   const int fresh = s->steps == 0;
   int moved = 0;
   elbo_status status = ELBO_OK;
-  if (fresh)
+  if (fresh && !a->by_pairs)
     status = first_step(a, s, &moved);
   else
     s->shortened += search(a, 0.0, &s->value, &moved);
@@ -188,45 +213,51 @@ static elbo_status climb_one(ascent *a, stretch *s) {
   a->result->quasi_newton++;
   status = a->model->e_step(a->work);
   if (status == ELBO_OK) status = ascent_record(a, ELBO_STEP_QUASI_NEWTON, 0);
-  if (status == ELBO_OK) status = a->model->objective.gradient(a->work, a->rotated);
+  if (status == ELBO_OK) status = find_gradient(a, a->rotated, a->natural1);
   if (status != ELBO_OK) return status;
-  bend(a, fresh && s->damped == 0.0);
+  if (a->by_pairs)
+    pairs_keep(a);
+  else
+    bend(a, fresh && s->damped == 0.0);
   memcpy(a->eta, a->eta1, n * sizeof(double));
   memcpy(a->gradient, a->rotated, n * sizeof(double));
+  memcpy(a->natural, a->natural1, n * sizeof(double));
   s->steps++;
   return ELBO_OK;
 }
 
 elbo_status ascent_quasi_newton(ascent *a, double enough) {
-  const elbo_objective *f = &a->model->objective;
   stretch s = {0};
   double least = HUGE_VAL;
   int stalled = 0;
   const int first = a->result->quasi_newton;
-  elbo_status status = f->value(a->work, &s.value);
+  elbo_status status = a->model->objective.value(a->work, &s.value);
   while (status == ELBO_OK) {
     const int fresh = s.steps == 0;
-    if (fresh) status = find_metric(a);
-    if (status == ELBO_OK && fresh) status = invert(a, 0.0);
-    if (status == ELBO_OK && fresh) status = f->gradient(a->work, a->gradient);
+    if (fresh) status = begin(a);
+    if (status == ELBO_OK && fresh) status = find_gradient(a, a->gradient, a->natural);
     if (status != ELBO_OK) return status;
     look_ahead(a);
     const double gain = a->result->gain;
+    if (a->by_pairs && !(gain >= 0.0)) return ELBO_E_RANK;
     if (!isfinite(gain)) return fresh ? ELBO_E_RANK : ELBO_E_NOT_FINITE;
     if (fresh) s.gain_then = gain;
     if (fresh) s.damped = 0.0;
     /* Near the end the objective no longer tells steps apart: the gradient does, if anything. */
     if (gain <= resolution(s.value)) stalled = gain > 0.5 * least ? stalled + 1 : 0;
     least = fmin(least, gain);
-    if (stalled > 2 || (gain <= enough && s.damped == 0.0)) return ELBO_OK;
+    const int knows =
+        a->by_pairs ? a->n_pairs >= ENOUGH_PAIRS || gain <= resolution(s.value) : s.damped == 0.0;
+    if (stalled > 2 || (gain <= enough && knows)) return ELBO_OK;
     /* A damped metric promises less than there is. */
-    if (gain <= enough || has_come_near(a, s.gain_then)) {
+    if (!a->by_pairs && (gain <= enough || has_come_near(a, s.gain_then))) {
       s.steps = 0;
       continue;
     }
     /* SQUAREM is no slower, as where a coordinate runs off to the boundary. */
     const int spent = s.shortened > MOST_SHORTENED + a->result->quasi_newton - first;
-    if (spent || a->result->quasi_newton >= first + MOST_STEPS) return ELBO_E_RANK;
+    const int most = a->by_pairs ? MOST_BY_PAIRS : MOST_STEPS;
+    if (spent || a->result->quasi_newton >= first + most) return ELBO_E_RANK;
     if (ascent_exhausted(a)) return ELBO_MAX_ITER;
     if (ascent_stop_requested(a)) return ELBO_STOPPED;
     status = climb_one(a, &s);

@@ -114,11 +114,9 @@ elbo_status mixture_init(mixture *w, const mixture_spec *spec, const elbo_memory
   memset(w->h, 0, (size_t)w->n_eta * sizeof(double));
   mixture_metric_init(w, mem);
   mixture_observed_init(w, mem);
-  /* By differences, a Hessian is two passes for each parameter.  It has to end what SQUAREM would
-   * take long for; after quasi-Newton steps it only confirms. */
+  /* By differences, a Hessian is two passes for each parameter, and only confirms. */
   const double cost = (double)w->n_eta * (double)units->n_row * (double)work_per_row;
-  w->second_order = spec->method != MIXTURE_JOINT && w->n_eta <= 600 &&
-                    cost < (w->metric.n_chunk > 0 ? 1e7 : 1e9);
+  w->second_order = spec->method != MIXTURE_JOINT && w->n_eta <= 600 && cost < 1e7;
   if (w->second_order && spec->method == MIXTURE_VB)
     w->V = elbo_doubles(mem, (size_t)w->n_eta * (size_t)w->n_eta);
   return prepare(w);
@@ -432,6 +430,62 @@ static elbo_status put_back(void *work) {
   return mixture_restore(work);
 }
 
+/* V times a step: by central differences of the moments along it. */
+static elbo_status along(mixture *w, const double *step, double h, double *out) {
+  elbo_status status = ELBO_OK;
+  for (int side = 0; side < 2 && status == ELBO_OK; side++) {
+    for (int a = 0; a < w->n_eta; a++) w->eta[a] = w->at[a] + (side ? h : -h) * step[a];
+    status = unpack(w, w->eta);
+    if (status == ELBO_OK) moments(w, side ? w->high : w->low);
+  }
+  for (int a = 0; a < w->n_eta; a++) out[a] = (w->high[a] - w->low[a]) / (2.0 * h);
+  return status;
+}
+
+/* vb: the step is the natural gradient, and the gradient V times it.  h is a small part of the
+ * distance over which q changes, of which a first difference tells. */
+static elbo_status natural_vb(mixture *w, double *gradient, double *step) {
+  const int n = w->n_eta;
+  elbo_status status = mixture_slope(w, step);
+  if (status != ELBO_OK) return status;
+  double h = 1e-6 * sqrt(dot(w->at, w->at, n) / dot(step, step, n));
+  for (int tries = 0, found = 0; tries < 12 && found < 2; tries++) {
+    if (!isfinite(h)) { /* no step */
+      memset(gradient, 0, (size_t)n * sizeof(double));
+      return ELBO_OK;
+    }
+    status = along(w, step, h, gradient);
+    if (status == ELBO_OK && ++found < 2)
+      h = 2e-4 / sqrt(dot(gradient, step, n));
+    else
+      h *= 0.1; /* it left the parameter space */
+  }
+  return status;
+}
+
+/* em: the step is that of EM. */
+static elbo_status natural_em(mixture *w, double *gradient, double *step) {
+  elbo_status status = mixture_slope(w, gradient);
+  if (status == ELBO_OK) status = m_step(w);
+  if (status != ELBO_OK) return status;
+  pack(w, step);
+  for (int a = 0; a < w->n_eta; a++) step[a] -= w->at[a];
+  return ELBO_OK;
+}
+
+static elbo_status natural(void *work, double *gradient, double *step) {
+  mixture *w = work;
+  elbo_status status = refresh(w);
+  mixture_pass *here = w->here;
+  pack(w, w->at);
+  if (status == ELBO_OK)
+    status = w->spec.method == MIXTURE_VB ? natural_vb(w, gradient, step)
+                                          : natural_em(w, gradient, step);
+  const elbo_status back = unpack(w, w->at);
+  w->here = here; /* no pass is made again */
+  return status == ELBO_OK ? back : status;
+}
+
 /* Boundary points, one of each part, with the laws of z as they are here. */
 static int propose(void *work, int from) {
   mixture *w = work;
@@ -491,7 +545,8 @@ elbo_model mixture_model(const mixture *w) {
       .objective = {.value = log_evidence,
                     .gradient = method == MIXTURE_EM ? gradient : NULL,
                     .hessian = hessian,
-                    .metric = w->metric.n_chunk > 0 ? metric : NULL},
+                    .metric = w->metric.n_chunk > 0 ? metric : NULL,
+                    .natural = method == MIXTURE_JOINT ? NULL : natural},
       .pack = method == MIXTURE_JOINT ? NULL : pack,
       .unpack = unpack,
       .schedule = {.em_first = 10,

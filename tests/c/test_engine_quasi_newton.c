@@ -197,6 +197,38 @@ static void test_no_metric(void) {
   CHECK(r.status == ELBO_OK && r.quasi_newton == 0 && r.squarem > 0 && isnan(r.gradient));
 }
 
+/* The gradient, and where EM leads to from here. */
+static elbo_status natural(void *work, double *g, double *step) {
+  poissons *p = work, kept = *p;
+  double before[UNKNOWN];
+  const elbo_status status = gradient(work, g);
+  pack(work, before);
+  m_step(work);
+  pack(work, step);
+  for (int a = 0; a < UNKNOWN; a++) step[a] -= before[a];
+  *p = kept;
+  return status;
+}
+
+/* With a metric that is never formed: instead of scores, and where these are no guide. */
+static void test_pairs(void) {
+  elbo_model by_pairs = model;
+  watcher w;
+  poissons p = deaths();
+  const elbo_result em = climb(&model, &p, ELBO_ACCELERATE_NONE, 1e-12, &w);
+  by_pairs.objective.natural = natural;
+  for (int metric = 0; metric < 2; metric++) {
+    p = deaths();
+    p.few = 1;
+    if (metric == 0) by_pairs.objective.metric = NULL;
+    if (metric == 1) by_pairs.objective.metric = model.objective.metric;
+    const elbo_result r = climb(&by_pairs, &p, ELBO_ACCELERATE_AUTO, 1e-10, &w);
+    CHECK(r.status == ELBO_OK && r.squarem == 0 && r.newton == 0 && r.iterations < 25);
+    CHECK(r.gain <= 1e-10 && isnan(r.gradient));
+    CHECK(fabs(r.objective - em.objective) < 1e-8);
+  }
+}
+
 /* ---- a curved valley ------------------------------------------------------------------------- */
 
 /* Two independent N(0, 1) scores, 10 (x_1 - x_0^2) and 1 - x_0: minus half their squares is
@@ -299,11 +331,57 @@ static void test_ridge(void) {
   CHECK(x[0] == 2.0 && x[1] == 7.0);
 }
 
+/* Minus half of sum_j j (x_j - 1)^2, whose natural step, as if all were alike, is the gradient: as
+ * many steps as there are coordinates, and a few for the lengths. */
+enum { MANY = 30 };
+
+static elbo_status bowl_value(void *work, double *value) {
+  const double *x = work;
+  *value = 0.0;
+  for (int j = 0; j < MANY; j++) *value -= 0.5 * (j + 1) * (x[j] - 1.0) * (x[j] - 1.0);
+  return ELBO_OK;
+}
+
+static elbo_status bowl_natural(void *work, double *g, double *step) {
+  const double *x = work;
+  for (int j = 0; j < MANY; j++) g[j] = step[j] = (j + 1) * (1.0 - x[j]);
+  return ELBO_OK;
+}
+
+static void bowl_pack(void *work, double *eta) { memcpy(eta, work, MANY * sizeof(double)); }
+
+static elbo_status bowl_unpack(void *work, const double *eta) {
+  memcpy(work, eta, MANY * sizeof(double));
+  return ELBO_OK;
+}
+
+static void test_bowl(void) {
+  const elbo_model bowl = {
+      .n_eta = MANY,
+      .e_name = ELBO_STEP_E,
+      .m_name = ELBO_STEP_M,
+      .e_step = stay,
+      .m_step = stay,
+      .elbo = bowl_value,
+      .pack = bowl_pack,
+      .unpack = bowl_unpack,
+      .objective = {.value = bowl_value, .natural = bowl_natural},
+  };
+  double x[MANY];
+  watcher w;
+  for (int j = 0; j < MANY; j++) x[j] = 0.3 * j - 5.0;
+  const elbo_result r = climb(&bowl, x, ELBO_ACCELERATE_AUTO, 1e-12, &w);
+  CHECK(r.status == ELBO_OK && r.gain <= 1e-12 && r.iterations < 2 * MANY);
+  for (int j = 0; j < MANY; j++) CHECK_CLOSE(x[j], 1.0, 1e-5);
+}
+
 int main(void) {
   test_poissons();
   test_no_metric();
+  test_pairs();
   test_valley();
   test_ridge();
+  test_bowl();
   test_free();
   return FINISH();
 }

@@ -221,6 +221,25 @@ static void check_metric(fixture *f) {
   CHECK(f->model.unpack(&f->w, eta) == ELBO_OK && f->model.e_step(&f->w) == ELBO_OK);
 }
 
+/* The natural step leads where EM does, and the gradient is as it was, at the same parameters. */
+static void check_natural(fixture *f) {
+  const int n = f->model.n_eta;
+  double *eta = new_doubles(n), *gradient = new_doubles(n), *step = new_doubles(n);
+  double *expected = new_doubles(n), *after = new_doubles(n), value, again;
+  f->model.anchor(&f->w);
+  f->model.pack(&f->w, eta);
+  CHECK(f->model.objective.value(&f->w, &value) == ELBO_OK);
+  CHECK(f->model.objective.gradient(&f->w, expected) == ELBO_OK);
+  CHECK(f->model.objective.natural(&f->w, gradient, step) == ELBO_OK);
+  f->model.pack(&f->w, after);
+  CHECK(distance(gradient, expected, n) == 0.0 && distance(after, eta, n) < 1e-12);
+  CHECK(f->model.objective.value(&f->w, &again) == ELBO_OK && again == value);
+  CHECK(f->model.m_step(&f->w) == ELBO_OK);
+  f->model.pack(&f->w, after);
+  for (int a = 0; a < n; a++) CHECK_CLOSE(step[a], after[a] - eta[a], 1e-10);
+  CHECK(f->model.unpack(&f->w, eta) == ELBO_OK && f->model.e_step(&f->w) == ELBO_OK);
+}
+
 static void test_models(void) {
   for (int model = COVARIANCE_EII; model <= COVARIANCE_VVV; model++) {
     fixture f;
@@ -238,6 +257,7 @@ static void test_models(void) {
     if (model == COVARIANCE_EII || model == COVARIANCE_VII)
       CHECK(f.model.objective.metric != NULL); /* 8 and 9 parameters, 60 units */
     check_metric(&f);
+    check_natural(&f);
     CHECK(ascend(&f, ELBO_ACCELERATE_AUTO, &result) == ELBO_OK);
     CHECK(result.gradient < 1e-9);
     const double best = result.objective;

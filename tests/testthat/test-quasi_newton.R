@@ -73,3 +73,49 @@ test_that("small fits take no notably more passes than SQUAREM does, to a closer
     expect_lt(convergence(auto)$gradient, 1e-8)
   }
 })
+
+# ---- where there are no scores, or they are no guide ---------------------------------------------
+
+expect_fewer_passes <- function(fit, part) {
+  auto <- fit(elbo_control())
+  squarem <- fit(elbo_control(accelerate = "squarem"))
+  expect_lt(convergence(auto)$passes, part * convergence(squarem)$passes)
+  expect_gte(elbo(auto), elbo(squarem) - 1e-7)
+  expect_identical(convergence(auto)$squarem, 0L)
+}
+
+test_that("under variational Bayes the metric is that of q", {
+  d <- overlapping(5000)
+  expect_fewer_passes(function(control) {
+    fit_mixture(cbind(X1, X2, X3, X4, X5, X6) ~ 1, d$data, k = 5, covariance = "VVV",
+                method = "vb", start = d$label, control = control)
+  }, 0.5)
+})
+
+test_that("probabilities at the boundary are reached by steps of EM's own metric", {
+  set.seed(18)
+  z <- sample(3, 4000, TRUE)
+  p <- rbind(c(.95, .99, 1, .8, .7, 1), c(.5, .4, .5, .6, .3, .2), c(.1, 0, .2, 0, .1, .5))
+  classes <- data.frame(matrix(stats::runif(24000) < p[z, ], 4000))
+  label <- ifelse(stats::runif(4000) < 0.5, z, sample(3, 4000, TRUE))
+  expect_fewer_passes(function(control) {
+    fit_mixture(responses(.) ~ 1, classes, k = 3, start = label, control = control)
+  }, 0.9)
+})
+
+# Cells of curves that count less than no unit were once left out of the metric.
+test_that("curves end at the maximum", {
+  set.seed(18)
+  time <- seq(0, 1, length.out = 6)
+  z <- sample(2, 600, TRUE)
+  u <- matrix(stats::rnorm(1200, sd = 0.6), 600)
+  d <- data.frame(gene = rep(1:600, each = 6), time = time)
+  d$y <- sin(2 * pi * d$time + z[d$gene]) + u[d$gene, 1] + u[d$gene, 2] * d$time +
+    stats::rnorm(3600, sd = 0.5)
+  fit <- function(control) {
+    fit_mixture(y ~ stats::poly(time, 3) + (time | gene), d, unit = ~ gene, k = 2,
+                start = rep(z, each = 6), control = control)
+  }
+  expect_equal(elbo(fit(elbo_control())), elbo(fit(elbo_control(accelerate = "squarem"))),
+               tolerance = 1e-11)
+})
