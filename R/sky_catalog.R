@@ -6,6 +6,9 @@
 #' @param reference the band whose flux is `flux`, a word or a number.
 #' @param type of method `"vb"`, whose standard deviations: `"linear_response"` (the default) or
 #'   `"mean_field"`, those of q itself.
+#' @param aperture `NULL`, or radii in pixels of circles about each source, in which the light of
+#'   the first image is counted, less the sky and the model of the other sources: then columns
+#'   `flux_aperture_<radius>`, `flux_sd_aperture_<radius>` and `mag_aperture_<radius>`.
 #' @param ... nothing further.
 #' @return A data frame, a row for each source, the brightest first:
 #' \describe{
@@ -46,7 +49,7 @@ sky_bits <- c(edge = 1L, blended = 2L, poor = 4L, no_sd = 8L, saturated = 16L)
 
 #' @rdname catalog
 #' @export
-catalog.elbo_sky <- function(object, reference = 1, type = NULL, ...) {
+catalog.elbo_sky <- function(object, reference = 1, type = NULL, aperture = NULL, ...) {
   check_dots_empty(...)
   field <- field_of(object)
   band <- check_reference(reference, field$bands)
@@ -72,6 +75,7 @@ catalog.elbo_sky <- function(object, reference = 1, type = NULL, ...) {
     out[[paste0("flux_sd_", field$bands[b])]] <- flux$sd[b, ]
     out[[paste0("mag_", field$bands[b])]] <- mag(b)
   }
+  if (!is.null(aperture)) out <- cbind(out, aperture_columns(object, aperture))
   out <- out[source_order(field), ]
   out$id <- seq_len(nrow(out))
   row.names(out) <- NULL

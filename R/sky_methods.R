@@ -74,8 +74,10 @@ notes.elbo_sky <- function(fit) {
 #'
 #' @param object,x a fit by [fit_sky()].
 #' @param image the number of the image.
-#' @param type `residuals()`: `"pearson"` for (counts - mean) over the standard deviation, or
-#'   `"response"` for counts; `plot()`: `"image"`, or a picture of other fits.
+#' @param type `predict()`: `"response"`, the mean of each pixel, or `"sd"`, the error map: the
+#'   standard deviation of its count, of photons and read-out; `residuals()`: `"pearson"` for
+#'   (counts - mean) over the standard deviation, or `"response"` for counts; `plot()`: `"image"`,
+#'   or a picture of other fits.
 #' @param ... nothing further.
 #' @return `components()`: the point-spread function, `weight`, `mean` and `covariance` of its
 #'   normals, as [sky_image()] takes it. `predict()` and `fitted()`: the mean of each pixel, a
@@ -120,14 +122,16 @@ components.elbo_sky <- function(object, image = 1, ...) {
 
 #' @rdname elbo_sky
 #' @export
-predict.elbo_sky <- function(object, image = 1, ...) {
+predict.elbo_sky <- function(object, image = 1, type = c("response", "sd"), ...) {
   check_dots_empty(...)
   check_image_number(image, object)
+  type <- check_choice(type, "type", c("response", "sd"))
   original <- images_of(object)[[image]]
   # Light falls on dead pixels too.
   field <- field_of(object)
   field$images[[image]]$use[] <- 1
   mean <- .Call(C_sky_mean, sky_model(field))$mean[[image]]
+  if (type == "sd") return(sqrt(mean) / original$gain)
   (mean - original$read_noise^2) / original$gain
 }
 
@@ -146,7 +150,7 @@ residuals.elbo_sky <- function(object, type = c("pearson", "response"), image = 
   r <- original$counts - mean
   r[field_of(object)$images[[image]]$use == 0] <- NA
   if (type == "response") return(r)
-  r * original$gain / sqrt(original$gain * mean + original$read_noise^2)
+  r / predict(object, image, "sd")
 }
 
 #' @rdname elbo_sky
