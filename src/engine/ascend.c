@@ -173,10 +173,13 @@ static elbo_status to_the_end(ascent *a) {
   return order == ELBO_SECOND_ORDER_DENSE ? end_by_hessian(a) : climb_by_products(a);
 }
 
+/* On the boundary the objective is another: even in what is zero. */
 static int settle(ascent *a) {
   const int moved = elbo_settle(a->model, a->work, a->eta);
-  if (moved) a->result->gradient = NAN;
-  return moved;
+  if (!moved) return 0;
+  a->result->gradient = NAN;
+  if (has_matrices(a->model)) ascent_forget_hessian(a);
+  return 1;
 }
 
 static elbo_status climb(ascent *a) {
@@ -214,8 +217,7 @@ elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control 
               .control = control,
               .hooks = hooks,
               .result = result,
-              .elbo = -HUGE_VAL,
-              .last_scaled = HUGE_VAL};
+              .elbo = -HUGE_VAL};
   double **vector[VECTORS] = {&a.gradient, &a.values,        &a.eta,     &a.eta1,
                               &a.eta2,     &a.step,          &a.rotated, &a.size,
                               &a.last_eta, &a.last_gradient, &a.natural, &a.natural1};
@@ -229,9 +231,7 @@ elbo_status elbo_ascend(const elbo_model *model, void *work, const elbo_control 
   a.missing = has_matrices(model) ? a.vectors + n * n : NULL;
   a.eigen_work = has_matrices(model) ? a.missing + n * n : NULL;
   a.products = has_matrices(model) ? a.eigen_work + la_eigen_size(model->n_eta) : memory;
-  if (has_matrices(model)) memset(a.missing, 0, n * n * sizeof(double));
-  memset(a.last_eta, 0, n * sizeof(double));
-  memset(a.last_gradient, 0, n * sizeof(double));
+  if (has_matrices(model)) ascent_forget_hessian(&a);
   a.pairs = a.products + (model->schedule.second_order == ELBO_SECOND_ORDER_PRODUCT
                               ? newton_cg_size(model->n_eta)
                               : 0);

@@ -55,6 +55,8 @@ elbo_status ascent_by_gain(ascent *a, double enough, int most_cycles);
  * maximum within tol. */
 elbo_status ascent_examine(ascent *a, double *value, int *at_maximum);
 elbo_status ascent_newton(ascent *a);
+/* What steps have told of a Hessian that is only near. */
+void ascent_forget_hessian(ascent *a);
 
 /* Quasi-Newton steps until no more than `enough` is to be gained; ELBO_E_RANK where the metric is
  * no guide, things being as they were then. */

@@ -2,6 +2,7 @@
  * direction always, and out of saddles too.  It ends where max_j |g_j| se_j < tol, se from the
  * observed information, and no direction is left in which the objective is convex. */
 #include <math.h>
+#include <string.h>
 
 #include "engine/ascent.h"
 #include "math/la.h"
@@ -17,6 +18,14 @@ static int all_finite(const double *x, int n) {
 /* From gradients of FAR standard errors on the objective is not yet quadratic, below CLOSE their
  * differences are rounding. */
 static const double FAR = 0.1, CLOSE = 1e-6;
+
+void ascent_forget_hessian(ascent *a) {
+  const size_t n = (size_t)a->model->n_eta;
+  memset(a->missing, 0, n * n * sizeof(double));
+  memset(a->last_eta, 0, n * sizeof(double));
+  memset(a->last_gradient, 0, n * sizeof(double));
+  a->last_scaled = HUGE_VAL;
+}
 
 /* A Hessian that is only near is made exact in the direction of the last step, by what the gradient
  * did there: symmetrically, of rank one (Conn, Gould & Toint 1991, Math. Program. 50:177). */
@@ -122,6 +131,15 @@ static elbo_status newton_step(ascent *a, double value, int *moved) {
   return status == ELBO_OK ? ascent_record(a, ELBO_STEP_NEWTON, 0) : status;
 }
 
+/* Whether a step more says nothing new.  By a Hessian that is only near it would be a digit or two,
+ * but of what fades to zero, and is then put there. */
+static int is_polished(const ascent *a) {
+  if (a->result->gradient < 1e-13) return 1;
+  int fades = 0;
+  for (int i = 0; i < a->model->n_eta; i++) fades |= fabs(a->step[i]) > 1e-3 * fabs(a->eta[i]);
+  return a->model->schedule.near_hessian && a->result->gradient < 0.1 * a->control->tol && !fades;
+}
+
 elbo_status ascent_newton(ascent *a) {
   double best_gradient = HUGE_VAL;
   int stalled = 0, polished = 0;
@@ -131,10 +149,8 @@ elbo_status ascent_newton(ascent *a) {
     elbo_status status = ascent_examine(a, &value, &at_maximum);
     if (status != ELBO_OK) return status;
     /* One step more than tol asks for: convergence is quadratic, so it ends at rounding, and all of
-     * theta and q are at their best for eta.  Quasi-Newton steps have done so before.  By a Hessian
-     * that is only near a step more is a digit or two. */
-    const double enough = a->model->schedule.near_hessian ? 0.1 * a->control->tol : 1e-13;
-    if (at_maximum && steps > 0 && (polished || a->result->gradient < enough)) return ELBO_OK;
+     * theta and q are at their best for eta.  Quasi-Newton steps have done so before. */
+    if (at_maximum && steps > 0 && (polished || is_polished(a))) return ELBO_OK;
     if (at_maximum && a->result->quasi_newton > 0) return ELBO_OK;
     polished = at_maximum;
     if (ascent_exhausted(a)) return ELBO_MAX_ITER;
@@ -152,7 +168,10 @@ elbo_status ascent_newton(ascent *a) {
     if (moved) continue;
     if (near) return ELBO_OK;
     /* A maximum with an edge, as where a prior falls from zero on, is on the boundary itself. */
-    if (elbo_settle(a->model, a->work, a->eta)) continue;
+    if (elbo_settle(a->model, a->work, a->eta)) {
+      ascent_forget_hessian(a);
+      continue;
+    }
     /* A coordinate step needs no derivatives: it may lead out of where they mislead. */
     status = ascent_em_step(a);
     if (status != ELBO_OK) return status;
