@@ -422,8 +422,19 @@ notes.elbo_fit <- function(fit) c(prior_words(fit), constant_words(fit), end_wor
 
 #' @exportS3Method
 notes.elbo_glmm <- function(fit) {
-  c(prior_words(fit), held_words(fit), boundary_words(fit), dropped_words(fit),
-    few_groups_words(fit))
+  c(prior_words(fit), held_words(fit), boundary_words(fit), lost_df_words(fit),
+    dropped_words(fit), few_groups_words(fit))
+}
+
+# Coefficients that fit whatever the levels of a random term would show.
+lost_df_words <- function(fit) {
+  if (!is_gaussian(fit) || !method_of(fit) %in% c("em", "reml") || !has_singular_law(fit)) return()
+  fixed <- parameters_of(fit)$name[parameters_of(fit)$fixed]
+  lost <- setdiff(names(coef(fit))[is.na(summary_df(fit))], fixed)
+  if (length(lost) == 0) return()
+  sprintf(paste("%s %s no degrees of freedom: fixed effects fit all that the levels of a random",
+                "term at zero could show. Drop that term, or the fixed effects that reach it."),
+          enumerate(lost, 6), if (length(lost) == 1) "has" else "have")
 }
 
 prior_words <- function(fit) {

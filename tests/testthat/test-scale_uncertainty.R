@@ -165,3 +165,16 @@ test_that("a precise study does not make the others certain", {
   # The scale of the restricted fit, not zero and not a multiple of it.
   expect_true(all(latent(fit)$sd > 0.5 * reml$sd & latent(fit)$sd < 2 * reml$sd))
 })
+
+test_that("a random term that fixed effects reach takes the df of those alone, and is told", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(60), g = gl(6, 10), f = gl(2, 1, 60))
+  d$y <- d$x + rnorm(6)[d$g] + rnorm(60)
+  d$same <- d$f
+  fit <- fit_glmm(y ~ f + x + (1 | g) + (1 | same), d)
+  df <- summary(fit)$coefficients[, "df"]
+  alone <- summary(update(fit, . ~ f + x + (1 | g)))$coefficients[, "df"]
+  expect_identical(is.na(df), c("(Intercept)" = TRUE, f2 = TRUE, x = FALSE))
+  expect_equal(df[["x"]], alone[["x"]], tolerance = 0.1)
+  expect_output(print(fit), "no degrees of freedom")
+})
