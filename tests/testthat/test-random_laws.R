@@ -40,7 +40,7 @@ test_that("likelihoods, parameters and covariances are those of V in full", {
     expect_equal(unname(latent_law(fit)[1:4, 1:4]),
                  written_law(law, theta(fit)[sds], theta(fit)[[word]], 4), tolerance = 1e-10)
     expect_equal(fit$log_evidence, dense_log_likelihood(fit), tolerance = 1e-9)
-    expect_lt(fit$convergence$gradient, 1e-5) # of several factors by average information
+    expect_lt(fit$convergence$gradient, 1e-8)
     # The covariance of the variance parameters by second differences.
     scales <- which(fit$parameters$block != "beta")
     H <- second_differences(function(x) {
@@ -102,6 +102,17 @@ test_that("bounds are found: no variance, and the least and largest correlation"
   expect_identical(theta(shared)[["cor__|a"]], 1)
   expect_equal(shared$log_evidence, fit_glmm(y ~ x + (1 | a), one)$log_evidence,
                tolerance = 1e-9)
+  # Of four terms that sum to nothing the correlation is -1/3.
+  u <- matrix(rnorm(60), 15)
+  none <- transform(one, y = (u - rowMeans(u))[cbind(a, t)] + residuals(lm(y ~ a:t + x, d)))
+  for (more in c("", "+ (1 | b)")) {
+    least <- fit_glmm(stats::as.formula(paste("y ~ x + cs(0 + t | a, hom = TRUE)", more)), none)
+    expect_equal(theta(least)[["cor__|a"]], -1 / 3, tolerance = 1e-15)
+    expect_true(parameters_of(least)$boundary[names(theta(least)) == "cor__|a"])
+    expect_equal(least$log_evidence, dense_log_likelihood(least), tolerance = 1e-9)
+    inside <- replace(theta(least), "cor__|a", -0.32)
+    expect_lt(dense_log_likelihood(least, inside), least$log_evidence)
+  }
 })
 
 test_that("priors, held values, profiles and draws know shared parameters", {
