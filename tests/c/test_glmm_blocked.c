@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "glmm/blocked_product.h"
 #include "glmm/close.h"
 #include "math/la.h"
 #include "math/small.h"
@@ -297,6 +298,93 @@ static void test_derivatives(problem *m, int reml, int average, double tolerance
     }
 }
 
+/* Products with Z'D^{-1}Z and with S = Sigma - Sigma Z'W Z Sigma, and traces of W dV W dV. */
+static void test_products(problem *m) {
+  enum { K = 3 };
+  const int n = m->n_z, n_d = m->n_pair + m->rows.n_level;
+  double Sigma[MOST_Q * MOST_Q], *big = new_doubles(n * n), *A = new_doubles(n * n);
+  double *WZ = new_doubles(N * n), *half = new_doubles(n * n);
+  double *S = new_doubles(n * n), *in = new_doubles(n * K), *out = new_doubles(n * K);
+  double *work = new_doubles(2 * n * K), T[900] = {0}, *dV = new_doubles(N * N);
+  la_multiply_t(m->root, m->root, m->q, m->q, m->q, Sigma);
+  for (int a = 0; a < n; a++)
+    for (int b = 0; b < n; b++)
+      if (same_level(m, a, b)) big[a + n * b] = Sigma[m->term[a] + m->q * m->term[b]];
+  la_multiply(m->W, m->full, N, N, n, WZ);
+  for (int a = 0; a < n; a++)
+    for (int b = 0; b < n; b++) {
+      S[a + n * b] = dot(m->full + N * a, WZ + N * b, N);
+      for (int i = 0; i < N; i++)
+        A[a + n * b] += m->full[i + N * a] * m->full[i + N * b] / m->D[i];
+    }
+  la_multiply(big, S, n, n, n, half);
+  la_multiply(half, big, n, n, n, S);
+  for (int i = 0; i < n * n; i++) S[i] = big[i] - S[i];
+  for (int i = 0; i < n * K; i++) in[i] = random_normal();
+  CHECK(put(m) == ELBO_OK);
+  CHECK(lmm_blocked_levels(&m->solver) == n);
+  for (int inverse = 0; inverse < 2; inverse++) {
+    const double *B = inverse ? S : A;
+    lmm_blocked_product(&m->solver, inverse, K, in, out, work);
+    for (int a = 0; a < n; a++)
+      for (int k = 0; k < K; k++) {
+        double expected = 0.0;
+        for (int b = 0; b < n; b++) expected += B[a + n * b] * in[k + K * b];
+        CHECK_CLOSE(out[k + K * a], expected, 1e-11);
+      }
+  }
+  const double beta[P] = {0.0, 0.0};
+  const lmm_point point = {
+      .beta = beta, .log_det = 1, .n_pair = m->n_pair, .pair_a = m->pair_a, .pair_b = m->pair_b};
+  lmm_blocked_traces(&m->solver, &point, T);
+  double *WdV = new_doubles(n_d * N * N);
+  for (int e = 0; e < n_d; e++) {
+    direction(m, e, dV);
+    la_multiply(m->W, dV, N, N, N, WdV + e * N * N);
+  }
+  for (int e = 0; e < n_d; e++)
+    for (int f = 0; f <= e; f++)
+      CHECK_CLOSE(T[e + n_d * f], trace_of(WdV + e * N * N, WdV + f * N * N), 1e-9);
+}
+
+/* The terms of the first factor without a law: with U their columns, log |V| becomes log |V| + log
+ * |U'W U| of the others' V, and W becomes W - W U (U'W U)^{-1} U'W. */
+static void test_no_law(void) {
+  static const int levels[] = {7, 12}, terms[] = {1, 1};
+  problem m;
+  double r[N], expected[P1 * P1], cross[P1 * P1] = {0}, log_det = 0.0, log_weight = 0.0;
+  const double origin[P] = {0.2, -0.1};
+  make_problem(&m, 2, levels, terms, 1, 1);
+  m.root[0] = 0.0;
+  open_problem(&m); /* V of the second factor */
+  m.root[0] = 1.0;
+  m.unit[0] = 0.0;
+  const int n = levels[0];
+  double *L = copy_doubles(m.V, N * N), *WU = new_doubles(N * n), *A = new_doubles(n * n);
+  double *WUA = new_doubles(N * n), *taken = new_doubles(N * N), *B;
+  la_multiply(m.W, m.full, N, N, n, WU);
+  for (int a = 0; a < n; a++)
+    for (int b = 0; b < n; b++) A[a + n * b] = dot(m.full + N * a, WU + N * b, N);
+  B = copy_doubles(A, n * n);
+  CHECK(la_chol(L, N) == ELBO_OK && la_chol(B, n) == ELBO_OK);
+  const double both = la_log_det_from_chol(L, N) + la_log_det_from_chol(B, n);
+  CHECK(la_inverse_from_chol(B, n) == ELBO_OK);
+  la_multiply(WU, B, N, n, n, WUA);
+  la_multiply_t(WUA, WU, N, n, N, taken);
+  for (int i = 0; i < N * N; i++) taken[i] = m.W[i] - taken[i];
+  residuals(&m, origin, r);
+  full_cross(&m, taken, r, expected);
+  m.solver.move(m.solver.state, origin);
+  CHECK(put(&m) == ELBO_OK);
+  m.solver.objective(m.solver.state, cross, &log_det);
+  for (int j = 0; j < P1; j++)
+    for (int k = j; k < P1; k++)
+      CHECK(fabs(cross[k + P1 * j] - expected[k + P1 * j]) <= 1e-11 * expected[P1 * P1 - 1]);
+  for (int i = 0; i < N; i++) log_weight += log(m.w[i]);
+  CHECK_CLOSE(log_det, both + log_weight, 1e-12);
+  test_free();
+}
+
 /* Mean, covariance and gain of b = all levels, in full: precision J + root'Z'D^{-1}Z root. */
 static void full_posterior(const problem *m, const double *beta, double *mean, double *cov,
                            double *gain, double *ZR) {
@@ -587,6 +675,7 @@ static void test_problem(int n_factor, const int *levels, const int *terms, int 
     test_derivatives(&m, reml, 0, 1e-10);
   }
   test_posterior(&m);
+  test_products(&m);
   test_apart(&m);
   test_free();
 }
@@ -620,6 +709,7 @@ int main(void) {
   test_problem(2, two, simple, 0, 2);
   test_problem(2, two, t2, 1, 3);
   test_problem(4, four, t4, 1, 2);
+  test_no_law();
   test_boundary(0, 1e-6);
   test_boundary(1, 1e-6);
   test_boundary(2, 1e-6);
