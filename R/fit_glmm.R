@@ -214,8 +214,8 @@ fit_glmm <- function(formula, data, family = gaussian(), method = c("em", "reml"
   check_glmm_magnitudes(design, names(parts$frame)[1])
   if (method == "vb" && factorization != "structured") {
     check_no_curves(design, sprintf("`factorization` = \"%s\"", factorization),
-                    c("It takes coefficients and latent variables apart, and a curve is both: a line",
-                      "and what bends it, split where the basis has it. Use \"structured\"."))
+                    c("It takes coefficients and latent variables apart, and a curve is both, a",
+                      "line and what bends it, split where its basis has it. Use \"structured\"."))
   }
   if (method == "vb") check_structure(design, "`method` = \"vb\"")
   held <- glmm_constants(prior, design, method)
