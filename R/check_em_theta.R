@@ -37,6 +37,9 @@ theta_names <- function(theta, start = theta) {
   ifelse(nzchar(names), names, empty)
 }
 
+# As one vector, whatever its shape: a matrix of two columns would be taken for indices.
+theta_entries <- function(theta) as.vector(unlist(theta, use.names = FALSE))
+
 theta_text <- function(theta, start = theta) {
   enumerate(paste(theta_names(theta, start), "=", signif_text(unlist(theta), 4)), 6)
 }
@@ -72,8 +75,8 @@ constraint_words <- function(names, there, here) {
 # Groups of entries that sum to one in `start` and not in theta; but not where the entries sum to
 # one in another way (a matrix whose rows and columns do in `start`, and whose rows still do).
 broken_sums <- function(start, theta) {
-  before <- unlist(start, use.names = FALSE)
-  after <- unlist(theta, use.names = FALSE)
+  before <- theta_entries(start)
+  after <- theta_entries(theta)
   kept <- unlist(groups_to_one(start, before, after))
   Filter(function(group) !any(group %in% kept) && abs(sum(after[group]) - 1) >= 1e-8,
          groups_to_one(start, before))
@@ -82,7 +85,7 @@ broken_sums <- function(start, theta) {
 # Multiplied by ever larger numbers it makes the density ever larger.
 grows_with <- function(group, theta, value) {
   at <- vapply(c(1, 10, 1e3, 1e6), function(factor) {
-    entries <- unlist(theta, use.names = FALSE)
+    entries <- theta_entries(theta)
     value(with_values(theta, replace(entries, group, factor * entries[group])))
   }, 0)
   all(is.finite(at)) && all(diff(at) > 0) && at[4] - at[3] > 0.5 * (at[3] - at[2])
@@ -91,7 +94,7 @@ grows_with <- function(group, theta, value) {
 # What else is wrong, once the sum is right.
 scaled_words <- function(group, old, theta, value, total) {
   if (!isTRUE(total > 0)) return("")
-  entries <- unlist(theta, use.names = FALSE)
+  entries <- theta_entries(theta)
   scaled <- with_values(theta, replace(entries, group, entries[group] / total))
   if (!isTRUE(value(scaled) > value(old))) return("")
   " Divided by their sum they would climb."
@@ -188,7 +191,7 @@ free_directions <- function(old, theta) {
     }
   }
   drop <- mirrored
-  groups <- groups_to_one(theta, unlist(old, use.names = FALSE), unlist(theta, use.names = FALSE))
+  groups <- groups_to_one(theta, theta_entries(old), theta_entries(theta))
   for (group in groups) {
     if (any(group %in% mirrored)) next
     n <- length(group)
@@ -213,6 +216,6 @@ relist_positions <- function(theta) {
 
 is_symmetric_part <- function(part, theta, old) {
   if (!is.matrix(part) || nrow(part) != ncol(part) || nrow(part) == 1) return(FALSE)
-  symmetric <- function(x) isSymmetric(matrix(unlist(x, use.names = FALSE)[part], nrow(part)))
+  symmetric <- function(x) isSymmetric(matrix(theta_entries(x)[as.vector(part)], nrow(part)))
   symmetric(theta) && symmetric(old)
 }

@@ -295,12 +295,25 @@ climb_advi <- function(density, pattern, q, draws, seed, control) {
   model$eta <- first_q(model, density$start, q)
   settings <- control_for_c(control, 1L)
   result <- .Call(C_advi_fit, model, settings, progress_reporter(control))
+  check_proper(result$eta, model$eta, pattern, q)
   if (result$status < 0) {
     abort(c("The ascent failed: derivatives are not finite where the density is.",
             density$seen$failure), "elbo_error_own_model")
   }
   model$eta <- result$eta
   list(model = model, result = result)
+}
+
+# Where the density does not fall off q has no end to its width.
+check_proper <- function(eta, first, pattern, q) {
+  d <- length(pattern$x)
+  if (q == "laplace") return(invisible())
+  width <- function(eta) sqrt(rowSums(unpack_q(eta, d, q)$S^2))
+  wider <- width(eta) / width(first)
+  worst <- which.max(wider)
+  if (wider[worst] < 1e6) return(invisible())
+  abort(c(sprintf("The posterior is not proper: q grows without end in the direction of %s.",
+                  pattern$names[worst]), "Give it a prior, or bounds."), "elbo_error_unbounded")
 }
 
 # m at the start, S as wide as the curvature there has it, but no wider than all draws' being
@@ -349,6 +362,7 @@ q_entries <- function(d, q) {
 advi_error <- function(model, q, draws, seed, inverse, sd) {
   d <- length(sd)
   if (q == "laplace") return(list(error = numeric(d), wanted = 1L))
+  inverse[is.na(inverse)] <- 0 # of which nothing is known
   moves <- vapply(seq_len(advi_other_draws), function(set) {
     model$z <- advi_draws(draws, d, seed + set)
     at <- .Call(C_advi_at, model, FALSE)
@@ -356,7 +370,7 @@ advi_error <- function(model, q, draws, seed, inverse, sd) {
     drop(inverse[seq_len(d), , drop = FALSE] %*% at$gradient)
   }, numeric(d))
   error <- sqrt(rowMeans(matrix(moves, d)^2, na.rm = TRUE)) / sd
-  wanted <- draws * (max(error, na.rm = TRUE) / 0.1)^2
+  wanted <- draws * (max(error, 0, na.rm = TRUE) / 0.1)^2
   list(error = error, wanted = as.integer(2 * ceiling(max(wanted, 4) / 2)))
 }
 

@@ -194,10 +194,10 @@ steps_asked <- function(em, state) {
     problem <- answer$problem
     if (is.null(problem)) problem <- own_theta_problem(answer$value, em$pattern)
     if (!is.null(problem)) return(problem_met(state, "M", "mstep", problem))
-    set_theta(unlist(answer$value, use.names = FALSE))
+    set_theta(theta_entries(answer$value))
   }
   list(e_step = e_step, m_step = m_step,
-       pack = function() to_free(em$pattern, as.double(unlist(state$theta, use.names = FALSE))),
+       pack = function() to_free(em$pattern, as.double(theta_entries(state$theta))),
        unpack = function(eta) set_theta(from_free(em$pattern, eta)))
 }
 
@@ -243,7 +243,7 @@ check_own_start <- function(climber, em) {
 }
 
 theta_words <- function(theta) {
-  enumerate(paste(own_names(theta), "=", signif_text(unlist(theta, use.names = FALSE), 4)), 6)
+  enumerate(paste(own_names(theta), "=", signif_text(theta_entries(theta), 4)), 6)
 }
 
 stop_own <- function(state, status) {
@@ -347,7 +347,7 @@ em_map_covariance <- function(fit) {
   }, ncol(directions), direction_sizes(x, directions))
   coordinates <- function(t) {
     theta <- fold(pattern, x + drop(directions %*% t))
-    qr.coef(qr(directions), unlist(f$mstep(f$estep(theta)), use.names = FALSE) - x)
+    qr.coef(qr(directions), theta_entries(f$mstep(f$estep(theta))) - x)
   }
   J <- vapply(seq_len(ncol(directions)), function(j) {
     step <- replace(numeric(ncol(directions)), j, known$steps[j])
@@ -362,7 +362,7 @@ em_map_covariance <- function(fit) {
 new_em_fit <- function(em, found, facts) {
   pattern <- em$pattern
   state <- found$state
-  x <- as.double(unlist(state$theta, use.names = FALSE))
+  x <- as.double(theta_entries(state$theta))
   parameters <- own_rows(pattern)
   directions <- free_directions(pattern$start, state$theta)
   evidence <- em_evidence(em)

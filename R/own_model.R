@@ -15,7 +15,7 @@ own_pattern <- function(start, lower, upper) {
     abort(sprintf("`start` has several parameters called %s. Give each a name of its own.",
                   quote_names(twice)), "elbo_error_argument")
   }
-  x <- as.double(unlist(start, use.names = FALSE))
+  x <- as.double(theta_entries(start))
   pattern <- list(start = start, names = names, x = x,
                   lower = own_bounds(lower, "lower", -Inf, start, names),
                   upper = own_bounds(upper, "upper", Inf, start, names))
@@ -151,7 +151,7 @@ own_theta_problem <- function(theta, pattern) {
     return(sprintf("Its theta has the names %s, where `start` has %s.", quote_names(returned, 6),
                    quote_names(expected, 6)))
   }
-  bounds_problem(pattern, unlist(theta, use.names = FALSE))
+  bounds_problem(pattern, theta_entries(theta))
 }
 
 number_problem <- function(value) {

@@ -64,6 +64,7 @@ stan_models <- list(
 stan_row <- function(name) {
   model <- own_posteriors[[name]]()
   data <- stan_models[[name]]$data(model$data)
+  if (!nzchar(rstan::rstan_options("boost_lib"))) rstan::rstan_options(boost_lib = "/usr/include")
   compiled <- rstan::stan_model(model_code = stan_models[[name]]$code)
   said <- utils::capture.output(
     seconds <- system.time(fit <- rstan::vb(compiled, data, seed = 1, refresh = 1))[["elapsed"]]

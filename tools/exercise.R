@@ -86,6 +86,30 @@ exercise_sky <- function() {
   fit_sky(image, "vb", control = control)
 }
 
+# Users' own models, whose functions are called from C: a mixture of two Poisson laws, with a
+# function that fails on the way, and a normal posterior of each family, with and without Hessian.
+exercise_own <- function() {
+  y <- c(162, 267, 271, 185, 111, 61, 27, 8, 3, 1)
+  estep <- function(t, y) {
+    first <- t[1] * dpois(0:9, t[2])
+    first / (first + (1 - t[1]) * dpois(0:9, t[3]))
+  }
+  mstep <- function(q, y) {
+    c(sum(y * q) / sum(y), sum(0:9 * y * q) / sum(y * q), sum(0:9 * y * (1 - q)) / sum(y * (1 - q)))
+  }
+  value <- function(t, y) sum(y * log(t[1] * dpois(0:9, t[2]) + (1 - t[1]) * dpois(0:9, t[3])))
+  few <- elbo_control(progress = FALSE, max_iter = 6)
+  suppressWarnings(fit_em(c(0.3, 1, 2.5), estep, mstep, value, data = y, control = few))
+  suppressWarnings(fit_em(c(0.3, 1, 2.5), estep, mstep, data = y, lower = 0, control = few))
+  try(fit_em(c(0.3, 1, 2.5), estep, function(q, y) stop("no"), data = y), silent = TRUE)
+  target <- list(par = c(a = 0, b = 0), fn = function(p) sum((p - 1:2)^2) / 2,
+                 gr = function(p) p - 1:2)
+  for (q in c("mean_field", "full", "laplace")) {
+    suppressMessages(suppressWarnings(fit_advi(target, q = q, draws = 8, control = few)))
+  }
+  suppressWarnings(fit_advi(c(target, he = function(p) diag(2)), draws = 4, control = few))
+}
+
 exercise <- function() {
   for (method in c("em", "reml")) {
     for (formula in c(y ~ x + (1 | site), y ~ x + (x | site), y ~ x)) {
@@ -117,6 +141,7 @@ exercise <- function() {
   exercise_responses()
   exercise_curves()
   exercise_sky()
+  exercise_own()
   try(fit_glmm(y ~ x + (1 | site), transform(sites, y = NA), control = control), silent = TRUE)
 }
 

@@ -73,7 +73,7 @@ test_that("bounds of every kind: lower, upper, both, none, with their Jacobians"
 test_that("the Monte Carlo error is what other seeds show", {
   density <- function(t) sum(-exp(t) + 3 * t) - sum(t)^2 / 4
   gradient <- function(t) 3 - exp(t) - sum(t) / 2
-  fits <- lapply(1:12, function(seed) {
+  fits <- lapply(1:8, function(seed) {
     fit_advi(density, c(0, 0, 0), gradient, draws = 10, control = elbo_control(seed = seed))
   })
   estimates <- vapply(fits, theta, numeric(3))
@@ -85,7 +85,7 @@ test_that("the Monte Carlo error is what other seeds show", {
 })
 
 test_that("small posteriors have the moments of their references", {
-  for (name in c("kidiq", "sblri", "sesame", "dippers", "gp")) {
+  for (name in c("kidiq", "sblri", "sesame", "dippers")) {
     model <- own_posteriors[[name]]()
     fit <- fit_posterior(model)
     table <- beside_reference(model, fit)
@@ -111,7 +111,7 @@ test_that("where a normal is not adequate the verdict says so by itself", {
 
 test_that("hierarchies and mixtures of the shared data", {
   skip_if(Sys.getenv("ELBO_TEST_LEVEL", "1") < "2", "long")
-  for (name in c("mixture", "hmm", "radon", "pump", "surgical")) {
+  for (name in c("mixture", "hmm", "gp", "radon", "pump", "surgical")) {
     model <- own_posteriors[[name]]()
     fit <- fit_posterior(model)
     table <- beside_reference(model, fit)
@@ -163,6 +163,11 @@ test_that("an infinite start is searched from, and draws are kept inside of the 
   expect_equal(c(theta(fit)), c(a = 5, b = 5), tolerance = 0.01, ignore_attr = TRUE)
   expect_error(fit_advi(function(t) -Inf, c(a = 1), gradient), "neither at `start` nor around",
                class = "elbo_error_own_model")
+})
+
+test_that("a posterior that is not proper is refused by name", {
+  expect_error(fit_advi(function(t) -t[[1]]^2 / 2, c(a = 1, b = 2), function(t) c(-t[[1]], 0)),
+               "direction of b", class = "elbo_error_unbounded")
 })
 
 test_that("loo is that of exact leave-one-out", {

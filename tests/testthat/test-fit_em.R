@@ -220,6 +220,18 @@ test_that("a map that lowers the likelihood is stopped where it does", {
   expect_lt(em$log_evidence(after, em$data), em$log_evidence(error$theta, em$data))
 })
 
+test_that("theta may be a matrix", {
+  states <- c(1, 1, 2, 1, 2, 2, 2, 1, 1, 2)
+  counts <- unclass(table(states[-10], states[-1]))
+  fit <- fit_em(matrix(0.5, 2, 2), function(theta) theta,
+                function(q) matrix(counts / rowSums(counts), 2),
+                function(theta) sum(counts * log(theta)))
+  expect_equal(theta(fit, as_start = TRUE), matrix(counts / rowSums(counts), 2))
+  expect_identical(names(theta(fit))[3], "theta[1,2]")
+  # Each row a binomial share.
+  expect_equal(vcov(fit)[[1]], prod(counts[1, ]) / sum(counts[1, ])^3, tolerance = 1e-4)
+})
+
 test_that("arguments are checked", {
   em <- em_gallery$linkage
   refused <- function(...) {
