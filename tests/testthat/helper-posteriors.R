@@ -262,7 +262,7 @@ own_posteriors$surgical <- function() {
            sigma = t$sigma * sum(a^2) - 12 / t$sigma - 1.002 / t$sigma + 0.002 / t$sigma^3)
     },
     derived = function(t) {
-      c(stats::setNames(t$b, sprintf("b[%d]", 1:12)), mu = t$mu, sigma = t$sigma)
+      c(stats::setNames(plogis(t$b), sprintf("p[%d]", 1:12)), mu = t$mu, sigma = t$sigma)
     },
     reference = reference_of("posteriordb", "surgical_data_mcmc.csv")
   )
