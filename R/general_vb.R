@@ -8,6 +8,9 @@
 # `moves`, how u's mean moves with it, so that
 #
 #   cov(u_g, u_h) = moves_g shared moves_h' + [g = h] own_g,   cov(u_g, shared) = moves_g shared.
+#
+# Of several factors `shared` is of (beta, eta), by differences of q at its best, and what levels
+# have given these is q's.
 
 ascend_general_vb <- function(design, held, prior, factorization, control) {
   answer <- ascend_general(design, held, "vb", control, function(design, held) {
@@ -18,9 +21,10 @@ ascend_general_vb <- function(design, held, prior, factorization, control) {
 }
 
 # What is not built yet.
-check_general_vb <- function(design, held, refuse) {
-  if (is_crossed(design)) {
-    refuse("several grouping factors have no `method` = \"vb\" yet", "Use \"em\".")
+check_general_vb <- function(design, held, factorization, refuse) {
+  if (is_crossed(design) && factorization == "by_factor") {
+    refuse("`factorization` = \"by_factor\" is not built yet",
+           "Use \"structured\" or \"mean_field\".")
   }
   if (any(held$block %in% own_blocks)) {
     refuse("`method` = \"vb\" is not built yet", "Use \"em\".")
@@ -107,10 +111,12 @@ general_vb_information <- function(result, natural, parameters) {
   response[unknown, ] <- response[, unknown] <- NA
   mean_field[unknown, ] <- mean_field[, unknown] <- NA
   dimnames(response) <- dimnames(mean_field) <- list(parameters$name, parameters$name)
+  crossed <- !is.null(result$latent)
+  levels <- if (crossed) lapply(result$latent, function(f) list(own_cov = f$cov, moves = f$moves))
+            else list(result[c("own_cov", "moves")])
   list(linear_response = response, mean_field = mean_field, cov = result$shared, slope = slope,
-       eta_cov = result$shared[eta, eta, drop = FALSE], own_cov = result$own_cov,
-       moves = result$moves, df_cov = natural$df_cov, eta = eta,
-       free_beta = free_beta, q_beta_cov = result$q_beta_cov)
+       eta_cov = result$shared[eta, eta, drop = FALSE], levels = levels, df_cov = natural$df_cov,
+       eta = eta, free_beta = free_beta, q_beta_cov = result$q_beta_cov)
 }
 
 # ---- answers -----------------------------------------------------------------------------
@@ -127,13 +133,18 @@ integrated_words.elbo_general_vb <- function(fit) integrated_words.elbo_glmm(fit
 #' @exportS3Method
 objective_words.elbo_general_vb <- function(fit) objective_words.elbo_fit(fit)
 
-# Covariances of u by linear response (q x q x m), or as q has them.
+# Covariances of u (q x q x m), of each factor, by linear response or as q has them. Of several
+# factors what is known given the scales is q's.
 general_vb_latent_cov <- function(fit, type = "linear_response") {
   info <- information_of(fit)
-  exact <- type == "linear_response"
-  cov <- if (exact) info$own_cov else moments_of(fit)$cov
-  by <- if (exact) info$moves else moments_of(fit)$gain
-  shared <- if (exact) info$cov else info$q_beta_cov
+  if (type == "linear_response") {
+    return(lapply(info$levels, function(f) with_moves(f$own_cov, f$moves, info$cov)))
+  }
+  lapply(unname(latent_parts(fit)), function(f) with_moves(f$cov, f$gain, info$q_beta_cov))
+}
+
+# cov_g + by_g shared by_g' of each level.
+with_moves <- function(cov, by, shared) {
   if (length(cov) == 0) return(cov)
   q <- dim(cov)[1]
   for (j in seq_len(q)) {
@@ -145,13 +156,16 @@ general_vb_latent_cov <- function(fit, type = "linear_response") {
   cov
 }
 
+# m x q, of several factors a list.
 general_vb_latent_sd <- function(fit, type) {
   types <- c("linear_response", "mean_field")
   type <- check_choice(if (is.null(type)) types else type, "type", types)
-  cov <- general_vb_latent_cov(fit, type)
-  sd <- 0 * moments_of(fit)$mean
-  for (j in seq_len(ncol(sd))) sd[, j] <- sqrt(cov[j, j, ])
-  sd
+  sds <- Map(function(part, cov) {
+    sd <- 0 * part$mean
+    for (j in seq_len(ncol(sd))) sd[, j] <- sqrt(cov[j, j, ])
+    sd
+  }, unname(latent_parts(fit)), general_vb_latent_cov(fit, type)[seq_along(latent_parts(fit))])
+  if (is_crossed(design_of(fit)) || length(sds) == 0) sds else sds[[1]]
 }
 
 # At eta, q(beta, u) at its best there: as C_general_vb_at answers.
@@ -185,6 +199,7 @@ elbo.elbo_general_vb <- function(object, theta = NULL, q = NULL, ...) {
 # E_q[log p(y, beta, u, Sigma) - log q] at a q as variational() returns it: as in vb_elbo.R, but
 # for the rows, whose predictor is normal under q.
 general_variational_elbo <- function(fit, q) {
+  not_for_crossed(fit, "elbo() at another q")
   check_variational(q, fit)
   normal <- normal_factor_of(q, fit)
   Sigma <- factors_of(fit)$S

@@ -13,6 +13,10 @@ general_vb_check_size <- c(rows = 3e4, draws = 1e8)
 posterior_verdict.elbo_general_vb <- function(fit, always = FALSE) {
   free <- !parameters_of(fit)$fixed
   if (!any(free)) return(no_verdict("No parameter is free."))
+  if (is_crossed(design_of(fit))) {
+    return(no_verdict(paste("Linear response not checked: with several grouping factors the exact",
+                            "posterior is not known.")))
+  }
   nodes <- nodes_to_check(fit)
   cost <- nobs(fit) * nodes^ncol(design_of(fit)$Z)
   if (!always && cost > general_vb_check_size[["rows"]]) {

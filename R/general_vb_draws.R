@@ -15,14 +15,15 @@ general_response_draws <- function(fit, n, latent) {
   move[, !is_beta] <- move[, !is_beta] + normal_draws(n, rest)
   sd <- sqrt(diag(info$linear_response))[free]
   list(theta = bent_theta(fit, move, free, sd),
-       latent = if (latent) list(general_latent_draws(fit, shared)), curves = NULL)
+       latent = if (latent) general_latent_draws(fit, shared), curves = NULL)
 }
 
-# m x q x n.
+# m x q x n of each factor; levels of several are drawn apart given what they share.
 general_latent_draws <- function(fit, shared) {
-  info <- information_of(fit)
-  part <- list(mean = moments_of(fit)$mean, cov = info$own_cov)
-  subtract_moves(latent_noise(part, nrow(shared)), -info$moves, shared)
+  Map(function(part, of) {
+    noise <- latent_noise(list(mean = part$mean, cov = of$own_cov), nrow(shared))
+    subtract_moves(noise, -of$moves, shared)
+  }, unname(latent_parts(fit)), information_of(fit)$levels[seq_along(latent_parts(fit))])
 }
 
 # ---- what is predicted -------------------------------------------------------------------

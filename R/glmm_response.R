@@ -12,7 +12,7 @@ is_gaussian <- function(fit) is_gaussian_family(family(fit))
 # ---- before any work ---------------------------------------------------------------------
 
 fit_general <- function(design, held, method, prior, family, factorization, control) {
-  check_general(design, held, method, prior, family, control$quadrature)
+  check_general(design, held, method, prior, family, factorization, control$quadrature)
   if (method == "vb") return(ascend_general_vb(design, held, prior, factorization, control))
   check_separated(design, held, prior)
   answer <- ascend_general(design, held, method, control, function(design, held) {
@@ -23,7 +23,7 @@ fit_general <- function(design, held, method, prior, family, factorization, cont
 }
 
 # What these models do not do, or not yet.
-check_general <- function(design, held, method, prior, family, nodes) {
+check_general <- function(design, held, method, prior, family, factorization, nodes) {
   refuse <- function(what, remedy, class = "elbo_error_not_available") {
     abort(c(sprintf("With %s(%s) %s.", family$family, family$link, what), remedy), class)
   }
@@ -31,9 +31,9 @@ check_general <- function(design, held, method, prior, family, nodes) {
     refuse("there is no restricted likelihood: coefficients cannot be integrated exactly",
            "Use method = \"em\".", "elbo_error_argument")
   }
-  if (method == "vb") check_general_vb(design, held, refuse)
+  if (method == "vb") check_general_vb(design, held, factorization, refuse)
   if (method == "joint") check_joint(design, held[!vanishes_at_zero(prior, design, held), ])
-  if (is_crossed(design) && !is.null(nodes) && nodes > 1) {
+  if (is_crossed(design) && method != "vb" && !is.null(nodes) && nodes > 1) {
     refuse("several grouping factors are integrated by Laplace's method, without quadrature",
            "Leave `quadrature` out, or keep one factor.")
   }

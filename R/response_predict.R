@@ -37,7 +37,8 @@ why_no_errors <- function(object, type, latent) {
   }
   by_laplace <- is_crossed(design_of(object)) || (is_laplace(object) && has_groups(object))
   if (!latent || !by_laplace) return()
-  c("Under Laplace's method predictions for known groups come without standard errors.",
+  c(sprintf("%s predictions for known groups come without standard errors.",
+            if (is_laplace(object)) "Under Laplace's method" else "With several grouping factors"),
     "Use re.form = NA for the population.")
 }
 
@@ -72,8 +73,8 @@ predictor_variance <- function(fit, data, group) {
   slopes <- cbind(X, matrix(0, nrow(X), nrow(V) - ncol(X)))
   if (is.null(group)) return(quadratic_rows(slopes, V))
   vb <- method_of(fit) == "vb"
-  moves <- if (vb) information_of(fit)$moves else general_at(fit, theta(fit))$moves
-  given <- if (vb) list(information_of(fit)$own_cov) else marginal_latent_cov(fit)
+  moves <- if (vb) information_of(fit)$levels[[1]]$moves else general_at(fit, theta(fit))$moves
+  given <- if (vb) list(information_of(fit)$levels[[1]]$own_cov) else marginal_latent_cov(fit)
   slopes <- slopes + latent_rows(row_random(fit, data), moves, group)
   quadratic_rows(slopes, V) + latent_variance(fit, data, group, given)
 }

@@ -136,7 +136,7 @@ latent_variance <- function(fit, data, group = NULL, cov = marginal_latent_cov(f
 
 # Posterior covariances of the levels of each factor.
 marginal_latent_cov <- function(fit) {
-  if (method_of(fit) == "vb") list(general_vb_latent_cov(fit))
+  if (method_of(fit) == "vb") general_vb_latent_cov(fit)
   else lapply(latent_parts(fit), `[[`, "cov")
 }
 

@@ -4,8 +4,8 @@
 #
 # Models: surgical and lsat, whose reference runs are in ../shared/data; epil, GLMM_Poisson and a
 # crossed binomial (items and students), against the sampler below; and a simulated data set of the
-# size of the lecture's (61,895 rows, 5,000 groups, 5 coefficients, rare events), with joint MAP, em,
-# vb by linear response and by mean field, and the sampler. The sampler shares nothing with the
+# size of the lecture's (61,895 rows, 5,000 groups, 5 coefficients, rare events), with joint MAP,
+# em, vb by linear response and by mean field, and the sampler. The sampler shares nothing with the
 # package but the model: random walks of u, beta and log sd, exact shifts between an intercept and
 # the effects of a factor, and scalings of effects and sd together.
 #
@@ -24,105 +24,135 @@ shared <- function(...) utils::read.csv(file.path(data_directory, ...))
 
 # Random intercepts of factors `groups` (a list), X, counts y of `size` (NULL: Poisson); beta ~
 # N(0, beta_sd^2), log_prior(sd) of each sd. Chains start at beta, sd and random effects of zero;
-# V: a covariance near that of beta.
-sample_posterior <- function(y, size, X, groups, log_prior, beta_sd, beta, sd, V, iterations,
-                             offset = 0) {
+# V: a covariance near that of beta. The state is an environment that the moves change.
+new_chain <- function(y, size, X, groups, log_prior, beta_sd, beta, sd, V, offset = 0) {
+  s <- new.env()
   poisson <- is.null(size)
-  log_density <- function(x) if (poisson) y * x - exp(x) else {
-    y * x - size * (pmax(x, 0) + log1p(exp(-abs(x))))
+  s$log_density <- function(x) {
+    if (poisson) y * x - exp(x) else y * x - size * (pmax(x, 0) + log1p(exp(-abs(x))))
   }
-  curvature <- function(x) if (poisson) exp(x) else size * plogis(x) * plogis(-x)
-  index <- lapply(groups, as.integer)
-  m <- vapply(groups, nlevels, 0L)
-  u <- lapply(m, numeric)
-  by_level <- function(value, f) {
-    out <- numeric(m[f])
-    sums <- rowsum(value, index[[f]])
+  s$curvature <- function(x) if (poisson) exp(x) else size * plogis(x) * plogis(-x)
+  s$index <- lapply(groups, as.integer)
+  s$m <- vapply(groups, nlevels, 0L)
+  s$by_level <- function(value, f) {
+    out <- numeric(s$m[f])
+    sums <- rowsum(value, s$index[[f]])
     out[as.integer(rownames(sums))] <- sums
     out
   }
+  list2env(list(X = X, log_prior = log_prior, beta_sd = beta_sd, beta = beta, sd = sd), s)
+  s$u <- lapply(s$m, numeric)
+  s$x <- drop(X %*% beta) + offset
+  s$current <- s$log_density(s$x)
   p <- ncol(X)
-  x <- drop(X %*% beta) + offset
-  root <- chol(solve(crossprod(X * sqrt(curvature(x))) + diag(1 / beta_sd^2, p)))
-  wide <- chol(V)
-  centre <- lapply(seq_along(m), function(f) {
-    vapply(seq_len(p), function(j) by_level(X[, j], f) / tabulate(index[[f]], m[f]), numeric(m[f]))
+  factors <- seq_along(s$m)
+  s$root <- chol(solve(crossprod(X * sqrt(s$curvature(s$x))) + diag(1 / beta_sd^2, p)))
+  s$wide <- chol(V)
+  s$centre <- lapply(factors, function(f) {
+    vapply(seq_len(p), function(j) s$by_level(X[, j], f) / tabulate(s$index[[f]], s$m[f]),
+           numeric(s$m[f]))
   })
-  width <- list(beta = rep(2.4 / sqrt(p), 1 + length(m)), u = 2.4, sd = rep(0.3, length(m)),
-                scale = rep(0.1, length(m)))
-  current <- log_density(x)
-  info <- lapply(seq_along(m), function(f) by_level(curvature(x), f))
-  keep <- matrix(0, iterations, p + length(m))
-  moments <- lapply(m, function(k) matrix(0, k, 2))
-  warm <- iterations %/% 5
-  adapt <- function(w, accepted, target, i) w * exp((accepted - target) / sqrt(i))
-  for (i in seq_len(warm + iterations)) {
-    adapting <- i <= warm
-    if (i %in% c(50, 200, warm %/% 2)) {
-      info <- lapply(seq_along(m), function(f) by_level(curvature(x), f))
-    }
-    for (f in seq_along(m)) {
-      step <- width$u / sqrt(info[[f]] + 1 / sd[f]^2) * rnorm(m[f])
-      to <- x + step[index[[f]]]
-      proposed <- log_density(to)
-      ratio <- by_level(proposed - current, f) - ((u[[f]] + step)^2 - u[[f]]^2) / (2 * sd[f]^2)
-      yes <- log(runif(m[f])) < ratio
-      if (adapting) width$u <- adapt(width$u, mean(yes), 0.4, i)
-      u[[f]][yes] <- u[[f]][yes] + step[yes]
-      rows <- yes[index[[f]]]
-      x[rows] <- to[rows]
-      current[rows] <- proposed[rows]
-      # beta_0 + d, u - d leaves the predictor as it is.
-      precision <- m[f] / sd[f]^2 + 1 / beta_sd[1]^2
-      d <- (sum(u[[f]]) / sd[f]^2 - beta[1] / beta_sd[1]^2) / precision + rnorm(1) / sqrt(precision)
-      beta[1] <- beta[1] + d
-      u[[f]] <- u[[f]] - d
-      # The sd given u, and the sd with u in its units.
-      square <- sum(u[[f]]^2)
-      target <- function(s) log_prior(s) + (1 - m[f]) * log(s) - square / (2 * s^2)
-      for (k in 1:3) {
-        s <- sd[f] * exp(width$sd[f] * rnorm(1))
-        yes <- log(runif(1)) < target(s) - target(sd[f])
-        if (adapting) width$sd[f] <- adapt(width$sd[f], yes, 0.4, i)
-        if (yes) sd[f] <- s
-      }
-      factor <- exp(width$scale[f] * rnorm(1))
-      to <- x + (factor - 1) * u[[f]][index[[f]]]
-      proposed <- log_density(to)
-      ratio <- sum(proposed - current) + log_prior(factor * sd[f]) - log_prior(sd[f]) + log(factor)
-      yes <- log(runif(1)) < ratio
-      if (adapting) width$scale[f] <- adapt(width$scale[f], yes, 0.4, i)
-      if (yes) {
-        u[[f]] <- factor * u[[f]]
-        sd[f] <- factor * sd[f]
-        x <- to
-        current <- proposed
-      }
-    }
-    # beta alone, and with the effects of a factor giving way: u - (mean of x in the level) d.
-    for (f in 0:length(m)) {
-      step <- width$beta[f + 1] * drop(rnorm(p) %*% (if (f == 0) root else wide))
-      back <- if (f > 0) drop(centre[[f]] %*% step) else 0
-      to <- x + drop(X %*% step) - (if (f > 0) back[index[[f]]] else 0)
-      proposed <- log_density(to)
-      ratio <- sum(proposed - current) - sum(((beta + step)^2 - beta^2) / (2 * beta_sd^2))
-      if (f > 0) ratio <- ratio - sum((u[[f]] - back)^2 - u[[f]]^2) / (2 * sd[f]^2)
-      yes <- log(runif(1)) < ratio
-      if (adapting) width$beta[f + 1] <- adapt(width$beta[f + 1], yes, 0.3, i)
-      if (yes) {
-        beta <- beta + step
-        if (f > 0) u[[f]] <- u[[f]] - back
-        x <- to
-        current <- proposed
-      }
-    }
-    if (adapting) next
-    keep[i - warm, ] <- c(beta, sd)
-    for (f in seq_along(m)) moments[[f]] <- moments[[f]] + cbind(u[[f]], u[[f]]^2)
+  s$width <- list(beta = rep(2.4 / sqrt(p), 1 + length(factors)), u = rep(2.4, length(factors)),
+                  sd = rep(0.3, length(factors)), scale = rep(0.1, length(factors)))
+  s
+}
+
+# Widths of steps move towards these shares of accepted ones while the chain warms up.
+adapt <- function(s, name, f, accepted, target, i) {
+  if (i <= s$warm) s$width[[name]][f] <- s$width[[name]][f] * exp((accepted - target) / sqrt(i))
+}
+
+move_effects <- function(s, f, i) {
+  step <- s$width$u[f] / sqrt(s$info[[f]] + 1 / s$sd[f]^2) * rnorm(s$m[f])
+  to <- s$x + step[s$index[[f]]]
+  proposed <- s$log_density(to)
+  u <- s$u[[f]]
+  ratio <- s$by_level(proposed - s$current, f) - ((u + step)^2 - u^2) / (2 * s$sd[f]^2)
+  yes <- log(runif(s$m[f])) < ratio
+  adapt(s, "u", f, mean(yes), 0.4, i)
+  s$u[[f]][yes] <- u[yes] + step[yes]
+  rows <- yes[s$index[[f]]]
+  s$x[rows] <- to[rows]
+  s$current[rows] <- proposed[rows]
+}
+
+# beta_0 + d, u - d leaves the predictor as it is.
+move_shift <- function(s, f) {
+  precision <- s$m[f] / s$sd[f]^2 + 1 / s$beta_sd[1]^2
+  mean <- (sum(s$u[[f]]) / s$sd[f]^2 - s$beta[1] / s$beta_sd[1]^2) / precision
+  d <- mean + rnorm(1) / sqrt(precision)
+  s$beta[1] <- s$beta[1] + d
+  s$u[[f]] <- s$u[[f]] - d
+}
+
+move_sd <- function(s, f, i) {
+  square <- sum(s$u[[f]]^2)
+  target <- function(sd) s$log_prior(sd) + (1 - s$m[f]) * log(sd) - square / (2 * sd^2)
+  for (k in 1:3) {
+    to <- s$sd[f] * exp(s$width$sd[f] * rnorm(1))
+    yes <- log(runif(1)) < target(to) - target(s$sd[f])
+    adapt(s, "sd", f, yes, 0.4, i)
+    if (yes) s$sd[f] <- to
   }
-  latent <- lapply(moments, function(s) {
-    mean <- s[, 1] / iterations
-    data.frame(mean = mean, sd = sqrt(s[, 2] / iterations - mean^2))
+}
+
+# The sd with u in its units.
+move_scale <- function(s, f, i) {
+  factor <- exp(s$width$scale[f] * rnorm(1))
+  to <- s$x + (factor - 1) * s$u[[f]][s$index[[f]]]
+  proposed <- s$log_density(to)
+  ratio <- sum(proposed - s$current) + s$log_prior(factor * s$sd[f]) - s$log_prior(s$sd[f]) +
+    log(factor)
+  yes <- log(runif(1)) < ratio
+  adapt(s, "scale", f, yes, 0.4, i)
+  if (!yes) return()
+  s$u[[f]] <- factor * s$u[[f]]
+  s$sd[f] <- factor * s$sd[f]
+  s$x <- to
+  s$current <- proposed
+}
+
+# beta alone (f 0), or with the effects of a factor giving way: u - (mean of x in the level) d.
+move_beta <- function(s, f, i) {
+  step <- s$width$beta[f + 1] * drop(rnorm(ncol(s$X)) %*% (if (f == 0) s$root else s$wide))
+  back <- if (f > 0) drop(s$centre[[f]] %*% step) else 0
+  to <- s$x + drop(s$X %*% step) - (if (f > 0) back[s$index[[f]]] else 0)
+  proposed <- s$log_density(to)
+  ratio <- sum(proposed - s$current) - sum(((s$beta + step)^2 - s$beta^2) / (2 * s$beta_sd^2))
+  if (f > 0) ratio <- ratio - sum((s$u[[f]] - back)^2 - s$u[[f]]^2) / (2 * s$sd[f]^2)
+  yes <- log(runif(1)) < ratio
+  adapt(s, "beta", f + 1, yes, 0.3, i)
+  if (!yes) return()
+  s$beta <- s$beta + step
+  if (f > 0) s$u[[f]] <- s$u[[f]] - back
+  s$x <- to
+  s$current <- proposed
+}
+
+# Draws of (beta, sd), a fifth as many before them, and moments of the effects.
+sample_posterior <- function(s, iterations) {
+  factors <- seq_along(s$m)
+  keep <- matrix(0, iterations, length(s$beta) + length(factors))
+  moments <- lapply(s$m, function(k) matrix(0, k, 2))
+  s$warm <- iterations %/% 5
+  for (i in seq_len(s$warm + iterations)) {
+    if (i %in% c(1, 50, 200, s$warm %/% 2)) {
+      s$info <- lapply(factors, function(f) s$by_level(s$curvature(s$x), f))
+    }
+    for (f in factors) {
+      move_effects(s, f, i)
+      move_shift(s, f)
+      move_sd(s, f, i)
+      move_scale(s, f, i)
+    }
+    for (f in c(0, factors)) move_beta(s, f, i)
+    if (i <= s$warm) next
+    keep[i - s$warm, ] <- c(s$beta, s$sd)
+    for (f in factors) moments[[f]] <- moments[[f]] + cbind(s$u[[f]], s$u[[f]]^2)
+  }
+  latent <- lapply(moments, function(sums) {
+    mean <- sums[, 1] / iterations
+    data.frame(mean = mean, sd = sqrt(sums[, 2] / iterations - mean^2))
   })
   list(draws = keep, latent = latent)
 }
@@ -143,14 +173,16 @@ default_sd_prior <- function(fit) {
   half_t(said$df, said$scale)
 }
 
+sds <- function(fit, type) unname(sqrt(diag(vcov(fit, full = TRUE, type = type))))
+
 compare <- function(model, fit, exact) {
   theta <- c(theta(fit))
   check <- convergence(fit)
   data.frame(model = model, parameter = names(theta(fit)), exact_mean = exact$mean,
              exact_sd = exact$sd, mc_error = exact$mc_error, vb_mean = unname(theta),
              mean_shift = (unname(theta) - exact$mean) / exact$sd,
-             linear_response = unname(sqrt(diag(vcov(fit, full = TRUE)))) / exact$sd,
-             mean_field = unname(sqrt(diag(vcov(fit, full = TRUE, type = "mean_field")))) / exact$sd,
+             linear_response = sds(fit, "linear_response") / exact$sd,
+             mean_field = sds(fit, "mean_field") / exact$sd,
              khat = check$khat, trusted = check$trusted)
 }
 
@@ -194,9 +226,11 @@ against_sampler <- function(model, fit, y, size, groups, sd_prior, offset = 0) {
   said <- lapply(fit$priors$stated[fit$parameters$block == "beta"], `[[`, "parameters")
   X <- model.matrix(fit)
   mean <- vapply(said, `[[`, 0, "mean")
-  chain <- sample_posterior(y, size, X, groups, sd_prior, vapply(said, `[[`, 0, "sd"),
-                            unname(coef(fit)) - mean, unname(theta(fit)[fit$parameters$block == "sd"]),
-                            fitted_covariance(fit), iterations, offset + drop(X %*% mean))
+  sd <- unname(theta(fit)[fit$parameters$block == "sd"])
+  start <- new_chain(y, size, X, groups, sd_prior, vapply(said, `[[`, 0, "sd"),
+                     unname(coef(fit)) - mean, sd, fitted_covariance(fit),
+                     offset + drop(X %*% mean))
+  chain <- sample_posterior(start, iterations)
   chain$draws[, seq_along(mean)] <- chain$draws[, seq_along(mean)] + rep(mean, each = iterations)
   list(row = compare(model, fit, chain_summary(chain$draws)), latent = chain$latent)
 }
@@ -218,6 +252,18 @@ if (run("GLMM_Poisson")) {
   set.seed(1)
   rows$GLMM_Poisson <- against_sampler("GLMM_Poisson", fit, d$C, NULL, list(d$row),
                                        default_sd_prior(fit))$row
+}
+
+if (run("crossed")) {
+  set.seed(7)
+  d <- expand.grid(student = factor(1:100), item = factor(1:30))
+  d$x <- stats::rnorm(nrow(d))
+  d$y <- stats::rbinom(nrow(d), 1, stats::plogis(0.3 + 0.5 * d$x + stats::rnorm(100)[d$student] +
+                                                   0.7 * stats::rnorm(30)[d$item]))
+  fit <- fit_glmm(y ~ x + (1 | student) + (1 | item), d, binomial(), method = "vb")
+  set.seed(1)
+  rows$crossed <- against_sampler("crossed", fit, d$y, rep(1, nrow(d)), list(d$student, d$item),
+                                  default_sd_prior(fit))$row
 }
 
 # ---- the lecture's size ------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include "general/fit.h"
 #include "general/parameters.h"
 #include "general/vb.h"
+#include "general/vb_crossed.h"
 #include "general/vb_groups.h"
 #include "general/vb_hessian.h"
 #include "general/vb_scales.h"
@@ -107,6 +108,109 @@ static void add_response(call_list *out, vb_work *w) {
   }
 }
 
+/* ---- several factors ------------------------------------------------------------------------- */
+
+/* Derivatives by differences: of what vb_n_state() says, by eta and by tilts, and from them the
+ * covariance E of eta, that of beta given eta, C, and how beta moves with eta, D (p x n_eta). */
+typedef struct {
+  double *by_eta, *by_tilt, *E, *C, *D;
+} crossed_response;
+
+static crossed_response find_response(vb_work *w) {
+  const int n = vb_n_state(w), p = w->general.par.p, k = w->general.par.n_eta;
+  const size_t N = (size_t)n;
+  const crossed_response r = {doubles(N * (size_t)k), doubles(N * (size_t)p), doubles(square(k)),
+                              doubles(square(p)), doubles((size_t)(p * k))};
+  int known = 1;
+  for (int e = 0; e < k; e++)
+    known &= vb_difference_by_eta(w, e, r.by_eta + N * (size_t)e) == ELBO_OK;
+  for (int j = 0; j < p; j++)
+    known &= vb_difference_by_tilt(w, j, r.by_tilt + N * (size_t)j) == ELBO_OK;
+  for (int a = 0; a < k; a++)
+    for (int b = 0; b < k; b++)
+      r.E[a + k * b] = -0.5 * (r.by_eta[a + n * b] + r.by_eta[b + n * a]);
+  known = known &&
+          (k == 0 || (la_chol(r.E, k) == ELBO_OK && la_inverse_from_chol(r.E, k) == ELBO_OK));
+  for (int e = 0; e < k * k && !known; e++) r.E[e] = NA_REAL; /* no maximum yet */
+  for (int i = 0; i < p; i++) {
+    for (int e = 0; e < k; e++) r.D[i + p * e] = r.by_eta[k + i + n * e];
+    for (int j = 0; j < p; j++)
+      r.C[i + p * j] = 0.5 * (r.by_tilt[k + i + n * j] + r.by_tilt[k + j + n * i]);
+  }
+  return r;
+}
+
+/* As add_response() has it, of (beta, eta) alone. */
+static void add_crossed_shared(call_list *out, const vb_work *w, const crossed_response *r) {
+  const int p = w->general.par.p, k = w->general.par.n_eta, n = p + k, d[2] = {n, n};
+  double *to = call_list_doubles(out, "shared", d, 2), *C = doubles(square(p));
+  double *TD = doubles((size_t)(p * k)), *half = doubles((size_t)(p * larger(p, k)));
+  const double *T = beta_units(w);
+  la_multiply(T, r->C, p, p, p, half);
+  la_multiply_t(half, T, p, p, p, C);
+  la_multiply(T, r->D, p, p, k, TD);
+  la_multiply(TD, r->E, p, k, k, half);
+  for (int j = 0; j < k; j++) {
+    for (int i = 0; i < p; i++) to[i + n * (p + j)] = to[p + j + n * i] = half[i + p * j];
+    for (int i = 0; i < k; i++) to[p + i + n * (p + j)] = r->E[i + k * j];
+  }
+  for (int i = 0; i < p; i++)
+    for (int j = 0; j < p; j++) {
+      to[i + n * j] = C[i + p * j];
+      for (int e = 0; e < k; e++) to[i + n * j] += half[i + p * e] * TD[j + p * e];
+    }
+}
+
+/* Of each factor means (m x k), covariances given the scales and beta (k x k x m), minus how means
+ * move with beta (k x p x m), and with (beta, eta), `moves` (response NULL: not told). */
+static void add_crossed_latent(call_list *out, const vb_work *w, const crossed_response *r) {
+  const general_crossed *c = w->general.crossed;
+  const int p = w->general.par.p, n_eta = w->general.par.n_eta, n = vb_n_state(w);
+  SEXP latent = PROTECT(Rf_allocVector(VECSXP, c->n_factor));
+  double mu[GENERAL_MAX_TERMS], *G = doubles((size_t)(GENERAL_MAX_TERMS * p));
+  double *GR = doubles((size_t)(GENERAL_MAX_TERMS * p));
+  for (int f = 0, before = 0; f < c->n_factor; f++) {
+    const int k = c->first[f + 1] - c->first[f], m = c->n_unit[f];
+    const int d_m[2] = {m, k}, d_c[3] = {k, k, m}, d_g[3] = {k, p, m}, d_b[3] = {k, p + n_eta, m};
+    const double *z = w->general.par.z_scale + c->first[f];
+    call_list one = call_list_new(4);
+    double *mean = call_list_doubles(&one, "mean", d_m, 2);
+    double *cov = call_list_doubles(&one, "cov", d_c, 3);
+    double *gain = call_list_doubles(&one, "gain", d_g, 3);
+    double *moves = r ? call_list_doubles(&one, "moves", d_b, 3) : NULL;
+    for (int g = 0; g < m; g++, before += k) {
+      vb_crossed_level(w, f, g, mu, cov, G);
+      la_multiply(G, w->general.par.R, k, p, p, GR);
+      for (int a = 0; a < k; a++) mean[g + (size_t)m * (size_t)a] = z[a] * mu[a];
+      for (int e = 0; e < k * k; e++) *cov++ *= z[e % k] * z[e / k];
+      for (int e = 0; e < k * p; e++) {
+        *gain++ = -z[e % k] * GR[e];
+        if (r) *moves++ = z[e % k] * GR[e];
+      }
+      for (int e = 0; e < k * n_eta && r; e++) {
+        const int a = e % k, j = e / k;
+        double move = r->by_eta[(size_t)(n_eta + p + before + a) + (size_t)n * (size_t)j];
+        for (int i = 0; i < p; i++) move -= G[a + k * i] * r->D[i + p * j];
+        *moves++ = z[a] * move;
+      }
+    }
+    SET_VECTOR_ELT(latent, f, one.list);
+    UNPROTECT(2);
+  }
+  call_list_add(out, "latent", latent);
+  UNPROTECT(1);
+}
+
+static void add_crossed(call_list *out, vb_work *w) {
+  const crossed_response response = find_response(w);
+  double value;
+  if (vb_model(w).objective.value(w, &value) != ELBO_OK)
+    Rf_error("internal error: no value at an optimum");
+  add_estimates(out, w);
+  add_crossed_shared(out, w, &response);
+  add_crossed_latent(out, w, &response);
+}
+
 /* ---- entries --------------------------------------------------------------------------------- */
 
 static elbo_status open_model(SEXP model, int threads, const elbo_memory *memory, vb_work *w) {
@@ -152,9 +256,13 @@ SEXP call_general_vb(SEXP model, SEXP control, SEXP progress) {
   call_list_int(&out, "status", status);
   if (status >= 0) {
     call_list_result(&out, &result);
-    add_estimates(&out, &w);
-    add_latent(&out, &w);
-    add_response(&out, &w);
+    if (w.crossed) {
+      add_crossed(&out, &w);
+    } else {
+      add_estimates(&out, &w);
+      add_latent(&out, &w);
+      add_response(&out, &w);
+    }
     call_list_int(&out, "nodes", w.rule.each);
     call_list_double(&out, "accuracy", w.accuracy);
   }
@@ -182,7 +290,10 @@ SEXP call_general_vb_at(SEXP model, SEXP at) {
     if (shape.objective.gradient(&w, call_list_doubles(&out, "score", &n_eta, 1)) != ELBO_OK)
       Rf_error("internal error: no slope");
     add_estimates(&out, &w);
-    add_latent(&out, &w);
+    if (w.crossed)
+      add_crossed_latent(&out, &w, NULL);
+    else
+      add_latent(&out, &w);
   }
   UNPROTECT(2);
   return out.list;

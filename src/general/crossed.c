@@ -387,6 +387,33 @@ elbo_status general_crossed_evaluate(general_crossed *c, const general_rows *row
   return ELBO_OK;
 }
 
+/* ---- for other weights of the rows (vb_crossed.c) -------------------------------------------- */
+
+void general_crossed_roots(general_crossed *c, const general_rows *rows, const general_point *at) {
+  set_roots(c, rows, at);
+}
+
+elbo_status general_crossed_factor(general_crossed *c, int n_row, const double *weight) {
+  for (int i = 0; i < n_row; i++) c->xx[i] = -weight[i];
+  return factor(c, n_row, &c->log_det);
+}
+
+void general_crossed_invert(general_crossed *c, int n_row) { invert(c, n_row); }
+
+void general_crossed_solve(const general_crossed *c, int k, double *R) {
+  blocked_forward(&c->H, k, R);
+  blocked_backward(&c->H, k, R);
+}
+
+double general_crossed_along(const general_crossed *c, int i, const double *v) {
+  return along(c, i, v);
+}
+
+void general_crossed_add_rows(const general_crossed *c, int n_row, const double *weight,
+                              double *out) {
+  add_rows(c, n_row, weight, out);
+}
+
 void general_crossed_normal(const general_crossed *c, const general_rows *rows, double *x,
                             double *sd, double *rest) {
   double trace = 0.0;

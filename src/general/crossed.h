@@ -36,5 +36,15 @@ void general_crossed_normal(const general_crossed *c, const general_rows *rows, 
 /* Of level g of factor f, k its terms: mode of v (k) and its covariance (k x k), after an
  * evaluation to the first order. */
 void general_crossed_level(const general_crossed *c, int f, int g, double *mode, double *cov);
+/* The same matrix with other weights in place of -f'': the rows a_i of a point; H and its root;
+ * H^{-1} where H has entries, and the variances `spread`; H^{-1} R for R (n x k, by row); a_i'v;
+ * out += sum_i weight_i a_i. */
+void general_crossed_roots(general_crossed *c, const general_rows *rows, const general_point *at);
+elbo_status general_crossed_factor(general_crossed *c, int n_row, const double *weight);
+void general_crossed_invert(general_crossed *c, int n_row);
+void general_crossed_solve(const general_crossed *c, int k, double *R);
+double general_crossed_along(const general_crossed *c, int i, const double *v);
+void general_crossed_add_rows(const general_crossed *c, int n_row, const double *weight,
+                              double *out);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "general/fit.h"
 #include "general/parameters.h"
+#include "general/vb_crossed.h"
 #include "general/vb_groups.h"
 #include "general/vb_hessian.h"
 #include "general/vb_rows.h"
@@ -58,8 +59,14 @@ elbo_status vb_init(vb_work *w, const general_input *in, const general_prior *pr
   const elbo_status status = general_work_init(&w->general, in, threads, mem);
   if (status != ELBO_OK && status != ELBO_E_RANK) return status;
   set_prior(w, mem);
-  vb_groups_init(w, mem);
-  vb_hessian_init(w, mem);
+  w->S_inverse = elbo_doubles(mem, square(larger(in->q, 1)));
+  w->differences = elbo_doubles(mem, 3 * (size_t)vb_n_state(w) + 1);
+  if (w->general.crossed) {
+    vb_crossed_init(w, mem);
+  } else {
+    vb_groups_init(w, mem);
+    vb_hessian_init(w, mem);
+  }
   w->space = mem->get(mem->ctx, (size_t)w->general.threads * sizeof *w->space);
   return status;
 }
@@ -76,15 +83,24 @@ elbo_status vb_set_nodes(vb_work *w, int each) {
 
 enum { FEW_STEPS = 3, MOST_STEPS = 500 };
 
+static elbo_status here(vb_work *w) {
+  return w->crossed ? vb_crossed_here(w) : vb_groups_here(w);
+}
+
 static elbo_status climb(vb_work *w, int most) {
   elbo_status status = ELBO_OK;
   if (w->best) return ELBO_OK;
-  if (!w->started) status = vb_groups_start(w);
-  return status == ELBO_OK ? vb_groups_climb(w, most) : status;
+  if (!w->started) status = w->crossed ? vb_crossed_start(w) : vb_groups_start(w);
+  if (status != ELBO_OK) return status;
+  return w->crossed ? vb_crossed_climb(w, most) : vb_groups_climb(w, most);
 }
 
-/* Better, not best: what follows is a coordinate step. */
-static elbo_status e_step(void *work) { return climb(work, FEW_STEPS); }
+/* Better, not best: what follows is a coordinate step. Of several factors q is known by weights of
+ * the rows, which at another S are another q: it has to be the best before it is compared. */
+static elbo_status e_step(void *work) {
+  vb_work *w = work;
+  return climb(w, w->crossed ? MOST_STEPS : FEW_STEPS);
+}
 
 static elbo_status m_step(void *work) {
   vb_work *w = work;
@@ -111,11 +127,75 @@ static elbo_status gradient(void *work, double *out) {
   return status == ELBO_OK ? vb_scales_slopes(w, w->q.at.second, out, NULL) : status;
 }
 
+/* ---- by differences, of several factors ------------------------------------------------------ */
+
+int vb_n_state(const vb_work *w) {
+  return w->general.par.n_eta + w->general.par.p + (w->general.crossed ? w->general.crossed->n : 0);
+}
+
+/* The slope by eta, the mean of beta and those of u, q at its best. */
+static elbo_status state_of(vb_work *w, double *out) {
+  const int n_eta = w->general.par.n_eta, p = w->general.par.p;
+  w->best = 0;
+  const elbo_status status = gradient(w, out);
+  if (status != ELBO_OK) return status;
+  memcpy(out + n_eta, w->q.mean, (size_t)p * sizeof(double));
+  vb_crossed_means(w, out + n_eta + p);
+  return ELBO_OK;
+}
+
+/* Derivatives by what is at x, which is put back; eta: whether that is one of theta. */
+static elbo_status difference(vb_work *w, double *x, double step, int eta, double *out) {
+  const double from = *x;
+  const int n = vb_n_state(w);
+  double *side[2] = {w->differences, w->differences + n};
+  elbo_status status = ELBO_OK;
+  for (int k = 0; k < 2 && status == ELBO_OK; k++) {
+    *x = from + (k ? -step : step);
+    if (eta) status = general_set_theta(&w->general, w->general.theta);
+    if (status == ELBO_OK) status = state_of(w, side[k]);
+  }
+  *x = from;
+  w->best = 0;
+  const elbo_status back = general_set_theta(&w->general, w->general.theta);
+  for (int i = 0; i < n; i++) out[i] = (side[0][i] - side[1][i]) / (2.0 * step);
+  return status == ELBO_OK ? back : status;
+}
+
+/* Of an eta, and of the standard deviation of a coefficient under q. */
+static const double ETA_STEP = 3e-4, TILT_STEP = 1e-2;
+
+elbo_status vb_difference_by_eta(vb_work *w, int k, double *out) {
+  double *x = w->general.theta + w->general.par.p + k;
+  return difference(w, x, ETA_STEP * fmax(fabs(*x), 0.05), 1, out);
+}
+
+elbo_status vb_difference_by_tilt(vb_work *w, int j, double *out) {
+  const double sd = sqrt(w->q.V[j * (w->general.par.p + 1)]);
+  return difference(w, w->crossed->tilt + j, TILT_STEP / sd, 0, out);
+}
+
+static elbo_status difference_hessian(vb_work *w, double *hessian) {
+  const int n = w->general.par.n_eta;
+  double *out = w->differences + 2 * vb_n_state(w);
+  for (int k = 0; k < n; k++) {
+    const elbo_status status = vb_difference_by_eta(w, k, out);
+    if (status != ELBO_OK) return status;
+    memcpy(hessian + (size_t)n * (size_t)k, out, (size_t)n * sizeof(double));
+  }
+  for (int j = 0; j < n; j++)
+    for (int i = 0; i < j; i++)
+      hessian[i + n * j] = hessian[j + n * i] = 0.5 * (hessian[i + n * j] + hessian[j + n * i]);
+  return ELBO_OK;
+}
+
 static elbo_status hessian(void *work, double *value, double *slope, double *out) {
   vb_work *w = work;
-  elbo_status status = profile(work, value);
+  elbo_status status = ELBO_OK;
+  if (w->crossed) status = difference_hessian(w, out);
+  if (status == ELBO_OK) status = profile(work, value);
   if (status == ELBO_OK) status = gradient(work, slope);
-  return status == ELBO_OK ? vb_profile_hessian(w, out) : status;
+  return status == ELBO_OK && !w->crossed ? vb_profile_hessian(w, out) : status;
 }
 
 static double rounding(void *work) {
@@ -180,22 +260,25 @@ static elbo_status nodes_suffice(vb_work *w, int *suffice) {
   *suffice = 1;
   if (w->general.par.response.expect || next > MOST_NODES) return ELBO_OK;
   elbo_status status = vb_set_nodes(w, next);
-  if (status == ELBO_OK) status = vb_groups_here(w);
+  if (status == ELBO_OK) status = here(w);
   w->accuracy = fabs(w->q.total - before);
   *suffice = w->accuracy <= value_moves(w);
   if (status != ELBO_OK || !*suffice) return status;
   w->rule = rule; /* the memory of more nodes does for fewer */
-  status = vb_groups_here(w);
+  status = here(w);
   w->best = 1;
   return status;
 }
 
-/* Of the eta that are the same S one. */
+/* Of the eta that are the same S one; with several factors columns of L that turn take v along. */
 static elbo_status canonical(vb_work *w, elbo_status ended) {
   const general_parameters *par = &w->general.par;
+  double L[GENERAL_MAX_TERMS * GENERAL_MAX_TERMS];
+  memcpy(L, w->general.L, square(par->q) * sizeof(double));
   for (int b = 0; b < par->n_block; b++)
     latent_law_canonical(par->law + b, w->general.theta + par->p + par->eta_of_block[b]);
   const elbo_status status = general_set_theta(&w->general, w->general.theta);
+  if (status == ELBO_OK && w->crossed) vb_crossed_turn(w, L);
   return status == ELBO_OK ? ended : status;
 }
 

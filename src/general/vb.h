@@ -15,5 +15,11 @@ elbo_model vb_model(const vb_work *w);
  * elbo_ascend_size() of vb_model(). */
 elbo_status vb_climb(vb_work *w, int nodes, const elbo_control *control, const elbo_hooks *hooks,
                      double *memory, elbo_result *result);
+/* Of several factors, by central differences of q at its best: derivatives of (slope of the ELBO by
+ * eta, mean of beta, means of u of all levels), vb_n_state() numbers, by eta_k, and by a tilt of
+ * the log density by beta_j, scaled. */
+int vb_n_state(const vb_work *w);
+elbo_status vb_difference_by_eta(vb_work *w, int k, double *out);
+elbo_status vb_difference_by_tilt(vb_work *w, int j, double *out);
 
 #endif

@@ -76,7 +76,6 @@ void vb_groups_init(vb_work *w, const elbo_memory *mem) {
   normal_init(w, &w->q, mem);
   normal_init(w, &w->trial, mem);
   w->beta_space = elbo_doubles(mem, 2 * square(p) + (size_t)p + 1);
-  w->S_inverse = elbo_doubles(mem, square(larger(q, 1)));
   w->of_slot = mem->get(mem->ctx, (size_t)w->general.n_slot * sizeof *w->of_slot);
   for (int k = 0; k < w->general.n_slot; k++) sums_init(w->of_slot + k, p, q, mem);
   w->group_space = mem->get(mem->ctx, (size_t)w->general.threads * sizeof *w->group_space);

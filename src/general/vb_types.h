@@ -14,6 +14,7 @@
  * vb_rows     expectations of the rows
  * vb_scales   what S is in: the ELBO, its derivatives by eta, the coordinate step
  * vb_groups   q(beta, u) at its best
+ * vb_crossed  the same of several grouping factors
  * vb_hessian  second derivatives of the ELBO in all of q, locals eliminated: Newton's method, and
  *             linear response
  * vb          what the engine sees */
@@ -80,6 +81,25 @@ typedef struct {
   vb_hessian_thread *thread;
 } vb_hessian_space;
 
+/* q(beta, u) of several grouping factors, u = L v: means, weights of the rows that make the
+ * precision [K B; B' D], K = I + sum w a a'; G = -K^{-1} B (levels x p, by row); slopes by the
+ * means, where the weights would go, and the step. */
+typedef struct {
+  double *mean, *v, *weight;
+  double *D, *V, *G;
+  double *slope, *slope_v, *best, *step, *step_v;
+  double log_det; /* of V */
+  double value, total, change;
+  double *second; /* q x q: E u u' */
+} vb_state;
+typedef struct {
+  vb_state at, trial;
+  double *x, *centre, *variance; /* rows x p: X + G'a; rows */
+  double *tilt;                  /* p: added to the slope of beta */
+  vb_row *row;
+  double *half;
+} vb_crossed;
+
 typedef struct {
   general_work general; /* rows, parameters (eta), slots, threads */
   general_prior prior;  /* of beta and the sds */
@@ -96,6 +116,8 @@ typedef struct {
   double **group_space;     /* threads */
   double *beta_space;       /* 2 p^2 + p */
   vb_hessian_space hessian;
+  vb_crossed *crossed;      /* of several factors, else NULL */
+  double *differences;      /* 3 vb_n_state() */
   double accuracy;          /* of the value, as more nodes told */
 } vb_work;
 

@@ -129,6 +129,34 @@ test_that("generics that need a posterior have one", {
   expect_true(all(rstantools::log_lik(herd_fit, draws = 3) < 0))
 })
 
+# The C tests hold several factors against dense matrices and against one factor's own code.
+test_that("several factors: linear response is the derivative of refits", {
+  set.seed(5)
+  d <- expand.grid(student = factor(1:30), item = factor(1:12))
+  d$x <- rnorm(nrow(d))
+  d$y <- rbinom(nrow(d), 1, plogis(0.3 + 0.5 * d$x + rnorm(30)[d$student] + rnorm(12)[d$item]))
+  at <- function(mean) {
+    fit_glmm(y ~ x + (1 | student) + (1 | item), d, binomial(), method = "vb",
+             prior = priors(`(Intercept)` = normal(0, 2), x = normal(mean, 2), sd = half_t(3, 1)))
+  }
+  fit <- at(0)
+  up <- at(0.02)
+  down <- at(-0.02)
+  slope <- c(theta(up) - theta(down)) / 0.04
+  expect_lt(max(abs(vcov(fit, full = TRUE)[, "x"] / 4 - slope)), 1e-5 * max(abs(slope)))
+  s <- sensitivity(fit, to = "prior")
+  expect_lt(max(abs(s$derivative[s$prior == "x" & s$number == "mean"] - slope)),
+            1e-5 * max(abs(slope)))
+  u <- latent(fit)
+  expect_equal(nrow(u), 42)
+  expect_gt(min(u$sd - latent(fit, type = "mean_field")$sd), -1e-8)
+  expect_gt(cor(u$mean, latent(update(fit, method = "em"))$mean), 0.999)
+  expect_error(predict(fit, se.fit = TRUE), class = "elbo_error_not_available")
+  expect_error(update(fit, factorization = "by_factor"), class = "elbo_error_not_available")
+  expect_equal(dim(simulate(fit, 2, seed = 1)), c(360L, 2L))
+  expect_lt(elbo(update(fit, factorization = "mean_field")), elbo(fit))
+})
+
 test_that("what is not built is refused by name", {
   expect_error(loo::loo(herd_fit), class = "elbo_error_not_available")
   expect_error(sensitivity(herd_fit, to = "data"), class = "elbo_error_not_available")
