@@ -1,5 +1,5 @@
 # Time to the optimum: what `accelerate = "auto"` does beside SQUAREM and textbook EM, from the same
-# start, on a dozen mixtures.
+# start, on some mixtures.
 #
 #   Rscript bench/optimum.R           all of it
 #   Rscript bench/optimum.R quick     a tenth of the rows
@@ -30,10 +30,15 @@ normal <- function(n, d, k, spread, differ, covariance = "VVV") {
        k = k, covariance = covariance, start = half_known(z, k))
 }
 
-classes <- function(n, variables, k, apart) {
+some_classes <- function(n, variables, k, apart) {
+  classes(n, stats::plogis(matrix(stats::rnorm(variables * k, sd = apart), k)))
+}
+
+# `p`: a row for each class.
+classes <- function(n, p) {
+  k <- nrow(p)
   z <- sample(k, n, TRUE)
-  p <- stats::plogis(matrix(stats::rnorm(variables * k, sd = apart), k))
-  data <- data.frame(matrix(stats::runif(n * variables) < p[z, ], n))
+  data <- data.frame(matrix(stats::runif(n * ncol(p)) < p[z, ], n))
   list(formula = stats::as.formula(sprintf("responses(%s) ~ 1", toString(names(data)))),
        data = data, k = k, start = half_known(z, k))
 }
@@ -72,7 +77,13 @@ designs <- list(
   "normal, VII" = function() normal(n(1e5), 5, 4, 0.9, 0, "VII"),
   "normal, VEV" = function() normal(n(5e4), 4, 3, 0.9, 0.2, "VEV"),
   "normal, EVE" = function() normal(n(5e4), 4, 3, 0.9, 0.2, "EVE"),
-  "classes" = function() classes(n(1e5), 8, 3, 1),
+  "normal, vb" = function() c(normal(n(2e5), 6, 5, 0.7, 0.08), method = "vb"),
+  "normal, 20 columns" = function() normal(n(1e5), 20, 6, 0.35, 0.05),
+  "classes" = function() some_classes(n(1e5), 8, 3, 1),
+  "classes at the boundary" = function() {
+    classes(n(1e5), rbind(c(.95, .99, 1, .8, .7, 1), c(.5, .4, .5, .6, .3, .2),
+                          c(.1, 0, .2, 0, .1, .5)))
+  },
   "regressions" = function() regression(n(1e5), 3),
   "regressions, memberships" = function() regression(n(5e4), 3, membership = ~ w),
   "Poisson regressions" = function() regression(n(5e4), 2, stats::poisson()),
@@ -102,9 +113,7 @@ main <- function() {
     table
   })
   table <- do.call(rbind, rows)
-  if (shrink == 1 && "none" %in% arguments) {
-    utils::write.csv(table, "bench/optimum.csv", row.names = FALSE)
-  }
+  if (shrink == 1) utils::write.csv(table, "bench/optimum.csv", row.names = FALSE)
 }
 
 if (sys.nframe() == 0) main()
