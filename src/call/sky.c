@@ -157,6 +157,14 @@ static int *source_numbers(SEXP x, const sky_spec *spec, int *n) {
   return out;
 }
 
+/* The field, and which of its images is meant. */
+static int open_field(SEXP model, SEXP image, sky_input *in, sky_field *f, const elbo_memory *mem) {
+  unpack_input(model, in);
+  const int b = image_number(image, &in->spec);
+  sky_field_open(f, &in->spec, in->theta, in->node, mem);
+  return b;
+}
+
 /* ---- entries --------------------------------------------------------------------------------- */
 
 /* The mean of every pixel of every image, and the log-likelihood less the saturated one. */
@@ -187,11 +195,10 @@ SEXP call_sky_detect(SEXP model, SEXP image, SEXP psf, SEXP how) {
   sky_input in;
   sky_field f;
   const elbo_memory mem = call_memory();
-  unpack_input(model, &in);
-  const int b = image_number(image, &in.spec), most = call_int(how, "most", 1, 100000000);
+  const int most = call_int(how, "most", 1, 100000000);
   const sky_psf profile = unpack_psf(psf);
+  const int b = open_field(model, image, &in, &f, &mem);
   const size_t size = (size_t)in.image[b].nx * (size_t)in.image[b].ny;
-  sky_field_open(&f, &in.spec, in.theta, in.node, &mem);
   double *z = elbo_doubles(&mem, size), *flux = elbo_doubles(&mem, size);
   int *peak = elbo_ints(&mem, (size_t)most);
   R_CheckUserInterrupt();
@@ -247,13 +254,11 @@ SEXP call_sky_psf(SEXP model, SEXP image, SEXP stars, SEXP psf, SEXP iterations)
   sky_field f;
   int n_star;
   const elbo_memory mem = call_memory();
-  unpack_input(model, &in);
-  const int b = image_number(image, &in.spec);
-  const int *star = source_numbers(stars, &in.spec, &n_star);
   const sky_psf start = unpack_psf(psf);
   if (TYPEOF(iterations) != INTSXP || Rf_xlength(iterations) != 1)
     Rf_error("internal error: `iterations` must be a number");
-  sky_field_open(&f, &in.spec, in.theta, in.node, &mem);
+  const int b = open_field(model, image, &in, &f, &mem);
+  const int *star = source_numbers(stars, &in.spec, &n_star);
   call_list out = call_list_new(4);
   double *weight = call_list_doubles(&out, "weight", &start.n, 1);
   const int dim[2] = {3, start.n};
@@ -274,10 +279,8 @@ SEXP call_sky_warp(SEXP model, SEXP image, SEXP stars) {
   sky_field f;
   int n_star;
   const elbo_memory mem = call_memory();
-  unpack_input(model, &in);
-  const int b = image_number(image, &in.spec);
+  const int b = open_field(model, image, &in, &f, &mem);
   const int *star = source_numbers(stars, &in.spec, &n_star);
-  sky_field_open(&f, &in.spec, in.theta, in.node, &mem);
   call_list out = call_list_new(2);
   const int one[2] = {3, n_star}, two[3] = {3, 3, n_star};
   double *score = call_list_doubles(&out, "score", one, 2);
@@ -315,9 +318,7 @@ SEXP call_sky_information(SEXP model, SEXP image) {
   sky_field f;
   int expected = 0;
   const elbo_memory mem = call_memory();
-  unpack_input(model, &in);
-  sky_field_open(&f, &in.spec, in.theta, in.node, &mem);
-  const int b = image_number(image, &in.spec);
+  const int b = open_field(model, image, &in, &f, &mem);
   call_list out = call_list_new(5);
   const int quality[2] = {5, in.spec.n};
   sky_quality(&f, b, call_list_doubles(&out, "quality", quality, 2));
@@ -399,9 +400,8 @@ SEXP call_sky_owner(SEXP model, SEXP image) {
   sky_input in;
   sky_field f;
   const elbo_memory mem = call_memory();
-  unpack_input(model, &in);
-  const int b = image_number(image, &in.spec), nx = in.image[b].nx, ny = in.image[b].ny;
-  sky_field_open(&f, &in.spec, in.theta, in.node, &mem);
+  const int b = open_field(model, image, &in, &f, &mem);
+  const int nx = in.image[b].nx, ny = in.image[b].ny;
   SEXP out = PROTECT(Rf_allocMatrix(INTSXP, nx, ny));
   sky_owner(&f, b, INTEGER(out), elbo_doubles(&mem, (size_t)nx * (size_t)ny));
   UNPROTECT(1);

@@ -60,15 +60,23 @@ typedef double scale_size(const latent_prior *, const double *S);
 typedef elbo_status scale_slopes(const latent_prior *, const double *S, const int *place, int ld,
                                  double *gradient, double *hessian);
 
+/* The scale from *b on that is meant, *b then being the number of the one after it; 0 if none. */
+static int next_scale(const lmm_prior *prior, const lmm_parameters *par, const double *Sigma,
+                      const double *variance, int free_only, int *b, scale *s) {
+  while (*b < n_scales(par)) {
+    get_scale(prior, par, Sigma, variance, (*b)++, s);
+    if (!free_only || is_free(par, s)) return 1;
+  }
+  return 0;
+}
+
 static elbo_status sum_values(const lmm_prior *prior, const lmm_parameters *par,
                               const double *Sigma, const double *variance, int free_only,
                               scale_value *of, double *value) {
   scale s;
   *value = 0.0;
-  for (int b = 0; b < n_scales(par); b++) {
+  for (int b = 0; next_scale(prior, par, Sigma, variance, free_only, &b, &s);) {
     double part;
-    get_scale(prior, par, Sigma, variance, b, &s);
-    if (free_only && !is_free(par, &s)) continue;
     const elbo_status status = of(&s.prior, s.S, &part);
     if (status != ELBO_OK) return status;
     *value += part;
@@ -80,10 +88,8 @@ static double sum_sizes(const lmm_prior *prior, const lmm_parameters *par, const
                         const double *variance, int free_only, scale_size *of) {
   scale s;
   double sum = 0.0;
-  for (int b = 0; b < n_scales(par); b++) {
-    get_scale(prior, par, Sigma, variance, b, &s);
-    if (!free_only || is_free(par, &s)) sum += of(&s.prior, s.S);
-  }
+  for (int b = 0; next_scale(prior, par, Sigma, variance, free_only, &b, &s);)
+    sum += of(&s.prior, s.S);
   return sum;
 }
 
@@ -92,9 +98,7 @@ static elbo_status sum_slopes(const lmm_prior *prior, const lmm_parameters *par,
                               scale_slopes *of, double *gradient, double *hessian) {
   int place[LATENT_MAX_TERMS * (LATENT_MAX_TERMS + 1) / 2];
   scale s;
-  for (int b = 0; b < n_scales(par); b++) {
-    get_scale(prior, par, Sigma, variance, b, &s);
-    if (free_only && !is_free(par, &s)) continue;
+  for (int b = 0; next_scale(prior, par, Sigma, variance, free_only, &b, &s);) {
     find_places(par, &s, place);
     const elbo_status status =
         of(&s.prior, s.S, place, par->n_pair + par->n_level, gradient, hessian);
