@@ -210,21 +210,23 @@ block_diagonal <- function(A, B) {
   out
 }
 
-# Inverse observed information of (free beta, eta that moves). Restricted likelihoods have no
-# beta, so there the blocks stay apart.
+# Inverse observed information of (free beta, eta that moves), by blocks from the inverses that are
+# known: C of beta given eta, S of eta with beta at its best, K the mixed derivatives,
+#
+#   C + C K'S K C   C K'S
+#   S K C           S
+#
+# Restricted likelihoods have no beta, so there the blocks stay apart.
 full_eta_cov <- function(fit) {
   info <- information_of(fit)
   C <- beta_cov_of(fit)[info$free_beta, info$free_beta, drop = FALSE]
+  S <- info$eta_cov[info$moves, info$moves, drop = FALSE]
   if (method_of(fit) == "reml") {
-    cross <- matrix(0, nrow(C), length(info$moves))
-    return(rbind(cbind(C, cross), cbind(t(cross), info$eta_cov[info$moves, info$moves])))
+    cross <- matrix(0, nrow(C), nrow(S))
+    return(rbind(cbind(C, cross), cbind(t(cross), S)))
   }
-  cross <- info$cross[info$moves, , drop = FALSE]
-  precision <- if (nrow(C) > 0) chol2inv(chol(C)) else C
-  invert_information(rbind(
-    cbind(precision, -t(cross)),
-    cbind(-cross, -info$hessian[info$moves, info$moves, drop = FALSE])
-  ))
+  moved <- C %*% t(info$cross[info$moves, , drop = FALSE])
+  rbind(cbind(C + moved %*% S %*% t(moved), moved %*% S), cbind(S %*% t(moved), S))
 }
 
 # d theta / d (free beta, eta that moves).

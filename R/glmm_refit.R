@@ -9,7 +9,7 @@
 #   refit_control(fit)            how a refit climbs
 #   refit_method(fit, method)     the fit by another method, from its design: unlike update() it
 #                                 needs no data
-#   refit_design(fit, design, held) the fit of another design with its parameters
+#   refit_design(fit, design, held) the fit of another design with its parameters, without a verdict
 
 held_of <- function(fit) {
   cbind(parameters_of(fit),
@@ -182,5 +182,5 @@ refit_design <- function(fit, design, held = held_of(fit), control = refit_contr
   estimates <- if (is_gaussian(fit)) glmm_estimates(answer) else general_estimates(answer)
   design_of(fit) <- answer$design
   fit[names(estimates)] <- estimates
-  with_verdict(fit)
+  fit
 }

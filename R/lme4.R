@@ -329,7 +329,7 @@ refit.elbo_glmm <- function(object, newresp, ...) {
   y <- refit_values(object, newresp)
   frame <- frame_of(object)
   frame[[1]] <- design_of(object)$y <- y
-  fit <- refit_design(object, design_of(object), control = control_of(object))
+  fit <- with_verdict(refit_design(object, design_of(object), control = control_of(object)))
   frame_of(fit) <- frame
   fit
 }

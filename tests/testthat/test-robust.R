@@ -35,3 +35,17 @@ test_that("the rows that were left out are found where stats looks for them", {
   expect_identical(as.vector(na.action(update(fit, data = gaps))), 5L)
   expect_null(na.action(fit))
 })
+
+test_that("the sandwich needs no inverse of the covariance of the coefficients", {
+  set.seed(2)
+  d <- data.frame(x = 1e8 + rnorm(12))
+  d$y <- rnorm(12)
+  far <- vcov(fit_glmm(y ~ x, d), type = "sandwich")
+  expect_true(all(is.finite(far[1:2, 1:2])))
+  # Without groups it is HC0: (X'X)^-1 X' diag(r^2) X (X'X)^-1, the same with x centred.
+  centred <- fit_glmm(y ~ x, transform(d, x = x - 1e8))
+  X <- cbind(1, d$x - 1e8)
+  r <- lm.fit(X, d$y)$residuals
+  hc0 <- solve(crossprod(X)) %*% crossprod(X * r) %*% solve(crossprod(X))
+  expect_equal(unname(vcov(centred, type = "sandwich")[1:2, 1:2]), hc0, tolerance = 1e-8)
+})

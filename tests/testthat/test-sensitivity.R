@@ -312,3 +312,15 @@ test_that("what cannot be answered is refused with a remedy", {
   expect_error(sensitivity(joint, to = "rows"), class = "elbo_error_argument")
   expect_error(sensitivity(joint, to = "data", level = 95), class = "elbo_error_argument")
 })
+
+test_that("refits without rows are not judged one by one", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(30), g = gl(6, 5))
+  d$y <- 0.5 * d$x + rnorm(6)[d$g] + rnorm(30)
+  stated <- priors(beta = normal(0, 10), sd = half_t(3, 2), sigma = half_t(3, 2))
+  fit <- fit_glmm(y ~ x + (1 | g), d, method = "vb", prior = stated)
+  expect_null(drop_rows(fit, 1)$convergence$verdict)
+  # As the fit of the rows that are left.
+  again <- fit_glmm(y ~ x + (1 | g), d[-1, ], method = "vb", prior = stated)
+  expect_equal(theta(drop_rows(fit, 1)), theta(again), tolerance = 1e-5)
+})
