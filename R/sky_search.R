@@ -564,6 +564,10 @@ without_doubtful <- function(field) {
   }, 0)
   at <- field$sources$theta[B + 1:2, , drop = FALSE]
   far <- 8 * psf_sd(field$images[[1]]$psf)
+  # A galaxy that lies in the light of others is a piece of them that their profiles lack.
+  own <- about$quality[1, ]
+  piece <- field$sources$type > 0L & (own < 0.5) %in% TRUE
+  evidence[piece] <- pmin(evidence[piece], 2 * own[piece] - 1)
   doubtful <- evidence < 0
   gone <- vapply(seq_len(n), function(s) {
     near <- doubtful & (at[1, ] - at[1, s])^2 + (at[2, ] - at[2, s])^2 < far^2

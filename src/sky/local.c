@@ -10,6 +10,9 @@
 /* Of log-likelihood: less is not worth a step. */
 #define ENOUGH 3e-3
 
+/* That a source is there, for it to be kept: a false one is worse than one that is missed. */
+#define ODDS 8.0
+
 /* A candidate being fitted: its planes, and the mean without it. */
 typedef struct {
   sky_field *f;
@@ -270,7 +273,7 @@ void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int rem
     }
     if (best < 0) continue;
     sky_tell(c, tried, f->spec->n_band, best, told + SKY_N_TOLD * s);
-    if (remove && !(c[best].evidence > 0.0))
+    if (remove && !(c[best].evidence > log(ODDS)))
       for (int b = 0; b < f->spec->n_band; b++) c[best].theta[b] = 0.0;
     put(f, s, c + best, type);
   }

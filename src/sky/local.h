@@ -40,7 +40,8 @@ void sky_tell(const sky_candidate *c, int tried, int n_band, int best, double *t
 void sky_take_out(sky_field *f, int s);
 size_t sky_source_pixels(const sky_field *f, int s); /* of its patches in all images */
 /* Goes through sources in this order, and gives each the type of the highest evidence among those
- * in `allowed`.  A source whose evidence is below 0 loses its flux where `remove`.  evidence:
+ * in `allowed`.  A source that is there by odds of less than eight to one loses its flux where
+ * `remove`.  evidence:
  * SKY_N_TYPES x n, -Inf of what was not tried; told: SKY_N_TOLD x n.  type[] is written. */
 void sky_sweep(sky_field *f, const int *order, int n_order, int allowed, int remove, int max_iter,
                int *type, double *evidence, double *told, double *memory);
