@@ -237,7 +237,7 @@ parameter_limits.elbo_own <- function(fit, at, estimate, half_width) {
 #' @family users' own models
 #' @examples
 #' fit <- fit_em(c(p = 0.5), data = c(125, 18, 20, 34), lower = 0, upper = 1,
-#'               estep = function(p, y) y[1] * p / (2 + p),
+#'               estep = function(p, y) y[1] * p[[1]] / (2 + p[[1]]),
 #'               mstep = function(x, y) c(p = (x + y[4]) / (x + sum(y[2:4]))),
 #'               log_evidence = function(p, y) sum(y * log(c(2 + p, 1 - p, 1 - p, p))))
 #' predict(fit, function(p) c(recombination = 1 - sqrt(p[[1]])))
