@@ -12,7 +12,8 @@
 #'   quasi-Newton steps or extrapolated EM, and Newton's method where it is cheap), `"squarem"`
 #'   (extrapolated EM) or `"none"` (textbook EM).
 #' @param threads Number of threads, or `NULL` for one. Results do not depend on it. [fit_mixture()]
-#'   uses them; [fit_glmm()] works on one thread.
+#'   uses them, and [fit_glmm()] with several grouping factors, or responses that are not gaussian;
+#'   with one grouping factor gaussian fits work on one thread.
 #' @param n_starts Number of starting points, or `NULL` for the model's own choice: for
 #'   [fit_glmm()] one, and 18 where the likelihood is known to have local maxima, with a residual
 #'   standard deviation for each level or several covariance blocks; for [fit_mixture()]

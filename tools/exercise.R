@@ -110,6 +110,29 @@ exercise_own <- function() {
   suppressWarnings(fit_advi(c(target, he = function(p) diag(2)), draws = 4, control = few))
 }
 
+# Several grouping factors: sums of rows, the blocked factor, products and traces by levels, what a
+# fit would cost, laws that share parameters, and a factor without a law.
+exercise_crossed <- function() {
+  rows <- transform(sites, time = factor(rep(1:2, 6)), visit = factor(rep(1:3, 4)))
+  few <- elbo_control(progress = FALSE, max_iter = 3)
+  fit <- function(formula, ...) {
+    suppressWarnings(suppressMessages(fit_glmm(formula, rows, control = few, ...)))
+  }
+  crossed <- fit(y ~ x + (1 | site) + (1 | visit), method = "reml")
+  .Call(elbo:::C_glmm_cost, elbo:::model_of(crossed))
+  latent(crossed, type = "total")
+  predict(crossed, rows[1:2, ], se.fit = TRUE)
+  summary(crossed, ddf = "Kenward-Roger")
+  simulate(crossed, seed = 1)
+  bootstrap(crossed, nsim = 2)
+  fit(y ~ x + cs(0 + time | site, hom = TRUE) + (1 | visit), sigma = ~ arm)
+  fit(y ~ x + (1 | site) + (1 | visit), prior = priors(site = constant(Inf)))
+  fit(y ~ x + (1 | site) + (1 | visit), method = "vb", factorization = "by_factor")
+  general <- transform(rows, count = rep(c(0, 3, 5), 4))
+  suppressWarnings(fit_glmm(count ~ ar1(0 + time | site) + (1 | visit), general,
+                            family = poisson(), control = few))
+}
+
 exercise <- function() {
   for (method in c("em", "reml")) {
     for (formula in c(y ~ x + (1 | site), y ~ x + (x | site), y ~ x)) {
@@ -139,6 +162,7 @@ exercise <- function() {
   sensitivity(fit, to = "prior")
   exercise_mixtures()
   exercise_responses()
+  exercise_crossed()
   exercise_curves()
   exercise_sky()
   exercise_own()
