@@ -26,6 +26,9 @@
 #'   the same fit, and the session's generator is left as it was.
 #' @param progress `TRUE` to report the progress of long fits, `FALSE` to be silent, or `NULL`
 #'   to report in interactive sessions only.
+#' @param importance Number of draws by which [fit_glmm()] corrects Laplace's method, where several
+#'   grouping factors have responses that are not gaussian: importance sampling with draws fixed by
+#'   `seed`; some 1000. `0`, the default: no correction.
 #' @param ... Nothing further: words of other packages are refused with ours for them.
 #' @return A list of class `elbo_control` with one element an argument.
 #' @examples
@@ -34,7 +37,8 @@
 #' @family what a fit is told
 #' @export
 elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", threads = NULL,
-                         n_starts = NULL, quadrature = NULL, seed = NULL, progress = NULL, ...) {
+                         n_starts = NULL, quadrature = NULL, seed = NULL, progress = NULL,
+                         importance = 0L, ...) {
   check_dots_empty(..., .words = foreign_words$control)
   optional <- function(x, name, check) if (!is.null(x)) check(x, name)
   structure(
@@ -46,7 +50,8 @@ elbo_control <- function(tol = 1e-8, max_iter = 10000L, accelerate = "auto", thr
       n_starts = optional(n_starts, "n_starts", check_count),
       quadrature = optional(quadrature, "quadrature", check_nodes),
       seed = optional(seed, "seed", check_whole),
-      progress = optional(progress, "progress", check_flag)
+      progress = optional(progress, "progress", check_flag),
+      importance = check_importance(importance, "importance")
     ),
     class = "elbo_control"
   )
@@ -58,13 +63,26 @@ check_nodes <- function(x, name) {
   x
 }
 
+check_importance <- function(x, name) {
+  as.integer(check(is_whole(x) && x >= 0 && x != 1, name,
+                   "0 or the number of draws, at least 2", x))
+}
+
 # For models whose posteriors are known in closed form: a number would do nothing.
 check_no_quadrature <- function(control) {
+  check_no_importance(control, "The likelihood of this model is known in closed form")
   if (is.null(control$quadrature)) return()
   abort(c(sprintf("`quadrature` must be NULL, not %s: the posteriors of this model are known in",
                   describe_value(control$quadrature)),
           "closed form, and nothing is integrated by quadrature. Leave it out."),
         "elbo_error_argument")
+}
+
+# Where nothing is left for draws to correct.
+check_no_importance <- function(control, reason) {
+  if (control$importance == 0L) return()
+  abort(c(sprintf("`importance` must be 0, not %d: it corrects Laplace's method.",
+                  control$importance), paste0(reason, ".")), "elbo_error_argument")
 }
 
 #' @export

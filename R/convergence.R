@@ -65,6 +65,9 @@
 #'     log-likelihood, with the metric in place of I after quasi-Newton steps, or by the rate of the
 #'     last EM steps; `NA` where none of them tells.}
 #'   \item{`message`}{the same as a sentence.}
+#'   \item{`monte_carlo`, `monte_carlo_theta`, `effective`}{where [elbo_control()] asks for
+#'     importance sampling: Monte Carlo standard deviations of the log-likelihood and of [theta()],
+#'     and the effective share of the draws.}
 #' }
 #' and for method `"vb"`
 #' \describe{

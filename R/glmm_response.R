@@ -13,6 +13,10 @@ is_gaussian <- function(fit) is_gaussian_family(family(fit))
 
 fit_general <- function(design, held, method, prior, family, factorization, control) {
   check_general(design, held, method, prior, family, factorization, control$quadrature)
+  if (method != "em" || !is_crossed(design)) {
+    check_no_importance(control, paste0("With one grouping factor, or another method than \"em\", ",
+                                        "there is none here"))
+  }
   if (method == "vb") return(ascend_general_vb(design, held, prior, factorization, control))
   check_separated(design, held, prior)
   answer <- ascend_general(design, held, method, control, function(design, held) {
@@ -105,8 +109,17 @@ general_description <- function(design, held, method, control, full_rank = FALSE
          sd = law$sd, cor = law$cor,
          quadrature = if (is.null(control$quadrature)) 0L else control$quadrature,
          method = if (method == "joint") 0L else 1L, full_rank = as.integer(full_rank),
-         start = start),
+         start = start, draws = if (!is.null(factors)) importance_draws(design, control)),
     if (is.null(priors)) list(prior_scale = NULL) else priors$told)
+}
+
+# Standard normal, a column a pair of draws.
+importance_draws <- function(design, control) {
+  if (control$importance == 0L) return(NULL)
+  n <- sum(levels_of_column(design))
+  pairs <- (control$importance + 1L) %/% 2L
+  seed <- if (is.null(control$seed)) 1L else control$seed
+  with_seed(seed, matrix(stats::rnorm(n * pairs), n))
 }
 
 ascend_general <- function(design, held, method, control, make_priors = function(...) NULL) {
@@ -169,9 +182,20 @@ general_estimates <- function(answer) {
     priors = answer$priors,
     objective = result$objective,
     trace = ascent_trace(result$trace),
-    convergence = c(general_convergence(result), result[c("nodes", "laplace", "accuracy")]),
+    convergence = c(general_convergence(result), result[c("nodes", "laplace", "accuracy")],
+                    general_monte_carlo(result, information)),
     df_parameters = sum(!fixed)
   )
+}
+
+# What chance leaves of the log-likelihood and of theta, where they are by importance sampling.
+general_monte_carlo <- function(result, information) {
+  if (is.null(result$monte_carlo)) return()
+  V <- information$cov
+  V[is.na(V)] <- 0
+  of_theta <- transform_covariance(information$slope, V %*% result$score_spread %*% V)
+  list(monte_carlo = result$monte_carlo, effective = result$effective,
+       monte_carlo_theta = stats::setNames(sqrt(diag(of_theta)), rownames(information$theta_cov)))
 }
 
 # Nodes run out where posteriors have edges, as where subjects are nearly separated.
@@ -245,11 +269,15 @@ theta_covariance.elbo_general <- function(fit, type) {
 
 is_laplace <- function(fit) method_of(fit) == "em" && convergence_of(fit)$nodes == 1L
 
+is_sampled <- function(fit) !is.null(convergence_of(fit)$monte_carlo)
+
 #' @exportS3Method
 integrated_words.elbo_general <- function(fit) {
   if (method_of(fit) == "joint") return(integrated_words.elbo_fit(fit))
   if (!has_latent(fit)) return("theta a point")
-  how <- if (is_laplace(fit)) "Laplace's method"
+  how <- if (is_sampled(fit)) {
+    sprintf("Laplace's method and %d draws", control_of(fit)$importance)
+  } else if (is_laplace(fit)) "Laplace's method"
          else sprintf("quadrature, %d nodes%s", convergence_of(fit)$nodes,
                       if (ncol(design_of(fit)$Z) > 1) " a dimension" else "")
   sprintf("z integrated by %s, theta a point", how)
@@ -263,6 +291,10 @@ objective_words.elbo_general <- function(fit) {
     known <- !is.na(utils::tail(elbo_trace(fit)$kl, 1)) || method_of(fit) == "joint"
     if (known || informed(fit)) return(objective_words.elbo_fit(fit))
     return(sprintf("log-likelihood %s", fixed_text(log_evidence_of(fit), 1)))
+  }
+  if (is_sampled(fit)) {
+    return(sprintf("log-likelihood %s by importance sampling, Monte Carlo error %.2g",
+                   fixed_text(log_evidence_of(fit), 1), convergence_of(fit)$monte_carlo))
   }
   sprintf("Laplace approximation of the log-likelihood: %s", fixed_text(log_evidence_of(fit), 1))
 }

@@ -6,6 +6,7 @@
 #include "call/general.h"
 #include "call/support.h"
 #include "general/fit.h"
+#include "general/importance.h"
 #include "general/normal.h"
 #include "general/parameters.h"
 #include "math/la.h"
@@ -276,6 +277,25 @@ static void add_scores(call_list *out, general_work *w) {
   }
 }
 
+/* draws NULL: nothing is corrected. */
+static elbo_status correct_laplace(SEXP model, call_list *out, general_work *w,
+                                   elbo_result *result) {
+  const SEXP draws = call_element(model, "draws");
+  if (draws == R_NilValue || !w->crossed || w->points) return ELBO_OK;
+  const int n = w->par.n_theta, n_pair = call_dimension(draws, 1, "draws"), d[2] = {n, n};
+  general_importance found;
+  const double *z = call_doubles(model, "draws", (R_xlen_t)w->crossed->n * n_pair, 0);
+  double *score = (double *)R_alloc((size_t)n + 1, sizeof(double));
+  double *spread = call_list_doubles(out, "score_spread", d, 2);
+  const elbo_status status = general_importance_climb(w, z, n_pair, &found, score, spread);
+  if (status != ELBO_OK) return status;
+  general_natural_derivatives(&w->par, score, spread, (double *)R_alloc((size_t)n + 1, 8));
+  result->objective = found.value;
+  call_list_double(out, "monte_carlo", found.error);
+  call_list_double(out, "effective", found.effective);
+  return ELBO_OK;
+}
+
 /* ---- entries --------------------------------------------------------------------------------- */
 
 SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
@@ -302,6 +322,10 @@ SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
     double *space = (double *)R_alloc(elbo_ascend_size(&shape) + 1, sizeof(double));
     status =
         general_climb(&w, w.crossed || w.points ? 1 : nodes, &settings, &hooks, space, &result);
+  }
+  if (status >= 0) {
+    const elbo_status corrected = correct_laplace(model, &out, &w, &result);
+    if (corrected != ELBO_OK) status = corrected;
   }
   call_list_int(&out, "status", status);
   call_list_int(&out, "level", 0);

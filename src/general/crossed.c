@@ -296,13 +296,14 @@ static void invert(general_crossed *c, int n_row) {
 }
 
 /* Of a row: its predictor's slope by beta and L at the mode, (X, Z_r v_c). */
-static void row_slope(const general_crossed *c, const general_rows *rows, int i, double *out) {
+static void row_slope(const general_crossed *c, const general_rows *rows, const double *mode, int i,
+                      double *out) {
   const int p = rows->p;
   const double *z = rows->Z + (size_t)c->q * (size_t)i;
   memcpy(out, rows->X + (size_t)p * (size_t)i, (size_t)p * sizeof(double));
   memset(out + p, 0, (size_t)(c->q * (c->q + 1) / 2) * sizeof(double));
   for (int f = 0; f < c->n_factor; f++) {
-    const double *v = entry(c, c->v, i, f) - c->first[f];
+    const double *v = entry(c, mode, i, f) - c->first[f];
     for (int r = c->first[f]; r < c->first[f + 1]; r++)
       for (int k = c->first[f]; k <= r; k++) out[p + general_packed(r, k)] = z[r] * v[k];
   }
@@ -334,7 +335,7 @@ static void add_gradient(general_crossed *c, const general_rows *rows, const res
   for (int i = 0; i < rows->n; i++) {
     const double ac = along(c, i, c->step), rho = c->x[i] + c->pull[i] + c->xx[i] * ac;
     const double *z = rows->Z + (size_t)q * (size_t)i, *Ha = c->Ha + (size_t)q * (size_t)i;
-    row_slope(c, rows, i, c->slope);
+    row_slope(c, rows, c->v, i, c->slope);
     for (int a = 0; a < m; a++) {
       sums->score[a] += c->x[i] * c->slope[a];
       sums->gradient[a] += rho * c->slope[a];
@@ -356,7 +357,7 @@ static void add_complete(const general_crossed *c, const general_rows *rows,
   for (int i = 0; i < rows->n; i++) {
     const double w = rows->weight ? rows->weight[i] : 1.0;
     response_own own;
-    row_slope(c, rows, i, c->slope);
+    row_slope(c, rows, c->v, i, c->slope);
     for (int b = 0; b < m; b++)
       for (int a = b; a < m; a++) complete[a + N * b] += c->xx[i] * c->slope[a] * c->slope[b];
     if (law->n_own == 0) continue;
@@ -427,6 +428,32 @@ void general_crossed_normal(const general_crossed *c, const general_rows *rows, 
     sd[i] = sqrt(fmax(c->spread[i], 0.0));
   }
   *rest += 0.5 * (c->n - dot(c->v, c->v, c->n) - trace - c->log_det);
+}
+
+double general_crossed_at_mode(general_crossed *c, const general_rows *rows,
+                               const general_point *at) {
+  return log_joint(c, rows, at, c->v);
+}
+
+double general_crossed_draw(general_crossed *c, const general_rows *rows, const general_point *at,
+                            const double *z, double sign, double *slope) {
+  const response_law *law = at->response;
+  const int m = rows->p + c->q * (c->q + 1) / 2;
+  for (int k = 0; k < c->n; k++) c->trial[k] = sign * z[k];
+  blocked_backward(&c->H, 1, c->trial);
+  for (int k = 0; k < c->n; k++) c->trial[k] += c->v[k];
+  const double h = log_joint(c, rows, at, c->trial);
+  memset(slope, 0, (size_t)(m + law->n_own) * sizeof(double));
+  for (int i = 0; i < rows->n; i++) {
+    response_own own;
+    row_slope(c, rows, c->trial, i, c->slope);
+    for (int a = 0; a < m; a++) slope[a] += c->x[i] * c->slope[a];
+    if (law->n_own == 0) continue;
+    law->own(law, rows->y[i], rows->size[i], c->at[i], &own);
+    for (int l = 0; l < law->n_own; l++)
+      slope[m + l] += (rows->weight ? rows->weight[i] : 1.0) * own.own[l];
+  }
+  return h;
 }
 
 void general_crossed_level(const general_crossed *c, int f, int g, double *mode, double *cov) {

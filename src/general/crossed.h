@@ -33,6 +33,12 @@ elbo_status general_crossed_evaluate(general_crossed *c, const general_rows *row
  * E log q(v), added to rest. */
 void general_crossed_normal(const general_crossed *c, const general_rows *rows, double *x,
                             double *sd, double *rest);
+/* h at the mode, and at v = mode + sign L^{-T} z, L L' = H, with its slope there by inner
+ * coordinates; after an evaluation, of which no more is known of the rows then. */
+double general_crossed_at_mode(general_crossed *c, const general_rows *rows,
+                               const general_point *at);
+double general_crossed_draw(general_crossed *c, const general_rows *rows, const general_point *at,
+                            const double *z, double sign, double *slope);
 /* Of level g of factor f, k its terms: mode of v (k) and its covariance (k x k), after an
  * evaluation to the first order. */
 void general_crossed_level(const general_crossed *c, int f, int g, double *mode, double *cov);
