@@ -169,3 +169,28 @@ test_that("threads do not change bits", {
   two <- update(herd_fit, control = elbo_control(threads = 2))
   expect_identical(theta(two), theta(herd_fit))
 })
+
+# Long runs of JAGS and the JAGS benchmark quoted by Stan's example models: see data/README.md.
+test_that("reference posteriors are met, or the verdict says where not", {
+  hospitals <- read_shared("posteriordb", "surgical_data.csv")
+  hospitals$hospital <- factor(seq_len(nrow(hospitals)))
+  fit <- fit_glmm(cbind(r, n - r) ~ 1 + (1 | hospital), hospitals, binomial(), method = "vb",
+                  prior = priors(beta = normal(0, 1000), sd = gamma_precision(0.001, 0.001)))
+  reference <- read_shared("posteriordb", "surgical_data_mcmc.csv")
+  at <- reference[match(c("mu", "sigma"), reference$parameter), ]
+  expect_lt(max(abs(theta(fit) - at$mean) / at$sd), 0.2)
+  # Its sds are 8 % too small with 12 hospitals, which the verdict finds.
+  expect_false(convergence(fit)$trusted)
+  expect_equal(convergence(fit)$check$sd, at$sd, tolerance = 0.03)
+  expect_lt(max(abs(convergence(fit)$check$mean - at$mean) / at$sd), 0.05)
+
+  d <- read_shared("posteriordb", "lsat_data.csv")
+  d <- d[rep(seq_len(nrow(d)), diff(c(0, d$culm))), ]
+  items <- data.frame(y = unlist(d[-1]), item = gl(5, nrow(d)), student = factor(seq_len(nrow(d))))
+  fit <- fit_glmm(y ~ 0 + item + (1 | student), items, binomial(), method = "vb",
+                  prior = priors(beta = normal(0, 100), student = half_normal(100)))
+  reference <- read_shared("bugs", "reference.csv")
+  at <- reference[reference$example == "lsat", ]
+  expect_lt(max(abs(theta(fit) - at$mean * rep(c(-1, 1), c(5, 1))) / at$sd), 0.2)
+  expect_lt(max(abs(sqrt(diag(vcov(fit, full = TRUE))) / at$sd - 1)), 0.05)
+})
