@@ -12,7 +12,7 @@ static int overlap(const sky_patch *a, const sky_patch *b) {
          a->y0 <= b->y1 && b->y0 <= a->y1;
 }
 
-static int neighbours(const sky_field *f, int s, int t) {
+int sky_neighbours(const sky_field *f, int s, int t) {
   for (int b = 0; b < f->spec->n_image; b++)
     if (overlap(sky_patch_of(f, s, b), sky_patch_of(f, t, b))) return 1;
   return 0;
@@ -44,7 +44,7 @@ static skyline lay_out(const sky_field *f, const elbo_memory *mem) {
   int *first = elbo_ints(mem, (size_t)n + 1);
   for (int s = 0; s < f->spec->n; s++) {
     int t = 0;
-    while (t < s && !neighbours(f, s, t)) t++;
+    while (t < s && !sky_neighbours(f, s, t)) t++;
     for (int i = f->first[s]; i < f->first[s + 1]; i++) first[i] = f->first[t];
   }
   size_t *start = mem->get(mem->ctx, ((size_t)n + 1) * sizeof *start);
@@ -68,7 +68,7 @@ static void fill_information(const sky_field *f, const double *own, skyline *A, 
             own != NULL ? own[square(SKY_MAX_FREE) * (size_t)s + (size_t)(i + n * k)]
                         : gram[i + n * k] - (curved ? H[i + n * k] : 0.0);
     for (int t = 0; t < s; t++) {
-      if (!neighbours(f, s, t)) continue;
+      if (!sky_neighbours(f, s, t)) continue;
       for (int i = f->first[s]; i < f->first[s + 1]; i++)
         for (int k = f->first[t]; k < f->first[t + 1]; k++)
           *skyline_at(A, i, k) = cross_entry(f, s, f->free[i], t, f->free[k]);

@@ -4,6 +4,8 @@
 
 #include "sky/field.h"
 
+/* Whether patches of sources s and t overlap. */
+int sky_neighbours(const sky_field *f, int s, int t);
 /* The inverse of minus the Hessian at the field's theta, in blocks: of each source, over all of
  * theta (n_theta x n_theta x n, zero where held), and of the nodes of the sky (n_node x n_node).
  * Only sources whose patches overlap have entries in the Hessian, so its factor is stored by rows

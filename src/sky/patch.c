@@ -137,6 +137,26 @@ void sky_patch_fill(const sky_image *image, const sky_patch *patch, sky_type typ
   finish(image, patch, slope, n_plane, plane);
 }
 
+void sky_patch_light(const sky_image *image, const sky_patch *patch, sky_type type,
+                     const double *shape, double *light, double *row) {
+  const size_t size = patch_size(patch);
+  const int width = patch_width(patch), height = patch_height(patch);
+  sky_normal normal[SKY_MAX_NORMALS];
+  memset(light, 0, size * sizeof *light);
+  if (size == 0) return;
+  const int n = normals_about(image, patch, type, shape, normal);
+  for (int c = 0; c < n; c++)
+    for (int j = 0; j < height; j++) {
+      double *restrict out = light + (size_t)j * (size_t)width;
+      int lo, hi;
+      if (!normal_row(normal + c, j, width, row, &lo, &hi)) continue;
+      for (int i = lo; i <= hi; i++) out[i] += normal[c].part * row[i];
+    }
+  for (int j = patch->y0; j <= patch->y1; j++)
+    for (int i = patch->x0; i <= patch->x1; i++)
+      *light++ *= image->exposure[i] * image->use[(size_t)j * (size_t)image->nx + (size_t)i];
+}
+
 /* ---- second derivatives ---------------------------------------------------------------------- */
 
 /* m[a + 5 b] += sum_i w_i ux^a uy^b for a + b <= order. */

@@ -11,6 +11,9 @@ int sky_planes(sky_type type);
 /* Fills the planes of a source; row: nx doubles. */
 void sky_patch_fill(const sky_image *image, const sky_patch *patch, sky_type type,
                     const double *shape, double *planes, double *row);
+/* The first of them alone. */
+void sky_patch_light(const sky_image *image, const sky_patch *patch, sky_type type,
+                     const double *shape, double *light, double *row);
 /* The second derivatives of sum_p r_p e_p f(p) in (x, y, log_radius, a, b, dev): n x n by column,
  * n = sky_planes() - 1; r over the pixels of the image, 0 where not used; row: 2 nx doubles. */
 void sky_patch_curvature(const sky_image *image, const sky_patch *patch, sky_type type,

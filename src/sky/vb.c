@@ -5,9 +5,13 @@
 
 #include "math/la.h"
 #include "math/small.h"
+#include "sky/information.h"
 #include "sky/vb_source.h"
 
 enum { HALVINGS = 10, STEPS = 25 };
+
+/* Of the ELBO: a source that gains less on a visit is left alone. */
+static const double QUIET = 1e-9;
 
 static double *probability_of(const sky_vb *w, int s) { return w->probability + SKY_N_TYPES * s; }
 
@@ -103,8 +107,7 @@ static double improve(sky_vb *w, int s) {
     if (!(p[t] > 0.0)) continue;
     sum_types(w, s, t);
     sky_vb_q l = sky_vb_source(w, s, (sky_type)t, p[t]);
-    const double before = sky_vb_assess(&l);
-    gain += sky_vb_climb(&l, 2) - before;
+    gain += sky_vb_climb(&l, 1);
     w->rest[t + SKY_N_TYPES * s] = l.rest;
   }
   keep_types(w, s);
@@ -177,7 +180,21 @@ static void no_variance(sky_vb *w, int s) {
   }
 }
 
-/* Planes, mean, variance and what does not depend on pixels, all from q. */
+static void wake(sky_vb *w) {
+  for (int s = 0; s < w->field.spec->n; s++) w->active[s] = 1;
+}
+
+/* Those of source s, but for the mean and the variance. */
+static void keep_source(sky_vb *w, int s) {
+  keep_types(w, s);
+  for (int t = 0; t < SKY_N_TYPES; t++) {
+    if (!(probability_of(w, s)[t] > 0.0)) continue;
+    const sky_vb_q l = sky_vb_source(w, s, (sky_type)t, 1.0);
+    w->rest[t + SKY_N_TYPES * s] = sky_vb_rest(&l, NULL, NULL);
+  }
+}
+
+/* Planes, mean, variance and what does not depend on pixels, from the q of active sources. */
 static void keep_all(sky_vb *w) {
   sky_field *f = &w->field;
   for (int b = 0; b < f->spec->n_image; b++) {
@@ -185,12 +202,7 @@ static void keep_all(sky_vb *w) {
     memset(w->variance[b], 0, (size_t)image->nx * (size_t)image->ny * sizeof **w->variance);
   }
   for (int s = 0; s < f->spec->n; s++) {
-    keep_types(w, s);
-    for (int t = 0; t < SKY_N_TYPES; t++) {
-      if (!(probability_of(w, s)[t] > 0.0)) continue;
-      const sky_vb_q l = sky_vb_source(w, s, (sky_type)t, 1.0);
-      w->rest[t + SKY_N_TYPES * s] = sky_vb_rest(&l, NULL, NULL);
-    }
+    if (w->active[s]) keep_source(w, s);
     for (int b = 0; b < f->spec->n_image; b++) {
       const sky_patch *patch = sky_patch_of(f, s, b);
       const size_t size = patch_size(patch), width = (size_t)patch_width(patch);
@@ -216,6 +228,7 @@ void sky_vb_open(sky_vb *w, const sky_spec *spec, const double *theta, const dou
   w->root = elbo_doubles(mem, n * square(w->n) + 1);
   w->rest = elbo_doubles(mem, n + 1);
   w->n_free = elbo_ints(mem, n + 1);
+  w->active = elbo_ints(mem, (size_t)spec->n + 1);
   w->local = elbo_doubles(mem, sky_vb_source_size(w));
   w->work = elbo_doubles(mem, sky_local_size(f));
   w->variance = mem->get(mem->ctx, (size_t)spec->n_image * sizeof *w->variance);
@@ -242,6 +255,7 @@ void sky_vb_open(sky_vb *w, const sky_spec *spec, const double *theta, const dou
     w->n_free[i] =
         sky_free_parameters(spec, (sky_type)(i % SKY_N_TYPES), spec->held[i / SKY_N_TYPES], free);
   }
+  wake(w);
   if (q != NULL)
     keep_all(w);
   else
@@ -272,9 +286,16 @@ static elbo_status total(sky_vb *w) {
   return isfinite(sum) ? ELBO_OK : ELBO_E_NOT_FINITE;
 }
 
+/* A source that gains no more waits until one that overlaps it, or the sky, moves. */
 static elbo_status all_sources(void *work) {
   sky_vb *w = work;
-  for (int s = 0; s < w->field.spec->n; s++) improve(w, s);
+  const int n = w->field.spec->n;
+  for (int s = 0; s < n; s++) {
+    if (!w->active[s]) continue;
+    w->active[s] = improve(w, s) > QUIET;
+    for (int t = 0; w->active[s] && t < n; t++)
+      if (sky_neighbours(&w->field, s, t)) w->active[t] = 1;
+  }
   sky_field_mean(&w->field); /* without what rounding left of many sums and differences */
   return total(w);
 }
@@ -311,7 +332,9 @@ static elbo_status sky_nodes(void *work) {
       positive = positive && f->node[j] > 0.0;
     }
     sky_field_mean(f);
-    if (positive && total(w) == ELBO_OK && w->elbo >= before) return ELBO_OK;
+    if (!positive || total(w) != ELBO_OK || w->elbo < before) continue;
+    if (w->elbo - before > QUIET * f->spec->n) wake(w);
+    return ELBO_OK;
   }
   memcpy(f->node, old, (size_t)m * sizeof *old);
   sky_field_mean(f);
@@ -346,17 +369,28 @@ static void pack(void *work, double *eta) {
   memcpy(eta, w->field.node, (size_t)w->field.n_node * sizeof *eta);
 }
 
+/* x = value; whether it was another. */
+static int move(double *x, double value) {
+  if (*x == value) return 0;
+  *x = value;
+  return 1;
+}
+
 static elbo_status unpack(void *work, const double *eta) {
   sky_vb *w = work;
   for (int i = 0; i < SKY_N_TYPES * w->field.spec->n; i++) {
     double *mean = w->mean + (size_t)i * (size_t)w->n, *root = w->root + (size_t)i * square(w->n);
     const int n = w->n_free[i];
+    int moved = 0;
     if (!(w->probability[i] > 0.0)) continue;
     for (int a = 0; a < n; a++) {
-      mean[a] = *eta++;
-      for (int b = 0; b < a; b++) root[a + n * b] = *eta++;
-      root[a + n * a] = exp(fmin(*eta++, 50.0));
+      moved |= move(mean + a, *eta++);
+      for (int b = 0; b < a; b++) moved |= move(root + a + n * b, *eta++);
+      if (*eta != log(root[a + n * a])) /* whose exponential is off by rounding */
+        moved |= move(root + a + n * a, exp(fmin(*eta, 50.0)));
+      eta++;
     }
+    if (moved) w->active[i / SKY_N_TYPES] = 1;
   }
   for (int j = 0; j < w->field.n_node; j++) {
     if (!(eta[j] > 0.0)) return ELBO_E_NOT_FINITE;

@@ -26,6 +26,7 @@ typedef struct {
   double *prior;       /* as many: its logarithm under the law, of the types that were tried */
   double *mean, *root; /* n_free numbers of n, and n_free x n_free of n^2, by type and source */
   int *n_free;         /* by type and source */
+  int *active;         /* sources that may have more to gain */
   double *rest;        /* log prior given the type, and entropy: by type and source */
   double **variance;   /* of images: v */
   double *kept_variance, *local, *work; /* as field.kept; a source at work; sky_local_fit()'s */

@@ -99,19 +99,19 @@ void sky_vb_shine(sky_vb_q *l) {
   const double weight = 1.0 / l->n_point;
   memset(l->moments, 0, 2 * l->pixels * sizeof *l->moments);
   for (int k = 0; k < l->n_point; k++) {
-    const double *planes = l->planes;
     size_t at = 0;
     sky_vb_point(l, k, theta, slope);
-    sky_vb_fill(l, theta);
     for (int b = 0; b < f->spec->n_image; b++) {
-      const size_t size = patch_size(sky_patch_of(f, l->s, b));
-      const double flux = theta[f->spec->image[b].band];
+      const sky_image *image = f->spec->image + b;
+      const sky_patch *patch = sky_patch_of(f, l->s, b);
+      const size_t size = patch_size(patch);
+      const double flux = theta[image->band];
+      sky_patch_light(image, patch, l->type, theta + f->spec->n_band, out, l->row);
       for (size_t p = 0; p < size; p++, at++, out++) {
-        *out = flux * planes[p];
+        *out *= flux;
         l->moments[at] += weight * *out;
         l->moments[at + l->pixels] += weight * *out * *out;
       }
-      planes += (size_t)sky_planes(l->type) * size;
     }
   }
 }
@@ -297,7 +297,8 @@ double sky_vb_climb(sky_vb_q *l, int most) {
   const int n = l->n;
   double mean[SKY_MAX_FREE], root[SKY_MAX_FREE * SKY_MAX_FREE];
   double precision[SKY_MAX_FREE * SKY_MAX_FREE], L[SKY_MAX_FREE * SKY_MAX_FREE];
-  double value = sky_vb_assess(l);
+  const double first = sky_vb_assess(l);
+  double value = first;
   for (int it = 0; it < most; it++) {
     double factor = 1.0, next = -HUGE_VAL;
     differentiate(l);
@@ -317,13 +318,13 @@ double sky_vb_climb(sky_vb_q *l, int most) {
     if (!(next >= value)) { /* nothing more to gain */
       memcpy(l->mean, mean, (size_t)n * sizeof *mean);
       memcpy(l->root, root, square(n) * sizeof *root);
-      return sky_vb_assess(l);
+      return sky_vb_assess(l) - first;
     }
     const double rise = next - value;
     value = next;
     if (rise < ENOUGH) break;
   }
-  return value;
+  return value - first;
 }
 
 /* Of a normal so narrow Stein's identity gives the Hessian itself. */

@@ -33,7 +33,7 @@ void sky_vb_shine(sky_vb_q *l);
 double sky_vb_rest(const sky_vb_q *l, double *gradient, double *hessian);
 /* What of the ELBO depends on this q. */
 double sky_vb_assess(sky_vb_q *l);
-/* Up to `most` steps along the natural gradient; returns where they end. */
+/* Up to `most` steps along the natural gradient; returns what is gained. */
 double sky_vb_climb(sky_vb_q *l, int most);
 /* q from a mode: the mode, and the inverse of the information there. */
 void sky_vb_start(sky_vb_q *l, const double *theta);
