@@ -57,6 +57,14 @@ check_general <- function(design, held, method, prior, family, factorization, no
     refuse("sizes and thresholds cannot be held yet", "Leave them out of `prior`.")
   }
   if (ncol(design$Z) > 8) refuse("a group has at most 8 random terms", "Drop some.")
+  check_total_weight(design$response$weight)
+}
+
+# They multiply the log density: of next to nothing any estimate is a maximum to the tolerance.
+check_total_weight <- function(weight) {
+  if (is.null(weight) || (sum(weight) >= 1e-3 && sum(weight) <= 1e100)) return()
+  abort(c(sprintf("`weights` count how often a row was observed, and sum to %.0e.", sum(weight)),
+          "Bring them to a mean of one: weights / mean(weights)."), "elbo_error_data")
 }
 
 # The density of points on z grows as sd^-m where their sd goes to zero; these priors of the sd

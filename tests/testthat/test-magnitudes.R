@@ -141,3 +141,12 @@ test_that("a prior that leaves nothing of a large response has its own mode", {
                  tolerance = 1e-6, ignore_attr = TRUE)
   }
 })
+
+test_that("weights that multiply a log density by next to nothing are refused", {
+  set.seed(1)
+  d <- data.frame(x = rnorm(40), g = gl(8, 5), count = rpois(40, 2))
+  for (weight in c(1e-200, 1e-9, 1e200)) {
+    expect_error(fit_glmm(count ~ x + (1 | g), d, family = poisson(), weights = rep(weight, 40)),
+                 "mean(weights)", fixed = TRUE, class = "elbo_error_data")
+  }
+})
