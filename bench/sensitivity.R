@@ -1,13 +1,13 @@
-# How near sensitivity(to = "data") comes to the fewest rows. Small mixed models, of which all sets of
-# up to three rows are taken out, each with a refit: is a set smaller than the one that the search
-# reports, or any where it reports none?
+# How near sensitivity(to = "data") comes to the fewest rows. Small mixed models, of which all
+# sets of up to three rows are taken out, each with a refit: is a set smaller than the one that
+# the search reports, or any where it reports none?
 #
 #   Rscript bench/sensitivity.R [replicates = 40] [quick]
 #
-# 24 rows in 6 groups of 4, a covariate within groups, sd between groups 1, residual sd 1; slopes of 0,
-# .3 and .6, of a standard error of about .2. Changes of the slope's sign and of its significance (95 %,
-# with the degrees of freedom of the fit to all rows, as the search has them). Columns: reported (NA:
-# none), fewest (NA: more than three rows). Writes sensitivity.csv.
+# 24 rows in 6 groups of 4, a covariate within groups, sd between groups 1, residual sd 1; slopes
+# of 0, .3 and .6, of a standard error of about .2. Changes of the slope's sign and of its
+# significance (95 %, with the degrees of freedom of the fit to all rows, as the search has them).
+# Columns: reported (NA: none), fewest (NA: more than three rows). Writes sensitivity.csv.
 
 library(elbo)
 
@@ -24,8 +24,9 @@ problem <- function(seed, slope) {
   fit_glmm(y ~ x + (1 | group), d)
 }
 
-# What each set of rows does to the slope: the sizes of the smallest sets that change its sign, and its
-# significance with the sign as it is. The design of a fit is refitted without rows as the search does.
+# What each set of rows does to the slope: the sizes of the smallest sets that change its sign,
+# and its significance with the sign as it is. The design of a fit is refitted without rows as the
+# search does.
 fewest <- function(fit) {
   limit <- confint(fit, "x")
   critical <- (limit[2] - coef(fit)[["x"]]) / sqrt(vcov(fit)["x", "x"])
@@ -65,7 +66,8 @@ if (!quick) utils::write.csv(result, "bench/sensitivity.csv", row.names = FALSE)
 # Known is where the fewest are three or less, or the search itself says so.
 small <- function(x) !is.na(x) & x <= most
 summary <- with(result, data.frame(
-  change, slope, found = small(fewest), same = small(fewest) & reported %in% 1:most & reported == fewest,
+  change, slope, found = small(fewest),
+  same = small(fewest) & reported %in% 1:most & reported == fewest,
   more = small(fewest) & !is.na(reported) & reported > fewest,
   none = small(fewest) & is.na(reported)
 ))
