@@ -78,8 +78,7 @@
 #' @family users' own models
 #' @examples
 #' # Deaths of women over 80 a day in the London Times: a mixture of two Poisson laws. Plain EM
-#' takes
-#' # 2,586 steps from here.
+#' # takes 2,586 steps from here.
 #' deaths <- c(162, 267, 271, 185, 111, 61, 27, 8, 3, 1) # days with 0, 1, ..., 9 of them
 #' estep <- function(theta, y) {
 #'   first <- theta["p"] * dpois(0:9, theta["mu1"])
