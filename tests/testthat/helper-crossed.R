@@ -14,9 +14,9 @@ crossed_data <- function(seed, n = 150, levels = c(12, 8, 5, 4)) {
 }
 
 # V, X and y of a fit at parameters theta, from the design alone.
-dense_parts <- function(fit, theta = fit$theta) {
-  design <- fit$design
-  fit$theta <- theta
+dense_parts <- function(fit, theta = theta_of(fit)) {
+  design <- design_of(fit)
+  theta(fit) <- theta
   n <- nobs(fit)
   V <- diag(residual_sd(fit)^2, n)
   law <- latent_law(fit)
@@ -26,21 +26,21 @@ dense_parts <- function(fit, theta = fit$theta) {
     V <- V + Z %*% law[k, k] %*% t(Z) * outer(part$group, part$group, `==`)
   }
   if (has_curves(fit)) {
-    sd <- theta[fit$parameters$block == "smooth"][smooth_rows(fit)]
+    sd <- theta[parameters_of(fit)$block == "smooth"][smooth_rows(fit)]
     V <- V + design$B %*% (sd^2 * t(design$B))
   }
   list(V = V, X = design$X, y = design$y)
 }
 
 # The (restricted) log-likelihood with coefficients at their best.
-dense_log_likelihood <- function(fit, theta = fit$theta) {
+dense_log_likelihood <- function(fit, theta = theta_of(fit)) {
   parts <- dense_parts(fit, theta)
   W <- solve(parts$V)
   X <- parts$X
   A <- t(X) %*% W %*% X
   r <- parts$y - X %*% solve(A, t(X) %*% W %*% parts$y)
   log_det <- function(M) as.numeric(determinant(M)$modulus)
-  n <- length(parts$y) - if (fit$method == "reml") ncol(X) else 0
+  n <- length(parts$y) - if (method_of(fit) == "reml") ncol(X) else 0
   -0.5 * (n * log(2 * pi) + log_det(parts$V) + drop(t(r) %*% W %*% r) +
-            if (fit$method == "reml") log_det(A) else 0)
+            if (method_of(fit) == "reml") log_det(A) else 0)
 }

@@ -8,7 +8,7 @@
 # the limit of N(0, s^2) with the factor (2 pi s^2)^(-1/2) taken out.
 # Under method "reml" the coefficients are one more such block of latent variables.
 
-# `design` is a list with X, y, Z, group and, optionally, offset: as fit$design.
+# `design` is a list with X, y, Z, group and, optionally, offset: as design_of(fit).
 # `s2` is the residual variance of each row. `integrate_beta = TRUE` is REML.
 reference_lmm <- function(design, beta, Sigma, s2, integrate_beta = FALSE) {
   X <- design$X

@@ -43,7 +43,7 @@ test_that("a correlation of three terms is profiled with its terms moved to the 
 
 test_that("a correlation of three terms is profiled over all else, by dense likelihoods", {
   fit <- fit_glmm(score ~ Machine + (0 + Machine | Worker), nlme::Machines)
-  design <- fit$design
+  design <- design_of(fit)
   same <- outer(the_group(design), the_group(design), "==")
   deviance <- function(Sigma, sigma) {
     V <- sigma^2 * diag(nrow(design$X)) + design$Z %*% Sigma %*% t(design$Z) * same
@@ -67,7 +67,7 @@ test_that("a correlation of three terms is profiled over all else, by dense like
   for (r in limits) {
     best <- stats::optim(c(log(c(3.7, 7.9, 4)), 0.7, 0.1, 0), held(r), method = "BFGS",
                          control = list(maxit = 1000, reltol = 1e-14))
-    expect_equal(best$value + 2 * fit$objective, qchisq(0.95, 1), tolerance = 1e-6)
+    expect_equal(best$value + 2 * objective_of(fit), qchisq(0.95, 1), tolerance = 1e-6)
   }
 })
 
@@ -80,8 +80,8 @@ test_that("Newton's search ends where refits with the parameter held do", {
                fit_glmm(y ~ x + (x || group), d, sigma = ~ half, method = "reml"),
                fit_glmm(y ~ x + (1 | group), d, prior = priors(x = normal(1, 0.3))))
   for (fit in fits) {
-    parm <- setdiff(names(theta(fit)), if (fit$method == "reml") names(coef(fit)))
-    ends <- profile_ends(fit, parm, fit$objective - qchisq(0.95, 1) / 2)
+    parm <- setdiff(names(theta(fit)), if (method_of(fit) == "reml") names(coef(fit)))
+    ends <- profile_ends(fit, parm, objective_of(fit) - qchisq(0.95, 1) / 2)
     expect_false(anyNA(ends))
     for (i in seq_along(parm)) {
       expect_equal(ends[, i], profile_limits(fit, parm[i], 0.95), tolerance = 1e-5)
@@ -90,7 +90,7 @@ test_that("Newton's search ends where refits with the parameter held do", {
   skip_if_not_installed("lme4")
   # On the boundary it does not take a saddle for an end.
   flat <- fit_glmm(Yield ~ 1 + (1 | Batch), lme4::Dyestuff2)
-  ends <- profile_ends(flat, "(Intercept)", flat$objective - qchisq(0.95, 1) / 2)
+  ends <- profile_ends(flat, "(Intercept)", objective_of(flat) - qchisq(0.95, 1) / 2)
   found <- !is.na(ends)
   expect_equal(ends[found], profile_limits(flat, "(Intercept)", 0.95)[found], tolerance = 1e-5)
 })

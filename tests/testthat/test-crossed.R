@@ -1,7 +1,7 @@
 # Several grouping factors against the same sums with V in full, and against lme4.
 
 expect_dense <- function(fit) {
-  expect_equal(fit$log_evidence, dense_log_likelihood(fit), tolerance = 1e-9)
+  expect_equal(log_evidence_of(fit), dense_log_likelihood(fit), tolerance = 1e-9)
   parts <- dense_parts(fit)
   W <- solve(parts$V)
   C <- solve(t(parts$X) %*% W %*% parts$X)
@@ -14,7 +14,7 @@ expect_dense <- function(fit) {
   for (part in latent_parts(fit)) {
     k <- part$columns
     for (g in c(1, nlevels(part$group))) {
-      Z <- fit$design$Z[, k, drop = FALSE] * (as.integer(part$group) == g)
+      Z <- design_of(fit)$Z[, k, drop = FALSE] * (as.integer(part$group) == g)
       expect_equal(unname(part$mean[g, ]), drop(law[k, k] %*% t(Z) %*% W %*% r), tolerance = 1e-9)
       cov <- law[k, k] - law[k, k] %*% t(Z) %*% W %*% Z %*% law[k, k]
       expect_equal(matrix(part$cov[, , g], length(k)), cov, tolerance = 1e-9, ignore_attr = TRUE)
@@ -24,8 +24,8 @@ expect_dense <- function(fit) {
 
 # Inverse of minus the Hessian of the log-likelihood by the variance parameters, by differences.
 dense_covariance <- function(fit, h = 1e-3) {
-  scales <- which(fit$parameters$block != "beta")
-  at <- fit$theta
+  scales <- which(parameters_of(fit)$block != "beta")
+  at <- theta_of(fit)
   f <- function(step) {
     theta <- at
     theta[scales] <- theta[scales] + step
@@ -60,7 +60,7 @@ test_that("fits agree with V in full, with two to four factors, slopes and weigh
       fit <- suppressWarnings(fit_glmm(formulas[[i]], crossed_data(i), method = method,
                                        weights = w))
       expect_dense(fit)
-      expect_lt(fit$convergence$gradient, 1e-6)
+      expect_lt(convergence_of(fit)$gradient, 1e-6)
     }
   }
 })
@@ -69,7 +69,7 @@ test_that("standard errors of variances are those of differences of the log-like
   d <- crossed_data(11, 300)
   for (method in c("em", "reml")) {
     fit <- fit_glmm(y ~ x + (x | a) + (1 | b), d, method = method)
-    free <- fit$parameters$name[fit$parameters$block != "beta"]
+    free <- parameters_of(fit)$name[parameters_of(fit)$block != "beta"]
     ours <- vcov(fit, full = TRUE)[free, free]
     expect_equal(unname(ours), dense_covariance(fit), tolerance = 1e-5) # rounding of differences
   }
@@ -82,11 +82,11 @@ test_that("a second factor held at next to nothing leaves the fit of the first",
   for (method in c("em", "reml")) {
     one <- fit_glmm(y ~ x + (x | a), d, method = method)
     two <- fit_glmm(y ~ x + (x | a) + (1 | b), d, method = method, prior = law)
-    expect_equal(two$log_evidence, one$log_evidence, tolerance = 1e-10)
+    expect_equal(log_evidence_of(two), log_evidence_of(one), tolerance = 1e-10)
     expect_equal(theta(two)[names(theta(one))], theta(one), tolerance = 1e-7, ignore_attr = TRUE)
     expect_equal(vcov(two), vcov(one), tolerance = 1e-7)
-    expect_equal(moments_of(two)$parts$a$mean, one$latent$mean, tolerance = 1e-7)
-    expect_equal(moments_of(two)$parts$a$cov, one$latent$cov, tolerance = 1e-7)
+    expect_equal(moments_of(two)$parts$a$mean, moments_of(one)$mean, tolerance = 1e-7)
+    expect_equal(moments_of(two)$parts$a$cov, moments_of(one)$cov, tolerance = 1e-7)
     expect_equal(fixef(two), fixef(one), tolerance = 1e-7)
     expect_equal(fit_df(two), fit_df(one), tolerance = 1e-5)
   }
@@ -98,7 +98,7 @@ test_that("a variance of zero is found exactly, and the rest is the fit without 
   with_b <- fit_glmm(y ~ 1 + (1 | a) + (1 | b), d)
   without <- fit_glmm(y ~ 1 + (1 | a), d)
   expect_identical(theta(with_b)[["sd__(Intercept)|b"]], 0)
-  expect_equal(with_b$log_evidence, without$log_evidence, tolerance = 1e-12)
+  expect_equal(log_evidence_of(with_b), log_evidence_of(without), tolerance = 1e-12)
   expect_match(capture.output(print(with_b)), "on the boundary", all = FALSE)
 })
 
@@ -107,7 +107,7 @@ test_that("two threads give the same bits", {
   one <- fit_glmm(y ~ x + (1 | a) + (1 | b), d)
   two <- update(one, control = elbo_control(threads = 2))
   expect_identical(theta(two), theta(one))
-  expect_identical(two$latent, one$latent)
+  expect_identical(moments_of(two), moments_of(one))
 })
 
 test_that("held coefficients and columns that say nothing are left out", {
@@ -115,10 +115,10 @@ test_that("held coefficients and columns that say nothing are left out", {
   d$twice <- 2 * d$x
   fit <- fit_glmm(y ~ x + (1 | a) + (1 | b), d)
   expect_message(dropped <- fit_glmm(y ~ x + twice + (1 | a) + (1 | b), d), "twice")
-  expect_equal(dropped$log_evidence, fit$log_evidence, tolerance = 1e-12)
+  expect_equal(log_evidence_of(dropped), log_evidence_of(fit), tolerance = 1e-12)
   held <- fit_glmm(y ~ x + (1 | a) + (1 | b), d, prior = priors(x = constant(1)))
   beside <- fit_glmm(y ~ 1 + offset(x) + (1 | a) + (1 | b), d)
-  expect_equal(held$log_evidence, beside$log_evidence, tolerance = 1e-10)
+  expect_equal(log_evidence_of(held), log_evidence_of(beside), tolerance = 1e-10)
 })
 
 # ---- lme4 --------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ test_that("held coefficients and columns that say nothing are left out", {
 expect_as_lmer <- function(formula, data, REML, tolerance = 1e-4) {
   ours <- fit_glmm(formula, data, method = if (REML) "reml" else "em")
   theirs <- suppressMessages(lme4::lmer(formula, data, REML = REML))
-  gain <- ours$log_evidence - as.numeric(logLik(theirs))
+  gain <- log_evidence_of(ours) - as.numeric(logLik(theirs))
   expect_gt(gain, -1e-7)
   expect_lt(gain, 1e-3)
   expect_equal(fixef(ours), lme4::fixef(theirs), tolerance = tolerance, ignore_attr = TRUE)
@@ -152,14 +152,14 @@ test_that("InstEval is at the tight optimum, with two factors and three", {
   skip_if_not_installed("lme4")
   # Optimum by a trial in plain R with a dense Schur complement.
   fit <- fit_glmm(y ~ service + (1 | s) + (1 | d), lme4::InstEval)
-  expect_equal(fit$log_evidence, -118865.30768, tolerance = 1e-5 / 118865)
-  scales <- fit$theta[fit$parameters$block != "beta"]
+  expect_equal(log_evidence_of(fit), -118865.30768, tolerance = 1e-5 / 118865)
+  scales <- theta_of(fit)[parameters_of(fit)$block != "beta"]
   expect_equal(unname(scales), c(.3250206, .5207849, 1.1775390), tolerance = 1e-7)
   three <- fit_glmm(y ~ service + (1 | s) + (1 | d) + (1 | dept:service), lme4::InstEval)
   lmer <- lme4::lmer(y ~ service + (1 | s) + (1 | d) + (1 | dept:service), lme4::InstEval,
                      REML = FALSE)
-  expect_gt(three$log_evidence - as.numeric(logLik(lmer)), -1e-7)
-  expect_lt(three$log_evidence - as.numeric(logLik(lmer)), 1e-3)
+  expect_gt(log_evidence_of(three) - as.numeric(logLik(lmer)), -1e-7)
+  expect_lt(log_evidence_of(three) - as.numeric(logLik(lmer)), 1e-3)
 })
 
 test_that("predictions take any subset of the terms, and new levels", {
@@ -189,7 +189,7 @@ test_that("one factor takes a subset of its terms too", {
   fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
   part <- predict(fit, re.form = ~ (1 | Subject))
   expect_equal(part, predict(fit, re.form = NA) +
-                 fit$latent$mean[as.character(nlme::Orthodont$Subject), "(Intercept)"],
+                 moments_of(fit)$mean[as.character(nlme::Orthodont$Subject), "(Intercept)"],
                ignore_attr = TRUE)
 })
 
@@ -199,13 +199,13 @@ test_that("latent variables are told by factor, and simulations have their varia
   expect_identical(unique(table$group), c("a", "b"))
   expect_identical(nrow(table), 2L * 12L + 8L)
   expect_identical(names(ranef(fit)), c("a", "b"))
-  expect_equal(as.data.frame(ranef(fit))$condval[25:32], fit$latent$parts$b$mean[, 1],
+  expect_equal(as.data.frame(ranef(fit))$condval[25:32], moments_of(fit)$parts$b$mean[, 1],
                ignore_attr = TRUE)
   draws <- as.matrix(simulate(fit, 4000, seed = 1))
   V <- dense_parts(fit)$V
   # a variance of 4,000 draws is off by 2.2 % of itself: 5 standard errors
   expect_lt(max(abs(apply(draws, 1, var) / diag(V) - 1)), 0.12)
-  rows <- which(outer(fit$design$groups$b, fit$design$groups$b, `==`)[1, ])[2]
+  rows <- which(outer(design_of(fit)$groups$b, design_of(fit)$groups$b, `==`)[1, ])[2]
   expect_lt(abs(cov(draws[1, ], draws[rows, ]) - V[1, rows]), 5 * sqrt(2 / 4000) * V[1, 1])
 })
 
@@ -215,14 +215,14 @@ test_that("profile, bootstrap and refits answer", {
   profile <- confint(fit, sd, type = "profile")
   # the ends are where twice the log-likelihood has fallen by the quantile of chi-square
   ends <- vapply(profile, function(x) refit_held(fit, sd, x), 0)
-  expect_equal(2 * (fit$objective - ends), rep(qchisq(0.95, 1), 2), tolerance = 1e-4)
+  expect_equal(2 * (objective_of(fit) - ends), rep(qchisq(0.95, 1), 2), tolerance = 1e-4)
   again <- bootstrap(fit, 10, seed = 1)
   expect_identical(again$failed, 0L)
   expect_identical(bootstrap(fit, 10, seed = 1)$theta, again$theta)
   simulated <- transform(nlme::Machines, score = simulate(fit, seed = 2)[[1]])
   refit <- update(fit, data = simulated)
   expect_equal(refit_response(fit, as.matrix(simulate(fit, seed = 2)))[, "objective"],
-               refit$objective, tolerance = 1e-9, ignore_attr = TRUE)
+               objective_of(refit), tolerance = 1e-9, ignore_attr = TRUE)
 })
 
 test_that("points on latent variables with a free sd have no bound", {
@@ -235,7 +235,7 @@ test_that("points on latent variables with a free sd have no bound", {
 # log p(y) with the levels of `a` integrated by Lebesgue measure, as restricted likelihood does with
 # coefficients, and those of x by reml too.
 lawless_log_likelihood <- function(fit) {
-  d <- fit$frame
+  d <- frame_of(fit)
   b <- outer(d$b, d$b, `==`)
   V <- theta(fit)[["sd__(Intercept)|b"]]^2 * b + diag(theta(fit)[["sigma"]]^2, nrow(d))
   W <- solve(V)
@@ -245,7 +245,7 @@ lawless_log_likelihood <- function(fit) {
   P <- W - W %*% Z %*% solve(A, t(Z) %*% W)
   B <- crossprod(d$x, P %*% d$x)
   r <- d$y - d$x * drop(crossprod(d$x, P %*% d$y) / B)
-  reml <- fit$method == "reml"
+  reml <- method_of(fit) == "reml"
   -0.5 * (log_det(V) + log_det(A) + drop(crossprod(r, P %*% r)) +
             (nrow(d) - ncol(Z) - reml) * log(2 * pi) + if (reml) log_det(B) else 0)
 }
@@ -257,18 +257,18 @@ test_that("latent variables of one of several factors may have no law", {
     fit <- suppressMessages(fit_glmm(y ~ x + (1 | a) + (1 | b), d, method = method,
                                      prior = priors(a = constant(Inf))))
     expect_identical(design_of(fit)$aliased, "(Intercept)")
-    expect_equal(fit$log_evidence, lawless_log_likelihood(fit), tolerance = 1e-10)
+    expect_equal(log_evidence_of(fit), lawless_log_likelihood(fit), tolerance = 1e-10)
     beside <- fit
     for (name in c("sd__(Intercept)|b", "sigma")) for (by in c(0.99, 1.01)) {
       beside$theta <- theta(fit)
-      beside$theta[[name]] <- by * beside$theta[[name]]
-      expect_lt(lawless_log_likelihood(beside), fit$log_evidence)
+      beside$theta[[name]] <- by * theta_of(beside)[[name]]
+      expect_lt(lawless_log_likelihood(beside), log_evidence_of(fit))
     }
   }
   # By reml they are fixed effects, whose coefficients the restricted likelihood integrates too, and
   # so they are predicted.
   fixed <- fit_glmm(y ~ 0 + a + x + (1 | b), d, method = "reml")
-  expect_equal(fit$log_evidence, fixed$log_evidence, tolerance = 1e-10)
+  expect_equal(log_evidence_of(fit), log_evidence_of(fixed), tolerance = 1e-10)
   expect_equal(coef(fit)[["x"]], coef(fixed)[["x"]], tolerance = 1e-8)
   levels <- latent(fit)[latent(fit)$group == "a", ]
   expect_equal(levels$mean, unname(coef(fixed)[1:12]), tolerance = 1e-7)
@@ -282,7 +282,7 @@ test_that("latent variables of one of several factors may have no law", {
   expect_identical(unname(new$se.fit), c(Inf, Inf))
   points <- suppressMessages(update(fit, method = "joint",
                                     prior = priors(a = constant(Inf), b = constant(1))))
-  expect_lt(points$convergence$gradient, 1e-8)
+  expect_lt(convergence_of(points)$gradient, 1e-8)
 })
 
 test_that("where nothing would be left without a law, the fit is refused with the reason", {
@@ -365,8 +365,8 @@ test_that("each level of sigma has its own variance, beside V in full", {
     fit <- fit_glmm(y ~ x + (x | a) + (1 | b), d, method = method, weights = w, sigma = ~ h)
     expect_identical(names(sigma(fit)), c("u", "v", "w"))
     expect_dense(fit)
-    expect_lt(fit$convergence$gradient, 1e-6)
-    free <- fit$parameters$name[fit$parameters$block != "beta"]
+    expect_lt(convergence_of(fit)$gradient, 1e-6)
+    free <- parameters_of(fit)$name[parameters_of(fit)$block != "beta"]
     expect_equal(unname(vcov(fit, full = TRUE)[free, free]), dense_covariance(fit),
                  tolerance = 1e-5) # rounding of differences
   }
@@ -378,7 +378,7 @@ test_that("each level of sigma has its own variance, beside V in full", {
 test_that("statistics of chunks add up, and merge, to those of all rows", {
   d <- crossed_data(72, 180)
   fit <- fit_glmm(y ~ x + (x | a) + (1 | b) + (1 | c), d, weights = w, sigma = ~ d)
-  rows <- crossed_rows(fit$design, elbo_control())
+  rows <- crossed_rows(design_of(fit), elbo_control())
   chunk <- function(i) {
     rows[c("X", "Z")] <- lapply(rows[c("X", "Z")], function(x) x[i, , drop = FALSE])
     parts <- c("y", "weight", "level")
@@ -395,9 +395,9 @@ test_that("statistics of chunks add up, and merge, to those of all rows", {
   added <- Reduce(function(stats, x) .Call(C_glmm_stats_add, stats, x), chunks, empty)
   merged <- Reduce(function(a, b) .Call(C_glmm_stats_merge, a, b),
                    lapply(chunks, function(x) .Call(C_glmm_stats_add, empty, x)))
-  expect_equal(added, fit$stats, tolerance = 1e-13)
-  expect_equal(merged, fit$stats, tolerance = 1e-13)
-  expect_error(.Call(C_glmm_stats_add, fit$stats[-1], rows), "no statistics")
+  expect_equal(added, stats_of(fit), tolerance = 1e-13)
+  expect_equal(merged, stats_of(fit), tolerance = 1e-13)
+  expect_error(.Call(C_glmm_stats_add, stats_of(fit)[-1], rows), "no statistics")
 })
 
 test_that("little is lost where X explains nearly all of the response", {
@@ -406,7 +406,7 @@ test_that("little is lost where X explains nearly all of the response", {
   d$far <- 1e7 * d$x + d$y + 1e8
   far <- fit_glmm(far ~ x + (x | a) + (1 | b), d)
   # the response has 16 digits, of which 8 are spent on 1e8
-  expect_equal(far$log_evidence, near$log_evidence, tolerance = 1e-8)
+  expect_equal(log_evidence_of(far), log_evidence_of(near), tolerance = 1e-8)
   expect_equal(theta(far)[-(1:2)], theta(near)[-(1:2)], tolerance = 1e-5, ignore_attr = TRUE)
 })
 

@@ -2,7 +2,7 @@
 # add; against V in full and the fit of one factor.
 
 # Z and Sigma of all N latent variables, from the design alone.
-full_levels <- function(fit, design = fit$design) {
+full_levels <- function(fit, design = design_of(fit)) {
   law <- latent_law(fit)
   Z <- Sigma <- NULL
   for (name in names(design$groups)) {

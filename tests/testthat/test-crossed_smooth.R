@@ -15,17 +15,17 @@ test_that("curves beside several factors agree with V in full", {
       parts <- dense_parts(fit)
       W <- solve(parts$V)
       C <- solve(t(parts$X) %*% W %*% parts$X)
-      expect_equal(fit$log_evidence, dense_log_likelihood(fit), tolerance = 1e-9)
+      expect_equal(log_evidence_of(fit), dense_log_likelihood(fit), tolerance = 1e-9)
       expect_equal(vcov(fit), C, tolerance = 1e-8, ignore_attr = TRUE)
       r <- parts$y - parts$X %*% coef(fit)
-      variance <- theta(fit)[fit$parameters$block == "smooth"][smooth_rows(fit)]^2
-      b <- variance * (t(fit$design$B) %*% W %*% r)
+      variance <- theta(fit)[parameters_of(fit)$block == "smooth"][smooth_rows(fit)]^2
+      b <- variance * (t(design_of(fit)$B) %*% W %*% r)
       expect_equal(smooth_of(fit)$mean, drop(b), tolerance = 1e-7)
       # The maximum: steps of 1 % each way lead down.
-      for (i in which(fit$parameters$block != "beta" & fit$theta > 0)) {
+      for (i in which(parameters_of(fit)$block != "beta" & theta_of(fit) > 0)) {
         for (step in c(0.99, 1.01)) {
-          theta <- replace(fit$theta, i, fit$theta[i] * step)
-          expect_lt(dense_log_likelihood(fit, theta), fit$log_evidence)
+          theta <- replace(theta_of(fit), i, theta_of(fit)[i] * step)
+          expect_lt(dense_log_likelihood(fit, theta), log_evidence_of(fit))
         }
       }
     }
@@ -54,7 +54,7 @@ test_that("a factor held at next to nothing leaves the curve of one factor", {
     one <- fit_glmm(y ~ x + s(z) + (1 | a), d, method = method)
     two <- fit_glmm(y ~ x + s(z) + (1 | a) + (1 | b), d, method = method,
                     prior = priors(b = constant(1e-7)))
-    expect_equal(two$log_evidence, one$log_evidence, tolerance = 1e-10)
+    expect_equal(log_evidence_of(two), log_evidence_of(one), tolerance = 1e-10)
     expect_equal(theta(two)[names(theta(one))], theta(one), tolerance = 1e-6, ignore_attr = TRUE)
     expect_equal(vcov(two, full = TRUE)[rownames(vcov(one, full = TRUE)),
                                         rownames(vcov(one, full = TRUE))],

@@ -114,7 +114,7 @@ test_that("what lme4 calls so is honoured", {
                tolerance = 1e-7)
   expect_equal(deviance(fit, REML = FALSE), -2 * as.numeric(logLik(fit, REML = FALSE)))
   ml <- update(fit, REML = FALSE)
-  expect_identical(ml$method, "em")
+  expect_identical(method_of(ml), "em")
   expect_identical(update(ml, method = "REML")$method, "reml")
   expect_equal(as.numeric(logLik(ml, REML = TRUE)),
                as.numeric(logLik(lme4::refitML(peer), REML = TRUE)), tolerance = 1e-7)

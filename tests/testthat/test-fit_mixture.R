@@ -19,8 +19,8 @@ expect_as_mclust <- function(Y, k, models = covariance_names) {
     if (is.null(theirs)) next
     ours <- fit_mixture(Y ~ 1, k = k, covariance = model)
     label <- paste(deparse(substitute(Y)), k, model)
-    expect_gt(ours$log_evidence, theirs$loglik - 1e-3, label = label)
-    expect_equal(ours$df_parameters, mclust::nMclustParams(model, NCOL(Y), k), label = label)
+    expect_gt(log_evidence_of(ours), theirs$loglik - 1e-3, label = label)
+    expect_equal(n_free(ours), mclust::nMclustParams(model, NCOL(Y), k), label = label)
   }
 }
 
@@ -45,9 +45,9 @@ test_that("the same maximum is the same maximum", {
   mclustBIC <- mclust::mclustBIC
   theirs <- mclust::Mclust(as.matrix(iris[, 1:4]), 2, "VVV", verbose = FALSE)
   ours <- fit_mixture(as.matrix(iris[, 1:4]) ~ 1, k = 2, covariance = "VVV")
-  expect_equal(ours$log_evidence, theirs$loglik, tolerance = 1e-7)
+  expect_equal(log_evidence_of(ours), theirs$loglik, tolerance = 1e-7)
   # 50 setosa against 100 others
-  expect_equal(round(ours$size, 2), c(100, 50))
+  expect_equal(round(size_of(ours), 2), c(100, 50))
 })
 
 # ---- brute force ---------------------------------------------------------------------------
@@ -108,7 +108,7 @@ test_that("rows of a unit are classified together", {
   shuffled <- simulated[order, ]
   id <- id[order]
   again <- fit_mixture(shuffled ~ 1, k = 3, covariance = "VVV", unit = ~ id)
-  expect_equal(again$theta, theta(fit), tolerance = 1e-6)
+  expect_equal(theta_of(again), theta(fit), tolerance = 1e-6)
 })
 
 test_that("freq counts copies", {
@@ -116,9 +116,9 @@ test_that("freq counts copies", {
   copies <- simulated[rep(1:180, freq), ]
   counted <- fit_mixture(simulated ~ 1, k = 3, covariance = "VVV", freq = freq)
   copied <- fit_mixture(copies ~ 1, k = 3, covariance = "VVV")
-  expect_equal(counted$log_evidence, copied$log_evidence, tolerance = 1e-9)
-  expect_equal(counted$theta, copied$theta, tolerance = 1e-6)
-  expect_equal(counted$selection$criterion, copied$selection$criterion, tolerance = 1e-9)
+  expect_equal(log_evidence_of(counted), log_evidence_of(copied), tolerance = 1e-9)
+  expect_equal(theta_of(counted), theta_of(copied), tolerance = 1e-6)
+  expect_equal(candidates_of(counted)$criterion, candidates_of(copied)$criterion, tolerance = 1e-9)
   cars2 <- cars[rep(1:50, each = 2), ]
   expect_equal(fit_mixture(dist ~ speed, cars, k = 2, sigma = ~ 1, freq = rep(2, 50))$log_evidence,
                fit_mixture(dist ~ speed, cars2, k = 2, sigma = ~ 1)$log_evidence, tolerance = 1e-9)
@@ -161,10 +161,10 @@ test_that("k-means puts components too far apart, and EM where they are", {
   distance <- function(fit) abs(diff(theta(fit)[c("mean__y|1", "mean__y|2")]))[[1]]
   expected <- 2 * stats::dnorm(1) + 2 * stats::pnorm(1) - 1
   expect_equal(distance(joint), 2 * expected, tolerance = 1e-3)
-  expect_equal(joint$theta[["sd__y|1"]], sqrt(2 - expected^2), tolerance = 1e-3)
-  expect_equal(round(c(distance(joint), joint$theta[["sd__y|1"]]), 2), c(2.33, 0.80))
+  expect_equal(theta_of(joint)[["sd__y|1"]], sqrt(2 - expected^2), tolerance = 1e-3)
+  expect_equal(round(c(distance(joint), theta_of(joint)[["sd__y|1"]]), 2), c(2.33, 0.80))
   expect_equal(distance(em), 2, tolerance = 1e-2)
-  expect_equal(em$theta[["sd__y|1"]], 1, tolerance = 1e-2)
+  expect_equal(theta_of(em)[["sd__y|1"]], 1, tolerance = 1e-2)
 })
 
 # ---- regressions ---------------------------------------------------------------------------
@@ -179,8 +179,8 @@ test_that("mixtures of regressions reach flexmix on its own data", {
   }
   expect_reaches <- function(ours, theirs) {
     theirs <- flexmix::logLik(theirs)
-    expect_gt(ours$log_evidence, as.numeric(theirs) - 1e-3)
-    expect_equal(ours$df_parameters, attr(theirs, "df"))
+    expect_gt(log_evidence_of(ours), as.numeric(theirs) - 1e-3)
+    expect_equal(n_free(ours), attr(theirs, "df"))
   }
   expect_reaches(fit_mixture(yn ~ x + I(x^2), NPreg, k = 2),
                  best(yn ~ x + I(x^2), flexmix::FLXMRglm()))
@@ -207,7 +207,7 @@ test_that("an offset is added to every component", {
   shifted <- transform(cars, dist = dist + 100 + speed)
   plain <- fit_mixture(dist ~ speed, cars, k = 2, sigma = ~ 1)
   offset <- fit_mixture(dist ~ speed + offset(100 + speed), shifted, k = 2, sigma = ~ 1)
-  expect_equal(offset$theta, plain$theta, tolerance = 1e-6)
+  expect_equal(theta_of(offset), theta_of(plain), tolerance = 1e-6)
 })
 
 # ---- latent classes ------------------------------------------------------------------------
@@ -278,9 +278,9 @@ test_that("superfluous components empty themselves", {
   expect_equal(size_of(fit)[1:3], c(80, 60, 40), tolerance = 1e-3)
   sticks <- fit_mixture(apart ~ 1, k = 6, method = "vb", covariance = "VVV",
                         prior = priors(weight = stick_breaking(1)))
-  expect_equal(sum(sticks$size > 0.5), 3)
+  expect_equal(sum(size_of(sticks) > 0.5), 3)
   chosen <- fit_mixture(apart ~ 1, k = 1:5, method = "vb", covariance = "VVV")
-  expect_equal(chosen$k, 3)
+  expect_equal(n_components(chosen), 3)
 })
 
 test_that("vb states its defaults", {
@@ -300,13 +300,13 @@ test_that("neither the order of rows, nor labels, nor units matter", {
                tolerance = 1e-6)
   labels <- rep(c("c", "a", "b"), c(80, 60, 40))
   again <- fit_mixture(simulated ~ 1, k = 3, covariance = "VVV", start = labels)
-  expect_equal(again$theta, theta(fit), tolerance = 1e-6)
+  expect_equal(theta_of(again), theta(fit), tolerance = 1e-6)
   scaled <- simulated %*% diag(c(100, 0.001))
   colnames(scaled) <- c("u", "v")
   for (model in c("VVV", "EEE", "VVI", "EEI", "VEE", "EVV")) {
     one <- fit_mixture(simulated ~ 1, k = 3, covariance = model)
     other <- fit_mixture(scaled ~ 1, k = 3, covariance = model)
-    expect_equal(other$log_evidence, one$log_evidence - 180 * log(0.1), tolerance = 1e-9)
+    expect_equal(log_evidence_of(other), log_evidence_of(one) - 180 * log(0.1), tolerance = 1e-9)
   }
 })
 
@@ -327,8 +327,8 @@ test_that("duplicated data double the likelihood and nothing else", {
   twice <- rbind(simulated, simulated)
   one <- fit_mixture(simulated ~ 1, k = 3, covariance = "VVV")
   two <- fit_mixture(twice ~ 1, k = 3, covariance = "VVV")
-  expect_equal(two$log_evidence, 2 * one$log_evidence, tolerance = 1e-9)
-  expect_equal(two$theta, one$theta, tolerance = 1e-6)
+  expect_equal(log_evidence_of(two), 2 * log_evidence_of(one), tolerance = 1e-9)
+  expect_equal(theta_of(two), theta_of(one), tolerance = 1e-6)
 })
 
 test_that("components that were simulated are recovered", {
@@ -374,10 +374,10 @@ test_that("constants are held and said", {
 test_that("update() moves along the ladder and elsewhere", {
   fit <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "EEE")
   joint <- update(fit, method = "joint")
-  expect_equal(joint$method, "joint")
-  expect_equal(joint$k, 2)
+  expect_equal(method_of(joint), "joint")
+  expect_equal(n_components(joint), 2)
   three <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "EEE")
-  expect_equal(update(fit, k = 3)$log_evidence, three$log_evidence)
+  expect_equal(update(fit, k = 3)$log_evidence, log_evidence_of(three))
   wider <- fit_mixture(dist ~ 1, cars, k = 2, covariance = "E", freq = rep(1:2, 25))
   expect_equal(update(wider, . ~ speed, covariance = NULL)$design$freq, rep(1:2, 25))
 })

@@ -73,5 +73,5 @@ test_that("refits climb the quick way, whatever ascent the fit was asked to show
   quick <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
   expect_equal(refit_held(slow, "sigma", 1.2), refit_held(quick, "sigma", 1.2))
   expect_equal(refit_control(slow)$accelerate, "auto")
-  expect_equal(slow$control$accelerate, "squarem")
+  expect_equal(control_of(slow)$accelerate, "squarem")
 })

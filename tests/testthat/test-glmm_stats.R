@@ -13,7 +13,7 @@ rows_of <- function(design, i) {
 # Statistics of the design in chunks: a list of row numbers, each added to an empty vector about
 # the shifts of a survey of all chunks.
 chunk_stats <- function(fit, chunks) {
-  design <- fit$design
+  design <- design_of(fit)
   survey <- Reduce(function(a, b) .Call(C_glmm_survey_merge, a, b),
                    lapply(chunks, function(i) .Call(C_glmm_survey, rows_of(design, i))))
   shape <- list(p = ncol(design$X), q = ncol(design$Z), n_group = nlevels(the_group(design)),
@@ -36,7 +36,7 @@ test_that("merged chunks say of NIST's sets what one pass says", {
       merged <- fit
       merged$stats <- merge_stats(parts[order])
       at <- glmm_posterior(merged)
-      expect_equal(at$objective, fit$objective, tolerance = 1e-12, label = set)
+      expect_equal(at$objective, objective_of(fit), tolerance = 1e-12, label = set)
       expect_equal(theta(refit_method(merged, "em")), theta(refit_method(fit, "em")),
                    tolerance = 1e-8, label = set)
     }
@@ -47,17 +47,17 @@ test_that("statistics can be saved, and what is not whole or alike is refused", 
   fit <- fit_glmm(distance ~ age + (age | Subject), nlme::Orthodont)
   file <- tempfile()
   on.exit(unlink(file))
-  saveRDS(fit$stats, file)
+  saveRDS(stats_of(fit), file)
   again <- fit
   again$stats <- readRDS(file)
   expect_identical(confint(again, type = "profile"), confint(fit, type = "profile"))
   broken <- fit
-  broken$stats <- fit$stats[-1]
+  broken$stats <- stats_of(fit)[-1]
   expect_error(glmm_posterior(broken), "no statistics of a mixed model")
-  broken$stats <- replace(fit$stats, 40, NaN)
+  broken$stats <- replace(stats_of(fit), 40, NaN)
   expect_error(glmm_posterior(broken), "no statistics of a mixed model")
   other <- fit_glmm(height ~ age + (age | Subject), nlme::Oxboys)
-  expect_error(.Call(C_glmm_stats_merge, fit$stats, other$stats), "different shifts")
+  expect_error(.Call(C_glmm_stats_merge, stats_of(fit), stats_of(other)), "different shifts")
   half <- chunk_stats(fit, list(1:50, 51:108))
   broken$stats <- half[[1]]
   expect_error(glmm_posterior(broken), "groups without rows")

@@ -90,7 +90,7 @@ test_that("a prior keeps a variance off zero", {
   expect_identical(theta(zero)[["sd__(Intercept)|Batch"]], 0)
   kept <- update(zero, prior = priors(sd = inverse_gamma(2, 1)))
   expect_gt(theta(kept)[["sd__(Intercept)|Batch"]], 0.1)
-  expect_false(any(kept$parameters$boundary))
+  expect_false(any(parameters_of(kept)$boundary))
 })
 
 test_that("units carry over: a response in other units moves prior and answer together", {

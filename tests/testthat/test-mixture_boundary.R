@@ -12,7 +12,7 @@ zero_inflated_poisson <- function(p, y) {
 test_that("zero inflation is found, and chosen", {
   direct <- optim(c(0, 1), zero_inflated_poisson, y = inflated$y, method = "BFGS",
                   control = list(fnscale = -1, reltol = 1e-15))
-  expect_equal(zero$k, 2)
+  expect_equal(n_components(zero), 2)
   expect_equal(as.numeric(logLik(zero)), direct$value, tolerance = 1e-9)
   expect_equal(round(as.numeric(logLik(zero)), 3), -375.161)
   expect_equal(unname(theta(zero)[1:3]),
@@ -40,7 +40,7 @@ test_that("what is at the boundary is said, and everything else answers", {
   expect_equal(unname(confint(zero)["(Intercept)|2", ]), c(NA_real_, NA_real_))
   expect_true(all(simulate(zero, 1, seed = 1)$sim_1[attr(simulate(zero, 1, seed = 1),
                                                          "component") == 2] == 0))
-  expect_equal(elbo(zero, theta = theta(zero)), zero$objective)
+  expect_equal(elbo(zero, theta = theta(zero)), objective_of(zero))
   expect_identical(components(zero)$coefficients[["2", "(Intercept)"]], -Inf)
   b <- bootstrap(zero, 5, seed = 1)
   expect_true(all(b$theta[, "(Intercept)|2"] == -Inf))
@@ -54,7 +54,7 @@ test_that("points on the components have their mean of 0 too; vb has a prior", {
   # every zero to one component, every other count to the other
   n <- as.vector(table(inflated$y > 0))
   rest <- inflated$y[inflated$y > 0]
-  expect_equal(joint$objective,
+  expect_equal(objective_of(joint),
                sum(dpois(rest, mean(rest), log = TRUE)) + sum(n * log(n / 200)), tolerance = 1e-9)
   vb <- update(zero, k = 2, method = "vb")
   expect_lt(theta(vb)[["(Intercept)|2"]], -5)

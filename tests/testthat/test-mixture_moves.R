@@ -17,12 +17,12 @@ test_that("moves lead out of an optimum that EM is held in", {
   held <- fit_mixture(cbind(a, b) ~ 1, four, k = 4, covariance = "EII", start = trap)
   m <- moves_of(held)
   best <- fit_mixture(cbind(a, b) ~ 1, four, k = 4, covariance = "EII", start = four$group)
-  expect_lt(held$objective, best$objective - 100)
-  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = held$state), m$control),
+  expect_lt(objective_of(held), objective_of(best) - 100)
+  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = state_of(held)), m$control),
                         m$units,
                         m$control)
   expect_gte(moved$moves, 1)
-  expect_equal(moved$objective, best$objective, tolerance = 1e-6)
+  expect_equal(moved$objective, objective_of(best), tolerance = 1e-6)
 })
 
 test_that("vb moves are births and deaths too", {
@@ -30,13 +30,13 @@ test_that("vb moves are births and deaths too", {
   held <- fit_mixture(cbind(a, b) ~ 1, four, k = 5, covariance = "EII", method = "vb",
                       start = start)
   m <- moves_of(held)
-  at <- .Call(C_mixture_evaluate, m$model, held$state)
+  at <- .Call(C_mixture_evaluate, m$model, state_of(held))
   moves <- proposed_moves(m$model, at, m$units, 0)
   expect_true(any(lengths(lapply(moves, `[[`, "split")) == 0))
-  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = held$state), m$control),
+  moved <- moved_ascent(m$model, ascend_mixture(m$model, list(state = state_of(held)), m$control),
                         m$units,
                         m$control)
-  expect_gt(sum(moved$size > 1), sum(held$size > 1))
+  expect_gt(sum(moved$size > 1), sum(size_of(held) > 1))
   expect_equal(sort(round(moved$size)), c(0, 50, 50, 50, 50))
 })
 
@@ -79,9 +79,9 @@ test_that("moves are recorded, and not made from a given start or of one compone
   expect_equal(starts_of(fit)$status[nrow(starts_of(fit))], "moved")
   expect_equal(objective_of(fit), starts_of(fit)$objective[nrow(starts_of(fit))], tolerance = 1e-6)
   given <- fit_mixture(cbind(a, b) ~ 1, four, k = 4, covariance = "EII", start = trap)
-  expect_equal(nrow(given$starts), 1)
+  expect_equal(nrow(starts_of(given)), 1)
   one <- fit_mixture(cbind(a, b) ~ 1, four, k = 1, covariance = "EII")
-  expect_equal(one$starts$status, "climbed")
+  expect_equal(starts_of(one)$status, "climbed")
 })
 
 test_that("curves at many different sets of times make no moves", {

@@ -64,7 +64,7 @@ test_that("summary() has its numbers", {
 test_that("near-ties in the weights are said to be so", {
   d <- withr::with_seed(7, sim_mixture(200, c(1, 1), mean = rbind(c(a = 0, b = 0), c(6, 6))))
   tied <- fit_mixture(cbind(a, b) ~ 1, d, k = 2, covariance = "EII")
-  difference <- diff(-tied$theta[1:2])
+  difference <- diff(-theta_of(tied)[1:2])
   se <- sqrt(4 * vcov(tied, full = TRUE)[1, 1]) # w1 - w2 = 2 w1 - 1
   expect_lt(difference, se)
   expect_match(tie_words(tied), "components 1 and 2 differ by less than a standard error")

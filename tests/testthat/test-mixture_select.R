@@ -17,9 +17,9 @@ test_that("BIC is that of mclust, and so is the choice", {
 test_that("BIC counts units and copies", {
   d <- data.frame(y = c(faithful$eruptions, faithful$eruptions), id = rep(1:272, 2))
   units <- fit_mixture(y ~ 1, d, k = 2, covariance = "E", unit = ~ id)
-  expect_equal(units$selection$criterion, -2 * units$log_evidence + 4 * log(272))
+  expect_equal(candidates_of(units)$criterion, -2 * log_evidence_of(units) + 4 * log(272))
   copies <- fit_mixture(y ~ 1, d[1:272, ], k = 2, covariance = "E", freq = rep(2, 272))
-  expect_equal(copies$selection$criterion, -2 * copies$log_evidence + 4 * log(544))
+  expect_equal(candidates_of(copies)$criterion, -2 * log_evidence_of(copies) + 4 * log(544))
 })
 
 test_that("classification EM is chosen by the classification likelihood", {
@@ -64,8 +64,8 @@ test_that("the fit of one k does not depend on the others that are tried", {
   alone <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "EEE")
   among <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2:3,
                        covariance = c("EII", "EEE"))
-  expect_equal(among$objective, alone$objective)
-  expect_equal(among$selection$objective[4], alone$selection$objective)
+  expect_equal(objective_of(among), objective_of(alone))
+  expect_equal(candidates_of(among)$objective[4], candidates_of(alone)$objective)
 })
 
 test_that("moves are tried of the candidates that they may make the best", {
@@ -107,7 +107,7 @@ test_that("a number of components has the same fit whatever others are tried", {
   expect_equal(together$status, rep("ok", 4))
   for (k in 1:4) {
     alone <- selection(fit_mixture(y ~ x, d, k = k, sigma = ~ 1))
-    expect_equal(together$objective[k], alone$objective, tolerance = 1e-12)
+    expect_equal(together$objective[k], objective_of(alone), tolerance = 1e-12)
     expect_equal(together$status[k], alone$status)
   }
   normal <- selection(fit_mixture(cbind(x, y) ~ 1, d, k = 1:3))
@@ -148,7 +148,7 @@ test_that("membership that tells components apart without error is at its bounda
   d <- data.frame(w = rep(0:1, each = 50), y = c(rnorm(50), rnorm(50, 8)))
   with_prior <- fit_mixture(y ~ 1, d, k = 2, membership = ~ w,
                             prior = priors(membership = normal(0, 10)))
-  expect_equal(with_prior$convergence$status, "converged")
+  expect_equal(convergence_of(with_prior)$status, "converged")
   # Of one component there is nothing for covariates to tell.
   for (method in c("em", "joint")) {
     one <- fit_mixture(y ~ 1, d, k = 1, membership = ~ w, method = method)

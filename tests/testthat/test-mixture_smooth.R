@@ -207,7 +207,7 @@ test_that("of one component it is the mixed model of fit_glmm()", {
     same <- fit_glmm(formula, data)
     expect_equal(as.numeric(logLik(fit)), as.numeric(logLik(same)), tolerance = 1e-8)
     expect_equal(attr(logLik(fit), "df"), attr(logLik(same), "df"))
-    expect_equal(components(fit)$coefficients[1, ], c(coef(same), same$smooth$mean),
+    expect_equal(components(fit)$coefficients[1, ], c(coef(same), smooth_of(same)$mean),
                  tolerance = 1e-5)
     expect_equal(as.matrix(ranef(fit)$id), as.matrix(ranef(same)$id), tolerance = 1e-5,
                  ignore_attr = TRUE)

@@ -117,7 +117,7 @@ test_that("all starts are kept, and the best is the answer", {
              max(starts_of(fit)$objective[starts_of(fit)$objective < -1115], na.rm = TRUE) - 1e-6)
   one <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 3, covariance = "VVV",
                      control = elbo_control(n_starts = 1))
-  expect_equal(sum(one$starts$status != "moved"), 1)
+  expect_equal(sum(starts_of(one)$status != "moved"), 1)
 })
 
 test_that("the trace of a polished fit is one ascent", {
@@ -129,8 +129,8 @@ test_that("the trace of a polished fit is one ascent", {
   expect_equal(max(trace_of(fit)$iteration), convergence(fit)$iterations)
   plain <- fit_mixture(cbind(eruptions, waiting) ~ 1, faithful, k = 2, covariance = "VVV",
                        control = elbo_control(accelerate = "none"))
-  expect_setequal(plain$trace$step, c("start", "E", "M"))
-  expect_equal(plain$objective, objective_of(fit), tolerance = 1e-8)
+  expect_setequal(trace_of(plain)$step, c("start", "E", "M"))
+  expect_equal(objective_of(plain), objective_of(fit), tolerance = 1e-8)
 })
 
 test_that("the order of rows, of units and of levels does not matter", {

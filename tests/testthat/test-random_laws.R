@@ -39,10 +39,10 @@ test_that("likelihoods, parameters and covariances are those of V in full", {
     expect_true(all(c(word, sds) %in% names(theta(fit))))
     expect_equal(unname(latent_law(fit)[1:4, 1:4]),
                  written_law(law, theta(fit)[sds], theta(fit)[[word]], 4), tolerance = 1e-10)
-    expect_equal(fit$log_evidence, dense_log_likelihood(fit), tolerance = 1e-9)
-    expect_lt(fit$convergence$gradient, 1e-8)
+    expect_equal(log_evidence_of(fit), dense_log_likelihood(fit), tolerance = 1e-9)
+    expect_lt(convergence_of(fit)$gradient, 1e-8)
     # The covariance of the variance parameters by second differences.
-    scales <- which(fit$parameters$block != "beta")
+    scales <- which(parameters_of(fit)$block != "beta")
     H <- second_differences(function(x) {
       dense_log_likelihood(fit, replace(theta(fit), scales, x))
     }, theta(fit)[scales])
@@ -86,7 +86,7 @@ test_that("a common sd of uncorrelated terms is that of one factor more", {
   d <- law_data(4)
   fit <- fit_glmm(y ~ x + diag(0 + t | a, hom = TRUE), d)
   inner <- fit_glmm(y ~ x + (1 | a:t), d)
-  expect_equal(fit$log_evidence, inner$log_evidence, tolerance = 1e-10)
+  expect_equal(log_evidence_of(fit), log_evidence_of(inner), tolerance = 1e-10)
   expect_equal(theta(fit)[["sd__|a"]], theta(inner)[["sd__(Intercept)|a:t"]], tolerance = 1e-7)
 })
 
@@ -100,7 +100,7 @@ test_that("bounds are found: no variance, and the least and largest correlation"
   one <- transform(d, y = 2 * rnorm(15)[a] + residuals(lm(y ~ a:t + x, d)))
   shared <- fit_glmm(y ~ x + cs(0 + t | a, hom = TRUE), one)
   expect_identical(theta(shared)[["cor__|a"]], 1)
-  expect_equal(shared$log_evidence, fit_glmm(y ~ x + (1 | a), one)$log_evidence,
+  expect_equal(log_evidence_of(shared), fit_glmm(y ~ x + (1 | a), one)$log_evidence,
                tolerance = 1e-9)
   # Of four terms that sum to nothing the correlation is -1/3.
   u <- matrix(rnorm(60), 15)
@@ -109,9 +109,9 @@ test_that("bounds are found: no variance, and the least and largest correlation"
     least <- fit_glmm(stats::as.formula(paste("y ~ x + cs(0 + t | a, hom = TRUE)", more)), none)
     expect_equal(theta(least)[["cor__|a"]], -1 / 3, tolerance = 1e-15)
     expect_true(parameters_of(least)$boundary[names(theta(least)) == "cor__|a"])
-    expect_equal(least$log_evidence, dense_log_likelihood(least), tolerance = 1e-9)
+    expect_equal(log_evidence_of(least), dense_log_likelihood(least), tolerance = 1e-9)
     inside <- replace(theta(least), "cor__|a", -0.32)
-    expect_lt(dense_log_likelihood(least, inside), least$log_evidence)
+    expect_lt(dense_log_likelihood(least, inside), log_evidence_of(least))
   }
 })
 
@@ -120,13 +120,13 @@ test_that("priors, held values, profiles and draws know shared parameters", {
   formula <- y ~ x + ar1(0 + t | a) + (1 | b)
   held <- fit_glmm(formula, d, prior = priors(`rho__|a` = constant(0.5)))
   expect_identical(theta(held)[["rho__|a"]], 0.5)
-  expect_equal(held$log_evidence, dense_log_likelihood(held), tolerance = 1e-9)
+  expect_equal(log_evidence_of(held), dense_log_likelihood(held), tolerance = 1e-9)
   mode <- fit_glmm(formula, d, prior = priors(a = half_t(3, 0.5)))
   log_p <- function(theta) {
     dense_log_likelihood(mode, theta) + log(2) +
       dt(theta[["sd__|a"]] / 0.5, 3, log = TRUE) - log(0.5)
   }
-  expect_equal(mode$objective, log_p(theta(mode)), tolerance = 1e-9)
+  expect_equal(objective_of(mode), log_p(theta(mode)), tolerance = 1e-9)
   i <- match("sd__|a", names(theta(mode)))
   h <- 1e-4
   slope <- (log_p(replace(theta(mode), i, theta(mode)[i] + h)) -
@@ -136,7 +136,7 @@ test_that("priors, held values, profiles and draws know shared parameters", {
   fit <- fit_glmm(formula, d)
   for (name in c("sd__|a", "rho__|a")) {
     ends <- vapply(confint(fit, name, type = "profile"), function(x) refit_held(fit, name, x), 0)
-    expect_equal(2 * (fit$objective - ends), rep(qchisq(0.95, 1), 2), tolerance = 1e-4)
+    expect_equal(2 * (objective_of(fit) - ends), rep(qchisq(0.95, 1), 2), tolerance = 1e-4)
   }
   draws <- as.matrix(simulate(fit, 3000, seed = 1))
   V <- dense_parts(fit)$V
@@ -150,7 +150,7 @@ test_that("what estimated variances add is by the parameters that are shared", {
   d <- law_data(7)
   cs <- fit_glmm(y ~ x + cs(0 + t | a, hom = TRUE), d, method = "reml")
   two <- fit_glmm(y ~ x + (1 | a) + (1 | a:t), d, method = "reml")
-  expect_equal(cs$log_evidence, two$log_evidence, tolerance = 1e-9)
+  expect_equal(log_evidence_of(cs), log_evidence_of(two), tolerance = 1e-9)
   expect_equal(predict(cs, d[1:9, ], se.fit = TRUE)$se.fit,
                predict(two, d[1:9, ], se.fit = TRUE)$se.fit, tolerance = 1e-5)
   expect_equal(fit_df(cs), fit_df(two), tolerance = 1e-5)
@@ -223,7 +223,7 @@ test_that("of two terms every law is the free one, under every family and by qua
     free <- of("(0 + t | s)")
     for (term in c("cs(0 + t | s)", "ar1(0 + t | s, hom = FALSE)")) {
       fit <- of(term)
-      expect_equal(fit$log_evidence, free$log_evidence, tolerance = 1e-9)
+      expect_equal(log_evidence_of(fit), free$log_evidence, tolerance = 1e-9)
       expect_equal(latent_law(fit), latent_law(free), tolerance = 1e-5)
       expect_equal(vcov(fit), vcov(free), tolerance = 1e-5)
     }
@@ -231,15 +231,15 @@ test_that("of two terms every law is the free one, under every family and by qua
   # A common sd of uncorrelated terms is one factor more.
   apart <- fit_glmm(count ~ x + diag(0 + t | s, hom = TRUE), d, family = poisson())
   inner <- fit_glmm(count ~ x + (1 | s:t), d, family = poisson())
-  expect_equal(apart$log_evidence, inner$log_evidence, tolerance = 1e-7) # of the nodes
+  expect_equal(log_evidence_of(apart), log_evidence_of(inner), tolerance = 1e-7) # of the nodes
   # A held correlation, and a prior of what is shared.
   held <- fit_glmm(count ~ x + ar1(0 + t | s), d, family = poisson(),
                    prior = priors(`rho__|s` = constant(0.5)))
   expect_identical(theta(held)[["rho__|s"]], 0.5)
   mode <- fit_glmm(count ~ x + ar1(0 + t | s), d, family = poisson(),
                    prior = priors(s = half_normal(0.1)))
-  expect_lt(mode$convergence$gradient, 1e-7)
-  expect_equal(mode$objective, mode$log_evidence + log(2) +
+  expect_lt(convergence_of(mode)$gradient, 1e-7)
+  expect_equal(objective_of(mode), log_evidence_of(mode) + log(2) +
                  dnorm(theta(mode)[["sd__|s"]], 0, 0.1, log = TRUE), tolerance = 1e-10)
 })
 

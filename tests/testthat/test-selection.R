@@ -8,8 +8,8 @@ test_that("selection() tabulates every candidate", {
                     "status") %in%
                     names(table)))
   best <- table[attr(table, "chosen"), ]
-  expect_identical(best$k, choice$k)
-  expect_identical(best$covariance, choice$covariance)
+  expect_identical(best$k, n_components(choice))
+  expect_identical(best$covariance, covariance_model(choice))
   expect_equal(best$criterion, BIC(choice))
   expect_equal(best$criterion, min(table$criterion))
   # As single fits have it.

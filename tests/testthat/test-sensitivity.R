@@ -272,7 +272,7 @@ test_that("under vb the table is of refits under the same priors, levels lost or
   # The only row of a level of sigma is taken away, and its prior with it.
   levels <- fit_glmm(y ~ x + (1 | group), d, method = "vb", sigma = ~ arm, prior = law)
   without <- drop_rows(levels, which(d$arm == "b"))
-  expect_equal(without$theta, fit_glmm(y ~ x + (1 | group), d[d$arm == "a", ], method = "vb",
+  expect_equal(theta_of(without), fit_glmm(y ~ x + (1 | group), d[d$arm == "a", ], method = "vb",
                                        prior = law)$theta,
                tolerance = 1e-8, ignore_attr = TRUE)
   # By removals one at a time, means and linear response sds move as predicted.

@@ -76,7 +76,7 @@ test_that("a catalogue by vb has what one by em has", {
   expect_true(all(is.na(elbo_trace(vb)$kl)))
   expect_error(logLik(vb), class = "elbo_error_loglik")
   expect_output(print(vb), "Variational Bayes")
-  expect_identical(update(vb)$theta, vb$theta)
+  expect_identical(update(vb)$theta, theta_of(vb))
   expect_identical(names(catalog(vb, type = "mean_field")), names(a))
   expect_error(catalog(em, type = "mean_field"), class = "elbo_error_argument")
   expect_error(variational(em), class = "elbo_error_not_available")

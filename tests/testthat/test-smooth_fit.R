@@ -102,7 +102,7 @@ test_that("ELBO, KL and log evidence agree at every half-step, and row by row", 
     expect_lt(elbo(fit, q = worse), elbo(fit))
   }
   points <- fit_glmm(y ~ s(x), wiggly, method = "joint", prior = priors(sd = constant(5)))
-  expect_equal(elbo(points, q = points$latent), elbo(points), tolerance = 1e-11)
+  expect_equal(elbo(points, q = moments_of(points)), elbo(points), tolerance = 1e-11)
 })
 
 test_that("mgcv's REML fits are the same: curve, band, degrees of freedom, sigma and sd", {
@@ -173,7 +173,7 @@ test_that("a straight line is sd 0, in words", {
     fit <- fit_glmm(y ~ s(x), d, method = method)
     expect_identical(theta(fit)[["sd__s(x)"]], 0)
     line <- fit_glmm(y ~ x, d, method = method)
-    expect_equal(objective_of(fit), line$objective, tolerance = 1e-12)
+    expect_equal(objective_of(fit), objective_of(line), tolerance = 1e-12)
     expect_equal(coef(fit), coef(line), tolerance = 1e-10)
     expect_equal(summary(fit)$curves$edf, 1)
     expect_true(all(smooth_of(fit)$mean == 0))
@@ -232,7 +232,7 @@ test_that("priors of the sd of a curve are priors of an sd", {
   expect_true(all(vapply(sd * c(0.9, 0.99, 1.01, 1.1), total, 0) < elbo(fit)))
   held <- fit_glmm(y ~ s(x), wiggly, prior = priors(sd = constant(5)))
   expect_identical(theta(held)[["sd__s(x)"]], 5)
-  expect_lt(held$objective, update(held, prior = NULL)$objective)
+  expect_lt(objective_of(held), update(held, prior = NULL)$objective)
 })
 
 # ---- variational Bayes ---------------------------------------------------------------------
@@ -253,14 +253,14 @@ test_that("vb: the ELBO is that of the factors in closed form, and no other q ha
   skip_if_not_installed("numDeriv")
   vb <- vb_curve()
   psi <- psi_of_fit(vb$fit)
-  expect_equal(reference_vb_elbo(psi, vb$problem), vb$fit$objective, tolerance = 1e-12)
+  expect_equal(reference_vb_elbo(psi, vb$problem), objective_of(vb$fit), tolerance = 1e-12)
   expect_equal(numDeriv::grad(reference_vb_elbo, psi, problem = vb$problem), 0 * psi,
                tolerance = 1e-5)
   at <- unpack_psi(psi, vb$problem)
   normal <- best_normal(vb$problem, at)
   expect_equal(unname(all_coefficients(vb$fit)), unname(normal$mode), tolerance = 1e-8)
-  expect_equal(unname(vb$fit$smooth$coef_cov), unname(normal$cov), tolerance = 1e-8)
-  expect_equal(unname(vb$fit$theta[3:4]), scale_means(vb$problem, at), tolerance = 1e-8,
+  expect_equal(unname(smooth_of(vb$fit)$coef_cov), unname(normal$cov), tolerance = 1e-8)
+  expect_equal(unname(theta_of(vb$fit)[3:4]), scale_means(vb$problem, at), tolerance = 1e-8,
                ignore_attr = TRUE)
   expect_equal(elbo(vb$fit, q = variational(vb$fit)), elbo(vb$fit), tolerance = 1e-12)
   q <- variational(vb$fit)
@@ -273,7 +273,7 @@ test_that("vb: linear response is the derivative of means under tilts", {
   vb <- vb_curve()
   psi <- psi_of_fit(vb$fit)
   # By refits, tilted by beta, by a coefficient of the curve, and by the two sds.
-  n <- 2 + ncol(vb$fit$design$B)
+  n <- 2 + ncol(design_of(vb$fit)$B)
   covariance <- function(tilt, scale_tilt) {
     up <- reference_vb(vb$problem, psi, tilt, scale_tilt)$mean
     down <- reference_vb(vb$problem, psi, -tilt, -scale_tilt)$mean
@@ -363,7 +363,7 @@ test_that("curves are drawn less their means, with the bands of predict()", {
   expect_equal(table$estimate, unname(curve) - centre, tolerance = 1e-9)
   expect_true(all(table$low < table$estimate & table$estimate < table$high))
   by_number <- fit_glmm(y ~ s(log(x), by = z), wiggly, method = "reml")
-  expect_true(all(is.finite(unlist(curve_data(by_number, by_number$design$curves[[1]], 0.95)))))
+  expect_true(all(is.finite(unlist(curve_data(by_number, design_of(by_number)$curves[[1]], 0.95)))))
   file <- withr::local_tempfile(fileext = ".pdf")
   grDevices::pdf(file)
   plot(fit, type = "curves")
@@ -390,7 +390,7 @@ test_that("curves are drawn beside covariates that are text", {
   table <- curve_data(fit, design_of(fit)$curves[[1]], 0.95, n = 10)
   d$arm <- factor(d$arm)
   same <- fit_glmm(y ~ s(x, k = 5) + arm, d)
-  expect_equal(table, curve_data(same, same$design$curves[[1]], 0.95, n = 10))
+  expect_equal(table, curve_data(same, design_of(same)$curves[[1]], 0.95, n = 10))
 })
 
 test_that("a prior that falls from zero on has its edge at an sd of zero, beside a curve too", {

@@ -4,12 +4,12 @@ fit <- fit_glmm(distance ~ age + (1 | Subject), growth, prior = law)
 
 test_that("an argument is changed, added or dropped", {
   moved <- update(fit, method = "reml")
-  expect_equal(moved$method, "reml")
-  expect_equal(moved$prior, law)
+  expect_equal(method_of(moved), "reml")
+  expect_equal(prior_of(moved), law)
   expect_equal(theta(moved)[["sd__(Intercept)|Subject"]], 2)
   dropped <- update(fit, prior = NULL)
-  expect_null(dropped$prior)
-  expect_null(dropped$call$prior)
+  expect_null(prior_of(dropped))
+  expect_null(call_of(dropped)$prior)
   expect_equal(theta(dropped), theta(fit_glmm(distance ~ age + (1 | Subject), growth)))
   expect_equal(update(fit, sigma = ~ Sex, weights = age)$design$weights, growth$age)
   expect_equal(nobs(update(fit, subset = age > 8)), 81)
@@ -151,7 +151,7 @@ test_that("a mixture that loses its covariates, or gets some, keeps its kind of 
     expect_equal(as.numeric(logLik(small)), density(small))
     expect_equal(as.numeric(logLik(update(small, . ~ eruptions))), as.numeric(logLik(large)),
                  tolerance = 1e-8)
-    expect_equal(small$covariance, if (common) "E" else "V")
+    expect_equal(covariance_model(small), if (common) "E" else "V")
     expect_equal(anova(small, large)$Chisq[2], 2 * as.numeric(logLik(large) - logLik(small)))
   }
   # What is stated stays so.
