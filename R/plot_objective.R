@@ -72,10 +72,10 @@ plot_decomposition <- function(fit) {
   base <- bars$base[1]
   top <- max(tellable_range(bars$elbo, bars$log_evidence))
   graphics::plot(NA, xlim = c(0.4, n + 0.6), ylim = c(base, top + 0.22 * (top - base)), yaxs = "i",
-                 xaxt = "n", xlab = "after step", ylab = "", main = decomposition_title,
+                 xaxt = "n", yaxt = "n", xlab = "after step", ylab = "", main = decomposition_title,
                  cex.main = title_size(decomposition_title))
   graphics::axis(1, seq_len(n), step_letters(bars$step), cex.axis = 0.85, gap.axis = 0.1)
-  graphics::mtext(value_title(fit), 2, line = 3.7, las = 0, cex = graphics::par("cex"))
+  value_axis(fit)
   left <- seq_len(n) - 0.38
   right <- seq_len(n) + 0.38
   graphics::rect(left, base, right, bars$elbo, col = colours[["blue"]], border = NA)
@@ -85,6 +85,21 @@ plot_decomposition <- function(fit) {
   graphics::legend("top", c("ELBO", "KL"), fill = colours[c("blue", "orange")],
                    density = c(NA, 30), border = colours[c("blue", "orange")], horiz = TRUE,
                    bty = "n")
+}
+
+# The vertical axis. Labels too wide for the margin are less the value at the optimum.
+value_axis <- function(fit) {
+  ticks <- graphics::axTicks(2)
+  labels <- format(ticks, trim = TRUE, scientific = FALSE)
+  title <- value_title(fit)
+  if (max(graphics::strwidth(labels, "inches")) > 0.55 * graphics::par("mai")[2]) {
+    from_end <- pretty(graphics::par("usr")[3:4] - objective_of(fit), 5)
+    ticks <- objective_of(fit) + from_end
+    labels <- format(from_end, trim = TRUE)
+    title <- paste(title, "less its end")
+  }
+  graphics::axis(2, ticks, labels)
+  graphics::mtext(title, 2, line = 3.7, las = 0, cex = graphics::par("cex"))
 }
 
 # What is on the vertical axis.
@@ -97,9 +112,9 @@ value_title <- function(fit) {
 plot_objective <- function(fit) {
   trace <- elbo_trace(fit)
   graphics::plot(half_steps(trace), trace$elbo, type = "n", xlab = "half-step", ylab = "",
-                 ylim = tellable_range(trace$elbo, trace$log_evidence),
+                 ylim = tellable_range(trace$elbo, trace$log_evidence), yaxt = "n",
                  main = objective_title(fit))
-  graphics::mtext(value_title(fit), 2, line = 3.7, las = 0, cex = graphics::par("cex"))
+  value_axis(fit)
   draw_steps(trace, trace$elbo, trace$log_evidence)
   steps <- unique(trace$step)
   gaps <- has_evidence(trace) && nrow(trace) <= most_gaps
