@@ -68,13 +68,15 @@ check_importance <- function(x, name) {
                    "0 or the number of draws, at least 2", x))
 }
 
-# For models whose posteriors are known in closed form: a number would do nothing.
-check_no_quadrature <- function(control) {
-  check_no_importance(control, "The likelihood of this model is known in closed form")
+# For models in which nothing is integrated by quadrature: a number would do nothing.
+closed_form <- "The posteriors of this model are known in closed form"
+own_functions_only <- "What a user's functions integrate is theirs"
+
+check_no_quadrature <- function(control, reason = closed_form) {
+  check_no_importance(control, reason)
   if (is.null(control$quadrature)) return()
-  abort(c(sprintf("`quadrature` must be NULL, not %s: the posteriors of this model are known in",
-                  describe_value(control$quadrature)),
-          "closed form, and nothing is integrated by quadrature. Leave it out."),
+  abort(c(sprintf("`quadrature` must be NULL, not %s: nothing is integrated by quadrature.",
+                  describe_value(control$quadrature)), paste0(reason, ". Leave it out.")),
         "elbo_error_argument")
 }
 

@@ -95,7 +95,7 @@ fit_advi <- function(log_density, start, gradient = NULL, lower = -Inf, upper = 
   q <- check_choice(q, "q", c("mean_field", "full", "laplace"))
   draws <- check_draws_number(draws)
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
-  check_no_quadrature(control)
+  check_no_quadrature(control, own_functions_only)
   check(is.null(pointwise) || is.function(pointwise), "pointwise", "a function or NULL", pointwise)
   told <- advi_told(log_density, if (missing(start)) NULL else start, gradient, data)
   pattern <- own_pattern(told$start, lower, upper)

@@ -123,7 +123,7 @@ fit_em <- function(start, estep, mstep, log_evidence = NULL, elbo = NULL, data =
           functions[[name]])
   }
   check(inherits(control, "elbo_control"), "control", "made by elbo_control()", control)
-  check_no_quadrature(control)
+  check_no_quadrature(control, own_functions_only)
   em <- list(pattern = own_pattern(start, lower, upper), control = control, data = data,
              functions = lapply(functions, with_data, data))
   found <- climb_own(em)

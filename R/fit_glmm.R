@@ -85,7 +85,8 @@
 #' factors. Where one latent term needs many nodes, they become those of the trapezoidal rule on a
 #' window around each posterior. The first steps of [elbo_trace()] are by few nodes; where their
 #' number grows a step `"E"` shows the log-likelihood anew. Without `( | )` the fit is that of
-#' [stats::glm()]. Tests are z tests, and there is no restricted likelihood.
+#' [stats::glm()]. Tests are z tests, and there is no restricted likelihood. `"vb"` takes binomial
+#' and Poisson responses, with `factorization` `"structured"` or `"mean_field"`.
 #'
 #' `"vb"` has the best normal q(beta, u), with all covariances of coefficients and latent variables:
 #' its precision is that of the prior and, for each row, the expected curvature of the log density
@@ -104,8 +105,8 @@
 #' whose columns `i` and `j` have the correlation \eqn{\rho^{|i-j|}}{rho^|i - j|}, in the order
 #' of the levels, `rho__|g`. Each has a standard deviation for each column (`hom = FALSE`) or one in
 #' common, `sd__|g` (`hom = TRUE`, the default of `ar1()` alone). With one row for each level of `f`
-#' in a group `cs(hom = TRUE)` and the residuals cannot be told apart. Methods `"em"`, `"reml"` and
-#' `"joint"` have them, for every `family`.
+#' in a group `cs(hom = TRUE)` and the residuals cannot be told apart. Methods `"em"` and `"joint"`
+#' have them for every `family`, `"reml"` for gaussian responses; `"vb"` does not.
 #'
 #' @section Smooth terms:
 #' `s(x, k = 10, by = NULL)` adds a natural cubic spline \eqn{f(x)} with `k` knots at quantiles of

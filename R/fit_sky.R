@@ -227,7 +227,7 @@ log_law <- function(field) {
 # By how much pixels vary more than counts of photons do: the squared median absolute standardised
 # residual of each image, in units of the normal one.
 dispersion <- function(field) {
-  means <- .Call(C_sky_mean, sky_model(field))$mean
+  means <- sky_means(field)
   mapply(function(image, mean) {
     used <- image$use > 0
     stats::median(abs(image$count - mean)[used] / sqrt(mean[used]))^2 / stats::qnorm(0.75)^2

@@ -7,7 +7,6 @@
 #   Z        the columns of all terms, those of a factor side by side
 #
 #   build_random(bars, described, frame)   these, from the bars of parse_formula()
-#   random_terms_of(design)     names of the columns of each term
 #   group_names(design)         names of the factors, NULL without any
 #   the_group(design)           the factor of a model with one, NULL otherwise: what is written for
 #                               one factor alone asks here
@@ -79,10 +78,6 @@ frame_group <- function(bar, frame) {
 # What a design has -------------------------------------------------------------------------------
 
 term_groups <- function(design) vapply(design$random, `[[`, "", "group")
-
-random_terms_of <- function(design) {
-  lapply(design$random, function(term) colnames(design$Z)[term$columns])
-}
 
 column_groups <- function(design) {
   rep(term_groups(design), lengths(lapply(design$random, `[[`, "columns")))

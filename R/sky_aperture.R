@@ -4,7 +4,7 @@
 # list(flux, sd), a row a source and a column a radius (in pixels), of image b, in units of flux.
 aperture_fluxes <- function(field, radii, b = 1L) {
   image <- field$images[[b]]
-  mean <- .Call(C_sky_mean, sky_model(field))$mean[[b]]
+  mean <- sky_means(field)[[b]]
   B <- length(field$bands)
   at <- to_image(image, field$sources$theta[B + 1:2, , drop = FALSE])
   n <- ncol(at)

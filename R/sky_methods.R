@@ -95,7 +95,8 @@ notes.elbo_sky <- function(fit) {
 #' @name elbo_sky
 NULL
 
-sky_means <- function(fit) .Call(C_sky_mean, sky_model(field_of(fit)))$mean
+# The mean of each pixel in electrons, image by image.
+sky_means <- function(field) .Call(C_sky_mean, sky_model(field))$mean
 
 check_image_number <- function(image, fit) {
   n <- length(images_of(fit))
@@ -130,7 +131,7 @@ predict.elbo_sky <- function(object, image = 1, type = c("response", "sd"), ...)
   # Light falls on dead pixels too.
   field <- field_of(object)
   field$images[[image]]$use[] <- 1
-  mean <- .Call(C_sky_mean, sky_model(field))$mean[[image]]
+  mean <- sky_means(field)[[image]]
   if (type == "sd") return(sqrt(mean) / original$gain)
   (mean - original$read_noise^2) / original$gain
 }

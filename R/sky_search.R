@@ -448,7 +448,7 @@ usual_doubt <- 0.03
 # By which share the model of the light of sources is off, image by image: of bright stars, by how
 # much the squared residuals exceed what photons alone would give, over the squared light.
 sky_doubt <- function(field, half = 4) {
-  means <- .Call(C_sky_mean, sky_model(field))$mean
+  means <- sky_means(field)
   for (b in seq_along(field$images)) {
     image <- field$images[[b]]
     stars <- psf_stars(field, b)

@@ -288,12 +288,12 @@ static elbo_status correct_laplace(SEXP model, call_list *out, general_work *w,
   double *score = (double *)R_alloc((size_t)n + 1, sizeof(double));
   double *spread = call_list_doubles(out, "score_spread", d, 2);
   const elbo_status status = general_importance_climb(w, z, n_pair, &found, score, spread);
-  if (status != ELBO_OK) return status;
+  if (status < 0) return status;
   general_natural_derivatives(&w->par, score, spread, (double *)R_alloc((size_t)n + 1, 8));
   result->objective = found.value;
   call_list_double(out, "monte_carlo", found.error);
   call_list_double(out, "effective", found.effective);
-  return ELBO_OK;
+  return status;
 }
 
 /* ---- entries --------------------------------------------------------------------------------- */
@@ -379,8 +379,10 @@ SEXP call_general_at(SEXP model, SEXP theta) {
 SEXP call_general_evaluate(SEXP model, SEXP theta, SEXP nodes) {
   const elbo_memory memory = call_memory();
   general_work w;
-  const int threads = call_int(model, "threads", 1, 1024), k = call_dimension(
-      call_element(theta, "beta"), 1, "beta");
+  const int each = Rf_asInteger(nodes);
+  if (each == NA_INTEGER || each < 1 || each > 1000) Rf_error("internal error: no such `nodes`");
+  const int threads = call_int(model, "threads", 1, 1024),
+            k = call_dimension(call_element(theta, "beta"), 1, "beta");
   elbo_status status = open_model(model, threads, &memory, &w);
   if (status != ELBO_OK && status != ELBO_E_RANK) Rf_error("internal error: no model");
   const R_xlen_t p = w.par.p, q = w.par.q, n_own = w.par.n_own;
@@ -389,8 +391,7 @@ SEXP call_general_evaluate(SEXP model, SEXP theta, SEXP nodes) {
   const double *own = call_doubles(theta, "own", n_own * k, 0);
   w.prior = NULL;
   w.few = w.differences = 1;
-  if (general_set_nodes(&w, w.crossed ? 1 : Rf_asInteger(nodes)) != ELBO_OK)
-    Rf_error("internal error: no rule");
+  if (general_set_nodes(&w, w.crossed ? 1 : each) != ELBO_OK) Rf_error("internal error: no rule");
   SEXP out = PROTECT(Rf_allocVector(REALSXP, k));
   for (int i = 0; i < k; i++, beta += p, Sigma += q * q, own += n_own) {
     general_from_natural(&w.par, beta, Sigma, own, w.theta);

@@ -89,7 +89,7 @@ static void add_response(call_list *out, vb_work *w) {
   if (vb_shared_information(w, cov, own, moves) != ELBO_OK ||
       (n > 0 && (la_chol(cov, n) != ELBO_OK || la_inverse_from_chol(cov, n) != ELBO_OK)))
     for (size_t e = 0; e < square(n); e++) cov[e] = NA_REAL; /* no maximum yet */
-  for (int side = 0; side < 2; side++) { /* rows, and by symmetry columns */
+  for (int side = 0; side < 2; side++) {                     /* rows, and by symmetry columns */
     for (int j = 0; j < n; j++)
       for (int i = 0; i < p; i++) {
         double sum = 0.0;
@@ -127,15 +127,15 @@ static crossed_response find_response(vb_work *w) {
   for (int j = 0; j < p; j++)
     known &= vb_difference_by_tilt(w, j, r.by_tilt + N * (size_t)j) == ELBO_OK;
   for (int a = 0; a < k; a++)
-    for (int b = 0; b < k; b++)
-      r.E[a + k * b] = -0.5 * (r.by_eta[a + n * b] + r.by_eta[b + n * a]);
-  known = known &&
-          (k == 0 || (la_chol(r.E, k) == ELBO_OK && la_inverse_from_chol(r.E, k) == ELBO_OK));
+    for (int b = 0; b < k; b++) r.E[a + k * b] = -0.5 * (r.by_eta[a + n * b] + r.by_eta[b + n * a]);
+  known =
+      known && (k == 0 || (la_chol(r.E, k) == ELBO_OK && la_inverse_from_chol(r.E, k) == ELBO_OK));
   for (int e = 0; e < k * k && !known; e++) r.E[e] = NA_REAL; /* no maximum yet */
   for (int i = 0; i < p; i++) {
     for (int e = 0; e < k; e++) r.D[i + p * e] = r.by_eta[k + i + n * e];
     for (int j = 0; j < p; j++)
-      r.C[i + p * j] = 0.5 * (r.by_tilt[k + i + n * j] + r.by_tilt[k + j + n * i]);
+      r.C[i + p * j] =
+          known ? 0.5 * (r.by_tilt[k + i + n * j] + r.by_tilt[k + j + n * i]) : NA_REAL;
   }
   return r;
 }

@@ -352,8 +352,9 @@ static int *levels_from_0(SEXP places, size_t n, int n_level, const char *name) 
     Rf_error("internal error: `%s` must be %.0f integers", name, (double)n);
   int *out = (int *)R_alloc(n > 0 ? n : 1, sizeof(int));
   for (size_t e = 0; e < n; e++) {
-    out[e] = INTEGER_RO(places)[e] - 1;
-    if (out[e] < 0 || out[e] >= n_level) Rf_error("internal error: no level %d", out[e] + 1);
+    const int place = INTEGER_RO(places)[e];
+    if (place < 1 || place > n_level) Rf_error("internal error: no level %d", place);
+    out[e] = place - 1;
   }
   return out;
 }
@@ -366,17 +367,17 @@ SEXP call_glmm_spread(SEXP model, SEXP theta, SEXP i, SEXP j, SEXP A, SEXP b) {
   open_levels(model, theta, &f);
   const int n_level = lmm_blocked_levels(&f.work.solver);
   const int n = f.work.par.n_pair + f.work.par.n_level;
-  level_entries entries = {.n = (size_t)XLENGTH(i)};
+  level_entries entries = {.n = (size_t)Rf_xlength(i)};
   entries.i = levels_from_0(i, entries.n, n_level, "i");
   entries.j = levels_from_0(j, entries.n, n_level, "j");
   SEXP out = PROTECT(Rf_allocVector(REALSXP, (R_xlen_t)entries.n));
   if (A == R_NilValue) {
     lmm_units_spread(&f.units, &entries, REAL(out));
   } else {
-    if (TYPEOF(A) != REALSXP || XLENGTH(A) != n * n || TYPEOF(b) != REALSXP || XLENGTH(b) != n)
+    if (TYPEOF(A) != REALSXP || XLENGTH(A) != (R_xlen_t)n * n || TYPEOF(b) != REALSXP ||
+        XLENGTH(b) != n)
       Rf_error("internal error: `A` and `b` must have %d rows", n);
-    if (lmm_units_excess(&f.units, REAL_RO(A), REAL_RO(b), &entries, REAL(out), &memory) !=
-        ELBO_OK)
+    if (lmm_units_excess(&f.units, REAL_RO(A), REAL_RO(b), &entries, REAL(out), &memory) != ELBO_OK)
       Rf_error("internal error: the excess is not finite");
   }
   for (size_t e = 0; e < entries.n; e++)

@@ -389,7 +389,7 @@ SEXP call_sky_vb(SEXP model, SEXP q, SEXP control, SEXP progress) {
     double *of_nodes = call_list_doubles(&out, "node_covariance", nodes, 2);
     call_list_int(&out, "information_status",
                   sky_information(&w.field, own, covariance, of_nodes, &expected, &mem));
-    call_list_int(&out, "expected", 0);
+    call_list_int(&out, "expected", expected);
   }
   UNPROTECT(2);
   return out.list;

@@ -9,9 +9,11 @@
 #include "engine/ascent.h"
 #include "math/small.h"
 
-enum { PAIRS = 20, PARTS = 3 }; /* of each: s, y, A^{-1} y */
+/* SLOTS: one more, in which a pair is looked at before it is kept.  PARTS of each: s, y,
+ * A^{-1} y. */
+enum { PAIRS = 20, SLOTS = PAIRS + 1, PARTS = 3 };
 
-size_t pairs_size(int n) { return (size_t)PAIRS * (PARTS * (size_t)n + 2); }
+size_t pairs_size(int n) { return (size_t)SLOTS * (PARTS * (size_t)n + 2); }
 
 typedef struct {
   double *s, *y, *natural, *sy, *weight;
@@ -20,7 +22,7 @@ typedef struct {
 /* The i-th that was kept. */
 static pair get(const ascent *a, int i) {
   const size_t n = (size_t)a->model->n_eta;
-  double *at = a->pairs + (size_t)(i % PAIRS) * (PARTS * n + 2);
+  double *at = a->pairs + (size_t)(i % SLOTS) * (PARTS * n + 2);
   const pair p = {at, at + n, at + 2 * n, at + 3 * n, at + 3 * n + 1};
   return p;
 }

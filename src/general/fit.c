@@ -183,6 +183,7 @@ void general_add_counts(elbo_result *to, const elbo_result *before) {
   to->squarem += before->squarem;
   to->quasi_newton += before->quasi_newton;
   to->newton += before->newton;
+  to->anderson += before->anderson;
 }
 
 /* With the first nodes, and more where these do not do, to where their number is found. */

@@ -16,7 +16,7 @@
 #include "math/la.h"
 #include "math/small.h"
 
-enum { MOST_STEPS = 30 };
+enum { MOST_STEPS = 30, HALVINGS = 8 };
 
 /* g' I^{-1} g at which a step is no longer worth its while: a hundredth of a standard error. */
 static const double ENOUGH = 1e-4;
@@ -24,7 +24,7 @@ static const double ENOUGH = 1e-4;
 typedef struct {
   general_work *w;
   const double *z;
-  int n_pair, n; /* n: of theta */
+  int n_pair, n;              /* n: of theta */
   double *log_weight, *slope; /* 2 n_pair; n_inner x 2 n_pair */
   double *score, *spread;     /* n; n x n: of the mean of the draws */
   double *one, *pair, *H;     /* n_inner; n_inner; n x n */
@@ -106,13 +106,21 @@ elbo_status general_importance_climb(general_work *w, const double *z, int n_pai
   open_sampler(&s);
   elbo_status status = general_hessian(w, &value, gradient, hessian);
   if (status == ELBO_OK) status = look(&s, out);
+  double *from = elbo_doubles(w->mem, (size_t)n + 1);
   for (int k = 0; status == ELBO_OK; k++) {
+    const double least = out->value - out->error; /* the value is known no better */
     memcpy(s.H, hessian, square(n) * sizeof(double));
     status = general_newton_step(s.H, s.score, n, step, work);
-    if (status != ELBO_OK || dot(s.score, step, n) < ENOUGH || k == MOST_STEPS) break;
-    for (int j = 0; j < n; j++) w->theta[j] += step[j];
-    status = general_set_theta(w, w->theta);
-    if (status == ELBO_OK) status = look(&s, out);
+    if (status != ELBO_OK || dot(s.score, step, n) < ENOUGH) break;
+    if (k == MOST_STEPS) return ELBO_MAX_ITER;
+    memcpy(from, w->theta, (size_t)n * sizeof *from);
+    double factor = 1.0;
+    for (int h = 0; h < HALVINGS; h++, factor *= 0.5) {
+      for (int j = 0; j < n; j++) w->theta[j] = from[j] + factor * step[j];
+      status = general_set_theta(w, w->theta);
+      if (status == ELBO_OK) status = look(&s, out);
+      if (status == ELBO_OK && out->value >= least) break;
+    }
   }
   return status;
 }

@@ -83,9 +83,7 @@ elbo_status vb_set_nodes(vb_work *w, int each) {
 
 enum { FEW_STEPS = 3, MOST_STEPS = 500 };
 
-static elbo_status here(vb_work *w) {
-  return w->crossed ? vb_crossed_here(w) : vb_groups_here(w);
-}
+static elbo_status here(vb_work *w) { return w->crossed ? vb_crossed_here(w) : vb_groups_here(w); }
 
 static elbo_status climb(vb_work *w, int most) {
   elbo_status status = ELBO_OK;
@@ -158,7 +156,8 @@ static elbo_status difference(vb_work *w, double *x, double step, int eta, doubl
   *x = from;
   w->best = 0;
   const elbo_status back = general_set_theta(&w->general, w->general.theta);
-  for (int i = 0; i < n; i++) out[i] = (side[0][i] - side[1][i]) / (2.0 * step);
+  for (int i = 0; i < n; i++)
+    out[i] = status == ELBO_OK ? (side[0][i] - side[1][i]) / (2.0 * step) : NAN;
   return status == ELBO_OK ? back : status;
 }
 
@@ -205,14 +204,12 @@ static double rounding(void *work) {
 
 static void pack(void *work, double *eta) {
   const vb_work *w = work;
-  memcpy(eta, w->general.theta + w->general.par.p,
-         (size_t)w->general.par.n_eta * sizeof(double));
+  memcpy(eta, w->general.theta + w->general.par.p, (size_t)w->general.par.n_eta * sizeof(double));
 }
 
 static elbo_status unpack(void *work, const double *eta) {
   vb_work *w = work;
-  memcpy(w->general.theta + w->general.par.p, eta,
-         (size_t)w->general.par.n_eta * sizeof(double));
+  memcpy(w->general.theta + w->general.par.p, eta, (size_t)w->general.par.n_eta * sizeof(double));
   w->best = 0;
   return general_set_theta(&w->general, w->general.theta);
 }

@@ -15,6 +15,7 @@ enum { CHUNK = 16 };
 static const double SMALL_SD = 1e-3;
 
 elbo_status vb_rule_init(vb_rule *rule, int each, const elbo_memory *mem) {
+  if (each % SIMD_LANES != 0) return ELBO_E_RANK; /* sum_nodes() takes as many at a time */
   double *scaled = elbo_doubles(mem, (size_t)each), *work = elbo_doubles(mem, 2 * (size_t)each);
   rule->each = each;
   rule->node = elbo_doubles(mem, (size_t)each);

@@ -18,7 +18,5 @@ void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
 /* Bytes that a fit with n_pair entries of Sigma takes, and a rough number of seconds. */
 void lmm_blocked_cost(const lmm_stats *stats, int n_pair, double *bytes, double *seconds,
                       const elbo_memory *mem);
-/* Numbers that the factor holds, and its levels: what one evaluation costs. */
-size_t lmm_blocked_fill(const glmm_solver *solver);
 
 #endif

@@ -381,8 +381,3 @@ void lmm_blocked_solver(glmm_solver *solver, const lmm_stats *stats, int n_pair,
                           .level = level,
                           .start = crossed_start};
 }
-
-size_t lmm_blocked_fill(const glmm_solver *solver) {
-  const crossed *c = (const crossed *)solver->state;
-  return c->b.panel[c->b.n_super];
-}

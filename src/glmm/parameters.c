@@ -9,11 +9,6 @@
 #include "math/la.h"
 #include "math/small.h"
 
-int lmm_row_size(const lmm_parameters *par, int row) {
-  const int b = lmm_block_of(par, row);
-  return latent_law_row_size(par->law + b, row - par->start[b]);
-}
-
 int lmm_block_of(const lmm_parameters *par, int row) {
   int b = 0;
   while (par->start[b + 1] <= row) b++;
@@ -216,14 +211,6 @@ void lmm_parameters_sigma_curvature(const lmm_parameters *par, const double *eta
     latent_law_curvature(par->law + b, eta + at, block, par->n_eta,
                          curvature + at * (par->n_eta + 1));
   }
-}
-
-int lmm_direction(const lmm_parameters *par, int e, int level, int first, int q, int *a, int *b) {
-  *a = *b = 0;
-  if (e >= par->n_pair) return level && e - par->n_pair == first;
-  *a = par->pair_a[e] - first;
-  *b = par->pair_b[e] - first;
-  return !level && *a >= 0 && *b >= 0 && *a < q && *b < q;
 }
 
 /* Ti A Ti' */

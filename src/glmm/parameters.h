@@ -6,10 +6,9 @@
 
 void lmm_parameters_init(lmm_parameters *par, const lmm_stats *stats, const lmm_law *law,
                          const elbo_memory *mem);
-/* The block that a row belongs to, and eta_k of Sigma; free parameters of the row. */
+/* The block that a row belongs to, and eta_k of Sigma. */
 int lmm_block_of(const lmm_parameters *par, int row);
 int lmm_block_of_eta(const lmm_parameters *par, int k);
-int lmm_row_size(const lmm_parameters *par, int row);
 /* L (q x q, zero rows where there is no law), Sigma = L L' and variance (n_level) from eta. */
 void lmm_parameters_unpack(const lmm_parameters *par, const double *eta, double *L, double *Sigma,
                            double *variance);
@@ -32,9 +31,5 @@ void lmm_parameters_sigma_curvature(const lmm_parameters *par, const double *eta
  * jacobian_u (q x q x n_eta), sigma (n_level); d sigma / d log sigma = sigma. */
 void lmm_parameters_natural(const lmm_parameters *par, const double *eta, double *sigma_u,
                             double *jacobian_u, double *sigma);
-/* The parameter e of (entries of Sigma in pairs, residual variances) as the pair of local terms
- * a >= b of the block from `first` on (q terms), or of the level `first`; 0 if it belongs
- * elsewhere. */
-int lmm_direction(const lmm_parameters *par, int e, int level, int first, int q, int *a, int *b);
 
 #endif

@@ -448,12 +448,13 @@ static elbo_status natural_vb(mixture *w, double *gradient, double *step) {
   const int n = w->n_eta;
   elbo_status status = mixture_slope(w, step);
   if (status != ELBO_OK) return status;
-  double h = 1e-6 * sqrt(dot(w->at, w->at, n) / dot(step, step, n));
+  if (!(dot(step, step, n) > 0.0)) { /* no step */
+    memset(gradient, 0, (size_t)n * sizeof(double));
+    return isnan(dot(step, step, n)) ? ELBO_E_RANK : ELBO_OK;
+  }
+  double h = 1e-6 * sqrt(fmax(dot(w->at, w->at, n), 1.0) / dot(step, step, n));
   for (int tries = 0, found = 0; tries < 12 && found < 2; tries++) {
-    if (!isfinite(h)) { /* no step */
-      memset(gradient, 0, (size_t)n * sizeof(double));
-      return ELBO_OK;
-    }
+    if (!isfinite(h)) return ELBO_E_RANK; /* rounding: no gradient along so small a step */
     status = along(w, step, h, gradient);
     if (status == ELBO_OK && ++found < 2)
       h = 2e-4 / sqrt(dot(gradient, step, n));

@@ -154,7 +154,7 @@ elbo_status sky_information(sky_field *f, const double *own, double *covariance,
   sky_field_ratio(f);
   if (own == NULL) sky_field_curvature(f);
   elbo_status status = ELBO_E_NOT_PD;
-  for (*expected = 0; status != ELBO_OK && *expected < 2; ++*expected) {
+  for (*expected = 0; status != ELBO_OK && *expected < (own == NULL ? 2 : 1); ++*expected) {
     sky_field_weights(f);
     fill_information(f, own, &A, !*expected);
     status = skyline_chol(&A);

@@ -86,8 +86,10 @@ static void test_constant_sd(void) {
   /* Rows of 1, 1 and 2 parameters: a length, an angle, two angles. */
   CHECK(m.par.n_eta == 4);
   CHECK(m.par.n_sigma == 0);
-  CHECK(lmm_row_size(&m.par, 0) == 1 && lmm_row_size(&m.par, 1) == 1 &&
-        lmm_row_size(&m.par, 2) == 2);
+  for (int row = 0; row < 3; row++) {
+    const int b = lmm_block_of(&m.par, row);
+    CHECK(latent_law_row_size(m.par.law + b, row - m.par.start[b]) == (row < 2 ? 1 : 2));
+  }
   /* 2 (cos 60, sin 60) = (1, sqrt 3), and 4 (cos 60, sin 60 cos 30, sin 60 sin 30) =
    * (2, 3, sqrt 3). */
   const double eta[4] = {3, pi / 3, pi / 3, pi / 6};

@@ -29,6 +29,7 @@ example_of <- function(class) {
   switch(class,
     elbo_fit = , elbo_glmm = sleep,
     elbo_general = fit_glmm(count ~ 1 + (1 | spray), InsectSprays, family = poisson()),
+    elbo_general_vb = fit_glmm(count ~ 1 + (1 | spray), InsectSprays, poisson(), "vb"),
     elbo_mixture = normal(),
     elbo_sky = fit_sky(sim_sky(40, 36, n = 3, flux = c(2000, 9000), galaxies = 0)),
     elbo_own = , elbo_em = fit_em(
@@ -37,6 +38,7 @@ example_of <- function(class) {
         sum(stats::dexp(data, theta, log = TRUE))
       }, data = c(1, 2, 4)
     ),
+    elbo_advi = fit_advi(function(p) -sum(p^2) / 2, c(a = 1), function(p) -p),
     elbo_bootstrap = bootstrap(sleep, 5, 1),
     elbo_influence = influence(sleep, "Subject"),
     VarCorr.elbo_fit = VarCorr(sleep),
