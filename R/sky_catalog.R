@@ -24,8 +24,8 @@
 #'     method `"vb"` those at the mean of q.}
 #'   \item{`mag`, `mag_sd`}{magnitude and its standard error, `NA` without a zero point.}
 #'   \item{`ra`, `dec`}{where the first image has a world coordinate system.}
-#'   \item{`flags`}{a sum of bits: 1 a part of its light (5 \%) falls beyond the edge or on pixels
-#'     that are not used, 2 less than 80 \% of the light where it lies is its own, 4 the residuals
+#'   \item{`flags`}{a sum of bits: 1 a part of its light (5 %) falls beyond the edge or on pixels
+#'     that are not used, 2 less than 80 % of the light where it lies is its own, 4 the residuals
 #'     there are larger than noise (`chi2` beyond five standard deviations), 8 no standard errors,
 #'     16 a saturated pixel within its core. The names are in `attr(, "bits")`.}
 #'   \item{`own_fraction`, `chi2`, `sky`}{the share of the light of sources that is its own, weighed
