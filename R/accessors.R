@@ -62,6 +62,7 @@ smooth_of <- element("smooth") # the same of the coefficients of smooth terms
 information_of <- element("information") # derivatives and covariances at the optimum
 beta_cov_of <- element("beta_cov")
 `beta_cov_of<-` <- set_element("beta_cov")
+row_variances <- element("row_variance") # of predictors under q; NULL: by those of the group
 stats_of <- element("stats") # sums over the rows, see src/glmm/stats.h
 `stats_of<-` <- set_element("stats")
 var_cov_of <- element("var_cov")

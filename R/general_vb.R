@@ -81,6 +81,7 @@ general_vb_estimates <- function(answer) {
     var_cov = response[!is_beta, !is_beta, drop = FALSE],
     information = information,
     latent = latent_posterior(result, design, held$name[is_beta & !fixed]),
+    row_variance = result$row_variance,
     log_evidence = NA_real_,
     priors = answer$priors,
     objective = result$objective,

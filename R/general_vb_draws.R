@@ -18,8 +18,14 @@ general_response_draws <- function(fit, n, latent) {
        latent = if (latent) general_latent_draws(fit, shared), curves = NULL)
 }
 
-# m x q x n of each factor; levels of several are drawn apart given what they share.
+# m x q x n of each factor. Of several factors levels depend on each other given the data, by more
+# than what they share.
 general_latent_draws <- function(fit, shared) {
+  if (is_crossed(design_of(fit))) {
+    abort(c("The joint posterior of the levels of several factors is not kept, so that it is not",
+            "drawn from. latent(fit) has each level's mean and standard deviation, fitted(fit) the",
+            "mean of each row; re.form = NA is for the population."), "elbo_error_not_available")
+  }
   Map(function(part, of) {
     noise <- latent_noise(list(mean = part$mean, cov = of$own_cov), nrow(shared))
     subtract_moves(noise, -of$moves, shared)

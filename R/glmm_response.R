@@ -185,6 +185,7 @@ general_estimates <- function(answer) {
     var_cov = information$theta_cov[!is_beta, !is_beta, drop = FALSE],
     information = information,
     latent = general_posterior(result, design, points = answer$method == "joint"),
+    row_variance = result$row_variance, # of the predictor, where levels of factors depend
     log_evidence = if (answer$method == "joint") NA_real_
                    else result$objective - log_prior(answer$priors, theta, 1L),
     priors = answer$priors,

@@ -51,7 +51,7 @@ link_prediction <- function(fit, data, group, x, uncertain) {
 # Of known groups E[mean | y], the posterior of their latent variables averaged; of the population
 # the law.
 response_prediction <- function(fit, data, group, x, uncertain) {
-  variance <- latent_variance(fit, data, group)
+  variance <- predictor_spread(fit, data, group)
   mean <- averaged(function(x) response_mean(fit, x), x, variance)
   if (!uncertain) return(list(fit = mean))
   slope <- averaged(family(fit)$mu.eta, x, variance)

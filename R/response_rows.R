@@ -140,13 +140,61 @@ marginal_latent_cov <- function(fit) {
   else lapply(latent_parts(fit), `[[`, "cov")
 }
 
+# The variance of the predictor of each row of the fit under q.
+fitted_variance <- function(fit) {
+  if (!is.null(row_variances(fit))) return(row_variances(fit))
+  if (!has_groups(fit)) return(0)
+  latent_variance(fit, NULL, group_index(fit, NULL, allow = FALSE))
+}
+
+# The same of any rows: with several factors the levels of a row depend on each other given the
+# data, so that their covariance is asked for with rows of no weight beside those of the fit.
+predictor_spread <- function(fit, data, group) {
+  if (is.null(data) && all(kept_terms(fit)) && !is.null(group)) return(fitted_variance(fit))
+  variance <- latent_variance(fit, data, group)
+  if (is.null(group) || !is_crossed(design_of(fit)) || method_of(fit) == "joint") return(variance)
+  Z <- row_random(fit, data)
+  X <- row_fixed(fit, data)
+  known <- Reduce(`&`, lapply(group, `>`, 0)) & rowSums(is.na(Z)) == 0 & rowSums(is.na(X)) == 0
+  known <- which(rep_len(known, nrow(Z)))
+  if (length(known) == 0) return(variance)
+  if (method_of(fit) == "vb") {
+    abort(c("Means of new rows need the joint posterior of the levels of several factors, which is",
+            "known by method \"vb\" for the rows of the fit: use update(fit, method = \"em\")."),
+          "elbo_error_not_available")
+  }
+  rows <- beside_the_rows(design_of(fit), X[known, , drop = FALSE], Z[known, , drop = FALSE],
+                          lapply(group, function(g) rep_len(g, nrow(Z))[known]))
+  model <- general_description(rows, held_of(fit), method_of(fit), control_of(fit),
+                               full_rank = TRUE, priors = priors_of(fit))
+  at <- c(theta_parts(fit, theta(fit))[c("beta", "Sigma")],
+          list(own = as.double(own_values(fit)), nodes = 1L))
+  variance[known] <- utils::tail(.Call(C_general_at, model, at)$row_variance, length(known))
+  variance
+}
+
+# A design with further rows, of weight 0.
+beside_the_rows <- function(design, X, Z, index) {
+  n <- nrow(X)
+  again <- function(x, value = x[1]) if (length(x) > 1) c(x, rep(value, n)) else x
+  response <- design$response
+  weight <- if (is.null(response$weight)) rep(1, nrow(design$X)) else response$weight
+  design$response$weight <- c(rep_len(weight, nrow(design$X)), numeric(n))
+  design$response$y <- again(response$y)
+  if (!is.null(response$size)) design$response$size <- again(response$size)
+  design$X <- rbind(design$X, X)
+  design$Z <- rbind(design$Z, Z)
+  design$offset <- again(design$offset, 0)
+  design$groups <- Map(function(group, index) {
+    factor(c(as.integer(group), index), seq_len(nlevels(group)), levels(group))
+  }, design$groups, index)
+  design
+}
+
 # The mean of the response in the rows of the fit, the posterior of the latent variables averaged.
 general_fitted <- function(fit) {
-  group <- if (has_groups(fit)) group_index(fit, NULL, allow = FALSE)
   x <- stats::setNames(fitted_rows(fit), row.names(frame_of(fit)))
-  averaged(function(x) response_mean(fit, x), x, if (has_groups(fit)) {
-    latent_variance(fit, NULL, group)
-  } else 0)
+  averaged(function(x) response_mean(fit, x), x, fitted_variance(fit))
 }
 
 # ---- answers -----------------------------------------------------------------------------
@@ -198,8 +246,7 @@ row_deviance <- function(fit, y, mean) {
 # Dunn and Smyth (1996): a uniform draw between the distribution function below the response and at
 # it, as a normal quantile.
 quantile_residuals <- function(fit) {
-  group <- if (has_groups(fit)) group_index(fit, NULL, allow = FALSE)
-  variance <- if (has_groups(fit)) latent_variance(fit, NULL, group) else 0
+  variance <- fitted_variance(fit)
   y <- design_of(fit)$response$y
   at <- function(y) averaged(function(x) response_cdf(fit, y, x), fitted_rows(fit), variance)
   u <- stats::runif(nobs(fit), at(y - 1), at(y))

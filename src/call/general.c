@@ -193,6 +193,9 @@ static void add_crossed(call_list *out, general_work *w, int elbo) {
   const general_crossed *crossed = w->crossed;
   if (general_evaluate(w, GENERAL_GRADIENT) != ELBO_OK)
     Rf_error("internal error: no posterior at an optimum");
+  const int n = w->rows.n;
+  double *variance = call_list_doubles(out, "row_variance", &n, 1);
+  for (int i = 0; i < n; i++) variance[w->rows.row[i]] = w->points ? 0.0 : crossed->spread[i];
   SEXP latent = PROTECT(Rf_allocVector(VECSXP, crossed->n_factor));
   for (int f = 0; f < crossed->n_factor; f++) {
     const int first = crossed->first[f], k = crossed->first[f + 1] - first, m = crossed->n_unit[f];

@@ -255,7 +255,9 @@ SEXP call_general_vb(SEXP model, SEXP control, SEXP progress) {
     status = ELBO_E_NOT_FINITE;
   call_list_int(&out, "status", status);
   if (status >= 0) {
+    const int n = w.general.rows.n;
     call_list_result(&out, &result);
+    vb_row_variances(&w, call_list_doubles(&out, "row_variance", &n, 1));
     if (w.crossed) {
       add_crossed(&out, &w);
     } else {

@@ -125,6 +125,19 @@ static elbo_status gradient(void *work, double *out) {
   return status == ELBO_OK ? vb_scales_slopes(w, w->q.at.second, out, NULL) : status;
 }
 
+void vb_row_variances(vb_work *w, double *out) {
+  const general_rows *rows = &w->general.rows;
+  if (w->crossed) {
+    vb_crossed_here(w);
+    for (int i = 0; i < rows->n; i++) out[rows->row[i]] = w->crossed->variance[i];
+    return;
+  }
+  double *x = w->group_space[0], mean;
+  for (int g = 0; g < rows->m; g++)
+    for (int i = rows->first[g]; i < rows->first[g + 1]; i++)
+      vb_predictor(w, &w->q, g, i, x, &mean, out + rows->row[i]);
+}
+
 /* ---- by differences, of several factors ------------------------------------------------------ */
 
 int vb_n_state(const vb_work *w) {

@@ -11,6 +11,8 @@ elbo_status vb_init(vb_work *w, const general_input *in, const general_prior *pr
 /* Expectations by that many nodes from here on. */
 elbo_status vb_set_nodes(vb_work *w, int each);
 elbo_model vb_model(const vb_work *w);
+/* The variance of each row's predictor under q, by the caller's rows, q being at its best. */
+void vb_row_variances(vb_work *w, double *out);
 /* From a start to the optimum.  nodes: of each expectation, 0: as many as it takes.  memory:
  * elbo_ascend_size() of vb_model(). */
 elbo_status vb_climb(vb_work *w, int nodes, const elbo_control *control, const elbo_hooks *hooks,

@@ -117,3 +117,25 @@ test_that("augment() is on the scale of the response, emmeans on that of the lin
   expect_equal(means$prob, stats::plogis(coef(fit)[[1]] + c(0, coef(fit)[2:4])),
                ignore_attr = TRUE)
 })
+
+test_that("with several factors means average the joint posterior of their levels", {
+  skip_if_not_installed("lme4")
+  d <- lme4::grouseticks
+  fit <- fit_glmm(TICKS ~ YEAR + (1 | BROOD) + (1 | LOCATION), d, family = poisson)
+  # Laplace's normal by a dense matrix.
+  Z <- cbind(stats::model.matrix(~ 0 + BROOD, d), stats::model.matrix(~ 0 + LOCATION, d))
+  eta <- predict(fit)
+  sd <- theta(fit)[c("sd__(Intercept)|BROOD", "sd__(Intercept)|LOCATION")]
+  H <- crossprod(Z, exp(eta) * Z) +
+    diag(rep(1 / sd^2, c(nlevels(d$BROOD), nlevels(d$LOCATION))))
+  mean <- exp(eta + rowSums((Z %*% solve(H)) * Z) / 2)
+  expect_equal(fitted(fit), mean, tolerance = 1e-9)
+  expect_equal(predict(fit, d, type = "response"), mean, tolerance = 1e-9)
+  expect_equal(residuals(fit, "response"), d$TICKS - mean, ignore_attr = TRUE, tolerance = 1e-9)
+  # By vb the means of a Poisson model with an intercept sum to the counts but for its prior.
+  vb <- update(fit, method = "vb")
+  expect_equal(sum(fitted(vb)), sum(d$TICKS), tolerance = 1e-3)
+  one <- fit_glmm(TICKS ~ YEAR + (1 | BROOD), d, family = poisson, method = "vb")
+  expect_equal(sum(fitted(one)), sum(d$TICKS), tolerance = 1e-3)
+  expect_error(predict(vb, d, type = "response"), class = "elbo_error_not_available")
+})
