@@ -30,7 +30,8 @@ warn <- function(message, class = NULL, call = user_call(), ...) {
 # there is instead, or compute something else, refuse in the same words. refusal() is a method that
 # does nothing else; its first argument has the generic's name.
 fits_called <- c(mixture = "mixtures", sky = "catalogues of the sky",
-                 general = "mixed models of responses that are not gaussian")
+                 general = "mixed models of responses that are not gaussian",
+                 own = "models of one's own")
 
 not_for <- function(kind, what, remedy) {
   abort(c(sprintf("%s: not for %s.", what, fits_called[[kind]]), remedy),

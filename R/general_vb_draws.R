@@ -74,7 +74,6 @@ observed_rows.elbo_general_vb <- function(fit, newdata) {
 
 #' @exportS3Method loo::loo
 loo.elbo_general_vb <- function(x, ...) {
-  check_dots_empty(..., .but = passed_along$loo)
   abort(c("loo() is for gaussian responses.",
           "loo::loo(rstantools::log_lik(fit)) is that of the draws, of rows given their groups."),
         "elbo_error_not_available")

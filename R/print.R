@@ -262,7 +262,19 @@ model_words <- function(fit) UseMethod("model_words")
 #' @exportS3Method
 model_words.elbo_fit <- function(fit) {
   formula <- formula(fit)
-  deparse_line(if (is.null(formula)) call_of(fit) else formula)
+  if (is.null(formula)) call_text(call_of(fit)) else deparse_line(formula)
+}
+
+# A call in one line; of functions written into it the head alone.
+call_text <- function(call) {
+  of <- function(x) {
+    if (!is.call(x) || !identical(x[[1]], quote(`function`))) return(deparse_line(x))
+    sprintf("function(%s) ...", paste(names(x[[2]]), collapse = ", "))
+  }
+  values <- vapply(as.list(call)[-1], of, "")
+  named <- nzchar(names(values))
+  values[named] <- paste(names(values)[named], "=", values[named])
+  sprintf("%s(%s)", deparse_line(call[[1]]), paste(values, collapse = ", "))
 }
 
 #' @exportS3Method

@@ -222,13 +222,21 @@ sky_scale <- function(counts, limits = NULL) {
 
 draw_sky <- function(counts, origin, on, main = "") {
   scale <- function(v) asinh((pmin(pmax(v, on$limits[1]), on$limits[2]) - on$level) / on$noise)
-  x <- origin[1] + seq_len(nrow(counts)) - 1
-  y <- origin[2] + seq_len(ncol(counts)) - 1
+  draw_pixels(matrix(scale(counts), nrow(counts)), origin, scale(on$limits),
+              grDevices::gray(seq(0, 1, length.out = 256)), main)
+}
+
+# Square pixels, the axes along the image and not along the panel, which may be wider.
+draw_pixels <- function(value, origin, limits, colours, main) {
+  x <- origin[1] + seq_len(nrow(value)) - 1
+  y <- origin[2] + seq_len(ncol(value)) - 1
   edges <- function(at) c(at - 0.5, at[length(at)] + 0.5)
-  graphics::image(edges(x), edges(y), matrix(scale(counts), nrow(counts)),
-                  zlim = scale(on$limits), asp = 1, useRaster = TRUE, xlab = "x", ylab = "y",
-                  col = grDevices::gray(seq(0, 1, length.out = 256)), main = main, las = 1,
-                  bty = "n")
+  graphics::image(edges(x), edges(y), value, zlim = limits, asp = 1, useRaster = TRUE, xlab = "x",
+                  ylab = "", col = colours, main = main, axes = FALSE)
+  ticks <- function(at) Filter(function(t) t >= at[1] && t <= at[length(at)], pretty(at, 5))
+  graphics::axis(1, ticks(x), pos = y[1] - 0.5)
+  graphics::axis(2, ticks(y), pos = x[1] - 0.5, las = 1)
+  graphics::title(ylab = "y")
 }
 
 mark_sources <- function(catalog, colours = c(star = "#56B4E9", galaxy = "#E69F00")) {

@@ -214,11 +214,6 @@ plot.elbo_sky <- function(x, type = "image", image = 1, ...) {
 
 # Standardised residuals from -5 to 5: blue, white, red.
 draw_residuals <- function(r, origin) {
-  x <- origin[1] + seq_len(nrow(r)) - 1
-  y <- origin[2] + seq_len(ncol(r)) - 1
-  edges <- function(at) c(at - 0.5, at[length(at)] + 0.5)
-  graphics::image(edges(x), edges(y), pmin(pmax(r, -5), 5), zlim = c(-5, 5), asp = 1,
-                  useRaster = TRUE, xlab = "x", ylab = "y", las = 1, bty = "n",
-                  col = grDevices::hcl.colors(101, "Blue-Red 3"),
-                  main = "residual / sd, -5 to 5")
+  draw_pixels(pmin(pmax(r, -5), 5), origin, c(-5, 5), grDevices::hcl.colors(101, "Blue-Red 3"),
+              "residual / sd, -5 to 5")
 }
