@@ -28,7 +28,9 @@
 #'   to report in interactive sessions only.
 #' @param importance Number of draws by which [fit_glmm()] corrects Laplace's method, where several
 #'   grouping factors have responses that are not gaussian: importance sampling with draws fixed by
-#'   `seed`; some 1000. `0`, the default: no correction.
+#'   `seed`; at least 20, better 2000 or more. `0`, the default: no correction. Where fewer than a
+#'   tenth of the draws count the log-likelihood is corrected, and the estimates stay Laplace's:
+#'   [convergence()] says so.
 #' @param ... Nothing further: words of other packages are refused with ours for them.
 #' @return A list of class `elbo_control` with one element an argument.
 #' @examples
@@ -64,8 +66,8 @@ check_nodes <- function(x, name) {
 }
 
 check_importance <- function(x, name) {
-  as.integer(check(is_whole(x) && x >= 0 && x != 1, name,
-                   "0 or the number of draws, at least 2", x))
+  as.integer(check(is_whole(x) && (x == 0 || x >= 20), name,
+                   "0, for no correction, or a number of draws of at least 20, better 2000", x))
 }
 
 # For models in which nothing is integrated by quadrature: a number would do nothing.

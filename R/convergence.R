@@ -65,9 +65,11 @@
 #'     log-likelihood, with the metric in place of I after quasi-Newton steps, or by the rate of the
 #'     last EM steps; `NA` where none of them tells.}
 #'   \item{`message`}{the same as a sentence.}
-#'   \item{`monte_carlo`, `monte_carlo_theta`, `effective`}{where [elbo_control()] asks for
-#'     importance sampling: Monte Carlo standard deviations of the log-likelihood and of [theta()],
-#'     and the effective share of the draws.}
+#'   \item{`monte_carlo`, `monte_carlo_theta`, `effective`, `corrected`}{where [elbo_control()] asks
+#'     for importance sampling: Monte Carlo standard deviations of the log-likelihood and of
+#'     [theta()], the effective share of the draws, and whether the estimates are corrected as the
+#'     log-likelihood is. Where so few draws count that they cannot correct them the estimates are
+#'     Laplace's (`FALSE`), and `monte_carlo_theta` is `NA`.}
 #' }
 #' and for method `"vb"`
 #' \describe{

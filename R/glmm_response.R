@@ -191,25 +191,40 @@ general_estimates <- function(answer) {
     priors = answer$priors,
     objective = result$objective,
     trace = ascent_trace(result$trace),
-    convergence = c(general_convergence(result), result[c("nodes", "laplace", "accuracy")],
+    convergence = c(general_convergence(result),
+                    result[intersect(c("nodes", "laplace", "accuracy"), names(result))],
                     general_monte_carlo(result, information)),
     df_parameters = sum(!fixed)
   )
 }
 
-# What chance leaves of the log-likelihood and of theta, where they are by importance sampling.
+# What chance leaves of the log-likelihood and of theta, where they are by importance sampling:
+# Laplace's estimates know no draws.
 general_monte_carlo <- function(result, information) {
   if (is.null(result$monte_carlo)) return()
   V <- information$cov
   V[is.na(V)] <- 0
   of_theta <- transform_covariance(information$slope, V %*% result$score_spread %*% V)
+  sd <- sqrt(diag(of_theta))
+  if (result$corrected == 0L) sd[] <- NA
   list(monte_carlo = result$monte_carlo, effective = result$effective,
-       monte_carlo_theta = stats::setNames(sqrt(diag(of_theta)), rownames(information$theta_cov)))
+       corrected = result$corrected == 1L,
+       monte_carlo_theta = stats::setNames(sd, rownames(information$theta_cov)))
 }
 
-# Nodes run out where posteriors have edges, as where subjects are nearly separated.
+# Nodes run out where posteriors have edges, as where subjects are nearly separated.  More draws do
+# not raise the share of those that count, of which importance.c asks a tenth.
 general_convergence <- function(result) {
   convergence <- ascent_convergence(result)
+  if (identical(result$corrected, 0L)) {
+    convergence$message <- paste(convergence$message, sprintf(
+      paste("The log-likelihood is corrected by importance sampling (Monte Carlo error %.2g,",
+            "effective share of draws %s %%), the estimates are Laplace's, since so few draws",
+            "as count cannot correct them%s."),
+      result$monte_carlo, share_text(result$effective),
+      if (result$effective < 0.1) "" else "; more draws may"
+    ))
+  }
   if (!isTRUE(result$accuracy > 1e-5)) return(convergence)
   convergence$message <- paste(convergence$message, sprintf(
     paste("Of that many nodes the log-likelihood is right to about %.1g: within groups the",
@@ -278,6 +293,8 @@ theta_covariance.elbo_general <- function(fit, type) {
 
 is_laplace <- function(fit) method_of(fit) == "em" && convergence_of(fit)$nodes == 1L
 
+share_text <- function(share) format(signif(100 * share, 2))
+
 is_sampled <- function(fit) !is.null(convergence_of(fit)$monte_carlo)
 
 #' @exportS3Method
@@ -302,8 +319,12 @@ objective_words.elbo_general <- function(fit) {
     return(sprintf("log-likelihood %s", fixed_text(log_evidence_of(fit), 1)))
   }
   if (is_sampled(fit)) {
-    return(sprintf("log-likelihood %s by importance sampling, Monte Carlo error %.2g",
-                   fixed_text(log_evidence_of(fit), 1), convergence_of(fit)$monte_carlo))
+    said <- convergence_of(fit)
+    return(paste0(
+      sprintf("log-likelihood %s by importance sampling, Monte Carlo error %.2g",
+              fixed_text(log_evidence_of(fit), 1), said$monte_carlo),
+      if (said$corrected) sprintf(", effective share of draws %s %%", share_text(said$effective))
+    ))
   }
   sprintf("Laplace approximation of the log-likelihood: %s", fixed_text(log_evidence_of(fit), 1))
 }

@@ -296,6 +296,7 @@ static elbo_status correct_laplace(SEXP model, call_list *out, general_work *w,
   result->objective = found.value;
   call_list_double(out, "monte_carlo", found.error);
   call_list_double(out, "effective", found.effective);
+  call_list_int(out, "corrected", found.corrected);
   return status;
 }
 

@@ -21,6 +21,10 @@ enum { MOST_STEPS = 30, HALVINGS = 8 };
 /* g' I^{-1} g at which a step is no longer worth its while: a hundredth of a standard error. */
 static const double ENOUGH = 1e-4;
 
+/* Effective share of the draws below which the score is that of a few of them: its zero is theirs,
+ * and by other draws worse than Laplace's estimates. */
+static const double LEAST_SHARE = 0.1;
+
 typedef struct {
   general_work *w;
   const double *z;
@@ -97,30 +101,48 @@ static void open_sampler(sampler *s) {
   s->H = elbo_doubles(mem, n * n);
 }
 
-elbo_status general_importance_climb(general_work *w, const double *z, int n_pair,
-                                     general_importance *out, double *score, double *spread) {
-  const int n = w->par.n_theta;
-  sampler s = {.w = w, .z = z, .n_pair = n_pair, .n = n, .score = score, .spread = spread};
-  double *step = w->step_space, *gradient = step + n, *work = gradient + n, value;
-  double *hessian = elbo_doubles(w->mem, square(n) + 1);
-  open_sampler(&s);
-  elbo_status status = general_hessian(w, &value, gradient, hessian);
-  if (status == ELBO_OK) status = look(&s, out);
+/* Steps until the score is zero; ELBO_MAX_ITER where it does not come to that. */
+static elbo_status climb(sampler *s, const double *hessian, general_importance *out) {
+  general_work *w = s->w;
+  const int n = s->n;
+  double *step = w->step_space, *work = step + n;
   double *from = elbo_doubles(w->mem, (size_t)n + 1);
-  for (int k = 0; status == ELBO_OK; k++) {
+  for (int k = 0; k <= MOST_STEPS; k++) {
     const double least = out->value - out->error; /* the value is known no better */
-    memcpy(s.H, hessian, square(n) * sizeof(double));
-    status = general_newton_step(s.H, s.score, n, step, work);
-    if (status != ELBO_OK || dot(s.score, step, n) < ENOUGH) break;
-    if (k == MOST_STEPS) return ELBO_MAX_ITER;
+    memcpy(s->H, hessian, square(n) * sizeof(double));
+    elbo_status status = general_newton_step(s->H, s->score, n, step, work);
+    if (status != ELBO_OK || dot(s->score, step, n) < ENOUGH) return status;
     memcpy(from, w->theta, (size_t)n * sizeof *from);
     double factor = 1.0;
     for (int h = 0; h < HALVINGS; h++, factor *= 0.5) {
       for (int j = 0; j < n; j++) w->theta[j] = from[j] + factor * step[j];
       status = general_set_theta(w, w->theta);
-      if (status == ELBO_OK) status = look(&s, out);
+      if (status == ELBO_OK) status = look(s, out);
       if (status == ELBO_OK && out->value >= least) break;
     }
+    if (status != ELBO_OK) return status;
   }
-  return status;
+  return ELBO_MAX_ITER;
+}
+
+elbo_status general_importance_climb(general_work *w, const double *z, int n_pair,
+                                     general_importance *out, double *score, double *spread) {
+  const int n = w->par.n_theta;
+  sampler s = {.w = w, .z = z, .n_pair = n_pair, .n = n, .score = score, .spread = spread};
+  double *hessian = elbo_doubles(w->mem, square(n) + 1), value;
+  double *laplace = elbo_doubles(w->mem, (size_t)n + 1);
+  open_sampler(&s);
+  memcpy(laplace, w->theta, (size_t)n * sizeof *laplace);
+  elbo_status status = general_hessian(w, &value, w->step_space, hessian);
+  if (status == ELBO_OK) status = look(&s, out);
+  if (status != ELBO_OK) return status;
+  const general_importance first = *out;
+  out->corrected = 0;
+  if (out->effective < LEAST_SHARE) return ELBO_OK;
+  status = climb(&s, hessian, out);
+  out->corrected = status == ELBO_OK && out->effective >= LEAST_SHARE &&
+                   out->value >= first.value - first.error;
+  if (out->corrected) return ELBO_OK;
+  status = general_set_theta(w, laplace);
+  return status == ELBO_OK ? look(&s, out) : status;
 }
