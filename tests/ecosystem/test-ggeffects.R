@@ -62,3 +62,18 @@ test_that("transformed responses, bases and padded rows are as with lmer", {
   }
   expect_equal(standard(ours), standard(theirs), tolerance = 1e-4)
 })
+
+test_that("counts are predicted on the scale of the response", {
+  skip_if_not_installed("ggeffects")
+  set.seed(3)
+  d <- data.frame(x = rnorm(60), g = gl(6, 10))
+  d$count <- rpois(60, exp(0.5 + 0.8 * d$x + rnorm(6)[d$g]))
+  d$o <- cut(d$count, c(-1, 0, 2, Inf), labels = 0:2, ordered_result = TRUE)
+  fit <- fit_glmm(count ~ x + (1 | g), d, family = poisson())
+  table <- ggeffects::ggpredict(fit, "x [0,1]")
+  at <- predict(fit, data.frame(x = 0:1), re.form = NA, type = "response")
+  expect_equal(table$predicted, unname(at))
+  ordered <- fit_glmm(o ~ x + (1 | g), d, family = cumulative())
+  expect_error(ggeffects::ggpredict(ordered, "x [0,1]"), "one mean a row",
+               class = "elbo_error_not_available")
+})

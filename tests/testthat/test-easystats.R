@@ -54,14 +54,8 @@ test_that("counts and categories are predicted on the scale of the response", {
   expect_equal(as.vector(insight::get_predicted(fit, predict = "link")), unname(predict(fit)))
   expect_error(insight::get_predicted(fit, predict = "prediction"), "simulate",
                class = "elbo_error_not_available")
-  skip_if_not_installed("ggeffects")
-  table <- ggeffects::ggpredict(fit, "x [0,1]")
-  at <- predict(fit, data.frame(x = 0:1), re.form = NA, type = "response")
-  expect_equal(table$predicted, unname(at))
   ordered <- fit_glmm(o ~ x + (1 | g), d, family = cumulative())
   expect_equal(nrow(insight::get_predicted(ordered)), 3 * 60)
-  expect_error(ggeffects::ggpredict(ordered, "x [0,1]"), "one mean a row",
-               class = "elbo_error_not_available")
   skip_if_not_installed("performance")
   expect_error(performance::check_predictions(ordered), "ordered",
                class = "elbo_error_not_available")

