@@ -32,7 +32,7 @@ variational.elbo_mixture <- function(object, ...) {
 
 # Names of factors, each of which knows its component; NA, and no number: all share it.
 factors_by_component <- function(factors, stem, component) {
-  names <- append_part(rep(stem, length(component)), component)
+  names <- append_part(rep_len(stem, length(component)), component)
   named <- stats::setNames(factors, names)
   Map(function(f, j) if (is.na(j)) f else c(f, list(component = j)), named, component)
 }
