@@ -296,6 +296,8 @@ climb_advi <- function(density, pattern, q, draws, seed, control) {
   settings <- control_for_c(control, 1L)
   result <- .Call(C_advi_fit, model, settings, progress_reporter(control))
   check_proper(result$eta, model$eta, pattern, q)
+  near <- max(abs(result$eta - model$eta) / (1 + abs(model$eta))) < 1e6
+  if (result$status != 0L || !isTRUE(near)) check_curved(density, pattern)
   if (result$status < 0) {
     abort(c("The ascent failed: derivatives are not finite where the density is.",
             density$seen$failure), "elbo_error_own_model")
@@ -314,6 +316,23 @@ check_proper <- function(eta, first, pattern, q) {
   if (wider[worst] < 1e6) return(invisible())
   abort(c(sprintf("The posterior is not proper: q grows without end in the direction of %s.",
                   pattern$names[worst]), "Give it a prior, or bounds."), "elbo_error_unbounded")
+}
+
+# A density that is straight or flat along a parameter has no maximum, or no end.
+check_curved <- function(density, pattern) {
+  start <- density$start
+  turns <- vapply(seq_along(start), function(j) {
+    h <- 0.1 * max(1, abs(start[j]))
+    slopes <- vapply(c(-h, 0, h), function(by) {
+      density$gradient(replace(start, j, start[j] + by))[j]
+    }, 0)
+    diff(range(slopes)) > 1e-6 * max(1, abs(slopes))
+  }, NA)
+  straight <- which(!turns)
+  if (length(straight) == 0) return(invisible())
+  abort(c(sprintf("The posterior is not proper: the log density is straight or flat along %s.",
+                  pattern$names[straight[1]]), "Give it a prior, or bounds."),
+        "elbo_error_unbounded")
 }
 
 # m at the start, S as wide as the curvature there has it, but no wider than all draws' being

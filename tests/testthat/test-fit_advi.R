@@ -176,6 +176,11 @@ test_that("an infinite start is searched from, and draws are kept inside of the 
 test_that("a posterior that is not proper is refused by name", {
   expect_error(fit_advi(function(t) -t[[1]]^2 / 2, c(a = 1, b = 2), function(t) c(-t[[1]], 0)),
                "direction of b", class = "elbo_error_unbounded")
+  for (q in c("mean_field", "laplace")) {
+    expect_error(fit_advi(function(t) -t[[1]] - t[[2]]^2, c(a = 1, b = 2),
+                          function(t) c(-1, -2 * t[[2]]), q = q),
+                 "not proper.* a[.]", class = "elbo_error_unbounded")
+  }
 })
 
 test_that("loo is that of exact leave-one-out", {
