@@ -98,6 +98,14 @@ static void curvature_of_Sigma(lmm_work *w, const double *inverse, const double 
     }
 }
 
+static int has_turned(const lmm_parameters *par, const double *from, const double *to) {
+  int turned = 0;
+  for (int b = 0; b < par->n_block; b++)
+    turned |= latent_law_turned(par->law + b, from + par->eta_of_block[b],
+                                to + par->eta_of_block[b]);
+  return turned;
+}
+
 /* Raises -(m log |Sigma| + tr(Sigma^{-1} second)) / 2 (+ log p) where constants or priors leave no
  * closed form, by Newton's method with halving, where it is not concave by Fisher scoring: a
  * generalised M-step (Dempster, Laird & Rubin 1977, JRSS B 39:1).  The last step is too short for
@@ -113,7 +121,7 @@ static elbo_status improve_Sigma(lmm_work *w) {
   memcpy(from, w->eta, (size_t)n * sizeof(double));
   for (int j = 0; j < n; j++) step[j] = 0.0;
   for (int iteration = 0; iteration < 20; iteration++) {
-    const double value = value_of_Sigma(w, M);
+    const double value = has_turned(&w->par, from, w->eta) ? -HUGE_VAL : value_of_Sigma(w, M);
     if (!(value >= best)) { /* half the step */
       if (++halvings > 30) break;
       for (int j = 0; j < n; j++) {
@@ -143,7 +151,7 @@ static elbo_status improve_Sigma(lmm_work *w) {
       length = fmax(length, fabs(w->eta[j]));
     }
     lmm_set_eta(w);
-    if (largest < SMALL_STEP * length) {
+    if (largest < SMALL_STEP * length && !has_turned(&w->par, from, w->eta)) {
       memcpy(from, w->eta, (size_t)n * sizeof(double));
       break;
     }

@@ -566,6 +566,15 @@ void latent_law_stop_at_zero(const latent_law *law, int r, const double *from, d
     memset(to + first, 0, (size_t)size * sizeof(double));
 }
 
+int latent_law_turned(const latent_law *law, const double *from, const double *to) {
+  int turned = 0;
+  if (law->kind != LATENT_FREE || isnan(law->cor)) return 0;
+  for (int r = 0; r < law->q && r < 2; r++)
+    if (latent_law_row_size(law, r) == 1)
+      turned |= from[law->eta_of_row[r]] * to[law->eta_of_row[r]] < 0.0;
+  return turned;
+}
+
 int latent_law_closed(const latent_law *law) {
   int free = law->kind == LATENT_FREE || law->kind == LATENT_DIAGONAL ||
              law->kind == LATENT_MULTIPLE || (law->kind == LATENT_SYMMETRIC && law->common);

@@ -98,6 +98,9 @@ void latent_law_round(const latent_law *law, double small, double *eta);
 int latent_law_settle(const latent_law *law, int at, double small, double small_sd, double *eta);
 /* The sd of term r becomes zero where it has turned round since `from`: its row of L, or itself. */
 void latent_law_stop_at_zero(const latent_law *law, int r, const double *from, double *to);
+/* Whether an sd beside a constant correlation has turned round since `from`: the correlation then
+ * has the other sign. */
+int latent_law_turned(const latent_law *law, const double *from, const double *to);
 /* Whether packing a root of S / n maximises -(n log |Sigma| + tr(Sigma^{-1} S)) / 2: no constants,
  * and averaging is what maximising does. */
 int latent_law_closed(const latent_law *law);
