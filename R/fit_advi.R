@@ -292,6 +292,7 @@ climb_advi <- function(density, pattern, q, draws, seed, control) {
   d <- length(pattern$x)
   model <- c(density[c("value", "gradient", "hessian")],
              list(family = match(q, advi_families) - 1L, z = advi_draws(draws, d, seed)))
+  check_q_size(d, q)
   model$eta <- first_q(model, density$start, q)
   settings <- control_for_c(control, 1L)
   result <- .Call(C_advi_fit, model, settings, progress_reporter(control))
@@ -304,6 +305,17 @@ climb_advi <- function(density, pattern, q, draws, seed, control) {
   }
   model$eta <- result$eta
   list(model = model, result = result)
+}
+
+# Linear response takes a few matrices over all parameters of q.
+check_q_size <- function(d, q, memory = available_memory()) {
+  n <- c(laplace = d, mean_field = 2 * d, full = d + d * (d + 1) / 2)[[q]]
+  bytes <- 3 * 8 * n^2
+  if (n < 2^15.5 && (is.na(memory) || bytes <= memory)) return(invisible())
+  abort(c(sprintf("q = \"%s\" of %d parameters has %.0f numbers, whose covariance takes %s.", q, d,
+                  n, format_bytes(bytes)),
+          if (q == "full") "Use q = \"mean_field\"." else "Integrate some of them by formula."),
+        "elbo_error_memory")
 }
 
 # Where the density does not fall off q has no end to its width.

@@ -29,6 +29,17 @@ check_general_vb <- function(design, held, factorization, refuse) {
   if (any(held$block %in% own_blocks)) {
     refuse("`method` = \"vb\" is not built yet", "Use \"em\".")
   }
+  if (!is_crossed(design)) check_general_vb_size(ncol(design$X))
+}
+
+# Second derivatives of the ELBO in the mean and the covariance of the coefficients.
+check_general_vb_size <- function(p, memory = available_memory()) {
+  n <- p + p * (p + 1) / 2
+  bytes <- 4 * 8 * n^2
+  if (n < 2^15.5 && (is.na(memory) || bytes <= memory)) return(invisible())
+  abort(c(sprintf("method = \"vb\" with %d coefficients takes %s.", p, format_bytes(bytes)),
+          "Use method = \"em\", or a grouping factor in place of a factor of many levels."),
+        "elbo_error_memory")
 }
 
 # Weak defaults on the scale of the predictor, whose unit is the sd of the law that the link is the

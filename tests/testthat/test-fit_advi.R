@@ -183,6 +183,12 @@ test_that("a posterior that is not proper is refused by name", {
   }
 })
 
+test_that("a q too large for memory is refused before the climb", {
+  expect_error(check_q_size(2000L, "full"), "mean_field", class = "elbo_error_memory")
+  expect_error(check_q_size(100L, "mean_field", memory = 1e5), class = "elbo_error_memory")
+  expect_no_error(check_q_size(100L, "full", memory = 1e10))
+})
+
 test_that("loo is that of exact leave-one-out", {
   skip_if_not_installed("loo")
   set.seed(1)

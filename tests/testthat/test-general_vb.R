@@ -194,3 +194,9 @@ test_that("reference posteriors are met, or the verdict says where not", {
   expect_lt(max(abs(theta(fit) - at$mean * rep(c(-1, 1), c(5, 1))) / at$sd), 0.2)
   expect_lt(max(abs(sqrt(diag(vcov(fit, full = TRUE))) / at$sd - 1)), 0.05)
 })
+
+test_that("more coefficients than memory has room for are refused", {
+  expect_error(check_general_vb_size(400L), "400 coefficients", class = "elbo_error_memory")
+  expect_error(check_general_vb_size(50L, memory = 1e6), class = "elbo_error_memory")
+  expect_no_error(check_general_vb_size(50L, memory = 1e9))
+})
