@@ -366,14 +366,16 @@ profile_limit <- function(excess, from, step, bound) {
   NA_real_
 }
 
-# NA where the profile is not finite on the way.
+# NA where the profile is not finite on the way, or jumps past zero: refits then end on hills of
+# their own.
 crossing_of <- function(excess, range, tol) {
   callCC(function(leave) {
     finite <- function(at) {
       value <- excess(at)
       if (is.finite(value)) value else leave(NA_real_)
     }
-    stats::uniroot(finite, range, tol = tol)$root
+    crossing <- stats::uniroot(finite, range, tol = tol)
+    if (abs(crossing$f.root) < 0.01) crossing$root else NA_real_
   })
 }
 
