@@ -597,7 +597,7 @@ test_that("Ctrl-C stops the ascent at once and leaves R usable", {
   expect_identical(answer[[2]], "converged")
 })
 
-test_that("the way through C survives a collection at every allocation", {
+test_that("C survives collections at every twentieth allocation, level 2: at each", {
   skip_without_child()
   # In a process of its own: every collection goes through all packages that are loaded.
   answer <- tempfile()
@@ -609,9 +609,9 @@ test_that("the way through C survives a collection at every allocation", {
     "for (method in c(\"em\", \"reml\")) for (formula in list(y ~ x + (1 | g), y ~ (x | g))) {",
     "  fit <- fit_glmm(formula, d, method = method, sigma = ~ h)",
     "  held <- elbo:::glmm_constants(NULL, elbo:::design_of(fit))",
-    "  gctorture(TRUE)",
+    sprintf("  gctorture2(%d)", if (Sys.getenv("ELBO_TEST_LEVEL", "1") < "2") 20L else 1L),
     "  answer <- elbo:::ascend_glmm(elbo:::design_of(fit), held, method, elbo:::control_of(fit))",
-    "  gctorture(FALSE)",
+    "  gctorture2(0)",
     "  same <- c(same, identical(elbo:::glmm_estimates(answer)$latent, elbo:::moments_of(fit)))",
     "}",
     sprintf("saveRDS(same, %s)", deparse(answer))
