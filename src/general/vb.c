@@ -81,16 +81,44 @@ elbo_status vb_set_nodes(vb_work *w, int each) {
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-enum { FEW_STEPS = 3, MOST_STEPS = 500 };
+enum { FEW_STEPS = 3, MOST_STEPS = 500, MOST_HALVINGS = 60 };
 
-static elbo_status here(vb_work *w) { return w->crossed ? vb_crossed_here(w) : vb_groups_here(w); }
+static const vb_steps *steps_of(const vb_work *w) {
+  return w->crossed ? &vb_crossed_steps : &vb_groups_steps;
+}
 
+static elbo_status here(vb_work *w) { return steps_of(w)->here(w); }
+
+/* Until what is to be gained is rounding: the distance to the best falls by a factor each step, and
+ * once it is small no longer. */
+static const double ENOUGH = 1e-22, SMALL = 1e-11;
+
+/* Towards the best q at the present S, by at most that many steps; w->best says whether it is
+ * there. */
 static elbo_status climb(vb_work *w, int most) {
+  const vb_steps *of = steps_of(w);
   elbo_status status = ELBO_OK;
+  double before = HUGE_VAL;
   if (w->best) return ELBO_OK;
-  if (!w->started) status = w->crossed ? vb_crossed_start(w) : vb_groups_start(w);
-  if (status != ELBO_OK) return status;
-  return w->crossed ? vb_crossed_climb(w, most) : vb_groups_climb(w, most);
+  if (!w->started) status = of->start(w);
+  if (status == ELBO_OK) status = vb_scales_inverse(w, w->S_inverse, &w->log_det_S);
+  if (status == ELBO_OK) status = of->here(w);
+  for (int n = 0; n <= most && status == ELBO_OK; n++) {
+    const double change = w->q.change, total = w->q.total;
+    const double silent = change < SMALL ? 1e-12 * (1.0 + fabs(total)) : 0.0;
+    if (!isfinite(change)) return ELBO_E_NOT_FINITE;
+    w->best = change < ENOUGH || (change < SMALL && change > 0.5 * before);
+    if (w->best || n == most) return ELBO_OK;
+    before = change;
+    double length = 1.0;
+    int h = 0;
+    for (; h < MOST_HALVINGS; h++, length *= 0.5)
+      if (of->try_step(w, length) == ELBO_OK && w->trial.total >= total - silent) break;
+    w->best = h == MOST_HALVINGS;
+    if (w->best) return of->here(w); /* what a trial has overwritten */
+    of->accept(w);
+  }
+  return status;
 }
 
 /* Better, not best: what follows is a coordinate step. Of several factors q is known by weights of
@@ -128,7 +156,7 @@ static elbo_status gradient(void *work, double *out) {
 void vb_row_variances(vb_work *w, double *out) {
   const general_rows *rows = &w->general.rows;
   if (w->crossed) {
-    vb_crossed_here(w);
+    here(w);
     for (int i = 0; i < rows->n; i++) out[rows->row[i]] = w->crossed->variance[i];
     return;
   }

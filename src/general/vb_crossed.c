@@ -13,10 +13,6 @@
 #include "math/la.h"
 #include "math/small.h"
 
-enum { MOST_HALVINGS = 40 };
-
-static const double ENOUGH = 1e-22, SMALL = 1e-11;
-
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static void state_init(vb_state *s, size_t n, size_t N, size_t p, size_t q,
@@ -223,7 +219,7 @@ static void show(vb_work *w) {
   w->q.change = s->change;
 }
 
-elbo_status vb_crossed_here(vb_work *w) {
+static elbo_status here(vb_work *w) {
   const general_point at = {w->general.theta, w->general.L, &w->general.par.response};
   general_crossed_roots(w->general.crossed, &w->general.rows, &at);
   const elbo_status status = examine(w, &w->crossed->at);
@@ -235,42 +231,23 @@ static elbo_status try_step(vb_work *w, double length) {
   const vb_state *from = &w->crossed->at;
   vb_state *to = &w->crossed->trial;
   for (int j = 0; j < w->general.par.p; j++) to->mean[j] = from->mean[j] + length * from->step[j];
-  for (int r = 0; r < w->general.crossed->n; r++)
-    to->v[r] = from->v[r] + length * from->step_v[r];
+  for (int r = 0; r < w->general.crossed->n; r++) to->v[r] = from->v[r] + length * from->step_v[r];
   for (int i = 0; i < w->general.rows.n; i++)
     to->weight[i] = from->weight[i] + length * (from->best[i] - from->weight[i]);
-  return examine(w, to);
-}
-
-elbo_status vb_crossed_climb(vb_work *w, int most) {
-  elbo_status status = vb_scales_inverse(w, w->S_inverse, &w->log_det_S);
-  if (status == ELBO_OK) status = vb_crossed_here(w);
-  double before = HUGE_VAL;
-  for (int n = 0; n <= most && status == ELBO_OK; n++) {
-    const double change = w->crossed->at.change;
-    if (!isfinite(change)) return ELBO_E_NOT_FINITE;
-    w->best = change < ENOUGH || (change < SMALL && change > 0.5 * before);
-    if (w->best || n == most) return ELBO_OK;
-    before = change;
-    double length = 1.0;
-    int h = 0;
-    for (; h < MOST_HALVINGS; h++, length *= 0.5) {
-      const double total = w->crossed->at.total;
-      const double silent = change < SMALL ? 1e-12 * (1.0 + fabs(total)) : 0.0;
-      if (try_step(w, length) == ELBO_OK && w->crossed->trial.total >= total - silent) break;
-    }
-    w->best = h == MOST_HALVINGS;
-    if (w->best) return vb_crossed_here(w);
-    const vb_state at = w->crossed->at;
-    w->crossed->at = w->crossed->trial;
-    w->crossed->trial = at;
-    show(w);
-  }
+  const elbo_status status = examine(w, to);
+  w->trial.total = to->total;
   return status;
 }
 
-/* Around the coefficients of theta, u = 0; the rows have the curvature of even odds. */
-elbo_status vb_crossed_start(vb_work *w) {
+static void accept(vb_work *w) {
+  const vb_state at = w->crossed->at;
+  w->crossed->at = w->crossed->trial;
+  w->crossed->trial = at;
+  show(w);
+}
+
+/* The rows have the curvature of even odds. */
+static elbo_status start(vb_work *w) {
   vb_state *s = &w->crossed->at;
   memcpy(s->mean, w->general.theta, (size_t)w->general.par.p * sizeof(double));
   memset(s->v, 0, (size_t)w->general.crossed->n * sizeof(double));
@@ -278,6 +255,8 @@ elbo_status vb_crossed_start(vb_work *w) {
   w->started = 1;
   return ELBO_OK;
 }
+
+const vb_steps vb_crossed_steps = {start, here, try_step, accept};
 
 void vb_crossed_turn(vb_work *w, const double *L) {
   const general_crossed *c = w->general.crossed;

@@ -5,12 +5,10 @@
 #include "general/vb_types.h"
 
 void vb_crossed_init(vb_work *w, const elbo_memory *mem);
-/* As those of vb_groups.h; w->q has mean, V, value, total and at.second of the present q. */
-elbo_status vb_crossed_start(vb_work *w);
-elbo_status vb_crossed_climb(vb_work *w, int most);
-elbo_status vb_crossed_here(vb_work *w);
+/* w->q has mean, V, value, total, change and at.second of the present q. */
+extern const vb_steps vb_crossed_steps;
 /* Level g of factor f, k its terms: mean of u (k), covariance given beta (k x k), and how the mean
- * moves with beta (k x p), scaled; after vb_crossed_here(). */
+ * moves with beta (k x p), scaled; after here(). */
 void vb_crossed_level(const vb_work *w, int f, int g, double *mean, double *cov, double *gain);
 /* The same u where L was another root of the same S, up to signs of its columns. */
 void vb_crossed_turn(vb_work *w, const double *L);

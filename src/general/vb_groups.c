@@ -12,7 +12,7 @@
 #include "math/small.h"
 #include "math/threads.h"
 
-enum { MOST_HALVINGS = 60, CHUNK = 64 };
+enum { CHUNK = 64 };
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -182,8 +182,8 @@ static double distance(const vb_work *w, const vb_normal *q, const double *x) {
     for (int b = 0; b < k; b++) {
       move[a + k * b] = 0.0;
       for (int c = 0; c < k; c++)
-        move[a + k * b] += x[at->C + a + k * c] *
-                           (x[at->best_K + c + k * b] - x[at->K + c + k * b]);
+        move[a + k * b] +=
+            x[at->C + a + k * c] * (x[at->best_K + c + k * b] - x[at->K + c + k * b]);
     }
   for (int a = 0; a < k; a++)
     for (int b = 0; b < k; b++) sum += 0.25 * move[a + k * b] * move[b + k * a];
@@ -254,8 +254,7 @@ static elbo_status over_groups(vb_work *w, vb_normal *q, double length, on_group
     }
   }
   sums_clear(&q->at, p, k);
-  for (int slot = 0; slot < w->general.n_slot; slot++)
-    sums_add(&q->at, w->of_slot + slot, p, k);
+  for (int slot = 0; slot < w->general.n_slot; slot++) sums_add(&q->at, w->of_slot + slot, p, k);
   return (elbo_status)worst;
 }
 
@@ -342,8 +341,7 @@ static elbo_status try_step(vb_work *w, double length) {
   const int p = w->general.par.p;
   vb_normal *to = &w->trial;
   for (int j = 0; j < p; j++) to->mean[j] = w->q.mean[j] + length * w->q.step[j];
-  for (int e = 0; e < p * p; e++)
-    to->D[e] = w->q.D[e] + length * (w->q.best_D[e] - w->q.D[e]);
+  for (int e = 0; e < p * p; e++) to->D[e] = w->q.D[e] + length * (w->q.best_D[e] - w->q.D[e]);
   const elbo_status status = over_groups(w, to, length, move_group);
   return status == ELBO_OK ? examine(w, to) : status;
 }
@@ -354,41 +352,13 @@ static void accept(vb_work *w) {
   w->trial = q;
 }
 
-/* Until what is to be gained is rounding: the distance to the best falls by a factor each step, and
- * once it is small no longer. */
-static const double ENOUGH = 1e-22, SMALL = 1e-11;
-
-elbo_status vb_groups_climb(vb_work *w, int most) {
-  elbo_status status = vb_scales_inverse(w, w->S_inverse, &w->log_det_S);
-  if (status == ELBO_OK) status = vb_groups_here(w);
-  double before = HUGE_VAL;
-  for (int n = 0; n <= most && status == ELBO_OK; n++) {
-    const double change = w->q.change;
-    if (!isfinite(change)) return ELBO_E_NOT_FINITE;
-    w->best = change < ENOUGH || (change < SMALL && change > 0.5 * before);
-    if (w->best || n == most) return ELBO_OK;
-    before = change;
-    double length = 1.0;
-    int h = 0;
-    for (; h < MOST_HALVINGS; h++, length *= 0.5) {
-      const double silent = change < SMALL ? 1e-12 * (1.0 + fabs(w->q.total)) : 0.0;
-      if (try_step(w, length) == ELBO_OK && w->trial.total >= w->q.total - silent) break;
-    }
-    w->best = h == MOST_HALVINGS;
-    if (w->best) return ELBO_OK;
-    accept(w);
-  }
-  return status;
-}
-
-elbo_status vb_groups_here(vb_work *w) {
+static elbo_status here(vb_work *w) {
   const elbo_status status = over_groups(w, &w->q, 0.0, sum_schur);
   return status == ELBO_OK ? examine(w, &w->q) : status;
 }
 
-/* Around the coefficients of theta, u = 0 with covariance S; the rows have the curvature of even
- * odds. */
-elbo_status vb_groups_start(vb_work *w) {
+/* u has the covariance S; the rows have the curvature of even odds. */
+static elbo_status start(vb_work *w) {
   const int p = w->general.par.p, k = w->general.par.q, n = w->general.rows.n;
   elbo_status status = vb_scales_inverse(w, w->S_inverse, &w->log_det_S);
   memcpy(w->q.mean, w->general.theta, (size_t)p * sizeof(double));
@@ -403,3 +373,5 @@ elbo_status vb_groups_start(vb_work *w) {
   w->started = 1;
   return status;
 }
+
+const vb_steps vb_groups_steps = {start, here, try_step, accept};

@@ -6,13 +6,7 @@
 
 /* Memory of q; w->general and w->apart are known. */
 void vb_groups_init(vb_work *w, const elbo_memory *mem);
-/* Where there is no q yet: around the coefficients of theta, and u = 0. */
-elbo_status vb_groups_start(vb_work *w);
-/* Towards the best q at the present S, by at most that many steps; w->best says whether it is
- * there. */
-elbo_status vb_groups_climb(vb_work *w, int most);
-/* Value and slopes of q as it is, S and the rule of nodes being the present ones. */
-elbo_status vb_groups_here(vb_work *w);
+extern const vb_steps vb_groups_steps;
 
 /* A place of group g in q. */
 static inline double *vb_part(const vb_work *w, const vb_normal *q, int g, int place) {

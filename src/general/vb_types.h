@@ -75,8 +75,8 @@ typedef struct {
 } vb_hessian_thread;
 typedef struct {
   int n_run;
-  double **shared; /* n_run: n_shared^2 */
-  double *all, *W; /* n_shared^2; q x q x n_eta */
+  double **shared;            /* n_run: n_shared^2 */
+  double *all, *W;            /* n_shared^2; q x q x n_eta */
   double *gradient, *hessian; /* n_eta; n_eta^2 */
   vb_hessian_thread *thread;
 } vb_hessian_space;
@@ -107,18 +107,29 @@ typedef struct {
   vb_rule rule;
   vb_places place;
   vb_normal q, trial;
-  double *P, *P_mean;                /* p x p: precision of beta under the prior; p: its mean */
-  double prior_constant;             /* of all that does not depend on q */
-  double *S_inverse, log_det_S;      /* q x q: of the S for which q is the best */
-  int started, best;                 /* there is a q; it is the best at eta */
+  double *P, *P_mean;           /* p x p: precision of beta under the prior; p: its mean */
+  double prior_constant;        /* of all that does not depend on q */
+  double *S_inverse, log_det_S; /* q x q: of the S for which q is the best */
+  int started, best;            /* there is a q; it is the best at eta */
   vb_sums *of_slot;
-  vb_row_space *space;      /* threads */
-  double **group_space;     /* threads */
-  double *beta_space;       /* 2 p^2 + p */
+  vb_row_space *space;  /* threads */
+  double **group_space; /* threads */
+  double *beta_space;   /* 2 p^2 + p */
   vb_hessian_space hessian;
-  vb_crossed *crossed;      /* of several factors, else NULL */
-  double *differences;      /* 3 vb_n_state() */
-  double accuracy;          /* of the value, as more nodes told */
+  vb_crossed *crossed; /* of several factors, else NULL */
+  double *differences; /* 3 vb_n_state() */
+  double accuracy;     /* of the value, as more nodes told */
 } vb_work;
+
+/* q(beta, u) with one or several grouping factors.  Where there is no q yet: around the
+ * coefficients of theta, u = 0.  Value, slopes and the step from q as it is, S and the rule of
+ * nodes being the present ones; a part of that step into the trial, of which w->trial.total is
+ * known; and the trial in the place of q. */
+typedef struct {
+  elbo_status (*start)(vb_work *w);
+  elbo_status (*here)(vb_work *w);
+  elbo_status (*try_step)(vb_work *w, double length);
+  void (*accept)(vb_work *w);
+} vb_steps;
 
 #endif
