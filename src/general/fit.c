@@ -217,7 +217,7 @@ static elbo_status find_nodes(general_work *w, const elbo_control *control,
                               general_going_on *rest, double *memory, elbo_result *before) {
   const elbo_hooks told = {poll, trace, rest}, untold = {poll, NULL, rest};
   const int n = w->par.n_theta;
-  double *start = w->difference_space;
+  double *start = elbo_doubles(w->mem, (size_t)n + 1);
   elbo_result result;
   if (control->accelerate == ELBO_ACCELERATE_AUTO)
     return climb_roughly(w, control, rest, &told, memory, before);

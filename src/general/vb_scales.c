@@ -36,8 +36,7 @@ static elbo_status open_scale(const vb_work *w, const double *second, int b, sca
   s->n = s->prior.n = vb_units(w, s->first);
   for (int i = 0; i < s->q && second; i++)
     for (int j = 0; j < s->q; j++)
-      s->second[i + s->q * j] =
-          z[i] * z[j] * second[s->first + i + par->q * (s->first + j)];
+      s->second[i + s->q * j] = z[i] * z[j] * second[s->first + i + par->q * (s->first + j)];
   memcpy(s->inverse, s->S, square(s->q) * sizeof(double));
   if (la_chol(s->inverse, s->q) != ELBO_OK) return ELBO_E_NOT_PD;
   s->log_det = la_log_det_from_chol(s->inverse, s->q);
@@ -179,15 +178,17 @@ static elbo_status climb_block(vb_work *w, const double *second, int b) {
       for (int l = 0; l < n; l++) block[l + n * k] = H[at + l + N * (at + k)];
     memcpy(before, general->theta + at, (size_t)n * sizeof(double));
     status = general_newton_step(block, g + at, n, step, work);
+    if (status != ELBO_OK) return status;
     const double gain = dot(step, g + at, n);
     double factor = 1.0;
-    for (int h = 0; h <= HALVINGS && status == ELBO_OK; h++, factor *= 0.5) {
+    next = value;
+    for (int h = 0; h <= HALVINGS; h++, factor *= 0.5) { /* at last where it was */
       for (int k = 0; k < n; k++)
         general->theta[at + k] = before[k] + (h < HALVINGS ? factor * step[k] : 0.0);
       status = general_set_theta(general, general->theta);
-      if (status == ELBO_OK && open_scale(w, second, b, &s) == ELBO_OK &&
-          value_of(&s, &next) == ELBO_OK && next >= value)
-        break;
+      if (status == ELBO_OK) status = open_scale(w, second, b, &s);
+      if (status == ELBO_OK) status = value_of(&s, &next);
+      if (status == ELBO_OK && next >= value) break;
     }
     value = next;
     if (!(gain > 1e-12)) break;
