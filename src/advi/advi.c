@@ -12,7 +12,7 @@ static const double LEAST = 1e-10;
  * derivative and by rounding, is about as much of theirs. */
 static const double STEP = 1e-7;
 
-int advi_n_eta(advi_family family, int d) {
+static int n_eta_of(advi_family family, int d) {
   return family == ADVI_LAPLACE ? d : family == ADVI_MEAN_FIELD ? 2 * d : d + d * (d + 1) / 2;
 }
 
@@ -20,7 +20,7 @@ size_t advi_size(const advi_target *target, advi_family family, int n) {
   const size_t d = (size_t)target->d, dn = d * (size_t)n;
   const size_t hessians = target->hessian ? d * dn : 0;
   return 2 * dn + hessians + 4 * d * d + 4 * d + la_eigen_size(target->d) +
-         (size_t)advi_n_eta(family, target->d);
+         (size_t)n_eta_of(family, target->d);
 }
 
 void advi_bind(advi *w, const advi_target *target, advi_family family, int n, const double *z,
@@ -30,7 +30,7 @@ void advi_bind(advi *w, const advi_target *target, advi_family family, int n, co
   w->target = *target;
   w->family = family;
   w->n = n;
-  w->n_eta = advi_n_eta(family, target->d);
+  w->n_eta = n_eta_of(family, target->d);
   w->z = z;
   w->x = memory;
   w->g = w->x + dn;

@@ -39,7 +39,6 @@ typedef struct {
   double values, gradients, hessians_made;  /* how often the target was asked */
 } advi;
 
-int advi_n_eta(advi_family family, int d);
 size_t advi_size(const advi_target *target, advi_family family, int n);
 /* z (d x n) is borrowed; with ADVI_LAPLACE n = 1 and z = 0. */
 void advi_bind(advi *w, const advi_target *target, advi_family family, int n, const double *z,

@@ -178,8 +178,10 @@ static double laplace(local *l) {
   return sum;
 }
 
-void sky_local_fit(sky_field *f, int s, const sky_candidate *star, sky_candidate *c, int max_iter,
-                   double *memory) {
+/* Maximises the likelihood over one source, starting from candidate->theta; star: the same source
+ * as a star, which a galaxy's evidence is beside, or NULL. */
+static void fit_one(sky_field *f, int s, const sky_candidate *star, sky_candidate *c, int max_iter,
+                    double *memory) {
   local l = {.f = f, .s = s, .c = c, .star = star};
   l.planes = memory;
   l.row = memory + SKY_MAX_PLANES * sky_source_pixels(f, s);
@@ -237,7 +239,7 @@ int sky_try_types(sky_field *f, int s, int allowed, int max_iter, sky_candidate 
     if (!(allowed & (1 << t)) && (allowed != 0 || t != was)) continue;
     if (t != was && galaxy != NULL && galaxy->gain < beside + worth[t]) continue;
     start_candidate(f, s, (sky_type)t, t != was ? galaxy : NULL, c + t);
-    sky_local_fit(f, s, star, c + t, max_iter, memory);
+    fit_one(f, s, star, c + t, max_iter, memory);
     tried |= 1 << t;
     galaxies += t != SKY_STAR;
     if (t == SKY_STAR)

@@ -22,10 +22,6 @@ enum { SKY_TOLD_RADIUS = 0, SKY_TOLD_RADIUS_VAR, SKY_TOLD_SPREAD, SKY_N_TOLD };
 
 /* Doubles for a field's largest source. */
 size_t sky_local_size(const sky_field *f);
-/* Maximises the likelihood over one source, starting from candidate->theta; star: the same source
- * as a star, which a galaxy's evidence is beside, or NULL. */
-void sky_local_fit(sky_field *f, int s, const sky_candidate *star, sky_candidate *candidate,
-                   int max_iter, double *memory);
 /* Fits source s as each of the types in `allowed` (bits by type; 0: as what it is), into c
  * (SKY_N_TYPES); a galaxy of one profile is tried where the other one beats a star, of both where
  * that is beyond doubt.  A galaxy is a disc, a bulge or both with

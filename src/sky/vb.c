@@ -8,7 +8,7 @@
 #include "sky/information.h"
 #include "sky/vb_source.h"
 
-enum { HALVINGS = 10, STEPS = 25 };
+enum { HALVINGS = 10, STEPS = 25, MOVED = 2 };
 
 /* Of the ELBO: a source that gains less on a visit is left alone. */
 static const double QUIET = 1e-9;
@@ -215,6 +215,25 @@ static void keep_all(sky_vb *w) {
   sky_field_mean(f);
 }
 
+/* Who overlaps whom: found once, as a sweep asks often. */
+static void find_neighbours(sky_vb *w, const elbo_memory *mem) {
+  const int n = w->field.spec->n;
+  w->first = elbo_ints(mem, (size_t)n + 1);
+  for (int fill = 0; fill < 2; fill++) {
+    int at = 0;
+    for (int s = 0; s < n; s++) {
+      w->first[s] = at;
+      for (int t = 0; t < n; t++) {
+        if (t == s || !sky_neighbours(&w->field, s, t)) continue;
+        if (fill) w->neighbour[at] = t;
+        at++;
+      }
+    }
+    w->first[n] = at;
+    if (!fill) w->neighbour = elbo_ints(mem, (size_t)at + 1);
+  }
+}
+
 void sky_vb_open(sky_vb *w, const sky_spec *spec, const double *theta, const double *node,
                  const sky_q *q, const elbo_memory *mem) {
   const size_t n = (size_t)spec->n * SKY_N_TYPES;
@@ -292,9 +311,10 @@ static elbo_status all_sources(void *work) {
   const int n = w->field.spec->n;
   for (int s = 0; s < n; s++) {
     if (!w->active[s]) continue;
+    if (w->hooks != NULL && w->hooks->poll != NULL && w->hooks->poll(w->hooks->ctx)) break;
     w->active[s] = improve(w, s) > QUIET;
-    for (int t = 0; w->active[s] && t < n; t++)
-      if (sky_neighbours(&w->field, s, t)) w->active[t] = 1;
+    for (int i = w->first[s]; w->active[s] && i < w->first[s + 1]; i++)
+      w->active[w->neighbour[i]] = 1;
   }
   sky_field_mean(&w->field); /* without what rounding left of many sums and differences */
   return total(w);
@@ -390,13 +410,18 @@ static elbo_status unpack(void *work, const double *eta) {
         moved |= move(root + a + n * a, exp(fmin(*eta, 50.0)));
       eta++;
     }
-    if (moved) w->active[i / SKY_N_TYPES] = 1;
+    if (moved) w->active[i / SKY_N_TYPES] = MOVED;
   }
   for (int j = 0; j < w->field.n_node; j++) {
     if (!(eta[j] > 0.0)) return ELBO_E_NOT_FINITE;
     w->field.node[j] = eta[j];
   }
   keep_all(w);
+  for (int s = 0; s < w->field.spec->n; s++) {
+    if (w->active[s] != MOVED) continue;
+    for (int i = w->first[s]; i < w->first[s + 1]; i++)
+      if (!w->active[w->neighbour[i]]) w->active[w->neighbour[i]] = 1;
+  }
   return total(w);
 }
 
@@ -419,6 +444,8 @@ elbo_status sky_vb_ascend(sky_vb *w, const elbo_control *control, const elbo_hoo
                             .pack = pack,
                             .unpack = unpack,
                             .objective = {.value = elbo}};
+  w->hooks = hooks;
+  find_neighbours(w, mem);
   return elbo_ascend(&model, w, control, hooks, elbo_doubles(mem, elbo_ascend_size(&model)),
                      result);
 }

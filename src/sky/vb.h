@@ -27,9 +27,11 @@ typedef struct {
   double *mean, *root; /* n_free numbers of n, and n_free x n_free of n^2, by type and source */
   int *n_free;         /* by type and source */
   int *active;         /* sources that may have more to gain */
-  double *rest;        /* log prior given the type, and entropy: by type and source */
-  double **variance;   /* of images: v */
-  double *kept_variance, *local, *work; /* as field.kept; a source at work; sky_local_fit()'s */
+  int *first, *neighbour; /* of source s those that overlap it: first[s] .. first[s + 1] - 1 */
+  const elbo_hooks *hooks;
+  double *rest;      /* log prior given the type, and entropy: by type and source */
+  double **variance; /* of images: v */
+  double *kept_variance, *local, *work; /* as field.kept; a source at work; sky_try_types()'s */
   double elbo;
 } sky_vb;
 

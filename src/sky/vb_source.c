@@ -207,7 +207,8 @@ double sky_vb_rest(const sky_vb_q *l, double *gradient, double *hessian) {
   return sum;
 }
 
-double sky_vb_assess(sky_vb_q *l) {
+/* What of the ELBO depends on this q. */
+static double assess(sky_vb_q *l) {
   sky_vb_shine(l);
   l->likelihood = expected_likelihood(l);
   l->rest = sky_vb_rest(l, NULL, NULL);
@@ -297,7 +298,7 @@ double sky_vb_climb(sky_vb_q *l, int most) {
   const int n = l->n;
   double mean[SKY_MAX_FREE], root[SKY_MAX_FREE * SKY_MAX_FREE];
   double precision[SKY_MAX_FREE * SKY_MAX_FREE], L[SKY_MAX_FREE * SKY_MAX_FREE];
-  const double first = sky_vb_assess(l);
+  const double first = assess(l);
   double value = first;
   for (int it = 0; it < most; it++) {
     double factor = 1.0, next = -HUGE_VAL;
@@ -312,13 +313,13 @@ double sky_vb_climb(sky_vb_q *l, int most) {
         precision[i + n * j] = sum;
       }
     for (int h = 0; h < HALVINGS; h++, factor *= 0.5) {
-      next = step(l, precision, mean, factor) ? sky_vb_assess(l) : -HUGE_VAL;
+      next = step(l, precision, mean, factor) ? assess(l) : -HUGE_VAL;
       if (next >= value) break;
     }
     if (!(next >= value)) { /* nothing more to gain */
       memcpy(l->mean, mean, (size_t)n * sizeof *mean);
       memcpy(l->root, root, square(n) * sizeof *root);
-      return sky_vb_assess(l) - first;
+      return assess(l) - first;
     }
     const double rise = next - value;
     value = next;

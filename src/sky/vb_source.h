@@ -13,7 +13,7 @@ typedef struct {
   const double *others;       /* E lambda and E lambda^2 of its other types: 2 x pixels */
   double *moments, *light;    /* of this type: 2 x pixels; lambda at each point */
   double *planes, *row;
-  double likelihood, rest, misfit; /* as of the last sky_vb_assess() */
+  double likelihood, rest, misfit; /* as of the last step */
   double gradient[SKY_MAX_FREE], hessian[SKY_MAX_FREE * SKY_MAX_FREE];
 } sky_vb_q;
 
@@ -31,8 +31,6 @@ void sky_vb_shine(sky_vb_q *l);
 /* log prior of eta and entropy; where not NULL its gradient and Hessian (diagonal) in the mean are
  * added to. */
 double sky_vb_rest(const sky_vb_q *l, double *gradient, double *hessian);
-/* What of the ELBO depends on this q. */
-double sky_vb_assess(sky_vb_q *l);
 /* Up to `most` steps along the natural gradient; returns what is gained. */
 double sky_vb_climb(sky_vb_q *l, int most);
 /* q from a mode: the mode, and the inverse of the information there. */
