@@ -233,6 +233,10 @@ loo.elbo_advi <- function(x, ndraws = 1000L, seed = NULL, ...) {
   density <- density_of(x)
   log_p <- apply(draws, 1, density$value)
   root <- covariance_factor(response_covariance(x))
+  if (anyNA(root) || any(rowSums(abs(root)) == 0)) {
+    abort("loo() needs a q with a density: along a ridge of the posterior it has none.",
+          "elbo_error_not_available")
+  }
   z <- t(qr.solve(t(root), t(draws) - q_of(x)$m))
   log_g <- rowSums(stats::dnorm(z, log = TRUE))
   rows <- lapply(seq_len(ndraws), function(i) {

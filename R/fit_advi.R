@@ -251,7 +251,7 @@ check_density <- function(density, pattern, told) {
 finite_start <- function(density, start) {
   if (is.finite(density$value(start))) return(start)
   d <- length(start)
-  directions <- stats::qnorm(lattice_points(64L, d))
+  directions <- stats::qnorm(shifted_lattice(64L, d, rep(0.5, d)))
   for (radius in c(0.25, 0.5, 1, 2, 4, 8, 16)) {
     values <- apply(directions, 1, function(z) density$value(start + radius * z))
     if (any(is.finite(values))) {
@@ -260,12 +260,6 @@ finite_start <- function(density, start) {
   }
   abort(c("`log_density` is finite neither at `start` nor around it.", density$seen$failure,
           "Start where the model is defined."), "elbo_error_own_model")
-}
-
-# Points of a lattice of irrational steps in the unit cube, in rows.
-lattice_points <- function(n, d) {
-  u <- (outer(seq_len(n), sqrt(first_primes(d))) + 0.5) %% 1
-  pmin(pmax(u, 1e-6), 1 - 1e-6)
 }
 
 # ---- draws -------------------------------------------------------------------------------------

@@ -203,8 +203,9 @@ lattice_t <- function(n, proposal) {
         z %*% proposal$root + rep(proposal$mean, each = n))
 }
 
-shifted_lattice <- function(n, d) {
-  u <- outer(seq_len(n), sqrt(first_primes(d))) + rep(stats::runif(d), each = n)
+# Points of a lattice of irrational steps in the unit cube, in rows.
+shifted_lattice <- function(n, d, shift = stats::runif(d)) {
+  u <- outer(seq_len(n), sqrt(first_primes(d))) + rep(shift, each = n)
   u <- abs(2 * (u %% 1) - 1)
   pmin(pmax(u, 1e-12), 1 - 1e-12)
 }
