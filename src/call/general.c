@@ -281,8 +281,8 @@ static void add_scores(call_list *out, general_work *w) {
 }
 
 /* draws NULL: nothing is corrected. */
-static elbo_status correct_laplace(SEXP model, call_list *out, general_work *w,
-                                   elbo_result *result) {
+static elbo_status correct_laplace(SEXP model, const elbo_hooks *hooks, call_list *out,
+                                   general_work *w, elbo_result *result) {
   const SEXP draws = call_element(model, "draws");
   if (draws == R_NilValue || !w->crossed || w->points) return ELBO_OK;
   const int n = w->par.n_theta, n_pair = call_dimension(draws, 1, "draws"), d[2] = {n, n};
@@ -290,7 +290,7 @@ static elbo_status correct_laplace(SEXP model, call_list *out, general_work *w,
   const double *z = call_doubles(model, "draws", (R_xlen_t)w->crossed->n * n_pair, 0);
   double *score = (double *)R_alloc((size_t)n + 1, sizeof(double));
   double *spread = call_list_doubles(out, "score_spread", d, 2);
-  const elbo_status status = general_importance_climb(w, z, n_pair, &found, score, spread);
+  const elbo_status status = general_importance_climb(w, z, n_pair, hooks, &found, score, spread);
   if (status < 0) return status;
   general_natural_derivatives(&w->par, score, spread, (double *)R_alloc((size_t)n + 1, 8));
   result->objective = found.value;
@@ -328,7 +328,7 @@ SEXP call_general_fit(SEXP model, SEXP control, SEXP progress) {
         general_climb(&w, w.crossed || w.points ? 1 : nodes, &settings, &hooks, space, &result);
   }
   if (status >= 0) {
-    const elbo_status corrected = correct_laplace(model, &out, &w, &result);
+    const elbo_status corrected = correct_laplace(model, &hooks, &out, &w, &result);
     if (corrected != ELBO_OK) status = corrected;
   }
   call_list_int(&out, "status", status);

@@ -122,10 +122,14 @@ static crossed_response find_response(vb_work *w) {
   const crossed_response r = {doubles(N * (size_t)k), doubles(N * (size_t)p), doubles(square(k)),
                               doubles(square(p)), doubles((size_t)(p * k))};
   int known = 1;
-  for (int e = 0; e < k; e++)
+  for (int e = 0; e < k; e++) {
+    R_CheckUserInterrupt();
     known &= vb_difference_by_eta(w, e, r.by_eta + N * (size_t)e) == ELBO_OK;
-  for (int j = 0; j < p; j++)
+  }
+  for (int j = 0; j < p; j++) {
+    R_CheckUserInterrupt();
     known &= vb_difference_by_tilt(w, j, r.by_tilt + N * (size_t)j) == ELBO_OK;
+  }
   for (int a = 0; a < k; a++)
     for (int b = 0; b < k; b++) r.E[a + k * b] = -0.5 * (r.by_eta[a + n * b] + r.by_eta[b + n * a]);
   known =

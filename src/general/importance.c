@@ -28,6 +28,7 @@ static const double LEAST_SHARE = 0.1;
 typedef struct {
   general_work *w;
   const double *z;
+  const elbo_hooks *hooks;    /* asked before each draw, or NULL */
   int n_pair, n;              /* n: of theta */
   double *log_weight, *slope; /* 2 n_pair; n_inner x 2 n_pair */
   double *score, *spread;     /* n; n x n: of the mean of the draws */
@@ -47,6 +48,8 @@ static elbo_status draw_all(sampler *s, double *largest) {
     const double *z = s->z + size * (size_t)(k / 2);
     double *slope = s->slope + (size_t)w->par.n_inner * (size_t)k;
     const double sign = k % 2 ? -1.0 : 1.0;
+    if (s->hooks != NULL && s->hooks->poll != NULL && s->hooks->poll(s->hooks->ctx))
+      return ELBO_E_NOT_FINITE; /* as a look that failed: Laplace's answer stays */
     s->log_weight[k] = general_crossed_draw(w->crossed, &w->rows, &at, z, sign, slope) - h +
                        0.5 * dot(z, z, w->crossed->n);
     *largest = fmax(*largest, s->log_weight[k]);
@@ -126,9 +129,11 @@ static elbo_status climb(sampler *s, const double *hessian, general_importance *
 }
 
 elbo_status general_importance_climb(general_work *w, const double *z, int n_pair,
-                                     general_importance *out, double *score, double *spread) {
+                                     const elbo_hooks *hooks, general_importance *out,
+                                     double *score, double *spread) {
   const int n = w->par.n_theta;
-  sampler s = {.w = w, .z = z, .n_pair = n_pair, .n = n, .score = score, .spread = spread};
+  sampler s = {
+      .w = w, .z = z, .n_pair = n_pair, .hooks = hooks, .n = n, .score = score, .spread = spread};
   double *hessian = elbo_doubles(w->mem, square(n) + 1), value;
   double *laplace = elbo_doubles(w->mem, (size_t)n + 1);
   open_sampler(&s);
@@ -140,8 +145,8 @@ elbo_status general_importance_climb(general_work *w, const double *z, int n_pai
   out->corrected = 0;
   if (out->effective < LEAST_SHARE) return ELBO_OK;
   status = climb(&s, hessian, out);
-  out->corrected = status == ELBO_OK && out->effective >= LEAST_SHARE &&
-                   out->value >= first.value - first.error;
+  out->corrected =
+      status == ELBO_OK && out->effective >= LEAST_SHARE && out->value >= first.value - first.error;
   if (out->corrected) return ELBO_OK;
   status = general_set_theta(w, laplace);
   return status == ELBO_OK ? look(&s, out) : status;

@@ -2,6 +2,7 @@
 #ifndef ELBO_GENERAL_IMPORTANCE_H
 #define ELBO_GENERAL_IMPORTANCE_H
 
+#include "engine/engine.h"
 #include "general/sums.h"
 
 /* Of 2 n_pair draws: the log-likelihood, its Monte Carlo standard deviation, the effective share of
@@ -16,6 +17,7 @@ typedef struct {
  * throughout; back to Laplace's where the draws do not tell (corrected = 0).  Score by theta there,
  * and its Monte Carlo covariance (n_theta x n_theta). */
 elbo_status general_importance_climb(general_work *w, const double *z, int n_pair,
-                                     general_importance *out, double *score, double *spread);
+                                     const elbo_hooks *hooks, general_importance *out,
+                                     double *score, double *spread);
 
 #endif
